@@ -1,0 +1,2 @@
+//! Placeholder until the server crate boots.
+fn main() {}
