@@ -1,1 +1,18 @@
-//! Tandem: base.
+//! The ground floor: numbers, text patterns, checksums, time and chance as plain values.
+//!
+//! Nothing here reads a clock, a file or a source of randomness; what the outside world knows comes in
+//! as a [`Now`] or a seed, so that everything built on top can be replayed.
+
+#![forbid(unsafe_code)]
+
+pub mod crc64;
+pub mod glob;
+pub mod hash;
+pub mod hex;
+pub mod limits;
+pub mod number;
+mod random;
+mod time;
+
+pub use random::Random;
+pub use time::Now;

@@ -1,0 +1,19 @@
+//! The limits that several crates share, each with its unit and its reason.
+
+/// Longest string value or bulk argument, bytes: Redis' own ceiling (`proto-max-bulk-len` may lower it).
+pub const STRING_BYTES_MAX: usize = 512 << 20;
+
+/// Most arguments of one request: Redis refuses more with "invalid multibulk length".
+pub const REQUEST_ARGS_MAX: usize = 1 << 20;
+
+/// Most arguments before a client has authenticated, as in Redis: a stranger must not make us allocate.
+pub const REQUEST_ARGS_MAX_UNAUTHENTICATED: usize = 10;
+
+/// Longest bulk argument before a client has authenticated, bytes.
+pub const BULK_BYTES_MAX_UNAUTHENTICATED: usize = 16 << 10;
+
+/// Longest line of the protocol (inline request, or the header of a bulk), bytes.
+pub const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Most databases a configuration may ask for.
+pub const DATABASES_MAX: usize = 1 << 14;
