@@ -1,1 +1,3 @@
 //! Packed encodings.
+
+pub(crate) mod listpack;
