@@ -1,3 +1,4 @@
 //! Packed encodings.
 
 pub(crate) mod listpack;
+pub(crate) mod member;
