@@ -1,0 +1,91 @@
+//! The few things a server asks of a file system, as a trait: the real one, and one in memory that can fail.
+//!
+//! Nothing else in this crate touches a file, so every step of a switch of files can be tried with a crash
+//! after it. Paths are plain; no call follows a link on purpose.
+
+mod memory;
+mod real;
+
+use std::io::{self, Read};
+use std::path::Path;
+
+pub use memory::{Fault, Memory};
+pub use real::Real;
+
+/// A file system.
+pub trait Disk: Send + Sync {
+    /// Creates a file, or empties the one that is there, for appending.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Opens a file that is there for appending.
+    fn append(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Opens a file for reading from byte `offset`.
+    fn read(&self, path: &Path, offset: u64) -> io::Result<Box<dyn Read + Send>>;
+    /// Size in bytes; `NotFound` when there is no such file.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Renames, replacing what is there. Durable after `sync_dir`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file. Durable after `sync_dir`.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory (its parent exists); fine when it is there.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names of the files in a directory, sorted; empty when there is no such directory.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Bytes that may still be written to the file system that holds `path`.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// A file open for appending.
+pub trait File: Send {
+    /// Writes at the end; may write less than asked, like write(2).
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// Cuts the file.
+    fn truncate(&mut self, bytes: u64) -> io::Result<()>;
+    /// Makes contents and size durable.
+    fn sync(&mut self) -> io::Result<()>;
+    /// The same file for another thread to sync.
+    fn syncer(&self) -> io::Result<Box<dyn Syncer>>;
+}
+
+/// Makes a file durable from another thread than the one that writes it.
+pub trait Syncer: Send {
+    /// Returns when all that was written before the call is durable. An error is final: what the kernel could
+    /// not write it may have dropped, so a later success proves nothing about earlier bytes.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Writes all of `bytes`; how many of them were written before an error is told with it.
+pub fn write_all(file: &mut dyn File, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.write(&bytes[done..]) {
+            Ok(0) => return Err((done, io::ErrorKind::WriteZero.into())),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err((done, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a whole file of at most `bytes_max` bytes.
+pub fn read_whole(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    disk.read(path, 0)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{} is too large", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// Puts a small file in place so that after a crash either the old or the new one is there, whole.
+pub fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temp = dir.join(format!("temp-{name}"));
+    let mut file = disk.create(&temp)?;
+    write_all(&mut *file, bytes).map_err(|(_, error)| error)?;
+    file.sync()?;
+    drop(file);
+    disk.rename(&temp, &dir.join(name))?;
+    disk.sync_dir(dir)
+}

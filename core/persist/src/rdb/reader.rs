@@ -1,0 +1,441 @@
+//! Reads an RDB from any source item by item, believing no length and holding one value at a time.
+//!
+//! The input may be a stranger's (RESTORE, a primary, an upload), hence: a string is allocated as its bytes
+//! arrive, never on the word of its length; an unknown type or opcode ends the reading with its number;
+//! every count is bounded by the bytes that are left. Nothing is skipped but hints (resize, slot info).
+
+use std::io::{self, Read};
+
+use super::{Value, kind, opcode, version_is_read};
+use crate::{lzf, pack::Damaged};
+
+/// The buffer between source and reader, bytes.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Most room made for a string before its bytes have arrived, bytes.
+const TRUSTED_BYTES_MAX: u64 = 1 << 20;
+
+/// Why a snapshot or payload is not accepted.
+#[derive(Debug)]
+pub enum Error {
+    /// The source failed.
+    Io(io::Error),
+    /// The bytes end before the snapshot does.
+    Truncated {
+        /// Where the missing bytes should be.
+        offset: u64,
+    },
+    /// It does not begin like an RDB.
+    NotRdb,
+    /// A version that is not read.
+    Version(u16),
+    /// A type byte or opcode that is not known, or is a module's.
+    UnknownType {
+        /// The byte.
+        byte: u8,
+        /// Where it stands.
+        offset: u64,
+    },
+    /// Something contradicts the format.
+    Corrupt {
+        /// What.
+        what: &'static str,
+        /// The end of what was read when it was noticed.
+        offset: u64,
+    },
+    /// The checksum at the end is not that of the bytes.
+    Checksum {
+        /// As the file says.
+        stored: u64,
+        /// As the bytes give.
+        computed: u64,
+    },
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Io(error) => write!(f, "reading the RDB failed: {error}"),
+            Error::Truncated { offset } => write!(f, "the RDB ends early, at byte {offset}"),
+            Error::NotRdb => f.write_str("Wrong signature: this is not an RDB file"),
+            Error::Version(version) => write!(f, "Can't handle RDB format version {version}"),
+            Error::UnknownType { byte, offset } => {
+                write!(f, "Unknown RDB encoding type {byte} at byte {offset}")?;
+                match *byte {
+                    kind::MODULE | kind::MODULE_CANDIDATE | opcode::MODULE_AUX => {
+                        f.write_str(" (data of a module)")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Error::Corrupt { what, offset } => write!(f, "the RDB is corrupt before byte {offset}: {what}"),
+            Error::Checksum { stored, computed } => {
+                write!(f, "Wrong RDB checksum: the file says {stored:016x}, its bytes give {computed:016x}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A contradiction, before the place is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Corrupt(pub(crate) &'static str);
+
+impl From<Damaged> for Corrupt {
+    fn from(_: Damaged) -> Corrupt {
+        Corrupt("a packed list is damaged")
+    }
+}
+
+/// A key with all that belongs to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its database.
+    pub db: u64,
+    /// Its name.
+    pub key: Vec<u8>,
+    /// When it expires, unix ms. May lie in the past.
+    pub expiry_ms: Option<i64>,
+    /// Seconds since it was last used, when the writer kept that.
+    pub idle: Option<u64>,
+    /// Its logarithmic use counter, when the writer kept that.
+    pub freq: Option<u8>,
+    /// Its value.
+    pub value: Value,
+}
+
+/// What stands in a snapshot, in the order of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A fact about the file.
+    Aux {
+        /// Its name.
+        key: Vec<u8>,
+        /// Its value.
+        value: Vec<u8>,
+    },
+    /// The database of the entries that follow (they carry it as well).
+    SelectDb(u64),
+    /// A hint of how many keys follow, not to be trusted with memory.
+    Resize {
+        /// Keys in this database.
+        keys: u64,
+        /// How many of them expire.
+        expires: u64,
+    },
+    /// The source text of a function library.
+    Function(Vec<u8>),
+    /// A key.
+    Entry(Entry),
+}
+
+/// Reads items until `None`, which is given only after the end mark and a right checksum.
+#[derive(Debug)]
+pub struct Reader<R> {
+    source: R,
+    buffer: Vec<u8>,
+    at: usize,
+    summed: usize,
+    buffer_offset: u64,
+    bytes_total: Option<u64>,
+    crc: u64,
+    verify: bool,
+    pub(super) version: u16,
+    db: u64,
+    empty_keys: u64,
+    ended: bool,
+}
+
+impl<R: Read> Reader<R> {
+    /// Opens a snapshot: reads its first nine bytes. `bytes_total` is the size of the source if known, `verify`
+    /// is `rdbchecksum`.
+    pub fn new(source: R, bytes_total: Option<u64>, verify: bool) -> Result<Reader<R>, Error> {
+        let mut reader = Reader::bare(source, bytes_total, verify, 0);
+        let mut magic = [0u8; 9];
+        reader.fill(&mut magic)?;
+        let (family, digits) = match &magic {
+            [b'R', b'E', b'D', b'I', b'S', digits @ ..] => (b'R', &digits[..]),
+            [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => (b'V', &digits[..]),
+            _ => return Err(Error::NotRdb),
+        };
+        if !digits.iter().all(u8::is_ascii_digit) {
+            return Err(Error::NotRdb);
+        }
+        reader.version = digits.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0'));
+        let of_valkey = reader.version == super::VERSION_VALKEY;
+        if !version_is_read(reader.version) || of_valkey != (family == b'V') {
+            return Err(Error::Version(reader.version));
+        }
+        Ok(reader)
+    }
+
+    /// A reader without a header, for the value inside a DUMP payload.
+    pub(crate) fn bare(source: R, bytes_total: Option<u64>, verify: bool, version: u16) -> Reader<R> {
+        Reader {
+            source,
+            buffer: Vec::new(),
+            at: 0,
+            summed: 0,
+            buffer_offset: 0,
+            bytes_total,
+            crc: 0,
+            verify,
+            version,
+            db: 0,
+            empty_keys: 0,
+            ended: false,
+        }
+    }
+
+    /// The version the file declares.
+    pub fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// How many bytes were consumed; after the end, where the snapshot ends in the source (a log of Redis 4 to 6
+    /// goes on there with commands).
+    pub fn offset(&self) -> u64 {
+        self.buffer_offset + self.at as u64
+    }
+
+    /// Keys whose collection was empty: they hold nothing and are passed over, as in Redis.
+    pub fn empty_keys(&self) -> u64 {
+        self.empty_keys
+    }
+
+    /// The next item; `None` at the end. After an error, or the end, do not go on.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would suggest that reading can go on after an error"
+    )]
+    pub fn next(&mut self) -> Result<Option<Item>, Error> {
+        let mut prefix = Prefix::default();
+        while !self.ended {
+            let at = self.offset();
+            match self.byte()? {
+                opcode::EXPIRY_MS => prefix.expiry_ms = Some(self.milliseconds()?),
+                opcode::EXPIRY_S => prefix.expiry_ms = Some(self.seconds_as_ms()?),
+                opcode::IDLE => prefix.idle = Some(self.length()?),
+                opcode::FREQ => prefix.freq = Some(self.byte()?),
+                opcode::SLOT_INFO => self.slot_info()?,
+                byte @ (opcode::SLOT_IMPORT | opcode::FUNCTION_CANDIDATE | opcode::MODULE_AUX) => {
+                    return Err(Error::UnknownType { byte, offset: at });
+                }
+                opcode::FUNCTION => return Ok(Some(Item::Function(self.string()?))),
+                opcode::AUX => {
+                    return Ok(Some(Item::Aux { key: self.string()?, value: self.string()? }));
+                }
+                opcode::RESIZE_DB => {
+                    return Ok(Some(Item::Resize { keys: self.length()?, expires: self.length()? }));
+                }
+                opcode::SELECT_DB => {
+                    self.db = self.length()?;
+                    return Ok(Some(Item::SelectDb(self.db)));
+                }
+                opcode::EOF => self.end()?,
+                kind => {
+                    let entry = self.entry(kind, std::mem::take(&mut prefix), at)?;
+                    if !entry.value.is_empty() {
+                        return Ok(Some(Item::Entry(entry)));
+                    }
+                    self.empty_keys += 1;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn entry(&mut self, kind: u8, prefix: Prefix, at: u64) -> Result<Entry, Error> {
+        if !Value::is_known(kind) {
+            return Err(Error::UnknownType { byte: kind, offset: at });
+        }
+        let key = self.string()?;
+        let value = self.value(kind)?;
+        let Prefix { expiry_ms, idle, freq } = prefix;
+        Ok(Entry { db: self.db, key, expiry_ms, idle, freq, value })
+    }
+
+    fn slot_info(&mut self) -> Result<(), Error> {
+        for _ in 0..3 {
+            self.length()?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.ended = true;
+        if self.version < 5 {
+            return Ok(()); // Checksums came with version 5.
+        }
+        self.sum();
+        let computed = self.crc;
+        let mut stored = [0u8; 8];
+        self.fill(&mut stored)?;
+        let stored = u64::from_le_bytes(stored);
+        if self.verify && stored != 0 && stored != computed {
+            return Err(Error::Checksum { stored, computed });
+        }
+        Ok(())
+    }
+
+    pub(super) fn corrupt(&self, what: &'static str) -> Error {
+        Error::Corrupt { what, offset: self.offset() }
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8, Error> {
+        let mut byte = [0u8];
+        self.fill(&mut byte)?;
+        Ok(byte[0])
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let mut bytes = [0u8; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    pub(super) fn milliseconds(&mut self) -> Result<i64, Error> {
+        // Until version 8 the writer's own byte order was used; all files in the wild come from little-endian machines.
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    fn seconds_as_ms(&mut self) -> Result<i64, Error> {
+        Ok(i64::from(i32::from_le_bytes(self.array()?)) * 1000)
+    }
+
+    /// A plain length.
+    pub(super) fn length(&mut self) -> Result<u64, Error> {
+        match self.length_or_encoding()? {
+            Length::Plain(length) => Ok(length),
+            Length::Encoded(_) => Err(self.corrupt("an encoded string where a length belongs")),
+        }
+    }
+
+    /// A count of things that take at least `bytes_each` bytes; more than can be left is refused.
+    pub(super) fn count(&mut self, bytes_each: u64) -> Result<u64, Error> {
+        let count = self.length()?;
+        match self.left() {
+            Some(left) if count > left / bytes_each => {
+                Err(self.corrupt("a count exceeds the bytes that are left"))
+            }
+            _ => Ok(count),
+        }
+    }
+
+    fn left(&self) -> Option<u64> {
+        self.bytes_total.map(|total| total.saturating_sub(self.offset()))
+    }
+
+    fn length_or_encoding(&mut self) -> Result<Length, Error> {
+        let first = self.byte()?;
+        Ok(match first {
+            0..=0x3f => Length::Plain(u64::from(first)),
+            0x40..=0x7f => Length::Plain(u64::from(first & 0x3f) << 8 | u64::from(self.byte()?)),
+            0x80 => Length::Plain(u64::from(u32::from_be_bytes(self.array()?))),
+            0x81 => Length::Plain(u64::from_be_bytes(self.array()?)),
+            0xc0..=0xff => Length::Encoded(first & 0x3f),
+            _ => return Err(self.corrupt("unknown form of a length")),
+        })
+    }
+
+    /// A string in any of its forms.
+    pub(super) fn string(&mut self) -> Result<Vec<u8>, Error> {
+        let number = match self.length_or_encoding()? {
+            Length::Plain(length) => return self.take(length),
+            Length::Encoded(0) => i64::from(i8::from_le_bytes(self.array()?)),
+            Length::Encoded(1) => i64::from(i16::from_le_bytes(self.array()?)),
+            Length::Encoded(2) => i64::from(i32::from_le_bytes(self.array()?)),
+            Length::Encoded(3) => return self.compressed(),
+            Length::Encoded(_) => return Err(self.corrupt("unknown form of a string")),
+        };
+        let mut text = Vec::with_capacity(11);
+        base::number::push_i64(&mut text, number);
+        Ok(text)
+    }
+
+    fn compressed(&mut self) -> Result<Vec<u8>, Error> {
+        let packed = self.length()?;
+        let length = self.length()?;
+        let packed = self.take(packed)?;
+        let length = usize::try_from(length).map_err(|_| self.corrupt("a string is too long"))?;
+        lzf::decompress(&packed, length).ok_or_else(|| self.corrupt("Invalid LZF compressed string"))
+    }
+
+    /// So many bytes as they are.
+    pub(super) fn take(&mut self, length: u64) -> Result<Vec<u8>, Error> {
+        let offset = self.offset();
+        if self.left().is_some_and(|left| length > left) {
+            return Err(Error::Truncated { offset });
+        }
+        let mut bytes = Vec::with_capacity(length.min(TRUSTED_BYTES_MAX) as usize);
+        while (bytes.len() as u64) < length {
+            self.refill_if_empty()?;
+            let wanted = usize::try_from(length - bytes.len() as u64).unwrap_or(usize::MAX);
+            let count = wanted.min(self.buffer.len() - self.at);
+            bytes.extend_from_slice(&self.buffer[self.at..self.at + count]);
+            self.at += count;
+        }
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), Error> {
+        let mut done = 0;
+        while done < out.len() {
+            self.refill_if_empty()?;
+            let count = (out.len() - done).min(self.buffer.len() - self.at);
+            out[done..done + count].copy_from_slice(&self.buffer[self.at..self.at + count]);
+            self.at += count;
+            done += count;
+        }
+        Ok(())
+    }
+
+    fn sum(&mut self) {
+        if self.verify {
+            self.crc = base::crc64::update(self.crc, &self.buffer[self.summed..self.at]);
+            self.summed = self.at;
+        }
+    }
+
+    fn refill_if_empty(&mut self) -> Result<(), Error> {
+        if self.at < self.buffer.len() {
+            return Ok(());
+        }
+        self.sum();
+        self.buffer_offset += self.buffer.len() as u64;
+        (self.at, self.summed) = (0, 0);
+        self.buffer.resize(BUFFER_BYTES, 0);
+        let read = loop {
+            match self.source.read(&mut self.buffer) {
+                Ok(count) => break Ok(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(Error::Io(error)),
+            }
+        };
+        self.buffer.truncate(*read.as_ref().unwrap_or(&0));
+        match read? {
+            0 => Err(Error::Truncated { offset: self.buffer_offset }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What may stand before a key.
+#[derive(Default)]
+struct Prefix {
+    expiry_ms: Option<i64>,
+    idle: Option<u64>,
+    freq: Option<u8>,
+}
+
+enum Length {
+    Plain(u64),
+    Encoded(u8),
+}

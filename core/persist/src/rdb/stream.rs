@@ -1,0 +1,324 @@
+//! Streams in RDB: nodes of entries as listpacks, then the stream's numbers, then groups with their consumers.
+//!
+//! ```text
+//! nodes, (node id as string of 16 bytes BE, listpack string)...
+//! entries, last id (ms, seq)                                          all lengths
+//! first id (ms, seq), max deleted id (ms, seq), entries added         from STREAM_LISTPACKS_2
+//! groups, (name, last id ms, seq, [entries read, from _2; -1 = unknown],
+//!   pending, (id 16 bytes BE, delivery time ms i64 LE, delivery count)...,
+//!   consumers, (name, seen time ms i64 LE, [active time ms i64 LE, from _3],
+//!     pending of this consumer, (id 16 bytes BE)...)...)...
+//! ```
+//! A node's listpack opens with the master entry, whose field names the others may share:
+//! ```text
+//! entries, deleted entries, fields, field..., 0
+//! flags (1 deleted, 2 fields as in master), ms - node ms, seq - node seq,
+//!   [fields, (field, value)... | value...], how many elements the entry has before this one
+//! ```
+
+use super::{Writer, reader::Corrupt};
+use crate::pack::{Damaged, Piece, listpack};
+
+/// A node is closed at so many entries (`stream-node-max-entries` of Redis).
+const NODE_ENTRIES_MAX: usize = 100;
+/// A node is closed at so many bytes (`stream-node-max-bytes` of Redis).
+const NODE_BYTES_MAX: usize = 4096;
+
+const FLAG_DELETED: i64 = 1;
+const FLAG_SAME_FIELDS: i64 = 2;
+
+/// The id of an entry: milliseconds, then a sequence number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// Unix time in ms, as the adder said.
+    pub ms: u64,
+    /// Counts within the millisecond.
+    pub seq: u64,
+}
+
+impl StreamId {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.ms) << 64 | u128::from(self.seq)).to_be_bytes()
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> StreamId {
+        let both = u128::from_be_bytes(bytes);
+        StreamId { ms: (both >> 64) as u64, seq: both as u64 }
+    }
+}
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEntry {
+    /// Greater than that of the entry before.
+    pub id: StreamId,
+    /// Fields and values in order; at least one.
+    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// An entry delivered and not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The entry (which may have been deleted since).
+    pub id: StreamId,
+    /// Last delivery, unix ms.
+    pub delivered_ms: i64,
+    /// How often it was delivered.
+    pub delivery_count: u64,
+    /// Index of its owner in [`Group::consumers`].
+    pub consumer: usize,
+}
+
+/// A consumer of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Last attempt to do something, unix ms.
+    pub seen_ms: i64,
+    /// Last success, unix ms; -1 when none.
+    pub active_ms: i64,
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Last entry delivered.
+    pub last_id: StreamId,
+    /// How many entries were read, if known.
+    pub entries_read: Option<u64>,
+    /// All pending entries, ascending by id.
+    pub pending: Vec<Pending>,
+    /// The consumers; names are distinct.
+    pub consumers: Vec<Consumer>,
+}
+
+/// What a stream is besides its entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamMeta {
+    /// Last id ever given out.
+    pub last_id: StreamId,
+    /// Id of the first entry; zero when empty.
+    pub first_id: StreamId,
+    /// Greatest id ever deleted; zero when none.
+    pub max_deleted_id: StreamId,
+    /// Entries ever added.
+    pub entries_added: u64,
+    /// The groups; names are distinct.
+    pub groups: Vec<Group>,
+}
+
+/// A whole stream as read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamParts {
+    /// Ascending by id, deleted ones left out.
+    pub entries: Vec<StreamEntry>,
+    /// The rest.
+    pub meta: StreamMeta,
+}
+
+impl StreamParts {
+    /// Writes the value in the form of the type byte `kind` (STREAM_LISTPACKS_2 or _3).
+    pub fn write(&self, writer: &mut Writer, kind: u8) {
+        let mut encoder = Encoder::new();
+        for entry in &self.entries {
+            encoder.push(entry.id, entry.fields.iter().map(|(field, value)| (&field[..], &value[..])));
+        }
+        encoder.finish(writer, &self.meta, kind);
+    }
+}
+
+/// Packs entries into nodes. The number of nodes stands before them, so they are held until the end.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    nodes: Vec<(StreamId, Vec<u8>)>,
+    body: listpack::Builder,
+    master: Vec<Vec<u8>>,
+    first: StreamId,
+    in_node: usize,
+    entries: u64,
+}
+
+impl Encoder {
+    /// No entries yet.
+    pub fn new() -> Encoder {
+        Encoder::default()
+    }
+
+    /// Adds an entry; ids must ascend.
+    pub fn push<'a>(&mut self, id: StreamId, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) {
+        if self.in_node == NODE_ENTRIES_MAX || self.body.bytes() >= NODE_BYTES_MAX {
+            self.close_node();
+        }
+        if self.in_node == 0 {
+            self.first = id;
+            self.master = fields.clone().map(|(field, _)| field.to_vec()).collect();
+        }
+        let count = fields.clone().count();
+        let same = count == self.master.len() && fields.clone().zip(&self.master).all(|((f, _), m)| f == m);
+        let body = &mut self.body;
+        body.push_int(if same { FLAG_SAME_FIELDS } else { 0 });
+        body.push_int(id.ms.wrapping_sub(self.first.ms) as i64);
+        body.push_int(id.seq.wrapping_sub(self.first.seq) as i64);
+        if !same {
+            body.push_int(count as i64);
+        }
+        for (field, value) in fields {
+            if !same {
+                body.push(field);
+            }
+            body.push(value);
+        }
+        body.push_int(if same { count + 3 } else { 2 * count + 4 } as i64);
+        self.in_node += 1;
+        self.entries += 1;
+    }
+
+    fn close_node(&mut self) {
+        let mut node = listpack::Builder::new();
+        node.push_int(self.in_node as i64);
+        node.push_int(0);
+        node.push_int(self.master.len() as i64);
+        self.master.iter().for_each(|field| node.push(field));
+        node.push_int(0);
+        node.append(&self.body);
+        self.nodes.push((self.first, node.into_bytes()));
+        self.body.clear();
+        self.in_node = 0;
+    }
+
+    /// Writes the whole value in the form of the type byte `kind` (STREAM_LISTPACKS_2 or _3).
+    pub fn finish(mut self, writer: &mut Writer, meta: &StreamMeta, kind: u8) {
+        if self.in_node > 0 {
+            self.close_node();
+        }
+        writer.length(self.nodes.len() as u64);
+        for (id, node) in &self.nodes {
+            writer.string(&id.to_bytes());
+            writer.string(node);
+        }
+        writer.length(self.entries);
+        write_id(writer, meta.last_id);
+        write_id(writer, meta.first_id);
+        write_id(writer, meta.max_deleted_id);
+        writer.length(meta.entries_added);
+        writer.length(meta.groups.len() as u64);
+        meta.groups.iter().for_each(|group| write_group(writer, group, kind));
+    }
+}
+
+fn write_id(writer: &mut Writer, id: StreamId) {
+    writer.length(id.ms);
+    writer.length(id.seq);
+}
+
+fn write_group(writer: &mut Writer, group: &Group, kind: u8) {
+    writer.string(&group.name);
+    write_id(writer, group.last_id);
+    writer.length(group.entries_read.unwrap_or(u64::MAX));
+    writer.length(group.pending.len() as u64);
+    let mut owned: Vec<Vec<StreamId>> = vec![Vec::new(); group.consumers.len()];
+    for pending in &group.pending {
+        writer.raw(&pending.id.to_bytes());
+        writer.milliseconds(pending.delivered_ms);
+        writer.length(pending.delivery_count);
+        owned[pending.consumer].push(pending.id);
+    }
+    writer.length(group.consumers.len() as u64);
+    for (consumer, ids) in group.consumers.iter().zip(owned) {
+        writer.string(&consumer.name);
+        writer.milliseconds(consumer.seen_ms);
+        if kind == super::kind::STREAM_LISTPACKS_3 {
+            writer.milliseconds(consumer.active_ms);
+        }
+        writer.length(ids.len() as u64);
+        ids.iter().for_each(|id| writer.raw(&id.to_bytes()));
+    }
+}
+
+/// Appends the live entries of one node to `entries`.
+pub(crate) fn read_node(first: StreamId, node: &[u8], entries: &mut Vec<StreamEntry>) -> Result<(), Corrupt> {
+    let mut pieces = Pieces(listpack::iter(node)?);
+    let (live, deleted) = (pieces.count()?, pieces.count()?);
+    let fields = pieces.count()?;
+    let mut master = Vec::new();
+    for _ in 0..fields {
+        master.push(pieces.bytes()?);
+    }
+    if pieces.int()? != 0 {
+        return Err(Corrupt("stream master entry has no end"));
+    }
+    let (mut live_seen, mut deleted_seen) = (0, 0);
+    while let Some(flags) = pieces.next_int()? {
+        match read_entry(first, flags, &master, &mut pieces)? {
+            Some(entry) => {
+                if entries.last().is_some_and(|last| last.id >= entry.id) {
+                    return Err(Corrupt("stream ids do not ascend"));
+                }
+                entries.push(entry);
+                live_seen += 1;
+            }
+            None => deleted_seen += 1,
+        }
+    }
+    if (live_seen, deleted_seen) != (live, deleted) {
+        return Err(Corrupt("stream node counts its entries wrong"));
+    }
+    Ok(())
+}
+
+fn read_entry(
+    first: StreamId,
+    flags: i64,
+    master: &[Vec<u8>],
+    pieces: &mut Pieces<'_>,
+) -> Result<Option<StreamEntry>, Corrupt> {
+    let ms = first.ms.wrapping_add(pieces.int()? as u64);
+    let seq = first.seq.wrapping_add(pieces.int()? as u64);
+    let same = flags & FLAG_SAME_FIELDS != 0;
+    let mut fields = Vec::new();
+    let count = if same { master.len() as u64 } else { pieces.count()? };
+    for at in 0..count {
+        let field = if same { master[at as usize].clone() } else { pieces.bytes()? };
+        fields.push((field, pieces.bytes()?));
+    }
+    let elements = if same { count + 3 } else { 2 * count + 4 };
+    if pieces.count()? != elements {
+        return Err(Corrupt("stream entry counts its elements wrong"));
+    }
+    let live = flags & FLAG_DELETED == 0;
+    Ok(live.then_some(StreamEntry { id: StreamId { ms, seq }, fields }))
+}
+
+/// The elements of a node, each demanded in a certain form.
+struct Pieces<'a>(listpack::Iter<'a>);
+
+impl<'a> Pieces<'a> {
+    fn next_piece(&mut self) -> Result<Piece<'a>, Corrupt> {
+        Ok(self.0.next().ok_or(Damaged)??)
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>, Corrupt> {
+        Ok(self.next_piece()?.to_vec())
+    }
+
+    fn int(&mut self) -> Result<i64, Corrupt> {
+        self.next_piece()?.to_i64().ok_or(Corrupt("stream node has text for a number"))
+    }
+
+    fn count(&mut self) -> Result<u64, Corrupt> {
+        u64::try_from(self.int()?)
+            .ok()
+            .filter(|&n| n <= u64::from(u32::MAX))
+            .ok_or(Corrupt("stream node count"))
+    }
+
+    fn next_int(&mut self) -> Result<Option<i64>, Corrupt> {
+        match self.0.next() {
+            None => Ok(None),
+            Some(piece) => piece?.to_i64().map(Some).ok_or(Corrupt("stream entry flags")),
+        }
+    }
+}
