@@ -1,1 +1,274 @@
-//! stream
+//! The stream: entries of fields and values under rising identities, and groups that consume them.
+//!
+//! Entries lie in packed chunks (`chunk`) in a deque ordered by the first identity of each: additions come at
+//! the back, trims at the front, and everything between is found by binary search. Chunks and groups are
+//! reference-counted, so a snapshot shares them and a write copies what it touches.
+//!
+//! Invariants: no chunk is without a live entry; identities rise through the deque; `len` is the number of live
+//! entries; `last_id` is at least the identity of every entry ever held.
+
+use crate::{Collection, Kind, Limits};
+use chunk::Chunk;
+pub use chunk::{Entry, Fields};
+pub use deliver::{AutoClaimed, Claim, Claimed, Delivered};
+pub use group::{Consumer, Group, Pending, PendingFilter};
+pub use id::{AppendError, Id, NewId};
+pub use iter::Iter;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+mod chunk;
+mod deliver;
+mod group;
+mod id;
+mod iter;
+#[cfg(test)]
+mod tests;
+
+/// Room given to a new chunk in advance, bytes at most: a huge entry before says nothing about the next ones.
+const CHUNK_GUESS_MAX: usize = 4096;
+
+/// Entries in order of identity, with the groups that consume them.
+///
+/// A stream stays when its last entry goes; only one that never held anything counts as empty.
+#[derive(Clone)]
+pub struct Stream(Box<Inner>);
+
+#[derive(Clone, Default)]
+struct Inner {
+    nodes: VecDeque<Node>,
+    len: u64,
+    last_id: Id,
+    max_deleted_id: Id,
+    entries_added: u64,
+    groups: BTreeMap<Box<[u8]>, Arc<Group>>,
+    /// Something was stored once: the key has to stay.
+    used: bool,
+}
+
+/// A chunk and the identity of its first entry.
+#[derive(Clone)]
+struct Node {
+    first: Id,
+    chunk: Arc<Chunk>,
+}
+
+/// What a trim keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// At most so many of the latest entries (MAXLEN).
+    Latest(u64),
+    /// Entries from this identity on (MINID).
+    From(Id),
+}
+
+/// How exactly a trim is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// To the entry.
+    Exact,
+    /// Whole chunks only, and at most so many entries; 0 means any number.
+    Approximate(u64),
+}
+
+impl Collection for Stream {
+    const KIND: Kind = Kind::Stream;
+
+    fn new(_seed: u64) -> Stream {
+        Stream(Box::default())
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.0.used
+    }
+
+    fn share(&self) -> Stream {
+        self.clone()
+    }
+
+    fn encoding(&self) -> &'static str {
+        "stream"
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let each = size_of::<Chunk>() + 2 * size_of::<usize>();
+        let chunks: usize = self.0.nodes.iter().map(|node| each + node.chunk.capacity()).sum();
+        let groups: usize = self.0.groups.iter().map(|(name, group)| name.len() + group.heap_bytes()).sum();
+        size_of::<Inner>() + self.0.nodes.capacity() * size_of::<Node>() + chunks + groups
+    }
+}
+
+impl Stream {
+    /// Number of entries.
+    pub fn entry_count(&self) -> u64 {
+        self.0.len
+    }
+
+    /// The greatest identity ever used.
+    pub fn last_id(&self) -> Id {
+        self.0.last_id
+    }
+
+    /// The greatest identity that was deleted by name; `0-0` when none was.
+    pub fn max_deleted_id(&self) -> Id {
+        self.0.max_deleted_id
+    }
+
+    /// How many entries were ever added.
+    pub fn entries_added(&self) -> u64 {
+        self.0.entries_added
+    }
+
+    /// The first entry's identity, `0-0` when there is none.
+    pub fn first_id(&self) -> Id {
+        self.first().map_or(Id::MIN, |entry| entry.id)
+    }
+
+    /// The first entry.
+    pub fn first(&self) -> Option<Entry<'_>> {
+        self.range(Id::MIN, Id::MAX).next()
+    }
+
+    /// The last entry.
+    pub fn last(&self) -> Option<Entry<'_>> {
+        self.range_rev(Id::MIN, Id::MAX).next()
+    }
+
+    /// Number of chunks: what XINFO reports as keys of the radix tree.
+    pub fn chunk_count(&self) -> usize {
+        self.0.nodes.len()
+    }
+
+    /// Replace the counters, as XSETID and loading do. `last_id` must not be below an entry's identity.
+    pub fn set_counters(&mut self, last_id: Id, entries_added: u64, max_deleted_id: Id) {
+        self.0.used = true;
+        self.0.last_id = last_id;
+        self.0.entries_added = entries_added;
+        self.0.max_deleted_id = max_deleted_id;
+    }
+
+    /// Add an entry and return its identity. `fields` are pairs of field and value.
+    pub fn append<'f, F>(
+        &mut self,
+        id: NewId,
+        fields: F,
+        now_ms: u64,
+        limits: &Limits,
+    ) -> Result<Id, AppendError>
+    where
+        F: Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
+    {
+        let id = id.resolve(self.0.last_id, now_ms)?;
+        let size = 24 + fields.clone().map(|(_, value)| value.len() + 1).sum::<usize>();
+        self.0.chunk_for(id, size, limits).append(id, fields);
+        self.0.len += 1;
+        self.0.last_id = id;
+        self.0.entries_added += 1;
+        self.0.used = true;
+        Ok(id)
+    }
+
+    /// The entry `id`.
+    pub fn entry(&self, id: Id) -> Option<Entry<'_>> {
+        self.range(id, id).next()
+    }
+
+    /// Delete the entry `id`; false when there is none.
+    pub fn delete(&mut self, id: Id) -> bool {
+        let behind = self.0.nodes.partition_point(|node| node.first <= id);
+        let Some(i) = behind.checked_sub(1) else { return false };
+        if self.entry(id).is_none() || !Arc::make_mut(&mut self.0.nodes[i].chunk).delete(id) {
+            return false;
+        }
+        if self.0.nodes[i].chunk.live() == 0 {
+            self.0.nodes.remove(i);
+        }
+        self.0.len -= 1;
+        self.0.max_deleted_id = self.0.max_deleted_id.max(id);
+        true
+    }
+
+    /// Remove entries from the front; returns how many went.
+    pub fn trim(&mut self, keep: Keep, precision: Precision) -> u64 {
+        let before = self.0.len;
+        while let Some(node) = self.0.nodes.front() {
+            let live = node.chunk.live() as u64;
+            let whole = match keep {
+                Keep::Latest(most) => self.0.len - live >= most && self.0.len > most,
+                Keep::From(id) => node.chunk.last() < id,
+            };
+            let over = matches!(precision, Precision::Approximate(limit)
+                if limit > 0 && before - self.0.len + live > limit);
+            if !whole || over {
+                break;
+            }
+            self.0.nodes.pop_front();
+            self.0.len -= live;
+        }
+        if precision == Precision::Exact {
+            self.trim_front_chunk(keep);
+        }
+        before - self.0.len
+    }
+
+    /// Entries with identities from `start` to `end`, both included, upwards.
+    pub fn range(&self, start: Id, end: Id) -> Iter<'_> {
+        Iter::new(&self.0.nodes, start, end, false)
+    }
+
+    /// Entries with identities from `start` to `end`, both included, downwards.
+    pub fn range_rev(&self, start: Id, end: Id) -> Iter<'_> {
+        Iter::new(&self.0.nodes, start, end, true)
+    }
+
+    fn trim_front_chunk(&mut self, keep: Keep) {
+        let mut excess = match keep {
+            Keep::Latest(most) => self.0.len.saturating_sub(most),
+            Keep::From(_) => u64::MAX,
+        };
+        let Some(node) = self.0.nodes.front_mut() else { return };
+        let gone = |id: Id| match keep {
+            Keep::Latest(_) => true,
+            Keep::From(min) => id < min,
+        };
+        if excess == 0 || !node.chunk.iter().next().is_some_and(|entry| gone(entry.id)) {
+            return;
+        }
+        let removed = Arc::make_mut(&mut node.chunk).delete_front(|id| {
+            let goes = excess > 0 && gone(id);
+            excess -= u64::from(goes);
+            goes
+        });
+        self.0.len -= removed as u64;
+        if node.chunk.live() == 0 {
+            self.0.nodes.pop_front();
+        }
+    }
+}
+
+impl Inner {
+    /// The chunk that takes the next entry, of about `size` bytes.
+    fn chunk_for(&mut self, id: Id, size: usize, limits: &Limits) -> &mut Chunk {
+        let full = |chunk: &Chunk| {
+            (limits.stream_node_entries > 0 && chunk.live() >= limits.stream_node_entries)
+                || (limits.stream_node_bytes > 0 && chunk.bytes() + size >= limits.stream_node_bytes)
+        };
+        let last = self.nodes.back_mut();
+        let fresh = match last {
+            None => Some(0),
+            Some(node) if full(&node.chunk) => {
+                // The next chunk will be about as large as this one.
+                if let Some(chunk) = Arc::get_mut(&mut node.chunk) {
+                    chunk.seal();
+                }
+                Some(node.chunk.bytes().min(CHUNK_GUESS_MAX))
+            }
+            Some(_) => None,
+        };
+        if let Some(capacity) = fresh {
+            self.nodes.push_back(Node { first: id, chunk: Arc::new(Chunk::new(id, capacity)) });
+        }
+        let node = self.nodes.back_mut().expect("one was pushed when there was none");
+        Arc::make_mut(&mut node.chunk)
+    }
+}
