@@ -1,0 +1,595 @@
+//! One client's connection: its socket, what has been read but not consumed, what is to be written.
+//!
+//! Within a tick: [`Connection::read`] once per ready connection, then [`Connection::parts`] and
+//! [`Connection::consume`] while requests are complete, [`Connection::flush`], and at the end
+//! [`Connection::settle_input`] before the scratch is reset.
+//!
+//! A read that returns less than it asked for has drained the socket, and a later arrival is a new edge,
+//! so no second read is spent on learning "would block". The exception is a peer that has closed its
+//! side: that edge may have been merged with the data's, hence the sticky `hangup`.
+//!
+//! Invariants: unconsumed input lies either in the scratch (`range`) or in `own`, never in both;
+//! `sent <= out.len()`; write interest is on exactly while a flush waits for room.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::buffers::{Pool, READ, ROOM_MIN, Scratch};
+use crate::listen::Accepted;
+use crate::poller::Poller;
+use crate::slots::Id;
+use crate::stream::{Peer, Stream};
+use crate::subject;
+use crate::tls::{TlsHandle, TlsMode};
+use crate::wire::{self, Decision, Wire};
+
+/// Bytes that one flush writes at most, so that a fast reader of a huge reply does not hold the thread.
+const FLUSH_MAX: usize = 1024 * 1024;
+/// Written bytes tolerated in front of the pending ones before those are moved up.
+const SENT_MAX: usize = 256 * 1024;
+/// Capacity in bytes that an own input buffer may keep although it is mostly empty.
+const OWN_SLACK: usize = 64 * 1024;
+/// Room in the arena that guarantees that one decrypted read fits: what was read plus one record that
+/// rustls held back.
+const TLS_ROOM_MIN: usize = READ + 32 * 1024;
+
+/// How much one [`Connection::read`] may take in.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits {
+    /// Bytes read in one call, about; a single read(2) of 64 KiB is always allowed.
+    pub budget: usize,
+    /// Bytes of unconsumed input that may pile up (`client-query-buffer-limit`).
+    pub held_max: usize,
+    /// Bytes still missing of the request at hand, as far as its lengths tell; 0 when unknown. The
+    /// buffer is grown towards it, at most doubling, so that a mere announcement reserves nothing.
+    pub want: usize,
+}
+
+/// What [`Connection::read`] found.
+#[derive(Debug)]
+pub enum ReadOutcome {
+    /// There is new input. With `more`, the socket may hold more and no event will tell: read again next
+    /// tick, after this input has been executed and flushed.
+    Data {
+        /// Come back without an event.
+        more: bool,
+    },
+    /// Nothing for the caller: no input, or only a part of a TLS handshake or record.
+    WouldBlock,
+    /// `held_max` bytes wait unconsumed; nothing was read.
+    Full,
+    /// The peer will send no more, and everything it sent has been handed out. Redis closes here.
+    Closed,
+    /// The client speaks the wrong one of TLS and plaintext. The answer lies in the output and closing
+    /// after it has been asked for: flush.
+    Refused(Refusal),
+    /// The connection has failed (reset, broken TLS); close it.
+    Failed(io::Error),
+}
+
+/// Why a client was refused at its first byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Plaintext where TLS is required.
+    Plaintext,
+    /// TLS where it is off, or no certificate is loaded.
+    Tls,
+}
+
+/// What [`Connection::flush`] came to.
+#[derive(Debug)]
+pub enum Flush {
+    /// Nothing is pending.
+    Drained,
+    /// The write budget is used up and the socket still takes bytes: flush again next tick.
+    More,
+    /// The socket is full; the poller reports when it is writable again.
+    Pending,
+    /// Everything is written and the connection was to be closed then: drop it.
+    Finished,
+    /// The connection has failed; drop it.
+    Failed(io::Error),
+}
+
+/// Input to parse beside the output to append replies to.
+pub struct Parts<'a> {
+    /// Unconsumed input, in order of arrival.
+    pub input: &'a [u8],
+    /// Pending output; append only.
+    pub out: &'a mut Vec<u8>,
+}
+
+/// A client's connection. Dropping it closes the socket.
+pub struct Connection {
+    stream: Stream,
+    wire: Wire,
+    peer: Peer,
+    id: Id,
+    /// Unconsumed input in the scratch; empty between ticks.
+    range: Range<usize>,
+    own: Vec<u8>,
+    own_consumed: usize,
+    out: Vec<u8>,
+    sent: usize,
+    hangup: bool,
+    ended: bool,
+    watching_writable: bool,
+    close_after_flush: bool,
+}
+
+impl Connection {
+    /// Take over an accepted socket. `mode` is its listener's; the certificate is looked up in `tls` when
+    /// the first byte opens a TLS handshake.
+    pub fn new(accepted: Accepted, tls: &Arc<TlsHandle>, mode: TlsMode) -> Connection {
+        Connection {
+            stream: accepted.stream,
+            wire: Wire::Undecided(Arc::clone(tls), mode),
+            peer: accepted.peer,
+            id: Id::from_bits(0),
+            range: 0..0,
+            own: Vec::new(),
+            own_consumed: 0,
+            out: Vec::new(),
+            sent: 0,
+            hangup: false,
+            ended: false,
+            watching_writable: false,
+            close_after_flush: false,
+        }
+    }
+
+    /// Read what has arrived: one read(2) as a rule. Call it for every readable or hung-up connection,
+    /// blocked clients included, since the end of the stream shows only here.
+    pub fn read(&mut self, scratch: &mut Scratch, limits: ReadLimits) -> ReadOutcome {
+        if self.ended {
+            return ReadOutcome::Closed;
+        }
+        if self.held() >= limits.held_max {
+            return ReadOutcome::Full;
+        }
+        let outcome = match &self.wire {
+            Wire::Plain if self.reads_direct(scratch, ROOM_MIN) => self.read_direct(scratch),
+            Wire::Plain => self.read_own(scratch, limits),
+            Wire::Tls(_) => self.read_tls(scratch, limits),
+            Wire::Undecided(..) => self.read_first(scratch, limits),
+        };
+        outcome.unwrap_or_else(ReadOutcome::Failed)
+    }
+
+    /// The unconsumed input and the output, borrowed together. `pool` provides the output's buffer.
+    pub fn parts<'a>(&'a mut self, scratch: &'a Scratch, pool: &mut Pool) -> Parts<'a> {
+        if self.out.capacity() == 0 {
+            self.out = pool.take();
+        }
+        let input = match self.range.is_empty() {
+            true => &self.own[self.own_consumed..],
+            false => scratch.slice(self.range.clone()),
+        };
+        Parts { input, out: &mut self.out }
+    }
+
+    /// The unconsumed input.
+    pub fn input<'a>(&'a self, scratch: &'a Scratch) -> &'a [u8] {
+        match self.range.is_empty() {
+            true => &self.own[self.own_consumed..],
+            false => scratch.slice(self.range.clone()),
+        }
+    }
+
+    /// The output, to append to: deliveries from elsewhere. `pool` provides its buffer.
+    pub fn out(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+        if self.out.capacity() == 0 {
+            self.out = pool.take();
+        }
+        &mut self.out
+    }
+
+    /// The first `bytes` of the input have been executed.
+    ///
+    /// # Panics
+    /// When that is more than the input holds.
+    pub fn consume(&mut self, bytes: usize) {
+        assert!(bytes <= self.held(), "only received input can be consumed");
+        match self.range.is_empty() {
+            true => self.own_consumed += bytes,
+            false => self.range.start += bytes,
+        }
+    }
+
+    /// Bytes of input received and not consumed.
+    pub fn held(&self) -> usize {
+        self.range.len() + self.own.len() - self.own_consumed
+    }
+
+    /// Keep an unfinished request beyond this tick and let go of everything else. Must be called for
+    /// every connection that was read or consumed from, before [`Scratch::reset`].
+    pub fn settle_input(&mut self, scratch: &Scratch, pool: &mut Pool) {
+        if !self.range.is_empty() {
+            self.spill(scratch);
+        }
+        self.range = 0..0;
+        if self.own_consumed == self.own.len() {
+            if self.own.capacity() > 0 {
+                pool.put(std::mem::take(&mut self.own));
+            }
+        } else if self.own_consumed > 0 {
+            self.own.drain(..self.own_consumed);
+            if self.own.capacity() > OWN_SLACK && self.own.len() < self.own.capacity() / 4 {
+                self.own.shrink_to_fit();
+            }
+        }
+        self.own_consumed = 0;
+    }
+
+    /// Write pending output, at most 1 MiB. When the socket is full, the poller is asked to report room.
+    pub fn flush(&mut self, poller: &Poller, pool: &mut Pool) -> Flush {
+        match self.write_out() {
+            Err(error) => Flush::Failed(error),
+            Ok(Written::All) => self.drained(poller, pool),
+            Ok(Written::Budget) => {
+                self.compact();
+                Flush::More
+            }
+            Ok(Written::SocketFull) => {
+                self.compact();
+                match self.watch_writable(poller, true) {
+                    Ok(()) => Flush::Pending,
+                    Err(error) => Flush::Failed(error),
+                }
+            }
+        }
+    }
+
+    /// True when [`Connection::flush`] has something to do, a requested close included.
+    pub fn wants_flush(&self) -> bool {
+        let tls = matches!(&self.wire, Wire::Tls(tls) if tls.wants_write());
+        self.pending() > 0 || tls || self.close_after_flush
+    }
+
+    /// Bytes of output not yet written, for output-buffer limits.
+    pub fn pending(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// Close once everything pending is written; [`Flush::Finished`] tells when.
+    pub fn close_after_flush(&mut self) {
+        self.close_after_flush = true;
+    }
+
+    /// True after [`Connection::close_after_flush`]: no further request is to be executed.
+    pub fn is_closing(&self) -> bool {
+        self.close_after_flush
+    }
+
+    /// Remember that the poller reported a hang-up, so that reading goes on to the end of the stream.
+    pub fn note_hangup(&mut self) {
+        self.hangup = true;
+    }
+
+    /// The other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// This end (`laddr=`). A system call; remember it where it is shown often.
+    pub fn local(&self) -> Peer {
+        self.stream.local_addr().map_or_else(|| self.peer.clone(), Peer::Tcp)
+    }
+
+    /// True when the client speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.wire, Wire::Tls(_))
+    }
+
+    /// True while a TLS handshake is under way; the caller limits its time.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(&self.wire, Wire::Tls(tls) if tls.is_handshaking())
+    }
+
+    /// The common name of the verified client certificate, if one was shown.
+    pub fn certificate_name(&self) -> Option<String> {
+        match &self.wire {
+            Wire::Tls(tls) => subject::common_name(tls.peer_certificates()?.first()?),
+            Wire::Plain | Wire::Undecided(..) => None,
+        }
+    }
+
+    /// Bytes of buffers held by this connection now, the input part and the output part, for `qbuf` and
+    /// `omem` and the memory account. What the kernel and rustls hold is not counted.
+    pub fn buffer_bytes(&self) -> (usize, usize) {
+        (self.own.capacity(), self.out.capacity())
+    }
+
+    pub(crate) fn set_id(&mut self, id: Id) {
+        self.id = id;
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+}
+
+/// Input.
+impl Connection {
+    /// Whether new input can follow the old in the arena.
+    fn reads_direct(&self, scratch: &Scratch, room_min: usize) -> bool {
+        let continues = self.range.is_empty() || self.range.end == scratch.used();
+        self.own_consumed == self.own.len() && continues && scratch.room() >= room_min
+    }
+
+    fn read_direct(&mut self, scratch: &mut Scratch) -> io::Result<ReadOutcome> {
+        let free = scratch.free();
+        let asked = free.len().min(READ);
+        let Some(count) = wire::read_once(&mut self.stream, &mut free[..asked])? else {
+            return Ok(ReadOutcome::WouldBlock);
+        };
+        if count == 0 {
+            return Ok(self.end());
+        }
+        self.take_arena(scratch, count);
+        Ok(ReadOutcome::Data { more: count == asked || self.hangup })
+    }
+
+    /// Through the tail into the own buffer. The copy costs less than zeroing a large buffer for the
+    /// kernel to write into, because the tail stays in the cache.
+    fn read_own(&mut self, scratch: &mut Scratch, limits: ReadLimits) -> io::Result<ReadOutcome> {
+        self.spill(scratch);
+        let mut total = 0;
+        let mut more = true;
+        while total < limits.budget && self.held() < limits.held_max {
+            let count = match wire::read_once(&mut self.stream, scratch.tail()) {
+                Ok(Some(count)) => count,
+                Ok(None) if total == 0 => return Ok(ReadOutcome::WouldBlock),
+                Ok(None) => {
+                    more = self.hangup;
+                    break;
+                }
+                Err(error) if total == 0 => return Err(error),
+                // The next read meets the failure again, after this input has been looked at.
+                Err(_) => break,
+            };
+            if count == 0 {
+                if total == 0 {
+                    return Ok(self.end());
+                }
+                break;
+            }
+            grow(&mut self.own, count, limits.want);
+            self.own.extend_from_slice(&scratch.tail()[..count]);
+            total += count;
+            if count < READ {
+                more = self.hangup;
+                break;
+            }
+        }
+        Ok(ReadOutcome::Data { more })
+    }
+
+    fn read_first(&mut self, scratch: &mut Scratch, limits: ReadLimits) -> io::Result<ReadOutcome> {
+        let Some(count) = wire::read_once(&mut self.stream, scratch.tail())? else {
+            return Ok(ReadOutcome::WouldBlock);
+        };
+        if count == 0 {
+            return Ok(self.end());
+        }
+        let first = scratch.tail()[0];
+        let decision = match &self.wire {
+            Wire::Undecided(handle, mode) => wire::decide(first, handle, *mode),
+            Wire::Plain | Wire::Tls(_) => Decision::Plain,
+        };
+        match decision {
+            Decision::Plain => {
+                self.wire = Wire::Plain;
+                self.deliver_tail(scratch, count, limits);
+                Ok(ReadOutcome::Data { more: count == READ || self.hangup })
+            }
+            Decision::Tls(tls) => {
+                self.wire = Wire::Tls(tls);
+                self.decrypt_tail(scratch, count, limits)
+            }
+            Decision::NeedsTls => Ok(self.refuse(wire::TLS_REQUIRED, Refusal::Plaintext)),
+            Decision::NoTls => Ok(self.refuse(wire::ALERT_HANDSHAKE_FAILURE, Refusal::Tls)),
+        }
+    }
+
+    fn refuse(&mut self, answer: &[u8], refusal: Refusal) -> ReadOutcome {
+        self.wire = Wire::Plain;
+        self.out.extend_from_slice(answer);
+        self.close_after_flush = true;
+        ReadOutcome::Refused(refusal)
+    }
+
+    /// Put the first plaintext, which was read into the tail, where input belongs.
+    fn deliver_tail(&mut self, scratch: &mut Scratch, count: usize, limits: ReadLimits) {
+        if self.reads_direct(scratch, READ) {
+            let (tail, free) = scratch.tail_and_free();
+            free[..count].copy_from_slice(&tail[..count]);
+            self.take_arena(scratch, count);
+        } else {
+            grow(&mut self.own, count, limits.want);
+            self.own.extend_from_slice(&scratch.tail()[..count]);
+        }
+    }
+
+    fn read_tls(&mut self, scratch: &mut Scratch, limits: ReadLimits) -> io::Result<ReadOutcome> {
+        match wire::read_once(&mut self.stream, scratch.tail())? {
+            None => Ok(ReadOutcome::WouldBlock),
+            Some(0) => Ok(self.end()),
+            Some(count) => self.decrypt_tail(scratch, count, limits),
+        }
+    }
+
+    fn decrypt_tail(
+        &mut self,
+        scratch: &mut Scratch,
+        count: usize,
+        limits: ReadLimits,
+    ) -> io::Result<ReadOutcome> {
+        let direct = self.reads_direct(scratch, TLS_ROOM_MIN);
+        if !direct {
+            self.spill(scratch);
+        }
+        let Wire::Tls(tls) = &mut self.wire else { return Ok(ReadOutcome::WouldBlock) };
+        let (tail, free) = scratch.tail_and_free();
+        let (own, mut total) = (&mut self.own, 0);
+        let decrypted = wire::decrypt(tls, &tail[..count], |plain| {
+            if direct {
+                free[total..total + plain.len()].copy_from_slice(plain);
+            } else {
+                grow(own, plain.len(), limits.want);
+                own.extend_from_slice(plain);
+            }
+            total += plain.len();
+        });
+        // Handshake answers and alerts leave at once; what does not fit goes with the next flush.
+        let written = wire::write_records(tls, &mut self.stream);
+        self.ended = decrypted?;
+        written?;
+        if direct && total > 0 {
+            self.take_arena(scratch, total);
+        }
+        let more = count == READ || self.hangup || self.ended;
+        match (total, more) {
+            (0, _) if self.ended => Ok(ReadOutcome::Closed),
+            (0, false) => Ok(ReadOutcome::WouldBlock),
+            _ => Ok(ReadOutcome::Data { more }),
+        }
+    }
+
+    /// Account for input just written to the front of the arena's free part.
+    fn take_arena(&mut self, scratch: &mut Scratch, count: usize) {
+        if self.range.is_empty() {
+            self.range = scratch.used()..scratch.used();
+        }
+        self.range.end += count;
+        scratch.take(count);
+    }
+
+    /// Move unconsumed input from the arena to the own buffer.
+    fn spill(&mut self, scratch: &Scratch) {
+        if !self.range.is_empty() {
+            if self.own_consumed == self.own.len() {
+                self.own.clear();
+                self.own_consumed = 0;
+            }
+            self.own.extend_from_slice(scratch.slice(self.range.clone()));
+            self.range = 0..0;
+        }
+    }
+
+    fn end(&mut self) -> ReadOutcome {
+        self.ended = true;
+        ReadOutcome::Closed
+    }
+}
+
+/// Make room for `count` more bytes: towards `want`, but at most doubling.
+fn grow(buffer: &mut Vec<u8>, count: usize, want: usize) {
+    if buffer.capacity() - buffer.len() < count {
+        let step = want.min(buffer.len().max(OWN_SLACK));
+        buffer.reserve_exact(count.max(step));
+    }
+}
+
+enum Written {
+    All,
+    Budget,
+    SocketFull,
+}
+
+/// Output.
+impl Connection {
+    fn write_out(&mut self) -> io::Result<Written> {
+        match &mut self.wire {
+            Wire::Tls(_) => self.write_tls(),
+            // Before the first byte nobody knows what the client speaks, except where only TLS may be.
+            Wire::Undecided(_, TlsMode::Required) => {
+                self.sent = self.out.len();
+                Ok(Written::All)
+            }
+            Wire::Plain | Wire::Undecided(..) => self.write_plain(),
+        }
+    }
+
+    fn write_plain(&mut self) -> io::Result<Written> {
+        let end = self.out.len().min(self.sent + FLUSH_MAX);
+        while self.sent < end {
+            let Some(count) = wire::write_once(&mut self.stream, &self.out[self.sent..end])? else {
+                return Ok(Written::SocketFull);
+            };
+            self.sent += count;
+            // A short write means a full socket. Asking for writability looks at the socket once more, so
+            // nothing is missed; where it was asked for already, only "would block" arms the next edge.
+            if self.sent < end && !self.watching_writable {
+                return Ok(Written::SocketFull);
+            }
+        }
+        Ok(if self.sent < self.out.len() { Written::Budget } else { Written::All })
+    }
+
+    fn write_tls(&mut self) -> io::Result<Written> {
+        let Wire::Tls(tls) = &mut self.wire else { return Ok(Written::All) };
+        let end = self.out.len().min(self.sent + FLUSH_MAX);
+        loop {
+            if !wire::write_records(tls, &mut self.stream)? {
+                return Ok(Written::SocketFull);
+            }
+            if self.sent == end || tls.is_handshaking() {
+                break;
+            }
+            self.sent += wire::encrypt(tls, &self.out[self.sent..end])?;
+        }
+        // During a handshake it is the peer's next bytes that move things on, not the socket's room.
+        let waits = tls.is_handshaking() || self.sent == self.out.len();
+        Ok(if waits { Written::All } else { Written::Budget })
+    }
+
+    fn drained(&mut self, poller: &Poller, pool: &mut Pool) -> Flush {
+        if self.sent < self.out.len() {
+            return Flush::Pending;
+        }
+        self.sent = 0;
+        if self.out.capacity() > 0 {
+            pool.put(std::mem::take(&mut self.out));
+        }
+        if self.close_after_flush {
+            self.say_goodbye();
+            return Flush::Finished;
+        }
+        match self.watch_writable(poller, false) {
+            Ok(()) => Flush::Drained,
+            Err(error) => Flush::Failed(error),
+        }
+    }
+
+    /// Tell the peer that the stream ends here on purpose. Best effort: the socket closes anyway.
+    fn say_goodbye(&mut self) {
+        if let Wire::Tls(tls) = &mut self.wire {
+            tls.send_close_notify();
+            let _ = wire::write_records(tls, &mut self.stream);
+        }
+        let _ = self.stream.shutdown_write();
+    }
+
+    fn watch_writable(&mut self, poller: &Poller, watch: bool) -> io::Result<()> {
+        if self.watching_writable != watch {
+            poller.watch_writable(&mut self.stream, self.id, watch)?;
+            self.watching_writable = watch;
+        }
+        Ok(())
+    }
+
+    /// Drop what is written from the front of a long output, each byte moved at most about once.
+    fn compact(&mut self) {
+        if self.sent > SENT_MAX && self.sent >= self.pending() {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+            if self.out.len() < self.out.capacity() / 4 {
+                self.out.shrink_to(self.out.len() * 2);
+            }
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Connection>() <= 256, "an idle connection stays small");

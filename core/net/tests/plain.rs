@@ -1,0 +1,219 @@
+//! Plaintext connections over loopback and Unix sockets: nothing lost, repeated, held or missed.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use support::{Bench, LIMITS, Seen, echo, options, pattern};
+use tandem_net::{Connection, Flush, Listeners, ReadLimits, ReadOutcome, TlsHandle, TlsMode, UnixOptions};
+
+fn closed(seen: &Seen) -> bool {
+    matches!(seen, Seen::Closed(_))
+}
+
+#[test]
+fn megabytes_return_unchanged_through_small_socket_buffers() {
+    let mut bench = Bench::plain();
+    let mut client = TcpStream::connect(bench.address()).unwrap();
+    let socket = socket2::SockRef::from(&client);
+    socket.set_send_buffer_size(16 << 10).unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let sent = pattern(8 << 20);
+    let expected = sent.clone();
+    let mut writer = client.try_clone().unwrap();
+    let reading = thread::spawn(move || {
+        let mut back = vec![0; expected.len()];
+        client.read_exact(&mut back).unwrap();
+        assert!(back == expected);
+        client.shutdown(Shutdown::Both).unwrap();
+    });
+    let writing = thread::spawn(move || writer.write_all(&sent).unwrap());
+    bench.until(closed, echo);
+    reading.join().unwrap();
+    writing.join().unwrap();
+    assert!(bench.pool.bytes() <= 8 << 20, "large buffers are not kept");
+}
+
+#[test]
+fn a_partial_request_is_kept_and_nothing_else() {
+    let mut bench = Bench::plain();
+    let (id, mut client) = bench.connect();
+    // Consumes pairs of bytes only, so that odd input leaves one over.
+    let mut pairs = |input: &[u8], out: &mut Vec<u8>| {
+        let whole = input.len() & !1;
+        out.extend_from_slice(&input[..whole]);
+        whole
+    };
+    let mut reply = [0; 2];
+    for byte in *b"abcdef" {
+        client.write_all(&[byte]).unwrap();
+        let before = bench.slots.get(id).unwrap().held();
+        while bench.slots.get(id).unwrap().held() == before {
+            bench.step(&mut pairs);
+        }
+    }
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"ab");
+    assert_eq!(bench.slots.get(id).unwrap().buffer_bytes(), (0, 0), "idle: no buffer");
+}
+
+#[test]
+fn a_client_that_shuts_down_its_side_still_gets_its_replies() {
+    let mut bench = Bench::plain();
+    for _ in 0..50 {
+        let mut client = TcpStream::connect(bench.address()).unwrap();
+        client.write_all(b"request").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        bench.until(closed, echo);
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).unwrap();
+        assert_eq!(reply, "request");
+    }
+    assert!(bench.slots.is_empty());
+}
+
+#[test]
+fn a_hangup_is_noticed_while_input_is_not_consumed() {
+    let mut bench = Bench::plain();
+    let (id, mut client) = bench.connect();
+    client.write_all(b"blocking request").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(bench.until(closed, |_, _| 0), Seen::Closed(id));
+    let (id, client) = bench.connect();
+    drop(client);
+    assert_eq!(bench.until(closed, |_, _| 0), Seen::Closed(id));
+}
+
+#[test]
+fn pending_output_is_bounded_by_one_flush_and_freed_when_drained() {
+    let mut bench = Bench::plain();
+    let (id, mut client) = bench.connect();
+    let big = pattern(64 << 20);
+    let connection = bench.slots.get_mut(id).unwrap();
+    connection.out(&mut bench.pool).extend_from_slice(&big);
+    connection.close_after_flush();
+    let mut stalled = false;
+    while !stalled {
+        match connection.flush(&bench.poller, &mut bench.pool) {
+            Flush::More => {}
+            Flush::Pending => stalled = true,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(connection.pending() > 32 << 20 && connection.wants_flush());
+    let reader = thread::spawn(move || {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        all
+    });
+    loop {
+        match connection.flush(&bench.poller, &mut bench.pool) {
+            Flush::Finished => break,
+            Flush::Pending => bench.poller.wait(None, &mut bench.ready).unwrap(),
+            Flush::More => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(connection.buffer_bytes(), (0, 0));
+    bench.slots.remove(id);
+    assert!(reader.join().unwrap() == big);
+    assert_eq!(bench.pool.bytes(), 0, "a large buffer is freed, not pooled");
+}
+
+#[test]
+fn input_beyond_the_limit_is_not_read() {
+    let mut bench = Bench::plain();
+    let (id, mut client) = bench.connect();
+    client.write_all(&[b'x'; 5000]).unwrap();
+    while bench.slots.get(id).unwrap().held() < 5000 {
+        bench.step(&mut |_: &[u8], _: &mut Vec<u8>| 0);
+    }
+    let connection = bench.slots.get_mut(id).unwrap();
+    let limits = ReadLimits { held_max: 5000, ..LIMITS };
+    assert!(matches!(connection.read(&mut bench.scratch, limits), ReadOutcome::Full));
+    assert!(matches!(connection.read(&mut bench.scratch, LIMITS), ReadOutcome::WouldBlock));
+}
+
+#[test]
+fn more_connections_than_the_arena_holds_keep_their_input_apart() {
+    let mut bench = Bench::plain();
+    let mut clients: Vec<_> = (0..12).map(|_| bench.connect()).collect();
+    // Settle the first byte, so that the large reads below go the ordinary way.
+    for (id, client) in &mut clients {
+        client.write_all(b"!").unwrap();
+        while bench.slots.get(*id).unwrap().held() == 0 {
+            bench.step(&mut |_: &[u8], _: &mut Vec<u8>| 0);
+        }
+        bench.slots.get_mut(*id).unwrap().consume(1);
+    }
+    for (number, (_, client)) in clients.iter_mut().enumerate() {
+        client.write_all(&vec![number as u8; 40_000]).unwrap();
+    }
+    let mut arrived = vec![0; clients.len()];
+    while arrived.iter().any(|held| *held < 40_000) {
+        for (number, (id, _)) in clients.iter().enumerate() {
+            bench.slots.get_mut(*id).unwrap().read(&mut bench.scratch, LIMITS);
+            let input = bench.slots.get(*id).unwrap().input(&bench.scratch);
+            assert!(input.iter().all(|byte| *byte == number as u8));
+            arrived[number] = input.len();
+        }
+    }
+}
+
+#[test]
+fn accepted_sockets_inherit_no_delay_and_keepalive_and_know_their_ends() {
+    let bench = Bench::plain();
+    let client = TcpStream::connect(bench.address()).unwrap();
+    let mut listeners = bench.listeners;
+    let mut accepted = Vec::new();
+    while accepted.is_empty() {
+        listeners.accept(10, &mut accepted);
+    }
+    let connection =
+        Connection::new(accepted.remove(0), &std::sync::Arc::new(TlsHandle::default()), TlsMode::Off);
+    assert_eq!(connection.peer().to_string(), client.local_addr().unwrap().to_string());
+    assert_eq!(connection.local().to_string(), client.peer_addr().unwrap().to_string());
+    assert!(connection.peer().is_local());
+}
+
+#[test]
+fn a_unix_socket_has_its_permissions_and_replaces_only_a_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.sock");
+    let unix = UnixOptions { path: path.clone(), mode: Some(0o600) };
+    let only_unix = tandem_net::ListenOptions { port: None, unix: Some(unix), ..options() };
+    drop(Listeners::bind(&only_unix).unwrap());
+    let mut bench = Bench::new(&only_unix, TlsHandle::default(), TlsMode::Off);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"hello").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    bench.until(closed, echo);
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply, "hello");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    let error = Listeners::bind(&only_unix).err().unwrap().to_string();
+    assert!(error.contains("taken by another file"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn a_taken_port_is_named_and_an_optional_address_is_passed_over() {
+    let first = Listeners::bind(&options()).unwrap();
+    let port = first.addresses()[0].port();
+    let again = tandem_net::ListenOptions { port: Some(port), ..options() };
+    let error = Listeners::bind(&again).err().unwrap().to_string();
+    assert!(error.contains(&format!("127.0.0.1:{port}: bind: ")), "{error}");
+    assert!(error.ends_with(&format!("Failed listening on port {port} (tcp), aborting.")), "{error}");
+    let mut foreign = options();
+    foreign.bind.push("-192.0.2.77".to_owned());
+    assert_eq!(Listeners::bind(&foreign).unwrap().addresses().len(), 1);
+    foreign.bind = vec!["192.0.2.77".to_owned()];
+    assert!(Listeners::bind(&foreign).is_err());
+}
