@@ -1,5 +1,9 @@
 //! A one-connection server driven step by step: what an I/O thread's tick does, without commands.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part; a failed step fails the test"
+)]
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
