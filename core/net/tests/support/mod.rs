@@ -1,6 +1,7 @@
 //! A one-connection server driven step by step: what an I/O thread's tick does, without commands.
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
     reason = "each test file uses its own part; a failed step fails the test"
 )]
