@@ -1,0 +1,2 @@
+export * from 'bullmq';
+export { Redis } from 'ioredis';

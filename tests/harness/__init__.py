@@ -1,0 +1,1 @@
+"""What every suite needs: servers of either kind on free loopback ports, and a raw RESP client."""
