@@ -50,6 +50,12 @@ impl Default for Repr {
     }
 }
 
+impl std::fmt::Debug for List {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 impl Collection for List {
     const KIND: Kind = Kind::List;
 

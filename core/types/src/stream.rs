@@ -71,6 +71,13 @@ pub enum Precision {
     Approximate(u64),
 }
 
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let entries = self.range(Id::MIN, Id::MAX);
+        f.debug_map().entries(entries.map(|entry| (entry.id, entry.fields().collect::<Vec<_>>()))).finish()
+    }
+}
+
 impl Collection for Stream {
     const KIND: Kind = Kind::Stream;
 

@@ -90,6 +90,12 @@ pub enum Added {
     NotANumber,
 }
 
+impl std::fmt::Debug for ZSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
 impl Collection for ZSet {
     const KIND: Kind = Kind::ZSet;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A consumer group of a stream.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Group {
     pub(super) last_delivered: Id,
     pub(super) entries_read: Option<u64>,
