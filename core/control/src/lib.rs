@@ -1,1 +1,32 @@
-//! Tandem: control.
+//! The control plane: everything of an instance that may wait, kept off the threads that serve clients.
+//!
+//! Signals, password hashing, file deletion, certificates, secrets, the metrics and health endpoints and
+//! the service manager's protocol live here, on threads of their own, because each of them can take
+//! milliseconds and none of them may be felt by a client.
+//!
+//! Invariants:
+//! - It knows no engine. It sees the server through [`Instance`], and bounds every call into it by a
+//!   time limit of its own, so a server that hangs is reported as hung and not imitated.
+//! - Every queue and every number of connections has a named bound; at the bound work is refused.
+//! - No secret appears in a log line, an error text or a `Debug` form.
+
+#![forbid(unsafe_code)]
+
+pub mod certs;
+pub mod health;
+mod http;
+mod instance;
+pub mod jobs;
+mod notify;
+pub mod password;
+mod plane;
+pub mod secrets;
+mod signals;
+mod socket;
+pub mod tls;
+
+pub use instance::{Health, Instance, Level, Stop};
+pub use jobs::{DeletionDone, Jobs, Overloaded, PasswordDone, Release};
+pub use password::PasswordCache;
+pub use plane::{ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings};
+pub use rustls::ServerConfig;

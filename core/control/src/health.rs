@@ -1,0 +1,217 @@
+//! The health socket's one-line protocol, and the client side of it.
+//!
+//! A local socket that only its owner may open needs no password, so `tandem health` never holds one.
+//! The client writes one word and a line break, the server one line, and the connection ends:
+//!
+//! | asked | answered |
+//! |---|---|
+//! | `health` | `READY <status>`, `UNREADY <reason>` or `DEAD <reason>` |
+//! | `json` | the same as one JSON object |
+//!
+//! Socket paths are limited to about 100 bytes by the kernel. Longer ones are reached through the open
+//! directory, so that a deep data directory works.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::instance::Health;
+
+/// Longest line in either direction, in bytes.
+pub const LINE_BYTES_MAX: u64 = 4096;
+
+/// Path bytes the kernel takes for a socket, less the closing NUL and some room for a temporary suffix.
+const SOCKET_PATH_BYTES_MAX: usize = 92;
+
+/// What a server says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Clients can be served; a word on how it does.
+    Ready(String),
+    /// Alive, but clients should not be sent here; why.
+    NotReady(String),
+    /// A restart is needed; why.
+    NotAlive(String),
+}
+
+impl Answer {
+    /// Judges a server's condition.
+    pub fn of(health: &Health) -> Answer {
+        if let Some(reason) = health.not_alive() {
+            Answer::NotAlive(reason)
+        } else if let Some(reason) = health.not_ready() {
+            Answer::NotReady(reason)
+        } else if let Some(busy) = &health.busy {
+            Answer::Ready(format!("BUSY {busy}"))
+        } else {
+            Answer::Ready(health.status.clone())
+        }
+    }
+
+    /// The line without its break.
+    pub fn to_line(&self) -> String {
+        let (word, text) = match self {
+            Answer::Ready(text) => ("READY", text),
+            Answer::NotReady(text) => ("UNREADY", text),
+            Answer::NotAlive(text) => ("DEAD", text),
+        };
+        let mut line = format!("{word} {}", text.replace(['\r', '\n'], " "));
+        let mut end = line.len().min(LINE_BYTES_MAX as usize - 1);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        line.truncate(end);
+        line
+    }
+
+    /// Reads a line; `None` when it is not one of this protocol.
+    pub fn parse(line: &str) -> Option<Answer> {
+        let line = line.trim_end();
+        let (word, text) = line.split_once(' ').unwrap_or((line, ""));
+        let text = text.to_owned();
+        match word {
+            "READY" => Some(Answer::Ready(text)),
+            "UNREADY" => Some(Answer::NotReady(text)),
+            "DEAD" => Some(Answer::NotAlive(text)),
+            _ => None,
+        }
+    }
+}
+
+/// The condition as one JSON object, keys in fixed order.
+pub fn to_json(health: &Health) -> String {
+    let text = |value: Option<&str>| match value {
+        Some(value) => json_string(value),
+        None => "null".to_owned(),
+    };
+    format!(
+        "{{\"alive\":{},\"ready\":{},\"reason\":{},\"loading_percent\":{},\"busy\":{},\"stopping\":{},\"status\":{}}}",
+        health.not_alive().is_none(),
+        health.not_ready().is_none(),
+        text(health.not_ready().as_deref()),
+        health.loading.map_or("null".to_owned(), |percent| percent.to_string()),
+        text(health.busy.as_deref()),
+        health.stopping,
+        json_string(&health.status),
+    )
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub enum AskError {
+    /// Nobody listens there.
+    Unreachable(PathBuf, io::Error),
+    /// The connection failed or took too long.
+    Io(PathBuf, io::Error),
+    /// What came is not of this protocol.
+    Garbled(PathBuf),
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AskError::Unreachable(path, error) => write!(f, "no server at {}: {error}", path.display()),
+            AskError::Io(path, error) => {
+                write!(f, "the server at {} did not answer: {error}", path.display())
+            }
+            AskError::Garbled(path) => write!(f, "{} is not a health socket", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for AskError {}
+
+/// Asks the server behind `socket` how it does; gives up after `timeout` for each step.
+///
+/// # Errors
+/// Nobody listens, nobody answers in time, or somebody else answers.
+pub fn ask(socket: &Path, timeout: Duration) -> Result<Answer, AskError> {
+    let io_error = |error| AskError::Io(socket.to_owned(), error);
+    let unreachable = |error| AskError::Unreachable(socket.to_owned(), error);
+    let reached = Reached::new(socket).map_err(unreachable)?;
+    let mut stream = UnixStream::connect(&reached.path).map_err(unreachable)?;
+    stream.set_read_timeout(Some(timeout)).map_err(io_error)?;
+    stream.set_write_timeout(Some(timeout)).map_err(io_error)?;
+    stream.write_all(b"health\n").map_err(io_error)?;
+    let mut line = String::new();
+    BufReader::new(stream).take(LINE_BYTES_MAX).read_line(&mut line).map_err(io_error)?;
+    Answer::parse(&line).ok_or_else(|| AskError::Garbled(socket.to_owned()))
+}
+
+/// A socket's path in a form the kernel takes, and the open directory that may lead to it.
+pub(crate) struct Reached {
+    pub(crate) path: PathBuf,
+    _directory: Option<File>,
+}
+
+impl Reached {
+    pub(crate) fn new(path: &Path) -> io::Result<Reached> {
+        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(Reached { path: path.to_owned(), _directory: None });
+        }
+        let bad = || io::Error::new(io::ErrorKind::InvalidInput, "not a path of a file");
+        let directory = File::open(path.parent().ok_or_else(bad)?)?;
+        let name = path.file_name().ok_or_else(bad)?;
+        let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+        Ok(Reached { path, _directory: Some(directory) })
+    }
+}
+
+fn json_string(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => json.extend(['\\', character]),
+            control if control < ' ' => json.push_str(&format!("\\u{:04x}", u32::from(control))),
+            other => json.push(other),
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_survives_its_line() {
+        for answer in [
+            Answer::Ready(String::new()),
+            Answer::Ready("12 keys".into()),
+            Answer::NotReady("LOADING the data set, 3% done".into()),
+            Answer::NotAlive("x".into()),
+        ] {
+            assert_eq!(Answer::parse(&(answer.to_line() + "\n")), Some(answer));
+        }
+        assert_eq!(Answer::parse("+PONG"), None);
+        assert_eq!(Answer::NotReady("two\nlines".into()).to_line(), "UNREADY two lines");
+        assert!(Answer::Ready("é".repeat(9000)).to_line().len() < LINE_BYTES_MAX as usize);
+    }
+
+    #[test]
+    fn json_is_escaped_and_complete() {
+        let health = Health {
+            persistence_fault: Some("disk \"full\"\n".into()),
+            loading: None,
+            status: "a\\b".into(),
+            ..Health::good()
+        };
+        assert_eq!(
+            to_json(&health),
+            "{\"alive\":true,\"ready\":false,\"reason\":\"persistence fault: disk \\\"full\\\"\\u000a\",\
+             \"loading_percent\":null,\"busy\":null,\"stopping\":false,\"status\":\"a\\\\b\"}"
+        );
+    }
+
+    #[test]
+    fn nobody_there_is_told_with_the_path() {
+        let error = ask(Path::new("/nonexistent/health.sock"), Duration::from_secs(1)).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/health.sock"), "{error}");
+    }
+}

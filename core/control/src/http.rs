@@ -1,0 +1,191 @@
+//! `/metrics`, `/healthz` and `/readyz` over HTTP/1.1 or HTTPS.
+//!
+//! One request a connection: a scraper comes every fifteen seconds, and a connection that stays open
+//! between would only be one more thing to bound. The token guards the metrics. The probes answer without
+//! it, since orchestrators cannot hold one, but tell their reason only to those who have it.
+//!
+//! Every connection has a bound in number, size and time, so that nobody can keep the endpoint from the
+//! next scrape for longer than [`CONNECTION_PATIENCE`].
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{self, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::health::to_json;
+use crate::plane::{HttpSettings, Plane};
+use crate::secrets::Secret;
+
+/// Connections at a time; more are closed at once, which a scraper sees as a failed scrape.
+const CONNECTIONS_MAX: usize = 32;
+
+/// Longest a connection may live, handshake and answer included.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest the head of a request may take.
+const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Most header lines of a request.
+const HEADERS_MAX: usize = 32;
+
+/// Rest after a failed accept, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The content type that Prometheus knows its text format by.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT_TYPE: &str = "text/plain; charset=utf-8";
+const JSON_TYPE: &str = "application/json";
+
+const INDEX: &str = "Tandem\n/metrics  Prometheus\n/healthz  alive?\n/readyz   ready for clients?\n";
+
+type Answer = Response<Full<Bytes>>;
+
+/// A bound endpoint.
+pub(crate) struct HttpServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    token: Option<Secret>,
+    tls: bool,
+}
+
+impl HttpServer {
+    /// Takes the address. Needs a runtime around it.
+    pub(crate) fn bind(settings: HttpSettings) -> io::Result<HttpServer> {
+        // The standard listener sets SO_REUSEADDR, so a restart does not wait for old connections.
+        let listener = net::TcpListener::bind(settings.address)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        Ok(HttpServer { address: listener.local_addr()?, listener, token: settings.token, tls: settings.tls })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves until the runtime ends.
+pub(crate) async fn serve(server: HttpServer, plane: Arc<Plane>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let token = Arc::new(server.token);
+    loop {
+        let Ok((stream, _)) = server.listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (plane, token, tls) = (Arc::clone(&plane), Arc::clone(&token), server.tls);
+        tokio::spawn(async move {
+            let connection = async {
+                if !tls {
+                    return converse(stream, &plane, &token).await;
+                }
+                // Taken per connection, so that a renewed certificate is used at once.
+                let Some(config) = plane.http_tls() else { return };
+                if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+                    converse(stream, &plane, &token).await;
+                }
+            };
+            // Who is too slow is cut off without a word.
+            let _ = timeout(CONNECTION_PATIENCE, connection).await;
+            drop(place);
+        });
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, plane: &Plane, token: &Option<Secret>) {
+    let service = service_fn(async |request: Request<Incoming>| {
+        Ok::<_, Infallible>(respond(&request, plane, token.as_ref()).await)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // A peer's broken request or connection is the peer's affair.
+    let _ = served.await;
+}
+
+async fn respond(request: &Request<Incoming>, plane: &Plane, token: Option<&Secret>) -> Answer {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    let trusted = is_trusted(request, token);
+    match request.uri().path() {
+        "/metrics" if !trusted => unauthorized(),
+        "/metrics" => match plane.metrics().await {
+            Some(page) => answer(StatusCode::OK, METRICS_TYPE, page),
+            None => plain(StatusCode::SERVICE_UNAVAILABLE, "the server does not answer\n"),
+        },
+        "/healthz" => {
+            let health = plane.health().await;
+            verdict(health.not_alive(), trusted, to_json(&health))
+        }
+        "/readyz" => {
+            let health = plane.health().await;
+            verdict(health.not_ready(), trusted, to_json(&health))
+        }
+        "/" => plain(StatusCode::OK, INDEX),
+        _ => plain(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+fn verdict(problem: Option<String>, trusted: bool, details: String) -> Answer {
+    let status = if problem.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    match (trusted, problem) {
+        (true, _) => answer(status, JSON_TYPE, details + "\n"),
+        (false, None) => plain(status, "ok\n"),
+        (false, Some(_)) => plain(status, "unavailable\n"),
+    }
+}
+
+fn is_trusted(request: &Request<Incoming>, token: Option<&Secret>) -> bool {
+    let Some(token) = token else { return true };
+    let Some((scheme, guess)) = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+    else {
+        return false;
+    };
+    scheme.eq_ignore_ascii_case("bearer") && token.matches(guess.trim().as_bytes())
+}
+
+fn unauthorized() -> Answer {
+    let mut answer = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    answer
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Answer {
+    answer(status, TEXT_TYPE, text)
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

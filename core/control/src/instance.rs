@@ -1,0 +1,131 @@
+//! What the control plane asks of a running server, and what it is told.
+//!
+//! A trait, because this crate knows no engine. The implementer answers from counters and flags that its
+//! threads leave behind, in bounded time, also while a script holds the engine: an answer that waits for
+//! the engine's lock would make a busy server look like a dead one.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+/// A running server as the control plane sees it. No method may wait for the engine.
+pub trait Instance: Send + Sync + 'static {
+    /// The Prometheus text exposition of all metrics. At most 2 s, or the scrape is answered with 503.
+    fn metrics(&self) -> String;
+
+    /// How the server does right now, from counters. At most 2 s, or the server counts as hung.
+    fn health(&self) -> Health;
+
+    /// A stop was asked for; begin it and return. The server ends its process by itself.
+    fn shutdown(&self, reason: Stop);
+
+    /// The certificate files changed and were found good; use this for connections to come.
+    fn reload_tls(&self, config: Arc<ServerConfig>);
+
+    /// One line for the log.
+    fn log(&self, level: Level, message: &str);
+}
+
+/// How serious a line for the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Normal, worth knowing.
+    Notice,
+    /// Somebody should look.
+    Warning,
+}
+
+/// Why the server is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGINT: somebody at a terminal.
+    Interrupted,
+    /// A second SIGINT while stopping: leave at once.
+    Insisted,
+    /// SIGTERM: the service manager.
+    Terminated,
+}
+
+/// A server's condition at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// A script or command that runs past its threshold, named; others are answered with BUSY.
+    pub busy: Option<String>,
+    /// While the data set is being read: how much of it is in, in percent.
+    pub loading: Option<u8>,
+    /// Why acknowledged writes cannot be kept at the moment (failed fsync, full disk).
+    pub persistence_fault: Option<String>,
+    /// One line for the service manager, such as key and client counts.
+    pub status: String,
+    /// A stop is under way.
+    pub stopping: bool,
+    /// Every I/O thread has finished a tick, or was found waiting in poll, within the last seconds.
+    pub ticking: bool,
+}
+
+impl Health {
+    /// A server at its best, with nothing to tell.
+    pub fn good() -> Self {
+        Health {
+            busy: None,
+            loading: None,
+            persistence_fault: None,
+            status: String::new(),
+            stopping: false,
+            ticking: true,
+        }
+    }
+
+    /// What is assumed of a server that did not answer within its time.
+    pub fn hung() -> Self {
+        Health { ticking: false, ..Health::good() }
+    }
+
+    /// Why this server is not alive, `None` when it is. A restart is the cure for what is told here.
+    pub fn not_alive(&self) -> Option<String> {
+        (!self.ticking).then(|| "the I/O threads do not tick".to_owned())
+    }
+
+    /// Why clients should not be sent here, `None` when they should. A restart would not help.
+    pub fn not_ready(&self) -> Option<String> {
+        if let Some(reason) = self.not_alive() {
+            return Some(reason);
+        }
+        if self.stopping {
+            return Some("shutting down".to_owned());
+        }
+        if let Some(percent) = self.loading {
+            return Some(format!("LOADING the data set, {percent}% done"));
+        }
+        self.persistence_fault.as_ref().map(|fault| format!("persistence fault: {fault}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_takes_readiness_but_not_life() {
+        let health = Health { persistence_fault: Some("fsync failed".into()), ..Health::good() };
+        assert_eq!(health.not_alive(), None);
+        assert_eq!(health.not_ready().as_deref(), Some("persistence fault: fsync failed"));
+    }
+
+    #[test]
+    fn a_busy_server_is_alive_and_ready() {
+        let health = Health { busy: Some("EVALSHA for 7 s".into()), ..Health::good() };
+        assert_eq!((health.not_alive(), health.not_ready()), (None, None));
+    }
+
+    #[test]
+    fn loading_stopping_and_hanging_are_not_ready() {
+        for health in [
+            Health { loading: Some(40), ..Health::good() },
+            Health { stopping: true, ..Health::good() },
+            Health::hung(),
+        ] {
+            assert!(health.not_ready().is_some(), "{health:?}");
+        }
+    }
+}

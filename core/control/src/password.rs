@@ -1,0 +1,253 @@
+//! Passwords as argon2id records, and the memory of those that were found right.
+//!
+//! A record is a PHC string (`$argon2id$v=19$m=…,t=…,p=…$salt$hash`). Making or checking one is slow on
+//! purpose, so callers go through [`crate::Jobs`]; these functions are what a job runs. A service that
+//! connects again and again with the same password would pay that price each time, so [`PasswordCache`]
+//! remembers a keyed digest of what was proven right, and never the password.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+
+use argon2::password_hash::{Encoding, PasswordHashString, SaltString};
+use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
+use sha2::{Digest, Sha256};
+
+/// Memory of one hash in KiB: OWASP's first choice; two at a time stay under 40 MiB.
+pub const MEMORY_KIB: u32 = 19 * 1024;
+
+/// Passes over that memory. With [`MEMORY_KIB`] about 20 to 50 ms on a small machine.
+pub const PASSES: u32 = 2;
+
+/// Lanes of one hash: one, since jobs already run side by side.
+pub const LANES: u32 = 1;
+
+/// Longest password, in bytes. Longer ones are refused before any work.
+pub const PASSWORD_BYTES_MAX: usize = 4096;
+
+/// Most memory a foreign record may ask for, in KiB: a record must not be able to exhaust a machine.
+pub const RECORD_MEMORY_KIB_MAX: u32 = 256 * 1024;
+
+/// Most passes a foreign record may ask for.
+pub const RECORD_PASSES_MAX: u32 = 16;
+
+/// Bytes of a salt.
+const SALT_BYTES: usize = 16;
+
+/// Bytes in a block of SHA-256, which is the key size of its HMAC.
+const HMAC_BLOCK_BYTES: usize = 64;
+
+/// Why a password could not be hashed or a record not be used.
+#[derive(Debug)]
+pub enum PasswordError {
+    /// Longer than [`PASSWORD_BYTES_MAX`].
+    TooLong,
+    /// Not an argon2id PHC string, or one that asks for too much work.
+    BadRecord(&'static str),
+    /// The random source or the hash itself failed.
+    Failed(String),
+}
+
+impl fmt::Display for PasswordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PasswordError::TooLong => write!(f, "password is longer than {PASSWORD_BYTES_MAX} bytes"),
+            PasswordError::BadRecord(why) => write!(f, "password record: {why}"),
+            PasswordError::Failed(why) => write!(f, "hashing the password failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for PasswordError {}
+
+/// Whether `text` looks like a record rather than a password or a SHA-256 digest.
+pub fn is_record(text: &[u8]) -> bool {
+    text.starts_with(b"$argon2id$")
+}
+
+/// A record that was parsed and whose cost is bounded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record(PasswordHashString);
+
+impl Record {
+    /// Reads a PHC string.
+    ///
+    /// # Errors
+    /// Not argon2id, not complete, or dearer than [`RECORD_MEMORY_KIB_MAX`] and [`RECORD_PASSES_MAX`].
+    pub fn parse(text: &str) -> Result<Self, PasswordError> {
+        let hash = PasswordHash::parse(text, Encoding::B64)
+            .map_err(|_| PasswordError::BadRecord("not a PHC string"))?;
+        if hash.algorithm != Algorithm::Argon2id.ident() || hash.salt.is_none() || hash.hash.is_none() {
+            return Err(PasswordError::BadRecord("not a complete $argon2id$ record"));
+        }
+        let params = Params::try_from(&hash).map_err(|_| PasswordError::BadRecord("bad parameters"))?;
+        if params.m_cost() > RECORD_MEMORY_KIB_MAX || params.t_cost() > RECORD_PASSES_MAX {
+            return Err(PasswordError::BadRecord("asks for more memory or passes than is allowed"));
+        }
+        Ok(Record(hash.serialize()))
+    }
+
+    /// The PHC string.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether `password` is the one this record was made of. Slow on purpose: run it as a job.
+    pub fn verify(&self, password: &[u8]) -> bool {
+        password.len() <= PASSWORD_BYTES_MAX
+            && hasher(Params::default()).verify_password(password, &self.0.password_hash()).is_ok()
+    }
+}
+
+/// Makes a record with a random salt. Slow on purpose: run it as a job.
+///
+/// # Errors
+/// The password is too long, or no random salt could be had.
+pub fn hash(password: &[u8]) -> Result<Record, PasswordError> {
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(PasswordError::TooLong);
+    }
+    let failed = |error: &dyn fmt::Display| PasswordError::Failed(error.to_string());
+    let mut salt = [0; SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(|error| failed(&error))?;
+    let salt = SaltString::encode_b64(&salt).map_err(|error| failed(&error))?;
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| failed(&error))?;
+    let hash = hasher(params).hash_password(password, &salt).map_err(|error| failed(&error))?.serialize();
+    Ok(Record(hash))
+}
+
+fn hasher(params: Params) -> Argon2<'static> {
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// Digests of (user, record, password) that were proven right by this process, oldest forgotten first.
+///
+/// The key is random and lives only here, so a dump of the digests cannot be searched offline without it,
+/// and looking one up in a hash set tells an attacker nothing. The record is part of the digest: a
+/// changed password is unknown at once, without anybody having to remember to forget it.
+pub struct PasswordCache {
+    key: [u8; HMAC_BLOCK_BYTES],
+    known: HashSet<[u8; 32]>,
+    order: VecDeque<[u8; 32]>,
+    capacity: usize,
+}
+
+impl PasswordCache {
+    /// An empty memory of at most `capacity` passwords, under a `key` from the system's random source.
+    pub fn new(key: [u8; 32], capacity: usize) -> Self {
+        let mut block = [0; HMAC_BLOCK_BYTES];
+        block[..32].copy_from_slice(&key);
+        PasswordCache { key: block, known: HashSet::new(), order: VecDeque::new(), capacity }
+    }
+
+    /// Whether this very password was proven right for this user and record before. Microseconds.
+    pub fn knows(&self, user: &[u8], record: &str, password: &[u8]) -> bool {
+        self.known.contains(&self.digest(user, record, password))
+    }
+
+    /// Remembers a password that a job has just proven right.
+    pub fn remember(&mut self, user: &[u8], record: &str, password: &[u8]) {
+        let digest = self.digest(user, record, password);
+        if self.capacity == 0 || !self.known.insert(digest) {
+            return;
+        }
+        self.order.push_back(digest);
+        if self.order.len() > self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    /// Forgets everything, as after ACL LOAD.
+    pub fn clear(&mut self) {
+        self.known.clear();
+        self.order.clear();
+    }
+
+    /// Passwords remembered now.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether none is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// HMAC-SHA256 over the three parts, each after its length so that none can lend bytes to the next.
+    fn digest(&self, user: &[u8], record: &str, password: &[u8]) -> [u8; 32] {
+        let mut inner = Sha256::new_with_prefix(self.key.map(|byte| byte ^ 0x36));
+        for part in [user, record.as_bytes(), password] {
+            inner.update((part.len() as u64).to_le_bytes());
+            inner.update(part);
+        }
+        let mut outer = Sha256::new_with_prefix(self.key.map(|byte| byte ^ 0x5c));
+        outer.update(inner.finalize());
+        outer.finalize().into()
+    }
+}
+
+impl fmt::Debug for PasswordCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PasswordCache({} of {})", self.order.len(), self.capacity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_knows_its_password_and_no_other() {
+        let record = hash(b"correct horse").unwrap();
+        assert!(record.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        let read_back = Record::parse(record.as_str()).unwrap();
+        assert!(read_back.verify(b"correct horse"));
+        assert!(!read_back.verify(b"correct horsf"));
+        assert!(!read_back.verify(&[b'x'; PASSWORD_BYTES_MAX + 1]));
+    }
+
+    #[test]
+    fn a_record_of_another_cost_is_checked_at_its_own_cost() {
+        let params = Params::new(1024, 1, 2, Some(24)).unwrap();
+        let salt = SaltString::encode_b64(b"some other salt").unwrap();
+        let text = hasher(params).hash_password(b"pw", &salt).unwrap().to_string();
+        let record = Record::parse(&text).unwrap();
+        assert!(text.contains("$m=1024,t=1,p=2$") && record.as_str() == text);
+        assert!(record.verify(b"pw") && !record.verify(b"pv"));
+    }
+
+    #[test]
+    fn greedy_and_foreign_records_are_refused() {
+        for text in [
+            "hunter2",
+            "$argon2i$v=19$m=4096,t=2,p=1$c29tZXNhbHQ$GpZ3sK/oH9p7VIiV56G/64Zo/8GaUw434IimaPqxwCo",
+            "$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ$GpZ3sK/oH9p7VIiV56G/64Zo/8GaUw434IimaPqxwCo",
+            "$argon2id$v=19$m=4096,t=9999,p=1$c29tZXNhbHQ$GpZ3sK/oH9p7VIiV56G/64Zo/8GaUw434IimaPqxwCo",
+            "$argon2id$v=19$m=4096,t=2,p=1$c29tZXNhbHQ",
+        ] {
+            assert!(Record::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_cache_is_bound_to_user_record_and_password_and_forgets_the_oldest() {
+        let mut cache = PasswordCache::new([7; 32], 2);
+        cache.remember(b"ann", "r1", b"pw");
+        assert!(cache.knows(b"ann", "r1", b"pw"));
+        for (user, record, password) in
+            [(&b"bob"[..], "r1", &b"pw"[..]), (b"ann", "r2", b"pw"), (b"ann", "r1", b"p")]
+        {
+            assert!(!cache.knows(user, record, password));
+        }
+        assert!(!cache.knows(b"an", "nr1", b"pw"), "parts must not run into each other");
+        cache.remember(b"ann", "r1", b"pw");
+        assert_eq!(cache.len(), 1);
+        cache.remember(b"b", "r", b"1");
+        cache.remember(b"b", "r", b"2");
+        assert!(!cache.knows(b"ann", "r1", b"pw"));
+        assert_eq!(cache.len(), 2);
+        cache.clear();
+        assert!(cache.is_empty() && !cache.knows(b"b", "r", b"2"));
+    }
+}

@@ -1,0 +1,36 @@
+//! The process' signals: SIGTERM and SIGINT stop it, SIGHUP reads the certificates again.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::instance::{Level, Stop};
+use crate::plane::Plane;
+
+/// Takes the signals over. From the moment this returns they no longer end the process by themselves.
+pub(crate) fn watch(plane: &Arc<Plane>) -> io::Result<()> {
+    let (terminate, interrupt, hang_up) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    tokio::spawn(stop_on(terminate, Arc::clone(plane), [Stop::Terminated; 2]));
+    tokio::spawn(stop_on(interrupt, Arc::clone(plane), [Stop::Interrupted, Stop::Insisted]));
+    tokio::spawn(reload_on(hang_up, Arc::clone(plane)));
+    Ok(())
+}
+
+/// The first signal asks with the first reason, each further one with the second.
+async fn stop_on(mut signals: Signal, plane: Arc<Plane>, [first, further]: [Stop; 2]) {
+    let mut reason = first;
+    while signals.recv().await.is_some() {
+        if plane.call(move |instance| instance.shutdown(reason)).await.is_none() {
+            plane.log(Level::Warning, "the server did not take the request to stop".to_owned()).await;
+        }
+        reason = further;
+    }
+}
+
+async fn reload_on(mut signals: Signal, plane: Arc<Plane>) {
+    while signals.recv().await.is_some() {
+        plane.reload_tls(true).await;
+    }
+}

@@ -1,0 +1,192 @@
+//! TLS configurations out of certificate files, and the watch that notices when the files change.
+//!
+//! A new configuration is complete before it replaces the old one: a half-copied pair of files, or a key
+//! that does not fit, leaves the old certificate in service and a line in the log.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+/// Longest certificate or key file that is read, in bytes: a bundle of all public CAs is 250 KiB.
+pub const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// The files of a server's identity, and whom it trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain, PEM, leaf first.
+    pub cert: PathBuf,
+    /// Private key of the leaf, PEM.
+    pub key: PathBuf,
+    /// Authorities that client certificates must come from; needed unless `clients` is `Ignored`.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients must show a certificate.
+    pub clients: ClientCerts,
+}
+
+/// What is asked of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCerts {
+    /// No certificate is asked for.
+    Ignored,
+    /// One that is shown must be good.
+    Optional,
+    /// A connection without a good one ends in the handshake.
+    Required,
+}
+
+/// Why a configuration could not be made.
+#[derive(Debug)]
+pub enum TlsError {
+    /// A file could not be read.
+    Io(PathBuf, io::Error),
+    /// A file holds no usable PEM of the wanted kind.
+    Pem(PathBuf, String),
+    /// Client certificates are wanted but no authority is named.
+    NoClientAuthority,
+    /// Certificate and key do not fit, or are of a kind that is not supported.
+    Unfit(PathBuf, String),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsError::Io(path, error) => write!(f, "TLS file {}: {error}", path.display()),
+            TlsError::Pem(path, why) => write!(f, "TLS file {}: {why}", path.display()),
+            TlsError::NoClientAuthority => {
+                f.write_str("client certificates need an authority (tls-ca-cert-file)")
+            }
+            TlsError::Unfit(path, why) => write!(f, "TLS certificate {}: {why}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// Reads the files into a configuration for TLS 1.2 and 1.3 with session tickets.
+///
+/// # Errors
+/// A file is missing or unusable, or key and certificate do not belong together.
+pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = certificates(&files.cert)?;
+    let key = PrivateKeyDer::from_pem_slice(&contents(&files.key)?)
+        .map_err(|error| TlsError::Pem(files.key.clone(), format!("no private key: {error}")))?;
+    let unfit = |error: rustls::Error| TlsError::Unfit(files.cert.clone(), error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(unfit)?;
+    let builder = match files.clients {
+        ClientCerts::Ignored => builder.with_no_client_auth(),
+        wanted => {
+            let path = files.client_ca.as_ref().ok_or(TlsError::NoClientAuthority)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider);
+            let verifier = match wanted {
+                ClientCerts::Required => verifier,
+                _ => verifier.allow_unauthenticated(),
+            };
+            let verifier =
+                verifier.build().map_err(|error| TlsError::Unfit(path.clone(), error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(unfit)?;
+    // Tickets keep the resumption state at the client; without them a thousand reconnecting clients
+    // would push each other out of a table here.
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(unfit)?;
+    Ok(Arc::new(config))
+}
+
+/// All certificates of a PEM file; at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&contents(path)?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError::Pem(path.to_owned(), error.to_string()))?;
+    if chain.is_empty() {
+        return Err(TlsError::Pem(path.to_owned(), "holds no certificate".to_owned()));
+    }
+    Ok(chain)
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| TlsError::Unfit(path.to_owned(), error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let read = || {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| TlsError::Io(path.to_owned(), error))?;
+    if bytes.len() as u64 > PEM_BYTES_MAX {
+        return Err(TlsError::Pem(path.to_owned(), format!("longer than {PEM_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// What tells one state of the files from another without reading them: inode, size and time of change.
+/// Renaming a new file over the old, as certbot and Kubernetes do, changes the inode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint([Option<(u64, u64, i64, i64)>; 3]);
+
+impl Fingerprint {
+    pub(crate) fn of(files: &TlsFiles) -> Fingerprint {
+        let stamp = |path: &Path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+        };
+        Fingerprint([stamp(&files.cert), stamp(&files.key), files.client_ca.as_deref().and_then(stamp)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::Authority;
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = Authority::new(directory.path(), "one", &[]).ensure(SystemTime::now()).unwrap();
+        let two = Authority::new(directory.path(), "two", &[]).ensure(SystemTime::now()).unwrap();
+        assert!(load(&one.files).is_ok());
+        let mixed = TlsFiles { key: two.files.key, ..one.files.clone() };
+        assert!(matches!(load(&mixed), Err(TlsError::Unfit(..))));
+        let swapped = TlsFiles { cert: one.files.key.clone(), ..one.files.clone() };
+        assert!(matches!(load(&swapped), Err(TlsError::Pem(..))));
+    }
+
+    #[test]
+    fn client_certificates_need_an_authority() {
+        let directory = tempfile::tempdir().unwrap();
+        let issued = Authority::new(directory.path(), "one", &[]).ensure(SystemTime::now()).unwrap();
+        let required = TlsFiles { clients: ClientCerts::Required, ..issued.files };
+        assert!(matches!(load(&required), Err(TlsError::NoClientAuthority)));
+        assert!(load(&TlsFiles { client_ca: Some(issued.ca), ..required }).is_ok());
+    }
+
+    #[test]
+    fn a_replaced_file_has_another_fingerprint() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Authority::new(directory.path(), "one", &[]).ensure(SystemTime::now()).unwrap().files;
+        let before = Fingerprint::of(&files);
+        assert_eq!(before, Fingerprint::of(&files));
+        let copy = directory.path().join("copy");
+        std::fs::copy(&files.cert, &copy).unwrap();
+        std::fs::rename(&copy, &files.cert).unwrap();
+        assert_ne!(before, Fingerprint::of(&files));
+    }
+}
