@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::health::to_json;
-use crate::plane::{HttpSettings, Plane};
+use crate::plane::Plane;
 use crate::secrets::Secret;
 
 /// Connections at a time; more are closed at once, which a scraper sees as a failed scrape.
@@ -67,12 +67,12 @@ pub(crate) struct HttpServer {
 
 impl HttpServer {
     /// Takes the address. Needs a runtime around it.
-    pub(crate) fn bind(settings: HttpSettings) -> io::Result<HttpServer> {
+    pub(crate) fn bind(address: SocketAddr, token: Option<Secret>, tls: bool) -> io::Result<HttpServer> {
         // The standard listener sets SO_REUSEADDR, so a restart does not wait for old connections.
-        let listener = net::TcpListener::bind(settings.address)?;
+        let listener = net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        Ok(HttpServer { address: listener.local_addr()?, listener, token: settings.token, tls: settings.tls })
+        Ok(HttpServer { address: listener.local_addr()?, listener, token, tls })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

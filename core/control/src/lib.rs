@@ -30,3 +30,4 @@ pub use jobs::{DeletionDone, Jobs, Overloaded, PasswordDone, Release};
 pub use password::PasswordCache;
 pub use plane::{ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings};
 pub use rustls::ServerConfig;
+pub use signals::stop_signals;

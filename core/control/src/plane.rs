@@ -62,7 +62,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
     /// Where to listen; port 0 takes a free one.
-    pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
     /// What scrapers must send as `Authorization: Bearer …`; `None` lets everybody in.
     pub token: Option<Secret>,
     /// Whether to speak HTTPS, with the certificate of [`Settings::tls`].
@@ -134,7 +134,7 @@ impl ControlPlane {
             notifier: Notifier::from_environment(),
             instance,
         });
-        let http_address = {
+        let http_addresses = {
             let _inside = runtime.enter();
             if settings.signals {
                 signals::watch(&plane).map_err(StartError::Runtime)?;
@@ -151,20 +151,23 @@ impl ControlPlane {
             if let Some(pings) = Notifier::watchdog(&plane) {
                 tokio::spawn(pings);
             }
-            settings.http.map(|http| start_http(http, &plane)).transpose()?
+            settings.http.map_or(Ok(Vec::new()), |http| start_http(http, &plane))?
         };
-        Ok(Handle { plane, http_address, runtime: Some(runtime) })
+        Ok(Handle { plane, http_addresses, runtime: Some(runtime) })
     }
 }
 
-fn start_http(settings: HttpSettings, plane: &Arc<Plane>) -> Result<SocketAddr, StartError> {
+fn start_http(settings: HttpSettings, plane: &Arc<Plane>) -> Result<Vec<SocketAddr>, StartError> {
     if settings.tls && plane.tls.is_none() {
         return Err(StartError::HttpsWithoutCertificates);
     }
-    let address = settings.address;
-    let server = HttpServer::bind(settings).map_err(|error| StartError::Http(address, error))?;
-    let bound = server.address();
-    tokio::spawn(http::serve(server, Arc::clone(plane)));
+    let mut bound = Vec::new();
+    for &address in &settings.addresses {
+        let server = HttpServer::bind(address, settings.token.clone(), settings.tls)
+            .map_err(|error| StartError::Http(address, error))?;
+        bound.push(server.address());
+        tokio::spawn(http::serve(server, Arc::clone(plane)));
+    }
     Ok(bound)
 }
 
@@ -172,14 +175,14 @@ fn start_http(settings: HttpSettings, plane: &Arc<Plane>) -> Result<SocketAddr, 
 #[derive(Debug)]
 pub struct Handle {
     plane: Arc<Plane>,
-    http_address: Option<SocketAddr>,
+    http_addresses: Vec<SocketAddr>,
     runtime: Option<Runtime>,
 }
 
 impl Handle {
-    /// Where metrics are really served, when they are.
-    pub fn http_address(&self) -> Option<SocketAddr> {
-        self.http_address
+    /// Where metrics are really served, in the order asked for.
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http_addresses
     }
 
     /// The TLS configuration for the data port's new connections; later ones arrive by

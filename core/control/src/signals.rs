@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -27,6 +29,34 @@ async fn stop_on(mut signals: Signal, plane: Arc<Plane>, [first, further]: [Stop
         }
         reason = further;
     }
+}
+
+/// SIGINT and SIGTERM as values, for a process that has no control plane, such as `tandem up`. From the
+/// moment this returns they no longer end the process by themselves.
+///
+/// # Errors
+/// The system gave no thread or signal handler.
+pub fn stop_signals() -> io::Result<Receiver<Stop>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    let (tell, hear) = channel();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                let reason = tokio::select! {
+                    _ = terminate.recv() => Stop::Terminated,
+                    _ = interrupt.recv() => Stop::Interrupted,
+                };
+                if tell.send(reason).is_err() {
+                    return;
+                }
+            }
+        });
+    })?;
+    Ok(hear)
 }
 
 async fn reload_on(mut signals: Signal, plane: Arc<Plane>) {

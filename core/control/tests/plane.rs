@@ -73,7 +73,7 @@ fn settings() -> Settings {
 }
 
 fn http(token: Option<&str>, tls: bool) -> Option<HttpSettings> {
-    Some(HttpSettings { address: "127.0.0.1:0".parse().unwrap(), token: token.map(Secret::new), tls })
+    Some(HttpSettings { addresses: vec!["127.0.0.1:0".parse().unwrap()], token: token.map(Secret::new), tls })
 }
 
 fn exchange(mut stream: impl Read + Write, path: &str, header: &str) -> String {
@@ -119,7 +119,7 @@ fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
 fn start_http(puppet: &Arc<Puppet>, token: Option<&str>) -> (Handle, SocketAddr) {
     let handle =
         ControlPlane::start(Settings { http: http(token, false), ..settings() }, puppet.clone()).unwrap();
-    let address = handle.http_address().unwrap();
+    let address = handle.http_addresses()[0];
     (handle, address)
 }
 
@@ -229,7 +229,7 @@ fn https_uses_the_own_authority_and_follows_replaced_files() {
     let tls = Some(TlsSettings::Own(authority, ClientCerts::Ignored));
     let wanted = Settings { http: http(None, true), tls, ..settings() };
     let handle = ControlPlane::start(wanted, puppet.clone()).unwrap();
-    let address = handle.http_address().unwrap();
+    let address = handle.http_addresses()[0];
     let ca = directory.path().join("ca.crt");
     assert!(exchange(tls_client(address, &ca), "/metrics", "").contains("redis_up 1"));
     assert!(handle.tls_config().is_some());
@@ -256,7 +256,7 @@ fn metrics_ask_no_client_certificate_and_other_files_can_be_set() {
     let files = TlsFiles { client_ca: Some(first.ca.clone()), clients: ClientCerts::Required, ..first.files };
     let wanted = Settings { http: http(None, true), tls: Some(TlsSettings::Files(files)), ..settings() };
     let handle = ControlPlane::start(wanted, Puppet::new()).unwrap();
-    let address = handle.http_address().unwrap();
+    let address = handle.http_addresses()[0];
     assert!(exchange(tls_client(address, &first.ca), "/metrics", "").contains("redis_up 1"));
     handle.use_tls_files(second.files.clone()).unwrap();
     assert!(exchange(tls_client(address, &second.ca), "/metrics", "").contains("redis_up 1"));
@@ -268,7 +268,7 @@ fn metrics_ask_no_client_certificate_and_other_files_can_be_set() {
 #[test]
 fn a_taken_address_is_an_error_at_start() {
     let (_handle, address) = start_http(&Puppet::new(), None);
-    let wanted = HttpSettings { address, token: None, tls: false };
+    let wanted = HttpSettings { addresses: vec![address], token: None, tls: false };
     let error =
         ControlPlane::start(Settings { http: Some(wanted), ..settings() }, Puppet::new()).unwrap_err();
     assert!(matches!(error, StartError::Http(..)) && error.to_string().contains(&address.to_string()));
