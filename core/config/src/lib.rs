@@ -1,1 +1,42 @@
-//! Tandem: config.
+//! What a server may be told, in one table, and every form in which it is told.
+//!
+//! A directive is one row of [`directives::TABLE`]: name, type, default, whether it may change while the
+//! server runs, what we do with it, and a line of documentation. Files, command lines, environment
+//! variables, `CONFIG GET`, `CONFIG SET` and `CONFIG REWRITE` are all derived from the rows, so a new
+//! directive is one row (and one field of [`Settings`] where the engine reads it).
+//!
+//! Invariants: a [`Config`] holds a valid value for every row at any time; a change is made on a copy and
+//! becomes visible as a whole or not at all; only [`load`] and [`memory::read`] touch the disk.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod change;
+mod choice;
+mod conf;
+pub mod directives;
+mod error;
+mod kind;
+mod layers;
+pub mod load;
+pub mod memory;
+mod rewrite;
+mod settings;
+mod values;
+mod words;
+
+pub use args::{Invocation, read_args};
+pub use change::Proposed;
+pub use choice::{
+    AclPubsub, AppendFsync, DebugAccess, DisklessLoad, Eviction, LogLevel, MaxmemoryPolicy, NotifyFlags,
+    PropagationErrors, ShutdownFlags, TlsAuthClients, TlsMode,
+};
+pub use directives::{Change, Directive, Disposition};
+pub use error::{LoadError, SetError};
+pub use kind::{Kind, OutputLimit, SavePoint, Value};
+pub use layers::{Files, Layers, Loaded, Sources};
+pub use memory::default_maxmemory;
+pub use rewrite::rewrite;
+pub use settings::Settings;
+pub use values::{Config, Origin, Rename};
+pub use words::{quote, split};

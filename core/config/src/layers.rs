@@ -1,0 +1,379 @@
+//! The layers of a configuration, each over the one before: profile, file, secrets of the service manager,
+//! environment, command line.
+//!
+//! Layers that are maps (profiles and TOML files) are merged by figment, which remembers where each value
+//! came from; redis.conf text is not a map (order counts, lines repeat) and is read line by line on top.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use figment::Figment;
+use figment::providers::{Data, Toml};
+use figment::value::Value as Item;
+
+use crate::args::Invocation;
+pub use crate::conf::Files;
+use crate::conf::{Place, Reader};
+use crate::directives::{self, TABLE};
+use crate::error::LoadError;
+use crate::values::{Config, Origin};
+
+/// What lies outside: variables and files.
+pub struct Sources<'a> {
+    /// The environment.
+    pub variables: &'a [(String, String)],
+    /// The disk.
+    pub files: &'a mut dyn Files,
+}
+
+/// What is known before loading.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    /// The profile's defaults; `None` for Redis' own.
+    pub profile: Option<Figment>,
+    /// `maxmemory` in bytes where no layer names one; 0 for no limit.
+    pub maxmemory: u64,
+    /// Name and content of the configuration file; TOML if its name ends in `.toml`, else redis.conf.
+    pub file: Option<(String, Vec<u8>)>,
+    /// What came on standard input.
+    pub stdin: Option<Vec<u8>>,
+    /// The command line.
+    pub invocation: Invocation,
+}
+
+/// The result of loading.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Only the profile's part of it, which is what a rewrite need not write.
+    pub base: Config,
+    /// What an operator should know; one line each.
+    pub notes: Vec<String>,
+}
+
+/// Most bytes of a secret: more is a wrong file.
+const SECRET_BYTES_MAX: usize = 64 << 10;
+
+/// Short names of variables that people know from elsewhere.
+const SHORT_NAMES: &[(&str, &str)] = &[
+    ("REDIS_PASSWORD", "requirepass"),
+    ("REDIS_MAXMEMORY", "maxmemory"),
+    ("REDIS_MAXMEMORY_POLICY", "maxmemory-policy"),
+];
+
+const PREFIX: &str = "TANDEM_";
+
+impl Layers {
+    /// Loads all layers.
+    ///
+    /// # Errors
+    /// The first mistake, with the place it came from.
+    pub fn load(self, sources: &mut Sources<'_>) -> Result<Loaded, LoadError> {
+        let mut base = Config::default();
+        let mut notes = Vec::new();
+        if let Some(profile) = &self.profile {
+            apply_map(&mut base, profile, None)?;
+        }
+        if self.maxmemory > 0 && *base.origin_at(place("maxmemory")) == Origin::Default {
+            let words = [self.maxmemory.to_string().into_bytes()];
+            base.assign_at(place("maxmemory"), &words, Origin::Profile)
+                .map_err(|why| about("maxmemory", why))?;
+        }
+        base.refresh();
+
+        let mut config = base.clone();
+        let mut text_file = None;
+        if let Some((name, text)) = &self.file {
+            if name.ends_with(".toml") {
+                apply_map(&mut config, &toml_file(name, text)?, Some(name))?;
+            } else {
+                text_file = Some((name.as_str(), text.as_slice()));
+            }
+        }
+        let mut reader = Reader::new(config, sources.files);
+        if let Some((name, text)) = text_file {
+            reader.read_text(text, &Place::File(name.into()))?;
+        }
+        if let Some(text) = &self.stdin {
+            reader.read_text(text, &Place::File("standard input".into()))?;
+        }
+        apply_credentials(&mut reader, sources.variables)?;
+        apply_variables(&mut reader, sources.variables, &mut notes)?;
+        reader.read_text(self.invocation.options.as_bytes(), &Place::CommandLine)?;
+        apply_password_file(&mut reader)?;
+        reader.config.refresh();
+        note_command_line_secrets(&reader.config, &mut notes);
+        Ok(Loaded { config: reader.config, base, notes })
+    }
+}
+
+fn place(name: &'static str) -> usize {
+    directives::index_of(name.as_bytes()).expect("only names of the table are passed here")
+}
+
+fn about(text: impl Into<String>, why: String) -> LoadError {
+    LoadError::about("", text, why)
+}
+
+fn toml_file(name: &str, text: &[u8]) -> Result<Figment, LoadError> {
+    let text = std::str::from_utf8(text).map_err(|_| LoadError::about(name, "", "the file is not UTF-8"))?;
+    Ok(Figment::from(Data::<Toml>::string(text)))
+}
+
+/// Applies a map of directives. Values may be text, numbers, truths, or lists of words.
+fn apply_map(config: &mut Config, map: &Figment, file: Option<&str>) -> Result<(), LoadError> {
+    let label = file.unwrap_or("profile");
+    let items: BTreeMap<String, Item> =
+        map.extract().map_err(|error| LoadError::about(label, "", error.to_string()))?;
+    for (name, item) in items {
+        let fail = |why: String| LoadError::about(label, name.clone(), why);
+        let at = directives::index_of(name.as_bytes())
+            .ok_or_else(|| fail("Bad directive or wrong number of arguments".into()))?;
+        let words = words_of_item(at, &item).ok_or_else(|| fail("a table is not a value".into()))?;
+        let origin = file.map_or(Origin::Profile, |file| Origin::File(file.into(), 0));
+        config.assign_at(at, &words, origin).map_err(fail)?;
+    }
+    Ok(())
+}
+
+fn words_of_item(at: usize, item: &Item) -> Option<Vec<Vec<u8>>> {
+    if let Item::Array(_, items) = item {
+        let words: Option<Vec<_>> = items.iter().map(scalar).collect();
+        return words.map(|words| if words.is_empty() { vec![Vec::new()] } else { words });
+    }
+    Some(TABLE[at].kind.words_of(&scalar(item)?))
+}
+
+fn scalar(item: &Item) -> Option<Vec<u8>> {
+    match item {
+        Item::String(_, text) => Some(text.clone().into_bytes()),
+        Item::Bool(_, on) => Some((if *on { "yes" } else { "no" }).into()),
+        Item::Num(_, number) => number
+            .to_i128()
+            .map(|number| number.to_string())
+            .or_else(|| number.to_u128().map(|number| number.to_string()))
+            .or_else(|| number.to_f64().map(|number| number.to_string()))
+            .map(String::into_bytes),
+        _ => None,
+    }
+}
+
+/// `systemd` hands secrets over as files in a folder; a file named as a secret directive is its value, and
+/// `metrics-token` is the file of the token.
+fn apply_credentials(reader: &mut Reader<'_>, variables: &[(String, String)]) -> Result<(), LoadError> {
+    let Some((_, folder)) = variables.iter().find(|(name, _)| name == "CREDENTIALS_DIRECTORY") else {
+        return Ok(());
+    };
+    for (at, row) in TABLE.iter().enumerate().filter(|(_, row)| row.secret) {
+        let path = format!("{folder}/{}", row.name);
+        match reader.files.read(&path) {
+            Ok(content) => set_secret(reader, at, &path, content)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(LoadError::about(path, row.name, error.to_string())),
+        }
+    }
+    let path = format!("{folder}/metrics-token");
+    if reader.files.read(&path).is_ok() {
+        let origin = Origin::Secret(path.as_str().into());
+        let words = [path.clone().into_bytes()];
+        reader
+            .config
+            .assign_at(place("metrics-token-file"), &words, origin)
+            .map_err(|why| about(path, why))?;
+    }
+    Ok(())
+}
+
+fn set_secret(reader: &mut Reader<'_>, at: usize, path: &str, mut content: Vec<u8>) -> Result<(), LoadError> {
+    let fail = |why: &str| LoadError::about(path, TABLE[at].name, why);
+    // Editors and `echo` end a file with a line end that is not part of the secret.
+    if content.last() == Some(&b'\n') {
+        content.pop();
+        if content.last() == Some(&b'\r') {
+            content.pop();
+        }
+    }
+    if content.is_empty() {
+        return Err(fail("the file of a secret is empty"));
+    }
+    if content.len() > SECRET_BYTES_MAX {
+        return Err(fail("the file is too large for a secret"));
+    }
+    let origin = Origin::Secret(path.into());
+    reader.config.assign_at(at, &[content], origin).map_err(|why| fail(&why))
+}
+
+fn apply_variables(
+    reader: &mut Reader<'_>,
+    variables: &[(String, String)],
+    notes: &mut Vec<String>,
+) -> Result<(), LoadError> {
+    // Short names first, so that the exact ones win; then by name, so that the order is the same everywhere.
+    let mut known: Vec<_> = variables.iter().filter(|(name, _)| is_ours(name)).collect();
+    known.sort_by_key(|(name, _)| (name.starts_with(PREFIX), name.as_str()));
+    for (name, value) in known {
+        match directive_of(name) {
+            Some((at, is_file)) => apply_variable(reader, name, value, at, is_file, notes)?,
+            None => notes.push(format!("variable {name} names no directive and has no effect")),
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(name: &str) -> bool {
+    let short = name.strip_suffix("_FILE").unwrap_or(name);
+    name.starts_with(PREFIX) || SHORT_NAMES.iter().any(|(known, _)| *known == short)
+}
+
+/// The row that a variable names, and whether its value is the path of a file that holds the secret.
+fn directive_of(name: &str) -> Option<(usize, bool)> {
+    let lookup = |name: &str| match SHORT_NAMES.iter().find(|(short, _)| *short == name) {
+        Some((_, directive)) => directives::index_of(directive.as_bytes()),
+        None => directives::index_of(name.strip_prefix(PREFIX)?.replace('_', "-").as_bytes()),
+    };
+    // `TANDEM_REQUIREPASS_FILE` is also a directive of its own, to the same end.
+    if let Some(at) = name.strip_suffix("_FILE").and_then(lookup).filter(|at| TABLE[*at].secret) {
+        return Some((at, true));
+    }
+    lookup(name).map(|at| (at, false))
+}
+
+fn apply_variable(
+    reader: &mut Reader<'_>,
+    name: &str,
+    value: &str,
+    at: usize,
+    is_file: bool,
+    notes: &mut Vec<String>,
+) -> Result<(), LoadError> {
+    if is_file {
+        let content = reader.files.read(value);
+        let content = content.map_err(|error| {
+            LoadError::about(format!("variable {name}"), value, format!("can't read it: {error}"))
+        })?;
+        return set_secret(reader, at, value, content);
+    }
+    // Kubernetes sets TANDEM_PORT=tcp://10.0.0.1:6379 for a service that is called "tandem".
+    if TABLE[at].name.ends_with("port") && value.contains("://") {
+        notes.push(format!("variable {name} holds an address that Kubernetes made; it has no effect"));
+        return Ok(());
+    }
+    let origin = Origin::Variable(Arc::from(name));
+    let shown = if TABLE[at].secret { "(not shown)" } else { value };
+    let fail = |why| LoadError::about(format!("variable {name}"), format!("{} {shown}", TABLE[at].name), why);
+    reader.config.assign_at(at, &TABLE[at].kind.words_of(value.as_bytes()), origin).map_err(fail)
+}
+
+/// `requirepass-file` is read where no layer gave a password more directly.
+fn apply_password_file(reader: &mut Reader<'_>) -> Result<(), LoadError> {
+    let path = reader.config.text_at(place("requirepass-file"));
+    if path.is_empty() || !reader.config.text_at(place("requirepass")).is_empty() {
+        return Ok(());
+    }
+    let path = String::from_utf8_lossy(&path).into_owned();
+    let content = reader.files.read(&path);
+    let content = content
+        .map_err(|error| LoadError::about(&*path, "requirepass-file", format!("can't read it: {error}")))?;
+    set_secret(reader, place("requirepass"), &path, content)
+}
+
+fn note_command_line_secrets(config: &Config, notes: &mut Vec<String>) {
+    for (at, row) in TABLE.iter().enumerate() {
+        if row.secret && *config.origin_at(at) == Origin::CommandLine {
+            notes.push(format!(
+                "{} was given on the command line, where everybody on this machine can read it",
+                row.name
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::read_args;
+    use crate::conf::tests::InMemory;
+
+    fn load(
+        profile: &str,
+        file: Option<(&str, &str)>,
+        variables: &[(&str, &str)],
+        args: &[&str],
+    ) -> Result<Loaded, LoadError> {
+        let mut files =
+            InMemory::of(&[("/s/pw", "from-file\n"), ("/s/empty", "\n"), ("/c/requirepass", "cred")]);
+        let variables: Vec<_> = variables.iter().map(|(n, v)| ((*n).to_string(), (*v).to_string())).collect();
+        let args: Vec<_> = args.iter().map(|word| (*word).to_string()).collect();
+        let layers = Layers {
+            profile: Some(Figment::from(Data::<Toml>::string(profile))),
+            maxmemory: 77,
+            file: file.map(|(name, text)| (name.into(), text.as_bytes().to_vec())),
+            stdin: None,
+            invocation: read_args(&args),
+        };
+        layers.load(&mut Sources { variables: &variables, files: &mut files })
+    }
+
+    #[test]
+    fn each_layer_covers_the_one_before() {
+        let profile =
+            "port = 1\ntimeout = 1\nhz = 1\ndatabases = 3\nsave = [\"900\", \"1\"]\nappendonly = true";
+        let file = Some(("x.conf", "timeout 2\nhz 2\nmaxclients 5\nsave 1 1"));
+        let env = [("TANDEM_HZ", "3"), ("TANDEM_MAXCLIENTS", "6"), ("PATH", "x")];
+        let loaded = load(profile, file, &env, &["--maxclients", "7"]).unwrap();
+        let config = &loaded.config;
+        assert_eq!((config.port, config.timeout_seconds, config.hz, config.maxclients), (1, 2, 3, 7));
+        assert_eq!((config.databases, config.maxmemory, config.appendonly), (3, 77, true));
+        assert_eq!(config.text("save").unwrap(), b"1 1");
+        assert_eq!(loaded.base.text("save").unwrap(), b"900 1");
+        let origins =
+            ["port", "timeout", "hz", "maxclients"].map(|name| config.origin(name).unwrap().to_string());
+        assert_eq!(origins, ["profile", "x.conf, line 1", "variable TANDEM_HZ", "command line"]);
+    }
+
+    #[test]
+    fn toml_files_are_layers_too() {
+        let loaded =
+            load("port = 1", Some(("x.toml", "port = 2\nmaxmemory = \"1gb\"\nbind = [\"::1\"]")), &[], &[]);
+        let config = loaded.unwrap().config;
+        assert_eq!(
+            (config.port, config.maxmemory, config.bind.clone()),
+            (2, 1 << 30, vec!["::1".to_string()])
+        );
+        assert!(load("", Some(("x.toml", "nosuch = 1")), &[], &[]).unwrap_err().text.contains("nosuch"));
+        assert!(load("", Some(("x.toml", "port = {a = 1}")), &[], &[]).unwrap_err().why.contains("table"));
+    }
+
+    #[test]
+    fn secrets_come_from_variables_files_and_credentials() {
+        let password = |env: &[(&str, &str)], args: &[&str]| {
+            load("", None, env, args)
+                .map(|loaded| String::from_utf8(loaded.config.requirepass.clone()).unwrap())
+        };
+        assert_eq!(password(&[("REDIS_PASSWORD", "x y")], &[]).unwrap(), "x y");
+        assert_eq!(password(&[("REDIS_PASSWORD_FILE", "/s/pw")], &[]).unwrap(), "from-file");
+        assert_eq!(password(&[("TANDEM_REQUIREPASS_FILE", "/s/pw")], &[]).unwrap(), "from-file");
+        assert_eq!(password(&[], &["--requirepass-file", "/s/pw"]).unwrap(), "from-file");
+        assert_eq!(password(&[("CREDENTIALS_DIRECTORY", "/c")], &[]).unwrap(), "cred");
+        assert_eq!(
+            password(&[("CREDENTIALS_DIRECTORY", "/c"), ("REDIS_PASSWORD", "env")], &[]).unwrap(),
+            "env"
+        );
+        let missing = password(&[("REDIS_PASSWORD_FILE", "/s/none")], &[]).unwrap_err();
+        assert_eq!(missing.origin, "variable REDIS_PASSWORD_FILE");
+        assert!(password(&[("REDIS_PASSWORD_FILE", "/s/empty")], &[]).unwrap_err().why.contains("empty"));
+    }
+
+    #[test]
+    fn mistakes_name_their_variable_and_strangers_are_only_noted() {
+        let error = load("", None, &[("REDIS_MAXMEMORY", "lots")], &[]).unwrap_err();
+        assert_eq!(
+            (error.origin.as_str(), error.text.as_str()),
+            ("variable REDIS_MAXMEMORY", "maxmemory lots")
+        );
+        let kubernetes = [("TANDEM_PORT", "tcp://10.0.0.1:6379"), ("TANDEM_SERVICE_HOST", "10.0.0.1")];
+        let loaded = load("port = 5", None, &kubernetes, &["--requirepass", "x"]).unwrap();
+        assert_eq!((loaded.config.port, loaded.notes.len()), (5, 3));
+    }
+}

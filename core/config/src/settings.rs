@@ -1,0 +1,221 @@
+//! The values that code reads, as typed fields: a field read costs a load, not a search by name.
+//!
+//! Rebuilt as a whole after every change, so a field can never disagree with the table.
+
+use crate::choice::{
+    AclPubsub, AppendFsync, DebugAccess, DisklessLoad, LogLevel, MaxmemoryPolicy, NotifyFlags,
+    PropagationErrors, ShutdownFlags, TlsAuthClients, TlsMode,
+};
+use crate::kind::{OutputLimit, SavePoint, Value};
+use crate::values::Values;
+
+/// Declares each field with its row and the way to read it, so that the two cannot drift apart.
+macro_rules! settings {
+    ($($field:ident: $type:ty = $name:literal, $read:expr, $doc:literal;)*) => {
+        /// The directives that act, by type. Units are in each field's description.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Settings { $(#[doc = $doc] pub $field: $type,)* }
+
+        impl Settings {
+            pub(crate) fn from_values(values: &Values<'_>) -> Settings {
+                Settings { $($field: $read(values, $name),)* }
+            }
+
+            #[cfg(test)]
+            const ROWS: &'static [&'static str] = &[$($name),*];
+        }
+    };
+}
+
+fn share(values: &Values<'_>, name: &str, whole: u64) -> u64 {
+    match values.int(name) {
+        percent @ ..0 => (u128::from(whole) * u128::from(percent.unsigned_abs()) / 100) as u64,
+        bytes => bytes.unsigned_abs(),
+    }
+}
+
+fn primary(values: &Values<'_>, name: &str) -> Option<(String, u16)> {
+    match values.words(name).as_slice() {
+        [host, port] => Some((host.clone(), port.parse().unwrap_or(0))),
+        _ => None,
+    }
+}
+
+fn save_points(values: &Values<'_>, name: &str) -> Vec<SavePoint> {
+    match values.value(name) {
+        Value::Save(points) => points.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn output_limits(values: &Values<'_>, name: &str) -> [OutputLimit; 3] {
+    match values.value(name) {
+        Value::OutputLimits(limits) => *limits,
+        _ => [OutputLimit::default(); 3],
+    }
+}
+
+fn percentiles(values: &Values<'_>, name: &str) -> Vec<f64> {
+    match values.value(name) {
+        Value::Percentiles(values) => values.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn access(values: &Values<'_>, name: &str) -> DebugAccess {
+    DebugAccess::at(values.choice(name))
+}
+
+fn bits(values: &Values<'_>, name: &str) -> u32 {
+    values.int(name) as u32
+}
+
+type V<'a, 'b> = &'a Values<'b>;
+
+#[rustfmt::skip]
+settings! {
+    bind: Vec<String> = "bind", Values::words, "Addresses to listen on; a leading `-` makes a missing one no error, `*` is all of IPv4, `::*` all of IPv6.";
+    bind_source_addr: String = "bind-source-addr", Values::text, "Local address of connections to a primary; empty for any.";
+    port: u16 = "port", Values::port, "TCP port; 0 for none.";
+    protected_mode: bool = "protected-mode", Values::flag, "Without a password, refuse clients from other machines.";
+    tcp_backlog: u64 = "tcp-backlog", Values::count, "Connections that may wait to be accepted.";
+    tcp_keepalive_seconds: u64 = "tcp-keepalive", Values::count, "Seconds between probes of a silent connection; 0 for none.";
+    timeout_seconds: u64 = "timeout", Values::count, "Idle seconds after which a client is closed; 0 for never.";
+    unixsocket: String = "unixsocket", Values::text, "Path of the Unix socket; empty for none.";
+    unixsocketperm: u32 = "unixsocketperm", bits, "Permissions of the Unix socket; 0 to leave them.";
+    new_connections_max: usize = "max-new-connections-per-cycle", Values::size, "Connections accepted in one tick.";
+    new_tls_connections_max: usize = "max-new-tls-connections-per-cycle", Values::size, "TLS connections accepted in one tick.";
+    maxclients: usize = "maxclients", Values::size, "Connections at one time.";
+    io_threads: usize = "io-threads", Values::size, "I/O threads, 1 to 128.";
+    tls: TlsMode = "tls", |v: V<'_, '_>, n| TlsMode::at(v.choice(n)), "TLS on the main port.";
+    tls_port: u16 = "tls-port", Values::port, "A second port that speaks only TLS; 0 for none.";
+    tls_cert_file: String = "tls-cert-file", Values::text, "Certificate chain, PEM; empty for none.";
+    tls_key_file: String = "tls-key-file", Values::text, "Key, PEM.";
+    tls_client_cert_file: String = "tls-client-cert-file", Values::text, "Certificate shown to a primary.";
+    tls_client_key_file: String = "tls-client-key-file", Values::text, "Its key.";
+    tls_ca_cert_file: String = "tls-ca-cert-file", Values::text, "Believed authorities, PEM.";
+    tls_ca_cert_dir: String = "tls-ca-cert-dir", Values::text, "Folder of believed authorities.";
+    tls_auth_clients: TlsAuthClients = "tls-auth-clients", |v: V<'_, '_>, n| TlsAuthClients::at(v.choice(n)), "Whether clients must show a certificate.";
+    tls_replication: bool = "tls-replication", Values::flag, "Speak TLS to the primary.";
+    tls_protocols: String = "tls-protocols", Values::text, "Versions offered; empty for all that are safe.";
+    tls_session_caching: bool = "tls-session-caching", Values::flag, "Let clients resume sessions.";
+    tls_session_cache_size: usize = "tls-session-cache-size", Values::size, "Sessions remembered.";
+    pidfile: String = "pidfile", Values::text, "File of the process number; empty for none.";
+    loglevel: LogLevel = "loglevel", |v: V<'_, '_>, n| LogLevel::at(v.choice(n)), "Least important lines that are logged.";
+    logfile: String = "logfile", Values::text, "File of the log; empty for standard output.";
+    always_show_logo: bool = "always-show-logo", Values::flag, "Print the banner also into files.";
+    databases: usize = "databases", Values::size, "How many databases there are.";
+    hz: u32 = "hz", bits, "Rounds of background work a second, 1 to 500.";
+    shutdown_timeout_seconds: u64 = "shutdown-timeout", Values::count, "Seconds to wait for lagging replicas at the end.";
+    shutdown_on_sigint: ShutdownFlags = "shutdown-on-sigint", |v, n| ShutdownFlags::from_bits(bits(v, n)), "What SIGINT does.";
+    shutdown_on_sigterm: ShutdownFlags = "shutdown-on-sigterm", |v, n| ShutdownFlags::from_bits(bits(v, n)), "What SIGTERM does.";
+    jemalloc_bg_thread: bool = "jemalloc-bg-thread", Values::flag, "The allocator returns memory in the background.";
+    enable_protected_configs: DebugAccess = "enable-protected-configs", access, "Who may change protected directives.";
+    enable_debug_command: DebugAccess = "enable-debug-command", access, "Who may use DEBUG.";
+    requirepass: Vec<u8> = "requirepass", Values::bytes, "Password of the default user; empty for none.";
+    requirepass_file: String = "requirepass-file", Values::text, "File of that password; already read by the loader.";
+    aclfile: String = "aclfile", Values::text, "File of users; empty for none.";
+    acllog_max_len: usize = "acllog-max-len", Values::size, "Entries of ACL LOG.";
+    acl_pubsub_default: AclPubsub = "acl-pubsub-default", |v: V<'_, '_>, n| AclPubsub::at(v.choice(n)), "Channels of new users.";
+    maxmemory: u64 = "maxmemory", Values::count, "Bytes; 0 for no limit.";
+    maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", |v: V<'_, '_>, n| MaxmemoryPolicy::at(v.choice(n)), "What leaves when memory is full.";
+    maxmemory_samples: usize = "maxmemory-samples", Values::size, "Keys looked at for each that leaves, at least 1.";
+    maxmemory_eviction_tenacity: u64 = "maxmemory-eviction-tenacity", Values::count, "0 to 100: time eviction may take in one go.";
+    maxmemory_clients: u64 = "maxmemory-clients", |v, n| share(v, n, v.count("maxmemory")), "Bytes of all clients' buffers, a percentage already applied; 0 for no limit.";
+    queue_reserve: u64 = "queue-reserve", |v, n| share(v, n, v.count("maxmemory")), "Bytes of maxmemory kept for consumers, a percentage already applied.";
+    replica_ignore_maxmemory: bool = "replica-ignore-maxmemory", Values::flag, "A replica leaves eviction to its primary.";
+    active_expire_effort: u32 = "active-expire-effort", bits, "1 to 10.";
+    lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", Values::flag, "Free evicted values in the background.";
+    lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", Values::flag, "Free expired values in the background.";
+    lazyfree_lazy_server_del: bool = "lazyfree-lazy-server-del", Values::flag, "Free overwritten values in the background.";
+    lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", Values::flag, "DEL acts as UNLINK.";
+    lazyfree_lazy_user_flush: bool = "lazyfree-lazy-user-flush", Values::flag, "FLUSHALL acts as with ASYNC.";
+    lfu_log_factor: u32 = "lfu-log-factor", bits, "How slowly the use counter grows.";
+    lfu_decay_minutes: u32 = "lfu-decay-time", bits, "Minutes after which the use counter shrinks; 0 for never.";
+    output_limits: [OutputLimit; 3] = "client-output-buffer-limit", output_limits, "Limits of normal, replica and pubsub clients, in this order.";
+    client_query_buffer_limit: usize = "client-query-buffer-limit", Values::size, "Bytes of one client's unfinished request.";
+    proto_max_bulk_len: usize = "proto-max-bulk-len", Values::size, "Bytes of one argument or string.";
+    tracking_table_max_keys: usize = "tracking-table-max-keys", Values::size, "Keys remembered for client-side caching; 0 for no limit.";
+    busy_reply_threshold_ms: u64 = "busy-reply-threshold", Values::count, "Milliseconds after which others are told BUSY; 0 for never.";
+    notify: NotifyFlags = "notify-keyspace-events", |v, n| NotifyFlags(bits(v, n)), "Classes of keyspace events that are published.";
+    hash_max_listpack_entries: usize = "hash-max-listpack-entries", Values::size, "Fields up to which a hash is packed.";
+    hash_max_listpack_value: usize = "hash-max-listpack-value", Values::size, "Bytes of a field or value up to which a hash is packed.";
+    list_max_listpack_size: i64 = "list-max-listpack-size", Values::int, "Entries of a list's node, or -1 to -5 for 4, 8, 16, 32, 64 kB.";
+    set_max_intset_entries: usize = "set-max-intset-entries", Values::size, "Members up to which a set of integers is packed.";
+    set_max_listpack_entries: usize = "set-max-listpack-entries", Values::size, "Members up to which a set is packed.";
+    set_max_listpack_value: usize = "set-max-listpack-value", Values::size, "Bytes of a member up to which a set is packed.";
+    zset_max_listpack_entries: usize = "zset-max-listpack-entries", Values::size, "Members up to which a sorted set is packed.";
+    zset_max_listpack_value: usize = "zset-max-listpack-value", Values::size, "Bytes of a member up to which a sorted set is packed.";
+    hll_sparse_max_bytes: usize = "hll-sparse-max-bytes", Values::size, "Bytes up to which a HyperLogLog stays sparse.";
+    stream_node_max_bytes: usize = "stream-node-max-bytes", Values::size, "Bytes of a stream's node; 0 for no limit.";
+    stream_node_max_entries: usize = "stream-node-max-entries", Values::size, "Entries of a stream's node; 0 for no limit.";
+    save: Vec<SavePoint> = "save", save_points, "When snapshots are made; empty for never.";
+    stop_writes_on_bgsave_error: bool = "stop-writes-on-bgsave-error", Values::flag, "Refuse writes while snapshots fail.";
+    rdbcompression: bool = "rdbcompression", Values::flag, "Compress strings in snapshots.";
+    rdbchecksum: bool = "rdbchecksum", Values::flag, "Snapshots carry a checksum.";
+    dbfilename: String = "dbfilename", Values::text, "Name of the snapshot, without a folder.";
+    rdb_del_sync_files: bool = "rdb-del-sync-files", Values::flag, "Remove snapshots that only replication needed.";
+    rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", Values::flag, "Make snapshots durable piece by piece.";
+    dir: String = "dir", Values::text, "Folder of all files; empty for the current one.";
+    appendonly: bool = "appendonly", Values::flag, "Keep a log of all writes.";
+    appendfilename: String = "appendfilename", Values::text, "First part of the names of the log's files.";
+    appenddirname: String = "appenddirname", Values::text, "Folder of the log, inside `dir`.";
+    appendfsync: AppendFsync = "appendfsync", |v: V<'_, '_>, n| AppendFsync::at(v.choice(n)), "When the log is made durable.";
+    no_appendfsync_on_rewrite: bool = "no-appendfsync-on-rewrite", Values::flag, "Do not make the log durable during a rewrite.";
+    auto_aof_rewrite_percentage: u64 = "auto-aof-rewrite-percentage", Values::count, "Growth in percent at which the log is rewritten; 0 for never.";
+    auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", Values::count, "Bytes below which the log is not rewritten.";
+    aof_load_truncated: bool = "aof-load-truncated", Values::flag, "Start although the log's end is missing.";
+    aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", Values::flag, "The log begins with a snapshot.";
+    aof_timestamp_enabled: bool = "aof-timestamp-enabled", Values::flag, "Write times into the log.";
+    aof_rewrite_incremental_fsync: bool = "aof-rewrite-incremental-fsync", Values::flag, "Make a rewritten log durable piece by piece.";
+    aof_disable_auto_gc: bool = "aof-disable-auto-gc", Values::flag, "Keep superseded files of the log.";
+    replicaof: Option<(String, u16)> = "replicaof", primary, "Host and port of the primary.";
+    masterauth: Vec<u8> = "masterauth", Values::bytes, "Password for the primary; empty for none.";
+    masteruser: String = "masteruser", Values::text, "User for the primary; empty for the default one.";
+    replica_serve_stale_data: bool = "replica-serve-stale-data", Values::flag, "Answer while the primary is away.";
+    replica_read_only: bool = "replica-read-only", Values::flag, "A replica refuses writes.";
+    replica_priority: u64 = "replica-priority", Values::count, "Preference in a failover; 0 for never.";
+    replica_announced: bool = "replica-announced", Values::flag, "Sentinel may list this replica.";
+    replica_announce_ip: String = "replica-announce-ip", Values::text, "Address told to the primary; empty for the real one.";
+    replica_announce_port: u16 = "replica-announce-port", Values::port, "Port told to the primary; 0 for the real one.";
+    replica_lazy_flush: bool = "replica-lazy-flush", Values::flag, "Free the old data in the background before a full copy.";
+    repl_ping_replica_period_seconds: u64 = "repl-ping-replica-period", Values::count, "Seconds between pings to replicas.";
+    repl_timeout_seconds: u64 = "repl-timeout", Values::count, "Seconds of silence that end a link.";
+    repl_disable_tcp_nodelay: bool = "repl-disable-tcp-nodelay", Values::flag, "Collect small packets to replicas.";
+    repl_backlog_size: usize = "repl-backlog-size", Values::size, "Bytes kept for replicas that come back.";
+    repl_backlog_ttl_seconds: u64 = "repl-backlog-ttl", Values::count, "Seconds the backlog outlives the last replica; 0 for ever.";
+    repl_diskless_sync: bool = "repl-diskless-sync", Values::flag, "Send full copies without a file.";
+    repl_diskless_sync_delay_seconds: u64 = "repl-diskless-sync-delay", Values::count, "Seconds to wait for more replicas.";
+    repl_diskless_sync_max_replicas: usize = "repl-diskless-sync-max-replicas", Values::size, "Replicas that end that wait; 0 for none.";
+    repl_diskless_load: DisklessLoad = "repl-diskless-load", |v: V<'_, '_>, n| DisklessLoad::at(v.choice(n)), "How a full copy is received.";
+    min_replicas_to_write: usize = "min-replicas-to-write", Values::size, "Replicas without which writes are refused; 0 for none.";
+    min_replicas_max_lag_seconds: u64 = "min-replicas-max-lag", Values::count, "Seconds of lag that still count.";
+    propagation_error_behavior: PropagationErrors = "propagation-error-behavior", |v: V<'_, '_>, n| PropagationErrors::at(v.choice(n)), "What happens when a propagated command fails.";
+    slowlog_log_slower_than_us: i64 = "slowlog-log-slower-than", Values::int, "Microseconds from which a command is slow; negative for none.";
+    slowlog_max_len: usize = "slowlog-max-len", Values::size, "Slow commands remembered.";
+    latency_monitor_threshold_ms: u64 = "latency-monitor-threshold", Values::count, "Milliseconds from which an event is remembered; 0 for none.";
+    latency_tracking: bool = "latency-tracking", Values::flag, "Keep a histogram of each command.";
+    latency_percentiles: Vec<f64> = "latency-tracking-info-percentiles", percentiles, "Percentiles that INFO shows, 0 to 100.";
+    metrics_port: u16 = "metrics-port", Values::port, "Port of the Prometheus endpoint; 0 for none.";
+    metrics_bind: Vec<String> = "metrics-bind", Values::words, "Its addresses.";
+    metrics_tls: bool = "metrics-tls", Values::flag, "Speak TLS there.";
+    metrics_token_file: String = "metrics-token-file", Values::text, "File of the token a scraper must show; empty for none.";
+    health_socket: String = "health-socket", Values::text, "Unix socket of health checks; empty for none.";
+    key_load_delay: i64 = "key-load-delay", Values::int, "Microseconds to wait after each loaded key; negative: keys a microsecond.";
+    rdb_key_save_delay: i64 = "rdb-key-save-delay", Values::int, "Microseconds to wait after each saved key; negative: keys a microsecond.";
+    loading_events_interval_bytes: usize = "loading-process-events-interval-bytes", Values::size, "Bytes loaded between two looks at clients.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directives::{Disposition, TABLE};
+
+    #[test]
+    fn a_directive_acts_exactly_if_code_can_read_it() {
+        for row in TABLE {
+            let field = Settings::ROWS.contains(&row.name);
+            assert_eq!(row.does == Disposition::Acts, field, "{}", row.name);
+        }
+    }
+}
