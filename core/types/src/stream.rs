@@ -12,7 +12,7 @@ use chunk::Chunk;
 pub use chunk::{Entry, Fields};
 pub use deliver::{AutoClaimed, Claim, Claimed, Delivered};
 pub use group::{Consumer, Group, Pending, PendingFilter};
-pub use id::{AppendError, Id, NewId};
+pub use id::{AppendError, Id, IdText, NewId};
 pub use iter::Iter;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The identity of a stream entry: milliseconds and a sequence number within them.
 
-use base::number::{parse_u64, push_u64};
+use base::number::parse_u64;
 
 /// An entry's identity; later entries have greater ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,11 +46,45 @@ impl Id {
         }
     }
 
-    /// Appends `ms-seq` to `out`.
-    pub fn push_text(self, out: &mut Vec<u8>) {
-        push_u64(out, self.ms);
-        out.push(b'-');
-        push_u64(out, self.seq);
+    /// The identity as clients see it, without an allocation.
+    pub fn text(self) -> IdText {
+        let mut text = IdText { bytes: [0; IdText::BYTES_MAX], start: IdText::BYTES_MAX };
+        text.prepend(self.seq);
+        text.start -= 1;
+        text.bytes[text.start] = b'-';
+        text.prepend(self.ms);
+        text
+    }
+}
+
+/// `ms-seq`; dereferences to its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct IdText {
+    bytes: [u8; IdText::BYTES_MAX],
+    start: usize,
+}
+
+impl IdText {
+    /// Two numbers of up to 20 digits and the dash.
+    const BYTES_MAX: usize = 41;
+
+    fn prepend(&mut self, mut number: u64) {
+        loop {
+            self.start -= 1;
+            self.bytes[self.start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+    }
+}
+
+impl std::ops::Deref for IdText {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
     }
 }
 

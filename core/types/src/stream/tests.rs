@@ -121,6 +121,8 @@ fn identities_rise_or_are_refused() {
     assert_eq!(add(&mut stream, NewId::Auto), Err(AppendError::Exhausted));
     assert_eq!(Id::parse(b"12-3", 0), Some(Id::new(12, 3)));
     assert_eq!(Id::parse(b"12", 9), Some(Id::new(12, 9)));
+    assert_eq!(&*Id::new(1000, 7).text(), b"1000-7");
+    assert_eq!(Id::parse(&Id::MAX.text(), 0), Some(Id::MAX));
     assert_eq!([&b"12-"[..], b"-3", b"", b"1-2-3", b"x"].map(|t| Id::parse(t, 0)), [None; 5]);
 }
 

@@ -55,8 +55,9 @@ impl PackedSet {
         self.iter().take_while(|entry| cut.is_behind(entry.score, || entry.member)).count()
     }
 
-    /// Put in an entry whose member is not there yet.
+    /// Put in an entry whose member is not there yet. -0 becomes 0, as in Redis' small form.
     pub(super) fn insert(&mut self, score: f64, member: &[u8]) {
+        let score = score + 0.0;
         let cut = Cut::Entry(score, member);
         let behind = self.iter().take_while(|entry| cut.is_behind(entry.score, || entry.member));
         let at = behind.last().map_or(0, |entry| entry.end);

@@ -144,7 +144,9 @@ fn conditions_decide_as_in_redis() {
     assert_eq!(set.add(b"a", f64::NEG_INFINITY, increment, limits), Added::NotANumber);
     set.insert(b"zero", -0.0, limits);
     assert_eq!(set.add(b"zero", 0.0, options, limits), Added::Same(0.0));
-    assert!(set.score(b"zero").is_some_and(f64::is_sign_negative));
+    assert!(set.score(b"zero").is_some_and(f64::is_sign_positive));
+    set.insert(&[b'x'; 100], -0.0, limits);
+    assert!(set.score(&[b'x'; 100]).is_some_and(f64::is_sign_negative));
 }
 
 #[test]
