@@ -38,7 +38,7 @@ impl Item for Box<Vec<u8>> {
 }
 
 /// Where an item is. Valid until the next insertion into or removal from its table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     segment: u32,
     place: Place,

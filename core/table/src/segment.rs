@@ -124,7 +124,7 @@ fn slots(mut hits: u64) -> impl Iterator<Item = usize> {
 }
 
 /// Where an item lies inside its segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) line: u16,
     pub(crate) slot: u8,

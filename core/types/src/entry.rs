@@ -1,1 +1,521 @@
-//! entry
+//! An entry of the keyspace: one key with its value, expiry and access clock behind one thin pointer.
+//!
+//! Eight bytes, so that seven fit a bucket of the table, and one allocation for everything that is small,
+//! because bytes and cache misses per key are what a cache is made of. The bytes are drawn in
+//! [`pack::entry`](crate::pack).
+
+pub use crate::Kind;
+use crate::pack::entry::{Body, Encoding, INLINE_MAX, OwnMut, Raw};
+use crate::{Collection, hash::Hash, list::List, set::Set, stream::Stream, zset::ZSet};
+use base::number::{parse_i64, push_i64};
+use std::any::Any;
+use std::borrow::Cow;
+use table::size_class;
+
+/// The longest string that `OBJECT ENCODING` calls `embstr`, in bytes.
+const EMBSTR_MAX: usize = 44;
+/// The longest text of a 64-bit integer, in bytes.
+const INT_TEXT_MAX: usize = 20;
+/// A growing string reserves as much again as it holds, but at most this, in bytes.
+const RESERVE_MAX: usize = 1 << 20;
+
+/// A value that is moved into or out of an entry.
+#[derive(Clone)]
+pub enum Value {
+    /// A string that is a canonical 64-bit integer.
+    Int(i64),
+    /// Any other string.
+    Str(Vec<u8>),
+    /// A list.
+    List(List),
+    /// A set.
+    Set(Set),
+    /// A sorted set.
+    ZSet(ZSet),
+    /// A hash.
+    Hash(Hash),
+    /// A stream.
+    Stream(Stream),
+}
+
+impl Value {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Value::Int(_) | Value::Str(_) => Kind::String,
+            Value::List(_) => Kind::List,
+            Value::Set(_) => Kind::Set,
+            Value::ZSet(_) => Kind::ZSet,
+            Value::Hash(_) => Kind::Hash,
+            Value::Stream(_) => Kind::Stream,
+        }
+    }
+
+    /// A copy that shares the structure of large collections with this one.
+    pub fn share(&self) -> Value {
+        match self {
+            Value::Int(value) => Value::Int(*value),
+            Value::Str(bytes) => Value::Str(bytes.clone()),
+            Value::List(list) => Value::List(list.share()),
+            Value::Set(set) => Value::Set(set.share()),
+            Value::ZSet(zset) => Value::ZSet(zset.share()),
+            Value::Hash(hash) => Value::Hash(hash.share()),
+            Value::Stream(stream) => Value::Stream(stream.share()),
+        }
+    }
+}
+
+// A collection as a value, for code that is generic over `Collection`.
+macro_rules! values_from {
+    ($($collection:ident),*) => {
+        $(impl From<$collection> for Value {
+            fn from(collection: $collection) -> Value {
+                Value::$collection(collection)
+            }
+        })*
+    };
+}
+values_from!(List, Set, ZSet, Hash, Stream);
+
+/// The value of an entry, borrowed.
+#[derive(Clone, Copy)]
+pub enum View<'a> {
+    /// A string that is a canonical 64-bit integer.
+    Int(i64),
+    /// Any other string.
+    Str(&'a [u8]),
+    /// A list.
+    List(&'a List),
+    /// A set.
+    Set(&'a Set),
+    /// A sorted set.
+    ZSet(&'a ZSet),
+    /// A hash.
+    Hash(&'a Hash),
+    /// A stream.
+    Stream(&'a Stream),
+}
+
+/// One key and all that belongs to it; see the module's description.
+pub struct Entry(Raw);
+const _: () = assert!(size_of::<Option<Entry>>() == 8);
+
+impl Entry {
+    /// An entry of any value. The expiry is in unix milliseconds. A string that is short enough is copied
+    /// into the entry, a longer one keeps its buffer.
+    pub fn new(key: &[u8], value: Value, expiry: Option<i64>) -> Entry {
+        match value {
+            Value::Str(bytes) if bytes.len() <= INLINE_MAX => Entry::string(key, &bytes, expiry),
+            value => Entry(Raw::new(key, expiry, Body::Fixed(value))),
+        }
+    }
+
+    /// An entry of a string, kept as an integer when it is the canonical text of one. The bytes are copied
+    /// once.
+    pub fn string(key: &[u8], bytes: &[u8], expiry: Option<i64>) -> Entry {
+        let body = match canonical(bytes) {
+            Some(value) => Body::Fixed(Value::Int(value)),
+            None if bytes.len() <= INLINE_MAX => Body::Inline(bytes),
+            None => Body::Fixed(Value::Str(bytes.to_vec())),
+        };
+        Entry(Raw::new(key, expiry, body))
+    }
+
+    /// The key.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        self.0.key()
+    }
+
+    /// What type of value it holds.
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        self.0.kind()
+    }
+
+    /// The value.
+    #[inline]
+    pub fn view(&self) -> View<'_> {
+        self.0.view()
+    }
+
+    /// When it expires, in unix milliseconds.
+    #[inline]
+    pub fn expiry(&self) -> Option<i64> {
+        self.0.expiry()
+    }
+
+    /// Sets or removes the expiry, in unix milliseconds.
+    pub fn set_expiry(&mut self, expiry: Option<i64>) {
+        self.0.set_expiry(expiry);
+    }
+
+    /// The bytes of a string (an integer as its text); `None` for collections.
+    pub fn text(&self) -> Option<Cow<'_, [u8]>> {
+        match self.view() {
+            View::Int(value) => {
+                let mut text = Vec::with_capacity(INT_TEXT_MAX);
+                push_i64(&mut text, value);
+                Some(Cow::Owned(text))
+            }
+            View::Str(bytes) => Some(Cow::Borrowed(bytes)),
+            _ => None,
+        }
+    }
+
+    /// The collection, when it is one of this type.
+    #[inline]
+    pub fn get<T: Collection + 'static>(&self) -> Option<&T> {
+        let any: &dyn Any = match self.view() {
+            View::List(list) => list,
+            View::Set(set) => set,
+            View::ZSet(zset) => zset,
+            View::Hash(hash) => hash,
+            View::Stream(stream) => stream,
+            View::Int(_) | View::Str(_) => return None,
+        };
+        any.downcast_ref()
+    }
+
+    /// The collection, when it is one of this type, to be changed.
+    #[inline]
+    pub fn get_mut<T: Collection + 'static>(&mut self) -> Option<&mut T> {
+        let any: &mut dyn Any = match self.0.own_mut()? {
+            OwnMut::List(list) => list,
+            OwnMut::Set(set) => set,
+            OwnMut::ZSet(zset) => zset,
+            OwnMut::Hash(hash) => hash,
+            OwnMut::Stream(stream) => stream,
+        };
+        any.downcast_mut()
+    }
+
+    /// The list, when it is one.
+    pub fn list_mut(&mut self) -> Option<&mut List> {
+        self.get_mut()
+    }
+
+    /// The set, when it is one.
+    pub fn set_mut(&mut self) -> Option<&mut Set> {
+        self.get_mut()
+    }
+
+    /// The sorted set, when it is one.
+    pub fn zset_mut(&mut self) -> Option<&mut ZSet> {
+        self.get_mut()
+    }
+
+    /// The hash, when it is one.
+    pub fn hash_mut(&mut self) -> Option<&mut Hash> {
+        self.get_mut()
+    }
+
+    /// The stream, when it is one.
+    pub fn stream_mut(&mut self) -> Option<&mut Stream> {
+        self.get_mut()
+    }
+
+    /// Makes the value this string, whatever it was; in place when it has the encoding and size class of the
+    /// old one. Key, expiry, access clock and epoch stay.
+    pub fn set_string(&mut self, bytes: &[u8]) {
+        let done = match canonical(bytes) {
+            Some(value) => self.0.set_int(value),
+            None => self.0.set_inline(bytes),
+        };
+        if !done {
+            self.replace_by(Entry::string(self.key(), bytes, self.expiry()));
+        }
+    }
+
+    /// Makes the value this integer, in place when it was one. Key, expiry, access clock and epoch stay.
+    pub fn set_int(&mut self, value: i64) {
+        if !self.0.set_int(value) {
+            self.replace_by(Entry::new(self.key(), Value::Int(value), self.expiry()));
+        }
+    }
+
+    /// The string as a buffer to change (`APPEND`, `SETRANGE`, `SETBIT`); it keeps the buffer from then on.
+    /// Grow it by [`reserve`].
+    ///
+    /// # Panics
+    /// When it is not a string.
+    pub fn string_mut(&mut self) -> &mut Vec<u8> {
+        if self.0.encoding() != Encoding::Heap {
+            let text = self.text().expect("the caller has checked the kind").into_owned();
+            self.replace_by(Entry(Raw::new(self.key(), self.expiry(), Body::Fixed(Value::Str(text)))));
+        }
+        self.0.heap_mut().expect("a string with a buffer, as made above")
+    }
+
+    /// Makes the value another one. Key, expiry, access clock and epoch stay.
+    pub fn set_value(&mut self, value: Value) {
+        self.replace_by(Entry::new(self.key(), value, self.expiry()));
+    }
+
+    /// Takes the value out and leaves an integer 0 behind, for an entry that is about to go.
+    pub fn take_value(&mut self) -> Value {
+        let mut left = Entry::new(self.key(), Value::Int(0), self.expiry());
+        left.keep_marks(self);
+        std::mem::replace(self, left).into_value()
+    }
+
+    /// The value, without the entry.
+    pub fn into_value(self) -> Value {
+        self.0.into_value()
+    }
+
+    /// The access clock: 24 bits for the policy of eviction to use.
+    #[inline]
+    pub fn access(&self) -> u32 {
+        self.0.access()
+    }
+
+    /// Sets the access clock to the lowest 24 bits of `clock`.
+    #[inline]
+    pub fn set_access(&mut self, clock: u32) {
+        self.0.set_access(clock);
+    }
+
+    /// The snapshot's mark.
+    #[inline]
+    pub fn epoch(&self) -> bool {
+        self.0.epoch()
+    }
+
+    /// Sets the snapshot's mark.
+    #[inline]
+    pub fn set_epoch(&mut self, epoch: bool) {
+        self.0.set_epoch(epoch);
+    }
+
+    /// Heap bytes of key and value with all they own, for `MEMORY USAGE`; estimated for large collections.
+    pub fn heap_bytes(&self) -> usize {
+        let inner = match self.view() {
+            View::Int(_) | View::Str(_) => self.0.heap_capacity().map_or(0, size_class),
+            View::List(list) => list.heap_bytes(),
+            View::Set(set) => set.heap_bytes(),
+            View::ZSet(zset) => zset.heap_bytes(),
+            View::Hash(hash) => hash.heap_bytes(),
+            View::Stream(stream) => stream.heap_bytes(),
+        };
+        self.0.allocated() + inner
+    }
+
+    /// What `OBJECT ENCODING` answers.
+    pub fn encoding_name(&self) -> &'static str {
+        match self.view() {
+            View::Int(_) => "int",
+            View::Str(bytes) if self.0.encoding() == Encoding::Inline && bytes.len() <= EMBSTR_MAX => {
+                "embstr"
+            }
+            View::Str(_) => "raw",
+            View::List(list) => list.encoding(),
+            View::Set(set) => set.encoding(),
+            View::ZSet(zset) => zset.encoding(),
+            View::Hash(hash) => hash.encoding(),
+            View::Stream(stream) => stream.encoding(),
+        }
+    }
+
+    fn replace_by(&mut self, mut fresh: Entry) {
+        fresh.keep_marks(self);
+        *self = fresh;
+    }
+
+    fn keep_marks(&mut self, from: &Entry) {
+        self.set_access(from.access());
+        self.set_epoch(from.epoch());
+    }
+}
+
+/// Makes room for `additional` bytes in a string: as much again as it will hold, but at most 1 MiB ahead,
+/// so that a large string does not double.
+pub fn reserve(string: &mut Vec<u8>, additional: usize) {
+    if string.capacity() - string.len() < additional {
+        let needed = string.len() + additional;
+        let ahead = needed.min(RESERVE_MAX);
+        string.reserve_exact(size_class(needed + ahead) - string.len());
+    }
+}
+
+/// The integer whose canonical text this is, and no other text.
+fn canonical(bytes: &[u8]) -> Option<i64> {
+    let first = *bytes.first()?;
+    let likely = bytes.len() <= INT_TEXT_MAX && (first.is_ascii_digit() || first == b'-');
+    if likely { parse_i64(bytes) } else { None }
+}
+
+/// A deep copy of a string; of a collection one that shares its structure.
+impl Clone for Entry {
+    fn clone(&self) -> Entry {
+        let (key, expiry) = (self.key(), self.expiry());
+        let mut copy = match self.view() {
+            View::Int(value) => Entry::new(key, Value::Int(value), expiry),
+            View::Str(bytes) if self.0.encoding() == Encoding::Heap => {
+                Entry(Raw::new(key, expiry, Body::Fixed(Value::Str(bytes.to_vec()))))
+            }
+            View::Str(bytes) => Entry(Raw::new(key, expiry, Body::Inline(bytes))),
+            View::List(list) => Entry::new(key, list.share().into(), expiry),
+            View::Set(set) => Entry::new(key, set.share().into(), expiry),
+            View::ZSet(zset) => Entry::new(key, zset.share().into(), expiry),
+            View::Hash(hash) => Entry::new(key, hash.share().into(), expiry),
+            View::Stream(stream) => Entry::new(key, stream.share().into(), expiry),
+        };
+        copy.keep_marks(self);
+        copy
+    }
+}
+
+impl table::Item for Entry {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.0.key()
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = String::from_utf8_lossy(self.key());
+        f.debug_struct("Entry")
+            .field("key", &key)
+            .field("kind", &self.kind())
+            .field("expiry", &self.expiry())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+    use base::Random;
+
+    fn text(entry: &Entry) -> Vec<u8> {
+        entry.text().unwrap().into_owned()
+    }
+
+    #[test]
+    fn a_short_key_and_value_cost_a_header_and_themselves() {
+        for (value, bytes) in [(40, 64), (88, 112), (8, 32), (0, 32)] {
+            assert_eq!(Entry::string(&[b'k'; 16], &vec![b'v'; value], None).heap_bytes(), bytes, "{value}");
+        }
+        assert_eq!(Entry::string(&[b'k'; 16], &[b'v'; 40], Some(1)).heap_bytes(), 80);
+        assert_eq!(Entry::string(b"counter", b"12345", None).heap_bytes(), 32);
+    }
+
+    #[test]
+    fn only_canonical_integers_are_integers() {
+        for (bytes, name) in [
+            (&b"0"[..], "int"),
+            (b"-9223372036854775808", "int"),
+            (b"9223372036854775808", "embstr"),
+            (b"01", "embstr"),
+            (b"-0", "embstr"),
+            (b"", "embstr"),
+            (b"1.5", "embstr"),
+            (&[b'x'; 44], "embstr"),
+            (&[b'x'; 45], "raw"),
+            (&[b'x'; 5_000], "raw"),
+        ] {
+            let entry = Entry::string(b"k", bytes, None);
+            assert_eq!((entry.encoding_name(), &text(&entry)[..]), (name, bytes));
+        }
+    }
+
+    /// Values of every encoding and size, in turn.
+    fn some_string(random: &mut Random) -> Vec<u8> {
+        match random.below(5) {
+            0 => (random.next_u64() as i64 >> random.below(60)).to_string().into_bytes(),
+            1 => vec![b'a'; random.below(20) as usize],
+            2 => vec![b'b'; random.below(300) as usize],
+            3 => vec![b'c'; random.below(5_000) as usize],
+            _ => vec![b'd'; INLINE_MAX - 1 + random.below(3) as usize],
+        }
+    }
+
+    #[test]
+    fn every_change_keeps_key_value_expiry_and_marks() {
+        let mut random = Random::new(5);
+        for key_len in [0, 1, 16, 255, 256, 3_000] {
+            let key = vec![b'k'; key_len];
+            let mut entry = Entry::string(&key, b"", None);
+            entry.set_access(0x12_3456);
+            entry.set_epoch(true);
+            let (mut value, mut expiry) = (Vec::new(), None);
+            for step in 0..if cfg!(miri) { 40 } else { 3_000 } {
+                match random.below(7) {
+                    0 | 1 => {
+                        value = some_string(&mut random);
+                        entry.set_string(&value);
+                    }
+                    2 => {
+                        entry.set_int(step);
+                        value = step.to_string().into_bytes();
+                    }
+                    3 => {
+                        expiry = (random.below(2) == 0).then_some(step);
+                        entry.set_expiry(expiry);
+                    }
+                    4 => {
+                        reserve(entry.string_mut(), 3);
+                        entry.string_mut().extend_from_slice(b"end");
+                        value.extend_from_slice(b"end");
+                        assert_eq!(entry.encoding_name(), "raw");
+                    }
+                    5 => entry = entry.clone(),
+                    _ => {
+                        let taken = entry.take_value();
+                        assert_eq!(text(&entry), b"0");
+                        entry.set_value(taken);
+                    }
+                }
+                assert_eq!((entry.key(), &text(&entry)[..], entry.expiry()), (&key[..], &value[..], expiry));
+                assert_eq!((entry.access(), entry.epoch()), (0x12_3456, true));
+                assert!(entry.heap_bytes() >= 8 + key_len && entry.kind() == Kind::String);
+            }
+        }
+    }
+
+    #[test]
+    fn collections_live_in_the_entry_and_are_shared_by_a_clone() {
+        let limits = Limits::default();
+        let mut hash = Hash::new(1);
+        hash.set(b"f", b"v", &limits);
+        let mut entry = Entry::new(b"key", hash.into(), None);
+        entry.set_expiry(Some(7));
+        let copy = entry.clone();
+        entry.get_mut::<Hash>().unwrap().set(b"f", b"changed", &limits);
+        assert_eq!(entry.get::<Hash>().unwrap().get(b"f"), Some(&b"changed"[..]));
+        assert_eq!(copy.get::<Hash>().unwrap().get(b"f"), Some(&b"v"[..]));
+        assert_eq!((copy.key(), copy.expiry(), copy.kind()), (&b"key"[..], Some(7), Kind::Hash));
+        assert!(entry.get::<Set>().is_none() && entry.list_mut().is_none() && entry.text().is_none());
+        entry.set_expiry(None);
+        for value in [
+            Value::from(List::new(1)),
+            Set::new(1).into(),
+            ZSet::new(1).into(),
+            Stream::new(1).into(),
+            Value::Int(3),
+        ] {
+            let kind = value.kind();
+            entry.set_value(value);
+            assert_eq!((entry.kind(), entry.key()), (kind, &b"key"[..]));
+            assert!(entry.heap_bytes() > 8 && !entry.encoding_name().is_empty());
+            assert_eq!(entry.clone().into_value().kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_growing_string_is_moved_seldom_but_not_doubled_for_ever() {
+        let mut string = Vec::new();
+        let mut moves = 0;
+        for _ in 0..100_000 {
+            let before = string.capacity();
+            reserve(&mut string, 100);
+            moves += usize::from(string.capacity() != before);
+            string.extend_from_slice(&[0; 100]);
+        }
+        assert!(moves < 40, "{moves}");
+        assert!(string.capacity() - string.len() <= 4 << 20);
+    }
+}

@@ -9,6 +9,7 @@ pub mod entry;
 pub mod hash;
 pub mod list;
 pub mod pack;
+mod pick;
 pub mod set;
 pub mod stream;
 pub mod zset;

@@ -1,0 +1,446 @@
+//! The one allocation behind an [`Entry`](crate::Entry): header, expiry, key and value side by side.
+//!
+//! ```text
+//! 0        8           ..          ..        ..         ..
+//! | Header | expiry i64 | fixed part | key_len u32 | key bytes | inline value bytes |
+//!            if flagged   by encoding  if flagged
+//!
+//! Header: kind | encoding << 4 · flags · access clock (3 bytes) · key length (if < 256) · inline length (2 bytes)
+//! fixed part: Int: i64 · Inline: nothing · Heap: Vec<u8> · Own: the List, Set, ZSet, Hash or Stream itself
+//! ```
+//!
+//! A 16-byte key with a 40-byte value takes 64 bytes exactly. The collections lie in the entry rather than
+//! behind a pointer, so that a small one costs this allocation and its buffer, no more. Allocations are of
+//! whole size classes, so their layout follows from the lengths, and a value may change its length in place
+//! within a class.
+//!
+//! Invariants: the header tells the truth about what follows; the pointer owns the allocation and the fixed
+//! part in it; everything up to the key is aligned to 8.
+
+use crate::Kind;
+use crate::entry::{Value, View};
+use crate::{hash::Hash, list::List, set::Set, stream::Stream, zset::ZSet};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::{self, NonNull};
+use table::size_class;
+
+/// The longest string kept inside the entry, in bytes.
+pub(crate) const INLINE_MAX: usize = 4096;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Header {
+    what: u8,
+    flags: u8,
+    access: [u8; 3],
+    key_len: u8,
+    inline_len: u16,
+}
+const _: () = assert!(size_of::<Header>() == 8);
+const _: () = assert!(align_of::<List>() <= 8 && align_of::<Set>() <= 8 && align_of::<ZSet>() <= 8);
+const _: () = assert!(align_of::<Hash>() <= 8 && align_of::<Stream>() <= 8 && align_of::<Vec<u8>>() <= 8);
+
+const EPOCH: u8 = 1;
+const EXPIRES: u8 = 2;
+const WIDE_KEY: u8 = 4;
+
+/// How the value is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// An integer.
+    Int = 0,
+    /// String bytes behind the key.
+    Inline = 1,
+    /// A string with a buffer of its own.
+    Heap = 2,
+    /// A collection, in place.
+    Own = 3,
+}
+
+/// What a new allocation is made from.
+pub(crate) enum Body<'a> {
+    /// At most [`INLINE_MAX`] bytes, copied behind the key.
+    Inline(&'a [u8]),
+    /// Moved into the fixed part; a string keeps its buffer.
+    Fixed(Value),
+}
+
+/// The owning thin pointer.
+pub(crate) struct Raw(NonNull<Header>);
+const _: () = assert!(size_of::<Option<Raw>>() == 8);
+
+const fn assert_thread_safe<T: Send + Sync>() {}
+const _: () = assert_thread_safe::<(List, Set, ZSet, Hash, Stream)>();
+// SAFETY: an exclusive owner of plain bytes and of values that may all be sent (asserted above).
+unsafe impl Send for Raw {}
+// SAFETY: `&Raw` only reads, and all values may be read from several threads (asserted above).
+unsafe impl Sync for Raw {}
+
+fn fixed_size(encoding: Encoding, kind: Kind) -> usize {
+    let bytes: usize = match (encoding, kind) {
+        (Encoding::Int, _) => size_of::<i64>(),
+        (Encoding::Inline, _) => 0,
+        (Encoding::Heap, _) => size_of::<Vec<u8>>(),
+        (Encoding::Own, Kind::List) => size_of::<List>(),
+        (Encoding::Own, Kind::Set) => size_of::<Set>(),
+        (Encoding::Own, Kind::ZSet) => size_of::<ZSet>(),
+        (Encoding::Own, Kind::Hash) => size_of::<Hash>(),
+        (Encoding::Own, _) => size_of::<Stream>(),
+    };
+    bytes.next_multiple_of(8)
+}
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(size_class(bytes).max(8), 8).expect("a key of at most 512 MiB is a valid layout")
+}
+
+impl Raw {
+    /// Allocates; the expiry is in unix milliseconds.
+    ///
+    /// # Panics
+    /// When the key has 4 GiB or more, or an inline body more than [`INLINE_MAX`].
+    pub(crate) fn new(key: &[u8], expiry: Option<i64>, body: Body<'_>) -> Raw {
+        let (kind, encoding, inline): (Kind, Encoding, &[u8]) = match &body {
+            Body::Inline(bytes) => (Kind::String, Encoding::Inline, bytes),
+            Body::Fixed(Value::Int(_)) => (Kind::String, Encoding::Int, &[]),
+            Body::Fixed(Value::Str(_)) => (Kind::String, Encoding::Heap, &[]),
+            Body::Fixed(other) => (other.kind(), Encoding::Own, &[]),
+        };
+        let wide = u8::try_from(key.len()).is_err();
+        let flags = if expiry.is_some() { EXPIRES } else { 0 } | if wide { WIDE_KEY } else { 0 };
+        assert!(inline.len() <= INLINE_MAX, "longer strings have a buffer of their own");
+        let header = Header {
+            what: kind as u8 | (encoding as u8) << 4,
+            flags,
+            access: [0; 3],
+            key_len: if wide { 0 } else { key.len() as u8 },
+            inline_len: inline.len() as u16,
+        };
+        let wide_len = u32::try_from(key.len()).expect("a key is at most 512 MiB");
+        let before_key = 8 + expiry.map_or(0, |_| 8) + fixed_size(encoding, kind) + if wide { 4 } else { 0 };
+        let layout = layout(before_key + key.len() + inline.len());
+        // SAFETY: the layout's size is at least 8.
+        let Some(at) = NonNull::new(unsafe { alloc(layout) }.cast::<Header>()) else {
+            handle_alloc_error(layout)
+        };
+        // SAFETY: the layout was made for exactly these parts: header, expiry, fixed part, length, key, bytes.
+        // Empty keys and bytes copy nothing.
+        unsafe {
+            at.write(header);
+            let base = at.as_ptr().cast::<u8>();
+            if let Some(expiry) = expiry {
+                base.add(8).cast::<i64>().write(expiry);
+            }
+            if wide {
+                base.add(before_key - 4).cast::<u32>().write(wide_len);
+            }
+            ptr::copy_nonoverlapping(key.as_ptr(), base.add(before_key), key.len());
+            ptr::copy_nonoverlapping(inline.as_ptr(), base.add(before_key + key.len()), inline.len());
+        }
+        let raw = Raw(at);
+        if let Body::Fixed(value) = body {
+            raw.write_fixed(value);
+        }
+        raw
+    }
+
+    /// Moves a value into the fixed part, which is uninitialised and of its encoding.
+    fn write_fixed(&self, value: Value) {
+        let at = self.fixed();
+        // SAFETY: the fixed part is aligned to 8 and has the size of this very type; nothing is there yet.
+        unsafe {
+            match value {
+                Value::Int(value) => at.cast::<i64>().write(value),
+                Value::Str(value) => at.cast::<Vec<u8>>().write(value),
+                Value::List(value) => at.cast::<List>().write(value),
+                Value::Set(value) => at.cast::<Set>().write(value),
+                Value::ZSet(value) => at.cast::<ZSet>().write(value),
+                Value::Hash(value) => at.cast::<Hash>().write(value),
+                Value::Stream(value) => at.cast::<Stream>().write(value),
+            }
+        }
+    }
+
+    /// Moves the value out of the fixed part, or copies it from behind the key.
+    ///
+    /// # Safety
+    /// The fixed part counts as uninitialised afterwards: free or rewrite it.
+    unsafe fn read_fixed(&self) -> Value {
+        let at = self.fixed();
+        // SAFETY: the header says which type lies in the fixed part, and the caller does not use it again.
+        unsafe {
+            match (self.encoding(), self.kind()) {
+                (Encoding::Int, _) => Value::Int(at.cast::<i64>().read()),
+                (Encoding::Inline, _) => Value::Str(self.inline().to_vec()),
+                (Encoding::Heap, _) => Value::Str(at.cast::<Vec<u8>>().read()),
+                (Encoding::Own, Kind::List) => Value::List(at.cast::<List>().read()),
+                (Encoding::Own, Kind::Set) => Value::Set(at.cast::<Set>().read()),
+                (Encoding::Own, Kind::ZSet) => Value::ZSet(at.cast::<ZSet>().read()),
+                (Encoding::Own, Kind::Hash) => Value::Hash(at.cast::<Hash>().read()),
+                (Encoding::Own, _) => Value::Stream(at.cast::<Stream>().read()),
+            }
+        }
+    }
+
+    #[inline]
+    fn header(&self) -> &Header {
+        // SAFETY: the allocation is live and begins with a header.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    fn header_mut(&mut self) -> &mut Header {
+        // SAFETY: as above, and `&mut self` owns it exclusively.
+        unsafe { self.0.as_mut() }
+    }
+
+    #[inline]
+    fn base(&self) -> *mut u8 {
+        self.0.as_ptr().cast()
+    }
+
+    #[inline]
+    fn flag(&self, flag: u8) -> bool {
+        self.header().flags & flag != 0
+    }
+
+    #[inline]
+    fn fixed_offset(&self) -> usize {
+        if self.flag(EXPIRES) { 16 } else { 8 }
+    }
+
+    #[inline]
+    fn fixed(&self) -> *mut u8 {
+        // SAFETY: header and expiry lie inside the allocation.
+        unsafe { self.base().add(self.fixed_offset()) }
+    }
+
+    /// Offset and length of the key.
+    #[inline]
+    fn key_span(&self) -> (usize, usize) {
+        let after = self.fixed_offset() + fixed_size(self.encoding(), self.kind());
+        if self.flag(WIDE_KEY) {
+            // SAFETY: the flag says that a length, aligned to 4, lies before the key.
+            (after + 4, unsafe { self.base().add(after).cast::<u32>().read() } as usize)
+        } else {
+            (after, usize::from(self.header().key_len))
+        }
+    }
+
+    /// Bytes in use.
+    fn bytes(&self) -> usize {
+        let (offset, len) = self.key_span();
+        offset + len + usize::from(self.header().inline_len)
+    }
+
+    /// Bytes of the allocation.
+    pub(crate) fn allocated(&self) -> usize {
+        layout(self.bytes()).size()
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &[u8] {
+        let (offset, len) = self.key_span();
+        // SAFETY: the key lies there, initialised, possibly empty.
+        unsafe { std::slice::from_raw_parts(self.base().add(offset), len) }
+    }
+
+    #[inline]
+    pub(crate) fn inline(&self) -> &[u8] {
+        let (offset, len) = self.key_span();
+        // SAFETY: the inline bytes follow the key; their length is 0 for other encodings.
+        unsafe {
+            std::slice::from_raw_parts(self.base().add(offset + len), usize::from(self.header().inline_len))
+        }
+    }
+
+    #[inline]
+    pub(crate) fn kind(&self) -> Kind {
+        match self.header().what & 15 {
+            0 => Kind::String,
+            1 => Kind::List,
+            2 => Kind::Set,
+            3 => Kind::ZSet,
+            4 => Kind::Hash,
+            _ => Kind::Stream,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn encoding(&self) -> Encoding {
+        match self.header().what >> 4 {
+            0 => Encoding::Int,
+            1 => Encoding::Inline,
+            2 => Encoding::Heap,
+            _ => Encoding::Own,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn view(&self) -> View<'_> {
+        let at = self.fixed();
+        // SAFETY: the header says which type lies in the fixed part; it is borrowed as long as `self`.
+        unsafe {
+            match (self.encoding(), self.kind()) {
+                (Encoding::Int, _) => View::Int(at.cast::<i64>().read()),
+                (Encoding::Inline, _) => View::Str(self.inline()),
+                (Encoding::Heap, _) => View::Str((*at.cast::<Vec<u8>>()).as_slice()),
+                (Encoding::Own, Kind::List) => View::List(&*at.cast::<List>()),
+                (Encoding::Own, Kind::Set) => View::Set(&*at.cast::<Set>()),
+                (Encoding::Own, Kind::ZSet) => View::ZSet(&*at.cast::<ZSet>()),
+                (Encoding::Own, Kind::Hash) => View::Hash(&*at.cast::<Hash>()),
+                (Encoding::Own, _) => View::Stream(&*at.cast::<Stream>()),
+            }
+        }
+    }
+
+    /// The collection in place, as the type its kind stands for; `None` for strings.
+    pub(crate) fn own_mut(&mut self) -> Option<OwnMut<'_>> {
+        if self.encoding() != Encoding::Own {
+            return None;
+        }
+        let at = self.fixed();
+        // SAFETY: the header says which type lies in the fixed part; it is borrowed exclusively with `self`.
+        Some(unsafe {
+            match self.kind() {
+                Kind::List => OwnMut::List(&mut *at.cast()),
+                Kind::Set => OwnMut::Set(&mut *at.cast()),
+                Kind::ZSet => OwnMut::ZSet(&mut *at.cast()),
+                Kind::Hash => OwnMut::Hash(&mut *at.cast()),
+                _ => OwnMut::Stream(&mut *at.cast()),
+            }
+        })
+    }
+
+    /// The buffer of a string that has one.
+    pub(crate) fn heap_mut(&mut self) -> Option<&mut Vec<u8>> {
+        // SAFETY: the encoding says that a vector lies in the fixed part; `self` is borrowed exclusively.
+        (self.encoding() == Encoding::Heap).then(|| unsafe { &mut *self.fixed().cast::<Vec<u8>>() })
+    }
+
+    /// The buffer's capacity, for a string that has one.
+    pub(crate) fn heap_capacity(&self) -> Option<usize> {
+        // SAFETY: as in `heap_mut`, shared.
+        (self.encoding() == Encoding::Heap).then(|| unsafe { (*self.fixed().cast::<Vec<u8>>()).capacity() })
+    }
+
+    /// Overwrites the integer; says no when the value is not one.
+    pub(crate) fn set_int(&mut self, value: i64) -> bool {
+        let fits = self.encoding() == Encoding::Int;
+        if fits {
+            // SAFETY: the encoding says that an integer lies in the fixed part.
+            unsafe { self.fixed().cast::<i64>().write(value) };
+        }
+        fits
+    }
+
+    /// Overwrites the inline bytes; says no when the value is not inline or needs another size class.
+    pub(crate) fn set_inline(&mut self, bytes: &[u8]) -> bool {
+        let (offset, len) = self.key_span();
+        let fits = self.encoding() == Encoding::Inline
+            && bytes.len() <= INLINE_MAX
+            && layout(offset + len + bytes.len()) == layout(self.bytes());
+        if fits {
+            // SAFETY: the allocation has the size of the class that both lengths fall into; `bytes` cannot
+            // overlap it, since `self` is borrowed exclusively.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.base().add(offset + len), bytes.len()) };
+            self.header_mut().inline_len = bytes.len() as u16;
+        }
+        fits
+    }
+
+    #[inline]
+    pub(crate) fn expiry(&self) -> Option<i64> {
+        // SAFETY: the flag says that an expiry follows the header.
+        self.flag(EXPIRES).then(|| unsafe { self.base().add(8).cast::<i64>().read() })
+    }
+
+    /// Sets or removes the expiry; moves what follows by 8 bytes if it must, to a new place if that takes
+    /// another size class.
+    pub(crate) fn set_expiry(&mut self, expiry: Option<i64>) {
+        if self.flag(EXPIRES) != expiry.is_some() {
+            self.shift(expiry.is_some());
+        }
+        if let Some(expiry) = expiry {
+            // SAFETY: `shift` has made room for an expiry behind the header.
+            unsafe { self.base().add(8).cast::<i64>().write(expiry) };
+        }
+    }
+
+    fn shift(&mut self, expires: bool) {
+        let old_bytes = self.bytes();
+        let rest = self.fixed_offset();
+        let new_bytes = if expires { old_bytes + 8 } else { old_bytes - 8 };
+        let new_rest = if expires { 16 } else { 8 };
+        let (old, new) = (layout(old_bytes), layout(new_bytes));
+        // SAFETY: both allocations hold what is copied; the fixed part is moved bytewise, which is what a move
+        // is; the old allocation, if left, is freed with the layout that its lengths determine.
+        unsafe {
+            if old == new {
+                ptr::copy(self.base().add(rest), self.base().add(new_rest), old_bytes - rest);
+            } else {
+                let Some(at) = NonNull::new(alloc(new).cast::<Header>()) else { handle_alloc_error(new) };
+                at.write(*self.header());
+                let to = at.as_ptr().cast::<u8>().add(new_rest);
+                ptr::copy_nonoverlapping(self.base().add(rest), to, old_bytes - rest);
+                dealloc(self.base(), old);
+                self.0 = at;
+            }
+        }
+        self.header_mut().flags ^= EXPIRES;
+    }
+
+    pub(crate) fn epoch(&self) -> bool {
+        self.flag(EPOCH)
+    }
+
+    pub(crate) fn set_epoch(&mut self, epoch: bool) {
+        let header = self.header_mut();
+        header.flags = header.flags & !EPOCH | if epoch { EPOCH } else { 0 };
+    }
+
+    pub(crate) fn access(&self) -> u32 {
+        let [a, b, c] = self.header().access;
+        u32::from_le_bytes([a, b, c, 0])
+    }
+
+    pub(crate) fn set_access(&mut self, clock: u32) {
+        let [a, b, c, _] = clock.to_le_bytes();
+        self.header_mut().access = [a, b, c];
+    }
+
+    /// The value, and the memory given back.
+    pub(crate) fn into_value(self) -> Value {
+        let layout = layout(self.bytes());
+        // SAFETY: the value is moved out once and the allocation freed without dropping it again.
+        unsafe {
+            let value = self.read_fixed();
+            dealloc(self.base(), layout);
+            std::mem::forget(self);
+            value
+        }
+    }
+}
+
+/// A collection in place, to be changed.
+pub(crate) enum OwnMut<'a> {
+    List(&'a mut List),
+    Set(&'a mut Set),
+    ZSet(&'a mut ZSet),
+    Hash(&'a mut Hash),
+    Stream(&'a mut Stream),
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let layout = layout(self.bytes());
+        // SAFETY: the fixed part is dropped once by the value that is moved out of it (an integer and inline
+        // bytes own nothing, so nothing is read for them), and the allocation freed with its own layout.
+        unsafe {
+            if matches!(self.encoding(), Encoding::Heap | Encoding::Own) {
+                drop(self.read_fixed());
+            }
+            dealloc(self.base(), layout);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A field with its value, or a set's member alone: one allocation behind a thin pointer, for tables.
+//!
+//! ```text
+//! | widths: u8 | field length: 1, 2 or 4 bytes | value length: 0, 1, 2 or 4 bytes | field | value |
+//! ```
+//!
+//! A width of 0 stands for an empty value, so a short member costs two bytes more than itself. Two bits of
+//! `widths` stay free for a field's own expiry. Invariant: the pointer owns an allocation of the size class
+//! that the lengths determine.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::{self, NonNull};
+use table::size_class;
+
+/// The owning thin pointer.
+pub(crate) struct Pair(NonNull<u8>);
+const _: () = assert!(size_of::<Option<Pair>>() == 8);
+
+// SAFETY: an exclusive owner of plain bytes.
+unsafe impl Send for Pair {}
+// SAFETY: `&Pair` only reads plain bytes.
+unsafe impl Sync for Pair {}
+
+/// Where the parts lie, in bytes from the start.
+#[derive(Clone, Copy)]
+struct Shape {
+    field_width: usize,
+    value_width: usize,
+    field_len: usize,
+    value_len: usize,
+}
+
+impl Shape {
+    fn new(field_len: usize, value_len: usize) -> Shape {
+        let value_width = if value_len == 0 { 0 } else { width(value_len) };
+        Shape { field_width: width(field_len), value_width, field_len, value_len }
+    }
+
+    fn field_at(self) -> usize {
+        1 + self.field_width + self.value_width
+    }
+
+    fn value_at(self) -> usize {
+        self.field_at() + self.field_len
+    }
+
+    fn layout(self) -> Layout {
+        let bytes = size_class(self.value_at() + self.value_len);
+        Layout::from_size_align(bytes, 1).expect("two strings of at most 512 MiB are a valid layout")
+    }
+}
+
+fn width(len: usize) -> usize {
+    match len {
+        0..=0xff => 1,
+        0x100..=0xffff => 2,
+        _ => 4,
+    }
+}
+
+/// The two bits that stand for a width.
+fn code(width: usize) -> u8 {
+    if width == 4 { 3 } else { width as u8 }
+}
+
+fn width_of(code: u8) -> usize {
+    if code & 3 == 3 { 4 } else { usize::from(code & 3) }
+}
+
+impl Pair {
+    /// Copies both; an empty `value` for a member alone.
+    ///
+    /// # Panics
+    /// When either has 4 GiB or more.
+    pub(crate) fn new(field: &[u8], value: &[u8]) -> Pair {
+        let longest = field.len().max(value.len());
+        assert!(u32::try_from(longest).is_ok(), "a protocol string is at most 512 MiB");
+        let shape = Shape::new(field.len(), value.len());
+        let layout = shape.layout();
+        // SAFETY: a size class is at least 8.
+        let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let mut pair = Pair(at);
+        // SAFETY: the allocation holds the widths, lengths, field and value; empty ones copy nothing.
+        unsafe {
+            at.write(code(shape.field_width) | code(shape.value_width) << 2);
+            pair.write_len(1, shape.field_width, shape.field_len);
+            pair.write_len(1 + shape.field_width, shape.value_width, shape.value_len);
+            ptr::copy_nonoverlapping(field.as_ptr(), at.as_ptr().add(shape.field_at()), field.len());
+            ptr::copy_nonoverlapping(value.as_ptr(), at.as_ptr().add(shape.value_at()), value.len());
+        }
+        pair
+    }
+
+    /// # Safety
+    /// `at..at + width` lies inside the allocation.
+    unsafe fn write_len(&mut self, at: usize, width: usize, len: usize) {
+        let bytes = (len as u32).to_le_bytes();
+        // SAFETY: by the caller; at most 4 bytes are copied.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.as_ptr().add(at), width) };
+    }
+
+    #[inline]
+    fn len_at(&self, at: usize, width: usize) -> usize {
+        let mut bytes = [0; 4];
+        // SAFETY: the widths at the start say that lengths of these widths follow; at most 4 bytes are copied.
+        unsafe { ptr::copy_nonoverlapping(self.0.as_ptr().add(at), bytes.as_mut_ptr(), width) };
+        u32::from_le_bytes(bytes) as usize
+    }
+
+    #[inline]
+    fn shape(&self) -> Shape {
+        // SAFETY: the allocation begins with the widths.
+        let widths = unsafe { self.0.read() };
+        let (field_width, value_width) = (width_of(widths), width_of(widths >> 2));
+        let field_len = self.len_at(1, field_width);
+        let value_len = self.len_at(1 + field_width, value_width);
+        Shape { field_width, value_width, field_len, value_len }
+    }
+
+    /// The field or member.
+    #[inline]
+    pub(crate) fn field(&self) -> &[u8] {
+        let shape = self.shape();
+        // SAFETY: the field lies there, initialised, possibly empty.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(shape.field_at()), shape.field_len) }
+    }
+
+    /// The value.
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
+        let shape = self.shape();
+        // SAFETY: the value lies there, initialised, possibly empty.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(shape.value_at()), shape.value_len) }
+    }
+
+    /// Makes the value another one, in place when width and size class allow.
+    pub(crate) fn set_value(&mut self, value: &[u8]) {
+        let old = self.shape();
+        let new = Shape::new(old.field_len, value.len());
+        if old.value_width != new.value_width || old.layout() != new.layout() {
+            *self = Pair::new(self.field(), value);
+            return;
+        }
+        // SAFETY: the allocation has the size class of both lengths, and the lengths the same widths;
+        // `value` cannot overlap, since `self` is borrowed exclusively.
+        unsafe {
+            self.write_len(1 + new.field_width, new.value_width, new.value_len);
+            ptr::copy_nonoverlapping(value.as_ptr(), self.0.as_ptr().add(new.value_at()), value.len());
+        }
+    }
+
+    /// Bytes of the allocation.
+    pub(crate) fn allocated(&self) -> usize {
+        self.shape().layout().size()
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let layout = self.shape().layout();
+        // SAFETY: allocated with the layout that the lengths determine.
+        unsafe { dealloc(self.0.as_ptr(), layout) };
+    }
+}
+
+impl Clone for Pair {
+    fn clone(&self) -> Pair {
+        Pair::new(self.field(), self.value())
+    }
+}
+
+impl table::Item for Pair {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.field()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pair;
+
+    #[test]
+    fn every_length_comes_back_and_values_change_in_place_or_not() {
+        let long = vec![7; 70_000];
+        let lengths = [0, 1, 5, 6, 255, 256, 300, 65_535, 65_536, 70_000];
+        for field in lengths {
+            let mut pair = Pair::new(&long[..field], b"");
+            for value in lengths.into_iter().chain([3, 4, 299, 0]) {
+                let bytes = vec![value as u8; value];
+                pair.set_value(&bytes);
+                let copy = pair.clone();
+                assert_eq!((copy.field(), copy.value()), (&long[..field], &bytes[..]));
+                assert!(pair.allocated() >= field + value + 2);
+            }
+        }
+        assert_eq!(Pair::new(b"fourteen bytes", b"").allocated(), 16);
+    }
+}
