@@ -1,1 +1,45 @@
-//! Tandem: script.
+//! Lua 5.1 scripts as Redis runs them: the sandbox, its libraries, and `redis.call` into a [`Host`].
+//!
+//! The crate knows no database: whoever runs a script implements [`Host`]. Replies of commands become Lua
+//! values directly and the script's result goes straight into a [`resp::Sink`]; no RESP text lies between.
+//! All foreign calls are in `raw`, which states the rules that make them sound.
+
+mod api;
+mod bit;
+mod convert;
+mod interpreter;
+mod json;
+mod msgpack;
+mod random;
+mod raw;
+mod sandbox;
+mod shebang;
+mod structs;
+
+pub use interpreter::{CompileError, Interpreter, Limits, Origin, RunError, Sha, sha_of};
+pub use shebang::Flags;
+
+/// What the running of a script needs from whoever runs it.
+pub trait Host {
+    /// Runs one command for `redis.call` or `redis.pcall`; exactly one reply, maybe an error, goes into `sink`.
+    /// `argv` is never empty. The reply's shape must follow `sink.protocol()`.
+    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn resp::Sink);
+    /// Asked every 100,000 instructions whether the script may go on. The host knows the clock.
+    fn interrupt(&mut self) -> Interrupt;
+    /// A line of `redis.log`; `level` is 0 (debug) to 3 (warning).
+    fn log(&mut self, level: i64, message: &[u8]);
+    /// `redis.set_repl`: bit 0 is the append-only file, bit 1 the replicas.
+    fn set_replication(&mut self, flags: i64);
+    /// `redis.acl_check_cmd`: whether the user may run this. An error names an unknown command, in Redis' words.
+    fn acl_allows(&mut self, argv: &[&[u8]]) -> Result<bool, String>;
+}
+
+/// A host's answer to [`Host::interrupt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// Go on.
+    Continue,
+    /// End the script with this error, which it cannot catch. `ERR` is put before the text unless it begins
+    /// with a code of its own, as in `-CODE text`.
+    Kill(&'static str),
+}

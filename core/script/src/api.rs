@@ -1,0 +1,195 @@
+//! The `redis` library: calls into the host, and what scripts ask about themselves.
+
+use base::number::{push_f64, push_i64};
+use resp::Protocol;
+
+use crate::convert::Incoming;
+use crate::interpreter::sha_of;
+use crate::raw::{Kind, Lua, Outcome, Raise};
+
+const NO_ARGUMENT: &str = "Please specify at least one argument for this redis lib call";
+const BAD_ARGUMENT: &str = "Lua redis lib command arguments must be strings or integers";
+
+/// Pushes the library's table.
+pub(crate) fn open(lua: Lua, version: &str, version_number: u32) {
+    lua.push_table(0, 32);
+    lua.set_function("call", |lua: Lua| {
+        call(lua).and_then(|is_error| if is_error { Err(Raise) } else { Ok(1) })
+    });
+    lua.set_function("pcall", |lua: Lua| call(lua).map_or(Ok(1), |_| Ok(1)));
+    lua.set_function("error_reply", error_reply);
+    lua.set_function("status_reply", status_reply);
+    lua.set_function("sha1hex", sha1hex);
+    lua.set_function("log", log);
+    lua.set_function("setresp", set_resp);
+    lua.set_function("set_repl", set_repl);
+    lua.set_function("acl_check_cmd", acl_check_cmd);
+    lua.set_function("replicate_commands", |lua: Lua| give(lua, true));
+    lua.set_function("breakpoint", |lua: Lua| give(lua, false));
+    lua.set_function("debug", |_: Lua| Ok(0));
+    let numbers = [
+        ("LOG_DEBUG", 0),
+        ("LOG_VERBOSE", 1),
+        ("LOG_NOTICE", 2),
+        ("LOG_WARNING", 3),
+        ("REPL_NONE", 0),
+        ("REPL_AOF", 1),
+        ("REPL_SLAVE", 2),
+        ("REPL_REPLICA", 2),
+        ("REPL_ALL", 3),
+        ("REDIS_VERSION_NUM", version_number),
+    ];
+    for (name, value) in numbers {
+        lua.push_number(f64::from(value));
+        lua.set_field(-2, name);
+    }
+    lua.push_bytes(version.as_bytes());
+    lua.set_field(-2, "REDIS_VERSION");
+}
+
+fn give(lua: Lua, value: bool) -> Outcome {
+    lua.push_boolean(value);
+    Ok(1)
+}
+
+/// Runs a command; its reply, or an error's table, lies on the stack afterwards. True for an error's table.
+fn call(lua: Lua) -> Result<bool, Raise> {
+    let count = check_arguments(lua)?;
+    let mut frames = lua.context().frames.take();
+    let mut sink = Incoming::new(lua, &mut frames);
+    lua.with_argv(count, |argv| lua.with_host(|host| host.call(argv, &mut sink)));
+    let is_error = sink.finish();
+    lua.context().frames.set(frames);
+    Ok(is_error)
+}
+
+/// Makes every argument a string; the number of them, or an error's table on the stack.
+fn check_arguments(lua: Lua) -> Result<i32, Raise> {
+    let count = lua.top();
+    if count == 0 {
+        lua.push_error(NO_ARGUMENT.as_bytes());
+        return Err(Raise);
+    }
+    for index in 1..=count {
+        match lua.kind(index) {
+            Kind::String => {}
+            Kind::Number => {
+                let mut text = lua.context().scratch.take();
+                text.clear();
+                push_argument(&mut text, lua.number(index));
+                lua.push_bytes(&text);
+                lua.context().scratch.set(text);
+                lua.replace(index);
+            }
+            _ => {
+                lua.push_error(BAD_ARGUMENT.as_bytes());
+                return Err(Raise);
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// A number as a command's argument: whole ones without point or exponent as far as an integer reaches.
+fn push_argument(text: &mut Vec<u8>, value: f64) {
+    const EXACT: f64 = (i64::MAX / 2) as f64;
+    if value.is_nan() {
+        text.extend_from_slice(if value.is_sign_negative() { b"-nan" } else { b"nan" });
+    } else if value.trunc() == value && value.abs() < EXACT {
+        push_i64(text, value as i64);
+    } else {
+        push_f64(text, value);
+    }
+}
+
+fn error_reply(lua: Lua) -> Outcome {
+    if lua.top() != 1 || lua.kind(1) != Kind::String {
+        lua.push_error(b"wrong number or type of arguments");
+        return Ok(1);
+    }
+    let text = lua.bytes(1).unwrap_or_default();
+    match text.first() {
+        Some(b'-') => lua.push_error(text),
+        _ => lua.push_error(&[b"-", text].concat()),
+    }
+    Ok(1)
+}
+
+fn status_reply(lua: Lua) -> Outcome {
+    if lua.top() != 1 || lua.kind(1) != Kind::String {
+        lua.push_error(b"wrong number or type of arguments");
+        return Ok(1);
+    }
+    lua.push_table(0, 1);
+    lua.push_copy(1);
+    lua.set_field(-2, "ok");
+    Ok(1)
+}
+
+fn sha1hex(lua: Lua) -> Outcome {
+    if lua.top() != 1 {
+        return lua.raise_error("wrong number of arguments");
+    }
+    lua.push_bytes(&sha_of(lua.bytes(1).unwrap_or_default()));
+    Ok(1)
+}
+
+fn log(lua: Lua) -> Outcome {
+    let count = lua.top();
+    if count < 2 {
+        return lua.raise_error("redis.log() requires two arguments or more.");
+    }
+    if !lua.is_numeric(1) {
+        return lua.raise_error("First argument must be a number (log level).");
+    }
+    let level = lua.number(1) as i64;
+    if !(0..=3).contains(&level) {
+        return lua.raise_error("Invalid log level.");
+    }
+    let mut message = Vec::new();
+    for index in 2..=count {
+        if let Some(part) = lua.bytes(index) {
+            if index > 2 {
+                message.push(b' ');
+            }
+            message.extend_from_slice(part);
+        }
+    }
+    lua.with_host(|host| host.log(level, &message));
+    Ok(0)
+}
+
+fn set_resp(lua: Lua) -> Outcome {
+    if lua.top() != 1 {
+        return lua.raise_error("redis.setresp() requires one argument.");
+    }
+    let protocol = match lua.number(1) as i64 {
+        2 => Protocol::Resp2,
+        3 => Protocol::Resp3,
+        _ => return lua.raise_error("RESP version must be 2 or 3."),
+    };
+    lua.context().protocol.set(protocol);
+    Ok(0)
+}
+
+fn set_repl(lua: Lua) -> Outcome {
+    if lua.top() != 1 {
+        return lua.raise_error("redis.set_repl() requires one argument.");
+    }
+    let flags = lua.number(1) as i64;
+    if flags & !3 != 0 {
+        return lua
+            .raise_error("Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.");
+    }
+    lua.with_host(|host| host.set_replication(flags));
+    Ok(0)
+}
+
+fn acl_check_cmd(lua: Lua) -> Outcome {
+    let count = check_arguments(lua)?;
+    match lua.with_argv(count, |argv| lua.with_host(|host| host.acl_allows(argv))) {
+        Some(Err(text)) => lua.raise_error(&text),
+        Some(Ok(is_allowed)) => give(lua, is_allowed),
+        None => give(lua, false),
+    }
+}

@@ -1,0 +1,340 @@
+//! The interpreter: compiles a script once, keeps it by its hash, and runs it.
+//!
+//! A compiled script is a kept Lua function, so a run costs its own work and two small tables. Memory is bounded
+//! by the machine's limit; the number of scripts that came with EVAL by `Limits::eval_scripts`, the oldest of
+//! which make room, while those of SCRIPT LOAD stay until `flush`.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use resp::{Protocol, Sink};
+use sha1::{Digest, Sha1};
+
+use crate::convert::{self, NAMES, Name};
+use crate::random;
+use crate::raw::{Kind, Lua, Machine, Outcome, Raise, Reference};
+use crate::shebang::{self, Flags};
+use crate::{Host, sandbox};
+
+/// The name of a script: its SHA-1 in 40 lower-case hexadecimal digits.
+pub type Sha = [u8; 40];
+
+/// After so many runs the collector takes a step, however little they allocated.
+const RUNS_PER_STEP: u32 = 50;
+const CHUNK_NAME: &std::ffi::CStr = c"@user_script";
+
+/// What an interpreter may use, and what it says about itself.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes that Lua may hold, compiled scripts included; at most 2 GiB.
+    pub memory_bytes: usize,
+    /// How many scripts that came with EVAL are kept.
+    pub eval_scripts: usize,
+    /// `redis.REDIS_VERSION`.
+    pub version: String,
+    /// `redis.REDIS_VERSION_NUM`, as 0x00MMmmpp.
+    pub version_number: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 512 << 20,
+            eval_scripts: 10_000,
+            version: "7.4.0".into(),
+            version_number: 0x0007_0400,
+        }
+    }
+}
+
+/// How a script came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// With EVAL: it may be forgotten when too many came.
+    Eval,
+    /// With SCRIPT LOAD: it is kept until `flush`.
+    Load,
+}
+
+/// Why a script was not accepted: the text of the error reply, with its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompileError(pub String);
+
+/// Why a run gave no reply. Nothing was written to the sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunError {
+    /// No script of that hash is loaded.
+    NoScript,
+    /// The script failed.
+    Failed {
+        /// The error reply, with its code.
+        text: Vec<u8>,
+        /// The error came from a command, whose error was counted when it happened.
+        is_counted: bool,
+    },
+}
+
+struct Script {
+    function: Reference,
+    flags: Flags,
+    origin: Origin,
+}
+
+/// A Lua state with its compiled scripts. One belongs to each engine.
+pub struct Interpreter {
+    machine: Machine,
+    limits: Limits,
+    globals: Reference,
+    handler: Reference,
+    scripts: HashMap<Sha, Script, BuildHasherDefault<ShaHasher>>,
+    evaluated: VecDeque<Sha>,
+    runs: u32,
+}
+
+/// The name of a source.
+pub fn sha_of(source: &[u8]) -> Sha {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut sha = [0; 40];
+    for (pair, byte) in sha.chunks_exact_mut(2).zip(Sha1::digest(source)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    sha
+}
+
+impl Interpreter {
+    /// An interpreter without scripts.
+    pub fn new(limits: Limits) -> Self {
+        let machine = Machine::new(limits.memory_bytes.min(2 << 30));
+        let lua = machine.lua();
+        lua.context().names.set(NAMES.map(|name| {
+            lua.push_bytes(name.as_bytes());
+            lua.keep()
+        }));
+        sandbox::open(lua, &limits);
+        let globals = lua.keep();
+        lua.push_function(describe_error, 0);
+        let handler = lua.keep();
+        Self {
+            machine,
+            limits,
+            globals,
+            handler,
+            scripts: HashMap::default(),
+            evaluated: VecDeque::new(),
+            runs: 0,
+        }
+    }
+
+    /// Compiles a script, unless it is here already, and gives its name.
+    ///
+    /// # Errors
+    /// The text of the error reply, when it has a wrong first line or is not Lua.
+    pub fn load(&mut self, source: &[u8], origin: Origin) -> Result<Sha, CompileError> {
+        let sha = sha_of(source);
+        if let Some(script) = self.scripts.get_mut(&sha) {
+            if origin == Origin::Load {
+                script.origin = origin;
+            }
+            return Ok(sha);
+        }
+        let (flags, body) = shebang::parse(source).map_err(|text| CompileError(format!("ERR {text}")))?;
+        let lua = self.machine.lua();
+        if self.machine.used_bytes() > self.limits.memory_bytes {
+            lua.collect();
+            if self.machine.used_bytes() > self.limits.memory_bytes {
+                return Err(CompileError("ERR not enough memory for another script".into()));
+            }
+        }
+        if lua.compile(body, CHUNK_NAME).is_err() {
+            let text = String::from_utf8_lossy(lua.bytes(-1).unwrap_or_default()).into_owned();
+            lua.set_top(0);
+            return Err(CompileError(format!("ERR Error compiling script (new function): {text}")));
+        }
+        let function = lua.keep();
+        self.scripts.insert(sha, Script { function, flags, origin });
+        if origin == Origin::Eval {
+            self.evaluated.push_back(sha);
+            self.make_room();
+        }
+        Ok(sha)
+    }
+
+    fn make_room(&mut self) {
+        while self.evaluated.len() > self.limits.eval_scripts.max(1) {
+            let Some(oldest) = self.evaluated.pop_front() else { return };
+            if self.scripts.get(&oldest).is_some_and(|script| script.origin == Origin::Eval) {
+                self.forget(&oldest);
+            }
+        }
+    }
+
+    fn forget(&mut self, sha: &Sha) {
+        if let Some(script) = self.scripts.remove(sha) {
+            self.machine.lua().forget(script.function);
+        }
+    }
+
+    /// Whether a script of that name (in lower case) is loaded.
+    pub fn contains(&self, sha: &Sha) -> bool {
+        self.scripts.contains_key(sha)
+    }
+
+    /// What a loaded script declares about itself.
+    pub fn flags(&self, sha: &Sha) -> Option<Flags> {
+        Some(self.scripts.get(sha)?.flags)
+    }
+
+    /// Forgets all scripts, and starts with a fresh Lua state.
+    pub fn flush(&mut self) {
+        *self = Self::new(self.limits.clone());
+    }
+
+    /// How many scripts are loaded.
+    pub fn len(&self) -> usize {
+        self.scripts.len()
+    }
+
+    /// Whether no script is loaded.
+    pub fn is_empty(&self) -> bool {
+        self.scripts.is_empty()
+    }
+
+    /// Bytes that Lua holds.
+    pub fn memory_bytes(&self) -> usize {
+        self.machine.used_bytes()
+    }
+
+    /// Runs a script and sends what it returns to `reply`.
+    ///
+    /// # Errors
+    /// The script is not loaded or failed; `reply` was not touched then.
+    pub fn run(
+        &mut self,
+        sha: &Sha,
+        keys: &[&[u8]],
+        args: &[&[u8]],
+        host: &mut dyn Host,
+        reply: &mut dyn Sink,
+    ) -> Result<(), RunError> {
+        let Some(script) = self.scripts.get(sha) else { return Err(RunError::NoScript) };
+        let lua = self.machine.lua();
+        lua.push_kept(self.handler);
+        lua.push_kept(script.function);
+        lua.push_kept(self.globals);
+        set_list(lua, Name::Keys, keys);
+        set_list(lua, Name::Argv, args);
+        lua.pop(1);
+        lua.context().protocol.set(Protocol::Resp2);
+        lua.context().random.set(random::seeded(0));
+        let outcome = self.machine.protected(0, 1, host);
+        let result = match outcome {
+            Ok(()) => {
+                convert::send(lua, reply);
+                Ok(())
+            }
+            Err(Raise) => Err(failure(lua, sha)),
+        };
+        lua.set_top(0);
+        self.runs = self.runs.wrapping_add(1);
+        if self.runs.is_multiple_of(RUNS_PER_STEP) {
+            lua.collect_step(1);
+        }
+        result
+    }
+}
+
+impl std::fmt::Debug for Interpreter {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Interpreter").field("scripts", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Sets a field of the table on top to a list of strings.
+fn set_list(lua: Lua, name: Name, values: &[&[u8]]) {
+    lua.push_name(name);
+    lua.push_table(values.len(), 0);
+    for (value, n) in values.iter().zip(1..) {
+        lua.push_bytes(value);
+        lua.set_item(-2, n);
+    }
+    lua.set_pair(-3);
+}
+
+/// The error handler: makes a table of every error and writes down where it happened.
+fn describe_error(lua: Lua) -> Outcome {
+    lua.set_top(1);
+    if lua.kind(1) != Kind::Table {
+        let mut text = b"ERR ".to_vec();
+        match lua.kind(1) {
+            Kind::Boolean if lua.boolean(1) => text.extend_from_slice(b"true"),
+            Kind::Boolean => text.extend_from_slice(b"false"),
+            _ => match lua.bytes(1) {
+                Some(bytes) => text.extend_from_slice(bytes),
+                None => text.extend_from_slice(lua.type_name(1).as_bytes()),
+            },
+        }
+        lua.push_table(0, 3);
+        lua.push_bytes(&text);
+        lua.set_field(-2, "err");
+    } else if lua.is_protected(1) {
+        lua.push_table(0, 3);
+    }
+    let level = lua.level(1).filter(|level| !level.is_foreign).or_else(|| lua.level(2));
+    if let Some(level) = level {
+        lua.push_bytes(level.source.as_bytes());
+        lua.set_field(-2, "source");
+        lua.push_number(f64::from(level.line));
+        lua.set_field(-2, "line");
+    }
+    Ok(1)
+}
+
+/// The error reply for the error value on top of the stack.
+fn failure(lua: Lua, sha: &Sha) -> RunError {
+    if lua.kind(-1) != Kind::Table {
+        let mut text = b"ERR Error running script ".to_vec();
+        text.extend_from_slice(sha);
+        text.extend_from_slice(b", ");
+        text.extend_from_slice(lua.bytes(-1).unwrap_or(b"execution failure"));
+        return RunError::Failed { text, is_counted: false };
+    }
+    lua.push_field(-1, "ignore_error_stats_update");
+    let is_counted = lua.boolean(-1);
+    lua.push_field(-2, "err");
+    let mut text = match lua.kind(-1) {
+        Kind::String => lua.bytes(-1).unwrap_or_default().to_vec(),
+        _ => b"ERR unknown error".to_vec(),
+    };
+    lua.push_field(-3, "source");
+    lua.push_field(-4, "line");
+    if let (Kind::String, Kind::Number) = (lua.kind(-2), lua.kind(-1)) {
+        text.extend_from_slice(b" script: ");
+        text.extend_from_slice(sha);
+        text.extend_from_slice(b", on ");
+        text.extend_from_slice(lua.bytes(-2).unwrap_or_default());
+        text.push(b':');
+        base::number::push_i64(&mut text, lua.number(-1) as i64);
+        text.push(b'.');
+    }
+    RunError::Failed { text, is_counted }
+}
+
+/// Sixteen digits of a SHA-1 are hash enough; only someone who can search 2^32 sources makes a few collide.
+#[derive(Default)]
+struct ShaHasher(u64);
+
+impl Hasher for ShaHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks_exact(8).take(4) {
+            let word = u64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
+            self.0 = self.0.rotate_left(23).wrapping_add(word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}

@@ -1,0 +1,606 @@
+//! The `cjson` library: JSON to and from the Lua stack, with lua-cjson's rules and messages.
+//!
+//! Settings live with each instance (`cjson.new` makes another). Output goes to a reused buffer; input is read in
+//! one pass that leaves its values on the stack. Depth is bounded by settings, and those by `DEPTH_LIMIT`.
+
+use std::ops::ControlFlow;
+
+use base::number::{format_g, push_i64};
+
+use crate::raw::{Kind, Lua, Outcome};
+
+/// The deepest setting that is accepted: each level costs stack of ours.
+const DEPTH_LIMIT: i64 = 2_000;
+
+#[derive(Clone, Copy)]
+struct Settings {
+    sparse_convert: bool,
+    sparse_ratio: i64,
+    sparse_safe: i64,
+    encode_depth: i64,
+    decode_depth: i64,
+    precision: i64,
+    keeps_buffer: bool,
+    encode_invalid: Invalid,
+    decode_invalid: bool,
+    array_metatable: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Invalid {
+    Refused,
+    Written,
+    Null,
+}
+
+const DEFAULTS: Settings = Settings {
+    sparse_convert: false,
+    sparse_ratio: 2,
+    sparse_safe: 10,
+    encode_depth: 1000,
+    decode_depth: 1000,
+    precision: 14,
+    keeps_buffer: true,
+    encode_invalid: Invalid::Refused,
+    decode_invalid: true,
+    array_metatable: false,
+};
+
+/// Pushes the library's table.
+pub(crate) fn open(lua: Lua) {
+    lua.push_table(0, 16);
+    lua.push_cell(DEFAULTS);
+    method(lua, "encode", encode);
+    method(lua, "decode", decode);
+    method(lua, "encode_sparse_array", encode_sparse_array);
+    method(lua, "encode_max_depth", |lua: Lua| depth(lua, |s| &mut s.encode_depth));
+    method(lua, "decode_max_depth", |lua: Lua| depth(lua, |s| &mut s.decode_depth));
+    method(lua, "encode_number_precision", |lua: Lua| integer(lua, 1, 14, |s| &mut s.precision));
+    method(lua, "encode_keep_buffer", |lua: Lua| flag(lua, |s| &mut s.keeps_buffer));
+    method(lua, "encode_invalid_numbers", encode_invalid_numbers);
+    method(lua, "decode_invalid_numbers", |lua: Lua| flag(lua, |s| &mut s.decode_invalid));
+    method(lua, "decode_array_with_array_mt", |lua: Lua| flag(lua, |s| &mut s.array_metatable));
+    lua.pop(1);
+    lua.set_function("new", |lua: Lua| {
+        open(lua);
+        Ok(1)
+    });
+    lua.push_null();
+    lua.set_field(-2, "null");
+    lua.push_bytes(b"cjson");
+    lua.set_field(-2, "_NAME");
+    lua.push_bytes(b"2.1.0");
+    lua.set_field(-2, "_VERSION");
+}
+
+/// Sets a function that shares the settings on top of the stack; the table lies under them.
+fn method<F: Fn(Lua) -> Outcome>(lua: Lua, name: &str, body: F) {
+    lua.push_copy(-1);
+    lua.push_function(body, 1);
+    lua.set_field(-3, name);
+}
+
+fn change<R>(lua: Lua, work: impl FnOnce(&mut Settings) -> R) -> R {
+    let cell = lua.cell::<Settings>();
+    let mut settings = cell.get();
+    let result = work(&mut settings);
+    cell.set(settings);
+    result
+}
+
+fn integer(lua: Lua, least: i64, most: i64, field: fn(&mut Settings) -> &mut i64) -> Outcome {
+    if lua.top() > 1 {
+        return lua.raise_argument(2, "found too many arguments");
+    }
+    if lua.top() == 1 && lua.kind(1) != Kind::Nil {
+        if !lua.is_numeric(1) {
+            return lua.raise_type(1, "number");
+        }
+        let value = lua.number(1) as i64;
+        if !(least..=most).contains(&value) {
+            return lua.raise_argument(1, &format!("expected integer between {least} and {most}"));
+        }
+        change(lua, |settings| *field(settings) = value);
+    }
+    lua.push_number(change(lua, |settings| *field(settings)) as f64);
+    Ok(1)
+}
+
+fn depth(lua: Lua, field: fn(&mut Settings) -> &mut i64) -> Outcome {
+    integer(lua, 1, i64::from(i32::MAX), field)
+}
+
+fn flag(lua: Lua, field: fn(&mut Settings) -> &mut bool) -> Outcome {
+    match (lua.top(), lua.kind(1)) {
+        (0, _) | (1, Kind::Nil) => {}
+        (1, Kind::Boolean) => change(lua, |settings| *field(settings) = lua.boolean(1)),
+        (1, Kind::String) if matches!(lua.bytes(1), Some(b"on" | b"off")) => {
+            let is_on = lua.bytes(1) == Some(b"on");
+            change(lua, |settings| *field(settings) = is_on);
+        }
+        (1, _) => return lua.raise_argument(1, "invalid option"),
+        _ => return lua.raise_argument(2, "found too many arguments"),
+    }
+    lua.push_boolean(change(lua, |settings| *field(settings)));
+    Ok(1)
+}
+
+fn encode_invalid_numbers(lua: Lua) -> Outcome {
+    let wanted = match lua.kind(1) {
+        Kind::None | Kind::Nil => None,
+        Kind::Boolean => Some(if lua.boolean(1) { Invalid::Written } else { Invalid::Refused }),
+        _ => match lua.bytes(1) {
+            Some(b"on") => Some(Invalid::Written),
+            Some(b"off") => Some(Invalid::Refused),
+            Some(b"null") => Some(Invalid::Null),
+            _ => return lua.raise_argument(1, "invalid option"),
+        },
+    };
+    let now = change(lua, |settings| {
+        settings.encode_invalid = wanted.unwrap_or(settings.encode_invalid);
+        settings.encode_invalid
+    });
+    match now {
+        Invalid::Null => lua.push_bytes(b"null"),
+        other => lua.push_boolean(other == Invalid::Written),
+    }
+    Ok(1)
+}
+
+fn encode_sparse_array(lua: Lua) -> Outcome {
+    if lua.top() > 3 {
+        return lua.raise_argument(4, "found too many arguments");
+    }
+    for n in 2..=lua.top() {
+        if lua.kind(n) != Kind::Nil
+            && (!lua.is_numeric(n) || !(0.0..=2_147_483_647.0).contains(&lua.number(n)))
+        {
+            return lua.raise_argument(n, "expected integer between 0 and 2147483647");
+        }
+    }
+    let settings = change(lua, |settings| {
+        if !matches!(lua.kind(1), Kind::None | Kind::Nil) {
+            settings.sparse_convert = lua.boolean(1);
+        }
+        if lua.is_numeric(2) {
+            settings.sparse_ratio = lua.number(2) as i64;
+        }
+        if lua.is_numeric(3) {
+            settings.sparse_safe = lua.number(3) as i64;
+        }
+        *settings
+    });
+    lua.push_boolean(settings.sparse_convert);
+    lua.push_number(settings.sparse_ratio as f64);
+    lua.push_number(settings.sparse_safe as f64);
+    Ok(3)
+}
+
+fn encode(lua: Lua) -> Outcome {
+    if lua.top() != 1 {
+        return lua.raise_argument(1, "expected 1 argument");
+    }
+    let mut out = lua.context().scratch.take();
+    out.clear();
+    let result = Encoder { lua, settings: lua.cell::<Settings>().get(), out: &mut out }.value(0);
+    if result.is_ok() {
+        lua.push_bytes(&out);
+    }
+    if out.capacity() > 1 << 20 {
+        out = Vec::new();
+    }
+    lua.context().scratch.set(out);
+    match result {
+        Ok(()) => Ok(1),
+        Err(text) => lua.raise(text),
+    }
+}
+
+struct Encoder<'a> {
+    lua: Lua,
+    settings: Settings,
+    out: &'a mut Vec<u8>,
+}
+
+impl Encoder<'_> {
+    /// Writes the value on top, and leaves it there.
+    fn value(&mut self, depth: i64) -> Result<(), String> {
+        match self.lua.kind(-1) {
+            Kind::String => push_text(self.out, self.lua.bytes(-1).unwrap_or_default()),
+            Kind::Number => self.number()?,
+            Kind::Boolean => {
+                self.out.extend_from_slice(if self.lua.boolean(-1) { b"true" } else { b"false" })
+            }
+            Kind::Nil => self.out.extend_from_slice(b"null"),
+            Kind::Light if self.lua.is_null(-1) => self.out.extend_from_slice(b"null"),
+            Kind::Table => self.table(depth + 1)?,
+            _ => return Err(format!("Cannot serialise {}: type not supported", self.lua.type_name(-1))),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), String> {
+        let value = self.lua.number(-1);
+        if value.is_finite() {
+            if value.trunc() == value
+                && value.abs() < 1e14
+                && self.settings.precision == 14
+                && !(value == 0.0 && value.is_sign_negative())
+            {
+                push_i64(self.out, value as i64);
+            } else {
+                self.out.extend_from_slice(format_g(value, self.settings.precision as usize).as_bytes());
+            }
+            return Ok(());
+        }
+        match self.settings.encode_invalid {
+            Invalid::Refused => return Err("Cannot serialise number: must not be NaN or Inf".into()),
+            Invalid::Null => self.out.extend_from_slice(b"null"),
+            Invalid::Written => self.out.extend_from_slice(match value {
+                v if v.is_nan() => b"nan",
+                v if v > 0.0 => b"inf",
+                _ => b"-inf",
+            }),
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, depth: i64) -> Result<(), String> {
+        if depth > self.settings.encode_depth.min(DEPTH_LIMIT) || !self.lua.reserve(4) {
+            return Err(format!("Cannot serialise, excessive depth ({depth})"));
+        }
+        match self.array_length()? {
+            Some(length) => self.array(length, depth),
+            None => self.object(depth),
+        }
+    }
+
+    /// The highest index of a table whose keys are all positive integers.
+    fn array_length(&self) -> Result<Option<i64>, String> {
+        let (mut highest, mut count) = (0, 0);
+        self.lua.push_nil();
+        while self.lua.next(-2) {
+            self.lua.pop(1);
+            let key = if self.lua.kind(-1) == Kind::Number { self.lua.number(-1) } else { 0.0 };
+            if key < 1.0 || key.trunc() != key || key > 9e15 {
+                self.lua.pop(1);
+                return Ok(None);
+            }
+            highest = highest.max(key as i64);
+            count += 1;
+        }
+        let settings = &self.settings;
+        if settings.sparse_ratio > 0
+            && highest > count * settings.sparse_ratio
+            && highest > settings.sparse_safe
+        {
+            if !settings.sparse_convert {
+                return Err("Cannot serialise table: excessively sparse array".into());
+            }
+            return Ok(None);
+        }
+        Ok((count > 0).then_some(highest))
+    }
+
+    fn array(&mut self, length: i64, depth: i64) -> Result<(), String> {
+        self.out.push(b'[');
+        for n in 1..=i32::try_from(length).unwrap_or(i32::MAX) {
+            if n > 1 {
+                self.out.push(b',');
+            }
+            self.lua.push_item(-1, n);
+            self.value(depth)?;
+            self.lua.pop(1);
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    fn object(&mut self, depth: i64) -> Result<(), String> {
+        self.out.push(b'{');
+        let mut is_first = true;
+        self.lua.push_nil();
+        while self.lua.next(-2) {
+            if !is_first {
+                self.out.push(b',');
+            }
+            is_first = false;
+            match self.lua.kind(-2) {
+                Kind::String => push_text(self.out, self.lua.bytes(-2).unwrap_or_default()),
+                Kind::Number => {
+                    self.out.push(b'"');
+                    self.lua.push_copy(-2);
+                    let result = self.number();
+                    self.lua.pop(1);
+                    result?;
+                    self.out.push(b'"');
+                }
+                _ => return Err("Cannot serialise table: table key must be a number or string".into()),
+            }
+            self.out.push(b':');
+            self.value(depth)?;
+            self.lua.pop(1);
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+}
+
+fn push_text(out: &mut Vec<u8>, text: &[u8]) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    let mut start = 0;
+    for (at, &byte) in text.iter().enumerate() {
+        let escaped: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'/' => b"\\/",
+            8 => b"\\b",
+            9 => b"\\t",
+            10 => b"\\n",
+            12 => b"\\f",
+            13 => b"\\r",
+            0..32 | 127 => b"",
+            _ => continue,
+        };
+        out.extend_from_slice(&text[start..at]);
+        start = at + 1;
+        if escaped.is_empty() {
+            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+        } else {
+            out.extend_from_slice(escaped);
+        }
+    }
+    out.extend_from_slice(&text[start..]);
+    out.push(b'"');
+}
+
+fn decode(lua: Lua) -> Outcome {
+    if lua.top() != 1 {
+        return lua.raise_argument(1, "expected 1 argument");
+    }
+    let Some(text) = lua.bytes(1) else { return lua.raise_type(1, "string") };
+    if text.len() >= 2 && (text[0] == 0 || text[1] == 0) {
+        return lua.raise("JSON parser does not support UTF-16 or UTF-32");
+    }
+    let mut decoder =
+        Decoder { lua, settings: lua.cell::<Settings>().get(), text, at: 0, buffer: Vec::new() };
+    match decoder.document() {
+        Ok(()) => Ok(1),
+        Err(message) => lua.raise(message),
+    }
+}
+
+struct Decoder<'a> {
+    lua: Lua,
+    settings: Settings,
+    text: &'a [u8],
+    at: usize,
+    buffer: Vec<u8>,
+}
+
+impl Decoder<'_> {
+    fn document(&mut self) -> Result<(), String> {
+        self.value(0)?;
+        self.blanks();
+        if self.at < self.text.len() { self.unexpected("the end") } else { Ok(()) }
+    }
+
+    fn blanks(&mut self) {
+        while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// The next byte that is not blank.
+    fn peek(&mut self) -> Option<u8> {
+        self.blanks();
+        self.text.get(self.at).copied()
+    }
+
+    fn unexpected<T>(&mut self, expected: &str) -> Result<T, String> {
+        let at = self.at + 1;
+        let rest = &self.text[self.at.min(self.text.len())..];
+        let found = match rest.first() {
+            None => "T_END",
+            Some(b'{') => "T_OBJ_BEGIN",
+            Some(b'}') => "T_OBJ_END",
+            Some(b'[') => "T_ARR_BEGIN",
+            Some(b']') => "T_ARR_END",
+            Some(b',') => "T_COMMA",
+            Some(b':') => "T_COLON",
+            Some(b'"') => "T_STRING",
+            Some(b'0'..=b'9' | b'-') => "T_NUMBER",
+            _ if rest.starts_with(b"true") || rest.starts_with(b"false") => "T_BOOLEAN",
+            _ if rest.starts_with(b"null") => "T_NULL",
+            _ => "invalid token",
+        };
+        Err(format!("Expected {expected} but found {found} at character {at}"))
+    }
+
+    fn value(&mut self, depth: i64) -> Result<(), String> {
+        if self.lua.is_over_limit() {
+            return Err("not enough memory".into());
+        }
+        match self.peek() {
+            Some(b'"') => self.text_value(),
+            Some(b'{') => self.nested(depth + 1, Self::object),
+            Some(b'[') => self.nested(depth + 1, Self::array),
+            Some(b'-' | b'+' | b'0'..=b'9' | b'i' | b'I' | b'N') => self.number(),
+            Some(b't') => self.word(b"true", |lua| lua.push_boolean(true)),
+            Some(b'f') => self.word(b"false", |lua| lua.push_boolean(false)),
+            Some(b'n') if self.text[self.at..].starts_with(b"null") => self.word(b"null", Lua::push_null),
+            Some(b'n') => self.number(),
+            _ => self.unexpected("value"),
+        }
+    }
+
+    fn word(&mut self, word: &[u8], push: impl FnOnce(Lua)) -> Result<(), String> {
+        if !self.text[self.at..].starts_with(word) {
+            return self.unexpected("value");
+        }
+        self.at += word.len();
+        push(self.lua);
+        Ok(())
+    }
+
+    fn nested(&mut self, depth: i64, work: fn(&mut Self, i64) -> Result<(), String>) -> Result<(), String> {
+        if depth > self.settings.decode_depth.min(DEPTH_LIMIT) || !self.lua.reserve(4) {
+            let at = self.at + 1;
+            return Err(format!("Found too many nested data structures ({depth}) at character {at}"));
+        }
+        self.at += 1;
+        work(self, depth)
+    }
+
+    fn array(&mut self, depth: i64) -> Result<(), String> {
+        self.lua.push_table(0, 0);
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        for n in 1.. {
+            self.value(depth)?;
+            self.lua.set_item(-2, n);
+            if self.separator(b']', "comma or array end")?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, depth: i64) -> Result<(), String> {
+        self.lua.push_table(0, 0);
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return self.unexpected("object key string");
+            }
+            self.text_value()?;
+            if self.peek() != Some(b':') {
+                return self.unexpected("colon");
+            }
+            self.at += 1;
+            self.value(depth)?;
+            self.lua.set_pair(-3);
+            if self.separator(b'}', "comma or object end")?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn separator(&mut self, end: u8, expected: &str) -> Result<ControlFlow<()>, String> {
+        let flow = match self.peek() {
+            Some(b',') => ControlFlow::Continue(()),
+            Some(found) if found == end => ControlFlow::Break(()),
+            _ => return self.unexpected(expected),
+        };
+        self.at += 1;
+        Ok(flow)
+    }
+
+    fn text_value(&mut self) -> Result<(), String> {
+        let start = self.at + 1;
+        let rest = &self.text[start..];
+        let plain = rest.iter().position(|&c| matches!(c, b'"' | b'\\')).unwrap_or(rest.len());
+        if rest.get(plain) == Some(&b'"') {
+            self.lua.push_bytes(&rest[..plain]);
+            self.at = start + plain + 1;
+            return Ok(());
+        }
+        self.buffer.clear();
+        let mut at = start;
+        loop {
+            match self.text.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => at = self.escape(at)?,
+                Some(&byte) => {
+                    self.buffer.push(byte);
+                    at += 1;
+                }
+                None => {
+                    self.at = at;
+                    return Err(format!(
+                        "Expected value but found unexpected end of string at character {}",
+                        at + 1
+                    ));
+                }
+            }
+        }
+        self.at = at + 1;
+        self.lua.push_bytes(&self.buffer);
+        Ok(())
+    }
+
+    /// Reads one escape; gives the index after it.
+    fn escape(&mut self, at: usize) -> Result<usize, String> {
+        let plain = match self.text.get(at + 1) {
+            Some(&byte @ (b'"' | b'\\' | b'/')) => byte,
+            Some(b'b') => 8,
+            Some(b't') => 9,
+            Some(b'n') => 10,
+            Some(b'f') => 12,
+            Some(b'r') => 13,
+            Some(b'u') => return self.unicode(at),
+            _ => return Err(format!("Expected value but found invalid escape code at character {}", at + 1)),
+        };
+        self.buffer.push(plain);
+        Ok(at + 2)
+    }
+
+    fn unicode(&mut self, at: usize) -> Result<usize, String> {
+        let wrong =
+            || format!("Expected value but found invalid unicode escape code at character {}", at + 1);
+        let unit = |at: usize| {
+            let digits = self.text.get(at..at + 6).filter(|digits| digits.starts_with(b"\\u"))?;
+            digits[2..].iter().try_fold(0, |sum, &c| Some(sum * 16 + (c as char).to_digit(16)?))
+        };
+        let first = unit(at).ok_or_else(wrong)?;
+        let (code, end) = match first {
+            0xD800..0xDC00 => {
+                let low = unit(at + 6).filter(|low| (0xDC00..0xE000).contains(low)).ok_or_else(wrong)?;
+                (0x1_0000 + ((first - 0xD800) << 10) + (low - 0xDC00), at + 12)
+            }
+            _ => (first, at + 6),
+        };
+        let letter = char::from_u32(code).ok_or_else(wrong)?;
+        self.buffer.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+        Ok(end)
+    }
+
+    fn number(&mut self) -> Result<(), String> {
+        let rest = &self.text[self.at..];
+        let length = rest
+            .iter()
+            .position(|c| !(c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.')))
+            .unwrap_or(rest.len());
+        let token = &rest[..length];
+        let digits = token.strip_prefix(b"-").unwrap_or(token);
+        let is_json = digits.first().is_some_and(u8::is_ascii_digit)
+            && !(digits.len() > 1 && digits[0] == b'0' && matches!(digits[1], b'0'..=b'9' | b'x' | b'X'));
+        if !is_json && !self.settings.decode_invalid {
+            return Err(format!("Expected value but found invalid number at character {}", self.at + 1));
+        }
+        let text = std::str::from_utf8(token).unwrap_or_default();
+        let lower = digits.to_ascii_lowercase();
+        let value = match lower.as_slice() {
+            b"nan" => Some(f64::NAN),
+            _ if token.starts_with(b"+") && !lower.starts_with(b"+i") => None,
+            hex if hex.starts_with(b"0x") => base::number::parse_f64(token),
+            _ => text.parse().ok(),
+        };
+        let Some(value) = value else {
+            return if is_json || token.starts_with(b"-") {
+                Err(format!("Expected value but found invalid number at character {}", self.at + 1))
+            } else {
+                Err(format!("Expected value but found invalid token at character {}", self.at + 1))
+            };
+        };
+        self.at += length;
+        self.lua.push_number(value);
+        Ok(())
+    }
+}
