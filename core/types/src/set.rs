@@ -267,6 +267,12 @@ impl Deref for Member<'_> {
     }
 }
 
+impl AsRef<[u8]> for Member<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 /// The iterator of [`Set::iter`].
 pub struct Iter<'a>(IterForm<'a>);
 
