@@ -247,7 +247,7 @@ impl Encoder<'_> {
 
     fn table(&mut self, depth: i64) -> Result<(), String> {
         if depth > self.settings.encode_depth.min(DEPTH_LIMIT) || !self.lua.reserve(4) {
-            return Err(format!("Cannot serialise, excessive depth ({depth})"));
+            return Err(format!("Cannot serialise, excessive nesting ({depth})"));
         }
         match self.array_length()? {
             Some(length) => self.array(length, depth),
@@ -315,7 +315,10 @@ impl Encoder<'_> {
                     result?;
                     self.out.push(b'"');
                 }
-                _ => return Err("Cannot serialise table: table key must be a number or string".into()),
+                _ => {
+                    let kind = self.lua.type_name(-2);
+                    return Err(format!("Cannot serialise {kind}: table key must be a number or string"));
+                }
             }
             self.out.push(b':');
             self.value(depth)?;

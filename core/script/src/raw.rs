@@ -19,7 +19,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr::{NonNull, null, null_mut};
+use std::ptr::{NonNull, null_mut};
 
 use mlua::ffi;
 use resp::Protocol;
@@ -977,7 +977,7 @@ pub(crate) struct Level {
 /// # Safety
 /// `start` is null or points to a text that ends with a zero byte.
 unsafe fn text(start: *const c_char) -> Option<String> {
-    if start == null() {
+    if start.is_null() {
         return None;
     }
     // SAFETY: the caller vouches for it.

@@ -113,6 +113,7 @@ fn pack(lua: Lua) -> Outcome {
         let (item, padding) = match format.next(out.len()) {
             Ok(Some(next)) => next,
             Ok(None) => break,
+            Err(message) if message.starts_with("invalid format") => return lua.raise_argument(1, &message),
             Err(message) => return lua.raise(message),
         };
         out.resize(out.len() + padding, 0);
@@ -190,6 +191,7 @@ fn size(lua: Lua) -> Outcome {
                 return lua.raise_argument(1, "variable-length format in size calculation");
             }
             Ok(Some((item, padding))) => total += padding + fixed_size(&item),
+            Err(message) if message.starts_with("invalid format") => return lua.raise_argument(1, &message),
             Err(message) => return lua.raise(message),
         }
         if total > SIZE_MAX {
@@ -225,6 +227,7 @@ fn unpack(lua: Lua) -> Outcome {
         let (item, padding) = match format.next(at) {
             Ok(Some(next)) => next,
             Ok(None) => break,
+            Err(message) if message.starts_with("invalid format") => return lua.raise_argument(1, &message),
             Err(message) => return lua.raise(message),
         };
         if !lua.reserve(4) {

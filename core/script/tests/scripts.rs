@@ -230,7 +230,7 @@ fn json_is_written_and_read() {
     assert_eq!(run("return cjson.decode('\"\\\\u00e9\\\\ud83d\\\\ude00\"')"), "$6\r\né😀\r\n");
     assert!(run("return cjson.encode({[1000] = 1})").contains("excessively sparse array"));
     assert!(run("return cjson.decode('[1,]')").contains("Expected value but found T_ARR_END at character 4"));
-    assert!(run("local t = {} t.t = t return cjson.encode(t)").contains("excessive depth (1001)"));
+    assert!(run("local t = {} t.t = t return cjson.encode(t)").contains("excessive nesting (1001)"));
     assert!(
         run("return cjson.decode(string.rep('[', 2000))")
             .contains("Found too many nested data structures (1001)")
