@@ -111,6 +111,7 @@ impl Interpreter {
             lua.push_bytes(name.as_bytes());
             lua.keep()
         }));
+        lua.context().random.set(random::INITIAL);
         sandbox::open(lua, &limits);
         let globals = lua.keep();
         lua.push_function(describe_error, 0);
@@ -226,7 +227,6 @@ impl Interpreter {
         set_list(lua, Name::Argv, args);
         lua.pop(1);
         lua.context().protocol.set(Protocol::Resp2);
-        lua.context().random.set(random::seeded(0));
         let outcome = self.machine.protected(0, 1, host);
         let result = match outcome {
             Ok(()) => {

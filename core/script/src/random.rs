@@ -1,12 +1,15 @@
-//! `math.random` with the same numbers in every script: the 48-bit generator of POSIX, seeded with 0 at start.
+//! `math.random`: the 48-bit generator of POSIX, which Redis gives to scripts, with the same first numbers.
 //!
-//! Scripts are replayed by people and by tests; Redis promises this sequence, so it is part of the contract.
+//! It goes on from script to script: effects are replicated, not scripts, so nothing needs it to start again.
 
 use crate::raw::{Lua, Outcome};
 
 const MULTIPLIER: u64 = 0x5_DEEC_E66D;
 const MASK: u64 = (1 << 48) - 1;
 const RANGE: f64 = i32::MAX as f64;
+
+/// The state of a fresh interpreter.
+pub(crate) const INITIAL: u64 = 0x1234_ABCD_330E;
 
 /// The generator's state for a seed.
 pub(crate) fn seeded(seed: i32) -> u64 {
