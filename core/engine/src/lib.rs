@@ -1,1 +1,49 @@
-//! Tandem: engine.
+//! The engine: sessions, the gate, the call, settle, blocking, transactions, pub/sub, scripts and ACLs as one state machine.
+//!
+//! `(state, request, now, random) → (reply, effects)`: one caller at a time has `&mut Engine`, and that is what makes a command, a
+//! transaction and a script atomic. It knows neither disk nor sockets nor clocks: what it wants from the world it asks of
+//! [`Outside`], what it wants done there it leaves as a [`Job`], and what other clients get it leaves as a [`Delivery`].
+
+#![forbid(unsafe_code)]
+
+mod acl;
+mod admin;
+mod blocking;
+mod client;
+mod connection;
+mod engine;
+mod eval;
+mod gate;
+mod info;
+mod log;
+mod monitor;
+mod outside;
+mod pubsub;
+mod session;
+mod settle;
+mod table;
+mod tracking;
+mod transaction;
+
+pub use acl::{Acl, Secret, digest_of};
+pub use engine::{Engine, Next, Request};
+pub use info::Figures;
+pub use outside::{Busy, BusyVerdict, Delivery, Job, Outside};
+pub use session::{ClientInfo, SessionId};
+
+use commands::Row;
+
+/// The rows of the engine's own commands.
+fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
+    vec![
+        acl::COMMANDS,
+        admin::COMMANDS,
+        client::COMMANDS,
+        connection::COMMANDS,
+        eval::COMMANDS,
+        info::COMMANDS,
+        monitor::COMMANDS,
+        pubsub::COMMANDS,
+        transaction::COMMANDS,
+    ]
+}

@@ -1,1 +1,25 @@
-//! Tandem: keyspace.
+//! Databases of keys: lookup with expiry, the write guard, effects, eviction and the snapshot view.
+//!
+//! A [`Keyspace`] is plain state. Commands reach it through a [`Db`], one database for the time of a call. Everything that
+//! changes a key goes through a guard or one of the whole-key operations of [`Db`], and these book what settle needs later:
+//! the touched key, the removal of an emptied one, and the snapshot's pre-image. No handler can forget them.
+
+#![forbid(unsafe_code)]
+
+mod codec;
+mod db;
+mod effects;
+mod evict;
+mod expire;
+mod guard;
+mod snapshot;
+mod space;
+mod wheel;
+
+pub use codec::{LoadError, decode_dump, encode_dump, encode_entry, entry_from_rdb};
+pub use db::{Db, Text, Ttl};
+pub use effects::{Cause, Effects, Event, EventClass, Touch};
+pub use evict::{EvictionOrder, EvictionPolicy, Ranking};
+pub use guard::{Guard, Stored, StringGuard, WrongType};
+pub use snapshot::{Piece, SnapshotProgress};
+pub use space::{Database, DbStats, Keyspace, Stats};

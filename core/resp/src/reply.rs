@@ -308,6 +308,13 @@ impl<'a> Reply<'a> {
         self.protocol() == Protocol::Resp3
     }
 
+    /// Goes on in another protocol (HELLO). A sink keeps its own.
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        if let To::Wire(wire) = &mut self.0 {
+            wire.protocol = protocol;
+        }
+    }
+
     /// The same receiver for a shorter time.
     pub fn reborrow(&mut self) -> Reply<'_> {
         match &mut self.0 {

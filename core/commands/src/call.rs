@@ -1,0 +1,181 @@
+//! One call of a command: what a handler sees, and what it returns.
+
+use crate::error::Error;
+use keyspace::{Db, Event};
+use resp::Reply;
+
+/// The arguments of a request. Index 0 is the command's name as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a>(&'a [&'a [u8]]);
+
+impl<'a> Args<'a> {
+    /// The arguments `argv`, name first.
+    pub fn new(argv: &'a [&'a [u8]]) -> Args<'a> {
+        Args(argv)
+    }
+
+    /// All of them.
+    pub fn all(self) -> &'a [&'a [u8]] {
+        self.0
+    }
+
+    /// How many, with the name.
+    #[expect(clippy::len_without_is_empty, reason = "a request always has its name")]
+    pub fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Argument `i`. The row's arity guarantees those that a command always has.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[inline]
+    pub fn at(self, i: usize) -> &'a [u8] {
+        self.0[i]
+    }
+
+    /// Argument `i`, if there is one.
+    pub fn find(self, i: usize) -> Option<&'a [u8]> {
+        self.0.get(i).copied()
+    }
+
+    /// The arguments from `i` on.
+    pub fn rest(self, i: usize) -> &'a [&'a [u8]] {
+        self.0.get(i..).unwrap_or(&[])
+    }
+
+    /// Whether argument `i` is the option `word`, in any case.
+    pub fn is(self, i: usize, word: &str) -> bool {
+        self.find(i).is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// Argument `i` as an integer.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn int(self, i: usize) -> Result<i64, Error> {
+        base::number::parse_i64(self.at(i)).ok_or(Error::NOT_AN_INTEGER)
+    }
+
+    /// Argument `i` as a double.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn float(self, i: usize) -> Result<f64, Error> {
+        base::number::parse_f64(self.at(i)).ok_or(Error::NOT_A_FLOAT)
+    }
+
+    /// Argument `i` as a blocking time-out in seconds: milliseconds, rounded up so that a short wait never becomes none
+    /// (`None`: for ever, when it is 0).
+    ///
+    /// # Errors
+    /// When it is no number, negative, or too far away.
+    pub fn timeout_ms(self, i: usize) -> Result<Option<u64>, Error> {
+        let seconds = base::number::parse_f64(self.at(i)).ok_or(Error::TIMEOUT_NOT_A_FLOAT)?;
+        if seconds < 0.0 {
+            return Err(Error::TIMEOUT_NEGATIVE);
+        }
+        let ms = (seconds * 1000.0).ceil();
+        if ms >= i64::MAX as f64 {
+            return Err(Error::new("ERR timeout is out of range"));
+        }
+        Ok((ms > 0.0).then_some(ms as u64))
+    }
+}
+
+/// What a handler sees. The parts are separate fields, so a guard on `db` does not lock `reply`.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The request.
+    pub args: Args<'a>,
+    /// The selected database.
+    pub db: Db<'a>,
+    /// Where the reply goes.
+    pub reply: Reply<'a>,
+    /// Whether the command may wait (not inside MULTI or a script: there it answers as if its time were over).
+    pub may_block: bool,
+}
+
+impl Call<'_> {
+    /// Gives the log `argv` in place of the request (once or several times): absolute expiries, random picks, blocking forms.
+    pub fn propagate(&mut self, argv: &[&[u8]]) {
+        self.db.space().effects.rewrite(argv);
+    }
+}
+
+/// What a handler did.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It ran; the event applies to the keys it touched.
+    Done(Option<Event>),
+    /// Nothing to take yet: the client waits.
+    Block(Box<Wait>),
+}
+
+/// What a client waits for.
+#[derive(Debug)]
+pub struct Wait {
+    /// The keys, any of which may become ready.
+    pub keys: Vec<Vec<u8>>,
+    /// How long, milliseconds; `None`: for ever.
+    pub timeout_ms: Option<u64>,
+    /// The reply when the time is over.
+    pub on_timeout: OnTimeout,
+    /// The request to run again when a key is ready, where it is not the request as received (XREAD's `$`).
+    pub again: Option<Vec<Vec<u8>>>,
+    /// Whether the command is to be run again also when a key went away (XREADGROUP).
+    pub on_removal: bool,
+}
+
+/// The reply to a client whose time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTimeout {
+    /// The null of an array.
+    NullArray,
+    /// The null of a value.
+    Null,
+}
+
+/// A handler's result: what it did, or the error reply.
+pub type Handled = Result<Outcome, Error>;
+
+/// What runs a row of this crate.
+pub type Handler = fn(&mut Call<'_>) -> Handled;
+
+/// The command changed data (or tried to): `event` applies to the keys it touched.
+pub const fn done(event: Event) -> Handled {
+    Ok(Outcome::Done(Some(event)))
+}
+
+/// The command only read.
+pub const fn read() -> Handled {
+    Ok(Outcome::Done(None))
+}
+
+impl Call<'_> {
+    /// Waits for one of `keys`, or answers at once as if the time were over where waiting is not allowed.
+    pub fn wait_for(&mut self, keys: &[&[u8]], timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Handled {
+        if !self.may_block {
+            match on_timeout {
+                OnTimeout::NullArray => self.reply.null_array(),
+                OnTimeout::Null => self.reply.null(),
+            }
+            return read();
+        }
+        let keys = keys.iter().map(|k| k.to_vec()).collect();
+        wait(Wait { keys, timeout_ms, on_timeout, again: None, on_removal: false })
+    }
+}
+
+/// The client waits.
+pub fn wait(wait: Wait) -> Handled {
+    Ok(Outcome::Block(Box::new(wait)))
+}
+
+/// The error for a subcommand that `container` (upper case) has not.
+pub fn unknown_subcommand(args: Args<'_>, container: &str) -> Error {
+    const SHOWN_BYTES_MAX: usize = 128;
+    let name = args.find(1).unwrap_or(b"");
+    let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES_MAX)]);
+    Error::text(format!("ERR unknown subcommand '{shown}'. Try {container} HELP."))
+}

@@ -1,0 +1,59 @@
+//! Why a command was refused, in Redis' words: clients match on them.
+
+use keyspace::WrongType;
+use std::borrow::Cow;
+
+/// An error reply: code and text, without the leading `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(Cow<'static, str>);
+
+impl Error {
+    /// The key holds another type than the command works on.
+    pub const WRONG_TYPE: Error = Error::new("WRONGTYPE Operation against a key holding the wrong kind of value");
+    /// Options that make no sense together or at all.
+    pub const SYNTAX: Error = Error::new("ERR syntax error");
+    /// An argument that must be an integer is none, or does not fit.
+    pub const NOT_AN_INTEGER: Error = Error::new("ERR value is not an integer or out of range");
+    /// An argument that must be a double is none.
+    pub const NOT_A_FLOAT: Error = Error::new("ERR value is not a valid float");
+    /// A sum that does not fit.
+    pub const OVERFLOW: Error = Error::new("ERR increment or decrement would overflow");
+    /// The key must exist.
+    pub const NO_SUCH_KEY: Error = Error::new("ERR no such key");
+    /// An index beyond the ends.
+    pub const INDEX_OUT_OF_RANGE: Error = Error::new("ERR index out of range");
+    /// A value that must be positive is not.
+    pub const OUT_OF_RANGE_POSITIVE: Error = Error::new("ERR value is out of range, must be positive");
+    /// A string would become longer than allowed.
+    pub const TOO_LONG: Error = Error::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    /// A blocking time-out that is no number.
+    pub const TIMEOUT_NOT_A_FLOAT: Error = Error::new("ERR timeout is not a float or out of range");
+    /// A negative blocking time-out.
+    pub const TIMEOUT_NEGATIVE: Error = Error::new("ERR timeout is negative");
+
+    /// An error with a fixed text.
+    pub const fn new(text: &'static str) -> Error {
+        Error(Cow::Borrowed(text))
+    }
+
+    /// An error with a text of its own.
+    pub fn text(text: impl Into<String>) -> Error {
+        Error(Cow::Owned(text.into()))
+    }
+
+    /// The wrong number of arguments for `command` (lower case, `config|get` for subcommands).
+    pub fn arity(command: &str) -> Error {
+        Error::text(format!("ERR wrong number of arguments for '{command}' command"))
+    }
+
+    /// The reply text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<WrongType> for Error {
+    fn from(_: WrongType) -> Error {
+        Error::WRONG_TYPE
+    }
+}

@@ -1,0 +1,707 @@
+//! Commands on keys of any type: existence, expiry, names, iteration, DUMP and RESTORE.
+
+use crate::call::{Call, Handled, done, read};
+use crate::error::Error;
+use crate::scan;
+use crate::spec::{Flags, Group, KeyAccess, Keys, Row};
+use keyspace::{Cause, Event, EventClass};
+use types::{Entry, Kind};
+
+const EXPIRE: Event = Event::new(EventClass::GENERIC, "expire");
+const PERSIST: Event = Event::new(EventClass::GENERIC, "persist");
+const RENAME_FROM: Event = Event::new(EventClass::GENERIC, "rename_from");
+const RENAME_TO: Event = Event::new(EventClass::GENERIC, "rename_to");
+const MOVE_FROM: Event = Event::new(EventClass::GENERIC, "move_from");
+const MOVE_TO: Event = Event::new(EventClass::GENERIC, "move_to");
+const COPY_TO: Event = Event::new(EventClass::GENERIC, "copy_to");
+const RESTORE: Event = Event::new(EventClass::GENERIC, "restore");
+
+const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
+    Row::new(name, arity, Group::Generic, run)
+}
+
+/// The rows of this family.
+pub static COMMANDS: &[Row] = &[
+    row("copy", -3, copy).keys(1, 2, 1).grows().docs("6.2.0", "O(N) worst case for collections", "Copies the value of a key to a new key."),
+    row("dbsize", 1, dbsize).readonly().fast().docs("1.0.0", "O(1)", "Returns the number of keys in the database."),
+    row("del", -2, del).keys(1, -1, 1).write().access(KeyAccess::Write).docs("1.0.0", "O(N) where N is the number of keys", "Deletes one or more keys."),
+    row("dump", 2, dump).key().readonly().docs("2.6.0", "O(1) to access the key and O(N*M) to serialize it", "Returns a serialized representation of the value stored at a key."),
+    row("exists", -2, exists).keys(1, -1, 1).readonly().fast().docs("1.0.0", "O(N) where N is the number of keys", "Determines whether one or more keys exist."),
+    row("expire", -3, expire).key().write().fast().docs("1.0.0", "O(1)", "Sets the expiration time of a key in seconds."),
+    row("expireat", -3, expireat).key().write().fast().docs("1.2.0", "O(1)", "Sets the expiration time of a key to a Unix timestamp."),
+    row("expiretime", 2, expiretime).key().readonly().fast().docs("7.0.0", "O(1)", "Returns the expiration time of a key as a Unix timestamp."),
+    row("flushall", -1, flushall).write().flags(Flags::DANGEROUS).docs("1.0.0", "O(N) where N is the total number of keys in all databases", "Removes all keys from all databases."),
+    row("flushdb", -1, flushdb).write().flags(Flags::DANGEROUS).docs("1.0.0", "O(N) where N is the number of keys in the selected database", "Remove all keys from the current database."),
+    row("keys", 2, keys).readonly().flags(Flags::DANGEROUS).docs("1.0.0", "O(N) with N being the number of keys in the database", "Returns all key names that match a pattern."),
+    row("move", 3, move_key).key().write().fast().docs("1.0.0", "O(1)", "Moves a key to another database."),
+    row("object", -2, object).docs("2.2.3", "Depends on subcommand.", "A container for object introspection commands.").subcommands(&[
+        row("object|encoding", 3, object_encoding).keys(2, 2, 1).readonly().docs("2.2.3", "O(1)", "Returns the internal encoding of a value."),
+        row("object|freq", 3, object_freq).keys(2, 2, 1).readonly().docs("4.0.0", "O(1)", "Returns the logarithmic access frequency counter of a value."),
+        row("object|help", 2, object_help).flags(Flags::LOADING.and(Flags::STALE)).docs("6.2.0", "O(1)", "Returns helpful text about the different subcommands."),
+        row("object|idletime", 3, object_idletime).keys(2, 2, 1).readonly().docs("2.2.3", "O(1)", "Returns the time since the last access to a value."),
+        row("object|refcount", 3, object_refcount).keys(2, 2, 1).readonly().docs("2.2.3", "O(1)", "Returns the reference count of a value."),
+    ]),
+    row("persist", 2, persist).key().write().fast().docs("2.2.0", "O(1)", "Removes the expiration time of a key."),
+    row("pexpire", -3, pexpire).key().write().fast().docs("2.6.0", "O(1)", "Sets the expiration time of a key in milliseconds."),
+    row("pexpireat", -3, pexpireat).key().write().fast().docs("2.6.0", "O(1)", "Sets the expiration time of a key to a Unix milliseconds timestamp."),
+    row("pexpiretime", 2, pexpiretime).key().readonly().fast().docs("7.0.0", "O(1)", "Returns the expiration time of a key as a Unix milliseconds timestamp."),
+    row("pttl", 2, pttl).key().readonly().fast().docs("2.6.0", "O(1)", "Returns the expiration time in milliseconds of a key."),
+    row("randomkey", 1, randomkey).readonly().docs("1.0.0", "O(1)", "Returns a random key name from the database."),
+    row("rename", 3, rename).keys(1, 2, 1).write().docs("1.0.0", "O(1)", "Renames a key and overwrites the destination."),
+    row("renamenx", 3, renamenx).keys(1, 2, 1).write().fast().docs("1.0.0", "O(1)", "Renames a key only when the target key name doesn't exist."),
+    row("restore", -4, restore).key().grows().flags(Flags::DANGEROUS).access(KeyAccess::Write).docs("2.6.0", "O(1) to create the new key and O(N*M) to reconstruct it", "Creates a key from the serialized representation of a value."),
+    row("scan", -2, scan_keys).readonly().docs("2.8.0", "O(1) for every call", "Iterates over the key names in the database."),
+    row("sort", -2, sort).movable_keys(Keys::FirstAndStore).grows().flags(Flags::DANGEROUS).docs("1.0.0", "O(N+M*log(M))", "Sorts the elements in a list, a set, or a sorted set, optionally storing the result."),
+    row("sort_ro", -2, sort_ro).movable_keys(Keys::Range { first: 1, last: 1, step: 1 }).readonly().flags(Flags::DANGEROUS).docs("7.0.0", "O(N+M*log(M))", "Returns the sorted elements of a list, a set, or a sorted set."),
+    row("swapdb", 3, swapdb).write().fast().flags(Flags::DANGEROUS).docs("4.0.0", "O(N) where N is the count of clients watching or blocking on keys from both databases", "Swaps two Redis databases."),
+    row("touch", -2, touch).keys(1, -1, 1).readonly().fast().docs("3.2.1", "O(N) where N is the number of keys", "Returns the number of existing keys out of those specified after updating the time they were last accessed."),
+    row("ttl", 2, ttl).key().readonly().fast().docs("1.0.0", "O(1)", "Returns the expiration time in seconds of a key."),
+    row("type", 2, type_of).key().readonly().fast().docs("1.0.0", "O(1)", "Determines the type of value stored at a key."),
+    row("unlink", -2, del).keys(1, -1, 1).write().fast().access(KeyAccess::Write).docs("4.0.0", "O(1) for each key", "Asynchronously deletes one or more keys."),
+];
+
+fn del(call: &mut Call<'_>) -> Handled {
+    let mut removed = 0;
+    for key in call.args.rest(1) {
+        removed += i64::from(call.db.remove(key));
+    }
+    call.reply.integer(removed);
+    done(Event::DEL)
+}
+
+fn exists(call: &mut Call<'_>) -> Handled {
+    let count = call.args.rest(1).iter().filter(|key| call.db.contains(key)).count();
+    call.reply.count(count);
+    read()
+}
+
+fn touch(call: &mut Call<'_>) -> Handled {
+    let count = call.args.rest(1).iter().filter(|key| call.db.entry(key).is_some()).count();
+    call.reply.count(count);
+    read()
+}
+
+fn type_of(call: &mut Call<'_>) -> Handled {
+    let name = call.db.peek(call.args.at(1)).map_or("none", |e| e.kind().name());
+    call.reply.status(name);
+    read()
+}
+
+fn dbsize(call: &mut Call<'_>) -> Handled {
+    call.reply.count(call.db.len());
+    read()
+}
+
+// Expiry.
+
+fn expire(call: &mut Call<'_>) -> Handled {
+    let now = call.db.now_ms();
+    expire_at(call, 1000, now, "expire")
+}
+
+fn pexpire(call: &mut Call<'_>) -> Handled {
+    let now = call.db.now_ms();
+    expire_at(call, 1, now, "pexpire")
+}
+
+fn expireat(call: &mut Call<'_>) -> Handled {
+    expire_at(call, 1000, 0, "expireat")
+}
+
+fn pexpireat(call: &mut Call<'_>) -> Handled {
+    expire_at(call, 1, 0, "pexpireat")
+}
+
+/// When EXPIRE's options let the new time pass.
+#[derive(Clone, Copy, Debug, Default)]
+struct ExpireCondition {
+    without: bool,
+    with: bool,
+    later: bool,
+    sooner: bool,
+}
+
+impl ExpireCondition {
+    fn parse(call: &Call<'_>) -> Result<ExpireCondition, Error> {
+        let mut c = ExpireCondition::default();
+        for (i, word) in call.args.rest(3).iter().enumerate() {
+            match () {
+                () if call.args.is(i + 3, "nx") => c.without = true,
+                () if call.args.is(i + 3, "xx") => c.with = true,
+                () if call.args.is(i + 3, "gt") => c.later = true,
+                () if call.args.is(i + 3, "lt") => c.sooner = true,
+                () => return Err(Error::text(format!("ERR Unsupported option {}", String::from_utf8_lossy(word)))),
+            }
+        }
+        if c.without && (c.with || c.later || c.sooner) {
+            return Err(Error::new("ERR NX and XX, GT or LT options at the same time are not compatible"));
+        }
+        if c.later && c.sooner {
+            return Err(Error::new("ERR GT and LT options at the same time are not compatible"));
+        }
+        Ok(c)
+    }
+
+    fn allows(self, before: Option<i64>, at: i64) -> bool {
+        !(self.without && before.is_some()
+            || self.with && before.is_none()
+            || self.later && before.is_none_or(|b| at <= b)
+            || self.sooner && before.is_some_and(|b| at >= b))
+    }
+}
+
+fn expire_at(call: &mut Call<'_>, unit_ms: i64, from_ms: i64, command: &str) -> Handled {
+    let key = call.args.at(1);
+    let condition = ExpireCondition::parse(call)?;
+    let invalid = || Error::text(format!("ERR invalid expire time in '{command}' command"));
+    let at = call.args.int(2)?.checked_mul(unit_ms).and_then(|ms| ms.checked_add(from_ms)).ok_or_else(invalid)?;
+    let Some(before) = call.db.peek(key).map(|e| e.expiry()) else {
+        call.reply.integer(0);
+        return read();
+    };
+    if !condition.allows(before, at) {
+        call.reply.integer(0);
+        return read();
+    }
+    call.reply.integer(1);
+    if at <= call.db.now_ms() {
+        call.db.remove(key);
+        call.propagate(&[b"DEL", key]);
+        return done(Event::DEL);
+    }
+    call.db.set_expiry(key, Some(at));
+    call.propagate(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+    done(EXPIRE)
+}
+
+fn persist(call: &mut Call<'_>) -> Handled {
+    let key = call.args.at(1);
+    let expiring = call.db.peek(key).is_some_and(|e| e.expiry().is_some());
+    if expiring {
+        call.db.set_expiry(key, None);
+    }
+    call.reply.integer(i64::from(expiring));
+    done(PERSIST)
+}
+
+fn ttl(call: &mut Call<'_>) -> Handled {
+    let now = call.db.now_ms();
+    time_left(call, &|at| (at - now).max(0).saturating_add(500) / 1000)
+}
+
+fn pttl(call: &mut Call<'_>) -> Handled {
+    let now = call.db.now_ms();
+    time_left(call, &|at| (at - now).max(0))
+}
+
+fn expiretime(call: &mut Call<'_>) -> Handled {
+    time_left(call, &|at| at.saturating_add(500) / 1000)
+}
+
+fn pexpiretime(call: &mut Call<'_>) -> Handled {
+    time_left(call, &|at| at)
+}
+
+fn time_left(call: &mut Call<'_>, of: &dyn Fn(i64) -> i64) -> Handled {
+    let value = match call.db.peek(call.args.at(1)).map(|e| e.expiry()) {
+        None => -2,
+        Some(None) => -1,
+        Some(Some(at)) => of(at),
+    };
+    call.reply.integer(value);
+    read()
+}
+
+// Names.
+
+fn rename(call: &mut Call<'_>) -> Handled {
+    rename_unless(call, false)
+}
+
+fn renamenx(call: &mut Call<'_>) -> Handled {
+    rename_unless(call, true)
+}
+
+fn rename_unless(call: &mut Call<'_>, only_if_absent: bool) -> Handled {
+    let (from, to) = (call.args.at(1), call.args.at(2));
+    if !call.db.contains(from) {
+        return Err(Error::NO_SUCH_KEY);
+    }
+    if from == to || only_if_absent && call.db.contains(to) {
+        if only_if_absent { call.reply.integer(0) } else { call.reply.ok() }
+        return read();
+    }
+    if let Some(entry) = call.db.take(from, Cause::Named(RENAME_FROM)) {
+        call.db.put_entry(renamed(entry, to));
+    }
+    if only_if_absent { call.reply.integer(1) } else { call.reply.ok() }
+    done(RENAME_TO)
+}
+
+/// The same value and expiry under another key.
+fn renamed(entry: Entry, key: &[u8]) -> Entry {
+    let expiry = entry.expiry();
+    Entry::new(key, entry.into_value(), expiry)
+}
+
+fn database_index(call: &mut Call<'_>, text: &[u8]) -> Result<usize, Error> {
+    let count = call.db.space().database_count();
+    let index = base::number::parse_i64(text).ok_or(Error::NOT_AN_INTEGER)?;
+    usize::try_from(index).ok().filter(|i| *i < count).ok_or(Error::new("ERR DB index is out of range"))
+}
+
+fn move_key(call: &mut Call<'_>) -> Handled {
+    let key = call.args.at(1);
+    let target = database_index(call, call.args.at(2))?;
+    if target == call.db.index() {
+        return Err(Error::new("ERR source and destination objects are the same"));
+    }
+    if !call.db.contains(key) || call.db.other(target).contains(key) {
+        call.reply.integer(0);
+        return read();
+    }
+    if let Some(entry) = call.db.take(key, Cause::Named(MOVE_FROM)) {
+        call.db.other(target).put_entry(entry);
+    }
+    call.reply.integer(1);
+    done(MOVE_TO)
+}
+
+fn copy(call: &mut Call<'_>) -> Handled {
+    let (from, to) = (call.args.at(1), call.args.at(2));
+    let (mut target, mut replace, mut i) = (call.db.index(), false, 3);
+    while i < call.args.len() {
+        if call.args.is(i, "replace") {
+            replace = true;
+        } else if call.args.is(i, "db") && i + 1 < call.args.len() {
+            target = database_index(call, call.args.at(i + 1))?;
+            i += 1;
+        } else {
+            return Err(Error::SYNTAX);
+        }
+        i += 1;
+    }
+    if target == call.db.index() && from == to {
+        return Err(Error::new("ERR source and destination objects are the same"));
+    }
+    let Some(entry) = call.db.entry(from).map(|e| renamed(e.clone(), to)) else {
+        call.reply.integer(0);
+        return read();
+    };
+    let mut there = call.db.other(target);
+    if !replace && there.contains(to) {
+        call.reply.integer(0);
+        return read();
+    }
+    there.put_entry(entry);
+    call.reply.integer(1);
+    done(COPY_TO)
+}
+
+// Iteration.
+
+fn randomkey(call: &mut Call<'_>) -> Handled {
+    match call.db.random_key() {
+        Some(key) => call.reply.bulk(&key),
+        None => call.reply.null(),
+    }
+    read()
+}
+
+fn keys(call: &mut Call<'_>) -> Handled {
+    let pattern = call.args.at(1);
+    let all = pattern == b"*";
+    let found: Vec<&[u8]> = call.db.iter().map(|e| e.key()).filter(|k| all || base::glob::matches(pattern, k, false)).collect();
+    call.reply.bulks(&found);
+    read()
+}
+
+fn scan_keys(call: &mut Call<'_>) -> Handled {
+    let mut cursor = scan::cursor(call.args.at(1))?;
+    let options = scan::options(call.args, 2, true, false)?;
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    let (mut seen, mut steps) = (0, 0);
+    loop {
+        cursor = call.db.scan(cursor, &mut |entry| {
+            seen += 1;
+            if options.kind.is_none_or(|kind| kind == Some(entry.kind())) && options.matches(entry.key()) {
+                found.push(entry.key().to_vec());
+            }
+        });
+        steps += 1;
+        // As in Redis, a sparse table is not walked for ever to find COUNT elements.
+        if cursor == 0 || seen >= options.count || steps >= options.count.saturating_mul(10) {
+            break;
+        }
+    }
+    call.reply.array(2);
+    call.reply.bulk(cursor.to_string().as_bytes());
+    call.reply.bulks(&found);
+    read()
+}
+
+// Whole databases.
+
+fn flush_options(call: &Call<'_>) -> Result<(), Error> {
+    match call.args.len() {
+        1 => Ok(()),
+        2 if call.args.is(1, "async") || call.args.is(1, "sync") => Ok(()),
+        _ => Err(Error::SYNTAX),
+    }
+}
+
+fn flushdb(call: &mut Call<'_>) -> Handled {
+    flush_options(call)?;
+    let index = call.db.index();
+    flush(call, index..index + 1);
+    call.propagate(&[b"FLUSHDB"]);
+    read()
+}
+
+fn flushall(call: &mut Call<'_>) -> Handled {
+    flush_options(call)?;
+    let count = call.db.space().database_count();
+    flush(call, 0..count);
+    call.propagate(&[b"FLUSHALL"]);
+    read()
+}
+
+fn flush(call: &mut Call<'_>, databases: core::ops::Range<usize>) {
+    for index in databases {
+        let space = call.db.space();
+        if space.effects.observed {
+            let keys: Vec<Vec<u8>> = call.db.other(index).iter().map(|e| e.key().to_vec()).collect();
+            let effects = &mut call.db.space().effects;
+            keys.iter().for_each(|key| effects.touch(index, key, Cause::Changed));
+        }
+        call.db.space().flush(index);
+    }
+    call.db.space().effects.changes += 1;
+    call.reply.ok();
+}
+
+fn swapdb(call: &mut Call<'_>) -> Handled {
+    let first = database_index(call, call.args.at(1)).map_err(|e| swap_error(e, "first"))?;
+    let second = database_index(call, call.args.at(2)).map_err(|e| swap_error(e, "second"))?;
+    let space = call.db.space();
+    if first != second {
+        if space.effects.observed {
+            for index in [first, second] {
+                let keys: Vec<Vec<u8>> = call.db.other(index).iter().map(|e| e.key().to_vec()).collect();
+                let effects = &mut call.db.space().effects;
+                for key in keys {
+                    effects.touch(first, &key, Cause::Changed);
+                    effects.touch(second, &key, Cause::Changed);
+                }
+            }
+        }
+        let space = call.db.space();
+        space.swap(first, second);
+        space.effects.changes += 1;
+    }
+    call.reply.ok();
+    read()
+}
+
+fn swap_error(error: Error, which: &str) -> Error {
+    if error == Error::NOT_AN_INTEGER { Error::text(format!("ERR invalid {which} DB index")) } else { error }
+}
+
+// OBJECT.
+
+fn object(call: &mut Call<'_>) -> Handled {
+    Err(crate::call::unknown_subcommand(call.args, "OBJECT"))
+}
+
+fn object_help(call: &mut Call<'_>) -> Handled {
+    let lines = [
+        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "ENCODING <key>",
+        "    Return the kind of internal representation used in order to store the value associated with a <key>.",
+        "FREQ <key>",
+        "    Return the access frequency index of the <key>.",
+        "IDLETIME <key>",
+        "    Return the idle time of the <key>, in seconds.",
+        "REFCOUNT <key>",
+        "    Return the number of references of the value associated with the specified <key>.",
+        "HELP",
+        "    Print this help.",
+    ];
+    call.reply.array(lines.len());
+    lines.iter().for_each(|line| call.reply.status(line));
+    read()
+}
+
+fn object_encoding(call: &mut Call<'_>) -> Handled {
+    match call.db.peek(call.args.at(2)) {
+        Some(entry) => call.reply.bulk(entry.encoding_name().as_bytes()),
+        None => call.reply.null(),
+    }
+    read()
+}
+
+fn object_refcount(call: &mut Call<'_>) -> Handled {
+    if call.db.contains(call.args.at(2)) { call.reply.integer(1) } else { call.reply.null() }
+    read()
+}
+
+fn object_idletime(call: &mut Call<'_>) -> Handled {
+    let (ranking, now) = (call.db.space().ranking, call.db.now_ms());
+    if ranking != keyspace::Ranking::Recency {
+        return Err(Error::new("ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."));
+    }
+    match call.db.peek(call.args.at(2)).map(|e| e.access()) {
+        Some(access) => call.reply.integer(i64::from(ranking.idle_seconds(access, now))),
+        None => call.reply.null(),
+    }
+    read()
+}
+
+fn object_freq(call: &mut Call<'_>) -> Handled {
+    let (ranking, now) = (call.db.space().ranking, call.db.now_ms());
+    if ranking == keyspace::Ranking::Recency {
+        return Err(Error::new("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."));
+    }
+    match call.db.peek(call.args.at(2)).map(|e| e.access()) {
+        Some(access) => call.reply.integer(i64::from(ranking.frequency(access, now))),
+        None => call.reply.null(),
+    }
+    read()
+}
+
+// DUMP and RESTORE.
+
+fn dump(call: &mut Call<'_>) -> Handled {
+    match call.db.entry(call.args.at(1)).map(keyspace::encode_dump) {
+        Some(payload) => call.reply.bulk(&payload),
+        None => call.reply.null(),
+    }
+    read()
+}
+
+#[derive(Debug, Default)]
+struct RestoreOptions {
+    replace: bool,
+    absolute: bool,
+    idle: Option<i64>,
+    freq: Option<i64>,
+}
+
+fn restore_options(call: &Call<'_>) -> Result<RestoreOptions, Error> {
+    let mut options = RestoreOptions::default();
+    let mut i = 4;
+    while i < call.args.len() {
+        let has_value = i + 1 < call.args.len();
+        if call.args.is(i, "replace") {
+            options.replace = true;
+        } else if call.args.is(i, "absttl") {
+            options.absolute = true;
+        } else if call.args.is(i, "idletime") && has_value && options.freq.is_none() {
+            let idle = call.args.int(i + 1)?;
+            options.idle = Some(idle).filter(|n| *n >= 0);
+            options.idle.ok_or(Error::new("ERR Invalid IDLETIME value, must be >= 0"))?;
+            i += 1;
+        } else if call.args.is(i, "freq") && has_value && options.idle.is_none() {
+            let freq = call.args.int(i + 1)?;
+            options.freq = Some(freq).filter(|n| (0..=255).contains(n));
+            options.freq.ok_or(Error::new("ERR Invalid FREQ value, must be >= 0 and <= 255"))?;
+            i += 1;
+        } else {
+            return Err(Error::SYNTAX);
+        }
+        i += 1;
+    }
+    Ok(options)
+}
+
+fn restore(call: &mut Call<'_>) -> Handled {
+    let options = restore_options(call)?;
+    let (key, now) = (call.args.at(1), call.db.now_ms());
+    if !options.replace && call.db.contains(key) {
+        return Err(Error::new("BUSYKEY Target key name already exists."));
+    }
+    let ttl = call.args.int(2)?;
+    if ttl < 0 {
+        return Err(Error::new("ERR Invalid TTL value, must be >= 0"));
+    }
+    let space = call.db.space();
+    let mut entry = keyspace::decode_dump(space, key, call.args.at(3)).map_err(Error::text)?;
+    let at = match ttl {
+        0 => None,
+        ms if options.absolute => Some(ms),
+        ms => Some(ms.saturating_add(now)),
+    };
+    call.reply.ok();
+    if at.is_some_and(|at| at <= now) {
+        if call.db.remove(key) {
+            call.propagate(&[b"DEL", key]);
+        }
+        return done(Event::DEL);
+    }
+    entry.set_expiry(at);
+    call.db.put_entry(entry);
+    let at = at.unwrap_or(0).to_string();
+    call.propagate(&[b"RESTORE", key, at.as_bytes(), call.args.at(3), b"REPLACE", b"ABSTTL"]);
+    done(RESTORE)
+}
+
+// SORT.
+
+fn sort(call: &mut Call<'_>) -> Handled {
+    sort_with(call, true)
+}
+
+fn sort_ro(call: &mut Call<'_>) -> Handled {
+    sort_with(call, false)
+}
+
+#[derive(Debug, Default)]
+struct SortOptions<'a> {
+    descending: bool,
+    alpha: bool,
+    limit: Option<(i64, i64)>,
+    by: Option<&'a [u8]>,
+    get: Vec<&'a [u8]>,
+    store: Option<&'a [u8]>,
+}
+
+fn sort_options<'a>(call: &Call<'a>, may_store: bool) -> Result<SortOptions<'a>, Error> {
+    let args = call.args;
+    let mut options = SortOptions::default();
+    let mut i = 2;
+    while i < args.len() {
+        let left = args.len() - i - 1;
+        match () {
+            () if args.is(i, "asc") => options.descending = false,
+            () if args.is(i, "desc") => options.descending = true,
+            () if args.is(i, "alpha") => options.alpha = true,
+            () if args.is(i, "limit") && left >= 2 => {
+                options.limit = Some((args.int(i + 1)?, args.int(i + 2)?));
+                i += 2;
+            }
+            () if args.is(i, "by") && left >= 1 => {
+                options.by = Some(args.at(i + 1));
+                i += 1;
+            }
+            () if args.is(i, "get") && left >= 1 => {
+                options.get.push(args.at(i + 1));
+                i += 1;
+            }
+            () if may_store && args.is(i, "store") && left >= 1 => {
+                options.store = Some(args.at(i + 1));
+                i += 1;
+            }
+            () => return Err(Error::SYNTAX),
+        }
+        i += 1;
+    }
+    Ok(options)
+}
+
+/// The value that a BY or GET pattern names for `element`: `*` replaced, `->field` looked up in a hash.
+fn looked_up(call: &mut Call<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
+    if pattern == b"#" {
+        return Some(element.to_vec());
+    }
+    let star = pattern.iter().position(|c| *c == b'*')?;
+    let arrow = pattern.windows(2).skip(star).position(|w| w == b"->").map(|at| at + star).filter(|at| at + 2 < pattern.len());
+    let tail = &pattern[star + 1..arrow.unwrap_or(pattern.len())];
+    let key = [&pattern[..star], element, tail].concat();
+    match arrow {
+        Some(at) => crate::hash::field_value(&mut call.db, &key, &pattern[at + 2..]),
+        None => call.db.text(&key).ok()?.map(|t| t.to_vec()),
+    }
+}
+
+/// What an element is ordered by.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+enum Weight {
+    Number(f64),
+    Text(Option<Vec<u8>>),
+}
+
+fn sort_elements(call: &mut Call<'_>, key: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    match call.db.entry(key).map(|e| e.kind()) {
+        None => Ok(Vec::new()),
+        Some(Kind::List) => Ok(crate::list::elements(&mut call.db, key)),
+        Some(Kind::Set) => Ok(crate::set::elements(&mut call.db, key)),
+        Some(Kind::ZSet) => Ok(crate::zset::elements(&mut call.db, key)),
+        Some(_) => Err(Error::WRONG_TYPE),
+    }
+}
+
+fn sort_with(call: &mut Call<'_>, may_store: bool) -> Handled {
+    let options = sort_options(call, may_store)?;
+    let key = call.args.at(1);
+    let is_set = call.db.peek(key).is_some_and(|e| e.kind() == Kind::Set);
+    let mut elements = sort_elements(call, key)?;
+    let unsorted = options.by.is_some_and(|pattern| !pattern.contains(&b'*'));
+    if !unsorted || is_set && options.store.is_some() {
+        elements = ordered(call, elements, &options, unsorted)?;
+    } else if options.descending {
+        elements.reverse();
+    }
+    let elements = limited(elements, options.limit);
+    let found: Vec<Option<Vec<u8>>> = if options.get.is_empty() {
+        elements.into_iter().map(Some).collect()
+    } else {
+        elements.iter().flat_map(|e| options.get.iter().map(move |p| (p, e))).map(|(p, e)| looked_up(call, p, e)).collect()
+    };
+    match options.store {
+        Some(target) => sort_store(call, target, found),
+        None => {
+            call.reply.array(found.len());
+            for value in found {
+                match value {
+                    Some(bytes) => call.reply.bulk(&bytes),
+                    None => call.reply.null(),
+                }
+            }
+            read()
+        }
+    }
+}
+
+fn ordered(call: &mut Call<'_>, elements: Vec<Vec<u8>>, options: &SortOptions<'_>, unsorted: bool) -> Result<Vec<Vec<u8>>, Error> {
+    let by = options.by.filter(|_| !unsorted);
+    let alpha = options.alpha || unsorted;
+    let mut weighed = Vec::with_capacity(elements.len());
+    for element in elements {
+        let text = match by {
+            Some(pattern) => looked_up(call, pattern, &element),
+            None => Some(element.clone()),
+        };
+        let weight = if alpha {
+            Weight::Text(text)
+        } else {
+            let number = text.map_or(Some(0.0), |t| base::number::parse_f64(&t));
+            Weight::Number(number.ok_or(Error::new("ERR One or more scores can't be converted into double"))?)
+        };
+        weighed.push((weight, element));
+    }
+    weighed.sort_by(|(a, x), (b, y)| {
+        let order = a.partial_cmp(b).unwrap_or(core::cmp::Ordering::Equal).then_with(|| x.cmp(y));
+        if options.descending { order.reverse() } else { order }
+    });
+    Ok(weighed.into_iter().map(|(_, element)| element).collect())
+}
+
+fn limited(elements: Vec<Vec<u8>>, limit: Option<(i64, i64)>) -> Vec<Vec<u8>> {
+    let Some((offset, count)) = limit else { return elements };
+    let offset = offset.max(0) as usize;
+    let count = if count < 0 { usize::MAX } else { count as usize };
+    elements.into_iter().skip(offset).take(count).collect()
+}
+
+fn sort_store(call: &mut Call<'_>, target: &[u8], found: Vec<Option<Vec<u8>>>) -> Handled {
+    call.reply.count(found.len());
+    if found.is_empty() {
+        if call.db.remove(target) {
+            call.propagate(&[b"DEL", target]);
+        }
+        return done(Event::DEL);
+    }
+    let values: Vec<Vec<u8>> = found.into_iter().map(Option::unwrap_or_default).collect();
+    crate::list::replace(&mut call.db, target, &values);
+    done(Event::new(EventClass::LIST, "sortstore"))
+}

@@ -1,0 +1,65 @@
+//! What SCAN, HSCAN, SSCAN and ZSCAN have in common: cursor and options.
+
+use crate::call::Args;
+use crate::error::Error;
+use types::Kind;
+
+/// The options of the SCAN family.
+#[derive(Debug)]
+pub(crate) struct ScanOptions<'a> {
+    /// About how many elements to look at.
+    pub(crate) count: usize,
+    /// Only elements that match; `None`: all.
+    pub(crate) pattern: Option<&'a [u8]>,
+    /// Only keys of this type (`Some(None)`: a type that no key has).
+    pub(crate) kind: Option<Option<Kind>>,
+    /// HSCAN without values.
+    pub(crate) no_values: bool,
+}
+
+impl ScanOptions<'_> {
+    /// Whether `text` matches the pattern.
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
+        self.pattern.is_none_or(|p| base::glob::matches(p, text, false))
+    }
+}
+
+/// Reads a cursor as Redis does: any unsigned 64-bit number.
+pub(crate) fn cursor(text: &[u8]) -> Result<u64, Error> {
+    core::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).ok_or(Error::new("ERR invalid cursor"))
+}
+
+/// Reads the options behind the cursor, from argument `first` on. TYPE is for SCAN, NOVALUES for HSCAN only.
+pub(crate) fn options(args: Args<'_>, first: usize, keys: bool, hash: bool) -> Result<ScanOptions<'_>, Error> {
+    let mut out = ScanOptions { count: 10, pattern: None, kind: None, no_values: false };
+    let mut i = first;
+    while i < args.len() {
+        let has_value = i + 1 < args.len();
+        if args.is(i, "count") && has_value {
+            let count = args.int(i + 1)?;
+            if count < 1 {
+                return Err(Error::SYNTAX);
+            }
+            out.count = count as usize;
+            i += 2;
+        } else if args.is(i, "match") && has_value {
+            out.pattern = Some(args.at(i + 1)).filter(|p| *p != b"*");
+            i += 2;
+        } else if keys && args.is(i, "type") && has_value {
+            out.kind = Some(kind_named(args.at(i + 1)));
+            i += 2;
+        } else if hash && args.is(i, "novalues") {
+            out.no_values = true;
+            i += 1;
+        } else {
+            return Err(Error::SYNTAX);
+        }
+    }
+    Ok(out)
+}
+
+fn kind_named(name: &[u8]) -> Option<Kind> {
+    [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream]
+        .into_iter()
+        .find(|k| name.eq_ignore_ascii_case(k.name().as_bytes()))
+}

@@ -1,0 +1,437 @@
+//! Strings: SET and its relatives, counters, ranges.
+
+use crate::call::{Args, Call, Handled, done, read};
+use crate::error::Error;
+use crate::spec::{Group, KeyAccess, Row};
+use base::number::{parse_f64, parse_i64, push_i64};
+use keyspace::{Event, EventClass, Text, Ttl};
+use resp::Reply;
+
+const SET: Event = Event::new(EventClass::STRING, "set");
+const INCRBY: Event = Event::new(EventClass::STRING, "incrby");
+const INCRBYFLOAT: Event = Event::new(EventClass::STRING, "incrbyfloat");
+const APPEND: Event = Event::new(EventClass::STRING, "append");
+const SETRANGE: Event = Event::new(EventClass::STRING, "setrange");
+const EXPIRE: Event = Event::new(EventClass::GENERIC, "expire");
+const PERSIST: Event = Event::new(EventClass::GENERIC, "persist");
+
+const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
+    Row::new(name, arity, Group::String, run)
+}
+
+/// The rows of this family.
+pub static COMMANDS: &[Row] = &[
+    row("append", 3, append).key().grows().fast().docs("2.0.0", "O(1)", "Appends a string to the value of a key. Creates the key if it doesn't exist."),
+    row("decr", 2, decr).key().grows().fast().docs("1.0.0", "O(1)", "Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist."),
+    row("decrby", 3, decrby).key().grows().fast().docs("1.0.0", "O(1)", "Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist."),
+    row("get", 2, get).key().readonly().fast().docs("1.0.0", "O(1)", "Returns the string value of a key."),
+    row("getdel", 2, getdel).key().write().fast().docs("6.2.0", "O(1)", "Returns the string value of a key after deleting the key."),
+    row("getex", -2, getex).key().write().fast().docs("6.2.0", "O(1)", "Returns the string value of a key after setting its expiration time."),
+    row("getrange", 4, getrange).key().readonly().docs("2.4.0", "O(N) where N is the length of the returned string", "Returns a substring of the string stored at a key."),
+    row("getset", 3, getset).key().grows().fast().docs("1.0.0", "O(1)", "Returns the previous string value of a key after setting it to a new value."),
+    row("incr", 2, incr).key().grows().fast().docs("1.0.0", "O(1)", "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist."),
+    row("incrby", 3, incrby).key().grows().fast().docs("1.0.0", "O(1)", "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist."),
+    row("incrbyfloat", 3, incrbyfloat).key().grows().fast().docs("2.6.0", "O(1)", "Increments the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist."),
+    row("mget", -2, mget).keys(1, -1, 1).readonly().fast().docs("1.0.0", "O(N) where N is the number of keys", "Atomically returns the string values of one or more keys."),
+    row("mset", -3, mset).keys(1, -1, 2).grows().access(KeyAccess::Write).docs("1.0.1", "O(N) where N is the number of keys", "Atomically creates or modifies the string values of one or more keys."),
+    row("msetnx", -3, msetnx).keys(1, -1, 2).grows().access(KeyAccess::Write).docs("1.0.1", "O(N) where N is the number of keys", "Atomically modifies the string values of one or more keys only when all keys don't exist."),
+    row("psetex", 4, psetex).key().grows().access(KeyAccess::Write).docs("2.6.0", "O(1)", "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist."),
+    row("set", -3, set).key().grows().docs("1.0.0", "O(1)", "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist."),
+    row("setex", 4, setex).key().grows().access(KeyAccess::Write).docs("2.0.0", "O(1)", "Sets the string value and expiration time of a key. Creates the key if it doesn't exist."),
+    row("setnx", 3, setnx).key().grows().fast().access(KeyAccess::Write).docs("1.0.0", "O(1)", "Set the string value of a key only when the key doesn't exist."),
+    row("setrange", 4, setrange).key().grows().docs("2.2.0", "O(N) where N is the length of the value", "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist."),
+    row("strlen", 2, strlen).key().readonly().fast().docs("2.2.0", "O(1)", "Returns the length of a string value."),
+    row("substr", 4, getrange).key().readonly().docs("1.0.0", "O(N) where N is the length of the returned string", "Returns a substring from a string value."),
+];
+
+/// Writes a string value, or null.
+#[inline]
+pub(crate) fn reply_text(reply: &mut Reply<'_>, text: Option<Text<'_>>) {
+    match text {
+        None => reply.null(),
+        Some(Text::Int(value)) => reply.bulk_integer(value),
+        Some(Text::Bytes(bytes)) => reply.bulk(bytes),
+    }
+}
+
+/// What the options of SET and GETEX say about the expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lifetime {
+    Unsaid,
+    Keep,
+    Persist,
+    At(i64),
+}
+
+/// Reads `EX n`, `PX n`, `EXAT n`, `PXAT n` at `i`; `None` when it is another word.
+fn expiry_option(args: Args<'_>, i: usize, now_ms: i64, command: &str) -> Result<Option<i64>, Error> {
+    let (unit_ms, from_ms) = match () {
+        () if args.is(i, "ex") => (1000, now_ms),
+        () if args.is(i, "px") => (1, now_ms),
+        () if args.is(i, "exat") => (1000, 0),
+        () if args.is(i, "pxat") => (1, 0),
+        () => return Ok(None),
+    };
+    if i + 1 >= args.len() {
+        return Err(Error::SYNTAX);
+    }
+    expiry_at(args.int(i + 1)?, unit_ms, from_ms, command).map(Some)
+}
+
+/// The absolute time of an expiry argument, Unix milliseconds. It must be positive and fit.
+fn expiry_at(value: i64, unit_ms: i64, from_ms: i64, command: &str) -> Result<i64, Error> {
+    let invalid = || Error::text(format!("ERR invalid expire time in '{command}' command"));
+    if value <= 0 {
+        return Err(invalid());
+    }
+    value.checked_mul(unit_ms).and_then(|ms| ms.checked_add(from_ms)).ok_or_else(invalid)
+}
+
+#[derive(Debug)]
+struct SetOptions {
+    lifetime: Lifetime,
+    only_if_absent: bool,
+    only_if_present: bool,
+    get: bool,
+}
+
+fn set_options(args: Args<'_>, now_ms: i64) -> Result<SetOptions, Error> {
+    let mut options = SetOptions { lifetime: Lifetime::Unsaid, only_if_absent: false, only_if_present: false, get: false };
+    let mut i = 3;
+    while i < args.len() {
+        if args.is(i, "nx") && !options.only_if_present {
+            options.only_if_absent = true;
+        } else if args.is(i, "xx") && !options.only_if_absent {
+            options.only_if_present = true;
+        } else if args.is(i, "get") {
+            options.get = true;
+        } else if args.is(i, "keepttl") && options.lifetime == Lifetime::Unsaid {
+            options.lifetime = Lifetime::Keep;
+        } else if options.lifetime == Lifetime::Unsaid
+            && let Some(at) = expiry_option(args, i, now_ms, "set")?
+        {
+            options.lifetime = Lifetime::At(at);
+            i += 1;
+        } else {
+            return Err(Error::SYNTAX);
+        }
+        i += 1;
+    }
+    Ok(options)
+}
+
+fn set(call: &mut Call<'_>) -> Handled {
+    let (key, value) = (call.args.at(1), call.args.at(2));
+    if call.args.len() == 3 {
+        call.db.put_text(key, value, Ttl::Clear);
+        call.reply.ok();
+        return done(SET);
+    }
+    let options = set_options(call.args, call.db.now_ms())?;
+    if options.get {
+        let before = call.db.text(key)?;
+        reply_text(&mut call.reply, before);
+    }
+    let blocked = (options.only_if_absent || options.only_if_present) && call.db.contains(key) != options.only_if_present;
+    if blocked {
+        if !options.get {
+            call.reply.null();
+        }
+        return read();
+    }
+    match options.lifetime {
+        Lifetime::At(at) => put_expiring(call, key, value, at),
+        Lifetime::Keep => call.db.put_text(key, value, Ttl::Keep),
+        Lifetime::Unsaid | Lifetime::Persist => call.db.put_text(key, value, Ttl::Clear),
+    }
+    if !options.get {
+        call.reply.ok();
+    }
+    done(SET)
+}
+
+/// Sets a value that lives until `at` and tells the log the absolute time.
+fn put_expiring(call: &mut Call<'_>, key: &[u8], value: &[u8], at: i64) {
+    if at <= call.db.now_ms() {
+        call.db.remove(key);
+        call.propagate(&[b"DEL", key]);
+        return;
+    }
+    call.db.put_text(key, value, Ttl::At(at));
+    call.propagate(&[b"SET", key, value, b"PXAT", itoa(at).as_slice()]);
+}
+
+fn itoa(value: i64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(20);
+    push_i64(&mut out, value);
+    out
+}
+
+fn get(call: &mut Call<'_>) -> Handled {
+    let text = call.db.text(call.args.at(1))?;
+    reply_text(&mut call.reply, text);
+    read()
+}
+
+fn getset(call: &mut Call<'_>) -> Handled {
+    let key = call.args.at(1);
+    let before = call.db.text(key)?;
+    reply_text(&mut call.reply, before);
+    call.db.put_text(key, call.args.at(2), Ttl::Clear);
+    done(SET)
+}
+
+fn getdel(call: &mut Call<'_>) -> Handled {
+    let key = call.args.at(1);
+    let text = call.db.text(key)?;
+    let found = text.is_some();
+    reply_text(&mut call.reply, text);
+    if found {
+        call.db.remove(key);
+        call.propagate(&[b"DEL", key]);
+    }
+    done(Event::DEL)
+}
+
+fn getex(call: &mut Call<'_>) -> Handled {
+    let (key, now) = (call.args.at(1), call.db.now_ms());
+    let lifetime = getex_options(call.args, now)?;
+    let text = call.db.text(key)?;
+    let found = text.is_some();
+    reply_text(&mut call.reply, text);
+    match lifetime {
+        _ if !found => read(),
+        Lifetime::At(at) if at <= now => {
+            call.db.remove(key);
+            call.propagate(&[b"DEL", key]);
+            done(Event::DEL)
+        }
+        Lifetime::At(at) => {
+            call.db.set_expiry(key, Some(at));
+            call.propagate(&[b"PEXPIREAT", key, itoa(at).as_slice()]);
+            done(EXPIRE)
+        }
+        Lifetime::Persist if call.db.peek(key).is_some_and(|e| e.expiry().is_some()) => {
+            call.db.set_expiry(key, None);
+            call.propagate(&[b"PERSIST", key]);
+            done(PERSIST)
+        }
+        _ => read(),
+    }
+}
+
+fn getex_options(args: Args<'_>, now_ms: i64) -> Result<Lifetime, Error> {
+    match args.len() {
+        2 => Ok(Lifetime::Unsaid),
+        3 if args.is(2, "persist") => Ok(Lifetime::Persist),
+        4 => expiry_option(args, 2, now_ms, "getex")?.map(Lifetime::At).ok_or(Error::SYNTAX),
+        _ => Err(Error::SYNTAX),
+    }
+}
+
+fn setnx(call: &mut Call<'_>) -> Handled {
+    let key = call.args.at(1);
+    let absent = !call.db.contains(key);
+    if absent {
+        call.db.put_text(key, call.args.at(2), Ttl::Clear);
+    }
+    call.reply.integer(i64::from(absent));
+    done(SET)
+}
+
+fn setex(call: &mut Call<'_>) -> Handled {
+    set_with_unit(call, 1000, "setex")
+}
+
+fn psetex(call: &mut Call<'_>) -> Handled {
+    set_with_unit(call, 1, "psetex")
+}
+
+fn set_with_unit(call: &mut Call<'_>, unit_ms: i64, command: &str) -> Handled {
+    let at = expiry_at(call.args.int(2)?, unit_ms, call.db.now_ms(), command)?;
+    put_expiring(call, call.args.at(1), call.args.at(3), at);
+    call.reply.ok();
+    done(SET)
+}
+
+fn mget(call: &mut Call<'_>) -> Handled {
+    let keys = call.args.rest(1);
+    call.reply.array(keys.len());
+    for key in keys {
+        let text = call.db.text(key).unwrap_or(None);
+        reply_text(&mut call.reply, text);
+    }
+    read()
+}
+
+fn pairs<'a>(args: Args<'a>, command: &str) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])>, Error> {
+    if args.len().is_multiple_of(2) {
+        return Err(Error::arity(command));
+    }
+    Ok(args.rest(1).chunks_exact(2).map(|pair| (pair[0], pair[1])))
+}
+
+fn mset(call: &mut Call<'_>) -> Handled {
+    for (key, value) in pairs(call.args, "mset")? {
+        call.db.put_text(key, value, Ttl::Clear);
+    }
+    call.reply.ok();
+    done(SET)
+}
+
+fn msetnx(call: &mut Call<'_>) -> Handled {
+    for (key, _) in pairs(call.args, "msetnx")? {
+        if call.db.contains(key) {
+            call.reply.integer(0);
+            return read();
+        }
+    }
+    for (key, value) in pairs(call.args, "msetnx")? {
+        call.db.put_text(key, value, Ttl::Clear);
+    }
+    call.reply.integer(1);
+    done(SET)
+}
+
+fn strlen(call: &mut Call<'_>) -> Handled {
+    let len = call.db.text(call.args.at(1))?.map_or(0, |t| t.len());
+    call.reply.count(len);
+    read()
+}
+
+fn append(call: &mut Call<'_>) -> Handled {
+    let (key, tail) = (call.args.at(1), call.args.at(2));
+    let before = call.db.text(key)?.map_or(0, |t| t.len());
+    check_length(before, tail.len())?;
+    let len = {
+        let mut text = call.db.edit_text(key)?;
+        text.bytes().extend_from_slice(tail);
+        text.bytes().len()
+    };
+    call.reply.count(len);
+    done(APPEND)
+}
+
+fn check_length(offset: usize, more: usize) -> Result<(), Error> {
+    if offset.saturating_add(more) > base::limits::STRING_BYTES_MAX { Err(Error::TOO_LONG) } else { Ok(()) }
+}
+
+fn setrange(call: &mut Call<'_>) -> Handled {
+    let (key, patch) = (call.args.at(1), call.args.at(3));
+    let offset = call.args.int(2)?;
+    let offset = usize::try_from(offset).map_err(|_| Error::new("ERR offset is out of range"))?;
+    let before = call.db.text(key)?.map_or(0, |t| t.len());
+    if patch.is_empty() {
+        call.reply.count(before);
+        return read();
+    }
+    check_length(offset, patch.len())?;
+    let len = {
+        let mut text = call.db.edit_text(key)?;
+        let bytes = text.bytes();
+        if bytes.len() < offset + patch.len() {
+            bytes.resize(offset + patch.len(), 0);
+        }
+        bytes[offset..offset + patch.len()].copy_from_slice(patch);
+        bytes.len()
+    };
+    call.reply.count(len);
+    done(SETRANGE)
+}
+
+fn getrange(call: &mut Call<'_>) -> Handled {
+    let (start, end) = (call.args.int(2)?, call.args.int(3)?);
+    let Some(text) = call.db.text(call.args.at(1))? else {
+        call.reply.bulk(b"");
+        return read();
+    };
+    let bytes = text.to_vec();
+    call.reply.bulk(byte_range(&bytes, start, end));
+    read()
+}
+
+/// The bytes from `start` to `end` inclusive, negative offsets counting from the end.
+fn byte_range(bytes: &[u8], start: i64, end: i64) -> &[u8] {
+    let len = bytes.len() as i64;
+    if start < 0 && end < 0 && start > end {
+        return &[];
+    }
+    let clamp = |at: i64| if at < 0 { (len + at).max(0) } else { at };
+    let (start, end) = (clamp(start), clamp(end).min(len - 1));
+    if start > end || len == 0 { &[] } else { &bytes[start as usize..=end as usize] }
+}
+
+fn incr(call: &mut Call<'_>) -> Handled {
+    add(call, 1)
+}
+
+fn decr(call: &mut Call<'_>) -> Handled {
+    add(call, -1)
+}
+
+fn incrby(call: &mut Call<'_>) -> Handled {
+    let by = call.args.int(2)?;
+    add(call, by)
+}
+
+fn decrby(call: &mut Call<'_>) -> Handled {
+    let by = call.args.int(2)?;
+    let by = by.checked_neg().ok_or(Error::new("ERR decrement would overflow"))?;
+    add(call, by)
+}
+
+fn add(call: &mut Call<'_>, by: i64) -> Handled {
+    let key = call.args.at(1);
+    let before = match call.db.text(key)? {
+        None => 0,
+        Some(Text::Int(value)) => value,
+        Some(Text::Bytes(bytes)) => parse_i64(bytes).ok_or(Error::NOT_AN_INTEGER)?,
+    };
+    let after = before.checked_add(by).ok_or(Error::OVERFLOW)?;
+    call.db.put_int(key, after);
+    call.reply.integer(after);
+    done(INCRBY)
+}
+
+fn incrbyfloat(call: &mut Call<'_>) -> Handled {
+    let (key, by) = (call.args.at(1), call.args.float(2)?);
+    let before = match call.db.text(key)? {
+        None => 0.0,
+        Some(Text::Int(value)) => value as f64,
+        Some(Text::Bytes(bytes)) => parse_f64(bytes).ok_or(Error::NOT_A_FLOAT)?,
+    };
+    let after = before + by;
+    if !after.is_finite() {
+        return Err(Error::new("ERR increment would produce NaN or Infinity"));
+    }
+    let text = plain_decimal(after);
+    call.db.put_text(key, text.as_bytes(), Ttl::Keep);
+    call.propagate(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
+    call.reply.bulk(text.as_bytes());
+    done(INCRBYFLOAT)
+}
+
+/// A double in decimal digits without an exponent, as the increments by a float store it.
+pub(crate) fn plain_decimal(value: f64) -> String {
+    if value == 0.0 { "0".into() } else { format!("{value}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_bytes() {
+        for (start, end, want) in [(0, 3, "This"), (-3, -1, "ing"), (0, -1, "This is a string"), (10, 100, "string"), (5, 3, ""), (-1, -5, ""), (-100, 3, "This")] {
+            assert_eq!(byte_range(b"This is a string", start, end), want.as_bytes(), "{start} {end}");
+        }
+        assert_eq!(byte_range(b"", 0, -1), b"");
+    }
+
+    #[test]
+    fn floats_are_stored_without_exponent() {
+        assert_eq!(plain_decimal(10.5 + 0.1), "10.6");
+        assert_eq!(plain_decimal(3e20), "300000000000000000000");
+        assert_eq!(plain_decimal(-0.0), "0");
+    }
+}

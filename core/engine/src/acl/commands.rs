@@ -1,0 +1,338 @@
+//! The ACL command.
+
+use super::{Acl, User, Verdict};
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::outside::Job;
+use commands::{Error, Flags, Group, Row};
+use resp::Reply;
+
+/// Every category, in the order that ACL CAT tells.
+pub(super) const CATEGORIES: &[&str] = &[
+    "keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo", "stream", "pubsub",
+    "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting",
+];
+
+const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
+const ANYBODY: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Server, run)
+}
+
+/// The rows of this family.
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("acl", -2, unknown).docs("6.0.0", "Depends on subcommand.", "A container for Access List Control commands.").subcommands(&[
+    row("acl|cat", -2, cat).flags(ANYBODY).docs("6.0.0", "O(1) since the categories and commands are a fixed set.", "Lists the ACL categories, or the commands inside a category."),
+    row("acl|deluser", -3, deluser).flags(ADMIN).docs("6.0.0", "O(1) amortized time considering the typical user.", "Deletes ACL users, and terminates their connections."),
+    row("acl|dryrun", -4, dryrun).flags(ADMIN).docs("7.0.0", "O(1).", "Simulates the execution of a command by a user, without executing the command."),
+    row("acl|genpass", -2, genpass).flags(ANYBODY).docs("6.0.0", "O(1)", "Generates a pseudorandom, secure password that can be used to identify ACL users."),
+    row("acl|getuser", 3, getuser).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of password, command and pattern rules that the user has.", "Lists the ACL rules of a user."),
+    row("acl|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs("6.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+    row("acl|list", 2, list).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of configured users.", "Dumps the effective rules in ACL file format."),
+    row("acl|load", 2, load).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of configured users.", "Reloads the rules from the configured ACL file."),
+    row("acl|log", -2, log).flags(ADMIN).docs("6.0.0", "O(N) with N being the number of entries shown.", "Lists recent security events generated due to ACL rules."),
+    row("acl|save", 2, save).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of configured users.", "Saves the effective ACL rules in the configured ACL file."),
+    row("acl|setuser", -3, setuser).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of rules provided.", "Creates and modifies an ACL user and its rules."),
+    row("acl|users", 2, users).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of configured users.", "Lists all ACL users."),
+    row("acl|whoami", 2, whoami).flags(ANYBODY).docs("6.0.0", "O(1)", "Returns the authenticated username of the current connection."),
+])];
+
+fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    Err(commands::unknown_subcommand(turn.args, "ACL"))
+}
+
+fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    crate::admin::help(&mut turn.reply, "ACL", &[
+        ("CAT [<category>]", "List all commands that belong to <category>, or all command categories when no category is specified."),
+        ("DELUSER <username> [<username> ...]", "Delete a list of users."),
+        ("DRYRUN <username> <command> [<arg> ...]", "Returns whether the user can execute the given command without executing the command."),
+        ("GETUSER <username>", "Get the user's details."),
+        ("GENPASS [<bits>]", "Generate a secure 256-bit user password. The optional `bits` argument can be used to specify a different size."),
+        ("LIST", "Show users details in config file format."),
+        ("LOAD", "Reload users from the ACL file."),
+        ("LOG [<count> | RESET]", "Show the ACL log entries."),
+        ("SAVE", "Save the current config to the ACL file."),
+        ("SETUSER <username> <attribute> [<attribute> ...]", "Create or modify a user with the specified attributes."),
+        ("USERS", "List all the registered usernames."),
+        ("WHOAMI", "Return the current connection username."),
+    ]);
+    Ok(Step::Done(None))
+}
+
+fn whoami(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let user = engine.sessions.at(turn.session).user;
+    turn.reply.bulk(engine.acl.name(user));
+    Ok(Step::Done(None))
+}
+
+fn users(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let names: Vec<&[u8]> = engine.acl.sorted().into_iter().map(|u| u.name.as_slice()).collect();
+    turn.reply.bulks(&names);
+    Ok(Step::Done(None))
+}
+
+fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.bulks(&engine.acl.lines());
+    Ok(Step::Done(None))
+}
+
+fn cat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let Some(wanted) = turn.args.find(2) else {
+        turn.reply.bulks(CATEGORIES);
+        return Ok(Step::Done(None));
+    };
+    let wanted = String::from_utf8_lossy(wanted).to_ascii_lowercase();
+    if !CATEGORIES.contains(&wanted.as_str()) {
+        return Err(Error::text(format!("ERR Unknown category '{wanted}'")));
+    }
+    let names: Vec<&str> = (engine.table.commands.iter())
+        .filter(|c| c.subcommands.is_empty() && c.spec.categories().contains(&wanted.as_str()))
+        .map(|c| c.spec.name)
+        .collect();
+    turn.reply.bulks(&names);
+    Ok(Step::Done(None))
+}
+
+fn setuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let rules = turn.args.rest(3);
+    let passwords: Vec<Vec<u8>> = rules.iter().filter_map(|r| r.strip_prefix(b">")).map(<[u8]>::to_vec).collect();
+    if !passwords.is_empty() && !engine.sessions.at(turn.session).in_exec {
+        engine.jobs.push(Job::HashPasswords { session: turn.session, passwords });
+        return Ok(Step::Later);
+    }
+    if turn.args.at(2).iter().any(|c| c.is_ascii_whitespace() || *c == 0) {
+        return Err(Error::new("ERR Usernames can't contain spaces or null characters"));
+    }
+    engine.acl.set_user(&engine.table, turn.args.at(2), rules).map_err(Error::text)?;
+    engine.verified.clear();
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn deluser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.args.rest(2).contains(&b"default".as_slice()) {
+        return Err(Error::new("ERR The 'default' user cannot be removed"));
+    }
+    let mut deleted = 0;
+    for name in turn.args.rest(2) {
+        let Some(index) = engine.acl.find(name) else { continue };
+        engine.acl.delete(index);
+        deleted += 1;
+        let clients: Vec<_> = engine.sessions.iter().filter(|(_, s)| s.user == index && s.authenticated).map(|(id, _)| id).collect();
+        clients.into_iter().for_each(|id| engine.kill(id, turn.session));
+    }
+    turn.reply.integer(deleted);
+    Ok(Step::Done(None))
+}
+
+fn getuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    match engine.acl.find(turn.args.at(2)).and_then(|i| engine.acl.user(i)) {
+        Some(user) => describe(user, &mut turn.reply),
+        None => turn.reply.null(),
+    }
+    Ok(Step::Done(None))
+}
+
+fn describe(user: &User, reply: &mut Reply<'_>) {
+    let flag = |on: bool, name: &'static str| on.then_some(name);
+    let flags: Vec<&str> = [
+        Some(if user.enabled { "on" } else { "off" }),
+        flag(user.nopass, "nopass"),
+        Some(if user.skip_sanitize { "skip-sanitize-payload" } else { "sanitize-payload" }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    reply.map(6);
+    reply.bulk(b"flags");
+    reply.set(flags.len());
+    flags.iter().for_each(|f| reply.bulk(f.as_bytes()));
+    reply.bulk(b"passwords");
+    let secrets: Vec<String> = user.secrets.iter().map(|s| s.rule().trim_start_matches('#').to_owned()).collect();
+    reply.bulks(&secrets);
+    selector(&user.root, reply);
+    reply.bulk(b"selectors");
+    reply.array(user.selectors.len());
+    for inner in &user.selectors {
+        reply.map(3);
+        selector(inner, reply);
+    }
+}
+
+fn selector(selector: &super::Selector, reply: &mut Reply<'_>) {
+    reply.bulk(b"commands");
+    reply.bulk(selector.rules.join(" ").as_bytes());
+    reply.bulk(b"keys");
+    reply.bulk(selector.describe_keys().as_bytes());
+    reply.bulk(b"channels");
+    reply.bulk(selector.describe_channels().as_bytes());
+}
+
+fn dryrun(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let name = String::from_utf8_lossy(turn.args.at(2)).into_owned();
+    let user = engine.acl.find(turn.args.at(2)).ok_or_else(|| Error::text(format!("ERR User '{name}' not found")))?;
+    let argv = turn.args.rest(3);
+    let unknown = || Error::text(format!("ERR Command '{}' not found", String::from_utf8_lossy(argv[0])));
+    let command = engine.table.find(argv).ok_or_else(unknown)?;
+    if !engine.table.commands[command].spec.arity_allows(argv.len()) {
+        return Err(Error::arity(engine.table.commands[command].spec.name));
+    }
+    match engine.acl.check(user, &engine.table, command, argv) {
+        Ok(()) => turn.reply.ok(),
+        Err(super::Denial::Command(command)) => {
+            turn.reply.bulk(format!("User {name} has no permissions to run the '{command}' command").as_bytes());
+        }
+        Err(denial) => {
+            let what = if denial.counter() == 2 { "key" } else { "channel" };
+            let object = String::from_utf8_lossy(&denial.object()).into_owned();
+            turn.reply.bulk(format!("User {name} has no permissions to access the '{object}' {what}").as_bytes());
+        }
+    }
+    Ok(Step::Done(None))
+}
+
+fn genpass(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    const BITS_MAX: i64 = 4096;
+    let bits = if turn.args.len() > 2 { turn.args.int(2)? } else { 256 };
+    if !(1..=BITS_MAX).contains(&bits) {
+        return Err(Error::text(format!("ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to {BITS_MAX}")));
+    }
+    let digits = (bits as usize).div_ceil(4);
+    let mut text = String::new();
+    while text.len() < digits {
+        text.push_str(&base::hex::encode(&engine.secret_bytes()));
+    }
+    turn.reply.bulk(&text.as_bytes()[..digits]);
+    Ok(Step::Done(None))
+}
+
+fn log(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.args.is(2, "reset") {
+        engine.acl.log.clear();
+        turn.reply.ok();
+        return Ok(Step::Done(None));
+    }
+    let count = if turn.args.len() > 2 { turn.args.int(2)?.max(0) as usize } else { 10 };
+    let now = engine.keyspace.now.unix_ms;
+    let entries: Vec<_> = engine.acl.log.iter().take(count).collect();
+    turn.reply.array(entries.len());
+    for e in entries {
+        let reply = &mut turn.reply;
+        reply.map(10);
+        reply.bulk(b"count");
+        reply.integer(e.count as i64);
+        for (name, value) in [("reason", e.reason.as_bytes()), ("context", e.context.as_bytes()), ("object", &e.object), ("username", &e.username)] {
+            reply.bulk(name.as_bytes());
+            reply.bulk(value);
+        }
+        reply.bulk(b"age-seconds");
+        reply.double((now - e.created_ms) as f64 / 1000.0);
+        reply.bulk(b"client-info");
+        reply.bulk(e.client.as_bytes());
+        for (name, value) in [("entry-id", e.id as i64), ("timestamp-created", e.created_ms), ("timestamp-last-updated", e.updated_ms)] {
+            reply.bulk(name.as_bytes());
+            reply.integer(value);
+        }
+    }
+    Ok(Step::Done(None))
+}
+
+const NO_FILE: Error = Error::new("ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store users in the Redis configuration.");
+
+fn save(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if engine.config.aclfile.is_empty() {
+        return Err(NO_FILE);
+    }
+    engine.jobs.push(Job::SaveAcl { session: turn.session });
+    Ok(Step::Later)
+}
+
+fn load(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if engine.config.aclfile.is_empty() {
+        return Err(NO_FILE);
+    }
+    engine.jobs.push(Job::LoadAcl { session: turn.session });
+    Ok(Step::Later)
+}
+
+impl Engine {
+    /// Replaces all users by those of an ACL file's lines (the words behind `user`); the default user stays as it is when no line names it.
+    ///
+    /// # Errors
+    /// What is wrong, with the number of the line; nothing has changed then.
+    pub fn load_users(&mut self, lines: &[Vec<Vec<u8>>]) -> Result<(), String> {
+        let mut fresh = Acl::new(Vec::new());
+        fresh.channels_open = self.acl.channels_open;
+        for (number, words) in lines.iter().enumerate() {
+            let Some((name, rules)) = words.split_first() else { continue };
+            let mut all: Vec<&[u8]> = vec![b"reset"];
+            all.extend(rules.iter().map(Vec::as_slice));
+            fresh.set_user(&self.table, name, &all).map_err(|why| format!("line {}: {why}", number + 1))?;
+        }
+        if !lines.iter().any(|words| words.first().is_some_and(|n| n == b"default")) {
+            fresh.users[super::DEFAULT_USER] = self.acl.users[super::DEFAULT_USER].take();
+        }
+        // Sessions know users by index: those that are named again keep their sessions, the others lose them.
+        let old = core::mem::replace(&mut self.acl, fresh);
+        let moves: Vec<(crate::session::SessionId, Option<usize>)> =
+            self.sessions.iter().map(|(id, s)| (id, self.acl.find(old.name(s.user)))).collect();
+        for (id, user) in moves {
+            match user {
+                Some(user) => self.sessions.at_mut(id).user = user,
+                None => self.sessions.at_mut(id).kill = true,
+            }
+        }
+        self.verified.clear();
+        Ok(())
+    }
+
+    /// Whether `password` lets a client in as `name`; `None` when a job has to find out (and has been asked).
+    pub(crate) fn verify_password(&mut self, turn: &Turn<'_>, name: &[u8], password: &[u8]) -> Option<Option<usize>> {
+        let (user, verdict) = self.acl.verify(name, password);
+        match verdict {
+            Verdict::Yes => Some(user),
+            Verdict::No => Some(None),
+            Verdict::Ask(records) => {
+                let digest = self.keyed_digest(name, password);
+                if self.verified.contains_key(&digest) {
+                    return Some(user);
+                }
+                match self.sessions.at_mut(turn.session).verdict.take() {
+                    Some(true) => {
+                        self.remember_verified(digest);
+                        Some(user)
+                    }
+                    Some(false) => Some(None),
+                    None => {
+                        self.jobs.push(Job::VerifyPassword { session: turn.session, records, password: password.to_vec() });
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn remember_verified(&mut self, digest: [u8; 32]) {
+        /// Passwords remembered as right; beyond it all are asked again.
+        const VERIFIED_MAX: usize = 1024;
+        if self.verified.len() >= VERIFIED_MAX {
+            self.verified.clear();
+        }
+        self.verified.insert(digest, ());
+    }
+
+    /// A digest of a password that means nothing outside of this process.
+    fn keyed_digest(&self, name: &[u8], password: &[u8]) -> [u8; 32] {
+        use sha2::{Digest, Sha256};
+        let inner = Sha256::new().chain_update(self.password_key).chain_update((name.len() as u64).to_le_bytes()).chain_update(name).chain_update(password).finalize();
+        Sha256::new().chain_update(self.password_key).chain_update(inner).finalize().into()
+    }
+
+    /// 32 unpredictable bytes, derived from the process' secret seed.
+    pub(crate) fn secret_bytes(&mut self) -> [u8; 32] {
+        use sha2::{Digest, Sha256};
+        let counter = self.keyspace.random.next_u64();
+        self.password_key = Sha256::new().chain_update(b"next").chain_update(self.password_key).finalize().into();
+        self.verified.clear();
+        Sha256::new().chain_update(b"out").chain_update(self.password_key).chain_update(counter.to_le_bytes()).finalize().into()
+    }
+}

@@ -1,0 +1,203 @@
+//! Clients that wait for keys: who waits for what, and how a ready key is served.
+//!
+//! A waiting client is served by running its own command again when one of its keys was touched, oldest first, after the outermost
+//! command. There is no second path that delivers values. A waiter that finds nothing keeps its place.
+
+use crate::engine::{Called, Engine, Origin, Turn};
+use crate::outside::Outside;
+use crate::session::{SessionId, Waiting};
+use commands::{Args, OnTimeout, Wait};
+use resp::{Protocol, Reply};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+type Place = (usize, Vec<u8>);
+
+/// Who waits for which key, and which keys are ready.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    by_key: HashMap<Place, VecDeque<SessionId>>,
+    ready: VecDeque<Place>,
+    deadlines: BTreeSet<(u64, SessionId)>,
+    /// Clients that wait.
+    count: usize,
+}
+
+impl Waiters {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Clients that wait, and keys they wait for.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.count, self.by_key.len())
+    }
+
+    /// Notes that a key was touched, if anybody waits for it.
+    pub(crate) fn make_ready(&mut self, db: usize, key: &[u8]) {
+        let place = (db, key.to_vec());
+        if self.by_key.contains_key(&place) && !self.ready.contains(&place) {
+            self.ready.push_back(place);
+        }
+    }
+
+    /// The earliest time at which a client's waiting ends, monotonic microseconds.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    fn add(&mut self, id: SessionId, waiting: &Waiting) {
+        for key in &waiting.wait.keys {
+            let queue = self.by_key.entry((waiting.db, key.clone())).or_default();
+            if queue.back() != Some(&id) {
+                queue.push_back(id);
+            }
+        }
+        if let Some(at) = waiting.deadline_us {
+            self.deadlines.insert((at, id));
+        }
+        self.count += 1;
+    }
+
+    fn remove(&mut self, id: SessionId, waiting: &Waiting) {
+        for key in &waiting.wait.keys {
+            let place = (waiting.db, key.clone());
+            if let Some(queue) = self.by_key.get_mut(&place) {
+                queue.retain(|w| *w != id);
+                if queue.is_empty() {
+                    self.by_key.remove(&place);
+                }
+            }
+        }
+        if let Some(at) = waiting.deadline_us {
+            self.deadlines.remove(&(at, id));
+        }
+        self.count -= 1;
+    }
+}
+
+impl Engine {
+    /// Makes a client wait.
+    pub(crate) fn block(&mut self, id: SessionId, mut wait: Wait, argv: &[&[u8]]) {
+        let now = self.keyspace.now.mono_us;
+        let argv = wait.again.take().unwrap_or_else(|| argv.iter().map(|a| a.to_vec()).collect());
+        let deadline_us = wait.timeout_ms.map(|ms| now.saturating_add(ms.saturating_mul(1000)));
+        let session = self.sessions.at_mut(id);
+        let waiting = Waiting { wait, db: session.db, argv, deadline_us, since_us: now };
+        self.waiters.add(id, &waiting);
+        session.waiting = Some(Box::new(waiting));
+        self.keyspace.effects.observed = true;
+    }
+
+    /// Ends a client's waiting without a reply.
+    pub(crate) fn unblock(&mut self, id: SessionId) -> Option<Box<Waiting>> {
+        let waiting = self.sessions.find_mut(id)?.waiting.take()?;
+        self.waiters.remove(id, &waiting);
+        self.observe();
+        Some(waiting)
+    }
+
+    /// Serves the clients whose keys became ready, until no key is.
+    pub(crate) fn serve_ready(&mut self, outside: &mut dyn Outside) {
+        if self.depth > 0 {
+            return;
+        }
+        while let Some(place) = self.waiters.ready.pop_front() {
+            let Some(queue) = self.waiters.by_key.get(&place) else { continue };
+            // Those who wait now; a client that blocks again meanwhile keeps its place and is not served twice.
+            let waiting: Vec<SessionId> = queue.iter().copied().collect();
+            for id in waiting {
+                if !self.key_could_serve(&place) {
+                    break;
+                }
+                self.serve(id, outside);
+            }
+        }
+    }
+
+    /// Whether there is anything at the key; a removed key wakes only who asked for it.
+    fn key_could_serve(&mut self, place: &Place) -> bool {
+        let (db, key) = place;
+        if keyspace::Db::new(&mut self.keyspace, *db).contains(key) {
+            return true;
+        }
+        let queue = self.waiters.by_key.get(place);
+        queue.into_iter().flatten().any(|id| self.sessions.find(*id).and_then(|s| s.waiting.as_ref()).is_some_and(|w| w.wait.on_removal))
+    }
+
+    /// Runs the command of a waiting client again.
+    fn serve(&mut self, id: SessionId, outside: &mut dyn Outside) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        let Some(waiting) = session.waiting.take() else { return };
+        let protocol = session.protocol;
+        let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
+        let Some(command) = self.table.find(&argv) else { return };
+        let mut out = Vec::new();
+        let turn = Turn { session: id, args: Args::new(&argv), reply: Reply::wire(&mut out, protocol), outside: &mut *outside, may_block: true };
+        match self.call(command, turn, None, Origin::Ready) {
+            Called::Block(_) => {
+                if let Some(session) = self.sessions.find_mut(id) {
+                    session.waiting = Some(waiting);
+                }
+            }
+            _ => {
+                self.waiters.remove(id, &waiting);
+                self.deliver(id, out, true, false);
+                self.observe();
+            }
+        }
+    }
+
+    /// Answers the clients whose time is over.
+    pub(crate) fn time_out_waiters(&mut self) {
+        let now = self.keyspace.now.mono_us;
+        while let Some(&(at, id)) = self.waiters.deadlines.first() {
+            if at > now {
+                break;
+            }
+            let Some(waiting) = self.unblock(id) else {
+                self.waiters.deadlines.remove(&(at, id));
+                continue;
+            };
+            self.end_waiting(id, waiting.wait.on_timeout);
+        }
+    }
+
+    /// Ends a client's waiting as if its time were over.
+    pub(crate) fn end_waiting(&mut self, id: SessionId, how: OnTimeout) {
+        let protocol = self.sessions.find(id).map_or(Protocol::Resp2, |s| s.protocol);
+        let mut out = Vec::new();
+        let mut reply = Reply::wire(&mut out, protocol);
+        match how {
+            OnTimeout::NullArray => reply.null_array(),
+            OnTimeout::Null => reply.null(),
+        }
+        self.deliver(id, out, true, false);
+    }
+
+    /// Ends a client's waiting with an error.
+    pub(crate) fn end_waiting_with(&mut self, id: SessionId, error: &[u8]) {
+        let protocol = self.sessions.find(id).map_or(Protocol::Resp2, |s| s.protocol);
+        let mut out = Vec::new();
+        Reply::wire(&mut out, protocol).error(error);
+        self.deliver(id, out, true, false);
+    }
+
+    /// Background work of a tick: time-outs, keys whose time is over. The next time this is needed, monotonic microseconds.
+    pub fn tick(&mut self, now: base::Now, outside: &mut dyn Outside) -> Option<u64> {
+        /// Items of the expiry index looked at in one tick.
+        const EXPIRE_BUDGET: usize = 512;
+        self.keyspace.set_now(now);
+        self.time_out_waiters();
+        let more = self.keyspace.expire_due(EXPIRE_BUDGET);
+        self.settle_background();
+        self.serve_ready(outside);
+        if more { Some(now.mono_us) } else { self.waiters.next_deadline() }
+    }
+
+    /// Slow background work, ten times a second or so.
+    pub fn cron(&mut self, now: base::Now, outside: &mut dyn Outside) {
+        self.keyspace.set_now(now);
+        self.keyspace.trim_wheels();
+        self.counters.memory_peak = self.counters.memory_peak.max(outside.used_memory());
+    }
+}

@@ -1,0 +1,193 @@
+//! The connection itself: AUTH, HELLO, PING, ECHO, SELECT, QUIT, RESET.
+
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::session::ReplyMode;
+use commands::{Error, Flags, Group, Row};
+use resp::Protocol;
+
+/// Which Redis we are to clients: the version that switches on what the common ones have (see the product's contract).
+pub(crate) const REDIS_VERSION: &str = "7.4.2";
+
+/// The refusal of a wrong name or password.
+pub(crate) const WRONGPASS: Error = Error::new("WRONGPASS invalid username-password pair or user is disabled.");
+
+const ANYWHERE: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
+const HANDSHAKE: Flags = ANYWHERE.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Connection, run)
+}
+
+/// The rows of this family.
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
+    row("auth", -2, auth).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs("1.0.0", "O(N) where N is the number of passwords defined for the user", "Authenticates the connection."),
+    row("echo", 2, echo).flags(Flags::FAST).flags(Flags::LOADING.and(Flags::STALE)).docs("1.0.0", "O(1)", "Returns the given string."),
+    row("hello", -1, hello).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs("6.0.0", "O(1)", "Handshakes with the Redis server."),
+    row("ping", -1, ping).flags(ANYWHERE).docs("1.0.0", "O(1)", "Returns the server's liveliness response."),
+    row("quit", -1, quit).flags(HANDSHAKE).docs("1.0.0", "O(1)", "Closes the connection."),
+    row("reset", 1, reset).flags(HANDSHAKE).docs("6.2.0", "O(1)", "Resets the connection."),
+    row("select", 2, select).flags(ANYWHERE).docs("1.0.0", "O(1)", "Changes the selected database."),
+];
+
+fn ping(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.args.len() > 2 {
+        return Err(Error::arity("ping"));
+    }
+    let text = turn.args.find(1);
+    if engine.sessions.at(turn.session).is_restricted() {
+        turn.reply.array(2);
+        turn.reply.bulk(b"pong");
+        turn.reply.bulk(text.unwrap_or_default());
+    } else {
+        match text {
+            Some(text) => turn.reply.bulk(text),
+            None => turn.reply.status("PONG"),
+        }
+    }
+    Ok(Step::Done(None))
+}
+
+fn echo(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.bulk(turn.args.at(1));
+    Ok(Step::Done(None))
+}
+
+fn quit(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.ok();
+    Ok(Step::Close)
+}
+
+fn select(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let index = base::number::parse_i64(turn.args.at(1)).ok_or(Error::new("ERR invalid DB index"))?;
+    let count = engine.keyspace.database_count();
+    let index = usize::try_from(index).ok().filter(|i| *i < count).ok_or(Error::new("ERR DB index is out of range"))?;
+    engine.sessions.at_mut(turn.session).db = index;
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let id = turn.session;
+    engine.unwatch(id);
+    engine.unsubscribe_all(id);
+    engine.stop_tracking(id);
+    engine.monitors.retain(|m| *m != id);
+    let open = engine.acl.default_is_open();
+    let session = engine.sessions.at_mut(id);
+    session.multi = None;
+    session.monitor = false;
+    session.db = 0;
+    session.protocol = Protocol::Resp2;
+    session.name.clear();
+    session.user = crate::acl::DEFAULT_USER;
+    session.authenticated = open;
+    session.no_evict = false;
+    session.no_touch = false;
+    session.reply_mode = ReplyMode::On;
+    turn.reply.status("RESET");
+    Ok(Step::Done(None))
+}
+
+fn auth(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let (name, password) = match turn.args.len() {
+        2 => (b"default".as_slice(), turn.args.at(1)),
+        3 => (turn.args.at(1), turn.args.at(2)),
+        _ => return Err(Error::SYNTAX),
+    };
+    if turn.args.len() == 2 && engine.acl.default_is_open() {
+        return Err(Error::new("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"));
+    }
+    if !log_in(engine, turn, name, password)? {
+        return Ok(Step::Later);
+    }
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+/// Makes the session `name`'s; false when a job has to check the password first.
+fn log_in(engine: &mut Engine, turn: &mut Turn<'_>, name: &[u8], password: &[u8]) -> Result<bool, Error> {
+    let Some(outcome) = engine.verify_password(turn, name, password) else { return Ok(false) };
+    match outcome {
+        Some(user) => {
+            let session = engine.sessions.at_mut(turn.session);
+            session.user = user;
+            session.authenticated = true;
+            Ok(true)
+        }
+        None => {
+            engine.counters.acl_denied[0] += 1;
+            let client = crate::client::client_line(engine, engine.sessions.at(turn.session));
+            let now = engine.keyspace.now.unix_ms;
+            engine.acl.note(&crate::acl::Denial::Auth(b"AUTH".to_vec()), "toplevel", name, client, now);
+            Err(WRONGPASS)
+        }
+    }
+}
+
+fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let args = turn.args;
+    let version = match args.find(1) {
+        None => None,
+        Some(text) => Some(match base::number::parse_i64(text) {
+            None => return Err(Error::new("ERR Protocol version is not an integer or out of range")),
+            Some(2) => Protocol::Resp2,
+            Some(3) => Protocol::Resp3,
+            Some(_) => return Err(Error::new("NOPROTO unsupported protocol version")),
+        }),
+    };
+    let (mut credentials, mut name, mut i) = (None, None, 2);
+    while i < args.len() {
+        if args.is(i, "auth") && i + 2 < args.len() {
+            credentials = Some((args.at(i + 1), args.at(i + 2)));
+            i += 3;
+        } else if args.is(i, "setname") && i + 1 < args.len() {
+            name = Some(args.at(i + 1));
+            i += 2;
+        } else {
+            return Err(Error::text(format!("ERR Syntax error in HELLO option '{}'", String::from_utf8_lossy(args.at(i)))));
+        }
+    }
+    if let Some(name) = name {
+        crate::client::check_name(name)?;
+    }
+    if let Some((user, password)) = credentials
+        && !log_in(engine, turn, user, password)?
+    {
+        return Ok(Step::Later);
+    }
+    if !engine.sessions.at(turn.session).authenticated {
+        return Err(Error::new("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"));
+    }
+    let session = engine.sessions.at_mut(turn.session);
+    if let Some(name) = name {
+        session.name = name.to_vec();
+    }
+    if let Some(version) = version {
+        session.protocol = version;
+    }
+    greet(engine, turn);
+    Ok(Step::Done(None))
+}
+
+/// The reply of HELLO, in the protocol that the session now speaks.
+fn greet(engine: &Engine, turn: &mut Turn<'_>) {
+    let session = engine.sessions.at(turn.session);
+    let protocol = session.protocol;
+    let reply = &mut turn.reply;
+    reply.set_protocol(protocol);
+    reply.map(7);
+    for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"proto");
+    reply.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.integer(session.id as i64);
+    for (name, value) in [("mode", "standalone"), ("role", "master")] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"modules");
+    reply.array(0);
+}

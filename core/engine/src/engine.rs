@@ -1,0 +1,518 @@
+//! The engine itself: what it holds, and the life of one request.
+
+use crate::acl::Acl;
+use crate::blocking::Waiters;
+use crate::log::Log;
+use crate::outside::{Delivery, Job, Outside};
+use crate::pubsub::PubSub;
+use crate::session::{ClientInfo, ReplyMode, Session, SessionId, Sessions};
+use crate::table::{Run, Table};
+use crate::tracking::TrackingTable;
+use base::Now;
+use commands::{Args, Call, Error, Flags, Outcome, Wait};
+use config::Config;
+use keyspace::{Db, Event, Keyspace};
+use resp::Reply;
+use script::Interpreter;
+use std::collections::HashMap;
+use telemetry::{CommandStats, ErrorStats, Slowlog};
+
+/// A request as it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Name and arguments.
+    pub argv: &'a [&'a [u8]],
+    /// Its bytes as RESP, where they are at hand; the log copies them.
+    pub raw: Option<&'a [u8]>,
+}
+
+/// What the connection does after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Run the next request.
+    Continue,
+    /// The reply comes later, as a [`Delivery`]; leave the next requests in the input until then.
+    Wait,
+    /// Close after writing what there is.
+    Close,
+}
+
+/// What an engine handler did.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It has replied. The event applies to the keys it touched.
+    Done(Option<Event>),
+    /// The client waits for keys.
+    Block(Box<Wait>),
+    /// The reply comes when a job is done.
+    Later,
+    /// The connection is to be closed after the reply.
+    Close,
+}
+
+/// What runs the engine's own commands.
+pub(crate) type EngineHandler = fn(&mut Engine, &mut Turn<'_>) -> Result<Step, Error>;
+
+/// What an engine handler sees beside the engine.
+pub(crate) struct Turn<'a> {
+    pub(crate) session: SessionId,
+    pub(crate) args: Args<'a>,
+    pub(crate) reply: Reply<'a>,
+    pub(crate) outside: &'a mut dyn Outside,
+    pub(crate) may_block: bool,
+}
+
+/// Where a call comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client's own request.
+    Client,
+    /// EXEC.
+    Transaction,
+    /// A script.
+    Script,
+    /// A blocked client's request, run again.
+    Ready,
+}
+
+/// What a call ended with.
+#[derive(Debug)]
+pub(crate) enum Called {
+    Done,
+    Failed,
+    Block(Box<Wait>),
+    Later,
+    Close,
+}
+
+/// The engine. One caller at a time.
+pub struct Engine {
+    /// The data.
+    pub keyspace: Keyspace,
+    /// The configuration in force.
+    pub config: Config,
+    pub(crate) table: Table,
+    pub(crate) sessions: Sessions,
+    /// The users.
+    pub acl: Acl,
+    pub(crate) pubsub: PubSub,
+    pub(crate) waiters: Waiters,
+    pub(crate) watchers: HashMap<(usize, Vec<u8>), Vec<SessionId>>,
+    pub(crate) tracking: TrackingTable,
+    pub(crate) monitors: Vec<SessionId>,
+    /// Taken out while a script runs.
+    pub(crate) scripts: Option<Interpreter>,
+    pub(crate) log: Log,
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) command_stats: Vec<CommandStats>,
+    pub(crate) error_stats: ErrorStats,
+    pub(crate) slowlog: Slowlog,
+    pub(crate) counters: Counters,
+    /// Nesting of calls: 0 outside of EXEC and scripts.
+    pub(crate) depth: u32,
+    /// Memory was over its limit at the last look, and eviction could not help.
+    pub(crate) over_memory: bool,
+    pub(crate) started_us: u64,
+    pub(crate) run_id: String,
+    pub(crate) password_key: [u8; 32],
+    pub(crate) verified: HashMap<[u8; 32], ()>,
+    pub(crate) paused_until_us: u64,
+    pub(crate) pause_writes_only: bool,
+}
+
+/// Plain counters for INFO and metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections refused (maxclients).
+    pub rejected_connections: u64,
+    /// Commands run.
+    pub commands: u64,
+    /// Error replies.
+    pub error_replies: u64,
+    /// Refusals because memory was full.
+    pub oom_refusals: u64,
+    /// ACL denials: auth, command, key, channel.
+    pub acl_denied: [u64; 4],
+    /// Scripts that ran.
+    pub scripts: u64,
+    /// Highest `used_memory` seen, bytes.
+    pub memory_peak: usize,
+    /// Commands a second, as sampled by the server.
+    pub ops_per_second: u64,
+}
+
+impl core::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Engine").field("keys", &self.keyspace.key_count()).field("sessions", &self.sessions.len()).finish()
+    }
+}
+
+impl Engine {
+    /// An engine with `config`, whose hashing, sampling and tokens follow from `seed`.
+    pub fn new(config: Config, acl: Acl, seed: [u8; 32], now: Now) -> Engine {
+        let mut table = Table::new();
+        for rename in &config.renames {
+            table.rename(&rename.from, &rename.to);
+        }
+        let number = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
+        let commands = table.commands.len();
+        let mut engine = Engine {
+            keyspace: Keyspace::new(config.databases, number),
+            table,
+            sessions: Sessions::default(),
+            acl,
+            pubsub: PubSub::default(),
+            waiters: Waiters::default(),
+            watchers: HashMap::new(),
+            tracking: TrackingTable::default(),
+            monitors: Vec::new(),
+            scripts: Some(crate::eval::interpreter()),
+            log: Log::default(),
+            deliveries: Vec::new(),
+            jobs: Vec::new(),
+            command_stats: (0..commands).map(|_| CommandStats::default()).collect(),
+            error_stats: ErrorStats::default(),
+            slowlog: Slowlog::default(),
+            counters: Counters::default(),
+            depth: 0,
+            over_memory: false,
+            started_us: now.mono_us,
+            run_id: run_id(&seed),
+            password_key: seed,
+            verified: HashMap::new(),
+            paused_until_us: 0,
+            pause_writes_only: false,
+            config,
+        };
+        engine.apply_config();
+        engine.keyspace.set_now(now);
+        engine
+    }
+
+    /// Takes over what the configuration says about the engine.
+    pub(crate) fn apply_config(&mut self) {
+        let s = &self.config;
+        self.keyspace.limits = crate::admin::limits(s);
+        self.keyspace.ranking = crate::admin::ranking(s);
+        self.slowlog.configure(s.slowlog_log_slower_than_us, s.slowlog_max_len);
+        self.acl.set_log_max(s.acllog_max_len);
+        self.observe();
+    }
+
+    /// Whether the log is to be written. Set by the server when it has one open.
+    pub fn set_logging(&mut self, enabled: bool) {
+        self.log.enabled = enabled;
+        self.keyspace.effects.logging = enabled;
+    }
+
+    /// The log bytes since the last call, appended to `into`.
+    pub fn take_log(&mut self, into: &mut Vec<u8>) {
+        self.log.take(into);
+    }
+
+    /// Whether there are log bytes to take.
+    pub fn has_log(&self) -> bool {
+        !self.log.is_empty()
+    }
+
+    /// The log goes on in a new file: the next record tells its database.
+    pub fn log_switched(&mut self) {
+        self.log.forget_database();
+    }
+
+    /// What other clients get, in order.
+    pub fn take_deliveries(&mut self, into: &mut Vec<Delivery>) {
+        into.append(&mut self.deliveries);
+    }
+
+    /// Work for the control plane, in order.
+    pub fn take_jobs(&mut self, into: &mut Vec<Job>) {
+        into.append(&mut self.jobs);
+        if let Some(trash) = self.keyspace.take_trash() {
+            into.push(Job::Free(trash));
+        }
+    }
+
+    /// The keyspace and what a loader runs commands on.
+    pub fn keyspace_mut(&mut self) -> &mut Keyspace {
+        &mut self.keyspace
+    }
+
+    // Clients.
+
+    /// A client has connected; `None` when there are too many (the reply for it: [`TOO_MANY_CLIENTS`]).
+    pub fn connect(&mut self, info: ClientInfo, now: Now) -> Option<SessionId> {
+        self.counters.connections += 1;
+        if self.sessions.len() >= self.config.maxclients {
+            self.counters.rejected_connections += 1;
+            return None;
+        }
+        let authenticated = self.acl.default_is_open();
+        Some(self.sessions.insert(info, crate::acl::DEFAULT_USER, authenticated, now))
+    }
+
+    /// The refusal for a client from elsewhere while there is no password; `None` when it is welcome.
+    pub fn protected_mode_refusal(&self, info: &ClientInfo) -> Option<&'static str> {
+        let s = &self.config;
+        (s.protected_mode && !info.local && !info.unix && self.acl.default_is_open()).then_some(crate::gate::PROTECTED_MODE)
+    }
+
+    /// A client has gone.
+    pub fn disconnect(&mut self, id: SessionId) {
+        self.unwatch(id);
+        self.unblock(id);
+        self.unsubscribe_all(id);
+        self.stop_tracking(id);
+        self.monitors.retain(|m| *m != id);
+        self.sessions.remove(id);
+        self.observe();
+    }
+
+    /// Whether the parser may trust this client with large requests.
+    pub fn is_trusted(&self, id: SessionId) -> bool {
+        self.sessions.find(id).is_some_and(|s| s.authenticated)
+    }
+
+    /// Whether the client's reply is still to come.
+    pub fn is_waiting(&self, id: SessionId) -> bool {
+        self.sessions.find(id).is_some_and(|s| s.waiting.is_some() || s.deferred.is_some())
+    }
+
+    /// Whether the client subscribes to anything (its output has its own limits).
+    pub fn is_subscriber(&self, id: SessionId) -> bool {
+        self.sessions.find(id).is_some_and(Session::is_subscriber)
+    }
+
+    /// Tells how large a client's buffers are, bytes, for CLIENT LIST.
+    pub fn tell_buffers(&mut self, id: SessionId, query: usize, output: usize) {
+        if let Some(session) = self.sessions.find_mut(id) {
+            session.buffers = (query, output);
+        }
+    }
+
+    /// Begins a batch of requests at `now`.
+    #[inline]
+    pub fn begin_batch(&mut self, now: Now) {
+        self.keyspace.set_now(now);
+    }
+
+    /// Runs one request of client `id`; the reply is appended to `out`.
+    pub fn execute(&mut self, id: SessionId, request: Request<'_>, out: &mut Vec<u8>, outside: &mut dyn Outside) -> Next {
+        let Some(session) = self.sessions.find_mut(id) else { return Next::Close };
+        session.last_us = self.keyspace.now.mono_us;
+        session.commands += 1;
+        let (protocol, mode) = (session.protocol, session.reply_mode);
+        let before = out.len();
+        let next = match self.admit(id, &request, &mut Reply::wire(out, protocol), outside) {
+            Some(command) => self.run(id, command, &request, out, outside),
+            None => Next::Continue,
+        };
+        if mode != ReplyMode::On {
+            self.suppress(id, mode, before, out);
+        }
+        if self.sessions.find(id).is_none_or(|s| s.kill) { Next::Close } else { next }
+    }
+
+    /// CLIENT REPLY OFF and SKIP: what was written is taken back.
+    #[cold]
+    fn suppress(&mut self, id: SessionId, mode: ReplyMode, before: usize, out: &mut Vec<u8>) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        if session.reply_mode == mode {
+            out.truncate(before);
+        }
+        if mode == ReplyMode::SkipNext && session.reply_mode == ReplyMode::SkipNext {
+            session.reply_mode = ReplyMode::On;
+        }
+    }
+
+    /// Runs an admitted request, then serves whoever it made ready.
+    fn run(&mut self, id: SessionId, command: usize, request: &Request<'_>, out: &mut Vec<u8>, outside: &mut dyn Outside) -> Next {
+        let protocol = self.sessions.at(id).protocol;
+        let args = Args::new(request.argv);
+        let may_block = true;
+        let called = {
+            let turn = Turn { session: id, args, reply: Reply::wire(out, protocol), outside: &mut *outside, may_block };
+            self.call(command, turn, request.raw, Origin::Client)
+        };
+        let next = match called {
+            Called::Done | Called::Failed => Next::Continue,
+            Called::Close => Next::Close,
+            Called::Later => {
+                self.defer(id, request.argv);
+                Next::Wait
+            }
+            Called::Block(wait) => {
+                self.block(id, *wait, request.argv);
+                Next::Wait
+            }
+        };
+        self.serve_ready(outside);
+        next
+    }
+
+    /// One call: run, count, settle. The reply is written, also when it is an error.
+    pub(crate) fn call(&mut self, command: usize, turn: Turn<'_>, raw: Option<&[u8]>, origin: Origin) -> Called {
+        let (id, args) = (turn.session, turn.args);
+        if !self.monitors.is_empty() && origin != Origin::Ready {
+            self.show_monitors(id, command, args, origin);
+        }
+        let db = self.sessions.at(id).db;
+        self.keyspace.no_touch = self.sessions.at(id).no_touch;
+        let started = turn.outside.nanos();
+        let spec = self.table.commands[command].spec;
+        let outcome = match self.table.commands[command].run {
+            Run::Data(handler) => self.call_data(handler, db, turn, started, command),
+            Run::Engine(handler) => self.call_engine(handler, turn, started, command),
+        };
+        self.sessions.at_mut(id).last_command = Some(command);
+        match outcome {
+            Ok(Step::Done(event)) => {
+                self.settle(id, db, event, args, raw);
+                if spec.flags.has(Flags::READONLY) && origin != Origin::Transaction {
+                    self.track_reads(id, spec, args);
+                }
+                Called::Done
+            }
+            Ok(Step::Block(wait)) => {
+                self.settle(id, db, None, args, raw);
+                Called::Block(wait)
+            }
+            Ok(Step::Later) => Called::Later,
+            Ok(Step::Close) => Called::Close,
+            Err(()) => {
+                self.settle(id, db, None, args, raw);
+                Called::Failed
+            }
+        }
+    }
+
+    #[inline]
+    fn call_data(&mut self, handler: commands::Handler, db: usize, turn: Turn<'_>, started: u64, command: usize) -> Result<Step, ()> {
+        let mut call = Call { args: turn.args, db: Db::new(&mut self.keyspace, db), reply: turn.reply, may_block: turn.may_block };
+        let result = handler(&mut call);
+        let mut reply = call.reply;
+        let result = match result {
+            Ok(Outcome::Done(event)) => Ok(Step::Done(event)),
+            Ok(Outcome::Block(wait)) => Ok(Step::Block(wait)),
+            Err(error) => {
+                self.fail(&error, &mut reply, command);
+                Err(())
+            }
+        };
+        self.count(command, started, turn.outside, turn.session, turn.args);
+        result
+    }
+
+    fn call_engine(&mut self, handler: EngineHandler, mut turn: Turn<'_>, started: u64, command: usize) -> Result<Step, ()> {
+        let result = handler(self, &mut turn);
+        let result = match result {
+            Ok(step) => Ok(step),
+            Err(error) => {
+                self.fail(&error, &mut turn.reply, command);
+                Err(())
+            }
+        };
+        self.count(command, started, turn.outside, turn.session, turn.args);
+        result
+    }
+
+    /// Writes and counts an error of a command that ran.
+    #[cold]
+    fn fail(&mut self, error: &Error, reply: &mut Reply<'_>, command: usize) {
+        self.command_stats[command].failed += 1;
+        self.refuse(error, reply);
+    }
+
+    /// Writes and counts an error.
+    #[cold]
+    pub(crate) fn refuse(&mut self, error: &Error, reply: &mut Reply<'_>) {
+        self.counters.error_replies += 1;
+        self.error_stats.record(error.as_str());
+        reply.error(error.as_str().as_bytes());
+    }
+
+    #[inline]
+    fn count(&mut self, command: usize, started: u64, outside: &dyn Outside, id: SessionId, args: Args<'_>) {
+        let spent = outside.nanos().saturating_sub(started);
+        self.counters.commands += 1;
+        self.command_stats[command].record(spent);
+        if self.slowlog.is_slow(spent) && !self.table.commands[command].spec.flags.has(Flags::SKIP_SLOWLOG) {
+            self.note_slow(id, args, spent);
+        }
+    }
+
+    #[cold]
+    fn note_slow(&mut self, id: SessionId, args: Args<'_>, spent: u64) {
+        let session = self.sessions.at(id);
+        let unix_s = self.keyspace.now.unix_ms / 1000;
+        self.slowlog.push(unix_s, spent / 1000, args.all(), session.info.address.as_bytes(), &session.name);
+    }
+
+    /// Makes the client wait for a job; `argv` will be run again when it is done.
+    fn defer(&mut self, id: SessionId, argv: &[&[u8]]) {
+        let argv = argv.iter().map(|a| a.to_vec()).collect();
+        self.sessions.at_mut(id).deferred = Some(Box::new(crate::session::Deferred { argv }));
+    }
+
+    /// Runs a deferred request again and delivers its reply.
+    pub(crate) fn resume(&mut self, id: SessionId, argv: &[Vec<u8>], outside: &mut dyn Outside) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        session.deferred = None;
+        let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+        let mut out = Vec::new();
+        let next = self.execute(id, Request { argv: &argv, raw: None }, &mut out, outside);
+        self.deliver(id, out, next != Next::Wait, next == Next::Close);
+    }
+
+    /// Ends a deferred request with a reply of its own.
+    pub fn complete(&mut self, id: SessionId, write: impl FnOnce(&mut Reply<'_>)) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        session.deferred = None;
+        let mut out = Vec::new();
+        write(&mut Reply::wire(&mut out, session.protocol));
+        self.deliver(id, out, true, false);
+    }
+
+    /// Leaves bytes for a client.
+    pub(crate) fn deliver(&mut self, id: SessionId, bytes: Vec<u8>, resume: bool, close: bool) {
+        let Some(session) = self.sessions.find(id) else { return };
+        let (thread, token) = (session.info.thread, session.info.token);
+        if let Some(last) = self.deliveries.last_mut()
+            && (last.thread, last.token) == (thread, token)
+            && !last.close
+        {
+            last.bytes.extend_from_slice(&bytes);
+            last.resume |= resume;
+            last.close |= close;
+            return;
+        }
+        self.deliveries.push(Delivery { thread, token, bytes, resume, close });
+    }
+
+    /// A password check is done.
+    pub fn password_verified(&mut self, id: SessionId, fits: bool, outside: &mut dyn Outside) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        let Some(deferred) = session.deferred.take() else { return };
+        session.verdict = Some(fits);
+        self.resume(id, &deferred.argv, outside);
+    }
+
+    /// Passwords are hashed: the request runs again with the records in their place.
+    pub fn passwords_hashed(&mut self, id: SessionId, records: &[String], outside: &mut dyn Outside) {
+        let Some(deferred) = self.sessions.find_mut(id).and_then(|s| s.deferred.take()) else { return };
+        let argv = crate::acl::with_records(deferred.argv, records);
+        self.resume(id, &argv, outside);
+    }
+}
+
+/// What a client gets that is one too many.
+pub const TOO_MANY_CLIENTS: &str = "-ERR max number of clients reached\r\n";
+
+/// 40 hexadecimal digits that name this run.
+fn run_id(seed: &[u8; 32]) -> String {
+    use sha2::{Digest, Sha256};
+    base::hex::encode(&Sha256::new().chain_update(b"run").chain_update(seed).finalize()[..20])
+}

@@ -1,0 +1,214 @@
+//! The gate: whether a request may run at all, checked in one fixed order before the call.
+//!
+//! Refusals are the cheapest path in the server, because a client in trouble repeats itself thousands of times a second.
+
+use crate::acl::Denial;
+use crate::engine::{Engine, Request};
+use crate::outside::Outside;
+use crate::session::{Queued, SessionId};
+use commands::{Args, Error, Flags, Spec};
+use resp::Reply;
+
+/// What a client from elsewhere gets while there is no password.
+pub(crate) const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers, set a password (requirepass, requirepass-file or an ACL user), or disable protected mode with 'CONFIG SET protected-mode no' from the loopback interface if you are sure that the server is not reachable from untrusted networks.\r\n";
+
+pub(crate) const NOAUTH: Error = Error::new("NOAUTH Authentication required.");
+pub(crate) const OOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
+const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
+const NO_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
+
+/// Most bytes of arguments that a transaction may queue.
+const QUEUED_BYTES_MAX: usize = 1 << 30;
+
+impl Engine {
+    /// Finds the command of a request and checks whether it may run now. `None`: the reply (an error, or `QUEUED`) is written.
+    #[inline]
+    pub(crate) fn admit(&mut self, id: SessionId, request: &Request<'_>, reply: &mut Reply<'_>, outside: &mut dyn Outside) -> Option<usize> {
+        let argv = request.argv;
+        let Some(command) = self.table.find(argv) else {
+            self.refuse_in(id, &unknown_command(argv), reply);
+            return None;
+        };
+        match self.check(id, command, argv, outside) {
+            Ok(()) => {}
+            Err(error) => {
+                self.command_stats[command].rejected += 1;
+                self.refuse_in(id, &error, reply);
+                return None;
+            }
+        }
+        if self.sessions.at(id).multi.is_some() && !runs_inside_multi(self.table.commands[command].spec) {
+            self.queue(id, command, argv, reply);
+            return None;
+        }
+        Some(command)
+    }
+
+    /// A refusal while a transaction is being queued breaks it.
+    #[cold]
+    fn refuse_in(&mut self, id: SessionId, error: &Error, reply: &mut Reply<'_>) {
+        if let Some(multi) = &mut self.sessions.at_mut(id).multi {
+            multi.broken = true;
+        }
+        self.refuse(error, reply);
+    }
+
+    #[inline]
+    fn check(&mut self, id: SessionId, command: usize, argv: &[&[u8]], outside: &mut dyn Outside) -> Result<(), Error> {
+        let spec = self.table.commands[command].spec;
+        check_arity(&self.table.commands[command], spec, argv)?;
+        let session = self.sessions.at(id);
+        if !session.authenticated && !spec.flags.has(Flags::NO_AUTH) {
+            return Err(NOAUTH);
+        }
+        if session.multi.is_some() && spec.flags.has(Flags::NO_MULTI) {
+            return Err(NO_MULTI);
+        }
+        if session.is_restricted() {
+            check_restricted(spec)?;
+        }
+        if !self.acl.is_unlimited(session.user) {
+            self.check_acl(id, command, argv, "toplevel")?;
+        }
+        if spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE) {
+            self.check_write(id, spec, outside)?;
+        }
+        if outside.is_loading() && !spec.flags.has(Flags::LOADING) {
+            return Err(LOADING);
+        }
+        Ok(())
+    }
+
+    /// What stands against a write: full memory, a disk that keeps nothing.
+    fn check_write(&mut self, id: SessionId, spec: &Spec, outside: &mut dyn Outside) -> Result<(), Error> {
+        self.make_room(outside);
+        let exec_would_fail = self.sessions.at(id).multi.is_some() && !spec.flags.has(Flags::DENYOOM);
+        if self.over_memory && spec.flags.has(Flags::DENYOOM) && !exec_would_fail {
+            self.counters.oom_refusals += 1;
+            return Err(OOM);
+        }
+        if let Some(refusal) = outside.write_refusal() {
+            return Err(Error::text(refusal));
+        }
+        Ok(())
+    }
+
+    /// Evicts until memory is below its limit, in bounded work; notes whether that succeeded.
+    #[inline]
+    pub(crate) fn make_room(&mut self, outside: &dyn Outside) {
+        let limit = self.config.maxmemory as usize;
+        if limit == 0 {
+            self.over_memory = false;
+            return;
+        }
+        let used = outside.used_memory();
+        self.over_memory = used > limit;
+        if self.over_memory {
+            self.evict_until(limit, outside);
+        }
+    }
+
+    #[cold]
+    fn evict_until(&mut self, limit: usize, outside: &dyn Outside) {
+        /// Keys that one command may evict: the bound of what a single request can be made to wait for.
+        const EVICTIONS_MAX: usize = 128;
+        let Some(policy) = crate::admin::eviction(&self.config) else { return };
+        let samples = self.config.maxmemory_samples;
+        let saved = self.keyspace.effects.changes;
+        for _ in 0..EVICTIONS_MAX {
+            if !self.keyspace.evict_one(policy, samples) {
+                break;
+            }
+            if outside.used_memory() <= limit {
+                self.over_memory = false;
+                break;
+            }
+        }
+        // Memory that is still being freed elsewhere must not refuse a cache's writes: it goes on evicting with the next one.
+        if self.over_memory && self.keyspace.key_count() > 0 && self.keyspace.stats.evicted > 0 {
+            let slack = limit / 20;
+            self.over_memory = outside.used_memory() > limit + slack;
+        }
+        self.keyspace.effects.changes = saved;
+        self.settle_background();
+    }
+
+    fn queue(&mut self, id: SessionId, command: usize, argv: &[&[u8]], reply: &mut Reply<'_>) {
+        let Some(multi) = &mut self.sessions.at_mut(id).multi else { return };
+        let bytes: usize = argv.iter().map(|a| a.len()).sum();
+        if multi.bytes + bytes > QUEUED_BYTES_MAX {
+            multi.broken = true;
+            self.refuse(&Error::new("ERR transaction is too large"), reply);
+            return;
+        }
+        multi.bytes += bytes;
+        multi.queue.push(Queued { command, argv: argv.iter().map(|a| a.to_vec()).collect() });
+        reply.status("QUEUED");
+    }
+
+    /// Whether the client's user may run this, counted and noted in the ACL log when not.
+    pub(crate) fn check_acl(&mut self, id: SessionId, command: usize, argv: &[&[u8]], context: &'static str) -> Result<(), Error> {
+        let user = self.sessions.at(id).user;
+        let Err(denial) = self.acl.check(user, &self.table, command, argv) else { return Ok(()) };
+        self.counters.acl_denied[denial.counter()] += 1;
+        let session = self.sessions.at(id);
+        let who = self.acl.name(user).to_vec();
+        let client = crate::client::client_line(self, session);
+        self.acl.note(&denial, context, &who, client, self.keyspace.now.unix_ms);
+        Err(Self::denied(&denial, &who))
+    }
+
+    fn denied(denial: &Denial, who: &[u8]) -> Error {
+        let who = String::from_utf8_lossy(who);
+        Error::text(match denial {
+            Denial::Command(name) => format!("NOPERM User {who} has no permissions to run the '{name}' command"),
+            Denial::Key(_) => "NOPERM No permissions to access a key".to_owned(),
+            Denial::Channel(_) => "NOPERM No permissions to access a channel".to_owned(),
+            Denial::Auth(_) => crate::connection::WRONGPASS.as_str().to_owned(),
+        })
+    }
+}
+
+/// Commands that are run, not queued, while MULTI is open.
+fn runs_inside_multi(spec: &Spec) -> bool {
+    matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+#[inline]
+fn check_arity(command: &crate::table::Command, spec: &Spec, argv: &[&[u8]]) -> Result<(), Error> {
+    if !command.subcommands.is_empty() && argv.len() >= 2 {
+        let container = spec.name.to_ascii_uppercase();
+        return Err(commands::unknown_subcommand(Args::new(argv), &container));
+    }
+    if spec.arity_allows(argv.len()) { Ok(()) } else { Err(Error::arity(spec.name)) }
+}
+
+/// A RESP2 subscriber may do little.
+#[cold]
+fn check_restricted(spec: &Spec) -> Result<(), Error> {
+    let allowed = ["ping", "subscribe", "ssubscribe", "psubscribe", "unsubscribe", "sunsubscribe", "punsubscribe", "quit", "reset"];
+    if allowed.contains(&spec.name) {
+        return Ok(());
+    }
+    Err(Error::text(format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        spec.name
+    )))
+}
+
+/// The error for a command that there is none of, with the beginning of its arguments.
+#[cold]
+pub(crate) fn unknown_command(argv: &[&[u8]]) -> Error {
+    const SHOWN_BYTES_MAX: usize = 128;
+    let name = argv.first().copied().unwrap_or_default();
+    let mut shown = String::new();
+    for argument in argv.iter().skip(1) {
+        if shown.len() >= SHOWN_BYTES_MAX {
+            break;
+        }
+        let left = SHOWN_BYTES_MAX - shown.len();
+        shown.push_str(&format!("'{}' ", String::from_utf8_lossy(&argument[..argument.len().min(left)])));
+    }
+    let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES_MAX)]);
+    Error::text(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+}

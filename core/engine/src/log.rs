@@ -1,0 +1,134 @@
+//! What goes into the append-only log: command bytes in order, with the database they run in and units kept together.
+
+use resp::push_command;
+
+/// The log bytes that the server has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// Whether there is a log.
+    pub(crate) enabled: bool,
+    bytes: Vec<u8>,
+    /// The database that the last record was for.
+    db: Option<usize>,
+    /// Records of the unit in progress (MULTI/EXEC, a script).
+    unit: Option<Unit>,
+    spare: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Unit {
+    bytes: Vec<u8>,
+    records: u32,
+    db: Option<usize>,
+}
+
+impl Log {
+    /// Begins a unit: what follows is kept together by MULTI and EXEC if it is more than one record.
+    pub(crate) fn begin_unit(&mut self) {
+        if self.enabled && self.unit.is_none() {
+            self.unit = Some(Unit { bytes: core::mem::take(&mut self.spare), records: 0, db: self.db });
+        }
+    }
+
+    /// Ends the unit.
+    pub(crate) fn end_unit(&mut self) {
+        let Some(mut unit) = self.unit.take() else { return };
+        if unit.records > 1 {
+            push_command(&mut self.bytes, &[b"MULTI"]);
+        }
+        self.bytes.extend_from_slice(&unit.bytes);
+        if unit.records > 1 {
+            push_command(&mut self.bytes, &[b"EXEC"]);
+        }
+        self.db = unit.db;
+        unit.bytes.clear();
+        self.spare = unit.bytes;
+    }
+
+    /// Adds `count` encoded commands that ran in database `db`.
+    pub(crate) fn add(&mut self, db: usize, encoded: &[u8], count: u32) {
+        self.select(db);
+        let out = self.target(count);
+        out.extend_from_slice(encoded);
+    }
+
+    /// Adds a command.
+    pub(crate) fn add_command(&mut self, db: usize, argv: &[&[u8]]) {
+        self.select(db);
+        push_command(self.target(1), argv);
+    }
+
+    fn select(&mut self, db: usize) {
+        let known = self.unit.as_ref().map_or(self.db, |u| u.db);
+        if known == Some(db) {
+            return;
+        }
+        let number = db.to_string();
+        push_command(self.target(0), &[b"SELECT", number.as_bytes()]);
+        match &mut self.unit {
+            Some(unit) => unit.db = Some(db),
+            None => self.db = Some(db),
+        }
+    }
+
+    fn target(&mut self, count: u32) -> &mut Vec<u8> {
+        match &mut self.unit {
+            Some(unit) => {
+                unit.records += count;
+                &mut unit.bytes
+            }
+            None => &mut self.bytes,
+        }
+    }
+
+    /// The bytes since the last call; they end at a record's end, outside of any unit.
+    pub(crate) fn take(&mut self, into: &mut Vec<u8>) {
+        into.append(&mut self.bytes);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The next record tells its database again: the log goes on in another file.
+    pub(crate) fn forget_database(&mut self) {
+        self.db = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(log: &mut Log) -> String {
+        let mut out = Vec::new();
+        log.take(&mut out);
+        String::from_utf8(out).unwrap().replace("\r\n", " ")
+    }
+
+    #[test]
+    fn the_database_is_told_when_it_changes() {
+        let mut log = Log { enabled: true, ..Log::default() };
+        log.add_command(0, &[b"A"]);
+        log.add_command(0, &[b"B"]);
+        log.add_command(3, &[b"C"]);
+        assert_eq!(text(&mut log), "*2 $6 SELECT $1 0 *1 $1 A *1 $1 B *2 $6 SELECT $1 3 *1 $1 C ");
+    }
+
+    #[test]
+    fn a_unit_of_one_record_needs_no_multi() {
+        let mut log = Log { enabled: true, db: Some(0), ..Log::default() };
+        log.begin_unit();
+        log.add_command(0, &[b"A"]);
+        log.end_unit();
+        assert_eq!(text(&mut log), "*1 $1 A ");
+        log.begin_unit();
+        log.end_unit();
+        assert!(log.is_empty());
+        log.begin_unit();
+        log.add_command(0, &[b"A"]);
+        log.add(0, b"*1\r\n$1\r\nB\r\n", 1);
+        log.end_unit();
+        assert_eq!(text(&mut log), "*1 $5 MULTI *1 $1 A *1 $1 B *1 $4 EXEC ");
+    }
+}

@@ -1,0 +1,74 @@
+//! MONITOR: every command as it runs, for whoever asked.
+
+use crate::engine::{Engine, EngineHandler, Origin, Step, Turn};
+use crate::session::SessionId;
+use commands::{Args, Error, Flags, Group, Row};
+
+/// The rows of this family.
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[Row::new("monitor", 1, Group::Server, monitor as EngineHandler)
+    .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE))
+    .docs("1.0.0", "O(1)", "Listens for all requests received by the server in real-time.")];
+
+fn monitor(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let session = engine.sessions.at_mut(turn.session);
+    if session.in_exec {
+        return Err(Error::new("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    if !session.monitor {
+        session.monitor = true;
+        engine.monitors.push(turn.session);
+    }
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+impl Engine {
+    /// Shows a command to the monitors before it runs.
+    #[cold]
+    pub(crate) fn show_monitors(&mut self, id: SessionId, command: usize, args: Args<'_>, origin: Origin) {
+        let spec = self.table.commands[command].spec;
+        if spec.flags.has(Flags::SKIP_MONITOR) || spec.flags.has(Flags::ADMIN) {
+            return;
+        }
+        let session = self.sessions.at(id);
+        let from = if origin == Origin::Script { "lua" } else { &session.info.address };
+        let us = self.keyspace.now.unix_us;
+        let mut line = format!("+{}.{:06} [{} {from}]", us / 1_000_000, us % 1_000_000, session.db).into_bytes();
+        for argument in args.all() {
+            line.push(b' ');
+            push_quoted(&mut line, argument);
+        }
+        line.extend_from_slice(b"\r\n");
+        for monitor in self.monitors.clone() {
+            self.deliver(monitor, line.clone(), false, false);
+        }
+    }
+}
+
+/// Appends `text` in double quotes with Redis' escapes.
+pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for &c in text {
+        match c {
+            b'\\' | b'"' => out.extend_from_slice(&[b'\\', c]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            7 => out.extend_from_slice(b"\\a"),
+            8 => out.extend_from_slice(b"\\b"),
+            0x20..=0x7e => out.push(c),
+            _ => out.extend_from_slice(format!("\\x{c:02x}").as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn unprintable_bytes_are_escaped() {
+        let mut out = Vec::new();
+        super::push_quoted(&mut out, b"a\"\\\n\x01\xff");
+        assert_eq!(out, br#""a\"\\\n\x01\xff""#);
+    }
+}

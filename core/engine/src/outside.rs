@@ -1,0 +1,171 @@
+//! What the engine asks of the world around it, and what it leaves to be done there.
+
+use crate::session::SessionId;
+use base::Now;
+use config::Config;
+use telemetry::Report;
+
+/// The world as the engine sees it. Implemented by the server's I/O thread, by replays and by tests.
+pub trait Outside {
+    /// A cheap monotonic clock, nanoseconds; read once or twice a command.
+    fn nanos(&self) -> u64;
+    /// Both clocks.
+    fn now(&self) -> Now;
+    /// Bytes that the allocator has given out, all threads.
+    fn used_memory(&self) -> usize;
+    /// A script or command runs past `busy-reply-threshold`: let other clients be told so, and say whether it may go on.
+    fn busy(&mut self, what: Busy) -> BusyVerdict;
+    /// Whether the profile allows this configuration.
+    ///
+    /// # Errors
+    /// The reason why not.
+    fn check_config(&self, config: &Config) -> Result<(), String>;
+    /// Adds the fields of INFO that only the server knows.
+    fn report(&self, report: &mut Report);
+    /// Whether writes must be refused because they could not be kept, and why (the error reply, `MISCONF …`).
+    fn write_refusal(&self) -> Option<String>;
+    /// Whether data is still being loaded.
+    fn is_loading(&self) -> bool;
+    /// Whether an RDB is being written or about to be.
+    fn is_saving(&self) -> bool;
+    /// Whether the log is being rewritten or about to be.
+    fn is_rewriting(&self) -> bool;
+    /// [`Job::Save`] follows: from now on `is_saving`.
+    fn save_begins(&mut self);
+    /// [`Job::RewriteLog`] follows: from now on `is_rewriting`.
+    fn rewrite_begins(&mut self);
+    /// When an RDB was last written, Unix seconds.
+    fn last_save_unix_s(&self) -> i64;
+    /// Does nothing for so long (DEBUG SLEEP): the whole engine waits.
+    fn sleep_ns(&mut self, nanoseconds: u64);
+}
+
+/// What keeps the engine busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// Nanoseconds since it began.
+    pub running_ns: u64,
+    /// Whether it has written, so that it cannot be killed without leaving half of it behind.
+    pub has_written: bool,
+}
+
+/// Whether it may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusyVerdict {
+    /// Go on.
+    Continue,
+    /// SCRIPT KILL was asked for.
+    Kill,
+    /// SHUTDOWN NOSAVE was asked for.
+    Shutdown,
+}
+
+/// Bytes for a client other than the one whose request runs (or for that one, after its reply).
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// The I/O thread that owns the connection.
+    pub thread: u16,
+    /// The connection's token there.
+    pub token: u64,
+    /// What to write.
+    pub bytes: Vec<u8>,
+    /// Its reply is complete: requests that wait in its input may go on.
+    pub resume: bool,
+    /// Close the connection after the bytes.
+    pub close: bool,
+}
+
+/// Work for the control plane. Jobs with a `session` make it wait until [`crate::Engine`] is told the outcome.
+pub enum Job {
+    /// Whether `password` fits one of the argon2id `records`; tell `Engine::password_verified`.
+    VerifyPassword {
+        /// Who waits.
+        session: SessionId,
+        /// PHC strings.
+        records: Vec<String>,
+        /// What was offered.
+        password: Vec<u8>,
+    },
+    /// Hash passwords with argon2id; tell `Engine::passwords_hashed`.
+    HashPasswords {
+        /// Who waits.
+        session: SessionId,
+        /// What to hash, in order.
+        passwords: Vec<Vec<u8>>,
+    },
+    /// Write an RDB; with a session it waits (SAVE), without it is BGSAVE.
+    Save {
+        /// Who waits.
+        session: Option<SessionId>,
+    },
+    /// Rewrite the log.
+    RewriteLog,
+    /// End the process.
+    Shutdown {
+        /// Who asked (gets an error if it fails).
+        session: SessionId,
+        /// SAVE or NOSAVE; `None`: as configured.
+        save: Option<bool>,
+        /// Do not wait for anybody.
+        now: bool,
+        /// Also if saving fails.
+        force: bool,
+    },
+    /// The configuration has changed; these directives may concern the server.
+    ConfigChanged {
+        /// Their names.
+        names: Vec<&'static str>,
+    },
+    /// Write the configuration into its file.
+    RewriteConfig {
+        /// Who waits.
+        session: SessionId,
+    },
+    /// Write the users into the ACL file.
+    SaveAcl {
+        /// Who waits.
+        session: SessionId,
+    },
+    /// Read the users from the ACL file.
+    LoadAcl {
+        /// Who waits.
+        session: SessionId,
+    },
+    /// Free memory.
+    Free(Box<dyn Send>),
+    /// A line for the server's log.
+    Log {
+        /// 0 debug, 1 verbose, 2 notice, 3 warning.
+        level: u8,
+        /// The text.
+        text: String,
+    },
+    /// Load the data set again from what a fresh save gives (DEBUG RELOAD) or from the log (DEBUG LOADAOF).
+    Reload {
+        /// Who waits.
+        session: SessionId,
+        /// From the log.
+        from_log: bool,
+        /// Save first.
+        save: bool,
+    },
+}
+
+impl core::fmt::Debug for Job {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Job::VerifyPassword { .. } => "VerifyPassword",
+            Job::HashPasswords { .. } => "HashPasswords",
+            Job::Save { .. } => "Save",
+            Job::RewriteLog => "RewriteLog",
+            Job::Shutdown { .. } => "Shutdown",
+            Job::ConfigChanged { .. } => "ConfigChanged",
+            Job::RewriteConfig { .. } => "RewriteConfig",
+            Job::SaveAcl { .. } => "SaveAcl",
+            Job::LoadAcl { .. } => "LoadAcl",
+            Job::Free(_) => "Free",
+            Job::Log { .. } => "Log",
+            Job::Reload { .. } => "Reload",
+        })
+    }
+}

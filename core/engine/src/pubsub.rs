@@ -1,0 +1,266 @@
+//! Publish and subscribe: channels, patterns, shard channels, and their messages.
+
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::session::{SessionId, Subscriptions};
+use commands::{Error, Flags, Group, Row};
+use resp::{Protocol, Reply};
+use std::collections::BTreeMap;
+
+const ANYWHERE: Flags = Flags::PUBSUB.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Pubsub, run)
+}
+
+/// The rows of this family.
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
+    row("psubscribe", -2, |e, t| subscribe(e, t, Kind::Pattern)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of patterns to subscribe to.", "Listens for messages published to channels that match one or more patterns."),
+    row("publish", 3, publish).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST)).docs("2.0.0", "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns (by any client).", "Posts a message to a channel."),
+    row("pubsub", -2, unknown).docs("2.8.0", "Depends on subcommand.", "A container for Pub/Sub commands.").subcommands(&[
+        row("pubsub|channels", -2, channels).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("2.8.0", "O(N) where N is the number of active channels", "Returns the active channels."),
+        row("pubsub|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs("6.2.0", "O(1)", "Returns helpful text about the different subcommands."),
+        row("pubsub|numpat", 2, numpat).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("2.8.0", "O(1)", "Returns a count of unique pattern subscriptions."),
+        row("pubsub|numsub", -2, numsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("2.8.0", "O(N) for the NUMSUB subcommand, where N is the number of requested channels", "Returns a count of subscribers to channels."),
+        row("pubsub|shardchannels", -2, shardchannels).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("7.0.0", "O(N) where N is the number of active shard channels", "Returns the active shard channels."),
+        row("pubsub|shardnumsub", -2, shardnumsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("7.0.0", "O(N) where N is the number of requested shard channels", "Returns the count of subscribers of shard channels."),
+    ]),
+    row("punsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Pattern)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of patterns to unsubscribe.", "Stops listening to messages published to channels that match one or more patterns."),
+    row("spublish", 3, spublish).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST)).keys(1, 1, 1).docs("7.0.0", "O(N) where N is the number of clients subscribed to the receiving shard channel.", "Post a message to a shard channel"),
+    row("ssubscribe", -2, |e, t| subscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1).docs("7.0.0", "O(N) where N is the number of shard channels to subscribe to.", "Listens for messages published to shard channels."),
+    row("subscribe", -2, |e, t| subscribe(e, t, Kind::Channel)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of channels to subscribe to.", "Listens for messages published to channels."),
+    row("sunsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1).docs("7.0.0", "O(N) where N is the number of shard channels to unsubscribe.", "Stops listening to messages posted to shard channels."),
+    row("unsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Channel)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of channels to unsubscribe.", "Stops listening to messages posted to channels."),
+];
+
+/// What is subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Channel,
+    Pattern,
+    Shard,
+}
+
+impl Kind {
+    fn subscribed(self) -> &'static [u8] {
+        match self {
+            Kind::Channel => b"subscribe",
+            Kind::Pattern => b"psubscribe",
+            Kind::Shard => b"ssubscribe",
+        }
+    }
+
+    fn unsubscribed(self) -> &'static [u8] {
+        match self {
+            Kind::Channel => b"unsubscribe",
+            Kind::Pattern => b"punsubscribe",
+            Kind::Shard => b"sunsubscribe",
+        }
+    }
+
+    fn of(self, subscriptions: &mut Subscriptions) -> &mut std::collections::BTreeSet<Vec<u8>> {
+        match self {
+            Kind::Channel => &mut subscriptions.channels,
+            Kind::Pattern => &mut subscriptions.patterns,
+            Kind::Shard => &mut subscriptions.shard_channels,
+        }
+    }
+}
+
+/// Who listens to what.
+#[derive(Debug, Default)]
+pub(crate) struct PubSub {
+    channels: BTreeMap<Vec<u8>, Vec<SessionId>>,
+    patterns: BTreeMap<Vec<u8>, Vec<SessionId>>,
+    shard_channels: BTreeMap<Vec<u8>, Vec<SessionId>>,
+}
+
+impl PubSub {
+    fn of(&mut self, kind: Kind) -> &mut BTreeMap<Vec<u8>, Vec<SessionId>> {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Shard => &mut self.shard_channels,
+        }
+    }
+
+    /// Channels, patterns, shard channels with subscribers.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        (self.channels.len(), self.patterns.len(), self.shard_channels.len())
+    }
+
+    fn add(&mut self, kind: Kind, name: &[u8], id: SessionId) {
+        self.of(kind).entry(name.to_vec()).or_default().push(id);
+    }
+
+    fn remove(&mut self, kind: Kind, name: &[u8], id: SessionId) {
+        let map = self.of(kind);
+        if let Some(listeners) = map.get_mut(name) {
+            listeners.retain(|l| *l != id);
+            if listeners.is_empty() {
+                map.remove(name);
+            }
+        }
+    }
+}
+
+fn subscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<Step, Error> {
+    let session = engine.sessions.at_mut(turn.session);
+    if session.in_exec && session.protocol == Protocol::Resp2 && kind != Kind::Shard {
+        // As in Redis: a deny-blocking context cannot enter subscriber mode in RESP2.
+        return Err(Error::text(format!("ERR Can't execute '{}' in this context", String::from_utf8_lossy(kind.subscribed()))));
+    }
+    for name in turn.args.rest(1) {
+        let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
+        let new = kind.of(subscriptions).insert(name.to_vec());
+        let count = if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
+        if new {
+            engine.pubsub.add(kind, name, turn.session);
+        }
+        confirm(&mut turn.reply, kind.subscribed(), Some(name), count);
+    }
+    Ok(Step::Done(None))
+}
+
+fn unsubscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<Step, Error> {
+    let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
+    let names: Vec<Vec<u8>> = match turn.args.rest(1) {
+        [] => kind.of(subscriptions).iter().cloned().collect(),
+        names => names.iter().map(|n| n.to_vec()).collect(),
+    };
+    if names.is_empty() {
+        let count = if kind == Kind::Shard { 0 } else { subscriptions.count() };
+        confirm(&mut turn.reply, kind.unsubscribed(), None, count);
+    }
+    for name in names {
+        let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
+        kind.of(subscriptions).remove(&name);
+        let count = if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
+        engine.pubsub.remove(kind, &name, turn.session);
+        confirm(&mut turn.reply, kind.unsubscribed(), Some(&name), count);
+    }
+    let session = engine.sessions.at_mut(turn.session);
+    if !session.is_subscriber() {
+        session.subscriptions = None;
+    }
+    Ok(Step::Done(None))
+}
+
+fn confirm(reply: &mut Reply<'_>, what: &[u8], name: Option<&[u8]>, count: usize) {
+    reply.push(3);
+    reply.bulk(what);
+    match name {
+        Some(name) => reply.bulk(name),
+        None => reply.null(),
+    }
+    reply.count(count);
+}
+
+fn publish(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let receivers = engine.publish(turn.args.at(1), turn.args.at(2));
+    turn.reply.count(receivers);
+    Ok(Step::Done(None))
+}
+
+fn spublish(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let receivers = engine.publish_to(Kind::Shard, turn.args.at(1), turn.args.at(2));
+    turn.reply.count(receivers);
+    Ok(Step::Done(None))
+}
+
+fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    Err(commands::unknown_subcommand(turn.args, "PUBSUB"))
+}
+
+fn names(map: &BTreeMap<Vec<u8>, Vec<SessionId>>, pattern: Option<&[u8]>, reply: &mut Reply<'_>) {
+    let found: Vec<&Vec<u8>> = map.keys().filter(|c| pattern.is_none_or(|p| base::glob::matches(p, c, false))).collect();
+    reply.bulks(&found);
+}
+
+fn counts(map: &BTreeMap<Vec<u8>, Vec<SessionId>>, names: &[&[u8]], reply: &mut Reply<'_>) {
+    reply.array(names.len() * 2);
+    for name in names {
+        reply.bulk(name);
+        reply.count(map.get(*name).map_or(0, Vec::len));
+    }
+}
+
+fn channels(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    names(&engine.pubsub.channels, turn.args.find(2), &mut turn.reply);
+    Ok(Step::Done(None))
+}
+
+fn shardchannels(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    names(&engine.pubsub.shard_channels, turn.args.find(2), &mut turn.reply);
+    Ok(Step::Done(None))
+}
+
+fn numpat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.count(engine.pubsub.patterns.len());
+    Ok(Step::Done(None))
+}
+
+fn numsub(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    counts(&engine.pubsub.channels, turn.args.rest(2), &mut turn.reply);
+    Ok(Step::Done(None))
+}
+
+fn shardnumsub(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    counts(&engine.pubsub.shard_channels, turn.args.rest(2), &mut turn.reply);
+    Ok(Step::Done(None))
+}
+
+fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    crate::admin::help(&mut turn.reply, "PUBSUB", &[
+        ("CHANNELS [<pattern>]", "Return the currently active channels matching a <pattern> (default: '*')."),
+        ("NUMPAT", "Return number of subscriptions to patterns."),
+        ("NUMSUB [<channel> ...]", "Return the number of subscribers for the specified channels, excluding pattern subscriptions(default: no channels)."),
+        ("SHARDCHANNELS [<pattern>]", "Return the currently active shard level channels matching a <pattern> (default: '*')."),
+        ("SHARDNUMSUB [<shardchannel> ...]", "Return the number of subscribers for the specified shard level channel(s)"),
+    ]);
+    Ok(Step::Done(None))
+}
+
+impl Engine {
+    /// Sends a message to the channel and to every pattern that matches; how many got it.
+    pub(crate) fn publish(&mut self, channel: &[u8], message: &[u8]) -> usize {
+        let direct = self.publish_to(Kind::Channel, channel, message);
+        if self.pubsub.patterns.is_empty() {
+            return direct;
+        }
+        let matching: Vec<(Vec<u8>, SessionId)> = (self.pubsub.patterns.iter())
+            .filter(|(pattern, _)| base::glob::matches(pattern, channel, false))
+            .flat_map(|(pattern, listeners)| listeners.iter().map(move |l| (pattern.clone(), *l)))
+            .collect();
+        for (pattern, id) in &matching {
+            self.send_message(*id, &[b"pmessage", pattern, channel, message]);
+        }
+        direct + matching.len()
+    }
+
+    pub(crate) fn publish_to(&mut self, kind: Kind, channel: &[u8], message: &[u8]) -> usize {
+        let Some(listeners) = self.pubsub.of(kind).get(channel) else { return 0 };
+        let listeners = listeners.clone();
+        let what: &[u8] = if kind == Kind::Shard { b"smessage" } else { b"message" };
+        for id in &listeners {
+            self.send_message(*id, &[what, channel, message]);
+        }
+        listeners.len()
+    }
+
+    /// Leaves an out-of-band message for a client.
+    pub(crate) fn send_message(&mut self, id: SessionId, parts: &[&[u8]]) {
+        let Some(session) = self.sessions.find(id) else { return };
+        let mut bytes = Vec::new();
+        let mut reply = Reply::wire(&mut bytes, session.protocol);
+        reply.push(parts.len());
+        parts.iter().for_each(|part| reply.bulk(part));
+        self.deliver(id, bytes, false, false);
+    }
+
+    pub(crate) fn unsubscribe_all(&mut self, id: SessionId) {
+        let Some(subscriptions) = self.sessions.find_mut(id).and_then(|s| s.subscriptions.take()) else { return };
+        subscriptions.channels.iter().for_each(|name| self.pubsub.remove(Kind::Channel, name, id));
+        subscriptions.patterns.iter().for_each(|name| self.pubsub.remove(Kind::Pattern, name, id));
+        subscriptions.shard_channels.iter().for_each(|name| self.pubsub.remove(Kind::Shard, name, id));
+    }
+}

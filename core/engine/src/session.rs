@@ -1,0 +1,247 @@
+//! What the server knows about one client.
+
+use base::Now;
+use commands::Wait;
+use resp::Protocol;
+use std::collections::BTreeSet;
+
+/// A client's place in the engine: index and serial, so that a stale one is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId {
+    index: u32,
+    serial: u32,
+}
+
+/// What the server tells when a client connects.
+#[derive(Clone, Debug, Default)]
+pub struct ClientInfo {
+    /// The I/O thread that owns the connection.
+    pub thread: u16,
+    /// The connection's token on that thread.
+    pub token: u64,
+    /// Remote address, `ip:port` or the socket's path.
+    pub address: String,
+    /// Local address.
+    pub local_address: String,
+    /// Whether it came over the Unix socket.
+    pub unix: bool,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// Whether it comes from this machine.
+    pub local: bool,
+    /// File descriptor, as CLIENT LIST shows it.
+    pub fd: i32,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    SkipNext,
+}
+
+/// A queued command of MULTI.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) command: usize,
+    pub(crate) argv: Vec<Vec<u8>>,
+}
+
+/// MULTI in progress.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    pub(crate) queue: Vec<Queued>,
+    /// A command was refused while queueing: EXEC will abort.
+    pub(crate) broken: bool,
+    /// Bytes of the queued arguments.
+    pub(crate) bytes: usize,
+}
+
+/// Subscriptions of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    pub(crate) channels: BTreeSet<Vec<u8>>,
+    pub(crate) patterns: BTreeSet<Vec<u8>>,
+    pub(crate) shard_channels: BTreeSet<Vec<u8>>,
+}
+
+impl Subscriptions {
+    /// The count that a subscription confirmation tells.
+    pub(crate) fn count(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count() + self.shard_channels.len() == 0
+    }
+}
+
+/// A client that waits for keys.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) wait: Wait,
+    pub(crate) db: usize,
+    /// The request to run again.
+    pub(crate) argv: Vec<Vec<u8>>,
+    /// When its time is over, monotonic microseconds.
+    pub(crate) deadline_us: Option<u64>,
+    /// When it began, monotonic microseconds.
+    pub(crate) since_us: u64,
+}
+
+/// CLIENT TRACKING.
+#[derive(Debug, Default)]
+pub(crate) struct Tracking {
+    pub(crate) redirect: Option<u64>,
+    pub(crate) broadcast: bool,
+    pub(crate) prefixes: Vec<Vec<u8>>,
+    pub(crate) opt_in: bool,
+    pub(crate) opt_out: bool,
+    pub(crate) no_loop: bool,
+    /// CLIENT CACHING yes/no, for the next command.
+    pub(crate) caching: Option<bool>,
+}
+
+/// Why a client's next requests have to wait for something other than keys.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    /// The request to run again when the answer is there.
+    pub(crate) argv: Vec<Vec<u8>>,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: u64,
+    pub(crate) serial: u32,
+    pub(crate) info: ClientInfo,
+    pub(crate) db: usize,
+    pub(crate) protocol: Protocol,
+    pub(crate) user: usize,
+    pub(crate) authenticated: bool,
+    pub(crate) name: Vec<u8>,
+    pub(crate) lib_name: Vec<u8>,
+    pub(crate) lib_version: Vec<u8>,
+    pub(crate) created_us: u64,
+    pub(crate) last_us: u64,
+    pub(crate) last_command: Option<usize>,
+    pub(crate) commands: u64,
+    pub(crate) reply_mode: ReplyMode,
+    pub(crate) monitor: bool,
+    pub(crate) no_evict: bool,
+    pub(crate) no_touch: bool,
+    pub(crate) in_exec: bool,
+    pub(crate) multi: Option<Box<Transaction>>,
+    pub(crate) watched: Vec<(usize, Vec<u8>)>,
+    /// A watched key has changed: EXEC will give null.
+    pub(crate) watch_broken: bool,
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    pub(crate) waiting: Option<Box<Waiting>>,
+    pub(crate) deferred: Option<Box<Deferred>>,
+    /// The answer of the password check that a deferred request waits for.
+    pub(crate) verdict: Option<bool>,
+    pub(crate) tracking: Option<Box<Tracking>>,
+    /// To be closed by the server after what is written.
+    pub(crate) kill: bool,
+    /// Buffer sizes as the server last told them: (query, output) bytes.
+    pub(crate) buffers: (usize, usize),
+}
+
+impl Session {
+    pub(crate) fn is_subscriber(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
+    }
+
+    /// Whether only subscriber commands are allowed (RESP2 with subscriptions).
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.subscriptions.is_some() && self.is_subscriber()
+    }
+}
+
+/// All clients.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    slab: slab::Slab<Session>,
+    next_id: u64,
+}
+
+impl Sessions {
+    pub(crate) fn insert(&mut self, info: ClientInfo, user: usize, authenticated: bool, now: Now) -> SessionId {
+        self.next_id += 1;
+        let serial = self.next_id as u32;
+        let session = Session {
+            id: self.next_id,
+            serial,
+            info,
+            db: 0,
+            protocol: Protocol::Resp2,
+            user,
+            authenticated,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_version: Vec::new(),
+            created_us: now.mono_us,
+            last_us: now.mono_us,
+            last_command: None,
+            commands: 0,
+            reply_mode: ReplyMode::On,
+            monitor: false,
+            no_evict: false,
+            no_touch: false,
+            in_exec: false,
+            multi: None,
+            watched: Vec::new(),
+            watch_broken: false,
+            subscriptions: None,
+            waiting: None,
+            deferred: None,
+            verdict: None,
+            tracking: None,
+            kill: false,
+            buffers: (0, 0),
+        };
+        let index = self.slab.insert(session) as u32;
+        SessionId { index, serial }
+    }
+
+    pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.find(id)?;
+        Some(self.slab.remove(id.index as usize))
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, id: SessionId) -> Option<&Session> {
+        self.slab.get(id.index as usize).filter(|s| s.serial == id.serial)
+    }
+
+    #[inline]
+    pub(crate) fn find_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.slab.get_mut(id.index as usize).filter(|s| s.serial == id.serial)
+    }
+
+    /// The session of a client that is known to be there: the one whose command runs.
+    #[inline]
+    pub(crate) fn at(&self, id: SessionId) -> &Session {
+        &self.slab[id.index as usize]
+    }
+
+    /// As [`Sessions::at`].
+    #[inline]
+    pub(crate) fn at_mut(&mut self, id: SessionId) -> &mut Session {
+        &mut self.slab[id.index as usize]
+    }
+
+    pub(crate) fn by_client_id(&self, id: u64) -> Option<SessionId> {
+        self.iter().find(|(_, s)| s.id == id).map(|(at, _)| at)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.slab.iter().map(|(index, s)| (SessionId { index: index as u32, serial: s.serial }, s))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+}

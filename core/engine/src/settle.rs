@@ -1,0 +1,133 @@
+//! Settle: the effects of a call applied in one fixed order: log, watchers, tracking, notifications, ready keys.
+
+use crate::engine::Engine;
+use crate::session::SessionId;
+use commands::Args;
+use keyspace::{Cause, Event, EventClass};
+
+/// A touched key, copied out of the effects while they are applied.
+struct Touched {
+    db: usize,
+    key: Vec<u8>,
+    cause: Cause,
+}
+
+impl Engine {
+    /// Applies what the call has left in the effects. `raw` is the request as RESP where it is at hand.
+    #[inline]
+    pub(crate) fn settle(&mut self, id: SessionId, db: usize, event: Option<Event>, args: Args<'_>, raw: Option<&[u8]>) {
+        let effects = &self.keyspace.effects;
+        if effects.changes == 0 && !effects.has_touches() {
+            return;
+        }
+        if self.log.enabled {
+            self.log_removals();
+            if self.keyspace.effects.changes > 0 {
+                self.log_call(db, args, raw);
+            }
+        }
+        if self.keyspace.effects.has_touches() {
+            self.tell_observers(Some(id), event);
+        }
+        self.keyspace.effects.clear();
+    }
+
+    /// Settles what happened outside of any command: expiry and eviction between requests.
+    pub(crate) fn settle_background(&mut self) {
+        if self.log.enabled {
+            self.log_removals();
+        }
+        if self.keyspace.effects.has_touches() {
+            self.tell_observers(None, None);
+        }
+        self.keyspace.effects.clear();
+    }
+
+    /// Keys that left by themselves are DELs in the log, before the command that found them gone.
+    fn log_removals(&mut self) {
+        for (touch, key) in self.keyspace.effects.touches() {
+            if matches!(touch.cause, Cause::Expired | Cause::Evicted) {
+                self.log.add_command(touch.db as usize, &[b"DEL", key]);
+            }
+        }
+    }
+
+    fn log_call(&mut self, db: usize, args: Args<'_>, raw: Option<&[u8]>) {
+        let effects = &self.keyspace.effects;
+        if effects.rewritten_count > 0 {
+            self.log.add(db, &effects.rewritten, effects.rewritten_count);
+        } else if let Some(raw) = raw {
+            self.log.add(db, raw, 1);
+        } else {
+            self.log.add_command(db, args.all());
+        }
+    }
+
+    fn tell_observers(&mut self, by: Option<SessionId>, event: Option<Event>) {
+        let touched: Vec<Touched> = (self.keyspace.effects.touches())
+            .map(|(t, key)| Touched { db: t.db as usize, key: key.to_vec(), cause: t.cause })
+            .collect();
+        for t in &touched {
+            if !self.watchers.is_empty() {
+                self.break_watches(t.db, &t.key, by);
+            }
+            if !self.tracking.is_empty() {
+                self.invalidate(&t.key, by);
+            }
+            self.notify_touch(t, event);
+            if !self.waiters.is_empty() {
+                self.waiters.make_ready(t.db, &t.key);
+            }
+        }
+    }
+
+    fn notify_touch(&mut self, t: &Touched, event: Option<Event>) {
+        if self.config.notify.0 == 0 {
+            return;
+        }
+        match t.cause {
+            Cause::Changed => {
+                if let Some(event) = event {
+                    self.notify(t.db, &t.key, event);
+                }
+            }
+            Cause::Named(own) => self.notify(t.db, &t.key, own),
+            Cause::Emptied => {
+                if let Some(event) = event {
+                    self.notify(t.db, &t.key, event);
+                }
+                self.notify(t.db, &t.key, Event::DEL);
+            }
+            Cause::Expired => self.notify(t.db, &t.key, Event::EXPIRED),
+            Cause::Evicted => self.notify(t.db, &t.key, Event::EVICTED),
+        }
+    }
+
+    /// Publishes a keyspace event to its two channels, as far as they are switched on.
+    fn notify(&mut self, db: usize, key: &[u8], event: Event) {
+        const KEYSPACE: u32 = 1;
+        const KEYEVENT: u32 = 2;
+        let flags = self.config.notify;
+        if !flags.has(u32::from(event.class.0)) {
+            return;
+        }
+        if flags.has(KEYSPACE) {
+            let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+            self.publish(&channel, event.name.as_bytes());
+        }
+        if flags.has(KEYEVENT) {
+            let channel = format!("__keyevent@{db}__:{}", event.name);
+            self.publish(channel.as_bytes(), key);
+        }
+    }
+
+    /// Brings up to date whether anybody wants to know touched keys.
+    pub(crate) fn observe(&mut self) {
+        self.keyspace.effects.observed = !self.watchers.is_empty()
+            || !self.tracking.is_empty()
+            || !self.waiters.is_empty()
+            || self.config.notify.0 != 0;
+    }
+}
+
+const _: () = assert!(EventClass::NEW.0 == 1 << 14);

@@ -1,0 +1,159 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+
+use crate::engine::{Called, Engine, EngineHandler, Origin, Step, Turn};
+use crate::session::{SessionId, Transaction};
+use commands::{Args, Error, Flags, Group, Row};
+
+const ANYWHERE: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Transactions, run).flags(ANYWHERE)
+}
+
+/// The rows of this family.
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
+    row("discard", 1, discard).docs("2.0.0", "O(N), when N is the number of queued commands", "Discards a transaction."),
+    Row::new("exec", 1, Group::Transactions, exec as EngineHandler).flags(Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG)).docs("1.2.0", "Depends on commands in the transaction", "Executes all commands in a transaction."),
+    row("multi", 1, multi).docs("1.2.0", "O(1)", "Starts a transaction."),
+    row("unwatch", 1, unwatch).docs("2.2.0", "O(1)", "Forgets about watched keys of a transaction."),
+    row("watch", -2, watch).keys(1, -1, 1).docs("2.2.0", "O(1) for every key.", "Monitors changes to keys to determine the execution of a transaction."),
+];
+
+fn multi(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let session = engine.sessions.at_mut(turn.session);
+    if session.multi.is_some() {
+        return Err(Error::new("ERR MULTI calls can not be nested"));
+    }
+    session.multi = Some(Box::new(Transaction::default()));
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn discard(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if engine.sessions.at_mut(turn.session).multi.take().is_none() {
+        return Err(Error::new("ERR DISCARD without MULTI"));
+    }
+    engine.unwatch(turn.session);
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let Some(multi) = engine.sessions.at_mut(turn.session).multi.take() else {
+        return Err(Error::new("ERR EXEC without MULTI"));
+    };
+    engine.check_watched_expiry(turn.session);
+    let stale = engine.sessions.at(turn.session).watch_broken;
+    engine.unwatch(turn.session);
+    if multi.broken {
+        return Err(Error::new("EXECABORT Transaction discarded because of previous errors."));
+    }
+    if stale {
+        turn.reply.null_array();
+        return Ok(Step::Done(None));
+    }
+    engine.run_queue(turn, &multi);
+    Ok(Step::Done(None))
+}
+
+fn watch(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if engine.sessions.at(turn.session).multi.is_some() {
+        return Err(Error::new("ERR WATCH inside MULTI is not allowed"));
+    }
+    for key in turn.args.rest(1) {
+        engine.watch(turn.session, key);
+    }
+    engine.observe();
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn unwatch(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    engine.unwatch(turn.session);
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+impl Engine {
+    fn run_queue(&mut self, turn: &mut Turn<'_>, multi: &Transaction) {
+        turn.reply.array(multi.queue.len());
+        self.depth += 1;
+        self.sessions.at_mut(turn.session).in_exec = true;
+        self.log.begin_unit();
+        for queued in &multi.queue {
+            let argv: Vec<&[u8]> = queued.argv.iter().map(Vec::as_slice).collect();
+            let unlimited = self.acl.is_unlimited(self.sessions.at(turn.session).user);
+            if !unlimited && let Err(error) = self.check_acl(turn.session, queued.command, &argv, "multi") {
+                self.refuse(&error, &mut turn.reply);
+                continue;
+            }
+            let inner = Turn {
+                session: turn.session,
+                args: Args::new(&argv),
+                reply: turn.reply.reborrow(),
+                outside: &mut *turn.outside,
+                may_block: false,
+            };
+            match self.call(queued.command, inner, None, Origin::Transaction) {
+                Called::Done | Called::Failed | Called::Close => {}
+                Called::Block(_) => turn.reply.null_array(),
+                Called::Later => turn.reply.error(b"ERR this command cannot run inside a transaction"),
+            }
+        }
+        self.log.end_unit();
+        self.sessions.at_mut(turn.session).in_exec = false;
+        self.depth -= 1;
+    }
+
+    fn watch(&mut self, id: SessionId, key: &[u8]) {
+        let session = self.sessions.at_mut(id);
+        let place = (session.db, key.to_vec());
+        if session.watched.contains(&place) {
+            return;
+        }
+        session.watched.push(place.clone());
+        self.watchers.entry(place).or_default().push(id);
+    }
+
+    /// Forgets what a client watches.
+    pub(crate) fn unwatch(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        session.watch_broken = false;
+        let watched = core::mem::take(&mut session.watched);
+        if watched.is_empty() {
+            return;
+        }
+        for place in watched {
+            if let Some(watchers) = self.watchers.get_mut(&place) {
+                watchers.retain(|w| *w != id);
+                if watchers.is_empty() {
+                    self.watchers.remove(&place);
+                }
+            }
+        }
+        self.observe();
+    }
+
+    /// A watched key whose time is over counts as changed, if it was there when it was watched.
+    fn check_watched_expiry(&mut self, id: SessionId) {
+        let watched = core::mem::take(&mut self.sessions.at_mut(id).watched);
+        for (db, key) in &watched {
+            keyspace::Db::new(&mut self.keyspace, *db).contains(key);
+        }
+        self.sessions.at_mut(id).watched = watched;
+        self.settle_background();
+    }
+
+    /// Marks the transactions of those who watch a touched key.
+    pub(crate) fn break_watches(&mut self, db: usize, key: &[u8], by: Option<SessionId>) {
+        let Some(watchers) = self.watchers.get(&(db, key.to_vec())) else { return };
+        for id in watchers.clone() {
+            let in_own_exec = Some(id) == by && self.sessions.find(id).is_some_and(|s| s.in_exec);
+            if let Some(session) = self.sessions.find_mut(id)
+                && !in_own_exec
+            {
+                session.watch_broken = true;
+            }
+        }
+    }
+}

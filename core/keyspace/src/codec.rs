@@ -1,0 +1,268 @@
+//! Values to RDB bytes and back: the one place that knows both the data types and the format's pieces.
+//!
+//! Small values are written in Redis' packed forms (listpack, intset), so that they come back packed on either side; what is read is
+//! rebuilt through the types' own operations, so their invariants hold whatever form the file had.
+
+use crate::space::Keyspace;
+use persist::dump;
+use persist::pack::{intset, listpack};
+use persist::rdb::{self, StreamId, StreamMeta, Writer, kind};
+use types::stream::{Id, NewId, Stream};
+use types::{Collection, Entry, Limits, Value, View};
+
+/// Why a loaded value cannot be kept, in Redis' words.
+pub type LoadError = &'static str;
+
+/// The RDB type byte for the entry's value as we write it: the lowest version's that can hold it.
+fn kind_of(entry: &Entry) -> u8 {
+    match entry.view() {
+        View::Int(_) | View::Str(_) => kind::STRING,
+        View::List(_) => kind::LIST_QUICKLIST_2,
+        View::Set(set) if set.encoding() == "intset" => kind::SET_INTSET,
+        View::Set(_) => kind::SET,
+        View::ZSet(zset) if zset.encoding() == "listpack" => kind::ZSET_LISTPACK,
+        View::ZSet(_) => kind::ZSET_2,
+        View::Hash(hash) if hash.encoding() == "listpack" => kind::HASH_LISTPACK,
+        View::Hash(_) => kind::HASH,
+        View::Stream(_) => kind::STREAM_LISTPACKS_2,
+    }
+}
+
+/// Writes one key with its expiry and value.
+pub(crate) fn write_entry(writer: &mut Writer, entry: &Entry) {
+    if let Some(at) = entry.expiry() {
+        writer.expiry_ms(at);
+    }
+    writer.key(kind_of(entry), entry.key());
+    write_value(writer, entry);
+}
+
+/// The RDB record of a large entry of database `db`, for the thread that writes the file.
+pub fn encode_entry(db: usize, entry: &Entry, compress: bool) -> Vec<u8> {
+    let mut writer = Writer::new(compress, false);
+    writer.select_db(db as u64);
+    write_entry(&mut writer, entry);
+    writer.take()
+}
+
+/// The payload of DUMP.
+pub fn encode_dump(entry: &Entry) -> Vec<u8> {
+    dump::encode(kind_of(entry), true, |writer| write_value(writer, entry))
+}
+
+/// The entry that RESTORE makes of a payload.
+///
+/// # Errors
+/// The error reply, with its code.
+pub fn decode_dump(space: &Keyspace, key: &[u8], payload: &[u8]) -> Result<Entry, String> {
+    let value = dump::decode(payload).map_err(|e| format!("ERR {e}"))?;
+    build(value, &space.limits, space.seed()).map(|value| Entry::new(key, value, None)).map_err(|e| format!("ERR {e}"))
+}
+
+/// The entry of an RDB record.
+///
+/// # Errors
+/// When the value breaks a rule of its type.
+pub fn entry_from_rdb(space: &Keyspace, record: rdb::Entry) -> Result<Entry, LoadError> {
+    let rdb::Entry { key, expiry_ms, value, .. } = record;
+    if let rdb::Value::String(bytes) = &value {
+        return Ok(Entry::string(&key, bytes, expiry_ms));
+    }
+    Ok(Entry::new(&key, build(value, &space.limits, space.seed())?, expiry_ms))
+}
+
+fn write_value(writer: &mut Writer, entry: &Entry) {
+    match entry.view() {
+        View::Int(value) => writer.integer(value),
+        View::Str(bytes) => writer.string(bytes),
+        View::List(list) => write_list(writer, list),
+        View::Set(set) => write_set(writer, set),
+        View::ZSet(zset) => write_zset(writer, zset),
+        View::Hash(hash) => write_hash(writer, hash),
+        View::Stream(stream) => write_stream(writer, stream),
+    }
+}
+
+/// Quicklist nodes: packed ones of a few KiB, large elements as nodes of their own.
+fn write_list(writer: &mut Writer, list: &types::list::List) {
+    /// As Redis' default `list-max-listpack-size -2`.
+    const NODE_BYTES_MAX: usize = 8 << 10;
+    enum Node {
+        Packed(listpack::Builder),
+        Plain(Vec<u8>),
+    }
+    let mut nodes: Vec<Node> = Vec::new();
+    for element in list.iter() {
+        let element: &[u8] = element.as_ref();
+        if element.len() >= NODE_BYTES_MAX {
+            nodes.push(Node::Plain(element.to_vec()));
+            continue;
+        }
+        match nodes.last_mut() {
+            Some(Node::Packed(builder)) if builder.bytes() + element.len() < NODE_BYTES_MAX => builder.push(element),
+            _ => {
+                let mut builder = listpack::Builder::new();
+                builder.push(element);
+                nodes.push(Node::Packed(builder));
+            }
+        }
+    }
+    writer.length(nodes.len() as u64);
+    for node in &mut nodes {
+        match node {
+            Node::Packed(builder) => writer.quicklist_packed(builder),
+            Node::Plain(element) => writer.quicklist_plain(element),
+        }
+    }
+}
+
+fn write_set(writer: &mut Writer, set: &types::set::Set) {
+    if set.encoding() == "intset" {
+        let members: Vec<i64> = set.iter().filter_map(|m| base::number::parse_i64(m.as_ref())).collect();
+        writer.string(&intset::build(&members));
+        return;
+    }
+    writer.length(set.len() as u64);
+    set.iter().for_each(|member| writer.string(member.as_ref()));
+}
+
+fn write_zset(writer: &mut Writer, zset: &types::zset::ZSet) {
+    if zset.encoding() == "listpack" {
+        let mut packed = listpack::Builder::new();
+        let mut score_text = Vec::new();
+        for (member, score) in zset.iter() {
+            packed.push(member);
+            score_text.clear();
+            base::number::push_f64(&mut score_text, score);
+            packed.push(&score_text);
+        }
+        writer.listpack(&mut packed);
+        return;
+    }
+    writer.length(zset.len() as u64);
+    for (member, score) in zset.iter() {
+        writer.string(member);
+        writer.double(score);
+    }
+}
+
+fn write_hash(writer: &mut Writer, hash: &types::hash::Hash) {
+    if hash.encoding() == "listpack" {
+        let mut packed = listpack::Builder::new();
+        for (field, value) in hash.iter() {
+            packed.push(field);
+            packed.push(value);
+        }
+        writer.listpack(&mut packed);
+        return;
+    }
+    writer.length(hash.len() as u64);
+    for (field, value) in hash.iter() {
+        writer.string(field);
+        writer.string(value);
+    }
+}
+
+fn stream_id(id: Id) -> StreamId {
+    StreamId { ms: id.ms, seq: id.seq }
+}
+
+fn write_stream(writer: &mut Writer, stream: &Stream) {
+    let mut encoder = rdb::StreamEncoder::new();
+    for entry in stream.range(Id::MIN, Id::MAX) {
+        encoder.push(stream_id(entry.id), entry.fields());
+    }
+    let meta = StreamMeta {
+        last_id: stream_id(stream.last_id()),
+        first_id: stream_id(stream.first_id()),
+        max_deleted_id: stream_id(stream.max_deleted_id()),
+        entries_added: stream.entries_added(),
+        groups: stream.groups().map(|(name, group)| group_parts(name, group)).collect(),
+    };
+    encoder.finish(writer, &meta, kind::STREAM_LISTPACKS_2);
+}
+
+fn group_parts(name: &[u8], group: &types::stream::Group) -> rdb::Group {
+    let consumers: Vec<(&[u8], &types::stream::Consumer)> = group.consumers().collect();
+    let index = |name: &[u8]| consumers.iter().position(|(n, _)| *n == name).unwrap_or_default();
+    let pending = |(id, p): (Id, &types::stream::Pending)| rdb::Pending {
+        id: stream_id(id),
+        delivered_ms: p.delivery_ms,
+        delivery_count: p.deliveries,
+        consumer: index(&p.consumer),
+    };
+    rdb::Group {
+        name: name.to_vec(),
+        last_id: stream_id(group.last_delivered()),
+        entries_read: group.entries_read(),
+        pending: group.pending().map(pending).collect(),
+        consumers: (consumers.iter())
+            .map(|(name, c)| rdb::Consumer { name: name.to_vec(), seen_ms: c.seen_ms, active_ms: c.active_ms.unwrap_or(-1) })
+            .collect(),
+    }
+}
+
+/// Builds a value out of what was read.
+fn build(value: rdb::Value, limits: &Limits, seed: u64) -> Result<Value, LoadError> {
+    const DUPLICATE: LoadError = "Bad data format";
+    Ok(match value {
+        rdb::Value::String(bytes) => match base::number::parse_i64(&bytes) {
+            Some(number) => Value::Int(number),
+            None => Value::Str(bytes),
+        },
+        rdb::Value::List(elements) => {
+            let mut list = types::list::List::new(seed);
+            elements.iter().for_each(|e| list.push_back(e, limits));
+            Value::List(list)
+        }
+        rdb::Value::Set(members) => {
+            let mut set = types::set::Set::new(seed);
+            if !members.iter().all(|m| set.add(m, limits)) {
+                return Err(DUPLICATE);
+            }
+            Value::Set(set)
+        }
+        rdb::Value::ZSet(members) => {
+            let mut zset = types::zset::ZSet::new(seed);
+            if !members.iter().all(|(member, score)| zset.insert(member, *score, limits)) {
+                return Err(DUPLICATE);
+            }
+            Value::ZSet(zset)
+        }
+        rdb::Value::Hash(fields) => {
+            let mut hash = types::hash::Hash::new(seed);
+            if fields.iter().any(|(_, _, expiry)| expiry.is_some()) {
+                return Err("hash fields with an expiry are not supported yet");
+            }
+            if !fields.iter().all(|(field, value, _)| hash.set(field, value, limits)) {
+                return Err(DUPLICATE);
+            }
+            Value::Hash(hash)
+        }
+        rdb::Value::Stream(parts) => Value::Stream(build_stream(parts, limits, seed)?),
+    })
+}
+
+fn build_stream(parts: rdb::StreamParts, limits: &Limits, seed: u64) -> Result<Stream, LoadError> {
+    let id = |id: StreamId| Id::new(id.ms, id.seq);
+    let mut stream = Stream::new(seed);
+    for entry in &parts.entries {
+        let fields = entry.fields.iter().map(|(f, v)| (f.as_slice(), v.as_slice()));
+        let new = NewId::Exact(id(entry.id));
+        stream.append(new, fields, 0, limits).map_err(|_| "Bad data format")?;
+    }
+    let meta = parts.meta;
+    stream.set_counters(id(meta.last_id), meta.entries_added, id(meta.max_deleted_id));
+    for group in &meta.groups {
+        stream.create_group(&group.name, id(group.last_id), group.entries_read);
+        let Some(fresh) = stream.group_mut(&group.name) else { continue };
+        for consumer in &group.consumers {
+            fresh.restore_consumer(&consumer.name, consumer.seen_ms, (consumer.active_ms >= 0).then_some(consumer.active_ms));
+        }
+        for pending in &group.pending {
+            let owner = group.consumers.get(pending.consumer).ok_or("Bad data format")?;
+            fresh.assign(id(pending.id), &owner.name, pending.delivered_ms, pending.delivery_count);
+        }
+    }
+    Ok(stream)
+}

@@ -1,0 +1,379 @@
+//! One database for the time of a call: what handlers see of the keyspace.
+//!
+//! Lookups remove a key whose time is over before they answer, so no handler ever sees one. Reads record the access;
+//! whole-key writes book the touched key themselves, partial writes do so through the guards.
+
+use crate::effects::{Cause, Event};
+use crate::guard::{Guard, Stored, StringGuard, WrongType};
+use crate::space::Keyspace;
+use table::Position;
+use types::{Entry, Kind, Value, View};
+
+/// What becomes of the expiry when a value is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// The key lives for ever.
+    Clear,
+    /// The expiry stays as it was.
+    Keep,
+    /// The key lives until this time, Unix milliseconds.
+    At(i64),
+}
+
+/// A string value as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text<'a> {
+    /// An integer, to be printed.
+    Int(i64),
+    /// Bytes.
+    Bytes(&'a [u8]),
+}
+
+impl Text<'_> {
+    /// The bytes, printed where the value is an integer.
+    pub fn to_vec(&self) -> Vec<u8> {
+        match self {
+            Text::Int(value) => {
+                let mut out = Vec::with_capacity(20);
+                base::number::push_i64(&mut out, *value);
+                out
+            }
+            Text::Bytes(bytes) => bytes.to_vec(),
+        }
+    }
+
+    /// Length in bytes of the printed form.
+    pub fn len(&self) -> usize {
+        match self {
+            Text::Int(_) => self.to_vec().len(),
+            Text::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Text::Bytes(b""))
+    }
+}
+
+/// One database, for one call.
+#[derive(Debug)]
+pub struct Db<'a> {
+    space: &'a mut Keyspace,
+    index: usize,
+}
+
+impl<'a> Db<'a> {
+    /// Database `index` of `space`.
+    pub fn new(space: &'a mut Keyspace, index: usize) -> Db<'a> {
+        Db { space, index }
+    }
+
+    /// The keyspace behind it: other databases, limits, chance.
+    pub fn space(&mut self) -> &mut Keyspace {
+        self.space
+    }
+
+    /// This database's number.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Another database of the same keyspace.
+    pub fn other(&mut self, index: usize) -> Db<'_> {
+        Db { space: self.space, index }
+    }
+
+    /// The present time, Unix milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        self.space.now.unix_ms
+    }
+
+    /// Keys, including such whose time is over and that have not left yet.
+    pub fn len(&self) -> usize {
+        self.space.dbs[self.index].table.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    // Reads.
+
+    /// The entry of `key`, counted as a hit or miss and recorded as an access.
+    #[inline]
+    pub fn entry(&mut self, key: &[u8]) -> Option<&Entry> {
+        match self.locate(key) {
+            Some(position) => {
+                self.space.stats.hits += 1;
+                Some(self.space.access(self.index, position))
+            }
+            None => {
+                self.space.stats.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// The entry of `key` without any trace: OBJECT, TYPE, TTL, EXISTS.
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        let position = self.locate(key)?;
+        Some(self.space.dbs[self.index].table.at(position))
+    }
+
+    /// Whether `key` exists.
+    pub fn contains(&mut self, key: &[u8]) -> bool {
+        self.locate(key).is_some()
+    }
+
+    /// The string at `key`.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    #[inline]
+    pub fn text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
+        match self.entry(key).map(Entry::view) {
+            None => Ok(None),
+            Some(View::Int(value)) => Ok(Some(Text::Int(value))),
+            Some(View::Str(bytes)) => Ok(Some(Text::Bytes(bytes))),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    /// The collection at `key`, to read.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn find<T: Stored>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        match self.entry(key) {
+            None => Ok(None),
+            Some(entry) => entry.get::<T>().map(Some).ok_or(WrongType),
+        }
+    }
+
+    // Writes.
+
+    /// The collection at `key`, to change.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn find_mut<T: Stored>(&mut self, key: &[u8]) -> Result<Option<Guard<'_, T>>, WrongType> {
+        let Some(position) = self.locate(key) else { return Ok(None) };
+        if self.space.access(self.index, position).get::<T>().is_none() {
+            return Err(WrongType);
+        }
+        Ok(Some(Guard::new(self.space, self.index, position, false)))
+    }
+
+    /// The collection at `key`, to change; created empty when there is none (and removed again if it stays empty).
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn upsert<T: Stored>(&mut self, key: &[u8]) -> Result<Guard<'_, T>, WrongType> {
+        let hash = self.space.dbs[self.index].table.hash_of(key);
+        match self.locate_hashed(hash, key) {
+            Some(position) => {
+                if self.space.access(self.index, position).get::<T>().is_none() {
+                    return Err(WrongType);
+                }
+                Ok(Guard::new(self.space, self.index, position, false))
+            }
+            None => {
+                let value = T::new(self.space.seed()).into();
+                let position = self.space.insert(self.index, hash, Entry::new(key, value, None));
+                Ok(Guard::new(self.space, self.index, position, true))
+            }
+        }
+    }
+
+    /// Replaces whatever is at `key` by a string.
+    #[inline]
+    pub fn put_text(&mut self, key: &[u8], bytes: &[u8], ttl: Ttl) {
+        let hash = self.space.dbs[self.index].table.hash_of(key);
+        if let Some(position) = self.locate_hashed(hash, key) {
+            self.space.preimage(self.index, position);
+            let entry = self.space.dbs[self.index].table.at_mut(position);
+            if entry.kind() == Kind::String && entry.expiry().is_none() && !matches!(ttl, Ttl::At(_)) {
+                entry.set_string(bytes);
+                self.space.access(self.index, position);
+            } else {
+                let expiry = ttl.resolve(entry.expiry());
+                let fresh = Entry::string(key, bytes, expiry);
+                self.replace_at(hash, position, fresh);
+            }
+        } else {
+            let expiry = ttl.resolve(None);
+            self.insert_entry(hash, Entry::string(key, bytes, expiry));
+        }
+        self.space.effects.touch(self.index, key, Cause::Changed);
+    }
+
+    /// Replaces whatever is at `key` by an integer, keeping the expiry.
+    pub fn put_int(&mut self, key: &[u8], value: i64) {
+        let hash = self.space.dbs[self.index].table.hash_of(key);
+        match self.locate_hashed(hash, key) {
+            Some(position) => {
+                self.space.preimage(self.index, position);
+                self.space.dbs[self.index].table.at_mut(position).set_int(value);
+                self.space.access(self.index, position);
+            }
+            None => {
+                self.space.insert(self.index, hash, Entry::new(key, Value::Int(value), None));
+            }
+        }
+        self.space.effects.touch(self.index, key, Cause::Changed);
+    }
+
+    /// The string at `key` as a buffer to change; created empty when there is none.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn edit_text(&mut self, key: &[u8]) -> Result<StringGuard<'_>, WrongType> {
+        let hash = self.space.dbs[self.index].table.hash_of(key);
+        let position = match self.locate_hashed(hash, key) {
+            Some(position) if self.space.dbs[self.index].table.at(position).kind() != Kind::String => return Err(WrongType),
+            Some(position) => position,
+            None => self.space.insert(self.index, hash, Entry::string(key, b"", None)),
+        };
+        self.space.access(self.index, position);
+        Ok(StringGuard::new(self.space, self.index, position))
+    }
+
+    /// Replaces whatever is at `key` by `value`. An empty collection removes the key.
+    pub fn put(&mut self, key: &[u8], value: Value, expiry: Option<i64>) {
+        self.put_entry(Entry::new(key, value, expiry));
+    }
+
+    /// Replaces whatever is at the entry's key by the entry.
+    pub fn put_entry(&mut self, entry: Entry) {
+        let hash = self.space.dbs[self.index].table.hash_of(entry.key());
+        self.space.effects.touch(self.index, entry.key(), Cause::Changed);
+        match self.locate_hashed(hash, entry.key()) {
+            Some(position) => {
+                self.space.preimage(self.index, position);
+                self.replace_at(hash, position, entry);
+            }
+            None => self.insert_entry(hash, entry),
+        }
+    }
+
+    /// Removes `key`; whether it existed. The outcome's event applies (`del`).
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        match self.take(key, Cause::Changed) {
+            Some(entry) => {
+                self.space.discard(entry);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes `key` under an event of its own.
+    pub fn remove_as(&mut self, key: &[u8], event: Event) -> bool {
+        match self.take(key, Cause::Named(event)) {
+            Some(entry) => {
+                self.space.discard(entry);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes the entry of `key` out, booked under `cause`.
+    pub fn take(&mut self, key: &[u8], cause: Cause) -> Option<Entry> {
+        let position = self.locate(key)?;
+        self.space.effects.touch(self.index, key, cause);
+        Some(self.space.take_at(self.index, position))
+    }
+
+    /// Sets or removes the expiry of `key`; whether the key exists.
+    pub fn set_expiry(&mut self, key: &[u8], at_ms: Option<i64>) -> bool {
+        let hash = self.space.dbs[self.index].table.hash_of(key);
+        let Some(position) = self.locate_hashed(hash, key) else { return false };
+        self.space.preimage(self.index, position);
+        let entry = self.space.dbs[self.index].table.at_mut(position);
+        let before = entry.expiry();
+        entry.set_expiry(at_ms);
+        self.space.expiry_changed(self.index, hash, before, at_ms);
+        self.space.effects.touch(self.index, key, Cause::Changed);
+        true
+    }
+
+    /// A random key, or `None` when there is none that lives.
+    pub fn random_key(&mut self) -> Option<Vec<u8>> {
+        const TRIES_MAX: usize = 100;
+        for _ in 0..TRIES_MAX {
+            let space = &mut *self.space;
+            let entry = space.dbs[self.index].table.random(&mut space.random)?;
+            let key = entry.key().to_vec();
+            if self.locate(&key).is_some() {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// One step of SCAN: visits the living entries behind `cursor` and gives the next cursor (0: the end).
+    pub fn scan(&self, cursor: u64, visit: &mut dyn FnMut(&Entry)) -> u64 {
+        let (now, keep) = (self.space.now.unix_ms, self.space.keep_expired);
+        self.space.dbs[self.index].table.scan(cursor, &mut |entry| {
+            if keep || entry.expiry().is_none_or(|at| at > now) {
+                visit(entry);
+            }
+        })
+    }
+
+    /// All living entries, in table order. O(n): for KEYS and DEBUG.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        let now = self.space.now.unix_ms;
+        self.space.dbs[self.index].table.iter().filter(move |e| e.expiry().is_none_or(|at| at > now))
+    }
+
+    // Inner steps.
+
+    #[inline]
+    fn locate(&mut self, key: &[u8]) -> Option<Position> {
+        let hash = self.space.dbs[self.index].table.hash_of(key);
+        self.locate_hashed(hash, key)
+    }
+
+    /// Finds `key`; one whose time is over leaves first.
+    #[inline]
+    fn locate_hashed(&mut self, hash: u64, key: &[u8]) -> Option<Position> {
+        let table = &self.space.dbs[self.index].table;
+        let position = table.locate(hash, key)?;
+        match table.at(position).expiry() {
+            Some(at) if at <= self.space.now.unix_ms && !self.space.keep_expired => {
+                self.space.expire_at(self.index, position);
+                None
+            }
+            _ => Some(position),
+        }
+    }
+
+    fn insert_entry(&mut self, hash: u64, entry: Entry) {
+        let expiry = entry.expiry();
+        self.space.insert(self.index, hash, entry);
+        self.space.expiry_changed(self.index, hash, None, expiry);
+    }
+
+    fn replace_at(&mut self, hash: u64, position: Position, mut fresh: Entry) {
+        fresh.set_epoch(self.space.epoch);
+        fresh.set_access(self.space.fresh_access());
+        let after = fresh.expiry();
+        let old = self.space.dbs[self.index].table.replace_at(position, fresh);
+        self.space.expiry_changed(self.index, hash, old.expiry(), after);
+        self.space.discard(old);
+    }
+}
+
+impl Ttl {
+    fn resolve(self, before: Option<i64>) -> Option<i64> {
+        match self {
+            Ttl::Clear => None,
+            Ttl::Keep => before,
+            Ttl::At(at) => Some(at),
+        }
+    }
+}

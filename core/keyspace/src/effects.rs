@@ -1,0 +1,186 @@
+//! What a command did to the keyspace, for settle to apply in one fixed order.
+//!
+//! Keys are copied into one reused arena, and only while somebody observes them (watchers, tracking, waiters,
+//! notifications) or the log needs them; with no observer a write costs one counter.
+
+/// A class of keyspace notifications, one bit each, as the letters of `notify-keyspace-events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventClass(pub u16);
+
+impl EventClass {
+    /// `g`: commands on any type.
+    pub const GENERIC: EventClass = EventClass(1 << 2);
+    /// `$`: strings.
+    pub const STRING: EventClass = EventClass(1 << 3);
+    /// `l`: lists.
+    pub const LIST: EventClass = EventClass(1 << 4);
+    /// `s`: sets.
+    pub const SET: EventClass = EventClass(1 << 5);
+    /// `h`: hashes.
+    pub const HASH: EventClass = EventClass(1 << 6);
+    /// `z`: sorted sets.
+    pub const ZSET: EventClass = EventClass(1 << 7);
+    /// `x`: expired keys.
+    pub const EXPIRED: EventClass = EventClass(1 << 8);
+    /// `e`: evicted keys.
+    pub const EVICTED: EventClass = EventClass(1 << 9);
+    /// `t`: streams.
+    pub const STREAM: EventClass = EventClass(1 << 10);
+    /// `n`: new keys.
+    pub const NEW: EventClass = EventClass(1 << 14);
+}
+
+/// A named event of a class, as clients receive it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which letter switches it on.
+    pub class: EventClass,
+    /// The name, lower case.
+    pub name: &'static str,
+}
+
+impl Event {
+    /// An event `name` of `class`.
+    pub const fn new(class: EventClass, name: &'static str) -> Event {
+        Event { class, name }
+    }
+
+    /// A key was removed.
+    pub const DEL: Event = Event::new(EventClass::GENERIC, "del");
+    /// A key outlived its time.
+    pub const EXPIRED: Event = Event::new(EventClass::EXPIRED, "expired");
+    /// A key had to go because memory was full.
+    pub const EVICTED: Event = Event::new(EventClass::EVICTED, "evicted");
+    /// A key was created.
+    pub const NEW: Event = Event::new(EventClass::NEW, "new");
+}
+
+/// Why a key was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The command changed it; the outcome's event applies.
+    Changed,
+    /// It changed under an event of its own (the two sides of RENAME, say).
+    Named(Event),
+    /// The command emptied it, so it was removed: event `del`.
+    Emptied,
+    /// Its time was over. The log gets a DEL.
+    Expired,
+    /// It was evicted. The log gets a DEL.
+    Evicted,
+}
+
+/// One touched key.
+#[derive(Clone, Copy, Debug)]
+pub struct Touch {
+    /// Database number.
+    pub db: u32,
+    /// Why.
+    pub cause: Cause,
+    start: u32,
+    len: u32,
+}
+
+/// The effects of one command (or of a tick's expiry and eviction), in order.
+#[derive(Debug, Default)]
+pub struct Effects {
+    touched: Vec<Touch>,
+    arena: Vec<u8>,
+    /// Whether somebody wants to know the keys: watchers, tracking, waiters, notifications.
+    pub observed: bool,
+    /// Whether there is a log that needs DEL records for expired and evicted keys, and rewritten commands.
+    pub logging: bool,
+    /// Changes since the last reset, for `rdb_changes_since_last_save`.
+    pub dirty: u64,
+    /// Changes that the running command made itself; zero means that the log need not have it.
+    pub changes: u32,
+    /// The commands that the log gets in place of the one received, already encoded; empty: as received.
+    pub rewritten: Vec<u8>,
+    /// How many commands `rewritten` holds.
+    pub rewritten_count: u32,
+}
+
+impl Effects {
+    /// Records that `key` of `db` was touched.
+    #[inline]
+    pub fn touch(&mut self, db: usize, key: &[u8], cause: Cause) {
+        let by_itself = matches!(cause, Cause::Expired | Cause::Evicted);
+        self.changes += u32::from(!by_itself);
+        self.dirty += 1;
+        let for_log = self.logging && by_itself;
+        if self.observed || for_log {
+            self.record(db, key, cause);
+        }
+    }
+
+    fn record(&mut self, db: usize, key: &[u8], cause: Cause) {
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(key);
+        self.touched.push(Touch { db: db as u32, cause, start, len: key.len() as u32 });
+    }
+
+    /// The touched keys in order. Empty when nobody observes, whatever `changes` says.
+    pub fn touches(&self) -> impl Iterator<Item = (Touch, &[u8])> {
+        self.touched.iter().map(|t| (*t, &self.arena[t.start as usize..(t.start + t.len) as usize]))
+    }
+
+    /// Whether any key was recorded.
+    pub fn has_touches(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Adds a command that the log gets in place of the one received.
+    pub fn rewrite(&mut self, argv: &[&[u8]]) {
+        if self.logging {
+            let out = &mut self.rewritten;
+            out.push(b'*');
+            base::number::push_u64(out, argv.len() as u64);
+            out.extend_from_slice(b"\r\n");
+            for argument in argv {
+                out.push(b'$');
+                base::number::push_u64(out, argument.len() as u64);
+                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(argument);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        self.rewritten_count += 1;
+    }
+
+    /// Forgets everything but the totals, keeping the memory (bounded: a large arena is given back).
+    #[inline]
+    pub fn clear(&mut self) {
+        const KEEP_BYTES_MAX: usize = 64 << 10;
+        self.changes = 0;
+        self.rewritten_count = 0;
+        self.touched.clear();
+        self.arena.clear();
+        self.rewritten.clear();
+        if self.arena.capacity() > KEEP_BYTES_MAX {
+            self.arena = Vec::new();
+        }
+        if self.rewritten.capacity() > KEEP_BYTES_MAX {
+            self.rewritten = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_kept_only_for_observers_and_the_log() {
+        let mut effects = Effects::default();
+        effects.touch(0, b"a", Cause::Changed);
+        assert_eq!((effects.changes, effects.has_touches()), (1, false));
+        effects.logging = true;
+        effects.touch(3, b"b", Cause::Expired);
+        effects.observed = true;
+        effects.touch(1, b"cc", Cause::Changed);
+        let got: Vec<_> = effects.touches().map(|(t, k)| (t.db, t.cause, k.to_vec())).collect();
+        assert_eq!(got, [(3, Cause::Expired, b"b".to_vec()), (1, Cause::Changed, b"cc".to_vec())]);
+        effects.clear();
+        assert_eq!((effects.changes, effects.dirty, effects.has_touches()), (0, 3, false));
+    }
+}

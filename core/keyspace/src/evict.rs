@@ -1,0 +1,213 @@
+//! Eviction: which key has to go when memory is full, found by sampling with bounded work.
+//!
+//! As Redis documents it: a few random entries are ranked by idle time (LRU), by decayed frequency (LFU) or by time to live, the
+//! best candidates are remembered in a small pool from one round to the next, and the worst of all goes.
+
+use crate::effects::Cause;
+use crate::space::Keyspace;
+use types::Entry;
+
+/// How the 24-bit access field of an entry is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ranking {
+    /// Seconds of the last access, modulo 2^24.
+    #[default]
+    Recency,
+    /// 16 bits of minutes of the last decay, 8 bits of a logarithmic counter.
+    Frequency {
+        /// How slowly the counter grows (`lfu-log-factor`).
+        log_factor: u32,
+        /// Minutes for the counter to lose one (`lfu-decay-time`); 0: never.
+        decay_minutes: u32,
+    },
+}
+
+const ACCESS_MASK: u32 = (1 << 24) - 1;
+const LFU_COUNTER_INITIAL: u32 = 5;
+
+impl Ranking {
+    /// The clock of this ranking at `unix_ms`.
+    pub(crate) fn clock(self, unix_ms: i64) -> u32 {
+        match self {
+            Ranking::Recency => (unix_ms / 1000) as u32 & ACCESS_MASK,
+            Ranking::Frequency { .. } => (unix_ms / 60_000) as u32 & 0xffff,
+        }
+    }
+
+    /// Seconds since the last access that `access` tells, under recency.
+    pub fn idle_seconds(self, access: u32, unix_ms: i64) -> u32 {
+        self.clock(unix_ms).wrapping_sub(access) & ACCESS_MASK
+    }
+
+    /// The frequency counter that `access` tells now, after decay.
+    pub fn frequency(self, access: u32, unix_ms: i64) -> u32 {
+        let Ranking::Frequency { decay_minutes, .. } = self else { return 0 };
+        let (then, counter) = (access >> 8, access & 0xff);
+        let minutes = self.clock(unix_ms).wrapping_sub(then) & 0xffff;
+        if decay_minutes == 0 { counter } else { counter.saturating_sub(minutes / decay_minutes) }
+    }
+}
+
+/// What `maxmemory-policy` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvictionPolicy {
+    /// Only keys with an expiry may go.
+    pub volatile_only: bool,
+    /// In which order.
+    pub order: EvictionOrder,
+}
+
+/// Which of the candidates goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvictionOrder {
+    /// The longest unused.
+    Idle,
+    /// The least frequently used.
+    Infrequent,
+    /// Any.
+    Random,
+    /// The one that would expire first.
+    SoonestExpiry,
+}
+
+/// A candidate to evict.
+#[derive(Debug)]
+struct Candidate {
+    /// The higher, the sooner it goes.
+    score: u64,
+    db: usize,
+    key: Vec<u8>,
+}
+
+/// The best candidates seen so far, ascending by score.
+#[derive(Debug, Default)]
+pub(crate) struct EvictionPool(Vec<Candidate>);
+
+impl EvictionPool {
+    const SIZE: usize = 16;
+
+    fn offer(&mut self, score: u64, db: usize, key: &[u8]) {
+        if self.0.len() == Self::SIZE && self.0.first().is_some_and(|c| score <= c.score) {
+            return;
+        }
+        if self.0.iter().any(|c| c.db == db && c.key == key) {
+            return;
+        }
+        if self.0.len() == Self::SIZE {
+            self.0.remove(0);
+        }
+        let at = self.0.partition_point(|c| c.score < score);
+        self.0.insert(at, Candidate { score, db, key: key.to_vec() });
+    }
+}
+
+impl Keyspace {
+    /// The access field of a new entry.
+    #[inline]
+    pub(crate) fn fresh_access(&self) -> u32 {
+        match self.ranking {
+            Ranking::Recency => self.access_clock,
+            Ranking::Frequency { .. } => (self.access_clock << 8) | LFU_COUNTER_INITIAL,
+        }
+    }
+
+    /// Records an access to the entry at `position` and gives it.
+    #[inline]
+    pub(crate) fn access(&mut self, db: usize, position: table::Position) -> &Entry {
+        let clock = self.access_clock;
+        let entry = self.dbs[db].table.at_mut(position);
+        if !self.no_touch {
+            match self.ranking {
+                Ranking::Recency => {
+                    if entry.access() != clock {
+                        entry.set_access(clock);
+                    }
+                }
+                Ranking::Frequency { log_factor, .. } => {
+                    let counter = self.ranking.frequency(entry.access(), self.now.unix_ms);
+                    let counter = grown(counter, log_factor, &mut self.random);
+                    entry.set_access((clock << 8) | counter);
+                }
+            }
+        }
+        entry
+    }
+
+    /// Evicts one key under `policy`; false when there is none that may go. The effects hold the key.
+    pub fn evict_one(&mut self, policy: EvictionPolicy, samples: usize) -> bool {
+        match policy.order {
+            EvictionOrder::Random => self.evict_random(policy),
+            _ => self.evict_ranked(policy, samples),
+        }
+    }
+
+    fn evict_random(&mut self, policy: EvictionPolicy) -> bool {
+        const TRIES_MAX: usize = 64;
+        let count = self.dbs.len();
+        let first = self.random.below(count as u64) as usize;
+        for db in (0..count).map(|i| (first + i) % count) {
+            for _ in 0..TRIES_MAX {
+                let Some(entry) = self.dbs[db].table.random(&mut self.random) else { break };
+                if policy.volatile_only && entry.expiry().is_none() {
+                    continue;
+                }
+                let key = entry.key().to_vec();
+                return self.evict(db, &key);
+            }
+        }
+        false
+    }
+
+    fn evict_ranked(&mut self, policy: EvictionPolicy, samples: usize) -> bool {
+        const ROUNDS_MAX: usize = 32;
+        for _ in 0..ROUNDS_MAX {
+            for db in 0..self.dbs.len() {
+                if !self.dbs[db].table.is_empty() {
+                    self.sample(db, policy, samples);
+                }
+            }
+            while let Some(candidate) = self.pool.0.pop() {
+                if self.evict(candidate.db, &candidate.key) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn sample(&mut self, db: usize, policy: EvictionPolicy, samples: usize) {
+        let (ranking, now, pool) = (self.ranking, self.now.unix_ms, &mut self.pool);
+        self.dbs[db].table.sample(&mut self.random, samples, &mut |entry| {
+            if policy.volatile_only && entry.expiry().is_none() {
+                return;
+            }
+            let score = match policy.order {
+                EvictionOrder::Idle => u64::from(ranking.idle_seconds(entry.access(), now)),
+                EvictionOrder::Infrequent => u64::from(255 - ranking.frequency(entry.access(), now).min(255)),
+                EvictionOrder::SoonestExpiry => u64::MAX - entry.expiry().map_or(u64::MAX, |at| at.max(0) as u64),
+                EvictionOrder::Random => 0,
+            };
+            pool.offer(score, db, entry.key());
+        });
+    }
+
+    fn evict(&mut self, db: usize, key: &[u8]) -> bool {
+        let hash = self.dbs[db].table.hash_of(key);
+        let Some(position) = self.dbs[db].table.locate(hash, key) else { return false };
+        let entry = self.take_at(db, position);
+        self.stats.evicted += 1;
+        self.effects.touch(db, entry.key(), Cause::Evicted);
+        self.discard(entry);
+        true
+    }
+}
+
+/// The LFU counter after one more access: the higher it is, the less likely it grows.
+fn grown(counter: u32, log_factor: u32, random: &mut base::Random) -> u32 {
+    if counter >= 255 {
+        return 255;
+    }
+    let above = f64::from(counter.saturating_sub(LFU_COUNTER_INITIAL));
+    let chance = 1.0 / (above * f64::from(log_factor) + 1.0);
+    counter + u32::from(random.unit_f64() < chance)
+}

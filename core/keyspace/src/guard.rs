@@ -1,0 +1,128 @@
+//! The write guard: a collection under change, and what must happen when the change is over.
+
+use crate::effects::Cause;
+use crate::space::Keyspace;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use base::Random;
+use table::Position;
+use types::{Collection, Limits, Value};
+
+/// A collection that can stand under a key.
+pub trait Stored: Collection + Into<Value> + 'static {}
+
+impl<T: Collection + Into<Value> + 'static> Stored for T {}
+
+/// The key holds a value of another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+const SAME_TYPE: &str = "the guard was made for an entry of this type, and nothing else can reach it meanwhile";
+
+/// A collection that a command may change.
+///
+/// Reading through it costs nothing; the first mutable use takes the snapshot's pre-image. When it is dropped after such a use, an
+/// emptied collection is removed with its key, and the key is booked as touched.
+#[derive(Debug)]
+pub struct Guard<'a, T: Stored> {
+    space: &'a mut Keyspace,
+    db: usize,
+    position: Position,
+    changed: bool,
+    created: bool,
+    collection: PhantomData<T>,
+}
+
+impl<'a, T: Stored> Guard<'a, T> {
+    pub(crate) fn new(space: &'a mut Keyspace, db: usize, position: Position, created: bool) -> Guard<'a, T> {
+        Guard { space, db, position, changed: false, created, collection: PhantomData }
+    }
+
+    /// Declares that the mutable use changed nothing after all, so nothing is booked.
+    pub fn leave_unchanged(&mut self) {
+        self.changed = false;
+    }
+
+    /// The collection to change, with the encodings' thresholds and the source of chance that many operations need.
+    pub fn parts(&mut self) -> (&mut T, &Limits, &mut Random) {
+        self.begin_change();
+        let space = &mut *self.space;
+        let entry = space.dbs[self.db].table.at_mut(self.position);
+        let collection = entry.get_mut::<T>().expect(SAME_TYPE);
+        (collection, &space.limits, &mut space.random)
+    }
+
+    #[inline]
+    fn begin_change(&mut self) {
+        if !self.changed {
+            self.changed = true;
+            self.space.preimage(self.db, self.position);
+        }
+    }
+
+    /// Whether the key did not exist before.
+    pub fn is_new(&self) -> bool {
+        self.created
+    }
+}
+
+impl<T: Stored> Deref for Guard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        let entry = self.space.dbs[self.db].table.at(self.position);
+        entry.get::<T>().expect(SAME_TYPE)
+    }
+}
+
+impl<T: Stored> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.begin_change();
+        let entry = self.space.dbs[self.db].table.at_mut(self.position);
+        entry.get_mut::<T>().expect(SAME_TYPE)
+    }
+}
+
+impl<T: Stored> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        let empty = (**self).is_empty();
+        if !self.changed && !(self.created && empty) {
+            return;
+        }
+        let cause = if empty && !self.created { Cause::Emptied } else { Cause::Changed };
+        if self.changed && !(self.created && empty) {
+            let key = self.space.dbs[self.db].table.at(self.position).key();
+            self.space.effects.touch(self.db, key, cause);
+        }
+        if empty {
+            self.space.remove_at(self.db, self.position);
+        }
+    }
+}
+
+/// A string value under change as a growable buffer (APPEND, SETRANGE, SETBIT). Booked when dropped.
+#[derive(Debug)]
+pub struct StringGuard<'a> {
+    space: &'a mut Keyspace,
+    db: usize,
+    position: Position,
+}
+
+impl<'a> StringGuard<'a> {
+    pub(crate) fn new(space: &'a mut Keyspace, db: usize, position: Position) -> StringGuard<'a> {
+        space.preimage(db, position);
+        StringGuard { space, db, position }
+    }
+
+    /// The bytes, as a buffer that grows geometrically.
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        self.space.dbs[self.db].table.at_mut(self.position).string_mut()
+    }
+}
+
+impl Drop for StringGuard<'_> {
+    fn drop(&mut self) {
+        let key = self.space.dbs[self.db].table.at(self.position).key();
+        self.space.effects.touch(self.db, key, Cause::Changed);
+    }
+}

@@ -1,0 +1,216 @@
+//! The snapshot view: the exact state at one moment, written out while commands go on changing it.
+//!
+//! One epoch bit an entry tells whether the running snapshot has it. A walk in short slices writes the entries that it
+//! has not; a command about to change or remove one writes its pre-image first. New entries are born written. Large collections
+//! are not serialised here: they are shared by structure and handed out as [`Piece::Large`] for another thread to encode, so neither
+//! the walk nor a write ever waits for one.
+//!
+//! Invariant: between snapshots every entry's bit equals `Keyspace::epoch`; starting one flips `epoch`, so all are unwritten at once.
+
+use crate::codec::write_entry;
+use crate::space::{Database, Keyspace};
+use persist::rdb::Writer;
+use table::Position;
+use types::{Entry, View};
+
+/// A part of the snapshot's byte stream, in order.
+#[derive(Debug)]
+pub enum Piece {
+    /// RDB bytes, whole records.
+    Bytes(Vec<u8>),
+    /// A large value of database `db`, to be encoded by [`crate::encode_entry`] on another thread.
+    Large {
+        /// Database number.
+        db: usize,
+        /// Key, expiry and a structural share of the value.
+        entry: Entry,
+    },
+}
+
+/// How far a snapshot is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotProgress {
+    /// Keys when it began.
+    pub keys_total: u64,
+    /// Keys written.
+    pub keys_written: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    writer: Writer,
+    pieces: Vec<Piece>,
+    /// Database of the last record, as the RDB's SELECTDB told.
+    db: Option<usize>,
+    progress: SnapshotProgress,
+    /// Databases that were flushed while they were being walked.
+    adopted: Vec<Database>,
+    /// A cancelled snapshot only marks what is left.
+    cancelled: bool,
+}
+
+/// From this many elements on a collection is shared rather than serialised on the spot.
+const LARGE_ELEMENTS_MIN: usize = 256;
+/// From this many bytes on a string is worth freeing elsewhere.
+const LARGE_BYTES_MIN: usize = 64 << 10;
+/// A piece is handed out when it has grown to this many bytes.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Whether encoding or freeing the value takes long.
+pub(crate) fn is_large(entry: &Entry) -> bool {
+    match entry.view() {
+        View::Int(_) => false,
+        View::Str(bytes) => bytes.len() >= LARGE_BYTES_MIN,
+        View::List(list) => list.len() >= LARGE_ELEMENTS_MIN,
+        View::Set(set) => set.len() >= LARGE_ELEMENTS_MIN,
+        View::ZSet(zset) => zset.len() >= LARGE_ELEMENTS_MIN,
+        View::Hash(hash) => hash.len() >= LARGE_ELEMENTS_MIN,
+        View::Stream(stream) => stream.entry_count() >= LARGE_ELEMENTS_MIN as u64,
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn adopt(&mut self, database: Database) {
+        self.adopted.push(database);
+    }
+
+    fn write(&mut self, db: usize, entry: &Entry) {
+        self.progress.keys_written += 1;
+        if self.cancelled {
+            return;
+        }
+        if is_large(entry) && !matches!(entry.view(), View::Str(_)) {
+            self.cut();
+            self.db = None;
+            self.pieces.push(Piece::Large { db, entry: entry.clone() });
+            return;
+        }
+        if self.db != Some(db) {
+            self.writer.select_db(db as u64);
+            self.db = Some(db);
+        }
+        write_entry(&mut self.writer, entry);
+        if self.writer.pending() >= PIECE_BYTES {
+            self.cut();
+        }
+    }
+
+    /// Closes the piece in progress.
+    fn cut(&mut self) {
+        if self.writer.pending() > 0 {
+            self.pieces.push(Piece::Bytes(self.writer.take()));
+        }
+    }
+}
+
+impl Keyspace {
+    /// Begins a snapshot of this moment; false when one is running. The pieces that follow hold the records of all keys; header, functions and
+    /// end of the file are the caller's.
+    pub fn begin_snapshot(&mut self, compress: bool) -> bool {
+        if self.snapshot.is_some() {
+            return false;
+        }
+        self.epoch = !self.epoch;
+        for (number, database) in self.dbs.iter_mut().enumerate() {
+            database.snapshot_number = number;
+            database.snapshot_cursor = (!database.table.is_empty()).then_some(0);
+        }
+        let progress = SnapshotProgress { keys_total: self.key_count() as u64, keys_written: 0 };
+        let writer = Writer::new(compress, false);
+        self.snapshot = Some(Snapshot { writer, pieces: Vec::new(), db: None, progress, adopted: Vec::new(), cancelled: false });
+        true
+    }
+
+    /// How far the running snapshot is; `None` when none runs.
+    pub fn snapshot_progress(&self) -> Option<SnapshotProgress> {
+        self.snapshot.as_ref().map(|s| s.progress)
+    }
+
+    /// Walks on until about `entries` entries were looked at; true when the walk is through (the last pieces are then ready).
+    pub fn step_snapshot(&mut self, entries: usize) -> bool {
+        let mut left = entries;
+        let Some(mut snapshot) = self.snapshot.take() else { return true };
+        let epoch = self.epoch;
+        for database in &mut self.dbs {
+            walk(database, &mut snapshot, epoch, &mut left);
+        }
+        while left > 0
+            && let Some(mut database) = snapshot.adopted.pop()
+        {
+            walk(&mut database, &mut snapshot, epoch, &mut left);
+            if database.snapshot_cursor.is_some() {
+                snapshot.adopted.push(database);
+            } else {
+                self.trash_tables.push(database.table);
+            }
+        }
+        let through = snapshot.adopted.is_empty() && self.dbs.iter().all(|db| db.snapshot_cursor.is_none());
+        if through {
+            snapshot.cut();
+        }
+        self.snapshot = Some(snapshot);
+        through
+    }
+
+    /// The pieces that are ready, in order.
+    pub fn take_snapshot_pieces(&mut self) -> Vec<Piece> {
+        self.snapshot.as_mut().map(|s| core::mem::take(&mut s.pieces)).unwrap_or_default()
+    }
+
+    /// Ends a snapshot whose walk is through.
+    pub fn end_snapshot(&mut self) {
+        self.snapshot = None;
+    }
+
+    /// Gives a snapshot up: what is left is only marked, by the same steps.
+    pub fn cancel_snapshot(&mut self) {
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.cancelled = true;
+            snapshot.pieces.clear();
+            snapshot.writer.take();
+        }
+    }
+
+    /// Writes the entry at `position` into a running snapshot that has it not yet, because it is about to change.
+    #[inline]
+    pub(crate) fn preimage(&mut self, db: usize, position: Position) {
+        if self.snapshot.is_some() {
+            self.write_preimage(db, position);
+        }
+    }
+
+    #[cold]
+    fn write_preimage(&mut self, db: usize, position: Position) {
+        let Some(snapshot) = &mut self.snapshot else { return };
+        let database = &mut self.dbs[db];
+        if database.table.at(position).epoch() == self.epoch {
+            return;
+        }
+        snapshot.write(database.snapshot_number, database.table.at(position));
+        database.table.at_mut(position).set_epoch(self.epoch);
+    }
+}
+
+/// Walks one database on; lowers `left` by the entries looked at.
+fn walk(database: &mut Database, snapshot: &mut Snapshot, epoch: bool, left: &mut usize) {
+    let number = database.snapshot_number;
+    while *left > 0
+        && let Some(cursor) = database.snapshot_cursor
+    {
+        let next = database.table.walk_mut(cursor, &mut |entry: &mut Entry| {
+            *left = left.saturating_sub(1);
+            if entry.epoch() != epoch {
+                snapshot.write(number, entry);
+                entry.set_epoch(epoch);
+            }
+        });
+        *left = left.saturating_sub(1);
+        database.snapshot_cursor = (next != 0).then_some(next);
+    }
+}
+
+impl core::fmt::Display for SnapshotProgress {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} of {} keys", self.keys_written, self.keys_total)
+    }
+}

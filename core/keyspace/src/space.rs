@@ -1,0 +1,189 @@
+//! The whole keyspace: its databases and what they share.
+
+use crate::effects::Effects;
+use crate::evict::{EvictionPool, Ranking};
+use crate::snapshot::Snapshot;
+use crate::wheel::Wheel;
+use base::{Now, Random};
+use table::Table;
+use types::{Entry, Limits};
+
+/// Counters of the keyspace, for INFO and metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Reads that found a key.
+    pub hits: u64,
+    /// Reads that found none.
+    pub misses: u64,
+    /// Keys whose time was over.
+    pub expired: u64,
+    /// Keys that had to go because memory was full.
+    pub evicted: u64,
+    /// Bounded expiry passes that ended by their budget with keys still due.
+    pub expire_budget_ends: u64,
+}
+
+/// Size figures of one database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DbStats {
+    /// Keys.
+    pub keys: usize,
+    /// Keys with an expiry.
+    pub expiring: usize,
+    /// Estimated mean time to live, milliseconds; 0 when unknown.
+    pub avg_ttl_ms: i64,
+}
+
+/// One numbered database.
+#[derive(Debug)]
+pub struct Database {
+    pub(crate) table: Table<Entry>,
+    pub(crate) expiring: usize,
+    pub(crate) wheel: Wheel,
+    /// The number under which a running snapshot knows this database (SWAPDB moves databases, not their content).
+    pub(crate) snapshot_number: usize,
+    /// How far a running snapshot has walked; `None`: through.
+    pub(crate) snapshot_cursor: Option<u64>,
+    /// Moving mean of the time to live of keys as they were given one, milliseconds.
+    pub(crate) ttl_mean_ms: i64,
+}
+
+impl Database {
+    pub(crate) fn new(seed: u64, number: usize) -> Database {
+        Database {
+            table: Table::new(seed),
+            expiring: 0,
+            wheel: Wheel::new(),
+            snapshot_number: number,
+            snapshot_cursor: None,
+            ttl_mean_ms: 0,
+        }
+    }
+
+    /// Size figures.
+    pub fn stats(&self) -> DbStats {
+        let avg_ttl_ms = if self.expiring == 0 { 0 } else { self.ttl_mean_ms };
+        DbStats { keys: self.table.len(), expiring: self.expiring, avg_ttl_ms }
+    }
+}
+
+/// All databases and what they share. Plain state: one caller at a time.
+#[derive(Debug)]
+pub struct Keyspace {
+    pub(crate) dbs: Vec<Database>,
+    /// What the running command did.
+    pub effects: Effects,
+    /// The time of the running command.
+    pub now: Now,
+    /// The access clock of the running command: minutes-resolution ticks for LRU (24 bit).
+    pub(crate) access_clock: u32,
+    /// How accesses are recorded: recency or frequency.
+    pub ranking: Ranking,
+    /// Chance for random picks, sampling and LFU.
+    pub random: Random,
+    /// Thresholds of the packed encodings.
+    pub limits: Limits,
+    /// Counters.
+    pub stats: Stats,
+    /// Whether reads leave the access clock alone (CLIENT NO-TOUCH).
+    pub no_touch: bool,
+    /// Whether keys leave only when they are looked at (DEBUG SET-ACTIVE-EXPIRE 0).
+    pub no_active_expire: bool,
+    /// Whether keys are left alone although their time is over (loading, a paused server, a replica).
+    pub keep_expired: bool,
+    pub(crate) snapshot: Option<Snapshot>,
+    /// The epoch bit of entries that the present or last snapshot has written (or need not write).
+    pub(crate) epoch: bool,
+    pub(crate) pool: EvictionPool,
+    /// Values too large to free on the spot; the server takes them to another thread.
+    pub(crate) trash: Vec<Entry>,
+    pub(crate) trash_tables: Vec<Table<Entry>>,
+    seed: u64,
+}
+
+impl Keyspace {
+    /// `databases` empty databases whose hashing and random picks follow from `seed`.
+    pub fn new(databases: usize, seed: u64) -> Keyspace {
+        Keyspace {
+            dbs: (0..databases).map(|n| Database::new(seed, n)).collect(),
+            effects: Effects::default(),
+            now: Now::default(),
+            access_clock: 0,
+            ranking: Ranking::default(),
+            random: Random::new(seed),
+            limits: Limits::default(),
+            stats: Stats::default(),
+            no_touch: false,
+            no_active_expire: false,
+            keep_expired: false,
+            snapshot: None,
+            epoch: false,
+            pool: EvictionPool::default(),
+            trash: Vec::new(),
+            trash_tables: Vec::new(),
+            seed,
+        }
+    }
+
+    /// Sets the time under which the next commands run.
+    #[inline]
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+        self.access_clock = self.ranking.clock(now.unix_ms);
+    }
+
+    /// Number of databases.
+    pub fn database_count(&self) -> usize {
+        self.dbs.len()
+    }
+
+    /// The database `index`, for figures.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn database(&self, index: usize) -> &Database {
+        &self.dbs[index]
+    }
+
+    /// Keys in all databases.
+    pub fn key_count(&self) -> usize {
+        self.dbs.iter().map(|db| db.table.len()).sum()
+    }
+
+    /// The seed of hashing, for collections that are created.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Removes every key of database `index`; how many there were. The memory is freed elsewhere, a running snapshot keeps what it needs.
+    pub fn flush(&mut self, index: usize) -> usize {
+        let fresh = Database::new(self.seed, self.dbs[index].snapshot_number);
+        let old = core::mem::replace(&mut self.dbs[index], fresh);
+        let removed = old.table.len();
+        self.effects.dirty += removed as u64;
+        match &mut self.snapshot {
+            Some(snapshot) if old.snapshot_cursor.is_some() => snapshot.adopt(old),
+            _ if removed > 0 => self.trash_tables.push(old.table),
+            _ => {}
+        }
+        removed
+    }
+
+    /// Exchanges the content of two databases.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        self.dbs.swap(a, b);
+    }
+
+    /// What waits to be freed on another thread.
+    pub fn take_trash(&mut self) -> Option<Box<dyn Send>> {
+        if self.trash.is_empty() && self.trash_tables.is_empty() {
+            return None;
+        }
+        Some(Box::new((core::mem::take(&mut self.trash), core::mem::take(&mut self.trash_tables))))
+    }
+
+    /// Frees an entry here when that is cheap, elsewhere when it is not.
+    pub(crate) fn discard(&mut self, entry: Entry) {
+        if crate::snapshot::is_large(&entry) { self.trash.push(entry) } else { drop(entry) }
+    }
+}
