@@ -1,0 +1,445 @@
+//! Sets: members, random picks, and the algebra of several sets.
+//!
+//! The sources of the algebra are taken as shares, which are cheap and let several be read side by side.
+
+use crate::call::{Call, Handled, done, read};
+use crate::error::Error;
+use crate::hash::{chance, random_count};
+use crate::scan;
+use crate::spec::{Group, KeyAccess, Keys, Row};
+use keyspace::{Db, Event, EventClass};
+use resp::Reply;
+use types::set::Set;
+use types::{Collection, Limits};
+
+const SADD: Event = Event::new(EventClass::SET, "sadd");
+const SREM: Event = Event::new(EventClass::SET, "srem");
+const SPOP: Event = Event::new(EventClass::SET, "spop");
+const SINTERSTORE: Event = Event::new(EventClass::SET, "sinterstore");
+const SUNIONSTORE: Event = Event::new(EventClass::SET, "sunionstore");
+const SDIFFSTORE: Event = Event::new(EventClass::SET, "sdiffstore");
+
+const FIRST: Keys = Keys::Counted { count_at: 1, destination: false };
+
+/// Members in one logged SREM: a popped set of millions must not become one giant record.
+const LOGGED_MEMBERS_MAX: usize = 1024;
+
+const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
+    Row::new(name, arity, Group::Set, run)
+}
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub static COMMANDS: &[Row] = &[
+    row("sadd", -3, sadd).key().grows().fast().docs("1.0.0", "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.", "Adds one or more members to a set. Creates the key if it doesn't exist."),
+    row("scard", 2, scard).key().readonly().fast().docs("1.0.0", "O(1)", "Returns the number of members in a set."),
+    row("sdiff", -2, sdiff).keys(1, -1, 1).readonly().docs("1.0.0", "O(N) where N is the total number of elements in all given sets.", "Returns the difference of multiple sets."),
+    row("sdiffstore", -3, sdiffstore).keys(1, -1, 1).grows().docs("1.0.0", "O(N) where N is the total number of elements in all given sets.", "Stores the difference of multiple sets in a key."),
+    row("sinter", -2, sinter).keys(1, -1, 1).readonly().docs("1.0.0", "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets.", "Returns the intersect of multiple sets."),
+    row("sintercard", -3, sintercard).movable_keys(FIRST).readonly().docs("7.0.0", "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets.", "Returns the number of members of the intersect of multiple sets."),
+    row("sinterstore", -3, sinterstore).keys(1, -1, 1).grows().docs("1.0.0", "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets.", "Stores the intersect of multiple sets in a key."),
+    row("sismember", 3, sismember).key().readonly().fast().docs("1.0.0", "O(1)", "Determines whether a member belongs to a set."),
+    row("smembers", 2, smembers).key().readonly().docs("1.0.0", "O(N) where N is the set cardinality.", "Returns all members of a set."),
+    row("smismember", -3, smismember).key().readonly().fast().docs("6.2.0", "O(N) where N is the number of elements being checked for membership", "Determines whether multiple members belong to a set."),
+    row("smove", 4, smove).keys(1, 2, 1).write().fast().docs("1.0.0", "O(1)", "Moves a member from one set to another."),
+    row("spop", -2, spop).key().write().fast().docs("1.0.0", "Without the count argument O(1), otherwise O(N) where N is the value of the passed count.", "Returns one or more random members from a set after removing them. Deletes the set if the last member was popped."),
+    row("srandmember", -2, srandmember).key().readonly().docs("1.0.0", "Without the count argument O(1), otherwise O(N) where N is the absolute value of the passed count.", "Get one or multiple random members from a set"),
+    row("srem", -3, srem).key().write().fast().docs("1.0.0", "O(N) where N is the number of members to be removed.", "Removes one or more members from a set. Deletes the set if the last member was removed."),
+    row("sscan", -3, sscan).key().readonly().docs("2.8.0", "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.", "Iterates over members of a set."),
+    row("sunion", -2, sunion).keys(1, -1, 1).readonly().docs("1.0.0", "O(N) where N is the total number of elements in all given sets.", "Returns the union of multiple sets."),
+    row("sunionstore", -3, sunionstore).keys(1, -1, 1).grows().access(KeyAccess::Both).docs("1.0.0", "O(N) where N is the total number of elements in all given sets.", "Stores the union of multiple sets in a key."),
+];
+
+/// All members at `key`, for SORT; none when there is no such key.
+pub(crate) fn elements(db: &mut Db<'_>, key: &[u8]) -> Vec<Vec<u8>> {
+    match db.find::<Set>(key) {
+        Ok(Some(set)) => set.iter().map(|member| member.to_vec()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+// Writes.
+
+fn sadd(call: &mut Call<'_>) -> Handled {
+    let limits = call.db.space().limits.clone();
+    let mut guard = call.db.upsert::<Set>(call.args.at(1))?;
+    let set = &mut *guard;
+    let added = call.args.rest(2).iter().filter(|member| set.add(member, &limits)).count();
+    if added == 0 {
+        guard.leave_unchanged();
+    }
+    drop(guard);
+    call.reply.count(added);
+    done(SADD)
+}
+
+fn srem(call: &mut Call<'_>) -> Handled {
+    let mut removed = 0;
+    if let Some(mut guard) = call.db.find_mut::<Set>(call.args.at(1))? {
+        let set = &mut *guard;
+        removed = call.args.rest(2).iter().filter(|member| set.remove(member)).count();
+        if removed == 0 {
+            guard.leave_unchanged();
+        }
+    }
+    call.reply.count(removed);
+    done(SREM)
+}
+
+fn smove(call: &mut Call<'_>) -> Handled {
+    let (from, to, member) = (call.args.at(1), call.args.at(2), call.args.at(3));
+    let Some(has) = call.db.find::<Set>(from)?.map(|set| set.contains(member)) else {
+        call.reply.integer(0);
+        return read();
+    };
+    let there = call.db.find::<Set>(to)?.is_some_and(|set| set.contains(member));
+    if !has || from == to {
+        call.reply.count(usize::from(has));
+        return read();
+    }
+    if let Some(mut guard) = call.db.find_mut::<Set>(from)? {
+        guard.remove(member);
+    }
+    if !there {
+        let limits = call.db.space().limits.clone();
+        call.db.upsert::<Set>(to)?.add(member, &limits);
+    }
+    call.reply.integer(1);
+    done(SREM)
+}
+
+fn spop(call: &mut Call<'_>) -> Handled {
+    let mut random = chance(call);
+    let key = call.args.at(1);
+    if call.args.len() == 2 {
+        let popped = match call.db.find_mut::<Set>(key)? {
+            Some(mut set) => set.pop_random(&mut random),
+            None => None,
+        };
+        match &popped {
+            Some(member) => {
+                call.propagate(&[b"SREM", key, member]);
+                call.reply.bulk(member);
+            }
+            None => call.reply.null(),
+        }
+        return done(SPOP);
+    }
+    if call.args.len() > 3 {
+        return Err(Error::SYNTAX);
+    }
+    let count = call.args.int(2).ok().and_then(|count| usize::try_from(count).ok());
+    let count = count.ok_or(Error::OUT_OF_RANGE_POSITIVE)?;
+    let mut popped: Vec<Vec<u8>> = Vec::new();
+    if count > 0
+        && let Some(mut guard) = call.db.find_mut::<Set>(key)?
+    {
+        let set = &mut *guard;
+        popped.extend(set.random_distinct(&mut random, count).iter().map(|member| member.to_vec()));
+        popped.iter().for_each(|member| {
+            set.remove(member);
+        });
+    }
+    for members in popped.chunks(LOGGED_MEMBERS_MAX) {
+        let mut argv: Vec<&[u8]> = vec![b"SREM", key];
+        argv.extend(members.iter().map(Vec::as_slice));
+        call.propagate(&argv);
+    }
+    reply_members(&mut call.reply, &popped);
+    done(SPOP)
+}
+
+/// Members as the set that they are, which RESP2 sees as an array.
+fn reply_members<B: AsRef<[u8]>>(reply: &mut Reply<'_>, members: &[B]) {
+    reply.set(members.len());
+    members.iter().for_each(|member| reply.bulk(member.as_ref()));
+}
+
+// Reads.
+
+fn scard(call: &mut Call<'_>) -> Handled {
+    let len = call.db.find::<Set>(call.args.at(1))?.map_or(0, Set::len);
+    call.reply.count(len);
+    read()
+}
+
+fn sismember(call: &mut Call<'_>) -> Handled {
+    let set = call.db.find::<Set>(call.args.at(1))?;
+    call.reply.count(usize::from(set.is_some_and(|set| set.contains(call.args.at(2)))));
+    read()
+}
+
+fn smismember(call: &mut Call<'_>) -> Handled {
+    let set = call.db.find::<Set>(call.args.at(1))?;
+    let members = call.args.rest(2);
+    call.reply.array(members.len());
+    for member in members {
+        call.reply.count(usize::from(set.is_some_and(|set| set.contains(member))));
+    }
+    read()
+}
+
+fn smembers(call: &mut Call<'_>) -> Handled {
+    let set = call.db.find::<Set>(call.args.at(1))?;
+    call.reply.set(set.map_or(0, Set::len));
+    set.into_iter().flat_map(Set::iter).for_each(|member| call.reply.bulk(&member));
+    read()
+}
+
+fn srandmember(call: &mut Call<'_>) -> Handled {
+    let mut random = chance(call);
+    if call.args.len() == 2 {
+        let set = call.db.find::<Set>(call.args.at(1))?;
+        match set.and_then(|set| set.random(&mut random)) {
+            Some(member) => call.reply.bulk(&member),
+            None => call.reply.null(),
+        }
+        return read();
+    }
+    if call.args.len() > 3 {
+        return Err(Error::SYNTAX);
+    }
+    let count = random_count(call, false)?;
+    let Some(set) = call.db.find::<Set>(call.args.at(1))? else {
+        call.reply.array(0);
+        return read();
+    };
+    let picks = if count < 0 {
+        (0..count.unsigned_abs()).filter_map(|_| set.random(&mut random)).collect()
+    } else {
+        set.random_distinct(&mut random, usize::try_from(count).unwrap_or(usize::MAX))
+    };
+    call.reply.bulks(&picks);
+    read()
+}
+
+fn sscan(call: &mut Call<'_>) -> Handled {
+    let mut cursor = scan::cursor(call.args.at(2))?;
+    let options = scan::options(call.args, 3, false, false)?;
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    let (mut seen, mut steps) = (0, 0);
+    match call.db.find::<Set>(call.args.at(1))? {
+        None => cursor = 0,
+        Some(set) => loop {
+            cursor = set.scan(cursor, &mut |member| {
+                seen += 1;
+                if options.matches(member) {
+                    found.push(member.to_vec());
+                }
+            });
+            steps += 1;
+            if cursor == 0 || seen >= options.count || steps >= options.count.saturating_mul(10) {
+                break;
+            }
+        },
+    }
+    call.reply.array(2);
+    call.reply.bulk(cursor.to_string().as_bytes());
+    call.reply.bulks(&found);
+    read()
+}
+
+// The algebra of sets.
+
+/// The sets at `keys`, as shares; an empty one where there is no key.
+fn sources(call: &mut Call<'_>, keys: &[&[u8]]) -> Result<Vec<Set>, Error> {
+    let mut sources = Vec::with_capacity(keys.len());
+    for key in keys {
+        sources.push(call.db.find::<Set>(key)?.map_or_else(|| Set::new(0), Collection::share));
+    }
+    Ok(sources)
+}
+
+/// Visits what is in all of `sources`, from the smallest on, while `visit` says so.
+fn intersect(sources: &mut [Set], visit: &mut dyn FnMut(&[u8]) -> bool) {
+    sources.sort_by_key(Set::len);
+    let Some((first, others)) = sources.split_first() else { return };
+    for member in first.iter() {
+        if others.iter().all(|other| other.contains(&member)) && !visit(&member) {
+            return;
+        }
+    }
+}
+
+/// What makes one set of several.
+type Combine = fn(&mut [Set], &mut Set, &Limits);
+
+fn inter_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {
+    intersect(sources, &mut |member| {
+        result.add(member, limits);
+        true
+    });
+}
+
+fn union_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {
+    for member in sources.iter().flat_map(Set::iter) {
+        result.add(&member, limits);
+    }
+}
+
+fn diff_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {
+    let Some((first, others)) = sources.split_first() else { return };
+    for member in first.iter().filter(|member| others.iter().all(|other| !other.contains(member))) {
+        result.add(&member, limits);
+    }
+}
+
+fn combined(call: &mut Call<'_>, first_key: usize, combine: Combine) -> Result<Set, Error> {
+    let mut sources = sources(call, call.args.rest(first_key))?;
+    let space = call.db.space();
+    let mut result = Set::new(space.random.next_u64());
+    combine(&mut sources, &mut result, &space.limits);
+    Ok(result)
+}
+
+fn answer(call: &mut Call<'_>, combine: Combine) -> Handled {
+    let result = combined(call, 1, combine)?;
+    call.reply.set(result.len());
+    result.iter().for_each(|member| call.reply.bulk(&member));
+    read()
+}
+
+fn store(call: &mut Call<'_>, combine: Combine, event: Event) -> Handled {
+    let result = combined(call, 2, combine)?;
+    let target = call.args.at(1);
+    call.reply.count(result.len());
+    if result.is_empty() {
+        call.db.remove(target);
+        return done(Event::DEL);
+    }
+    call.db.put(target, result.into(), None);
+    done(event)
+}
+
+fn sinter(call: &mut Call<'_>) -> Handled {
+    answer(call, inter_of)
+}
+
+fn sunion(call: &mut Call<'_>) -> Handled {
+    answer(call, union_of)
+}
+
+fn sdiff(call: &mut Call<'_>) -> Handled {
+    answer(call, diff_of)
+}
+
+fn sinterstore(call: &mut Call<'_>) -> Handled {
+    store(call, inter_of, SINTERSTORE)
+}
+
+fn sunionstore(call: &mut Call<'_>) -> Handled {
+    store(call, union_of, SUNIONSTORE)
+}
+
+fn sdiffstore(call: &mut Call<'_>) -> Handled {
+    store(call, diff_of, SDIFFSTORE)
+}
+
+fn sintercard(call: &mut Call<'_>) -> Handled {
+    let numkeys = call.args.int(1).ok().and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
+    let numkeys = numkeys.ok_or(Error::new("ERR numkeys should be greater than 0"))?;
+    if numkeys > call.args.len() - 2 {
+        return Err(Error::new("ERR Number of keys can't be greater than number of args"));
+    }
+    let mut limit = 0;
+    let mut i = 2 + numkeys;
+    while i < call.args.len() {
+        if !call.args.is(i, "limit") || i + 1 == call.args.len() {
+            return Err(Error::SYNTAX);
+        }
+        let value = call.args.int(i + 1).ok().and_then(|limit| usize::try_from(limit).ok());
+        limit = value.ok_or(Error::new("ERR LIMIT can't be negative"))?;
+        i += 2;
+    }
+    let mut sources = sources(call, &call.args.all()[2..2 + numkeys])?;
+    let mut count = 0;
+    intersect(&mut sources, &mut |_| {
+        count += 1;
+        count != limit
+    });
+    call.reply.count(count);
+    read()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::tests::{ask, dialogue};
+    use resp::Protocol;
+
+    #[test]
+    fn members_are_added_found_moved_and_removed_with_the_key() {
+        let space = dialogue(
+            COMMANDS,
+            &[
+                ("SADD s 3 1 2 3", ":3"),
+                ("SADD s 3", ":0"),
+                ("SCARD s", ":3"),
+                ("SISMEMBER s 2", ":1"),
+                ("SMISMEMBER s 2 9", "*2 :1 :0"),
+                ("SMEMBERS s", "*3 $1 1 $1 2 $1 3"),
+                ("SMOVE s t 2", ":1"),
+                ("SMOVE s t 9", ":0"),
+                ("SMOVE s s 1", ":1"),
+                ("SMOVE none t 1", ":0"),
+                ("SMEMBERS t", "*1 $1 2"),
+                ("SREM t 2 9", ":1"),
+                ("SREM s 1 3", ":2"),
+            ],
+        );
+        assert_eq!(space.key_count(), 0);
+    }
+
+    #[test]
+    fn the_algebra_answers_and_stores() {
+        let mut space = dialogue(
+            COMMANDS,
+            &[
+                ("SADD a 1 2 3 4", ":4"),
+                ("SADD b 3 4 5", ":3"),
+                ("SINTER a b", "*2 $1 3 $1 4"),
+                ("SINTER a none", "*0"),
+                ("SUNION a b none", "*5 $1 1 $1 2 $1 3 $1 4 $1 5"),
+                ("SDIFF a b none", "*2 $1 1 $1 2"),
+                ("SDIFF none a", "*0"),
+                ("SINTERSTORE a a b", ":2"),
+                ("SUNIONSTORE c a b", ":3"),
+                ("SDIFFSTORE c a b", ":0"),
+                ("SMEMBERS c", "*0"),
+                ("SINTERCARD 2 a b", ":2"),
+                ("SINTERCARD 2 a b LIMIT 1", ":1"),
+                ("SINTERCARD 2 a b LIMIT 0", ":2"),
+                ("SINTERCARD 0 a", "-ERR numkeys should be greater than 0"),
+                ("SINTERCARD 3 a b", "-ERR Number of keys can't be greater than number of args"),
+                ("SINTERCARD 2 a b LIMIT -1", "-ERR LIMIT can't be negative"),
+                ("SINTERCARD 1 a b", "-ERR syntax error"),
+            ],
+        );
+        assert_eq!(ask(COMMANDS, &mut space, Protocol::Resp3, "SINTER a b"), "~2 $1 3 $1 4");
+    }
+
+    #[test]
+    fn random_picks_and_pops_answer_in_their_shapes() {
+        let mut space = dialogue(
+            COMMANDS,
+            &[
+                ("SADD s m", ":1"),
+                ("SRANDMEMBER s", "$1 m"),
+                ("SRANDMEMBER s 3", "*1 $1 m"),
+                ("SRANDMEMBER s -2", "*2 $1 m $1 m"),
+                ("SRANDMEMBER none", "$-1"),
+                ("SRANDMEMBER none 1", "*0"),
+                ("SSCAN s 0 COUNT 5", "*2 $1 0 *1 $1 m"),
+                ("SPOP s 0", "*0"),
+                ("SPOP s -1", "-ERR value is out of range, must be positive"),
+                ("SPOP s", "$1 m"),
+                ("SPOP s", "$-1"),
+                ("SPOP s 2", "*0"),
+                ("SADD s 1 2 3", ":3"),
+            ],
+        );
+        let popped = ask(COMMANDS, &mut space, Protocol::Resp2, "SPOP s 2");
+        assert!(popped.starts_with("*2 "), "{popped}");
+        assert_eq!(ask(COMMANDS, &mut space, Protocol::Resp2, "SCARD s"), ":1");
+    }
+}
