@@ -246,7 +246,8 @@ fn hscan(call: &mut Call<'_>) -> Handled {
 pub(crate) fn random_count(call: &Call<'_>, doubled: bool) -> Result<i64, Error> {
     let count = call.args.int(2)?;
     if count == i64::MIN {
-        let text = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+        let text =
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
         return Err(Error::new(text));
     }
     let too_many = count < 0 && count.unsigned_abs() > RANDOM_PICKS_MAX;

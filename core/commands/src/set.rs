@@ -336,7 +336,8 @@ fn sdiffstore(call: &mut Call<'_>) -> Handled {
 }
 
 fn sintercard(call: &mut Call<'_>) -> Handled {
-    let numkeys = call.args.int(1).ok().and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
+    let numkeys =
+        call.args.int(1).ok().and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
     let numkeys = numkeys.ok_or(Error::new("ERR numkeys should be greater than 0"))?;
     if numkeys > call.args.len() - 2 {
         return Err(Error::new("ERR Number of keys can't be greater than number of args"));
