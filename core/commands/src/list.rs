@@ -1,0 +1,484 @@
+//! Lists: pushes and pops at both ends, moves between lists, and their waiting forms.
+//!
+//! A waiting form finds an element and does what its plain form does, which is also what the log gets; or it
+//! finds none and waits. When a key becomes ready the same handler simply runs again.
+
+use crate::call::{Args, Call, Handled, OnTimeout, done, read};
+use crate::error::Error;
+use crate::spec::{Group, Keys, Row};
+use keyspace::{Db, Event, EventClass};
+use types::list::{End, List, Place};
+
+const LINSERT: Event = Event::new(EventClass::LIST, "linsert");
+const LREM: Event = Event::new(EventClass::LIST, "lrem");
+const LSET: Event = Event::new(EventClass::LIST, "lset");
+const LTRIM: Event = Event::new(EventClass::LIST, "ltrim");
+
+const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
+    Row::new(name, arity, Group::List, run)
+}
+
+const MPOP: Keys = Keys::Counted { count_at: 1, destination: false };
+const BMPOP: Keys = Keys::Counted { count_at: 2, destination: false };
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub static COMMANDS: &[Row] = &[
+    row("blmove", 6, blmove).keys(1, 2, 1).grows().blocks().docs("6.2.0", "O(1)", "Pops an element from a list, pushes it to another list and returns it. Blocks until an element is available otherwise. Deletes the list if the last element was moved."),
+    row("blmpop", -5, blmpop).movable_keys(BMPOP).write().blocks().docs("7.0.0", "O(N+M) where N is the number of provided keys and M is the number of elements returned.", "Pops the first element from one of multiple lists. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
+    row("blpop", -3, blpop).keys(1, -2, 1).write().blocks().docs("2.0.0", "O(N) where N is the number of provided keys.", "Removes and returns the first element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
+    row("brpop", -3, brpop).keys(1, -2, 1).write().blocks().docs("2.0.0", "O(N) where N is the number of provided keys.", "Removes and returns the last element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
+    row("brpoplpush", 4, brpoplpush).keys(1, 2, 1).grows().blocks().docs("2.2.0", "O(1)", "Pops an element from a list, pushes it to another list and returns it. Block until an element is available otherwise. Deletes the list if the last element was popped."),
+    row("lindex", 3, lindex).key().readonly().docs("1.0.0", "O(N) where N is the number of elements to traverse to get to the element at index. This makes asking for the first or the last element of the list O(1).", "Returns an element from a list by its index."),
+    row("linsert", 5, linsert).key().grows().docs("2.2.0", "O(N) where N is the number of elements to traverse before seeing the value pivot. This means that inserting somewhere on the left end on the list (head) can be considered O(1) and inserting somewhere on the right end (tail) is O(N).", "Inserts an element before or after another element in a list."),
+    row("llen", 2, llen).key().readonly().fast().docs("1.0.0", "O(1)", "Returns the length of a list."),
+    row("lmove", 5, lmove).keys(1, 2, 1).grows().docs("6.2.0", "O(1)", "Returns an element after popping it from one list and pushing it to another. Deletes the list if the last element was moved."),
+    row("lmpop", -4, lmpop).movable_keys(MPOP).write().docs("7.0.0", "O(N+M) where N is the number of provided keys and M is the number of elements returned.", "Returns multiple elements from a list after removing them. Deletes the list if the last element was popped."),
+    row("lpop", -2, lpop).key().write().fast().docs("1.0.0", "O(N) where N is the number of elements returned", "Returns the first elements in a list after removing it. Deletes the list if the last element was popped."),
+    row("lpos", -3, lpos).key().readonly().docs("6.0.6", "O(N) where N is the number of elements in the list, for the average case. When searching for elements near the head or the tail of the list, or when the MAXLEN option is provided, the command may run in constant time.", "Returns the index of matching elements in a list."),
+    row("lpush", -3, lpush).key().grows().fast().docs("1.0.0", "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.", "Prepends one or more elements to a list. Creates the key if it doesn't exist."),
+    row("lpushx", -3, lpushx).key().grows().fast().docs("2.2.0", "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.", "Prepends one or more elements to a list only when the list exists."),
+    row("lrange", 4, lrange).key().readonly().docs("1.0.0", "O(S+N) where S is the distance of start offset from HEAD for small lists, from nearest end (HEAD or TAIL) for large lists; and N is the number of elements in the specified range.", "Returns a range of elements from a list."),
+    row("lrem", 4, lrem).key().write().docs("1.0.0", "O(N+M) where N is the length of the list and M is the number of elements removed.", "Removes elements from a list. Deletes the list if the last element was removed."),
+    row("lset", 4, lset).key().grows().docs("1.0.0", "O(N) where N is the length of the list. Setting either the first or the last element of the list is O(1).", "Sets the value of an element in a list by its index."),
+    row("ltrim", 4, ltrim).key().write().docs("1.0.0", "O(N) where N is the number of elements to be removed by the operation.", "Removes elements from both ends a list. Deletes the list if all elements were trimmed."),
+    row("rpop", -2, rpop).key().write().fast().docs("1.0.0", "O(N) where N is the number of elements returned", "Returns and removes the last elements of a list. Deletes the list if the last element was popped."),
+    row("rpoplpush", 3, rpoplpush).keys(1, 2, 1).grows().docs("1.2.0", "O(1)", "Returns the last element of a list after removing and pushing it to another list. Deletes the list if the last element was popped."),
+    row("rpush", -3, rpush).key().grows().fast().docs("1.0.0", "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.", "Appends one or more elements to a list. Creates the key if it doesn't exist."),
+    row("rpushx", -3, rpushx).key().grows().fast().docs("2.2.0", "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.", "Appends an element to a list only when the list exists."),
+];
+
+/// All elements of the list at `key`, for SORT; none when there is no list.
+pub(crate) fn elements(db: &mut Db<'_>, key: &[u8]) -> Vec<Vec<u8>> {
+    match db.find::<List>(key) {
+        Ok(Some(list)) => list.iter().map(<[u8]>::to_vec).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Replaces whatever is at `key` by a list of `values`, for SORT STORE.
+pub(crate) fn replace(db: &mut Db<'_>, key: &[u8], values: &[Vec<u8>]) {
+    let limits = &db.space().limits;
+    let mut list = List::default();
+    values.iter().for_each(|value| list.push_back(value, limits));
+    db.put(key, list.into(), None);
+}
+
+const fn pop_event(end: End) -> Event {
+    match end {
+        End::Front => Event::new(EventClass::LIST, "lpop"),
+        End::Back => Event::new(EventClass::LIST, "rpop"),
+    }
+}
+
+const fn push_event(end: End) -> Event {
+    match end {
+        End::Front => Event::new(EventClass::LIST, "lpush"),
+        End::Back => Event::new(EventClass::LIST, "rpush"),
+    }
+}
+
+const fn pop_name(end: End) -> &'static [u8] {
+    match end {
+        End::Front => b"LPOP",
+        End::Back => b"RPOP",
+    }
+}
+
+// Pushes.
+
+fn lpush(call: &mut Call<'_>) -> Handled {
+    push(call, End::Front)
+}
+
+fn rpush(call: &mut Call<'_>) -> Handled {
+    push(call, End::Back)
+}
+
+fn push(call: &mut Call<'_>, end: End) -> Handled {
+    let limits = call.db.space().limits.clone();
+    let len = {
+        let mut guard = call.db.upsert::<List>(call.args.at(1))?;
+        let list = &mut *guard;
+        call.args.rest(2).iter().for_each(|value| list.push(end, value, &limits));
+        list.len()
+    };
+    call.reply.count(len);
+    done(push_event(end))
+}
+
+fn lpushx(call: &mut Call<'_>) -> Handled {
+    push_existing(call, End::Front)
+}
+
+fn rpushx(call: &mut Call<'_>) -> Handled {
+    push_existing(call, End::Back)
+}
+
+fn push_existing(call: &mut Call<'_>, end: End) -> Handled {
+    if call.db.find::<List>(call.args.at(1))?.is_none() {
+        call.reply.integer(0);
+        return read();
+    }
+    push(call, end)
+}
+
+fn linsert(call: &mut Call<'_>) -> Handled {
+    let place = match () {
+        () if call.args.is(2, "before") => Place::Before,
+        () if call.args.is(2, "after") => Place::After,
+        () => return Err(Error::SYNTAX),
+    };
+    let (pivot, value) = (call.args.at(3), call.args.at(4));
+    let limits = call.db.space().limits.clone();
+    let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))? else {
+        call.reply.integer(0);
+        return read();
+    };
+    if !list.iter().any(|element| element == pivot) {
+        call.reply.integer(-1);
+        return read();
+    }
+    list.insert(place, pivot, value, &limits);
+    call.reply.count(list.len());
+    done(LINSERT)
+}
+
+// Reads.
+
+fn llen(call: &mut Call<'_>) -> Handled {
+    let len = call.db.find::<List>(call.args.at(1))?.map_or(0, List::len);
+    call.reply.count(len);
+    read()
+}
+
+fn lindex(call: &mut Call<'_>) -> Handled {
+    let list = call.db.find::<List>(call.args.at(1))?;
+    let Some(list) = list else {
+        call.reply.null();
+        return read();
+    };
+    match list.get(call.args.int(2)?) {
+        Some(value) => call.reply.bulk(value),
+        None => call.reply.null(),
+    }
+    read()
+}
+
+fn lrange(call: &mut Call<'_>) -> Handled {
+    let (start, stop) = (call.args.int(2)?, call.args.int(3)?);
+    let Some(list) = call.db.find::<List>(call.args.at(1))? else {
+        call.reply.array(0);
+        return read();
+    };
+    let elements = list.range(list.bounds(start, stop));
+    call.reply.array(elements.len());
+    elements.for_each(|value| call.reply.bulk(value));
+    read()
+}
+
+#[derive(Debug)]
+struct PosOptions {
+    rank: i64,
+    /// `None`: a single answer is wanted.
+    count: Option<usize>,
+    comparisons_max: usize,
+}
+
+fn pos_options(args: Args<'_>) -> Result<PosOptions, Error> {
+    let mut options = PosOptions { rank: 1, count: None, comparisons_max: 0 };
+    let not_negative = |value: i64, text| usize::try_from(value).map_err(|_| Error::new(text));
+    for i in (3..args.len()).step_by(2) {
+        if i + 1 == args.len() {
+            return Err(Error::SYNTAX);
+        }
+        if args.is(i, "rank") {
+            options.rank = args.int(i + 1)?;
+            check_rank(options.rank)?;
+        } else if args.is(i, "count") {
+            options.count = Some(not_negative(args.int(i + 1)?, "ERR COUNT can't be negative")?);
+        } else if args.is(i, "maxlen") {
+            options.comparisons_max = not_negative(args.int(i + 1)?, "ERR MAXLEN can't be negative")?;
+        } else {
+            return Err(Error::SYNTAX);
+        }
+    }
+    Ok(options)
+}
+
+fn check_rank(rank: i64) -> Result<(), Error> {
+    match rank {
+        0 => Err(Error::new(
+            "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative \
+             to start from the end of the list",
+        )),
+        i64::MIN => Err(Error::new(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn lpos(call: &mut Call<'_>) -> Handled {
+    let options = pos_options(call.args)?;
+    let list = call.db.find::<List>(call.args.at(1))?;
+    let most = options.count.unwrap_or(1);
+    let found = list.map_or(Vec::new(), |list| {
+        list.positions(call.args.at(2), options.rank, most, options.comparisons_max)
+    });
+    match (options.count, found.first()) {
+        (None, Some(index)) => call.reply.count(*index),
+        (None, None) => call.reply.null(),
+        (Some(_), _) => {
+            call.reply.array(found.len());
+            found.iter().for_each(|index| call.reply.count(*index));
+        }
+    }
+    read()
+}
+
+// Changes in place.
+
+fn lset(call: &mut Call<'_>) -> Handled {
+    let limits = call.db.space().limits.clone();
+    let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))? else { return Err(Error::NO_SUCH_KEY) };
+    let index = call.args.int(2)?;
+    if list.get(index).is_none() {
+        return Err(Error::INDEX_OUT_OF_RANGE);
+    }
+    list.set(index, call.args.at(3), &limits);
+    call.reply.ok();
+    done(LSET)
+}
+
+fn lrem(call: &mut Call<'_>) -> Handled {
+    let (count, value) = (call.args.int(2)?, call.args.at(3));
+    let removed = match call.db.find_mut::<List>(call.args.at(1))? {
+        None => 0,
+        Some(mut list) => {
+            let removed = list.remove(count, value);
+            if removed == 0 {
+                list.leave_unchanged();
+            }
+            removed
+        }
+    };
+    call.reply.count(removed);
+    done(LREM)
+}
+
+fn ltrim(call: &mut Call<'_>) -> Handled {
+    let (start, stop) = (call.args.int(2)?, call.args.int(3)?);
+    if let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))?
+        && list.bounds(start, stop) != (0..list.len())
+    {
+        list.trim(start, stop);
+    }
+    call.reply.ok();
+    done(LTRIM)
+}
+
+// Pops.
+
+fn lpop(call: &mut Call<'_>) -> Handled {
+    pop(call, End::Front, "lpop")
+}
+
+fn rpop(call: &mut Call<'_>) -> Handled {
+    pop(call, End::Back, "rpop")
+}
+
+fn pop(call: &mut Call<'_>, end: End, name: &str) -> Handled {
+    if call.args.len() > 3 {
+        return Err(Error::arity(name));
+    }
+    let count = call.args.find(2).map(|_| positive_count(call.args, 2)).transpose()?;
+    let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))? else {
+        if count.is_some() { call.reply.null_array() } else { call.reply.null() }
+        return read();
+    };
+    match (count, list.end(end)) {
+        (None, Some(value)) => {
+            call.reply.bulk(value);
+            list.remove_end(end, 1);
+        }
+        (None, None) => call.reply.null(),
+        (Some(0), _) => call.reply.array(0),
+        (Some(count), _) => {
+            reply_end(&list, end, count, &mut call.reply);
+            list.remove_end(end, count);
+        }
+    }
+    done(pop_event(end))
+}
+
+fn positive_count(args: Args<'_>, i: usize) -> Result<usize, Error> {
+    base::number::parse_i64(args.at(i)).and_then(|n| usize::try_from(n).ok()).ok_or(Error::OUT_OF_RANGE_POSITIVE)
+}
+
+/// Writes up to `count` elements from one end, in the order in which they are popped.
+fn reply_end(list: &List, end: End, count: usize, reply: &mut resp::Reply<'_>) {
+    let len = list.len();
+    let count = count.min(len);
+    reply.array(count);
+    match end {
+        End::Front => list.range(0..count).for_each(|value| reply.bulk(value)),
+        End::Back => list.range_rev(len - count..len).for_each(|value| reply.bulk(value)),
+    }
+}
+
+fn blpop(call: &mut Call<'_>) -> Handled {
+    blocking_pop(call, End::Front)
+}
+
+fn brpop(call: &mut Call<'_>) -> Handled {
+    blocking_pop(call, End::Back)
+}
+
+fn blocking_pop(call: &mut Call<'_>, end: End) -> Handled {
+    let last = call.args.len() - 1;
+    let timeout_ms = call.args.timeout_ms(last)?;
+    let keys = &call.args.all()[1..last];
+    for key in keys {
+        let Some(mut list) = call.db.find_mut::<List>(key)? else { continue };
+        call.reply.array(2);
+        call.reply.bulk(key);
+        call.reply.bulk(list.end(end).unwrap_or_default());
+        list.remove_end(end, 1);
+        drop(list);
+        call.propagate(&[pop_name(end), key]);
+        return done(pop_event(end));
+    }
+    call.wait_for(keys, timeout_ms, OnTimeout::NullArray)
+}
+
+/// `numkeys key.. LEFT|RIGHT [COUNT n]`, as LMPOP and BLMPOP take it from argument `first` on.
+struct MultiPop<'a> {
+    keys: &'a [&'a [u8]],
+    end: End,
+    count: usize,
+}
+
+fn multi_pop_options<'a>(args: Args<'a>, first: usize) -> Result<MultiPop<'a>, Error> {
+    let numkeys = base::number::parse_i64(args.at(first)).filter(|n| *n > 0);
+    let numkeys = numkeys.ok_or(Error::new("ERR numkeys should be greater than 0"))?;
+    let where_at = (numkeys as usize).checked_add(first + 1).ok_or(Error::SYNTAX)?;
+    let end = end_word(args, where_at)?;
+    let mut count = 1;
+    match args.rest(where_at + 1).len() {
+        0 => {}
+        2 if args.is(where_at + 1, "count") => {
+            let given = base::number::parse_i64(args.at(where_at + 2)).filter(|n| *n > 0);
+            count = given.ok_or(Error::new("ERR count should be greater than 0"))? as usize;
+        }
+        _ => return Err(Error::SYNTAX),
+    }
+    Ok(MultiPop { keys: &args.all()[first + 1..where_at], end, count })
+}
+
+fn end_word(args: Args<'_>, i: usize) -> Result<End, Error> {
+    match () {
+        () if args.is(i, "left") => Ok(End::Front),
+        () if args.is(i, "right") => Ok(End::Back),
+        () => Err(Error::SYNTAX),
+    }
+}
+
+/// Pops from the first list that there is; false when there is none.
+fn pop_first_of(call: &mut Call<'_>, options: &MultiPop<'_>) -> Result<bool, Error> {
+    for key in options.keys {
+        let Some(mut list) = call.db.find_mut::<List>(key)? else { continue };
+        call.reply.array(2);
+        call.reply.bulk(key);
+        reply_end(&list, options.end, options.count, &mut call.reply);
+        let popped = list.remove_end(options.end, options.count);
+        drop(list);
+        let count = popped.to_string();
+        call.propagate(&[pop_name(options.end), key, count.as_bytes()]);
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+fn lmpop(call: &mut Call<'_>) -> Handled {
+    let options = multi_pop_options(call.args, 1)?;
+    if pop_first_of(call, &options)? {
+        return done(pop_event(options.end));
+    }
+    call.reply.null_array();
+    read()
+}
+
+fn blmpop(call: &mut Call<'_>) -> Handled {
+    let timeout_ms = call.args.timeout_ms(1)?;
+    let options = multi_pop_options(call.args, 2)?;
+    if pop_first_of(call, &options)? {
+        return done(pop_event(options.end));
+    }
+    call.wait_for(options.keys, timeout_ms, OnTimeout::NullArray)
+}
+
+// Moves.
+
+fn rpoplpush(call: &mut Call<'_>) -> Handled {
+    move_or_null(call, End::Back, End::Front)
+}
+
+fn lmove(call: &mut Call<'_>) -> Handled {
+    let (from, to) = (end_word(call.args, 3)?, end_word(call.args, 4)?);
+    move_or_null(call, from, to)
+}
+
+fn move_or_null(call: &mut Call<'_>, from: End, to: End) -> Handled {
+    if !move_element(call, from, to)? {
+        call.reply.null();
+        return read();
+    }
+    done(push_event(to))
+}
+
+fn brpoplpush(call: &mut Call<'_>) -> Handled {
+    let timeout_ms = call.args.timeout_ms(3)?;
+    blocking_move(call, End::Back, End::Front, timeout_ms)
+}
+
+fn blmove(call: &mut Call<'_>) -> Handled {
+    let (from, to) = (end_word(call.args, 3)?, end_word(call.args, 4)?);
+    let timeout_ms = call.args.timeout_ms(5)?;
+    blocking_move(call, from, to, timeout_ms)
+}
+
+fn blocking_move(call: &mut Call<'_>, from: End, to: End, timeout_ms: Option<u64>) -> Handled {
+    let (source, target) = (call.args.at(1), call.args.at(2));
+    if move_element(call, from, to)? {
+        let word = |end| if end == End::Front { &b"LEFT"[..] } else { b"RIGHT" };
+        call.propagate(&[b"LMOVE", source, target, word(from), word(to)]);
+        return done(push_event(to));
+    }
+    if !call.may_block {
+        call.reply.null();
+        return read();
+    }
+    call.wait_for(&[source], timeout_ms, OnTimeout::NullArray)
+}
+
+/// Moves one element from the list of argument 1 to that of argument 2 and replies with it; false, and no
+/// reply, when there is nothing to move.
+fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Error> {
+    let (source, target) = (call.args.at(1), call.args.at(2));
+    if call.db.find::<List>(source)?.is_none() {
+        return Ok(false);
+    }
+    call.db.find::<List>(target)?;
+    let limits = call.db.space().limits.clone();
+    let Some(mut list) = call.db.find_mut::<List>(source)? else { return Ok(false) };
+    let Some(value) = list.pop(from) else { return Ok(false) };
+    call.reply.bulk(&value);
+    if source == target {
+        list.push(to, &value, &limits);
+        return Ok(true);
+    }
+    drop(list);
+    call.db.upsert::<List>(target)?.push(to, &value, &limits);
+    Ok(true)
+}

@@ -1,0 +1,424 @@
+//! Streams: additions and trims, ranges, and blocking reads; consumer groups are in `group`, inspection in `info`.
+//!
+//! The log gets what happened, not what was asked: `*` becomes the identity given, an approximate trim becomes
+//! the exact one that it came to, and a read for a group becomes claims. Replayed anywhere, they give the same.
+
+use crate::call::{Args, Call, Handled, done, read};
+use crate::error::Error;
+use crate::spec::{Group, KeyAccess, Keys, Row};
+use keyspace::{Event, EventClass};
+use resp::Reply;
+use smallvec::SmallVec;
+use types::stream::{AppendError, Entry, Id, Keep, NewId, Precision, Stream};
+
+mod claim;
+mod group;
+mod info;
+mod read_groups;
+
+const XADD: Event = Event::new(EventClass::STREAM, "xadd");
+const XDEL: Event = Event::new(EventClass::STREAM, "xdel");
+const XTRIM: Event = Event::new(EventClass::STREAM, "xtrim");
+const XSETID: Event = Event::new(EventClass::STREAM, "xsetid");
+
+const INVALID_ID: Error = Error::new("ERR Invalid stream ID specified as stream command argument");
+
+const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
+    Row::new(name, arity, Group::Stream, run)
+}
+
+const fn subcommand(name: &'static str, arity: i32, run: crate::Handler) -> Row {
+    row(name, arity, run).keys(2, 2, 1)
+}
+
+#[rustfmt::skip]
+static XGROUP: &[Row] = &[
+    subcommand("xgroup|create", -5, group::create).grows().docs("5.0.0", "O(1)", "Creates a consumer group."),
+    subcommand("xgroup|createconsumer", 5, group::create_consumer).grows().docs("6.2.0", "O(1)", "Creates a consumer in a consumer group."),
+    subcommand("xgroup|delconsumer", 5, group::delete_consumer).write().docs("5.0.0", "O(1)", "Deletes a consumer from a consumer group."),
+    subcommand("xgroup|destroy", 4, group::destroy).write().docs("5.0.0", "O(N) where N is the number of entries in the group's pending entries list (PEL).", "Destroys a consumer group."),
+    row("xgroup|help", 2, group::help).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+    subcommand("xgroup|setid", -5, group::set_id).write().docs("5.0.0", "O(1)", "Sets the last-delivered ID of a consumer group."),
+];
+
+#[rustfmt::skip]
+static XINFO: &[Row] = &[
+    subcommand("xinfo|consumers", 4, info::consumers).readonly().docs("5.0.0", "O(1)", "Returns a list of the consumers in a consumer group."),
+    subcommand("xinfo|groups", 3, info::groups).readonly().docs("5.0.0", "O(1)", "Returns a list of the consumer groups of a stream."),
+    row("xinfo|help", 2, info::help).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+    subcommand("xinfo|stream", -3, info::stream).readonly().docs("5.0.0", "O(1)", "Returns information about a stream."),
+];
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub static COMMANDS: &[Row] = &[
+    row("xack", -4, group::xack).key().write().fast().docs("5.0.0", "O(1) for each message ID processed.", "Returns the number of messages that were successfully acknowledged by the consumer group member of a stream."),
+    row("xadd", -5, xadd).key().grows().fast().docs("5.0.0", "O(1) when adding a new entry, O(N) when trimming where N being the number of entries evicted.", "Appends a new message to a stream. Creates the key if it doesn't exist."),
+    row("xautoclaim", -6, claim::xautoclaim).key().write().fast().docs("6.2.0", "O(1) if COUNT is small.", "Changes, or acquires, ownership of messages in a consumer group, as if the messages were delivered to as consumer group member."),
+    row("xclaim", -6, claim::xclaim).key().write().fast().docs("5.0.0", "O(log N) with N being the number of messages in the PEL of the consumer group.", "Changes, or acquires, ownership of a message in a consumer group, as if the message was delivered a consumer group member."),
+    row("xdel", -3, xdel).key().write().fast().docs("5.0.0", "O(1) for each single item to delete in the stream, regardless of the stream size.", "Returns the number of messages after removing them from a stream."),
+    row("xgroup", -2, group::xgroup).subcommands(XGROUP).docs("5.0.0", "Depends on subcommand.", "A container for consumer groups commands."),
+    row("xinfo", -2, info::xinfo).subcommands(XINFO).docs("5.0.0", "Depends on subcommand.", "A container for stream introspection commands."),
+    row("xlen", 2, xlen).key().readonly().fast().docs("5.0.0", "O(1)", "Return the number of messages in a stream."),
+    row("xpending", -3, group::xpending).key().readonly().docs("5.0.0", "O(N) with N being the number of elements returned, so asking for a small fixed number of entries per call is O(1). O(M), where M is the total number of entries scanned when used with the IDLE filter.", "Returns the information and entries from a stream consumer group's pending entries list."),
+    row("xrange", -4, xrange).key().readonly().docs("5.0.0", "O(N) with N being the number of elements being returned. If N is constant (e.g. always asking for the first 10 elements with COUNT), you can consider it O(1).", "Returns the messages from a stream within a range of IDs."),
+    row("xread", -4, read_groups::xread).movable_keys(Keys::Streams).readonly().blocks().docs("5.0.0", "O(N) with N being the number of messages returned.", "Returns messages from multiple streams with IDs greater than the ones requested. Blocks until a message is available otherwise."),
+    row("xreadgroup", -7, read_groups::xreadgroup).movable_keys(Keys::Streams).write().blocks().access(KeyAccess::Both).docs("5.0.0", "For each stream mentioned: O(M) with M being the number of elements returned.", "Returns new or historical messages from a stream for a consumer in a group. Blocks until a message is available otherwise."),
+    row("xrevrange", -4, xrevrange).key().readonly().docs("5.0.0", "O(N) with N being the number of elements returned. If N is constant (e.g. always asking for the first 10 elements with COUNT), you can consider it O(1).", "Returns the messages from a stream within a range of IDs in reverse order."),
+    row("xsetid", -3, xsetid).key().grows().fast().docs("5.0.0", "O(1)", "An internal command for replicating stream values."),
+    row("xtrim", -4, xtrim).key().write().docs("5.0.0", "O(N), with N being the number of evicted entries. Constant times are very small however, since entries are organized in macro nodes containing multiple entries that can be released with a single deallocation.", "Deletes messages from the beginning of a stream."),
+];
+
+// Identities.
+
+/// A complete or incomplete identity; `-` and `+` are none.
+fn strict_id(text: &[u8], missing_seq: u64) -> Result<Id, Error> {
+    Id::parse(text, missing_seq).ok_or(INVALID_ID)
+}
+
+/// The lower end of a range: `-`, an identity, or one that is excluded by `(`.
+fn start_id(text: &[u8]) -> Result<Id, Error> {
+    match interval_id(text, 0)? {
+        (id, false) => Ok(id),
+        (id, true) => id.next().ok_or(Error::new("ERR invalid start ID for the interval")),
+    }
+}
+
+/// The upper end of a range: `+`, an identity, or one that is excluded by `(`.
+fn end_id(text: &[u8]) -> Result<Id, Error> {
+    match interval_id(text, u64::MAX)? {
+        (id, false) => Ok(id),
+        (id, true) => id.previous().ok_or(Error::new("ERR invalid end ID for the interval")),
+    }
+}
+
+fn interval_id(text: &[u8], missing_seq: u64) -> Result<(Id, bool), Error> {
+    match text {
+        b"-" => Ok((Id::MIN, false)),
+        b"+" => Ok((Id::MAX, false)),
+        [b'(', rest @ ..] => Ok((strict_id(rest, missing_seq)?, true)),
+        _ => Ok((strict_id(text, missing_seq)?, false)),
+    }
+}
+
+fn new_id(text: &[u8]) -> Result<NewId, Error> {
+    if text == b"*" {
+        return Ok(NewId::Auto);
+    }
+    match text.strip_suffix(b"-*") {
+        Some(ms) => Ok(NewId::AutoSeq(base::number::parse_u64(ms).ok_or(INVALID_ID)?)),
+        None => Ok(NewId::Exact(strict_id(text, 0)?)),
+    }
+}
+
+// Replies.
+
+fn reply_entry(reply: &mut Reply<'_>, entry: &Entry<'_>) {
+    reply.array(2);
+    reply.bulk(&entry.id.text());
+    reply_fields(reply, entry);
+}
+
+fn reply_fields(reply: &mut Reply<'_>, entry: &Entry<'_>) {
+    reply.array(2 * entry.field_count());
+    for (field, value) in entry.fields() {
+        reply.bulk(field);
+        reply.bulk(value);
+    }
+}
+
+fn reply_entries<'e>(reply: &mut Reply<'_>, entries: impl Iterator<Item = Entry<'e>>) {
+    let entries: SmallVec<[Entry<'_>; 8]> = entries.collect();
+    reply.array(entries.len());
+    entries.iter().for_each(|entry| reply_entry(reply, entry));
+}
+
+// Additions and trims.
+
+/// The trim of XADD and XTRIM, and where the arguments behind it begin.
+#[derive(Clone, Copy, Debug)]
+struct TrimRequest {
+    keep: Option<Keep>,
+    approximate: bool,
+    limit: Option<i64>,
+    /// XADD only.
+    no_create: bool,
+    /// XADD: where the identity stands.
+    next: usize,
+}
+
+/// Most entries that one approximate trim removes when LIMIT does not tell: as many as 100 chunks may hold,
+/// within bounds for odd settings.
+fn default_limit(node_entries: usize) -> u64 {
+    match node_entries as u64 * 100 {
+        0 => 10_000,
+        limit => limit.min(1_000_000),
+    }
+}
+
+fn trim_request(args: Args<'_>, adds: bool) -> Result<TrimRequest, Error> {
+    let mut out = TrimRequest { keep: None, approximate: false, limit: None, no_create: false, next: args.len() };
+    let mut i = 2;
+    while i < args.len() {
+        let more = args.len() - 1 - i;
+        if adds && args.at(i) == b"*" {
+            out.next = i;
+            break;
+        } else if more > 0 && (args.is(i, "maxlen") || args.is(i, "minid")) {
+            i = threshold(args, i, &mut out)?;
+        } else if more > 0 && args.is(i, "limit") {
+            let limit = args.int(i + 1)?;
+            if limit < 0 {
+                return Err(Error::new("ERR The LIMIT argument must be >= 0."));
+            }
+            out.limit = Some(limit);
+            i += 1;
+        } else if adds && args.is(i, "nomkstream") {
+            out.no_create = true;
+        } else if adds {
+            new_id(args.at(i))?;
+            out.next = i;
+            break;
+        } else {
+            return Err(Error::SYNTAX);
+        }
+        i += 1;
+    }
+    check_trim(&out, adds)?;
+    Ok(out)
+}
+
+/// Reads `MAXLEN|MINID [=|~] threshold` at `i`; returns the index of the threshold.
+fn threshold(args: Args<'_>, i: usize, out: &mut TrimRequest) -> Result<usize, Error> {
+    if out.keep.is_some() {
+        let text = "ERR syntax error, MAXLEN and MINID options at the same time are not compatible";
+        return Err(Error::new(text));
+    }
+    let sign = i + 2 < args.len() && matches!(args.at(i + 1), b"~" | b"=");
+    out.approximate = sign && args.at(i + 1) == b"~";
+    let at = i + 1 + usize::from(sign);
+    out.keep = Some(if args.is(i, "minid") {
+        Keep::From(strict_id(args.at(at), 0)?)
+    } else {
+        let most = u64::try_from(args.int(at)?);
+        Keep::Latest(most.map_err(|_| Error::new("ERR The MAXLEN argument must be >= 0."))?)
+    });
+    Ok(at)
+}
+
+fn check_trim(request: &TrimRequest, adds: bool) -> Result<(), Error> {
+    if request.limit.is_some_and(|limit| limit > 0) && request.keep.is_none() {
+        let text = "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy";
+        return Err(Error::new(text));
+    }
+    if !adds && request.keep.is_none() {
+        return Err(Error::new("ERR syntax error, XTRIM must be called with a trimming strategy"));
+    }
+    if request.limit.is_some() && !request.approximate {
+        return Err(Error::new("ERR syntax error, LIMIT cannot be used without the special ~ option"));
+    }
+    Ok(())
+}
+
+impl TrimRequest {
+    fn precision(&self, node_entries: usize) -> Precision {
+        match self.limit {
+            _ if !self.approximate => Precision::Exact,
+            Some(limit) => Precision::Approximate(limit as u64),
+            None => Precision::Approximate(default_limit(node_entries)),
+        }
+    }
+
+    /// The words that name the trim to the log as it turned out: exact, so that it does not depend on chunks.
+    fn outcome(&self, stream: &Stream) -> Option<(&'static [u8], Vec<u8>)> {
+        match self.keep? {
+            Keep::Latest(_) => Some((b"MAXLEN", stream.entry_count().to_string().into_bytes())),
+            Keep::From(_) => Some((b"MINID", stream.first_id().text().to_vec())),
+        }
+    }
+}
+
+fn append_error(error: AppendError) -> Error {
+    Error::new(match error {
+        AppendError::Zero => "ERR The ID specified in XADD must be greater than 0-0",
+        AppendError::NotGreater => {
+            "ERR The ID specified in XADD is equal or smaller than the target stream top item"
+        }
+        AppendError::Exhausted => {
+            "ERR The stream has exhausted the last possible ID, unable to add more items"
+        }
+    })
+}
+
+fn xadd(call: &mut Call<'_>) -> Handled {
+    let request = trim_request(call.args, true)?;
+    let (key, fields) = (call.args.at(1), call.args.rest(request.next + 1));
+    if fields.is_empty() || !fields.len().is_multiple_of(2) {
+        return Err(Error::arity("xadd"));
+    }
+    let wanted = new_id(call.args.at(request.next))?;
+    if wanted == NewId::Exact(Id::MIN) {
+        return Err(append_error(AppendError::Zero));
+    }
+    let now_ms = call.db.now_ms().max(0) as u64;
+    let limits = call.db.space().limits.clone();
+    let last = call.db.find::<Stream>(key)?.map(Stream::last_id);
+    if request.no_create && last.is_none() {
+        call.reply.null();
+        return read();
+    }
+    let id = wanted.resolve(last.unwrap_or(Id::MIN), now_ms).map_err(append_error)?;
+    let mut guard = call.db.upsert::<Stream>(key)?;
+    let stream = &mut *guard;
+    let pairs = fields.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+    stream.append(NewId::Exact(id), pairs, now_ms, &limits).map_err(append_error)?;
+    let mut trimmed = None;
+    if let Some(keep) = request.keep
+        && stream.trim(keep, request.precision(limits.stream_node_entries)) > 0
+    {
+        trimmed = request.outcome(stream);
+    }
+    drop(guard);
+    call.reply.bulk(&id.text());
+    propagate_add(call, id, trimmed, fields);
+    done(XADD)
+}
+
+fn propagate_add(call: &mut Call<'_>, id: Id, trimmed: Option<(&[u8], Vec<u8>)>, fields: &[&[u8]]) {
+    if !call.db.space().effects.logging {
+        return;
+    }
+    let text = id.text();
+    let mut argv: SmallVec<[&[u8]; 16]> = SmallVec::from_slice(&[b"XADD", call.args.at(1)]);
+    if let Some((word, threshold)) = &trimmed {
+        argv.extend_from_slice(&[word, b"=", threshold]);
+    }
+    argv.push(&text);
+    argv.extend_from_slice(fields);
+    call.propagate(&argv);
+}
+
+fn xtrim(call: &mut Call<'_>) -> Handled {
+    let request = trim_request(call.args, false)?;
+    let key = call.args.at(1);
+    let node_entries = call.db.space().limits.stream_node_entries;
+    let (mut removed, mut outcome) = (0, None);
+    if let (Some(mut stream), Some(keep)) = (call.db.find_mut::<Stream>(key)?, request.keep) {
+        removed = stream.trim(keep, request.precision(node_entries));
+        outcome = request.outcome(&stream);
+        if removed == 0 {
+            stream.leave_unchanged();
+        }
+    }
+    call.reply.integer(removed as i64);
+    if let Some((word, threshold)) = outcome.filter(|_| removed > 0 && request.approximate) {
+        call.propagate(&[b"XTRIM", key, word, b"=", &threshold]);
+    }
+    done(XTRIM)
+}
+
+fn ids(args: &[&[u8]]) -> Result<SmallVec<[Id; 8]>, Error> {
+    args.iter().map(|text| strict_id(text, 0)).collect()
+}
+
+fn xdel(call: &mut Call<'_>) -> Handled {
+    if call.db.find::<Stream>(call.args.at(1))?.is_none() {
+        call.reply.integer(0);
+        return read();
+    }
+    let ids = ids(call.args.rest(2))?;
+    let mut deleted = 0;
+    if let Some(mut guard) = call.db.find_mut::<Stream>(call.args.at(1))? {
+        let stream = &mut *guard;
+        deleted = ids.iter().filter(|id| stream.delete(**id)).count();
+        if deleted == 0 {
+            guard.leave_unchanged();
+        }
+    }
+    call.reply.count(deleted);
+    done(XDEL)
+}
+
+fn xsetid(call: &mut Call<'_>) -> Handled {
+    let args = call.args;
+    let id = strict_id(args.at(2), 0)?;
+    let (mut added, mut max_deleted) = (None, None);
+    for i in (3..args.len()).step_by(2) {
+        if args.is(i, "entriesadded") && i + 1 < args.len() {
+            let count = u64::try_from(args.int(i + 1)?);
+            added = Some(count.map_err(|_| Error::new("ERR entries_added must be positive"))?);
+        } else if args.is(i, "maxdeletedid") && i + 1 < args.len() {
+            let deleted = strict_id(args.at(i + 1), 0)?;
+            if id < deleted {
+                let text = "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id";
+                return Err(Error::new(text));
+            }
+            max_deleted = Some(deleted);
+        } else {
+            return Err(Error::SYNTAX);
+        }
+    }
+    let Some(mut stream) = call.db.find_mut::<Stream>(args.at(1))? else { return Err(Error::NO_SUCH_KEY) };
+    if id < stream.max_deleted_id() {
+        let text = "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id";
+        return Err(Error::new(text));
+    }
+    if stream.last().is_some_and(|top| id < top.id) {
+        let text = "ERR The ID specified in XSETID is smaller than the target stream top item";
+        return Err(Error::new(text));
+    }
+    if added.is_some_and(|added| added < stream.entry_count()) {
+        let text = "ERR The entries_added specified in XSETID is smaller than the target stream length";
+        return Err(Error::new(text));
+    }
+    let added = added.unwrap_or(stream.entries_added());
+    let max_deleted = max_deleted.filter(|id| *id != Id::MIN).unwrap_or(stream.max_deleted_id());
+    stream.set_counters(id, added, max_deleted);
+    drop(stream);
+    call.reply.ok();
+    done(XSETID)
+}
+
+// Reads.
+
+fn xlen(call: &mut Call<'_>) -> Handled {
+    let len = call.db.find::<Stream>(call.args.at(1))?.map_or(0, Stream::entry_count);
+    call.reply.integer(len as i64);
+    read()
+}
+
+fn xrange(call: &mut Call<'_>) -> Handled {
+    range(call, start_id(call.args.at(2))?, end_id(call.args.at(3))?, false)
+}
+
+fn xrevrange(call: &mut Call<'_>) -> Handled {
+    range(call, start_id(call.args.at(3))?, end_id(call.args.at(2))?, true)
+}
+
+fn range(call: &mut Call<'_>, start: Id, end: Id, reverse: bool) -> Handled {
+    let mut count = usize::MAX;
+    let mut i = 4;
+    while i < call.args.len() {
+        if !call.args.is(i, "count") || i + 1 == call.args.len() {
+            return Err(Error::SYNTAX);
+        }
+        count = match call.args.int(i + 1)? {
+            // As in Redis, which tells "no option" from other counts by -1 and clips below.
+            n if n < 0 => 0,
+            n => n as usize,
+        };
+        i += 2;
+    }
+    let Some(stream) = call.db.find::<Stream>(call.args.at(1))? else {
+        call.reply.array(0);
+        return read();
+    };
+    if count == 0 {
+        call.reply.null_array();
+    } else if reverse {
+        reply_entries(&mut call.reply, stream.range_rev(start, end).take(count));
+    } else {
+        reply_entries(&mut call.reply, stream.range(start, end).take(count));
+    }
+    read()
+}

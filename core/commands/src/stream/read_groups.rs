@@ -1,0 +1,373 @@
+//! XREAD and XREADGROUP: entries of several streams at once, waiting for them where there are none.
+//!
+//! Both first find out which streams have something, because the number comes before the entries; only then is
+//! anything delivered.
+
+use super::{reply_entries, reply_fields, strict_id};
+use crate::call::{Args, Call, Handled, OnTimeout, Outcome, Wait, read, wait};
+use crate::error::Error;
+use types::stream::{Group, Id, Stream};
+
+/// A request of either command.
+struct ReadRequest<'a> {
+    block_ms: Option<u64>,
+    blocks: bool,
+    /// Entries a stream; 0 means all.
+    count: usize,
+    group: Option<Member<'a>>,
+    no_ack: bool,
+    streams: Vec<Source<'a>>,
+    /// Where the first identity stands.
+    ids_at: usize,
+}
+
+/// A group and one of its consumers.
+#[derive(Clone, Copy)]
+struct Member<'a> {
+    group: &'a [u8],
+    consumer: &'a [u8],
+}
+
+struct Source<'a> {
+    key: &'a [u8],
+    from: From,
+}
+
+/// Which entries are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// Those behind this one; for a group: what the consumer holds behind this one.
+    Behind(Id),
+    /// `>`: those that the group has not seen.
+    New,
+}
+
+pub(super) fn xread(call: &mut Call<'_>) -> Handled {
+    let request = request(call, "xread")?;
+    let ready: Vec<&Source<'_>> =
+        request.streams.iter().filter(|source| has_entries_behind(call, source)).collect();
+    if ready.is_empty() {
+        return wait_or_null(call, &request);
+    }
+    open(call, ready.len());
+    for source in ready {
+        open_stream(call, source.key);
+        let From::Behind(after) = source.from else { continue };
+        let stream = call.db.find::<Stream>(source.key)?;
+        let entries = stream.zip(after.next()).map(|(stream, start)| stream.range(start, Id::MAX));
+        reply_entries(&mut call.reply, entries.into_iter().flatten().take(limit(request.count)));
+    }
+    read()
+}
+
+pub(super) fn xreadgroup(call: &mut Call<'_>) -> Handled {
+    let request = request(call, "xreadgroup")?;
+    let Some(member) = request.group else {
+        return Err(Error::new("ERR Missing GROUP option for XREADGROUP"));
+    };
+    let mut ready = Vec::new();
+    for source in &request.streams {
+        see_consumer(call, source.key, member)?;
+        if source.from != From::New || has_new(call, source.key, member) {
+            ready.push(source);
+        }
+    }
+    if ready.is_empty() {
+        return wait_or_null(call, &request);
+    }
+    open(call, ready.len());
+    for source in ready {
+        open_stream(call, source.key);
+        match source.from {
+            From::New => deliver_new(call, source.key, member, &request)?,
+            From::Behind(after) => deliver_own(call, source.key, member, after, request.count)?,
+        }
+    }
+    Ok(Outcome::Done(None))
+}
+
+fn limit(count: usize) -> usize {
+    if count == 0 { usize::MAX } else { count }
+}
+
+/// The head of the whole reply: a map in RESP3, an array of pairs in RESP2.
+fn open(call: &mut Call<'_>, streams: usize) {
+    if call.reply.is_resp3() { call.reply.map(streams) } else { call.reply.array(streams) }
+}
+
+fn open_stream(call: &mut Call<'_>, key: &[u8]) {
+    if !call.reply.is_resp3() {
+        call.reply.array(2);
+    }
+    call.reply.bulk(key);
+}
+
+fn has_entries_behind(call: &mut Call<'_>, source: &Source<'_>) -> bool {
+    let From::Behind(after) = source.from else { return false };
+    let Ok(Some(stream)) = call.db.find::<Stream>(source.key) else { return false };
+    stream.last_id() > after && stream.last().is_some_and(|entry| entry.id > after)
+}
+
+fn has_new(call: &mut Call<'_>, key: &[u8], member: Member<'_>) -> bool {
+    let Ok(Some(stream)) = call.db.find::<Stream>(key) else { return false };
+    let seen = stream.group(member.group).map(Group::last_delivered);
+    seen.is_some_and(|seen| stream.last().is_some_and(|entry| entry.id > seen))
+}
+
+/// Notes the attempt of the consumer, who is created when new; only that counts as a change.
+fn see_consumer(call: &mut Call<'_>, key: &[u8], member: Member<'_>) -> Result<(), Error> {
+    let now_ms = call.db.now_ms();
+    let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
+    let group = stream.group_mut(member.group);
+    if group.is_some_and(|group| group.see_consumer(member.consumer, now_ms)) {
+        drop(stream);
+        call.propagate(&[b"XGROUP", b"CREATECONSUMER", key, member.group, member.consumer]);
+    } else {
+        stream.leave_unchanged();
+    }
+    Ok(())
+}
+
+fn deliver_new(
+    call: &mut Call<'_>,
+    key: &[u8],
+    member: Member<'_>,
+    request: &ReadRequest<'_>,
+) -> Result<(), Error> {
+    let now_ms = call.db.now_ms();
+    let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
+    let delivered = stream.deliver_new(member.group, member.consumer, request.count, request.no_ack, now_ms);
+    let Some(delivered) = delivered else { return Ok(()) };
+    reply_entries(&mut call.reply, stream.range(delivered.first, delivered.last));
+    let ids: Vec<Id> = if request.no_ack {
+        Vec::new()
+    } else {
+        stream.range(delivered.first, delivered.last).map(|entry| entry.id).collect()
+    };
+    drop(stream);
+    for id in ids {
+        propagate_pending(call, key, member.group, id)?;
+    }
+    propagate_position(call, key, member.group)
+}
+
+fn deliver_own(
+    call: &mut Call<'_>,
+    key: &[u8],
+    member: Member<'_>,
+    after: Id,
+    count: usize,
+) -> Result<(), Error> {
+    let now_ms = call.db.now_ms();
+    let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
+    let ids = stream.deliver_own(member.group, member.consumer, after, count, now_ms);
+    if ids.is_empty() {
+        stream.leave_unchanged();
+    }
+    call.reply.array(ids.len());
+    for id in &ids {
+        call.reply.array(2);
+        call.reply.bulk(&id.text());
+        match stream.entry(*id) {
+            Some(entry) => reply_fields(&mut call.reply, &entry),
+            None => call.reply.null_array(),
+        }
+    }
+    drop(stream);
+    for id in ids {
+        propagate_pending(call, key, member.group, id)?;
+    }
+    Ok(())
+}
+
+/// Tells the log who holds `id` now, since when, and after how many deliveries; or that nobody does.
+pub(super) fn propagate_pending(call: &mut Call<'_>, key: &[u8], group: &[u8], id: Id) -> Result<(), Error> {
+    if !call.db.space().effects.logging {
+        return Ok(());
+    }
+    let Some(stream) = call.db.find::<Stream>(key)? else { return Ok(()) };
+    let Some(state) = stream.group(group) else { return Ok(()) };
+    let Some(pending) = state.pending_entry(id).cloned() else {
+        call.propagate(&[b"XACK", key, group, &id.text()]);
+        return Ok(());
+    };
+    let last = state.last_delivered().text();
+    let time = pending.delivery_ms.to_string();
+    let count = pending.deliveries.to_string();
+    call.propagate(&[
+        b"XCLAIM",
+        key,
+        group,
+        &pending.consumer,
+        b"0",
+        &id.text(),
+        b"TIME",
+        time.as_bytes(),
+        b"RETRYCOUNT",
+        count.as_bytes(),
+        b"FORCE",
+        b"JUSTID",
+        b"LASTID",
+        &last,
+    ]);
+    Ok(())
+}
+
+/// Tells the log how far the group has read.
+fn propagate_position(call: &mut Call<'_>, key: &[u8], group: &[u8]) -> Result<(), Error> {
+    let Some(stream) = call.db.find::<Stream>(key)? else { return Ok(()) };
+    let Some(state) = stream.group(group) else { return Ok(()) };
+    let last = state.last_delivered().text();
+    let entries_read = state.entries_read().map_or(-1, |read| read as i64).to_string();
+    let argv: [&[u8]; 7] = [b"XGROUP", b"SETID", key, group, &last, b"ENTRIESREAD", entries_read.as_bytes()];
+    call.propagate(&argv);
+    Ok(())
+}
+
+fn wait_or_null(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Handled {
+    if !request.blocks || !call.may_block {
+        call.reply.null_array();
+        return Ok(Outcome::Done(None));
+    }
+    // `$` and `+` mean the present end of the stream, not the end at the time of the next look.
+    let mut again: Vec<Vec<u8>> = call.args.all().iter().map(|argument| argument.to_vec()).collect();
+    for (i, source) in request.streams.iter().enumerate() {
+        if let From::Behind(id) = source.from {
+            again[request.ids_at + i] = id.text().to_vec();
+        }
+    }
+    wait(Wait {
+        keys: request.streams.iter().map(|source| source.key.to_vec()).collect(),
+        timeout_ms: request.block_ms,
+        on_timeout: OnTimeout::NullArray,
+        again: Some(again),
+        on_removal: request.group.is_some(),
+    })
+}
+
+// The request.
+
+fn request<'a>(call: &mut Call<'a>, name: &str) -> Result<ReadRequest<'a>, Error> {
+    let args = call.args;
+    let grouped = name == "xreadgroup";
+    let mut out = ReadRequest {
+        block_ms: None,
+        blocks: false,
+        count: 0,
+        group: None,
+        no_ack: false,
+        streams: Vec::new(),
+        ids_at: 0,
+    };
+    let mut i = 1;
+    let mut first = None;
+    while i < args.len() {
+        let more = args.len() - i - 1;
+        if args.is(i, "block") && more > 0 {
+            i += 1;
+            out.block_ms = block_ms(args, i)?;
+            out.blocks = true;
+        } else if args.is(i, "count") && more > 0 {
+            i += 1;
+            out.count = usize::try_from(args.int(i)?).unwrap_or(0);
+        } else if args.is(i, "streams") && more > 0 {
+            first = Some(i + 1);
+            break;
+        } else if args.is(i, "group") && more >= 2 {
+            only_for_groups(grouped, "GROUP")?;
+            out.group = Some(Member { group: args.at(i + 1), consumer: args.at(i + 2) });
+            i += 2;
+        } else if args.is(i, "noack") {
+            only_for_groups(grouped, "NOACK")?;
+            out.no_ack = true;
+        } else {
+            return Err(Error::SYNTAX);
+        }
+        i += 1;
+    }
+    let first = first.ok_or(Error::SYNTAX)?;
+    streams(call, name, first, &mut out)?;
+    Ok(out)
+}
+
+fn only_for_groups(grouped: bool, option: &str) -> Result<(), Error> {
+    if grouped {
+        return Ok(());
+    }
+    Err(Error::text(format!(
+        "ERR The {option} option is only supported by XREADGROUP. You called XREAD instead."
+    )))
+}
+
+/// BLOCK's time: milliseconds, 0 for ever.
+fn block_ms(args: Args<'_>, i: usize) -> Result<Option<u64>, Error> {
+    let ms = base::number::parse_i64(args.at(i));
+    let ms = ms.ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
+    let ms = u64::try_from(ms).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
+    Ok((ms > 0).then_some(ms))
+}
+
+fn streams<'a>(
+    call: &mut Call<'a>,
+    name: &str,
+    first: usize,
+    out: &mut ReadRequest<'a>,
+) -> Result<(), Error> {
+    let args = call.args;
+    let words = args.len() - first;
+    let grouped = name == "xreadgroup";
+    if !words.is_multiple_of(2) {
+        let symbols = if grouped { " or '>'" } else { ", '+', or '$'" };
+        return Err(Error::text(format!(
+            "ERR Unbalanced '{name}' list of streams: for each stream key an ID{symbols} must be specified."
+        )));
+    }
+    if grouped && out.group.is_none() {
+        return Err(Error::new("ERR Missing GROUP option for XREADGROUP"));
+    }
+    out.ids_at = first + words / 2;
+    for i in first..out.ids_at {
+        let (key, id) = (args.at(i), args.at(i + words / 2));
+        let stream = call.db.find::<Stream>(key)?;
+        if let Some(member) = out.group
+            && stream.and_then(|stream| stream.group(member.group)).is_none()
+        {
+            return Err(no_group(key, member.group));
+        }
+        out.streams.push(Source { key, from: from(stream, id, grouped)? });
+    }
+    Ok(())
+}
+
+fn no_group(key: &[u8], group: &[u8]) -> Error {
+    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    Error::text(format!(
+        "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
+    ))
+}
+
+fn from(stream: Option<&Stream>, id: &[u8], grouped: bool) -> Result<From, Error> {
+    match id {
+        b"$" if grouped => Err(Error::new(
+            "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this \
+             consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just \
+             return an empty result set.",
+        )),
+        b"+" if grouped => Err(Error::new(
+            "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of this \
+             consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would just \
+             return an empty result set.",
+        )),
+        b"$" => Ok(From::Behind(stream.map_or(Id::MIN, Stream::last_id))),
+        b"+" => {
+            let last = stream.and_then(Stream::last).and_then(|entry| entry.id.previous());
+            Ok(From::Behind(last.unwrap_or_else(|| stream.map_or(Id::MIN, Stream::last_id))))
+        }
+        b">" if grouped => Ok(From::New),
+        b">" => Err(Error::new(
+            "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> \
+             option.",
+        )),
+        _ => Ok(From::Behind(strict_id(id, 0)?)),
+    }
+}

@@ -1,0 +1,294 @@
+//! Sorted sets: scores, ranks, ranges, pops, and the algebra of several sets.
+//!
+//! Ranges of every kind (`range`) are turned into ranks, so reading, counting, storing and removing share one
+//! piece of code; `combine` holds union, intersection and difference; `pop` holds what takes from the ends.
+
+use crate::call::{Args, Call, Handled, done, read};
+use crate::error::Error;
+use crate::scan;
+use crate::spec::{Group, Keys, Row};
+use keyspace::{Db, Event, EventClass};
+use resp::Reply;
+use smallvec::SmallVec;
+use types::zset::{AddOptions, Added, ZSet};
+
+mod combine;
+mod pop;
+mod range;
+
+const ZADD: Event = Event::new(EventClass::ZSET, "zadd");
+const ZINCR: Event = Event::new(EventClass::ZSET, "zincr");
+const ZREM: Event = Event::new(EventClass::ZSET, "zrem");
+
+const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
+    Row::new(name, arity, Group::SortedSet, run)
+}
+
+const FIRST: Keys = Keys::Counted { count_at: 1, destination: false };
+const SECOND: Keys = Keys::Counted { count_at: 2, destination: false };
+const STORE: Keys = Keys::Counted { count_at: 2, destination: true };
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub static COMMANDS: &[Row] = &[
+    row("bzmpop", -5, pop::bzmpop).movable_keys(SECOND).write().blocks().docs("7.0.0", "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number of elements in the sorted set, and M being the number of elements popped.", "Removes and returns a member by score from one or more sorted sets. Blocks until a member is available otherwise. Deletes the sorted set if the last element was popped."),
+    row("bzpopmax", -3, pop::bzpopmax).keys(1, -2, 1).write().fast().blocks().docs("5.0.0", "O(log(N)) with N being the number of elements in the sorted set.", "Removes and returns the member with the highest score from one or more sorted sets. Blocks until a member available otherwise. Deletes the sorted set if the last element was popped."),
+    row("bzpopmin", -3, pop::bzpopmin).keys(1, -2, 1).write().fast().blocks().docs("5.0.0", "O(log(N)) with N being the number of elements in the sorted set.", "Removes and returns the member with the lowest score from one or more sorted sets. Blocks until a member is available otherwise. Deletes the sorted set if the last element was popped."),
+    row("zadd", -4, zadd).key().grows().fast().docs("1.2.0", "O(log(N)) for each item added, where N is the number of elements in the sorted set.", "Adds one or more members to a sorted set, or updates their scores. Creates the key if it doesn't exist."),
+    row("zcard", 2, zcard).key().readonly().fast().docs("1.2.0", "O(1)", "Returns the number of members in a sorted set."),
+    row("zcount", 4, range::zcount).key().readonly().fast().docs("2.0.0", "O(log(N)) with N being the number of elements in the sorted set.", "Returns the count of members in a sorted set that have scores within a range."),
+    row("zdiff", -3, combine::zdiff).movable_keys(FIRST).readonly().docs("6.2.0", "O(L + (N-K)log(N)) worst case where L is the total number of elements in all the sets, N is the size of the first set, and K is the size of the result set.", "Returns the difference between multiple sorted sets."),
+    row("zdiffstore", -4, combine::zdiffstore).movable_keys(STORE).grows().docs("6.2.0", "O(L + (N-K)log(N)) worst case where L is the total number of elements in all the sets, N is the size of the first set, and K is the size of the result set.", "Stores the difference of multiple sorted sets in a key."),
+    row("zincrby", 4, zincrby).key().grows().fast().docs("1.2.0", "O(log(N)) where N is the number of elements in the sorted set.", "Increments the score of a member in a sorted set."),
+    row("zinter", -3, combine::zinter).movable_keys(FIRST).readonly().docs("6.2.0", "O(N*K)+O(M*log(M)) worst case with N being the smallest input sorted set, K being the number of input sorted sets and M being the number of elements in the resulting sorted set.", "Returns the intersect of multiple sorted sets."),
+    row("zintercard", -3, combine::zintercard).movable_keys(FIRST).readonly().docs("7.0.0", "O(N*K) worst case with N being the smallest input sorted set, K being the number of input sorted sets.", "Returns the number of members of the intersect of multiple sorted sets."),
+    row("zinterstore", -4, combine::zinterstore).movable_keys(STORE).grows().docs("2.0.0", "O(N*K)+O(M*log(M)) worst case with N being the smallest input sorted set, K being the number of input sorted sets and M being the number of elements in the resulting sorted set.", "Stores the intersect of multiple sorted sets in a key."),
+    row("zlexcount", 4, range::zlexcount).key().readonly().fast().docs("2.8.9", "O(log(N)) with N being the number of elements in the sorted set.", "Returns the number of members in a sorted set within a lexicographical range."),
+    row("zmpop", -4, pop::zmpop).movable_keys(FIRST).write().docs("7.0.0", "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number of elements in the sorted set, and M being the number of elements popped.", "Returns the highest- or lowest-scoring members from one or more sorted sets after removing them. Deletes the sorted set if the last member was popped."),
+    row("zmscore", -3, zmscore).key().readonly().fast().docs("6.2.0", "O(N) where N is the number of members being requested.", "Returns the score of one or more members in a sorted set."),
+    row("zpopmax", -2, pop::zpopmax).key().write().fast().docs("5.0.0", "O(log(N)*M) with N being the number of elements in the sorted set, and M being the number of elements popped.", "Returns the highest-scoring members from a sorted set after removing them. Deletes the sorted set if the last member was popped."),
+    row("zpopmin", -2, pop::zpopmin).key().write().fast().docs("5.0.0", "O(log(N)*M) with N being the number of elements in the sorted set, and M being the number of elements popped.", "Returns the lowest-scoring members from a sorted set after removing them. Deletes the sorted set if the last member was popped."),
+    row("zrandmember", -2, pop::zrandmember).key().readonly().docs("6.2.0", "O(N) where N is the number of members returned", "Returns one or more random members from a sorted set."),
+    row("zrange", -4, range::zrange).key().readonly().docs("1.2.0", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements returned.", "Returns members in a sorted set within a range of indexes."),
+    row("zrangebylex", -4, range::zrangebylex).key().readonly().docs("2.8.9", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements being returned. If M is constant (e.g. always asking for the first 10 elements with LIMIT), you can consider it O(log(N)).", "Returns members in a sorted set within a lexicographical range."),
+    row("zrangebyscore", -4, range::zrangebyscore).key().readonly().docs("1.0.5", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements being returned. If M is constant (e.g. always asking for the first 10 elements with LIMIT), you can consider it O(log(N)).", "Returns members in a sorted set within a range of scores."),
+    row("zrangestore", -5, range::zrangestore).keys(1, 2, 1).grows().docs("6.2.0", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements stored into the destination key.", "Stores a range of members from sorted set in a key."),
+    row("zrank", -3, zrank).key().readonly().fast().docs("2.0.0", "O(log(N))", "Returns the index of a member in a sorted set ordered by ascending scores."),
+    row("zrem", -3, zrem).key().write().fast().docs("1.2.0", "O(M*log(N)) with N being the number of elements in the sorted set and M the number of elements to be removed.", "Removes one or more members from a sorted set. Deletes the sorted set if all members were removed."),
+    row("zremrangebylex", 4, range::zremrangebylex).key().write().docs("2.8.9", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements removed by the operation.", "Removes members in a sorted set within a lexicographical range. Deletes the sorted set if all members were removed."),
+    row("zremrangebyrank", 4, range::zremrangebyrank).key().write().docs("2.0.0", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements removed by the operation.", "Removes members in a sorted set within a range of indexes. Deletes the sorted set if all members were removed."),
+    row("zremrangebyscore", 4, range::zremrangebyscore).key().write().docs("1.2.0", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements removed by the operation.", "Removes members in a sorted set within a range of scores. Deletes the sorted set if all members were removed."),
+    row("zrevrange", -4, range::zrevrange).key().readonly().docs("1.2.0", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements returned.", "Returns members in a sorted set within a range of indexes in reverse order."),
+    row("zrevrangebylex", -4, range::zrevrangebylex).key().readonly().docs("2.8.9", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements being returned. If M is constant (e.g. always asking for the first 10 elements with LIMIT), you can consider it O(log(N)).", "Returns members in a sorted set within a lexicographical range in reverse order."),
+    row("zrevrangebyscore", -4, range::zrevrangebyscore).key().readonly().docs("2.2.0", "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements being returned. If M is constant (e.g. always asking for the first 10 elements with LIMIT), you can consider it O(log(N)).", "Returns members in a sorted set within a range of scores in reverse order."),
+    row("zrevrank", -3, zrevrank).key().readonly().fast().docs("2.0.0", "O(log(N))", "Returns the index of a member in a sorted set ordered by descending scores."),
+    row("zscan", -3, zscan).key().readonly().docs("2.8.0", "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.", "Iterates over members and scores of a sorted set."),
+    row("zscore", 3, zscore).key().readonly().fast().docs("1.2.0", "O(1)", "Returns the score of a member in a sorted set."),
+    row("zunion", -3, combine::zunion).movable_keys(FIRST).readonly().docs("6.2.0", "O(N)+O(M*log(M)) with N being the sum of the sizes of the input sorted sets, and M being the number of elements in the resulting sorted set.", "Returns the union of multiple sorted sets."),
+    row("zunionstore", -4, combine::zunionstore).movable_keys(STORE).grows().docs("2.0.0", "O(N)+O(M log(M)) with N being the sum of the sizes of the input sorted sets, and M being the number of elements in the resulting sorted set.", "Stores the union of multiple sorted sets in a key."),
+];
+
+/// All members at `key`, for SORT; none when there is no such key.
+pub(crate) fn elements(db: &mut Db<'_>, key: &[u8]) -> Vec<Vec<u8>> {
+    match db.find::<ZSet>(key) {
+        Ok(Some(set)) => set.iter().map(|(member, _)| member.to_vec()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+// Additions.
+
+#[derive(Debug)]
+struct AddRequest {
+    options: AddOptions,
+    /// CH: count changed members too.
+    count_changed: bool,
+    /// Where the pairs of score and member begin.
+    first: usize,
+}
+
+fn add_request(args: Args<'_>) -> Result<AddRequest, Error> {
+    let mut options = AddOptions::default();
+    let mut count_changed = false;
+    let mut i = 2;
+    while i < args.len() {
+        match () {
+            () if args.is(i, "nx") => options.only_new = true,
+            () if args.is(i, "xx") => options.only_existing = true,
+            () if args.is(i, "gt") => options.only_greater = true,
+            () if args.is(i, "lt") => options.only_less = true,
+            () if args.is(i, "ch") => count_changed = true,
+            () if args.is(i, "incr") => options.increment = true,
+            () => break,
+        }
+        i += 1;
+    }
+    let left = args.len() - i;
+    if left == 0 || !left.is_multiple_of(2) {
+        return Err(Error::SYNTAX);
+    }
+    if options.only_new && options.only_existing {
+        return Err(Error::new("ERR XX and NX options at the same time are not compatible"));
+    }
+    let exclusive = [options.only_new, options.only_greater, options.only_less];
+    if exclusive.iter().filter(|on| **on).count() > 1 {
+        return Err(Error::new("ERR GT, LT, and/or NX options at the same time are not compatible"));
+    }
+    if options.increment && left > 2 {
+        return Err(Error::new("ERR INCR option supports a single increment-element pair"));
+    }
+    Ok(AddRequest { options, count_changed, first: i })
+}
+
+fn zadd(call: &mut Call<'_>) -> Handled {
+    let request = add_request(call.args)?;
+    add(call, &request)
+}
+
+fn zincrby(call: &mut Call<'_>) -> Handled {
+    let options = AddOptions { increment: true, ..AddOptions::default() };
+    add(call, &AddRequest { options, count_changed: false, first: 2 })
+}
+
+fn add(call: &mut Call<'_>, request: &AddRequest) -> Handled {
+    let (key, args) = (call.args.at(1), call.args);
+    let scores = (request.first..args.len()).step_by(2).map(|i| args.float(i));
+    let scores: SmallVec<[f64; 8]> = scores.collect::<Result<_, Error>>()?;
+    if request.options.only_existing && call.db.find::<ZSet>(key)?.is_none() {
+        if request.options.increment { call.reply.null() } else { call.reply.integer(0) }
+        return read();
+    }
+    let limits = call.db.space().limits.clone();
+    let (mut new, mut changed) = (0, 0);
+    let mut last = Added::Refused;
+    let mut guard = call.db.upsert::<ZSet>(key)?;
+    let set = &mut *guard;
+    for (score, member) in scores.iter().zip(args.rest(request.first + 1).iter().step_by(2)) {
+        last = set.add(member, *score, request.options, &limits);
+        match last {
+            Added::New(_) => new += 1,
+            Added::Changed(_) => changed += 1,
+            Added::Same(_) | Added::Refused | Added::NotANumber => {}
+        }
+    }
+    if new + changed == 0 {
+        guard.leave_unchanged();
+    }
+    drop(guard);
+    if !request.options.increment {
+        call.reply.integer(if request.count_changed { new + changed } else { new });
+        return done(ZADD);
+    }
+    match last {
+        Added::New(score) | Added::Changed(score) | Added::Same(score) => call.reply.double(score),
+        Added::Refused => call.reply.null(),
+        Added::NotANumber => return Err(Error::new("ERR resulting score is not a number (NaN)")),
+    }
+    done(ZINCR)
+}
+
+fn zrem(call: &mut Call<'_>) -> Handled {
+    let mut removed = 0;
+    if let Some(mut guard) = call.db.find_mut::<ZSet>(call.args.at(1))? {
+        let set = &mut *guard;
+        removed = call.args.rest(2).iter().filter(|member| set.remove(member).is_some()).count();
+        if removed == 0 {
+            guard.leave_unchanged();
+        }
+    }
+    call.reply.count(removed);
+    done(ZREM)
+}
+
+// Reads of single members.
+
+fn zcard(call: &mut Call<'_>) -> Handled {
+    let len = call.db.find::<ZSet>(call.args.at(1))?.map_or(0, ZSet::len);
+    call.reply.count(len);
+    read()
+}
+
+fn reply_score(reply: &mut Reply<'_>, score: Option<f64>) {
+    match score {
+        Some(score) => reply.double(score),
+        None => reply.null(),
+    }
+}
+
+fn zscore(call: &mut Call<'_>) -> Handled {
+    let set = call.db.find::<ZSet>(call.args.at(1))?;
+    reply_score(&mut call.reply, set.and_then(|set| set.score(call.args.at(2))));
+    read()
+}
+
+fn zmscore(call: &mut Call<'_>) -> Handled {
+    let set = call.db.find::<ZSet>(call.args.at(1))?;
+    let members = call.args.rest(2);
+    call.reply.array(members.len());
+    for member in members {
+        reply_score(&mut call.reply, set.and_then(|set| set.score(member)));
+    }
+    read()
+}
+
+fn zrank(call: &mut Call<'_>) -> Handled {
+    rank(call, "zrank", ZSet::rank)
+}
+
+fn zrevrank(call: &mut Call<'_>) -> Handled {
+    rank(call, "zrevrank", ZSet::rev_rank)
+}
+
+/// A rank of a member, with its score.
+type RankOf = fn(&ZSet, &[u8]) -> Option<(usize, f64)>;
+
+fn rank(call: &mut Call<'_>, name: &str, of: RankOf) -> Handled {
+    if call.args.len() > 4 {
+        return Err(Error::arity(name));
+    }
+    let with_score = call.args.len() == 4;
+    if with_score && !call.args.is(3, "withscore") {
+        return Err(Error::SYNTAX);
+    }
+    let set = call.db.find::<ZSet>(call.args.at(1))?;
+    match set.and_then(|set| of(set, call.args.at(2))) {
+        Some((rank, score)) if with_score => {
+            call.reply.array(2);
+            call.reply.count(rank);
+            call.reply.double(score);
+        }
+        Some((rank, _)) => call.reply.count(rank),
+        None if with_score => call.reply.null_array(),
+        None => call.reply.null(),
+    }
+    read()
+}
+
+fn zscan(call: &mut Call<'_>) -> Handled {
+    let mut cursor = scan::cursor(call.args.at(2))?;
+    let options = scan::options(call.args, 3, false, false)?;
+    let mut found: Vec<(Vec<u8>, f64)> = Vec::new();
+    let (mut seen, mut steps) = (0, 0);
+    match call.db.find::<ZSet>(call.args.at(1))? {
+        None => cursor = 0,
+        Some(set) => loop {
+            cursor = set.scan(cursor, &mut |member, score| {
+                seen += 1;
+                if options.matches(member) {
+                    found.push((member.to_vec(), score));
+                }
+            });
+            steps += 1;
+            if cursor == 0 || seen >= options.count || steps >= options.count.saturating_mul(10) {
+                break;
+            }
+        },
+    }
+    call.reply.array(2);
+    call.reply.bulk(cursor.to_string().as_bytes());
+    call.reply.array(2 * found.len());
+    for (member, score) in &found {
+        call.reply.bulk(member);
+        call.reply.bulk_double(*score);
+    }
+    read()
+}
+
+/// Writes entries as ranges are answered: with scores as pairs in RESP3, as a flat array in RESP2.
+fn reply_entries<'e>(
+    reply: &mut Reply<'_>,
+    entries: impl ExactSizeIterator<Item = (&'e [u8], f64)>,
+    with_scores: bool,
+) {
+    let pairs = with_scores && reply.is_resp3();
+    reply.array(if with_scores && !pairs { 2 * entries.len() } else { entries.len() });
+    for (member, score) in entries {
+        if pairs {
+            reply.array(2);
+        }
+        reply.bulk(member);
+        if with_scores {
+            reply.double(score);
+        }
+    }
+}
