@@ -4,7 +4,7 @@ use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Job;
 use crate::table::Command;
 use commands::{Args, Error, Flags, Group, KeyAccess, Keys, Row, found_keys};
-use config::{Config, Eviction, SetError};
+use config::{Config, DebugAccess, Eviction, SetError};
 use keyspace::{Db, EvictionOrder, EvictionPolicy, Ranking};
 use resp::Reply;
 
@@ -523,7 +523,12 @@ fn cluster(_: &mut Engine, _: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn debug(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let local = engine.sessions.at(turn.session).info.local;
-    if !engine.config.enable_debug_command.allows(local) {
+    let allowed = match engine.config.enable_debug_command {
+        DebugAccess::Yes => true,
+        DebugAccess::Local => local,
+        DebugAccess::No => false,
+    };
+    if !allowed {
         return Err(Error::new("ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server."));
     }
     let args = turn.args;

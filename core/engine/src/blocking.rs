@@ -82,7 +82,7 @@ impl Engine {
         let argv = wait.again.take().unwrap_or_else(|| argv.iter().map(|a| a.to_vec()).collect());
         let deadline_us = wait.timeout_ms.map(|ms| now.saturating_add(ms.saturating_mul(1000)));
         let session = self.sessions.at_mut(id);
-        let waiting = Waiting { wait, db: session.db, argv, deadline_us, since_us: now };
+        let waiting = Waiting { wait, db: session.db, argv, deadline_us };
         self.waiters.add(id, &waiting);
         session.waiting = Some(Box::new(waiting));
         self.keyspace.effects.observed = true;

@@ -15,7 +15,7 @@ use keyspace::{Db, Event, Keyspace};
 use resp::Reply;
 use script::Interpreter;
 use std::collections::HashMap;
-use telemetry::{CommandStats, ErrorStats, Slowlog};
+use crate::shim::{CommandStats, ErrorStats, Slowlog};
 
 /// A request as it came in.
 #[derive(Clone, Copy, Debug)]
@@ -390,15 +390,14 @@ impl Engine {
     }
 
     #[inline]
-    fn call_data(&mut self, handler: commands::Handler, db: usize, turn: Turn<'_>, started: u64, command: usize) -> Result<Step, ()> {
-        let mut call = Call { args: turn.args, db: Db::new(&mut self.keyspace, db), reply: turn.reply, may_block: turn.may_block };
-        let result = handler(&mut call);
-        let mut reply = call.reply;
+    fn call_data(&mut self, handler: commands::Handler, db: usize, mut turn: Turn<'_>, started: u64, command: usize) -> Result<Step, ()> {
+        let db = Db::new(&mut self.keyspace, db);
+        let result = handler(&mut Call { args: turn.args, db, reply: turn.reply.reborrow(), may_block: turn.may_block });
         let result = match result {
             Ok(Outcome::Done(event)) => Ok(Step::Done(event)),
             Ok(Outcome::Block(wait)) => Ok(Step::Block(wait)),
             Err(error) => {
-                self.fail(&error, &mut reply, command);
+                self.fail(&error, &mut turn.reply, command);
                 Err(())
             }
         };

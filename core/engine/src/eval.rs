@@ -9,7 +9,7 @@ use crate::outside::{Busy, BusyVerdict, Job, Outside};
 use crate::session::SessionId;
 use commands::{Args, Error, Flags, Group, Keys, Row};
 use resp::{Reply, Sink};
-use script::{Host, Interpreter, Interrupt, Limits, RunError, Sha, sha_of};
+use script::{Host, Interpreter, Interrupt, Limits, RunError, Sha};
 
 const SCRIPT: Flags = Flags::NOSCRIPT.and(Flags::STALE).and(Flags::MAY_REPLICATE);
 const COUNTED: Keys = Keys::Counted { count_at: 2, destination: false };

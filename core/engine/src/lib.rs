@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod shim;
 mod acl;
 mod admin;
 mod blocking;
@@ -26,8 +27,8 @@ mod tracking;
 mod transaction;
 
 pub use acl::{Acl, Secret, digest_of};
-pub use engine::{Engine, Next, Request};
-pub use info::Figures;
+pub use engine::{Counters, Engine, Next, Request, TOO_MANY_CLIENTS};
+pub use shim::Report;
 pub use outside::{Busy, BusyVerdict, Delivery, Job, Outside};
 pub use session::{ClientInfo, SessionId};
 

@@ -87,8 +87,6 @@ pub(crate) struct Waiting {
     pub(crate) argv: Vec<Vec<u8>>,
     /// When its time is over, monotonic microseconds.
     pub(crate) deadline_us: Option<u64>,
-    /// When it began, monotonic microseconds.
-    pub(crate) since_us: u64,
 }
 
 /// CLIENT TRACKING.

@@ -92,7 +92,7 @@ impl Sink for Wire<'_> {
 
     fn error(&mut self, text: &[u8]) {
         self.out.push(b'-');
-        let text = text.trim_ascii_end();
+        let text = text.strip_suffix(b"\r\n").unwrap_or(text);
         self.out.extend(text.iter().map(|&c| if matches!(c, b'\r' | b'\n') { b' ' } else { c }));
         self.out.extend_from_slice(b"\r\n");
     }

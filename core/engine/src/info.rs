@@ -1,0 +1,198 @@
+//! INFO and LATENCY: what the engine tells about itself. The server adds what only it knows.
+
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::outside::Outside;
+use commands::{Error, Flags, Group, Row};
+use crate::shim::Report;
+
+const LATE: Flags = Flags::LOADING.and(Flags::STALE);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Server, run)
+}
+
+/// The rows of this family.
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
+    row("info", -1, info).flags(LATE.and(Flags::DANGEROUS)).docs("1.0.0", "O(1)", "Returns information and statistics about the server."),
+    row("latency", -2, unknown).docs("2.8.13", "Depends on subcommand.", "A container for latency diagnostics commands.").subcommands(&[
+        row("latency|histogram", -2, histogram).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs("7.0.0", "O(N) where N is the number of commands with latency information being retrieved.", "Returns the cumulative distribution of latencies of a subset or all commands."),
+        row("latency|history", 3, history).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs("2.8.13", "O(1)", "Returns timestamp-latency samples for an event."),
+        row("latency|latest", 2, latest).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs("2.8.13", "O(1)", "Returns the latest latency samples for all events."),
+        row("latency|reset", -2, reset).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs("2.8.13", "O(1)", "Resets the latency data for one or more events."),
+    ]),
+];
+
+fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    Err(commands::unknown_subcommand(turn.args, "LATENCY"))
+}
+
+fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let sections: Vec<String> = turn.args.rest(1).iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
+    let report = engine.report(turn.outside);
+    let names: Vec<&str> = sections.iter().map(String::as_str).collect();
+    turn.reply.verbatim(b"txt", report.info(&names).as_bytes());
+    Ok(Step::Done(None))
+}
+
+fn histogram(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let wanted = turn.args.rest(2);
+    let found: Vec<usize> = (0..engine.command_stats.len())
+        .filter(|i| engine.command_stats[*i].calls > 0)
+        .filter(|i| {
+            let name = engine.table.commands[*i].spec.name.as_bytes();
+            wanted.is_empty() || wanted.iter().any(|w| name.eq_ignore_ascii_case(w) || name.starts_with(&[&w.to_ascii_lowercase(), b"|".as_slice()].concat()))
+        })
+        .collect();
+    turn.reply.map(found.len());
+    for index in found {
+        let stats = &engine.command_stats[index];
+        turn.reply.bulk(engine.table.commands[index].spec.name.as_bytes());
+        turn.reply.map(2);
+        turn.reply.bulk(b"calls");
+        turn.reply.integer(stats.calls as i64);
+        turn.reply.bulk(b"histogram_usec");
+        let buckets: Vec<(u64, u64)> = stats.histogram.cumulative_us().collect();
+        turn.reply.map(buckets.len());
+        for (us, count) in buckets {
+            turn.reply.integer(us as i64);
+            turn.reply.integer(count as i64);
+        }
+    }
+    Ok(Step::Done(None))
+}
+
+fn latest(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.array(0);
+    Ok(Step::Done(None))
+}
+
+fn history(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.array(0);
+    Ok(Step::Done(None))
+}
+
+fn reset(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.integer(0);
+    Ok(Step::Done(None))
+}
+
+impl Engine {
+    /// Everything that INFO and the metrics tell.
+    pub fn report(&mut self, outside: &dyn Outside) -> Report {
+        let mut report = Report::new();
+        outside.report(&mut report);
+        self.report_server(&mut report);
+        self.report_clients(&mut report);
+        self.report_memory(&mut report, outside);
+        self.report_stats(&mut report);
+        self.report_commands(&mut report);
+        report
+    }
+
+    fn report_server(&self, r: &mut Report) {
+        r.set("redis_version", crate::connection::REDIS_VERSION);
+        r.set("server_name", "tandem");
+        r.set("tandem_version", env!("CARGO_PKG_VERSION"));
+        r.set("redis_mode", "standalone");
+        r.set("run_id", self.run_id.as_str());
+        r.set("arch_bits", 64u64);
+        r.set("multiplexing_api", "epoll");
+        r.set("hz", u64::from(self.config.hz));
+        r.set("configured_hz", u64::from(self.config.hz));
+        r.set("tcp_port", u64::from(self.config.port));
+        let uptime_s = self.keyspace.now.mono_us.saturating_sub(self.started_us) / 1_000_000;
+        r.set("uptime_in_seconds", uptime_s);
+        r.set("uptime_in_days", uptime_s / 86_400);
+        r.set("lru_clock", self.keyspace.now.unix_ms as u64 / 1000 & 0xff_ffff);
+        r.set("server_time_usec", self.keyspace.now.unix_us as u64);
+        r.set("cluster_enabled", 0u64);
+        for (name, value) in [("role", "master"), ("master_failover_state", "no-failover"), ("master_replid2", "0000000000000000000000000000000000000000")] {
+            r.set(name, value);
+        }
+        r.set("master_replid", self.run_id.as_str());
+        for name in ["connected_slaves", "master_repl_offset", "repl_backlog_active", "repl_backlog_first_byte_offset", "repl_backlog_histlen"] {
+            r.set(name, 0u64);
+        }
+        r.set("second_repl_offset", -1i64);
+        r.set("repl_backlog_size", self.config.repl_backlog_size as u64);
+    }
+
+    fn report_clients(&self, r: &mut Report) {
+        let (waiting, blocking_keys) = self.waiters.counts();
+        let (tracking, tracking_keys) = self.tracking.counts();
+        let (mut subscribers, mut watching, mut query_max, mut output_max) = (0u64, 0u64, 0, 0);
+        for (_, s) in self.sessions.iter() {
+            subscribers += u64::from(s.is_subscriber());
+            watching += u64::from(!s.watched.is_empty());
+            query_max = query_max.max(s.buffers.0);
+            output_max = output_max.max(s.buffers.1);
+        }
+        r.set("connected_clients", self.sessions.len() as u64);
+        r.set("maxclients", self.config.maxclients as u64);
+        r.set("client_recent_max_input_buffer", query_max as u64);
+        r.set("client_recent_max_output_buffer", output_max as u64);
+        r.set("blocked_clients", waiting as u64);
+        r.set("tracking_clients", tracking as u64);
+        r.set("tracking_total_keys", tracking_keys as u64);
+        r.set("pubsub_clients", subscribers);
+        r.set("watching_clients", watching);
+        r.set("total_watched_keys", self.watchers.len() as u64);
+        r.set("total_blocking_keys", blocking_keys as u64);
+        r.set("clients_in_timeout_table", waiting as u64);
+    }
+
+    fn report_memory(&mut self, r: &mut Report, outside: &dyn Outside) {
+        let used = outside.used_memory();
+        self.counters.memory_peak = self.counters.memory_peak.max(used);
+        r.set("used_memory", used as u64);
+        r.set("used_memory_peak", self.counters.memory_peak as u64);
+        r.set("maxmemory", self.config.maxmemory);
+        r.set("maxmemory_policy", self.config.maxmemory_policy.name());
+        r.set("mem_allocator", "jemalloc-5.3.0");
+        let scripts = self.scripts.as_ref();
+        r.set("number_of_cached_scripts", scripts.map_or(0, |s| s.len()) as u64);
+        r.set("used_memory_vm_eval", scripts.map_or(0, |s| s.memory_bytes()) as u64);
+        r.set("used_memory_lua", scripts.map_or(0, |s| s.memory_bytes()) as u64);
+    }
+
+    fn report_stats(&self, r: &mut Report) {
+        let (counters, stats) = (&self.counters, &self.keyspace.stats);
+        let (channels, patterns, shard_channels) = self.pubsub.counts();
+        let values = [
+            ("total_connections_received", counters.connections),
+            ("rejected_connections", counters.rejected_connections),
+            ("total_commands_processed", counters.commands),
+            ("instantaneous_ops_per_sec", counters.ops_per_second),
+            ("total_error_replies", counters.error_replies),
+            ("expired_keys", stats.expired),
+            ("evicted_keys", stats.evicted),
+            ("keyspace_hits", stats.hits),
+            ("keyspace_misses", stats.misses),
+            ("expired_time_cap_reached_count", stats.expire_budget_ends),
+            ("pubsub_channels", channels as u64),
+            ("pubsub_patterns", patterns as u64),
+            ("pubsubshard_channels", shard_channels as u64),
+            ("acl_access_denied_auth", counters.acl_denied[0]),
+            ("acl_access_denied_cmd", counters.acl_denied[1]),
+            ("acl_access_denied_key", counters.acl_denied[2]),
+            ("acl_access_denied_channel", counters.acl_denied[3]),
+            ("tandem_oom_refusals", counters.oom_refusals),
+            ("rdb_changes_since_last_save", self.keyspace.effects.dirty),
+            ("slowlog_len", self.slowlog.len() as u64),
+        ];
+        values.into_iter().for_each(|(name, value)| r.set(name, value));
+    }
+
+    fn report_commands(&self, r: &mut Report) {
+        for (command, stats) in self.table.commands.iter().zip(&self.command_stats) {
+            if stats.calls + stats.rejected + stats.failed > 0 {
+                r.command(command.spec.name, stats);
+            }
+        }
+        r.errors(&self.error_stats);
+        for index in 0..self.keyspace.database_count() {
+            let db = self.keyspace.database(index).stats();
+            r.database(index, db.keys as u64, db.expiring as u64, db.avg_ttl_ms as u64);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A bench for the engine: clients, a virtual clock, and a world that does nothing.
+
+use base::Now;
+use tandem_engine::{Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, Report, Request, SessionId};
+
+/// The world: a clock that only the test moves.
+pub struct World {
+    pub now: Now,
+    pub used: usize,
+}
+
+impl Outside for World {
+    fn nanos(&self) -> u64 {
+        self.now.mono_us * 1000
+    }
+    fn now(&self) -> Now {
+        self.now
+    }
+    fn used_memory(&self) -> usize {
+        self.used
+    }
+    fn busy(&mut self, _: Busy) -> BusyVerdict {
+        BusyVerdict::Kill
+    }
+    fn check_config(&self, _: &config::Config) -> Result<(), String> {
+        Ok(())
+    }
+    fn report(&self, _: &mut Report) {}
+    fn write_refusal(&self) -> Option<String> {
+        None
+    }
+    fn is_loading(&self) -> bool {
+        false
+    }
+    fn is_saving(&self) -> bool {
+        false
+    }
+    fn is_rewriting(&self) -> bool {
+        false
+    }
+    fn save_begins(&mut self) {}
+    fn rewrite_begins(&mut self) {}
+    fn last_save_unix_s(&self) -> i64 {
+        0
+    }
+    fn sleep_ns(&mut self, _: u64) {}
+}
+
+/// An engine with clients.
+pub struct Bench {
+    pub engine: Engine,
+    pub outside: World,
+    clients: Vec<SessionId>,
+    delivered: Vec<Delivery>,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        let now = Now::at_ms(1_700_000_000_000);
+        let engine = Engine::new(config::Config::default(), Acl::new(Vec::new()), [7; 32], now);
+        Bench { engine, outside: World { now, used: 1000 }, clients: Vec::new(), delivered: Vec::new() }
+    }
+
+    /// A new client's number.
+    pub fn connect(&mut self) -> usize {
+        let info = ClientInfo { token: self.clients.len() as u64, local: true, ..ClientInfo::default() };
+        let id = self.engine.connect(info, self.outside.now).expect("there are few clients");
+        self.clients.push(id);
+        self.clients.len() - 1
+    }
+
+    /// Runs a request whose words are separated by blanks.
+    pub fn run(&mut self, client: usize, line: &str) -> String {
+        self.call(client, &line.split(' ').collect::<Vec<_>>())
+    }
+
+    /// Runs a request.
+    pub fn call(&mut self, client: usize, argv: &[&str]) -> String {
+        let argv: Vec<&[u8]> = argv.iter().map(|a| a.as_bytes()).collect();
+        let mut out = Vec::new();
+        self.engine.begin_batch(self.outside.now);
+        let request = Request { argv: &argv, raw: None };
+        let next = self.engine.execute(self.clients[client], request, &mut out, &mut self.outside);
+        self.engine.take_deliveries(&mut self.delivered);
+        if next == Next::Wait {
+            assert!(out.is_empty());
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// What a client was delivered since the last call.
+    pub fn delivered(&mut self, client: usize) -> String {
+        let mut text = String::new();
+        self.delivered.retain(|d| {
+            if d.token == client as u64 {
+                text.push_str(&String::from_utf8_lossy(&d.bytes));
+            }
+            d.token != client as u64 || d.close
+        });
+        text
+    }
+
+    /// Whether a client was told to close.
+    pub fn closed(&self, client: usize) -> bool {
+        self.delivered.iter().any(|d| d.token == client as u64 && d.close)
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.outside.now.unix_ms
+    }
+
+    /// Moves the clock.
+    pub fn pass_ms(&mut self, ms: i64) {
+        let now = self.outside.now;
+        self.outside.now = Now { unix_ms: now.unix_ms + ms, unix_us: now.unix_us + ms * 1000, mono_us: now.mono_us + ms as u64 * 1000 };
+    }
+
+    /// Lets background work happen.
+    pub fn tick(&mut self) {
+        self.engine.tick(self.outside.now, &mut self.outside);
+        self.engine.take_deliveries(&mut self.delivered);
+    }
+
+    /// The log since the last call, words by blanks, commands by bars.
+    pub fn log(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.engine.take_log(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let mut out = String::new();
+        for line in text.split("\r\n") {
+            match line.as_bytes() {
+                [] | [b'$', b'0'..=b'9', ..] => {}
+                [b'*', b'0'..=b'9', ..] => out.push('|'),
+                _ => {
+                    out.push_str(line);
+                    out.push(' ');
+                }
+            }
+        }
+        out.replace(" |", "|").trim_matches(['|', ' ']).to_owned()
+    }
+
+    /// The jobs since the last call.
+    pub fn jobs(&mut self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        self.engine.take_jobs(&mut jobs);
+        jobs
+    }
+}

@@ -1,0 +1,129 @@
+//! The engine as a state machine: requests in, replies, deliveries and log bytes out, under a virtual clock.
+
+mod bench;
+
+use bench::Bench;
+
+#[test]
+fn strings_and_errors_reply_as_redis_does() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    assert_eq!(b.run(c, "SET a 1"), "+OK\r\n");
+    assert_eq!(b.run(c, "get a"), "$1\r\n1\r\n");
+    assert_eq!(b.run(c, "INCRBY a 41"), ":42\r\n");
+    assert_eq!(b.run(c, "GET nosuch"), "$-1\r\n");
+    assert_eq!(b.run(c, "GET"), "-ERR wrong number of arguments for 'get' command\r\n");
+    assert_eq!(b.run(c, "NOSUCH x y"), "-ERR unknown command 'NOSUCH', with args beginning with: 'x' 'y' \r\n");
+    assert_eq!(b.run(c, "CONFIG NOSUCH"), "-ERR unknown subcommand 'NOSUCH'. Try CONFIG HELP.\r\n");
+}
+
+#[test]
+fn hello_switches_the_protocol() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    assert!(b.run(c, "HELLO 3").starts_with("%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n"));
+    assert_eq!(b.run(c, "GET nosuch"), "_\r\n");
+    assert!(b.run(c, "HELLO 9").starts_with("-NOPROTO"));
+}
+
+#[test]
+fn a_transaction_runs_as_one_and_a_watched_key_breaks_it() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    for (request, want) in [("MULTI", "+OK\r\n"), ("SET a 1", "+QUEUED\r\n"), ("INCR a", "+QUEUED\r\n"), ("EXEC", "*2\r\n+OK\r\n:2\r\n")] {
+        assert_eq!(b.run(c, request), want);
+    }
+    b.run(c, "WATCH a");
+    b.run(d, "SET a 5");
+    b.run(c, "MULTI");
+    b.run(c, "GET a");
+    assert_eq!(b.run(c, "EXEC"), "*-1\r\n");
+    b.run(c, "MULTI");
+    assert!(b.run(c, "NOSUCH").starts_with("-ERR unknown command"));
+    assert_eq!(b.run(c, "EXEC"), "-EXECABORT Transaction discarded because of previous errors.\r\n");
+}
+
+#[test]
+fn the_log_gets_absolute_times_units_and_removals() {
+    let mut b = Bench::new();
+    b.engine.set_logging(true);
+    let c = b.connect();
+    b.run(c, "SET a 1 PX 100");
+    let at = b.now_ms() + 100;
+    assert_eq!(b.log(), format!("SELECT 0|SET a 1 PXAT {at}"));
+    b.pass_ms(200);
+    assert_eq!(b.run(c, "GET a"), "$-1\r\n");
+    assert_eq!(b.log(), "DEL a");
+    b.run(c, "MULTI");
+    b.run(c, "SET x 1");
+    b.run(c, "SET y 2");
+    b.run(c, "EXEC");
+    assert_eq!(b.log(), "MULTI|SET x 1|SET y 2|EXEC");
+    b.run(c, "SET k v");
+    b.run(c, "GET k");
+    assert_eq!(b.log(), "SET k v");
+}
+
+#[test]
+fn scripts_call_the_engine_and_are_one_unit() {
+    let mut b = Bench::new();
+    b.engine.set_logging(true);
+    let c = b.connect();
+    let script = "redis.call('SET', KEYS[1], ARGV[1]) return {redis.call('INCR', KEYS[1]), redis.call('GET', 'nosuch')}";
+    assert_eq!(b.call(c, &["EVAL", script, "1", "k", "41"]), "*2\r\n:42\r\n$-1\r\n");
+    assert_eq!(b.log(), "MULTI|SELECT 0|SET k 41|INCR k|EXEC");
+    assert!(b.call(c, &["EVALSHA", "ffffffffffffffffffffffffffffffffffffffff", "0"]).starts_with("-NOSCRIPT"));
+    assert!(b.call(c, &["EVAL", "return redis.call('BLPOP')", "0"]).contains("Wrong number of args"));
+    assert!(b.call(c, &["EVAL_RO", "return redis.call('SET', 'a', 'b')", "0"]).contains("Write commands are not allowed from read-only scripts"));
+}
+
+#[test]
+fn subscribers_get_messages_and_resp2_ones_may_do_little_else() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    assert_eq!(b.run(c, "SUBSCRIBE ch"), "*3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n");
+    assert!(b.run(c, "GET a").starts_with("-ERR Can't execute 'get'"));
+    assert_eq!(b.run(d, "PUBLISH ch hi"), ":1\r\n");
+    assert_eq!(b.delivered(c), "*3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$2\r\nhi\r\n");
+    assert_eq!(b.run(c, "UNSUBSCRIBE"), "*3\r\n$11\r\nunsubscribe\r\n$2\r\nch\r\n:0\r\n");
+    assert_eq!(b.run(c, "GET a"), "$-1\r\n");
+}
+
+#[test]
+fn users_may_do_what_their_rules_say() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    let hash = tandem_engine::digest_of(b"pw");
+    assert_eq!(b.run(c, &format!("ACL SETUSER bob on #{hash} ~app:* +get +set")), "+OK\r\n");
+    assert!(b.run(d, "AUTH bob wrong").starts_with("-WRONGPASS"));
+    assert_eq!(b.run(d, "AUTH bob pw"), "+OK\r\n");
+    assert_eq!(b.run(d, "SET app:1 x"), "+OK\r\n");
+    assert_eq!(b.run(d, "SET other x"), "-NOPERM No permissions to access a key\r\n");
+    assert_eq!(b.run(d, "DEL app:1"), "-NOPERM User bob has no permissions to run the 'del' command\r\n");
+    assert_eq!(b.run(c, "ACL DELUSER bob"), ":1\r\n");
+    assert!(b.closed(d));
+}
+
+#[test]
+fn keys_leave_on_time_without_being_asked_for() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    for i in 0..100 {
+        b.run(c, &format!("SET k{i} v PX {}", 50 + i));
+    }
+    b.pass_ms(300);
+    b.tick();
+    assert_eq!(b.run(c, "DBSIZE"), ":0\r\n");
+}
+
+#[test]
+fn a_full_cache_evicts_and_a_full_queue_refuses() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "SET a 1");
+    b.run(c, "CONFIG SET maxmemory 1000000");
+    b.outside.used = 2_000_000;
+    assert_eq!(b.run(c, "SET b 1"), "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    assert_eq!(b.run(c, "DEL a"), ":1\r\n");
+    assert!(b.call(c, &["EVAL", "return redis.call('SET', 'b', '1')", "0"]).starts_with("-OOM command not allowed"));
+}
