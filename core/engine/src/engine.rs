@@ -119,6 +119,7 @@ pub struct Engine {
     pub(crate) verified: HashMap<[u8; 32], ()>,
     pub(crate) paused_until_us: u64,
     pub(crate) pause_writes_only: bool,
+    pub(crate) replay_session: Option<SessionId>,
 }
 
 /// Plain counters for INFO and metrics.
@@ -185,6 +186,7 @@ impl Engine {
             verified: HashMap::new(),
             paused_until_us: 0,
             pause_writes_only: false,
+            replay_session: None,
             config,
         };
         engine.apply_config();
@@ -216,6 +218,11 @@ impl Engine {
     /// Whether there are log bytes to take.
     pub fn has_log(&self) -> bool {
         !self.log.is_empty()
+    }
+
+    /// Bytes of log not yet taken: a client whose request made it grow has written.
+    pub fn log_len(&self) -> usize {
+        self.log.len()
     }
 
     /// The log goes on in a new file: the next record tells its database.
@@ -284,6 +291,13 @@ impl Engine {
     /// Whether the client subscribes to anything (its output has its own limits).
     pub fn is_subscriber(&self, id: SessionId) -> bool {
         self.sessions.find(id).is_some_and(Session::is_subscriber)
+    }
+
+    /// Whether the client may end a running script.
+    pub fn may_kill_scripts(&self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.find(id) else { return false };
+        let argv: [&[u8]; 2] = [b"script", b"kill"];
+        session.authenticated && self.table.find(&argv).is_some_and(|c| self.acl.check(session.user, &self.table, c, &argv).is_ok())
     }
 
     /// Tells how large a client's buffers are, bytes, for CLIENT LIST.

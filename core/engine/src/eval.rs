@@ -158,6 +158,7 @@ fn run(engine: &mut Engine, turn: &mut Turn<'_>, sha: &Sha, read_only: bool) -> 
     let protocol_before = engine.sessions.at(turn.session).db;
     let mut host = Running {
         started_ns: turn.outside.nanos(),
+        asked_ns: 0,
         outside: &mut *turn.outside,
         session: turn.session,
         read_only: read_only || flags.no_writes,
@@ -180,12 +181,17 @@ fn run(engine: &mut Engine, turn: &mut Turn<'_>, sha: &Sha, read_only: bool) -> 
     }
 }
 
+/// A busy script asks so often whether it may go on; other clients are answered meanwhile.
+const ASK_EVERY_NS: u64 = 10_000_000;
+
 /// A script that runs, as its host.
 struct Running<'a> {
     engine: &'a mut Engine,
     outside: &'a mut dyn Outside,
     session: SessionId,
     started_ns: u64,
+    /// When the world was asked last whether to go on, nanoseconds since the start.
+    asked_ns: u64,
     read_only: bool,
     allow_oom: bool,
     has_written: bool,
@@ -219,6 +225,10 @@ impl Host for Running<'_> {
         if threshold_ms == 0 || running_ns < threshold_ms * 1_000_000 {
             return Interrupt::Continue;
         }
+        if running_ns < self.asked_ns + ASK_EVERY_NS {
+            return Interrupt::Continue;
+        }
+        self.asked_ns = running_ns;
         match self.outside.busy(Busy { running_ns, has_written: self.has_written }) {
             BusyVerdict::Continue => Interrupt::Continue,
             BusyVerdict::Kill => Interrupt::Kill("Error running script: Script killed by user with SCRIPT KILL."),

@@ -133,7 +133,7 @@ impl Engine {
         self.settle_background();
     }
 
-    fn queue(&mut self, id: SessionId, command: usize, argv: &[&[u8]], reply: &mut Reply<'_>) {
+    pub(crate) fn queue(&mut self, id: SessionId, command: usize, argv: &[&[u8]], reply: &mut Reply<'_>) {
         let Some(multi) = &mut self.sessions.at_mut(id).multi else { return };
         let bytes: usize = argv.iter().map(|a| a.len()).sum();
         if multi.bytes + bytes > QUEUED_BYTES_MAX {
@@ -170,7 +170,7 @@ impl Engine {
 }
 
 /// Commands that are run, not queued, while MULTI is open.
-fn runs_inside_multi(spec: &Spec) -> bool {
+pub(crate) fn runs_inside_multi(spec: &Spec) -> bool {
     matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 

@@ -20,6 +20,7 @@ mod log;
 mod monitor;
 mod outside;
 mod pubsub;
+mod replay;
 mod session;
 mod settle;
 mod table;

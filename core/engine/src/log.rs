@@ -86,6 +86,10 @@ impl Log {
         into.append(&mut self.bytes);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
