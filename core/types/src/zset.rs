@@ -96,6 +96,23 @@ impl std::fmt::Debug for ZSet {
     }
 }
 
+impl AddOptions {
+    /// What becomes of a member that has the score `old`: the answer, and the new score if it changes.
+    fn decide(self, old: f64, given: f64) -> (Added, Option<f64>) {
+        if self.only_new {
+            return (Added::Refused, None);
+        }
+        let score = if self.increment { old + given } else { given };
+        if score.is_nan() {
+            return (Added::NotANumber, None);
+        }
+        if (self.only_greater && score <= old) || (self.only_less && score >= old) {
+            return (Added::Refused, None);
+        }
+        if score == old { (Added::Same(score), None) } else { (Added::Changed(score), Some(score)) }
+    }
+}
+
 impl Collection for ZSet {
     const KIND: Kind = Kind::ZSet;
 
@@ -153,28 +170,18 @@ impl ZSet {
     /// Add `member` or change its score, under the conditions of `options`. `score` must not be NaN.
     pub fn add(&mut self, member: &[u8], score: f64, options: AddOptions, limits: &Limits) -> Added {
         debug_assert!(!score.is_nan());
-        let Some(old) = self.score(member) else {
-            if options.only_existing {
-                return Added::Refused;
-            }
-            self.insert_new(member, score, limits);
-            return Added::New(score);
+        let decided = match &mut self.repr {
+            Repr::Small(packed) => packed.change(member, |old| options.decide(old, score)),
+            Repr::Large(large) => large.change(member, |old| options.decide(old, score)),
         };
-        if options.only_new {
-            return Added::Refused;
+        match decided {
+            Some(added) => added,
+            None if options.only_existing => Added::Refused,
+            None => {
+                self.insert_new(member, score, limits);
+                Added::New(score)
+            }
         }
-        let score = if options.increment { old + score } else { score };
-        if score.is_nan() {
-            return Added::NotANumber;
-        }
-        if (options.only_greater && score <= old) || (options.only_less && score >= old) {
-            return Added::Refused;
-        }
-        if score == old {
-            return Added::Same(score);
-        }
-        self.change(member, old, score);
-        Added::Changed(score)
     }
 
     /// Set the score of `member` without conditions; true when it is new.
@@ -319,18 +326,6 @@ impl ZSet {
         }
     }
 
-    fn change(&mut self, member: &[u8], old: f64, score: f64) {
-        match &mut self.repr {
-            Repr::Small(packed) => {
-                if let Some(rank) = packed.find(member).map(|entry| entry.rank) {
-                    packed.remove(rank..rank + 1);
-                }
-                packed.insert(score, member);
-            }
-            Repr::Large(large) => large.change(member, old, score),
-        }
-    }
-
     fn enlarge(&mut self) {
         let mut large =
             Large { names: Names(Table::new(self.seed)), order: Order::default(), member_bytes: 0 };
@@ -351,13 +346,17 @@ impl Large {
         self.order.insert(handle);
     }
 
-    fn change(&mut self, member: &[u8], old: f64, score: f64) {
-        let handle = Member::new(score, member);
-        if let Some(place) = self.names.0.locate(self.names.0.hash_of(member), member) {
+    fn change<R>(&mut self, member: &[u8], decide: impl FnOnce(f64) -> (R, Option<f64>)) -> Option<R> {
+        let place = self.names.0.locate(self.names.0.hash_of(member), member)?;
+        let old = self.names.0.at(place).score();
+        let (result, score) = decide(old);
+        if let Some(score) = score {
+            let handle = Member::new(score, member);
             self.names.0.replace_at(place, handle.clone());
+            self.order.remove(old, member);
+            self.order.insert(handle);
         }
-        self.order.remove(old, member);
-        self.order.insert(handle);
+        Some(result)
     }
 
     fn remove(&mut self, member: &[u8]) -> Option<f64> {

@@ -122,9 +122,7 @@ pub(super) fn set_id(call: &mut Call<'_>) -> Handled {
     let (args, options) = (call.args, position_options(call.args, false)?);
     let mut stream = stream_with_group(call)?;
     let last = position(args.at(4), Some(&*stream))?;
-    if let Some(group) = stream.group_mut(args.at(3)) {
-        group.set_position(last, options.entries_read);
-    }
+    stream.set_group_position(args.at(3), last, options.entries_read);
     drop(stream);
     call.reply.ok();
     done(event("xgroup-setid"))

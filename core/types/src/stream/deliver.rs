@@ -72,16 +72,28 @@ impl Stream {
         self.0.groups.get_mut(name).map(Arc::make_mut)
     }
 
-    /// Create a group that has read up to `last_delivered`; false when the name is taken.
+    /// Create a group that has read up to `last_delivered`, by count `entries_read` (at most what was ever
+    /// added); false when the name is taken.
     pub fn create_group(&mut self, name: &[u8], last_delivered: Id, entries_read: Option<u64>) -> bool {
         self.0.used = true;
+        let added = self.0.entries_added;
         match self.0.groups.entry(Box::from(name)) {
             Slot::Occupied(_) => false,
             Slot::Vacant(slot) => {
+                let entries_read = entries_read.map(|read| read.min(added));
                 slot.insert(Arc::new(Group::new(last_delivered, entries_read)));
                 true
             }
         }
+    }
+
+    /// Set how far the group `name` has read (`entries_read` at most what was ever added); false when there is
+    /// no such group.
+    pub fn set_group_position(&mut self, name: &[u8], last_delivered: Id, entries_read: Option<u64>) -> bool {
+        let added = self.0.entries_added;
+        let Some(group) = self.group_mut(name) else { return false };
+        group.set_position(last_delivered, entries_read.map(|read| read.min(added)));
+        true
     }
 
     /// Remove a group with all it holds; false when there is none.
@@ -190,8 +202,13 @@ impl Stream {
 
     /// How many entries the group has not read yet; `None` when deletions make that unknowable.
     pub fn lag(&self, group: &Group) -> Option<u64> {
-        if self.0.entries_added == 0 {
+        if self.0.len == 0 {
             return Some(0);
+        }
+        let first = self.first_id();
+        if group.last_delivered < first && self.0.max_deleted_id < first {
+            // Nothing of what is left has been read, and nothing is missing from it.
+            return Some(self.0.len);
         }
         let read = match group.entries_read {
             Some(read) if !self.has_tombstone_after(group.last_delivered) => read,
@@ -228,9 +245,10 @@ impl Stream {
     fn entries_read_after(&self, group: &[u8], ids: &[Id]) -> Option<u64> {
         let group = self.group(group)?;
         let (mut read, mut at) = (group.entries_read, group.last_delivered);
+        let first = self.first_id();
         for id in ids {
             read = match read {
-                Some(read) if !self.has_tombstone_after(at) => Some(read + 1),
+                Some(read) if at >= first && !self.has_tombstone_after(at) => Some(read + 1),
                 _ => self.entries_up_to(*id),
             };
             at = *id;

@@ -25,6 +25,7 @@ pub(super) struct Packed<'a> {
     pub(super) score: f64,
     pub(super) member: &'a [u8],
     pub(super) rank: usize,
+    at: usize,
     end: usize,
 }
 
@@ -72,6 +73,24 @@ impl PackedSet {
         self.count += 1;
     }
 
+    /// Give `member` another score if it is there under the conditions that `decide` tells from the old one;
+    /// `None` when it is not there. One walk finds it, another its new place.
+    pub(super) fn change<R>(
+        &mut self,
+        member: &[u8],
+        decide: impl FnOnce(f64) -> (R, Option<f64>),
+    ) -> Option<R> {
+        let entry = self.find(member)?;
+        let (result, score) = decide(entry.score);
+        if let Some(score) = score {
+            let (at, end) = (entry.at, entry.end);
+            self.buf.drain(at..end);
+            self.count -= 1;
+            self.insert(score, member);
+        }
+        Some(result)
+    }
+
     /// Remove the entries of these ranks, which must exist.
     pub(super) fn remove(&mut self, ranks: Range<usize>) {
         if ranks.is_empty() {
@@ -103,7 +122,7 @@ impl PackedSet {
                 break;
             }
         }
-        Packed { score, member: &self.buf[data..data + len], rank, end: data + len }
+        Packed { score, member: &self.buf[data..data + len], rank, at, end: data + len }
     }
 }
 
