@@ -1,2 +1,15 @@
-//! Placeholder until the server crate boots.
-fn main() {}
+//! `tandem-queue`: the server with the queue profile. All there is to know is in `server` and `profiles`.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match server::run(profiles::Profile::Queue, std::env::args().skip(1).collect()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

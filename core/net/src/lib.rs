@@ -34,4 +34,5 @@ pub use poller::{Poller, Ready};
 pub use slots::{Id, Slots};
 pub use stream::Peer;
 pub use timers::Timers;
+pub use mio::Waker;
 pub use tls::{ClientAuth, Pem, TlsError, TlsHandle, TlsMode, TlsSettings, TlsVersions, server_config};

@@ -1,0 +1,308 @@
+//! From a command line to a server that serves: configuration, sockets, threads, data.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, anyhow};
+use config::{Config, Layers, Loaded, Origin, Sources};
+use control::{ControlPlane, Handle};
+use engine::{Acl, Engine, Secret};
+use net::Poller;
+use parking_lot::Mutex;
+use persist::disk::Real;
+use profiles::Profile;
+
+use crate::client::Bounds;
+use crate::clients::Clients;
+use crate::clock::Clock;
+use crate::durable::Durable;
+use crate::instance::Front;
+use crate::logger::Logger;
+use crate::saver::{Files, REDIS_VERSION};
+use crate::shared::{CHORES_MAX, Chore, Parts, Shared};
+use crate::stop::Wanted;
+use crate::tick::Worker;
+
+/// Events that one wait reports; more come with the next.
+const EVENTS_MAX: usize = 1024;
+
+/// Descriptors needed beyond one for each client.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// What stands before a record in place of a plain password.
+const RECORD_PREFIX: &str = "argon2id:";
+
+/// A server that serves.
+pub struct Running {
+    shared: &'static Shared,
+    addresses: Vec<SocketAddr>,
+    unix_path: Option<PathBuf>,
+    pidfile: String,
+    threads: Vec<JoinHandle<()>>,
+    plane: Option<Handle>,
+}
+
+impl Running {
+    /// The TCP addresses that are listened on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where metrics are served, if they are.
+    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
+        self.plane.as_ref().map(|plane| plane.http_addresses().to_vec()).unwrap_or_default()
+    }
+
+    /// Asks the server to stop, as SIGTERM does.
+    pub fn stop(&self) {
+        self.shared.chore(Chore::Stop(Wanted::default()));
+    }
+
+    /// Waits until the server has stopped.
+    pub fn wait(mut self) -> ExitCode {
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                self.shared.logger.warning("A thread has panicked.");
+                self.shared.failed.store(true, Ordering::Release);
+            }
+        }
+        if let Some(path) = &self.unix_path {
+            // It may have been replaced or removed by somebody else; then there is nothing to do.
+            let _ = std::fs::remove_file(path);
+        }
+        if !self.pidfile.is_empty() {
+            let _ = std::fs::remove_file(&self.pidfile);
+        }
+        drop(self.plane.take());
+        if self.shared.failed.load(Ordering::Acquire) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+/// Loads the configuration of `profile` under the words of a command line.
+///
+/// # Errors
+/// The first mistake and its place, or the profile's rule that is broken.
+pub(crate) fn configure(profile: Profile, args: &[String]) -> anyhow::Result<(Loaded, Option<PathBuf>)> {
+    let invocation = config::read_args(args);
+    let file = match &invocation.file {
+        None => None,
+        Some(path) => Some((path.clone(), config::load::load_file(path)?)),
+    };
+    let stdin = match invocation.stdin {
+        true => {
+            let mut text = Vec::new();
+            std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut text).context("standard input")?;
+            Some(text)
+        }
+        false => None,
+    };
+    let maxmemory = profile.memory_share().map_or(0, |share| {
+        let measured = config::memory::read(&config::memory::Places::default());
+        config::default_maxmemory(measured.group_limit, measured.machine, share)
+    });
+    let path = invocation.file.clone().map(PathBuf::from).map(|path| path.canonicalize().unwrap_or(path));
+    let layers = Layers { profile: profile.base(), maxmemory, file, stdin, invocation };
+    let variables: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let loaded = layers.load(&mut Sources { variables: &variables, files: &mut config::load::Disk })?;
+    profile.check(&loaded.config).map_err(|violation| anyhow!("*** FATAL CONFIG FILE ERROR ***\n{violation}"))?;
+    Ok((loaded, path))
+}
+
+/// Starts a server and returns once its data is loaded. `signals`: whether the process' signals are its own.
+///
+/// # Errors
+/// Whatever keeps it from serving.
+pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result<Running> {
+    let (loaded, file) = configure(profile, args)?;
+    let mut config = loaded.config;
+    let secrets = hide_password(&mut config)?;
+    let logger = Logger::open(&config.logfile, config.loglevel as u8)
+        .with_context(|| format!("Can't open the log file {}", config.logfile))?;
+    logger.notice("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    logger.notice(&format!("Tandem {} ({} profile), pid={}, just started", env!("CARGO_PKG_VERSION"), profile.name(), std::process::id()));
+    loaded.notes.iter().for_each(|note| logger.warning(note));
+    let files = Files::new(&config, file);
+    std::fs::create_dir_all(files.place())
+        .with_context(|| format!("Can't make the directory '{}'", files.place().display()))?;
+    raise_descriptor_limit(config.maxclients as u64, &logger);
+
+    let mut listeners = match crate::listen::bind(&config) {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            logger.warning(&error.to_string());
+            return Err(error);
+        }
+    };
+    logger.write(&banner(&config));
+    let pollers = (0..thread_count(&config))
+        .map(|_| Poller::new(EVENTS_MAX))
+        .collect::<Result<Vec<_>, _>>()
+        .context("Can't make an event queue")?;
+    listeners.iter_mut().try_for_each(|(set, _)| pollers[0].add_listeners(set))?;
+
+    let clock = Clock::new();
+    let (chores, work) = sync_channel(CHORES_MAX);
+    let engine = new_engine(&config, secrets, &clock)?;
+    let durable = Durable::new(Arc::new(Real), config.appendfsync);
+    let shared: &'static Shared = Box::leak(Box::new(Shared::new(Parts {
+        engine,
+        wakers: pollers.iter().map(Poller::waker).collect(),
+        clock,
+        logger,
+        durable,
+        jobs: control::Jobs::start().context("Can't start a thread")?,
+        profile,
+        chores,
+        files,
+        base_config: loaded.base,
+    })));
+    load_users(shared, &config)?;
+    if !config.pidfile.is_empty() {
+        crate::listen::write_pidfile(&config.pidfile)?;
+    }
+    let front = Arc::new(Front { shared, page: Mutex::default() });
+    let plane = ControlPlane::start(crate::plane::settings(profile, &config, signals)?, front)?;
+    shared.tls.set(plane.tls_config());
+
+    let mut running = Running {
+        shared,
+        addresses: listeners.iter().flat_map(|(set, _)| set.addresses()).collect(),
+        unix_path: listeners.iter().find_map(|(set, _)| set.unix_path().map(Path::to_owned)),
+        pidfile: config.pidfile.clone(),
+        threads: Vec::new(),
+        plane: Some(plane),
+    };
+    running.spawn("chores", move || crate::chores::keep(shared, &work))?;
+    running.spawn("log", move || shared.durable.keep(shared))?;
+    running.spawn("saver", move || shared.saver.keep(shared))?;
+    for (thread, poller) in pollers.into_iter().enumerate() {
+        let mut clients = Clients::new(shared, thread, poller, Bounds::of(&config));
+        clients.listeners = if thread == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
+        running.spawn(&format!("io-{thread}"), move || Worker::new(shared, thread, clients).run())?;
+    }
+    shared.logger.notice("Server initialized");
+    running.load(&config)?;
+    Ok(running)
+}
+
+impl Running {
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        self.threads.push(thread.context("Can't start a thread")?);
+        Ok(())
+    }
+
+    fn load(&self, config: &Config) -> anyhow::Result<()> {
+        let shared = self.shared;
+        if let Err(why) = crate::loader::load(shared) {
+            shared.logger.warning(&why);
+            shared.failed.store(true, Ordering::Release);
+            crate::stop::end(shared, false);
+            return Err(anyhow!("{why}"));
+        }
+        shared.loading.on.store(false, Ordering::Release);
+        if config.port != 0 {
+            shared.logger.notice("Ready to accept connections tcp");
+        }
+        if config.tls_port != 0 {
+            shared.logger.notice("Ready to accept connections tls");
+        }
+        if !config.unixsocket.is_empty() {
+            shared.logger.notice("Ready to accept connections unix");
+        }
+        if let Some(plane) = &self.plane {
+            plane.ready();
+        }
+        Ok(())
+    }
+}
+
+/// Replaces the plain password of the configuration by a record of it.
+fn hide_password(config: &mut Config) -> anyhow::Result<Vec<Secret>> {
+    if config.requirepass.is_empty() {
+        return Ok(Vec::new());
+    }
+    let given = String::from_utf8_lossy(&config.requirepass).into_owned();
+    let record = match given.strip_prefix(RECORD_PREFIX) {
+        Some(record) => control::password::Record::parse(record)?,
+        None => control::password::hash(&config.requirepass)?,
+    };
+    let origin = config.origin("requirepass").cloned().unwrap_or(Origin::Default);
+    let text = format!("{RECORD_PREFIX}{}", record.as_str());
+    config.assign("requirepass", text.as_bytes(), origin).map_err(|why| anyhow!(why))?;
+    Ok(vec![Secret::Argon2id(record.as_str().to_owned())])
+}
+
+fn new_engine(config: &Config, secrets: Vec<Secret>, clock: &Clock) -> anyhow::Result<Engine> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system's random source: {error}"))?;
+    Ok(Engine::new(config.clone(), Acl::new(secrets), seed, clock.now()))
+}
+
+/// Users of the configuration file or of the ACL file.
+fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
+    if !config.users.is_empty() && !config.aclfile.is_empty() {
+        return Err(anyhow!(
+            "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is \
+             invalid. This setup is very likely to lead to configuration errors and security holes, please \
+             define either an ACL file or declare users directly in your redis.conf, but not both."
+        ));
+    }
+    if !config.aclfile.is_empty() {
+        crate::chores::load_acl(shared).map_err(|why| anyhow!("Aborting Redis startup because of ACL errors: {why}"))?;
+    } else if !config.users.is_empty() {
+        shared.with_engine(|engine, _| engine.load_users(&config.users)).map_err(|why| anyhow!(why))?;
+        let is_open = shared.engine.lock().acl.default_is_open();
+        shared.set_open(is_open);
+    }
+    Ok(())
+}
+
+/// How many I/O threads: as configured, else one on small machines.
+fn thread_count(config: &Config) -> usize {
+    const THREADS_MAX: usize = 4;
+    if config.origin("io-threads") != Some(&Origin::Default) {
+        return config.io_threads.max(1);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores <= 2 { 1 } else { (cores / 2).min(THREADS_MAX) }
+}
+
+fn raise_descriptor_limit(maxclients: u64, logger: &Logger) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = maxclients + SPARE_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let current = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum });
+    if raised.is_err() || current < wanted {
+        logger.warning(&format!(
+            "You requested maxclients of {maxclients} requiring at least {wanted} max file descriptors; there are {current}."
+        ));
+    }
+}
+
+/// The lines that tools which start servers look for.
+fn banner(config: &Config) -> String {
+    format!(
+        "\n  tandem {} (Redis {REDIS_VERSION} protocol) 64 bit\n  Running in standalone mode\n  Port: {}\n  PID: {}\n\n",
+        env!("CARGO_PKG_VERSION"),
+        config.port,
+        std::process::id()
+    )
+}

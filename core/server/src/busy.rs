@@ -1,0 +1,137 @@
+//! What clients are told while a script or command holds the engine for longer than it should.
+//!
+//! Nothing here may touch the engine. SCRIPT KILL and SHUTDOWN NOSAVE are taken note of; commands that open
+//! a session wait in the input until the engine is free; all others are refused in Redis' words.
+
+use net::{Parts, Pool, Scratch};
+use resp::{Parsed, Span};
+
+use crate::client::{Bounds, Client, push_protocol_error};
+use crate::shared::Shared;
+
+const BUSY: &[u8] =
+    b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n";
+const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
+const UNKILLABLE: &[u8] = b"-UNKILLABLE Sorry the script already executed write commands against the dataset. \
+    You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
+    command.\r\n";
+
+/// Requests answered in one go.
+const ANSWERS_MAX: usize = 512;
+
+/// What a request is, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Kill,
+    Shutdown,
+    /// It opens or closes a session: it waits.
+    Session,
+    Other,
+}
+
+fn wish(argv: &[&[u8]]) -> Wish {
+    let is = |at: usize, word: &str| argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    if argv.len() == 2 && is(1, "kill") && (is(0, "script") || is(0, "function")) {
+        Wish::Kill
+    } else if is(0, "shutdown") && argv[1..].iter().any(|arg| arg.eq_ignore_ascii_case(b"nosave")) {
+        Wish::Shutdown
+    } else if ["auth", "hello", "reset", "quit"].iter().any(|word| is(0, word)) {
+        Wish::Session
+    } else {
+        Wish::Other
+    }
+}
+
+/// Answers the whole requests in a client's input; whether some are left for later.
+pub(crate) fn answer(
+    shared: &Shared,
+    client: &mut Client,
+    scratch: &Scratch,
+    pool: &mut Pool,
+    bounds: &Bounds,
+) -> bool {
+    if !client.may_run() {
+        return false;
+    }
+    let trusted = client.trusted || (client.session.is_none() && shared.is_open());
+    let limits = client.request_limits(bounds);
+    let Parts { input, out } = client.conn.parts(scratch, pool);
+    let (mut at, mut spans, mut left_over, mut close) = (0, Vec::<Span>::new(), false, false);
+    for _ in 0..ANSWERS_MAX {
+        spans.clear();
+        let rest = &input[at..];
+        let (len, verdict) = match client.parser.next(rest, &mut spans, &limits) {
+            Ok(Parsed::Request { len }) if spans.is_empty() => (len, None),
+            Ok(Parsed::Request { len }) => {
+                let argv: Vec<&[u8]> = spans.iter().map(|span| span.of(rest)).collect();
+                (len, Some(wish(&argv)))
+            }
+            Ok(Parsed::Inline { len, args }) if args.is_empty() => (len, None),
+            Ok(Parsed::Inline { len, args }) => {
+                let argv: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+                (len, Some(wish(&argv)))
+            }
+            Ok(Parsed::Incomplete { missing }) => {
+                client.missing = missing;
+                break;
+            }
+            Err(error) => {
+                push_protocol_error(out, &error);
+                close = true;
+                break;
+            }
+        };
+        match verdict {
+            Some(Wish::Session) => {
+                left_over = true;
+                break;
+            }
+            Some(wish) if trusted => refuse(shared, wish, out),
+            Some(_) => out.extend_from_slice(NOAUTH),
+            None => {}
+        }
+        at += len;
+    }
+    client.conn.consume(at);
+    if close {
+        client.conn.close_after_flush();
+    }
+    left_over
+}
+
+fn refuse(shared: &Shared, wish: Wish, out: &mut Vec<u8>) {
+    match wish {
+        Wish::Kill if shared.busy.has_written() => out.extend_from_slice(UNKILLABLE),
+        Wish::Kill => {
+            shared.busy.ask_kill();
+            out.extend_from_slice(b"+OK\r\n");
+        }
+        Wish::Shutdown => {
+            shared.busy.ask_shutdown();
+            shared.chore(crate::shared::Chore::Stop(crate::stop::Wanted { save: Some(false), ..Default::default() }));
+        }
+        Wish::Session | Wish::Other => out.extend_from_slice(BUSY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish_of(line: &str) -> Wish {
+        let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        wish(&argv)
+    }
+
+    #[test]
+    fn only_what_ends_the_script_or_opens_a_session_is_special() {
+        assert_eq!(wish_of("SCRIPT kill"), Wish::Kill);
+        assert_eq!(wish_of("function KILL"), Wish::Kill);
+        assert_eq!(wish_of("script kill now"), Wish::Other);
+        assert_eq!(wish_of("SHUTDOWN nosave"), Wish::Shutdown);
+        assert_eq!(wish_of("SHUTDOWN NOW NOSAVE"), Wish::Shutdown);
+        assert_eq!(wish_of("SHUTDOWN"), Wish::Other);
+        assert_eq!(wish_of("hello 3 AUTH a b"), Wish::Session);
+        assert_eq!(wish_of("PING"), Wish::Other);
+    }
+}

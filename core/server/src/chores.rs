@@ -1,0 +1,189 @@
+//! What the engine leaves to be done, and what is done once a second: on a thread that may wait for disks.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+
+use control::password::{PasswordError, Record};
+use engine::{Job, SessionId};
+
+use crate::logger::Level;
+use crate::saver::{Listener, Task};
+use crate::shared::{Chore, Shared};
+use crate::stop::Wanted;
+
+/// Works until the server ends.
+pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
+    while let Ok(chore) = chores.recv() {
+        match chore {
+            Chore::Job(job) => run(shared, job),
+            Chore::Stop(wanted) => {
+                crate::stop::stop(shared, wanted);
+            }
+            Chore::Second => shared.saver.second(shared),
+        }
+        if shared.ended.load(Ordering::Acquire) {
+            return;
+        }
+    }
+}
+
+fn run(shared: &'static Shared, job: Job) {
+    match job {
+        Job::VerifyPassword { session, records, password } => verify(shared, session, &records, password),
+        Job::HashPasswords { session, passwords } => hash(shared, session, passwords),
+        Job::Save { session } => {
+            let listener = session.map_or(Listener::Nobody, Listener::Session);
+            shared.saver.add(Task::Save(listener));
+        }
+        Job::RewriteLog => shared.saver.add(Task::Rewrite),
+        Job::Shutdown { session, save, now: _, force } => {
+            crate::stop::stop(shared, Wanted { save, force, session: Some(session) });
+        }
+        Job::ConfigChanged { names } => config_changed(shared, &names),
+        Job::RewriteConfig { session } => finish(shared, session, rewrite_config(shared), "ERR Rewriting config file: "),
+        Job::SaveAcl { session } => finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: "),
+        Job::LoadAcl { session } => finish(shared, session, load_acl(shared), ""),
+        Job::Free(trash) => drop(trash),
+        Job::Log { level, text } => shared.logger.line(Level::from_number(level), &text),
+        Job::Reload { session, .. } => finish(shared, session, Err("not supported".to_owned()), "ERR "),
+    }
+}
+
+/// Answers a client that waits: OK or the error.
+fn finish(shared: &Shared, session: SessionId, result: Result<(), String>, prefix: &str) {
+    shared.with_engine(|engine, _| {
+        engine.complete(session, |reply| match result {
+            Ok(()) => reply.status("OK"),
+            Err(why) => reply.error(format!("{prefix}{why}").as_bytes()),
+        });
+    });
+}
+
+fn verify(shared: &'static Shared, session: SessionId, records: &[String], password: Vec<u8>) {
+    let records: Vec<Record> = records.iter().filter_map(|record| Record::parse(record).ok()).collect();
+    let done = Box::new(move |fits: Option<usize>| {
+        shared.with_engine(|engine, outside| engine.password_verified(session, fits.is_some(), outside));
+    });
+    if shared.jobs.verify_password(records, password, done).is_err() {
+        finish(shared, session, Err("too many passwords are being checked, try again".to_owned()), "ERR ");
+    }
+}
+
+/// Hashes passwords one after the other, each on the hashing threads.
+fn hash(shared: &'static Shared, session: SessionId, passwords: Vec<Vec<u8>>) {
+    hash_next(shared, session, passwords.into(), Vec::new());
+}
+
+fn hash_next(
+    shared: &'static Shared,
+    session: SessionId,
+    mut left: std::collections::VecDeque<Vec<u8>>,
+    mut records: Vec<String>,
+) {
+    let Some(password) = left.pop_front() else {
+        shared.with_engine(|engine, outside| engine.passwords_hashed(session, &records, outside));
+        return;
+    };
+    let done = Box::new(move |record: Result<Record, PasswordError>| match record {
+        Ok(record) => {
+            records.push(record.as_str().to_owned());
+            hash_next(shared, session, left, records);
+        }
+        Err(error) => finish(shared, session, Err(error.to_string()), "ERR "),
+    });
+    if shared.jobs.hash_password(password, done).is_err() {
+        finish(shared, session, Err("too many passwords are being hashed, try again".to_owned()), "ERR ");
+    }
+}
+
+/// Follows a change of the configuration.
+pub(crate) fn config_changed(shared: &Shared, names: &[&'static str]) {
+    let config = shared.engine.lock().config.clone();
+    shared.take_over(&config);
+    for name in names {
+        match *name {
+            "appendonly" => switch_log(shared, config.appendonly),
+            "appendfsync" => shared.durable.set_fsync(config.appendfsync),
+            "port" | "bind" | "unixsocket" | "tls-port" => shared.logger.notice("The new addresses hold after a restart."),
+            _ => {}
+        }
+    }
+}
+
+fn switch_log(shared: &Shared, on: bool) {
+    let is_on = shared.durable.lock().log.is_some();
+    match (is_on, on) {
+        (false, true) => shared.saver.add(Task::StartLog),
+        (true, false) => {
+            let mut engine = shared.engine.lock();
+            let mut journal = shared.durable.lock();
+            engine.set_logging(false);
+            engine.take_log(&mut Vec::new());
+            shared.durable.set_log(&mut journal, None, shared);
+        }
+        _ => {}
+    }
+}
+
+fn rewrite_config(shared: &Shared) -> Result<(), String> {
+    let path = shared.files.config.clone().ok_or("The server is running without a config file")?;
+    let old = std::fs::read(&path).unwrap_or_default();
+    let (config, users) = {
+        let engine = shared.engine.lock();
+        (engine.config.clone(), engine.acl.lines())
+    };
+    let users: Vec<String> = users.iter().filter_map(|line| line.strip_prefix("user ").map(str::to_owned)).collect();
+    let users = (config.aclfile.is_empty() && users.len() > 1).then_some(users);
+    let text = config::rewrite(&config, &shared.base_config, &old, users.as_deref());
+    replace_file(shared, &path, &text)
+}
+
+fn acl_path(shared: &Shared) -> PathBuf {
+    let path = PathBuf::from(&shared.engine.lock().config.aclfile);
+    if path.is_absolute() { path } else { shared.files.place().join(path) }
+}
+
+fn save_acl(shared: &Shared) -> Result<(), String> {
+    let mut text = shared.engine.lock().acl.lines().join("\n");
+    text.push('\n');
+    replace_file(shared, &acl_path(shared), text.as_bytes())
+}
+
+/// Puts a file in place of another such that a crash leaves one of the two.
+fn replace_file(shared: &Shared, path: &std::path::Path, text: &[u8]) -> Result<(), String> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or("the file has no name")?;
+    let disk = &*shared.durable.disk;
+    persist::disk::prepare(disk, dir, name, text)
+        .and_then(|()| persist::disk::put_in_place(disk, dir, name))
+        .map_err(|error| error.to_string())
+}
+
+/// Reads the ACL file into the engine.
+pub(crate) fn load_acl(shared: &Shared) -> Result<(), String> {
+    let path = acl_path(shared);
+    let text = std::fs::read(&path).map_err(|error| format!("ERR {}: {error}", path.display()))?;
+    let lines = acl_lines(&text)?;
+    shared.with_engine(|engine, _| engine.load_users(&lines)).map_err(|why| format!("ERR {}:{why}", path.display()))?;
+    let is_open = shared.engine.lock().acl.default_is_open();
+    shared.set_open(is_open);
+    Ok(())
+}
+
+/// The words behind `user` of each line of an ACL file.
+fn acl_lines(text: &[u8]) -> Result<Vec<Vec<Vec<u8>>>, String> {
+    let mut lines = Vec::new();
+    for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.trim_ascii();
+        if line.is_empty() || line[0] == b'#' {
+            continue;
+        }
+        let words = resp::split_inline(line).ok_or_else(|| format!("ERR line {}: quotes do not match", number + 1))?;
+        match words.split_first() {
+            Some((first, rest)) if first.eq_ignore_ascii_case(b"user") && !rest.is_empty() => lines.push(rest.to_vec()),
+            _ => return Err(format!("ERR line {}: every line must begin with 'user <name>'", number + 1)),
+        }
+    }
+    Ok(lines)
+}

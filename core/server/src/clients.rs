@@ -1,0 +1,491 @@
+//! The clients of one I/O thread: accepting, reading, writing and closing, everything but execution.
+//!
+//! Apart from the thread's tick, so that a script that runs too long can let the same steps run while it
+//! holds the engine and its own client's input.
+//!
+//! Invariants: a client is in each list at most once (its `listed` flags); the client whose requests run is
+//! taken out of its slot and found by nobody; input lies in the scratch only within a tick.
+
+use std::io;
+use std::time::Duration;
+
+use engine::SessionId;
+use net::{Accepted, Accepting, Connection, Flush, Id, Listeners, Poller, Pool, ReadOutcome, Ready, Scratch, Slots, Timers};
+
+use crate::client::{Bounds, Client};
+use crate::shared::{Mail, Shared};
+
+/// Connections accepted in one tick when the configuration does not say.
+const ACCEPTS_MAX: usize = 1000;
+
+/// Rest after the kernel refused to accept (no descriptors), microseconds.
+const ACCEPT_PAUSE_US: u64 = 100_000;
+
+/// Seconds for a TLS handshake.
+const HANDSHAKE_S_MAX: u64 = 10;
+
+/// Deadlines looked at in one tick.
+const TIMERS_PER_TICK_MAX: usize = 1024;
+
+/// See the module.
+pub(crate) struct Clients {
+    pub(crate) shared: &'static Shared,
+    /// The number of this thread.
+    pub(crate) thread: usize,
+    pub(crate) poller: Poller,
+    /// Only the first thread listens.
+    pub(crate) listeners: Vec<(Listeners, bool)>,
+    pub(crate) slots: Slots<Option<Box<Client>>>,
+    pub(crate) pool: Pool,
+    pub(crate) timers: Timers,
+    pub(crate) bounds: Bounds,
+    /// Monotonic seconds, of this tick.
+    pub(crate) now_s: u64,
+    ready: Vec<Ready>,
+    /// To be read in this tick.
+    readable: Vec<Id>,
+    /// To be read in the next tick although no event will tell.
+    again: Vec<Id>,
+    /// With requests to execute.
+    pub(crate) runnable: Vec<Id>,
+    /// With output to write.
+    dirty: Vec<Id>,
+    /// Whose output waits for the log.
+    parked: Vec<Id>,
+    /// Read from in this tick: their input must be let go at its end.
+    touched: Vec<Id>,
+    /// Whom the engine does not know yet.
+    pub(crate) fresh: Vec<Id>,
+    /// Whom the engine must forget.
+    pub(crate) gone: Vec<SessionId>,
+    accepted: Vec<Accepted>,
+    accept_due: bool,
+    accept_not_before_us: u64,
+    next_thread: usize,
+    due: Vec<Id>,
+    /// Input read while a script runs, when the tick's own scratch is in use.
+    busy_scratch: Option<Box<Scratch>>,
+}
+
+impl Clients {
+    pub(crate) fn new(shared: &'static Shared, thread: usize, poller: Poller, bounds: Bounds) -> Clients {
+        Clients {
+            shared,
+            thread,
+            poller,
+            listeners: Vec::new(),
+            slots: Slots::new(),
+            pool: Pool::new(),
+            timers: Timers::new(0),
+            bounds,
+            now_s: 0,
+            ready: Vec::new(),
+            readable: Vec::new(),
+            again: Vec::new(),
+            runnable: Vec::new(),
+            dirty: Vec::new(),
+            parked: Vec::new(),
+            touched: Vec::new(),
+            fresh: Vec::new(),
+            gone: Vec::new(),
+            accepted: Vec::new(),
+            accept_due: true,
+            accept_not_before_us: 0,
+            next_thread: 0,
+            due: Vec::new(),
+            busy_scratch: None,
+        }
+    }
+
+    /// Whether something is to be done without waiting for an event.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.again.is_empty() || !self.runnable.is_empty() || !self.dirty.is_empty() || !self.gone.is_empty()
+    }
+
+    /// Whether new connections are to be accepted without an event, and how long that must wait.
+    pub(crate) fn accept_pause_us(&self, now_us: u64) -> Option<u64> {
+        self.accept_due.then(|| self.accept_not_before_us.saturating_sub(now_us))
+    }
+
+    /// Phase one: what has become ready. Fills the list of clients to read.
+    pub(crate) fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.poller.wait(timeout, &mut self.ready)?;
+        let mut again = std::mem::take(&mut self.again);
+        for id in again.drain(..) {
+            if let Some(client) = find(&mut self.slots, id) {
+                client.listed.again = false;
+                self.readable.push(id);
+            }
+        }
+        self.again = again;
+        for at in 0..self.ready.len() {
+            match self.ready[at] {
+                Ready::Accept => self.accept_due = true,
+                Ready::Woken => {}
+                Ready::Connection { id, readable, writable, hangup } => {
+                    self.note_ready(id, readable || hangup, writable, hangup);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_ready(&mut self, id: Id, readable: bool, writable: bool, hangup: bool) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(client) = slot else {
+            // Its requests are being executed: come back to it in the next tick.
+            self.again.push(id);
+            return;
+        };
+        if hangup {
+            client.conn.note_hangup();
+        }
+        if readable {
+            self.readable.push(id);
+        }
+        if writable {
+            mark_dirty(&mut self.dirty, client, id);
+        }
+    }
+
+    /// Accepts connections and gives each to a thread.
+    pub(crate) fn accept(&mut self, now_us: u64) {
+        if !self.accept_due || now_us < self.accept_not_before_us {
+            return;
+        }
+        self.accept_due = false;
+        for at in 0..self.listeners.len() {
+            let (listeners, tls_only) = &mut self.listeners[at];
+            let tls_only = *tls_only;
+            match listeners.accept(ACCEPTS_MAX, &mut self.accepted) {
+                Accepting::Drained => {}
+                Accepting::More => self.accept_due = true,
+                Accepting::Failed(error) => {
+                    self.shared.logger.warning(&format!("Accepting client connection: {error}"));
+                    self.accept_due = true;
+                    self.accept_not_before_us = now_us + ACCEPT_PAUSE_US;
+                }
+            }
+            let mut accepted = std::mem::take(&mut self.accepted);
+            accepted.drain(..).for_each(|socket| self.place(socket, tls_only));
+            self.accepted = accepted;
+        }
+    }
+
+    fn place(&mut self, accepted: Accepted, tls_only: bool) {
+        let threads = self.shared.mailboxes.len();
+        let thread = self.next_thread % threads;
+        self.next_thread = (thread + 1) % threads;
+        if thread == self.thread {
+            self.adopt(accepted, tls_only);
+        } else if self.shared.mailboxes[thread].send(Mail::Connection(accepted, tls_only)).is_err() {
+            self.shared.logger.warning("A connection was refused: its thread has too much to do.");
+        }
+    }
+
+    /// Takes a connection over.
+    pub(crate) fn adopt(&mut self, accepted: Accepted, tls_only: bool) {
+        let mode = match tls_only {
+            true => net::TlsMode::Required,
+            false => self.shared.tls_mode(&accepted.peer),
+        };
+        let mut conn = Connection::new(accepted, &self.shared.tls, mode);
+        let id = self.slots.insert_with(|_| None);
+        if self.poller.add(&mut conn, id).is_err() {
+            self.slots.remove(id);
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(id) {
+            *slot = Some(Box::new(Client::new(conn, self.now_s)));
+            self.fresh.push(id);
+            self.timers.arm(id, self.now_s + HANDSHAKE_S_MAX);
+        }
+    }
+
+    /// Reads from all that are ready; those with input become runnable.
+    pub(crate) fn read(&mut self, scratch: &mut Scratch) {
+        let mut readable = std::mem::take(&mut self.readable);
+        for id in readable.drain(..) {
+            self.read_one(id, scratch);
+        }
+        self.readable = readable;
+    }
+
+    fn read_one(&mut self, id: Id, scratch: &mut Scratch) {
+        let Some(client) = find(&mut self.slots, id) else { return };
+        if client.listed.runnable && client.conn.held() > 0 && !client.waiting {
+            // What it sent before is not executed yet; the rest waits in the kernel.
+            mark(&mut client.listed.again, &mut self.again, id);
+            return;
+        }
+        let limits = client.read_limits(&self.bounds);
+        let outcome = client.conn.read(scratch, limits);
+        self.touched.push(id);
+        match outcome {
+            ReadOutcome::Data { more } => {
+                client.heard_s = self.now_s;
+                if more {
+                    mark(&mut client.listed.again, &mut self.again, id);
+                }
+                mark(&mut client.listed.runnable, &mut self.runnable, id);
+            }
+            ReadOutcome::WouldBlock => mark_dirty(&mut self.dirty, client, id),
+            ReadOutcome::Full => self.close_full(id),
+            ReadOutcome::Closed => self.end(id),
+            ReadOutcome::Refused(_) => mark_dirty(&mut self.dirty, client, id),
+            ReadOutcome::Failed(_) => self.close(id),
+        }
+    }
+
+    /// A request that does not fit, or a blocked client that sends on and on.
+    fn close_full(&mut self, id: Id) {
+        self.shared.logger.warning("Closing client that reached max query buffer length");
+        self.close(id);
+    }
+
+    /// The peer will send no more: what it has sent is executed, what waits for it is written, then it goes.
+    pub(crate) fn end(&mut self, id: Id) {
+        let Some(client) = find(&mut self.slots, id) else { return };
+        client.ended = true;
+        if client.waiting || client.conn.is_closing() {
+            return self.close(id);
+        }
+        if client.listed.runnable && client.conn.held() > 0 {
+            return;
+        }
+        match client.conn.pending() {
+            0 => self.close(id),
+            _ => {
+                client.conn.close_after_flush();
+                mark_dirty(&mut self.dirty, client, id);
+            }
+        }
+    }
+
+    /// Takes a client out for the time its requests run.
+    pub(crate) fn take(&mut self, id: Id) -> Option<Box<Client>> {
+        self.slots.get_mut(id)?.take()
+    }
+
+    /// Puts it back.
+    pub(crate) fn put_back(&mut self, id: Id, client: Box<Client>) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            *slot = Some(client);
+        }
+    }
+
+    /// The client, unless its requests run.
+    pub(crate) fn find(&mut self, id: Id) -> Option<&mut Client> {
+        find(&mut self.slots, id)
+    }
+
+    /// It has something to write.
+    pub(crate) fn mark_dirty(&mut self, id: Id) {
+        if let Some(client) = find(&mut self.slots, id) {
+            mark_dirty(&mut self.dirty, client, id);
+        }
+    }
+
+    /// It has requests that can be executed.
+    pub(crate) fn mark_runnable(&mut self, id: Id) {
+        if let Some(client) = find(&mut self.slots, id) {
+            mark(&mut client.listed.runnable, &mut self.runnable, id);
+        }
+    }
+
+    /// Its input must be let go at the end of the tick.
+    pub(crate) fn touch(&mut self, id: Id) {
+        self.touched.push(id);
+    }
+
+    /// Writes what can be written.
+    pub(crate) fn write(&mut self) {
+        self.unpark();
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            self.write_one(id);
+        }
+        // What a nested call has marked meanwhile stays for the next tick.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    fn write_one(&mut self, id: Id) {
+        let Some(client) = find(&mut self.slots, id) else { return };
+        client.listed.dirty = false;
+        if client.parked_until > 0 {
+            if !self.shared.durable.is_safe(client.parked_until) {
+                mark(&mut client.listed.parked, &mut self.parked, id);
+                return;
+            }
+            client.parked_until = 0;
+        }
+        if !client.conn.wants_flush() {
+            return;
+        }
+        match client.conn.flush(&self.poller, &mut self.pool) {
+            Flush::Drained => client.over_soft_since_s = None,
+            Flush::More => {
+                mark_dirty(&mut self.dirty, client, id);
+                self.check_output(id);
+            }
+            Flush::Pending => self.check_output(id),
+            Flush::Finished | Flush::Failed(_) => self.close(id),
+        }
+    }
+
+    /// Tries those again whose output waits for the log.
+    fn unpark(&mut self) {
+        for id in std::mem::take(&mut self.parked) {
+            if let Some(client) = find(&mut self.slots, id) {
+                client.listed.parked = false;
+                mark_dirty(&mut self.dirty, client, id);
+            }
+        }
+    }
+
+    /// Whether output waits for the log.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Whether a parked client may go on.
+    pub(crate) fn parked_is_safe(&mut self) -> bool {
+        let Clients { slots, parked, shared, .. } = self;
+        parked.iter().any(|id| find(slots, *id).is_none_or(|client| shared.durable.is_safe(client.parked_until)))
+    }
+
+    /// Closes a client whose unread output is over its limits.
+    pub(crate) fn check_output(&mut self, id: Id) {
+        let (bounds, now_s) = (self.bounds, self.now_s);
+        let Some(client) = find(&mut self.slots, id) else { return };
+        let limit = bounds.output[usize::from(client.subscriber)];
+        let pending = client.conn.pending() as u64;
+        if limit.soft_bytes > 0 && pending > limit.soft_bytes {
+            if client.over_soft_since_s.is_none() {
+                self.timers.arm(id, now_s + limit.soft_seconds + 1);
+            }
+            let since_s = *client.over_soft_since_s.get_or_insert(now_s);
+            if now_s < since_s + limit.soft_seconds && !is_over(limit.hard_bytes, pending) {
+                return;
+            }
+        } else {
+            client.over_soft_since_s = None;
+            if !is_over(limit.hard_bytes, pending) {
+                return;
+            }
+        }
+        let who = client.conn.peer().to_string();
+        let text = format!("Client {who} scheduled to be closed ASAP for overcoming of output buffer limits.");
+        self.shared.logger.warning(&text);
+        self.close(id);
+    }
+
+    /// Handles deadlines: handshakes, idle clients, output that is not read.
+    pub(crate) fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.advance(self.now_s, TIMERS_PER_TICK_MAX, &mut due);
+        for id in due.drain(..) {
+            self.expire_one(id);
+        }
+        self.due = due;
+    }
+
+    fn expire_one(&mut self, id: Id) {
+        let (idle_s, now_s) = (self.bounds.idle_s, self.now_s);
+        let Some(client) = find(&mut self.slots, id) else { return };
+        if client.conn.is_handshaking() && now_s >= client.heard_s + HANDSHAKE_S_MAX {
+            return self.close(id);
+        }
+        if client.over_soft_since_s.is_some() {
+            self.check_output(id);
+        }
+        let Some(client) = find(&mut self.slots, id) else { return };
+        let exempt = client.waiting || client.subscriber;
+        if idle_s > 0 && !exempt && now_s >= client.heard_s + idle_s {
+            self.shared.logger.line(crate::logger::Level::Verbose, "Closing idle client");
+            return self.close(id);
+        }
+        let next_s = match (idle_s, client.conn.is_handshaking()) {
+            (_, true) => client.heard_s + HANDSHAKE_S_MAX,
+            // `timeout` may be set later: look again now and then.
+            (0, false) => now_s + 60,
+            (idle_s, false) => (client.heard_s + idle_s).max(now_s + 1).min(now_s + 60),
+        };
+        self.timers.arm(id, next_s);
+    }
+
+    /// Drops a client now.
+    pub(crate) fn close(&mut self, id: Id) {
+        if let Some(Some(client)) = self.slots.remove(id)
+            && let Some(session) = client.session
+        {
+            self.gone.push(session);
+        }
+    }
+
+    /// Ends the tick: unfinished requests are kept in buffers of their own, the scratch is free again.
+    pub(crate) fn settle(&mut self, scratch: &mut Scratch) {
+        self.put_input_aside(scratch);
+        scratch.reset();
+    }
+
+    /// Moves the input of all clients out of the scratch, so that it can be read from elsewhere.
+    pub(crate) fn put_input_aside(&mut self, scratch: &Scratch) {
+        for id in self.touched.drain(..) {
+            if let Some(client) = find(&mut self.slots, id) {
+                client.conn.settle_input(scratch, &mut self.pool);
+            }
+        }
+    }
+
+    /// A small tick while a script holds the engine: everybody who asks for something is told.
+    pub(crate) fn tell_busy(&mut self) {
+        let mut scratch = self.busy_scratch.take().unwrap_or_default();
+        let now_us = self.shared.clock.micros();
+        // A broken poller is met again, and reported, by the tick itself.
+        if self.poll(Some(Duration::ZERO)).is_ok() {
+            self.accept(now_us);
+            self.read(&mut scratch);
+            self.answer_busy(&scratch);
+            self.write();
+        }
+        self.settle(&mut scratch);
+        self.busy_scratch = Some(scratch);
+    }
+
+    /// Answers the requests of all runnable clients while somebody else has the engine.
+    pub(crate) fn answer_busy(&mut self, scratch: &Scratch) {
+        let ids = std::mem::take(&mut self.runnable);
+        for id in ids {
+            let Some(mut client) = self.take(id) else { continue };
+            client.listed.runnable = false;
+            let left_over = crate::busy::answer(self.shared, &mut client, scratch, &mut self.pool, &self.bounds);
+            mark_dirty(&mut self.dirty, &mut client, id);
+            if left_over {
+                mark(&mut client.listed.runnable, &mut self.runnable, id);
+            }
+            self.put_back(id, client);
+            self.touched.push(id);
+        }
+    }
+}
+
+fn is_over(limit: u64, bytes: u64) -> bool {
+    limit > 0 && bytes > limit
+}
+
+fn find(slots: &mut Slots<Option<Box<Client>>>, id: Id) -> Option<&mut Client> {
+    slots.get_mut(id)?.as_deref_mut()
+}
+
+fn mark(flag: &mut bool, list: &mut Vec<Id>, id: Id) {
+    if !*flag {
+        *flag = true;
+        list.push(id);
+    }
+}
+
+fn mark_dirty(dirty: &mut Vec<Id>, client: &mut Client, id: Id) {
+    mark(&mut client.listed.dirty, dirty, id);
+}

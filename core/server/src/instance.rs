@@ -1,0 +1,96 @@
+//! The server as its control plane sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use control::{Health, Instance, Level, ServerConfig, Stop};
+use parking_lot::Mutex;
+
+use crate::shared::{Backstage, Chore, Shared};
+use crate::stop::Wanted;
+
+/// An I/O thread that is not waiting for events and has not ended a tick for so long hangs.
+const TICK_US_MAX: u64 = 10_000_000;
+
+/// How long a scrape waits for the engine before it gets the figures of last time.
+const ENGINE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// See [`Instance`].
+pub(crate) struct Front {
+    pub(crate) shared: &'static Shared,
+    /// The page that was served last, for when the engine is busy.
+    pub(crate) page: Mutex<String>,
+}
+
+impl Front {
+    fn is_ticking(&self) -> bool {
+        let now_us = self.shared.clock.micros();
+        // A busy script is known to be busy, and told apart.
+        self.shared.busy.is_on()
+            || self.shared.pulses.iter().all(|pulse| {
+                let ticked_us = pulse.ticked_us.load(Ordering::Relaxed);
+                pulse.polling.load(Ordering::Relaxed) || now_us < ticked_us + TICK_US_MAX
+            })
+    }
+
+    fn status(&self) -> String {
+        match self.shared.engine.try_lock() {
+            Some(engine) => format!("{} keys, serving", engine.keyspace.key_count()),
+            None => "serving".to_owned(),
+        }
+    }
+}
+
+impl Instance for Front {
+    fn metrics(&self) -> String {
+        let mut page = self.page.lock();
+        if let Some(mut engine) = self.shared.engine.try_lock_for(ENGINE_PATIENCE) {
+            let report = engine.report(&Backstage { shared: self.shared });
+            drop(engine);
+            *page = crate::report::prometheus(self.shared, &report);
+        }
+        page.clone()
+    }
+
+    fn health(&self) -> Health {
+        let shared = self.shared;
+        let busy = shared.busy.is_on().then(|| {
+            let seconds = shared.clock.micros().saturating_sub(shared.busy.since_us()) / 1_000_000;
+            format!("a script has been running for {seconds} s")
+        });
+        Health {
+            busy,
+            loading: shared.is_loading().then(|| shared.loading.percent()),
+            persistence_fault: shared.durable.write_refusal(),
+            status: self.status(),
+            stopping: shared.stopping.load(Ordering::Relaxed),
+            ticking: self.is_ticking(),
+        }
+    }
+
+    fn shutdown(&self, reason: Stop) {
+        let text = match reason {
+            Stop::Terminated => "Received SIGTERM scheduling shutdown...",
+            Stop::Interrupted => "Received SIGINT scheduling shutdown...",
+            Stop::Insisted => "You insist... exiting now.",
+        };
+        self.shared.logger.warning(text);
+        if reason == Stop::Insisted {
+            crate::stop::end(self.shared, false);
+            return;
+        }
+        self.shared.chore(Chore::Stop(Wanted::default()));
+    }
+
+    fn reload_tls(&self, config: Arc<ServerConfig>) {
+        self.shared.tls.set(Some(config));
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        match level {
+            Level::Notice => self.shared.logger.notice(message),
+            Level::Warning => self.shared.logger.warning(message),
+        }
+    }
+}

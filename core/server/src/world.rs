@@ -1,0 +1,111 @@
+//! The world of the engine while an I/O thread drives it: clocks, memory, and its own clients when a script
+//! takes too long.
+
+use std::sync::atomic::Ordering;
+
+use base::Now;
+use config::Config;
+use engine::{Busy, BusyVerdict, Outside};
+use net::Scratch;
+
+use crate::clients::Clients;
+use crate::shared::Shared;
+
+/// The least time between two looks at other clients while a script runs, microseconds.
+const LOOK_PERIOD_US: u64 = 5_000;
+
+/// See [`Outside`].
+pub(crate) struct World<'a> {
+    pub(crate) shared: &'static Shared,
+    pub(crate) net: &'a mut Clients,
+    /// Input of this tick; that of the running client is borrowed from it.
+    pub(crate) scratch: &'a Scratch,
+    /// When others were last looked at during this request, monotonic microseconds.
+    looked_us: Option<u64>,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(shared: &'static Shared, net: &'a mut Clients, scratch: &'a Scratch) -> World<'a> {
+        World { shared, net, scratch, looked_us: None }
+    }
+
+    /// The request is over; if it was a long one, clients are served again.
+    #[inline]
+    pub(crate) fn end_busy(&mut self) {
+        if self.looked_us.take().is_some() {
+            self.shared.busy.end();
+        }
+    }
+}
+
+impl Outside for World<'_> {
+    #[inline]
+    fn nanos(&self) -> u64 {
+        self.shared.clock.nanos()
+    }
+
+    fn now(&self) -> Now {
+        self.shared.clock.now()
+    }
+
+    #[inline]
+    fn used_memory(&self) -> usize {
+        crate::memory::used()
+    }
+
+    #[cold]
+    fn busy(&mut self, what: Busy) -> BusyVerdict {
+        let now_us = self.shared.clock.micros();
+        if self.looked_us.is_none_or(|looked_us| now_us >= looked_us + LOOK_PERIOD_US) {
+            self.shared.busy.begin(now_us.saturating_sub(what.running_ns / 1000), what.has_written);
+            if self.looked_us.is_none() {
+                self.net.put_input_aside(self.scratch);
+            }
+            self.net.tell_busy();
+            self.looked_us = Some(self.shared.clock.micros());
+        }
+        self.shared.busy.verdict()
+    }
+
+    fn check_config(&self, config: &Config) -> Result<(), String> {
+        self.shared.check_config(config)
+    }
+
+    fn report(&self, report: &mut engine::Report) {
+        crate::report::fill(self.shared, report);
+    }
+
+    #[inline]
+    fn write_refusal(&self) -> Option<String> {
+        self.shared.durable.write_refusal()
+    }
+
+    #[inline]
+    fn is_loading(&self) -> bool {
+        self.shared.is_loading()
+    }
+
+    fn is_saving(&self) -> bool {
+        self.shared.saver.is_saving()
+    }
+
+    fn is_rewriting(&self) -> bool {
+        self.shared.saver.is_rewriting()
+    }
+
+    fn save_begins(&mut self) {
+        self.shared.saver.save_begins();
+    }
+
+    fn rewrite_begins(&mut self) {
+        self.shared.saver.rewrite_begins();
+    }
+
+    fn last_save_unix_s(&self) -> i64 {
+        self.shared.saver.last_save_unix_s.load(Ordering::Relaxed)
+    }
+
+    fn sleep_ns(&mut self, nanoseconds: u64) {
+        std::thread::sleep(std::time::Duration::from_nanos(nanoseconds));
+    }
+}
