@@ -5,7 +5,7 @@
 
 use crate::call::{Args, Call, Handled, OnTimeout, done, read};
 use crate::error::Error;
-use crate::spec::{Group, Keys, Row};
+use crate::spec::{Flags, Group, Keys, Row};
 use keyspace::{Db, Event, EventClass};
 use types::list::{End, List, Place};
 
@@ -24,15 +24,15 @@ const BMPOP: Keys = Keys::Counted { count_at: 2, destination: false };
 /// The rows of this family.
 #[rustfmt::skip]
 pub static COMMANDS: &[Row] = &[
-    row("blmove", 6, blmove).keys(1, 2, 1).grows().blocks().docs("6.2.0", "O(1)", "Pops an element from a list, pushes it to another list and returns it. Blocks until an element is available otherwise. Deletes the list if the last element was moved."),
+    row("blmove", 6, blmove).flags(Flags::MOVES).keys(1, 2, 1).grows().blocks().docs("6.2.0", "O(1)", "Pops an element from a list, pushes it to another list and returns it. Blocks until an element is available otherwise. Deletes the list if the last element was moved."),
     row("blmpop", -5, blmpop).movable_keys(BMPOP).write().blocks().docs("7.0.0", "O(N+M) where N is the number of provided keys and M is the number of elements returned.", "Pops the first element from one of multiple lists. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
     row("blpop", -3, blpop).keys(1, -2, 1).write().blocks().docs("2.0.0", "O(N) where N is the number of provided keys.", "Removes and returns the first element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
     row("brpop", -3, brpop).keys(1, -2, 1).write().blocks().docs("2.0.0", "O(N) where N is the number of provided keys.", "Removes and returns the last element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
-    row("brpoplpush", 4, brpoplpush).keys(1, 2, 1).grows().blocks().docs("2.2.0", "O(1)", "Pops an element from a list, pushes it to another list and returns it. Block until an element is available otherwise. Deletes the list if the last element was popped."),
+    row("brpoplpush", 4, brpoplpush).flags(Flags::MOVES).keys(1, 2, 1).grows().blocks().docs("2.2.0", "O(1)", "Pops an element from a list, pushes it to another list and returns it. Block until an element is available otherwise. Deletes the list if the last element was popped."),
     row("lindex", 3, lindex).key().readonly().docs("1.0.0", "O(N) where N is the number of elements to traverse to get to the element at index. This makes asking for the first or the last element of the list O(1).", "Returns an element from a list by its index."),
     row("linsert", 5, linsert).key().grows().docs("2.2.0", "O(N) where N is the number of elements to traverse before seeing the value pivot. This means that inserting somewhere on the left end on the list (head) can be considered O(1) and inserting somewhere on the right end (tail) is O(N).", "Inserts an element before or after another element in a list."),
     row("llen", 2, llen).key().readonly().fast().docs("1.0.0", "O(1)", "Returns the length of a list."),
-    row("lmove", 5, lmove).keys(1, 2, 1).grows().docs("6.2.0", "O(1)", "Returns an element after popping it from one list and pushing it to another. Deletes the list if the last element was moved."),
+    row("lmove", 5, lmove).flags(Flags::MOVES).keys(1, 2, 1).grows().docs("6.2.0", "O(1)", "Returns an element after popping it from one list and pushing it to another. Deletes the list if the last element was moved."),
     row("lmpop", -4, lmpop).movable_keys(MPOP).write().docs("7.0.0", "O(N+M) where N is the number of provided keys and M is the number of elements returned.", "Returns multiple elements from a list after removing them. Deletes the list if the last element was popped."),
     row("lpop", -2, lpop).key().write().fast().docs("1.0.0", "O(N) where N is the number of elements returned", "Returns the first elements in a list after removing it. Deletes the list if the last element was popped."),
     row("lpos", -3, lpos).key().readonly().docs("6.0.6", "O(N) where N is the number of elements in the list, for the average case. When searching for elements near the head or the tail of the list, or when the MAXLEN option is provided, the command may run in constant time.", "Returns the index of matching elements in a list."),
@@ -43,7 +43,7 @@ pub static COMMANDS: &[Row] = &[
     row("lset", 4, lset).key().grows().docs("1.0.0", "O(N) where N is the length of the list. Setting either the first or the last element of the list is O(1).", "Sets the value of an element in a list by its index."),
     row("ltrim", 4, ltrim).key().write().docs("1.0.0", "O(N) where N is the number of elements to be removed by the operation.", "Removes elements from both ends a list. Deletes the list if all elements were trimmed."),
     row("rpop", -2, rpop).key().write().fast().docs("1.0.0", "O(N) where N is the number of elements returned", "Returns and removes the last elements of a list. Deletes the list if the last element was popped."),
-    row("rpoplpush", 3, rpoplpush).keys(1, 2, 1).grows().docs("1.2.0", "O(1)", "Returns the last element of a list after removing and pushing it to another list. Deletes the list if the last element was popped."),
+    row("rpoplpush", 3, rpoplpush).flags(Flags::MOVES).keys(1, 2, 1).grows().docs("1.2.0", "O(1)", "Returns the last element of a list after removing and pushing it to another list. Deletes the list if the last element was popped."),
     row("rpush", -3, rpush).key().grows().fast().docs("1.0.0", "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.", "Appends one or more elements to a list. Creates the key if it doesn't exist."),
     row("rpushx", -3, rpushx).key().grows().fast().docs("2.2.0", "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.", "Appends an element to a list only when the list exists."),
 ];

@@ -45,6 +45,8 @@ impl Flags {
     pub const MAY_REPLICATE: Flags = Flags(1 << 17);
     /// Only for those who must not be promised it (`@dangerous` without being admin).
     pub const DANGEROUS: Flags = Flags(1 << 18);
+    /// Only moves an element from one key to another: a consumer's command, allowed in the reserve when adds are refused.
+    pub const MOVES: Flags = Flags(1 << 19);
 
     /// Whether every bit of `other` is set.
     pub const fn has(self, other: Flags) -> bool {

@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn percentages_follow_maxmemory() {
         let mut config = Config::default();
-        set(&mut config, &[("maxmemory", "1000"), ("maxmemory-clients", "10%")]);
+        set(&mut config, &[("maxmemory", "1000"), ("maxmemory-clients", "10%"), ("queue-reserve", "5%")]);
         assert_eq!((config.maxmemory_clients, config.queue_reserve), (100, 50));
     }
 

@@ -222,7 +222,7 @@ pub static TABLE: &[Directive] = &[
     row("maxmemory-samples", Int(1, I32), "5", "Keys looked at for each that leaves."),
     row("maxmemory-eviction-tenacity", Int(0, 100), "10", "How much time eviction may take in one go."),
     row("maxmemory-clients", MemoryOrPercent, "0", "Memory of all clients' buffers; 0 for no limit."),
-    row("queue-reserve", MemoryOrPercent, "5%", "Part of maxmemory kept for consumers when a queue is full."),
+    row("queue-reserve", MemoryOrPercent, "0", "Part of maxmemory kept for consumers when a queue is full."),
     row("replica-ignore-maxmemory", Bool, "yes", "A replica leaves eviction to its primary.").or(&["slave-ignore-maxmemory"]),
     row("active-expire-effort", Int(1, 10), "1", "How much time goes into removing expired keys."),
     row("lazyfree-lazy-eviction", Bool, "no", "Free evicted values in the background."),

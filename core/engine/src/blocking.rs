@@ -188,10 +188,14 @@ impl Engine {
         const EXPIRE_BUDGET: usize = 512;
         self.keyspace.set_now(now);
         self.time_out_waiters();
+        if self.paused_until_us != 0 {
+            self.release_held(outside);
+        }
         let more = self.keyspace.expire_due(EXPIRE_BUDGET);
         self.settle_background();
         self.serve_ready(outside);
-        if more { Some(now.mono_us) } else { self.waiters.next_deadline() }
+        let pause_end = (self.paused_until_us != 0).then_some(self.paused_until_us);
+        if more { Some(now.mono_us) } else { self.waiters.next_deadline().into_iter().chain(pause_end).min() }
     }
 
     /// Slow background work, ten times a second or so.

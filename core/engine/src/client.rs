@@ -463,6 +463,33 @@ fn trackinginfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error>
 }
 
 impl Engine {
+    /// Whether CLIENT PAUSE holds this request back.
+    pub(crate) fn is_held(&self, id: SessionId, argv: &[&[u8]]) -> bool {
+        if self.paused_until_us <= self.keyspace.now.mono_us {
+            return false;
+        }
+        let Some(spec) = self.table.find(argv).map(|c| self.table.commands[c].spec) else { return false };
+        if matches!(spec.name, "client|unpause" | "client|pause" | "auth" | "hello" | "reset" | "quit") {
+            return false;
+        }
+        let in_multi = self.sessions.find(id).is_some_and(|s| s.multi.is_some());
+        let changes = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE) || spec.name == "exec";
+        if self.pause_writes_only { changes && (!in_multi || spec.name == "exec") } else { true }
+    }
+
+    /// Lets go on who was held back, when the pause is over.
+    pub(crate) fn release_held(&mut self, outside: &mut dyn crate::outside::Outside) {
+        if self.paused_until_us > self.keyspace.now.mono_us {
+            return;
+        }
+        self.paused_until_us = 0;
+        for id in core::mem::take(&mut self.held) {
+            if let Some(deferred) = self.sessions.find_mut(id).and_then(|s| s.deferred.take()) {
+                self.resume(id, &deferred.argv, outside);
+            }
+        }
+    }
+
     /// Has a client's connection closed; its own (`by`) after its reply.
     pub(crate) fn kill(&mut self, id: SessionId, by: SessionId) {
         let Some(session) = self.sessions.find_mut(id) else { return };

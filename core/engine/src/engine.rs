@@ -113,6 +113,8 @@ pub struct Engine {
     pub(crate) depth: u32,
     /// Memory was over its limit at the last look, and eviction could not help.
     pub(crate) over_memory: bool,
+    /// Even the consumers' reserve is used up.
+    pub(crate) over_reserve: bool,
     pub(crate) started_us: u64,
     pub(crate) run_id: String,
     pub(crate) password_key: [u8; 32],
@@ -120,6 +122,8 @@ pub struct Engine {
     pub(crate) paused_until_us: u64,
     pub(crate) pause_writes_only: bool,
     pub(crate) replay_session: Option<SessionId>,
+    /// Clients whose request waits for the end of CLIENT PAUSE, oldest first.
+    pub(crate) held: Vec<SessionId>,
 }
 
 /// Plain counters for INFO and metrics.
@@ -180,6 +184,7 @@ impl Engine {
             counters: Counters::default(),
             depth: 0,
             over_memory: false,
+            over_reserve: false,
             started_us: now.mono_us,
             run_id: run_id(&seed),
             password_key: seed,
@@ -187,6 +192,7 @@ impl Engine {
             paused_until_us: 0,
             pause_writes_only: false,
             replay_session: None,
+            held: Vec::new(),
             config,
         };
         engine.apply_config();
@@ -319,6 +325,11 @@ impl Engine {
         session.last_us = self.keyspace.now.mono_us;
         session.commands += 1;
         let (protocol, mode) = (session.protocol, session.reply_mode);
+        if self.paused_until_us != 0 && self.is_held(id, request.argv) {
+            self.defer(id, request.argv);
+            self.held.push(id);
+            return Next::Wait;
+        }
         let before = out.len();
         let next = match self.admit(id, &request, &mut Reply::wire(out, protocol), outside) {
             Some(command) => self.run(id, command, &request, out, outside),

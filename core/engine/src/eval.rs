@@ -4,7 +4,6 @@
 //! script is a call like any other (same table, same settle); its records are kept together in the log as one unit.
 
 use crate::engine::{Called, Engine, EngineHandler, Origin, Step, Turn};
-use crate::gate;
 use crate::outside::{Busy, BusyVerdict, Job, Outside};
 use crate::session::SessionId;
 use commands::{Args, Error, Flags, Group, Keys, Row};
@@ -285,9 +284,8 @@ impl Running<'_> {
     }
 
     fn check_first_write(&mut self, flags: Flags) -> Result<(), Error> {
-        if flags.has(Flags::DENYOOM) && self.engine.over_memory && !self.allow_oom {
-            self.engine.counters.oom_refusals += 1;
-            return Err(gate::OOM);
+        if !self.allow_oom {
+            self.engine.check_memory(flags)?;
         }
         match self.outside.write_refusal() {
             Some(refusal) => Err(Error::text(refusal)),

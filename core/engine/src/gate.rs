@@ -83,12 +83,21 @@ impl Engine {
     fn check_write(&mut self, id: SessionId, spec: &Spec, outside: &mut dyn Outside) -> Result<(), Error> {
         self.make_room(outside);
         let exec_would_fail = self.sessions.at(id).multi.is_some() && !spec.flags.has(Flags::DENYOOM);
-        if self.over_memory && spec.flags.has(Flags::DENYOOM) && !exec_would_fail {
-            self.counters.oom_refusals += 1;
-            return Err(OOM);
+        if !exec_would_fail {
+            self.check_memory(spec.flags)?;
         }
         if let Some(refusal) = outside.write_refusal() {
             return Err(Error::text(refusal));
+        }
+        Ok(())
+    }
+
+    /// Refuses what would grow while memory is full. What only moves an element goes on inside the consumers' reserve.
+    pub(crate) fn check_memory(&mut self, flags: Flags) -> Result<(), Error> {
+        let full = if flags.has(Flags::MOVES) { self.over_reserve } else { self.over_memory };
+        if full && flags.has(Flags::DENYOOM) {
+            self.counters.oom_refusals += 1;
+            return Err(OOM);
         }
         Ok(())
     }
@@ -98,11 +107,12 @@ impl Engine {
     pub(crate) fn make_room(&mut self, outside: &dyn Outside) {
         let limit = self.config.maxmemory as usize;
         if limit == 0 {
-            self.over_memory = false;
+            (self.over_memory, self.over_reserve) = (false, false);
             return;
         }
         let used = outside.used_memory();
-        self.over_memory = used > limit;
+        self.over_reserve = used > limit;
+        self.over_memory = used > limit.saturating_sub(self.config.queue_reserve as usize);
         if self.over_memory {
             self.evict_until(limit, outside);
         }

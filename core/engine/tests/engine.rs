@@ -127,3 +127,60 @@ fn a_full_cache_evicts_and_a_full_queue_refuses() {
     assert_eq!(b.run(c, "DEL a"), ":1\r\n");
     assert!(b.call(c, &["EVAL", "return redis.call('SET', 'b', '1')", "0"]).starts_with("-OOM command not allowed"));
 }
+
+#[test]
+fn a_pause_holds_requests_until_it_ends() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    b.run(c, "CLIENT PAUSE 100 WRITE");
+    assert_eq!(b.run(d, "GET a"), "$-1\r\n");
+    assert_eq!(b.run(d, "SET a 1"), "");
+    b.tick();
+    assert_eq!(b.delivered(d), "");
+    b.pass_ms(101);
+    b.tick();
+    assert_eq!(b.delivered(d), "+OK\r\n");
+    assert_eq!(b.run(d, "SET a 2"), "+OK\r\n");
+}
+
+#[test]
+fn a_blocked_client_is_served_by_its_own_command_oldest_first() {
+    let mut b = Bench::new();
+    b.engine.set_logging(true);
+    let (c, d, e) = (b.connect(), b.connect(), b.connect());
+    assert_eq!(b.run(c, "BLPOP l 0"), "");
+    assert_eq!(b.run(d, "BLPOP l 1"), "");
+    assert_eq!(b.run(e, "RPUSH l x"), ":1\r\n");
+    assert_eq!(b.delivered(c), "*2\r\n$1\r\nl\r\n$1\r\nx\r\n");
+    assert_eq!(b.delivered(d), "");
+    assert_eq!(b.log(), "SELECT 0|RPUSH l x|LPOP l");
+    b.pass_ms(1001);
+    b.tick();
+    assert_eq!(b.delivered(d), "*-1\r\n");
+    assert_eq!(b.run(e, "RPUSH l y"), ":1\r\n");
+    assert_eq!(b.run(e, "LLEN l"), ":1\r\n");
+}
+
+#[test]
+fn a_short_wait_for_a_sorted_set_ends() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    assert_eq!(b.run(c, "BZPOPMIN z 0.001"), "");
+    b.pass_ms(2);
+    b.tick();
+    assert_eq!(b.delivered(c), "*-1\r\n");
+}
+
+#[test]
+fn a_full_queue_still_lets_consumers_take() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "RPUSH wait job");
+    b.run(c, "CONFIG SET maxmemory 1000000 queue-reserve 100000");
+    b.outside.used = 950_000;
+    assert!(b.run(c, "RPUSH wait other").starts_with("-OOM"));
+    let take = "return redis.call('RPOPLPUSH', KEYS[1], KEYS[2])";
+    assert_eq!(b.call(c, &["EVAL", take, "2", "wait", "active"]), "$3\r\njob\r\n");
+    b.outside.used = 1_050_000;
+    assert!(b.run(c, "RPOPLPUSH active wait").starts_with("-OOM"));
+}
