@@ -1,0 +1,464 @@
+//! `tandem up`: both instances on this machine, with nothing prepared.
+//!
+//! It lays out one directory, makes passwords, an authority and certificates at first start, runs the two
+//! instances as children and forwards what they log. An instance that ends by itself takes the other
+//! with it: half a pair that looks like a whole one would be found out much later.
+//!
+//! ```text
+//! tandem-data/             0700
+//!   secrets/NAME-password  0600, made once
+//!   tls/                   the authority and both certificates
+//!   NAME/                  the instance's data and its health socket
+//! ```
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use control::certs::Authority;
+use control::health::{Answer, ask};
+use control::{Stop, secrets};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::health::Name;
+use crate::say;
+
+/// Where everything is kept unless `--dir` says otherwise.
+pub(crate) const DIRECTORY: &str = "tandem-data";
+
+/// Lines of an instance's log that are shown again when it ends early.
+const TAIL_LINES: usize = 20;
+
+/// Longest log line that is forwarded whole, in bytes; longer ones are split.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// How often the children and the clock are looked at.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// How long a child may take to stop before it is killed; a last save of a small machine fits.
+const STOP_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often certificates are checked for renewal.
+const RENEWAL_PERIOD: Duration = Duration::from_secs(3600);
+
+/// How long a health question may take.
+const ASK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Options of `tandem up`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Where passwords, certificates and data are kept.
+    #[arg(long, default_value = DIRECTORY)]
+    dir: PathBuf,
+    /// The address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    bind: IpAddr,
+    /// Port of the cache.
+    #[arg(long, default_value_t = 6379)]
+    cache_port: u16,
+    /// Port of the queue.
+    #[arg(long, default_value_t = 6380)]
+    queue_port: u16,
+    /// Port of the cache's metrics; 0 for none.
+    #[arg(long, default_value_t = 9121)]
+    cache_metrics_port: u16,
+    /// Port of the queue's metrics; 0 for none.
+    #[arg(long, default_value_t = 9122)]
+    queue_metrics_port: u16,
+}
+
+impl Options {
+    fn port(&self, name: Name) -> u16 {
+        match name {
+            Name::Cache => self.cache_port,
+            Name::Queue => self.queue_port,
+        }
+    }
+
+    fn metrics_port(&self, name: Name) -> u16 {
+        match name {
+            Name::Cache => self.cache_metrics_port,
+            Name::Queue => self.queue_metrics_port,
+        }
+    }
+}
+
+/// Where an instance under `root` has its health socket.
+pub(crate) fn health_socket(root: &Path, name: Name) -> PathBuf {
+    root.join(name.as_str()).join("health.sock")
+}
+
+/// Prepares, starts, watches and stops the pair.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let stops = control::stop_signals().context("taking over the signals")?;
+    check_ports(options)?;
+    let house = House::prepare(&options.dir)?;
+    let mut pair = Vec::new();
+    for name in Name::BOTH {
+        match Instance::start(&house, options, name) {
+            Ok(instance) => pair.push(instance),
+            Err(error) => {
+                stop(&mut pair, &stops);
+                return Err(error);
+            }
+        }
+    }
+    watch(&house, options, pair, &stops)
+}
+
+/// A port that is taken is told before anything is started, with what to do about it.
+fn check_ports(options: &Options) -> anyhow::Result<()> {
+    for name in Name::BOTH {
+        let ports = [("port", options.port(name)), ("metrics-port", options.metrics_port(name))];
+        for (what, port) in ports.into_iter().filter(|(_, port)| *port != 0) {
+            let address = SocketAddr::new(options.bind, port);
+            match TcpListener::bind(address) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
+                    "{address} is in use by another program; stop it, or choose another port with --{}-{what}",
+                    name.as_str()
+                ),
+                Err(error) => return Err(error).with_context(|| format!("cannot listen on {address}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The directory with all that must be there before a start.
+struct House {
+    root: PathBuf,
+}
+
+impl House {
+    fn prepare(directory: &Path) -> anyhow::Result<House> {
+        make_private(directory)?;
+        let root = directory.canonicalize().with_context(|| directory.display().to_string())?;
+        make_private(&root.join("secrets"))?;
+        let house = House { root };
+        for name in Name::BOTH {
+            make_private(&house.root.join(name.as_str()))?;
+            let found = secrets::read_or_create(&house.password_file(name))?;
+            if let Some(warning) = found.warning {
+                say(&format!("warning: {warning}"));
+            }
+        }
+        house.renew_certificates()?;
+        Ok(house)
+    }
+
+    fn password_file(&self, name: Name) -> PathBuf {
+        self.root.join("secrets").join(format!("{}-password", name.as_str()))
+    }
+
+    fn tls(&self) -> PathBuf {
+        self.root.join("tls")
+    }
+
+    /// Makes what is missing or due; the instances watch the files and take new ones up.
+    fn renew_certificates(&self) -> anyhow::Result<()> {
+        for name in Name::BOTH {
+            let issued = Authority::new(&self.tls(), name.program(), &[]).ensure(SystemTime::now())?;
+            for made in issued.made {
+                say(&format!("made {made}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a user pastes into an application.
+    fn connection_strings(&self, options: &Options) -> anyhow::Result<String> {
+        let mut text = String::from("tandem is up\n");
+        for name in Name::BOTH {
+            let found = secrets::read(&self.password_file(name))?;
+            let password = String::from_utf8_lossy(found.secret.reveal()).into_owned();
+            let address = SocketAddr::new(options.bind, options.port(name));
+            text += &format!("  {}    redis://:{password}@{address}\n", name.as_str());
+            text += &format!("           rediss://:{password}@{address}\n");
+            if options.metrics_port(name) != 0 {
+                let metrics = SocketAddr::new(options.bind, options.metrics_port(name));
+                text += &format!("           http://{metrics}/metrics\n");
+            }
+        }
+        Ok(text + &format!("  authority of the certificates: {}", self.tls().join("ca.crt").display()))
+    }
+}
+
+fn make_private(directory: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("making {}", directory.display()))
+}
+
+/// One running child.
+struct Instance {
+    name: Name,
+    child: Child,
+    log: Arc<Mutex<VecDeque<String>>>,
+    forwarders: Vec<JoinHandle<()>>,
+    socket: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl Instance {
+    fn start(house: &House, options: &Options, name: Name) -> anyhow::Result<Instance> {
+        let mut command = program(name)?;
+        command
+            .args(arguments(house, options, name))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own: Ctrl-C reaches this process only, which then stops both in order.
+            .process_group(0);
+        let mut child = command.spawn().with_context(|| format!("starting {}", name.program()))?;
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let mut forwarders = Vec::new();
+        if let Some(stream) = child.stdout.take() {
+            forwarders.push(forward(name, stream, Arc::clone(&log)));
+        }
+        if let Some(stream) = child.stderr.take() {
+            forwarders.push(forward(name, stream, Arc::clone(&log)));
+        }
+        let socket = health_socket(&house.root, name);
+        Ok(Instance { name, child, log, forwarders, socket, ended: None })
+    }
+
+    fn has_ended(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().ok().flatten();
+        }
+        self.ended.is_some()
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(ask(&self.socket, ASK_PATIENCE), Ok(Answer::Ready(_)))
+    }
+
+    fn signal(&self, signal: Signal) {
+        // A child that has just ended needs no signal; it has not been waited for, so its number is its own.
+        if self.ended.is_none()
+            && let Some(pid) = Pid::from_raw(self.child.id().cast_signed())
+        {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// The last lines it logged, once its pipes are drained.
+    fn tail(&mut self) -> String {
+        for forwarder in self.forwarders.drain(..) {
+            // A forwarder only reads and prints; were it to panic, its lines are missing and no more.
+            let _ = forwarder.join();
+        }
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().map(|line| format!("  {line}\n")).collect()
+    }
+}
+
+/// The instance's own program where it is installed beside this one, else this one in its role.
+fn program(name: Name) -> anyhow::Result<Command> {
+    let own = std::env::current_exe().context("finding this program's own file")?;
+    let sibling = own.with_file_name(name.program());
+    if sibling.is_file() {
+        return Ok(Command::new(sibling));
+    }
+    let mut command = Command::new(own);
+    command.args(["instance", name.as_str()]);
+    Ok(command)
+}
+
+/// Directives for one instance. The password goes by file, never by value.
+fn arguments(house: &House, options: &Options, name: Name) -> Vec<String> {
+    let path = |path: PathBuf| path.to_string_lossy().into_owned();
+    let certificate = |extension: &str| path(house.tls().join(format!("{}.{extension}", name.program())));
+    let bind = options.bind.to_string();
+    let mut words = Vec::new();
+    for (directive, value) in [
+        ("bind", bind.clone()),
+        ("port", options.port(name).to_string()),
+        ("dir", path(house.root.join(name.as_str()))),
+        ("requirepass-file", path(house.password_file(name))),
+        ("tls", "auto".to_owned()),
+        ("tls-cert-file", certificate("crt")),
+        ("tls-key-file", certificate("key")),
+        ("tls-auth-clients", "no".to_owned()),
+        ("metrics-bind", bind),
+        ("metrics-port", options.metrics_port(name).to_string()),
+        ("health-socket", path(health_socket(&house.root, name))),
+    ] {
+        words.push(format!("--{directive}"));
+        words.push(value);
+    }
+    words
+}
+
+/// Copies a child's lines to our output under its name, and keeps the last ones.
+fn forward(
+    name: Name,
+    stream: impl Read + Send + 'static,
+    log: Arc<Mutex<VecDeque<String>>>,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match stream.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            say(&format!("{} | {text}", name.as_str()));
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            if log.len() == TAIL_LINES {
+                log.pop_front();
+            }
+            log.push_back(text);
+        }
+    })
+}
+
+/// Until somebody asks for the end or an instance ends by itself.
+fn watch(
+    house: &House,
+    options: &Options,
+    mut pair: Vec<Instance>,
+    stops: &Receiver<Stop>,
+) -> anyhow::Result<ExitCode> {
+    let mut announced = false;
+    let mut renewed = Instant::now();
+    loop {
+        match stops.recv_timeout(ROUND) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => {
+                say("stopping both instances");
+                return Ok(if stop(&mut pair, stops) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+        }
+        if let Some(index) = pair.iter_mut().position(Instance::has_ended) {
+            let mut early = pair.remove(index);
+            stop(&mut pair, stops);
+            bail!("{}", last_words(&mut early));
+        }
+        if !announced && pair.iter().all(Instance::is_ready) {
+            announced = true;
+            say(&house.connection_strings(options)?);
+        }
+        if renewed.elapsed() > RENEWAL_PERIOD {
+            renewed = Instant::now();
+            if let Err(error) = house.renew_certificates() {
+                say(&format!("warning: {error:#}"));
+            }
+        }
+    }
+}
+
+fn last_words(instance: &mut Instance) -> String {
+    let how = instance.ended.map_or("without a status".to_owned(), |status| status.to_string());
+    format!("the {} ended by itself ({how}). Its last lines:\n{}", instance.name.as_str(), instance.tail())
+}
+
+/// Asks all to stop and waits; a second signal, or too long a wait, kills. True when all ended well.
+fn stop(pair: &mut [Instance], stops: &Receiver<Stop>) -> bool {
+    pair.iter().for_each(|instance| instance.signal(Signal::TERM));
+    let begin = Instant::now();
+    let mut killed = false;
+    while pair.iter_mut().any(|instance| !instance.has_ended()) {
+        let again = match stops.recv_timeout(ROUND) {
+            Ok(_) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => {
+                thread::sleep(ROUND);
+                false
+            }
+        };
+        if !killed && (again || begin.elapsed() > STOP_PATIENCE) {
+            killed = true;
+            say("killing what has not stopped");
+            pair.iter().for_each(|instance| instance.signal(Signal::KILL));
+        }
+    }
+    pair.iter_mut().for_each(|instance| drop(instance.tail()));
+    pair.iter().all(|instance| instance.ended.is_some_and(|status| status.success()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(words: &[&str]) -> Options {
+        Line::try_parse_from([&["up"], words].concat()).unwrap().options
+    }
+
+    #[test]
+    fn the_house_is_private_and_stays_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("data");
+        let house = House::prepare(&root).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&root), 0o700);
+        assert_eq!(mode(&house.password_file(Name::Cache)), 0o600);
+        assert_eq!(mode(&house.tls().join("ca.key")), 0o600);
+        let first = house.connection_strings(&options(&[])).unwrap();
+        let again = House::prepare(&root).unwrap().connection_strings(&options(&[])).unwrap();
+        assert_eq!(first, again);
+        assert!(first.contains("@127.0.0.1:6380\n") && first.contains("http://127.0.0.1:9121/metrics"));
+    }
+
+    #[test]
+    fn no_password_is_on_a_childs_command_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let house = House::prepare(directory.path()).unwrap();
+        let words = arguments(&house, &options(&["--queue-port", "7000"]), Name::Queue).join(" ");
+        let secret = secrets::read(&house.password_file(Name::Queue)).unwrap().secret;
+        assert!(!words.contains(std::str::from_utf8(secret.reveal()).unwrap()));
+        assert!(words.contains("--port 7000 ") && words.contains("--requirepass-file /"));
+    }
+
+    #[test]
+    fn a_taken_port_is_told_with_the_option_that_helps() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let none = ["--cache-port", "0", "--cache-metrics-port", "0", "--queue-metrics-port", "0"];
+        let words = [&none[..], &["--queue-port", &port]].concat();
+        let error = check_ports(&options(&words)).unwrap_err().to_string();
+        assert!(error.contains(&format!("127.0.0.1:{port}")) && error.contains("--queue-port"), "{error}");
+        drop(taken);
+    }
+
+    #[test]
+    fn an_instance_that_ends_early_is_told_with_its_last_lines() {
+        let lines: String = (0..30).map(|line| format!("line {line}\n")).collect();
+        let mut child = Command::new("true").spawn().unwrap();
+        let status = child.wait().unwrap();
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let forwarders = vec![forward(Name::Cache, std::io::Cursor::new(lines), Arc::clone(&log))];
+        let socket = PathBuf::new();
+        let mut instance =
+            Instance { name: Name::Cache, child, log, forwarders, socket, ended: Some(status) };
+        let words = last_words(&mut instance);
+        assert!(
+            words.contains("line 29") && words.contains("line 10") && !words.contains("line 9\n"),
+            "{words}"
+        );
+    }
+}
