@@ -1,0 +1,341 @@
+//! A report: the fields at one moment, and INFO as its text.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+use std::sync::LazyLock;
+
+use crate::fields::{Section, TABLE};
+use crate::stats::{CommandStats, ErrorStats};
+
+static BY_NAME: LazyLock<HashMap<&'static str, usize>> =
+    LazyLock::new(|| TABLE.iter().enumerate().map(|(at, field)| (field.name, at)).collect());
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum V {
+    /// Text.
+    S(String),
+    /// A count.
+    U(u64),
+    /// A number that may be negative.
+    I(i64),
+    /// A number with a fraction, and how many digits of it are shown.
+    F(f64, usize),
+}
+
+impl From<&str> for V {
+    fn from(text: &str) -> V {
+        // A line end would begin a new field.
+        V::S(text.replace(['\r', '\n'], " "))
+    }
+}
+
+impl From<u64> for V {
+    fn from(value: u64) -> V {
+        V::U(value)
+    }
+}
+
+impl From<i64> for V {
+    fn from(value: i64) -> V {
+        V::I(value)
+    }
+}
+
+impl From<f64> for V {
+    /// Six digits, as processor times are shown.
+    fn from(value: f64) -> V {
+        V::F(value, 6)
+    }
+}
+
+impl fmt::Display for V {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            V::S(text) => out.write_str(text),
+            V::U(value) => write!(out, "{value}"),
+            V::I(value) => write!(out, "{value}"),
+            V::F(value, digits) => write!(out, "{value:.digits$}"),
+        }
+    }
+}
+
+/// One database's numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Database {
+    pub(crate) index: usize,
+    pub(crate) keys: u64,
+    pub(crate) expiring: u64,
+    pub(crate) avg_ttl_ms: u64,
+}
+
+/// All that is told at one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    values: Vec<Option<V>>,
+    pub(crate) commands: Vec<(String, CommandStats)>,
+    pub(crate) errors: ErrorStats,
+    pub(crate) databases: Vec<Database>,
+    pub(crate) percentiles: Vec<f64>,
+}
+
+impl Default for Report {
+    fn default() -> Report {
+        Report::new()
+    }
+}
+
+/// The headings in their order, with whether plain INFO shows them.
+const HEADINGS: &[(&str, Option<Section>, bool)] = &[
+    ("Server", Some(Section::Server), true),
+    ("Clients", Some(Section::Clients), true),
+    ("Memory", Some(Section::Memory), true),
+    ("Persistence", Some(Section::Persistence), true),
+    ("Stats", Some(Section::Stats), true),
+    ("Replication", Some(Section::Replication), true),
+    ("CPU", Some(Section::Cpu), true),
+    ("Modules", None, true),
+    ("Commandstats", None, false),
+    ("Errorstats", None, true),
+    ("Latencystats", None, false),
+    ("Cluster", Some(Section::Cluster), true),
+    ("Keyspace", None, true),
+];
+
+impl Report {
+    /// Nothing filled.
+    pub fn new() -> Report {
+        Report {
+            values: vec![None; TABLE.len()],
+            commands: Vec::new(),
+            errors: ErrorStats::default(),
+            databases: Vec::new(),
+            percentiles: vec![50.0, 99.0, 99.9],
+        }
+    }
+
+    /// Fills a field of the table. A name that is not there is a mistake of the program: it fails in tests
+    /// and is left out in a release.
+    pub fn set(&mut self, name: &str, value: impl Into<V>) {
+        let at = BY_NAME.get(name);
+        debug_assert!(at.is_some(), "{name} is no field");
+        if let Some(at) = at {
+            self.values[*at] = Some(value.into());
+        }
+    }
+
+    /// Adds a command's numbers.
+    pub fn command(&mut self, name: &str, stats: &CommandStats) {
+        self.commands.push((name.into(), stats.clone()));
+    }
+
+    /// Sets the errors' numbers.
+    pub fn errors(&mut self, errors: &ErrorStats) {
+        self.errors = errors.clone();
+    }
+
+    /// Adds a database; empty ones are metrics too.
+    pub fn database(&mut self, index: usize, keys: u64, expiring: u64, avg_ttl_ms: u64) {
+        self.databases.push(Database { index, keys, expiring, avg_ttl_ms });
+    }
+
+    /// The percentiles of Latencystats, 0 to 100.
+    pub fn percentiles(&mut self, percentiles: &[f64]) {
+        self.percentiles = percentiles.to_vec();
+    }
+
+    /// The text of a field, or its default.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let at = *BY_NAME.get(name)?;
+        let filled = self.values[at].as_ref().map(V::to_string);
+        filled.or_else(|| self.derived(name)).or_else(|| TABLE[at].default.map(str::to_string))
+    }
+
+    /// A field's number, or 0.
+    pub(crate) fn number(&self, name: &str) -> f64 {
+        self.text(name).and_then(|text| text.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// The text of INFO. No names, or `default`: the usual sections; `all` and `everything`: all of them.
+    pub fn info(&self, sections: &[&str]) -> String {
+        let mut text = String::with_capacity(8 << 10);
+        for (heading, section, is_default) in HEADINGS {
+            let wanted = sections.iter().any(|name| {
+                let all = name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case("everything");
+                all || name.eq_ignore_ascii_case(heading)
+                    || (*is_default && name.eq_ignore_ascii_case("default"))
+            });
+            if !wanted && !(sections.is_empty() && *is_default) {
+                continue;
+            }
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            line(&mut text, format_args!("# {heading}"));
+            match section {
+                Some(section) => self.fields_of(*section, &mut text),
+                None => self.listed(heading, &mut text),
+            }
+        }
+        text
+    }
+
+    fn fields_of(&self, section: Section, out: &mut String) {
+        for field in TABLE.iter().filter(|field| field.section == section) {
+            if let Some(value) = self.text(field.name) {
+                line(out, format_args!("{}:{value}", field.name));
+            }
+        }
+    }
+
+    fn listed(&self, heading: &str, out: &mut String) {
+        match heading {
+            "Commandstats" => self.commands.iter().for_each(|(name, stats)| command_line(out, name, stats)),
+            "Errorstats" => {
+                for (name, count) in self.errors.iter() {
+                    line(out, format_args!("errorstat_{name}:count={count}"));
+                }
+            }
+            "Latencystats" => {
+                for (name, stats) in self.commands.iter().filter(|(_, stats)| !stats.histogram.is_empty()) {
+                    let part =
+                        |percent: &f64| format!("p{percent}={:.3}", stats.histogram.percentile_us(*percent));
+                    let parts: Vec<_> = self.percentiles.iter().map(part).collect();
+                    line(out, format_args!("latency_percentiles_usec_{name}:{}", parts.join(",")));
+                }
+            }
+            "Keyspace" => {
+                for db in self.databases.iter().filter(|db| db.keys > 0) {
+                    let Database { index, keys, expiring, avg_ttl_ms } = db;
+                    line(
+                        out,
+                        format_args!(
+                            "db{index}:keys={keys},expires={expiring},avg_ttl={avg_ttl_ms},subexpiry=0"
+                        ),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Fields that follow from others.
+    fn derived(&self, name: &str) -> Option<String> {
+        if let Some(bytes) = name.strip_suffix("_human") {
+            return Some(human(self.number(bytes)));
+        }
+        let used = self.number("used_memory");
+        let rss = self.number("used_memory_rss");
+        let part = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
+        Some(match name {
+            "used_memory_peak_perc" => format!("{:.2}%", part(used, self.number("used_memory_peak")) * 100.0),
+            "used_memory_dataset" => format!("{}", (used - self.number("used_memory_overhead")).max(0.0)),
+            "used_memory_dataset_perc" => {
+                let net = used - self.number("used_memory_startup");
+                format!("{:.2}%", part(self.number("used_memory_dataset"), net) * 100.0)
+            }
+            "mem_fragmentation_ratio" => format!("{:.2}", part(rss, used)),
+            "mem_fragmentation_bytes" => format!("{}", rss - used),
+            "allocator_frag_ratio" => {
+                format!("{:.2}", part(self.number("allocator_active"), self.number("allocator_allocated")))
+            }
+            "uptime_in_days" => format!("{}", (self.number("uptime_in_seconds") / 86400.0).floor()),
+            _ => return None,
+        })
+    }
+}
+
+fn line(out: &mut String, text: fmt::Arguments<'_>) {
+    write!(out, "{text}\r\n").expect("a String takes any text");
+}
+
+fn command_line(out: &mut String, name: &str, stats: &CommandStats) {
+    let usec = stats.nanos / 1000;
+    let mean = if stats.calls > 0 { stats.nanos as f64 / 1000.0 / stats.calls as f64 } else { 0.0 };
+    let (calls, rejected, failed) = (stats.calls, stats.rejected, stats.failed);
+    line(
+        out,
+        format_args!(
+            "cmdstat_{name}:calls={calls},usec={usec},usec_per_call={mean:.2},rejected_calls={rejected},failed_calls={failed}"
+        ),
+    );
+}
+
+/// Bytes with a unit, as Redis shows them.
+fn human(bytes: f64) -> String {
+    const UNITS: &[&str] = &["K", "M", "G", "T", "P"];
+    if bytes < 1024.0 {
+        return format!("{bytes}B");
+    }
+    let mut value = bytes / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.2}{}", UNITS[unit])
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample() -> Report {
+        let mut report = Report::new();
+        report.set("redis_version", "7.4.0");
+        report.set("used_memory", 941_032u64);
+        report.set("used_memory_rss", 1_882_064u64);
+        report.set("maxmemory", 1u64 << 30);
+        report.set("used_cpu_sys", 0.25);
+        let mut get = CommandStats::default();
+        get.record(2_000);
+        get.record(4_000);
+        report.command("get", &get);
+        report.command("config|get", &CommandStats { rejected: 1, ..CommandStats::default() });
+        let mut errors = ErrorStats::default();
+        errors.record("ERR x");
+        report.errors(&errors);
+        report.database(0, 3, 1, 1500);
+        report.database(1, 0, 0, 0);
+        report
+    }
+
+    #[test]
+    fn sections_come_in_redis_order_and_as_asked() {
+        let report = sample();
+        let headings = |sections: &[&str]| -> Vec<String> {
+            let text = report.info(sections);
+            text.lines().filter_map(|line| line.strip_prefix("# ")).map(str::to_string).collect()
+        };
+        let all: Vec<_> = HEADINGS.iter().map(|(heading, ..)| (*heading).to_string()).collect();
+        assert_eq!(headings(&["everything"]), all);
+        assert_eq!(headings(&[]), headings(&["default"]));
+        assert!(!headings(&[]).contains(&"Commandstats".to_string()));
+        assert_eq!(headings(&["keyspace", "SERVER"]), ["Server", "Keyspace"]);
+        assert_eq!(report.info(&["nosuch"]), "");
+        assert!(report.info(&["cpu", "cluster"]).contains("\r\n\r\n# Cluster\r\n"));
+    }
+
+    #[test]
+    fn lines_have_redis_shape() {
+        let text = sample().info(&["all"]);
+        for expected in [
+            "redis_version:7.4.0",
+            "used_memory_human:918.98K",
+            "maxmemory_human:1.00G",
+            "mem_fragmentation_ratio:2.00",
+            "used_cpu_sys:0.250000",
+            "rdb_last_bgsave_status:ok",
+            "cmdstat_get:calls=2,usec=6,usec_per_call=3.00,rejected_calls=0,failed_calls=0",
+            "cmdstat_config|get:calls=0,usec=0,usec_per_call=0.00,rejected_calls=1,failed_calls=0",
+            "errorstat_ERR:count=1",
+            "db0:keys=3,expires=1,avg_ttl=1500,subexpiry=0",
+        ] {
+            assert!(text.contains(&format!("\r\n{expected}\r\n")), "{expected}\n{text}");
+        }
+        assert!(text.contains("latency_percentiles_usec_get:p50="));
+        assert!(
+            !text.contains("db1:") && !text.contains("slowlog_len") && !text.contains("aof_current_size")
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! A report as Prometheus reads it.
+//!
+//! Each scrape fills a recorder of its own, so that a series whose labels have changed (a role, a policy)
+//! leaves nothing behind. The recorder knows whole counters and gauges; counters with a fraction, finished
+//! histograms and percentiles have no form in it and are written here.
+
+use std::fmt::Write;
+
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+
+use crate::fields::{Metric, TABLE};
+use crate::info::Report;
+use crate::stats::CommandStats;
+
+/// Bounds of the latency buckets are 2^0 to 2^this microseconds, about a second.
+const BUCKET_POWER_MAX: u32 = 20;
+
+/// The exposition text. `redis_rdb_last_save_timestamp_seconds` is left out for a cache, which never saves:
+/// common alerts would take it for a missing backup.
+pub fn prometheus(report: &Report) -> String {
+    let out = Out(PrometheusBuilder::new().build_recorder());
+    let mut own = String::new();
+    let is_cache = report.text("profile").as_deref() == Some("cache");
+    for field in TABLE {
+        let Some(text) = report.text(field.name) else { continue };
+        let value = value_of(&text);
+        let help = format!("Field {} of INFO.", field.name);
+        match field.metric {
+            Metric::None => {}
+            Metric::Gauge("redis_rdb_last_save_timestamp_seconds") if is_cache => {}
+            Metric::Gauge(name) => out.gauge(name, &help, Vec::new(), value),
+            Metric::Scaled(name, factor) => out.gauge(name, &help, Vec::new(), value * factor),
+            Metric::Counter(name) => out.counter(name, &help, Vec::new(), value as u64),
+            Metric::Seconds(name) => {
+                family(&mut own, name, "counter", &help);
+                writeln!(own, "{name} {value}").expect("a String takes any text");
+            }
+        }
+    }
+    instance(&out, report);
+    databases(&out, report);
+    commands(&out, &mut own, report);
+    let mut text = out.0.handle().render();
+    text.push_str(&own);
+    text
+}
+
+struct Out(PrometheusRecorder);
+
+const METADATA: Metadata<'static> = Metadata::new("tandem", Level::INFO, None);
+
+impl Out {
+    fn gauge(&self, name: &'static str, help: &str, labels: Vec<Label>, value: f64) {
+        self.0.describe_gauge(KeyName::from_const_str(name), None, help.to_string().into());
+        self.0.register_gauge(&Key::from_parts(name, labels), &METADATA).set(value);
+    }
+
+    fn counter(&self, name: &'static str, help: &str, labels: Vec<Label>, value: u64) {
+        self.0.describe_counter(KeyName::from_const_str(name), None, help.to_string().into());
+        self.0.register_counter(&Key::from_parts(name, labels), &METADATA).absolute(value);
+    }
+}
+
+/// Redis' words for good and bad are 1 and 0.
+fn value_of(text: &str) -> f64 {
+    match text {
+        "ok" | "true" => 1.0,
+        other => other.parse().unwrap_or(0.0),
+    }
+}
+
+fn instance(out: &Out, report: &Report) {
+    const LABELS: &[&str] = &[
+        "role",
+        "redis_version",
+        "redis_build_id",
+        "redis_mode",
+        "os",
+        "maxmemory_policy",
+        "tcp_port",
+        "run_id",
+        "process_id",
+        "master_replid",
+    ];
+    let labels = LABELS.iter().map(|name| Label::new(*name, report.text(name).unwrap_or_default())).collect();
+    out.gauge("redis_instance_info", "The instance, in labels.", labels, 1.0);
+    out.gauge("redis_up", "The server answers.", Vec::new(), 1.0);
+    let rss_ratio = report.number("mem_fragmentation_ratio");
+    out.gauge("redis_memory_fragmentation_ratio", "Resident memory by used memory.", Vec::new(), rss_ratio);
+    out.gauge(
+        "redis_config_maxmemory",
+        "Directive maxmemory, bytes.",
+        Vec::new(),
+        report.number("maxmemory"),
+    );
+    out.gauge("redis_config_maxclients", "Directive maxclients.", Vec::new(), report.number("maxclients"));
+    let now_s = report.number("server_time_usec") / 1e6;
+    if now_s > 0.0 {
+        let start = (now_s - report.number("uptime_in_seconds")).floor();
+        out.gauge("redis_start_time_seconds", "When the server started, Unix time.", Vec::new(), start);
+    }
+}
+
+fn databases(out: &Out, report: &Report) {
+    for db in &report.databases {
+        let labels = || vec![Label::new("db", format!("db{}", db.index))];
+        out.gauge("redis_db_keys", "Keys of a database.", labels(), db.keys as f64);
+        out.gauge("redis_db_keys_expiring", "Keys with an expiry.", labels(), db.expiring as f64);
+        let ttl_s = db.avg_ttl_ms as f64 / 1000.0;
+        out.gauge("redis_db_avg_ttl_seconds", "Mean time that such keys have left.", labels(), ttl_s);
+    }
+    for (name, count) in report.errors.iter() {
+        let labels = vec![Label::new("err", name.to_string())];
+        out.counter("redis_errors_total", "Error replies by their first word.", labels, count);
+    }
+}
+
+fn commands(out: &Out, own: &mut String, report: &Report) {
+    for (name, stats) in &report.commands {
+        let labels = || vec![Label::new("cmd", name.clone())];
+        out.counter("redis_commands_total", "Calls of a command.", labels(), stats.calls);
+        out.counter("redis_commands_failed_calls_total", "Calls that failed.", labels(), stats.failed);
+        out.counter(
+            "redis_commands_rejected_calls_total",
+            "Calls refused before they ran.",
+            labels(),
+            stats.rejected,
+        );
+    }
+    if report.commands.is_empty() {
+        return;
+    }
+    let duration = "redis_commands_duration_seconds_total";
+    family(own, duration, "counter", "Time in a command.");
+    for (name, stats) in &report.commands {
+        let seconds = stats.nanos as f64 / 1e9;
+        writeln!(own, "{duration}{{cmd=\"{name}\"}} {seconds}").expect("a String takes any text");
+    }
+    let called: Vec<_> = report.commands.iter().filter(|(_, stats)| !stats.histogram.is_empty()).collect();
+    if called.is_empty() {
+        return;
+    }
+    family(own, "redis_commands_latencies_usec", "histogram", "How long calls took, microseconds.");
+    called.iter().for_each(|(name, stats)| histogram(own, name, stats));
+    family(
+        own,
+        "redis_latency_percentiles_usec",
+        "summary",
+        "Percentiles of how long calls took, microseconds.",
+    );
+    called.iter().for_each(|(name, stats)| percentiles(own, name, stats, &report.percentiles));
+}
+
+fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+    write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n").expect("a String takes any text");
+}
+
+/// Command names need no escaping: they come from the command table.
+fn histogram(out: &mut String, cmd: &str, stats: &CommandStats) {
+    const NAME: &str = "redis_commands_latencies_usec";
+    let total = stats.histogram.len();
+    let bounds =
+        (0..=BUCKET_POWER_MAX).map(|power| ((1u64 << power).to_string(), stats.histogram.below_us(power)));
+    for (bound, count) in bounds.chain(std::iter::once(("+Inf".to_string(), total))) {
+        writeln!(out, "{NAME}_bucket{{cmd=\"{cmd}\",le=\"{bound}\"}} {count}")
+            .expect("a String takes any text");
+    }
+    let sum = stats.nanos as f64 / 1000.0;
+    write!(out, "{NAME}_sum{{cmd=\"{cmd}\"}} {sum}\n{NAME}_count{{cmd=\"{cmd}\"}} {total}\n")
+        .expect("a String takes any text");
+}
+
+fn percentiles(out: &mut String, cmd: &str, stats: &CommandStats, percentiles: &[f64]) {
+    const NAME: &str = "redis_latency_percentiles_usec";
+    for percent in percentiles {
+        let value = stats.histogram.percentile_us(*percent);
+        writeln!(out, "{NAME}{{cmd=\"{cmd}\",quantile=\"{percent}\"}} {value}")
+            .expect("a String takes any text");
+    }
+    let (sum, count) = (stats.nanos as f64 / 1000.0, stats.histogram.len());
+    write!(out, "{NAME}_sum{{cmd=\"{cmd}\"}} {sum}\n{NAME}_count{{cmd=\"{cmd}\"}} {count}\n")
+        .expect("a String takes any text");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::info::tests::sample;
+
+    #[test]
+    fn names_and_labels_are_those_of_redis_exporter() {
+        let text = prometheus(&sample());
+        for line in [
+            "redis_up 1",
+            "redis_memory_used_bytes 941032",
+            "redis_memory_max_bytes 1073741824",
+            "redis_memory_fragmentation_ratio 2",
+            "redis_cpu_sys_seconds_total 0.25",
+            "redis_rdb_last_bgsave_status 1",
+            "redis_db_keys{db=\"db0\"} 3",
+            "redis_db_keys{db=\"db1\"} 0",
+            "redis_db_avg_ttl_seconds{db=\"db0\"} 1.5",
+            "redis_commands_total{cmd=\"get\"} 2",
+            "redis_commands_duration_seconds_total{cmd=\"get\"} 0.000006",
+            "redis_commands_rejected_calls_total{cmd=\"config|get\"} 1",
+            "redis_errors_total{err=\"ERR\"} 1",
+            "redis_commands_latencies_usec_bucket{cmd=\"get\",le=\"4\"} 1",
+            "redis_commands_latencies_usec_bucket{cmd=\"get\",le=\"+Inf\"} 2",
+            "redis_commands_latencies_usec_count{cmd=\"get\"} 2",
+            "# TYPE redis_commands_latencies_usec histogram",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(text.contains("redis_instance_info{") && text.contains("redis_total_system_memory_bytes"));
+    }
+
+    #[test]
+    fn every_line_is_a_comment_or_a_sample_of_a_declared_family() {
+        let text = prometheus(&sample());
+        let mut families = std::collections::HashSet::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                assert!(families.insert(rest.split(' ').next().unwrap()), "{line} twice");
+            } else if !line.starts_with('#') {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                let name = series.split('{').next().unwrap();
+                let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                assert!(
+                    families.contains(name) || base.is_some_and(|base| families.contains(base)),
+                    "{line}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_cache_that_never_saves_has_no_time_of_its_last_save() {
+        let mut report = sample();
+        assert!(prometheus(&report).contains("redis_rdb_last_save_timestamp_seconds"));
+        report.set("profile", "cache");
+        assert!(!prometheus(&report).contains("redis_rdb_last_save_timestamp_seconds"));
+    }
+}
