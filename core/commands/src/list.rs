@@ -294,7 +294,11 @@ fn pop(call: &mut Call<'_>, end: End, name: &str) -> Handled {
     }
     let count = call.args.find(2).map(|_| positive_count(call.args, 2)).transpose()?;
     let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))? else {
-        if count.is_some() { call.reply.null_array() } else { call.reply.null() }
+        if count.is_some() {
+            call.reply.null_array()
+        } else {
+            call.reply.null()
+        }
         return read();
     };
     match (count, list.end(end)) {
@@ -313,7 +317,9 @@ fn pop(call: &mut Call<'_>, end: End, name: &str) -> Handled {
 }
 
 fn positive_count(args: Args<'_>, i: usize) -> Result<usize, Error> {
-    base::number::parse_i64(args.at(i)).and_then(|n| usize::try_from(n).ok()).ok_or(Error::OUT_OF_RANGE_POSITIVE)
+    base::number::parse_i64(args.at(i))
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or(Error::OUT_OF_RANGE_POSITIVE)
 }
 
 /// Writes up to `count` elements from one end, in the order in which they are popped.
@@ -482,3 +488,6 @@ fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Error> 
     call.db.upsert::<List>(target)?.push(to, &value, &limits);
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

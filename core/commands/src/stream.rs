@@ -157,7 +157,8 @@ fn default_limit(node_entries: usize) -> u64 {
 }
 
 fn trim_request(args: Args<'_>, adds: bool) -> Result<TrimRequest, Error> {
-    let mut out = TrimRequest { keep: None, approximate: false, limit: None, no_create: false, next: args.len() };
+    let mut out =
+        TrimRequest { keep: None, approximate: false, limit: None, no_create: false, next: args.len() };
     let mut i = 2;
     while i < args.len() {
         let more = args.len() - 1 - i;
@@ -422,3 +423,6 @@ fn range(call: &mut Call<'_>, start: Id, end: Id, reverse: bool) -> Handled {
     }
     read()
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,7 +135,11 @@ fn add(call: &mut Call<'_>, request: &AddRequest) -> Handled {
     let scores = (request.first..args.len()).step_by(2).map(|i| args.float(i));
     let scores: SmallVec<[f64; 8]> = scores.collect::<Result<_, Error>>()?;
     if request.options.only_existing && call.db.find::<ZSet>(key)?.is_none() {
-        if request.options.increment { call.reply.null() } else { call.reply.integer(0) }
+        if request.options.increment {
+            call.reply.null()
+        } else {
+            call.reply.integer(0)
+        }
         return read();
     }
     let limits = call.db.space().limits.clone();
@@ -292,3 +296,6 @@ fn reply_entries<'e>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
