@@ -360,7 +360,7 @@ fn save_points(words: &[Vec<u8>]) -> Result<Value, String> {
 }
 
 fn output_limits(words: &[Vec<u8>], old: Option<&Value>) -> Result<Value, String> {
-    if words.is_empty() || words.len() % 4 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
     }
     let mut limits = match old {

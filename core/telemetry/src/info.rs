@@ -165,7 +165,7 @@ impl Report {
                 all || name.eq_ignore_ascii_case(heading)
                     || (*is_default && name.eq_ignore_ascii_case("default"))
             });
-            if !wanted && !(sections.is_empty() && *is_default) {
+            if !(wanted || sections.is_empty() && *is_default) {
                 continue;
             }
             if !text.is_empty() {
@@ -224,18 +224,21 @@ impl Report {
         if let Some(bytes) = name.strip_suffix("_human") {
             return Some(human(self.number(bytes)));
         }
-        let used = self.number("used_memory");
-        let rss = self.number("used_memory_rss");
+        // Looked up only where a field needs them: an unfilled `used_memory` comes here itself.
+        let used = || self.number("used_memory");
+        let rss = || self.number("used_memory_rss");
         let part = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
         Some(match name {
-            "used_memory_peak_perc" => format!("{:.2}%", part(used, self.number("used_memory_peak")) * 100.0),
-            "used_memory_dataset" => format!("{}", (used - self.number("used_memory_overhead")).max(0.0)),
+            "used_memory_peak_perc" => {
+                format!("{:.2}%", part(used(), self.number("used_memory_peak")) * 100.0)
+            }
+            "used_memory_dataset" => format!("{}", (used() - self.number("used_memory_overhead")).max(0.0)),
             "used_memory_dataset_perc" => {
-                let net = used - self.number("used_memory_startup");
+                let net = used() - self.number("used_memory_startup");
                 format!("{:.2}%", part(self.number("used_memory_dataset"), net) * 100.0)
             }
-            "mem_fragmentation_ratio" => format!("{:.2}", part(rss, used)),
-            "mem_fragmentation_bytes" => format!("{}", rss - used),
+            "mem_fragmentation_ratio" => format!("{:.2}", part(rss(), used())),
+            "mem_fragmentation_bytes" => format!("{}", rss() - used()),
             "allocator_frag_ratio" => {
                 format!("{:.2}", part(self.number("allocator_active"), self.number("allocator_allocated")))
             }
@@ -314,6 +317,12 @@ pub(crate) mod tests {
         assert_eq!(headings(&["keyspace", "SERVER"]), ["Server", "Keyspace"]);
         assert_eq!(report.info(&["nosuch"]), "");
         assert!(report.info(&["cpu", "cluster"]).contains("\r\n\r\n# Cluster\r\n"));
+    }
+
+    #[test]
+    fn a_report_that_nobody_filled_can_be_shown() {
+        let text = Report::new().info(&["everything"]);
+        assert!(text.contains("used_memory:0\r\n") && text.contains("mem_fragmentation_ratio:0.00\r\n"));
     }
 
     #[test]
