@@ -1,0 +1,39 @@
+"""Each block of the scenario files, in RESP2 and RESP3, on both servers: the replies must be the same bytes."""
+
+from pathlib import Path
+
+import pytest
+from scenario import blocks_of, play
+
+HERE = Path(__file__).parent
+BLOCKS = [block for path in sorted((HERE / "scenarios").glob("*.txt")) for block in blocks_of(path)]
+
+
+def known_differences():
+    """{(title, line): reason} of differences.txt: `title | line | reason`."""
+    rows = [line.split(" | ") for line in (HERE / "differences.txt").read_text(encoding="utf-8").splitlines()
+            if line.strip() and not line.startswith("#")]
+    return {(title.strip(), line.strip()): reason for title, line, reason in rows}
+
+
+KNOWN = known_differences()
+
+
+@pytest.mark.parametrize("protocol", [2, 3], ids=["resp2", "resp3"])
+@pytest.mark.parametrize("block", BLOCKS, ids=[f"{block.file}: {block.title}" for block in BLOCKS])
+def test_same_replies(redis_server, subject, block, protocol):
+    expected, got = play(redis_server, block, protocol), play(subject, block, protocol)
+    wrong = [f"{step.line}\n    redis: {e[:600]}\n    here:  {g[:600]}" for step, e, g in zip(block.steps, expected, got)
+             if e != g and (block.title, step.line) not in KNOWN]
+    assert not wrong, "\n" + "\n".join(wrong[:10])
+
+
+def test_every_known_difference_names_a_line():
+    """A row that matches nothing has outlived its reason."""
+    lines = {(block.title, step.line) for block in BLOCKS for step in block.steps}
+    assert set(KNOWN) <= lines
+
+
+def test_titles_are_unique():
+    titles = [block.title for block in BLOCKS]
+    assert sorted(titles) == sorted(set(titles))
