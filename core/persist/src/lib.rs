@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aof;
 pub mod disk;
 pub mod dump;
 pub mod lzf;

@@ -159,7 +159,8 @@ mod tests {
     use super::*;
 
     fn sample(random: &mut base::Random) -> Vec<u8> {
-        let length = random.below(if random.below(8) == 0 { 40_000 } else { 600 }) as usize;
+        let limit = if random.below(8) == 0 { 40_000 } else { 600 };
+        let length = random.below(limit) as usize;
         let letters = 1 + random.below(256);
         let mut bytes: Vec<u8> = Vec::new();
         while bytes.len() < length {

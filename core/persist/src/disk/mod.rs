@@ -49,7 +49,7 @@ pub trait File: Send {
 }
 
 /// Makes a file durable from another thread than the one that writes it.
-pub trait Syncer: Send {
+pub trait Syncer: Send + Sync {
     /// Returns when all that was written before the call is durable. An error is final: what the kernel could
     /// not write it may have dropped, so a later success proves nothing about earlier bytes.
     fn sync(&self) -> io::Result<()>;
@@ -79,13 +79,20 @@ pub fn read_whole(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Ve
     Ok(bytes)
 }
 
-/// Puts a small file in place so that after a crash either the old or the new one is there, whole.
-pub fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temp = dir.join(format!("temp-{name}"));
-    let mut file = disk.create(&temp)?;
+/// Writes a small file under a temporary name and makes it durable; `put_in_place` follows.
+pub fn prepare(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = disk.create(&dir.join(temp_name(name)))?;
     write_all(&mut *file, bytes).map_err(|(_, error)| error)?;
-    file.sync()?;
-    drop(file);
-    disk.rename(&temp, &dir.join(name))?;
+    file.sync()
+}
+
+/// Gives a prepared file its name: after a crash either the old or the new one is there, whole. After an error
+/// it is not known which.
+pub fn put_in_place(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<()> {
+    disk.rename(&dir.join(temp_name(name)), &dir.join(name))?;
     disk.sync_dir(dir)
+}
+
+fn temp_name(name: &str) -> String {
+    format!("temp-{name}")
 }

@@ -1,0 +1,68 @@
+//! The append-only file: every command that changed something, in the layout of Redis 7.
+//!
+//! ```text
+//! appendonlydir/appendonly.aof.manifest           which files make up the log, one a line:
+//!     file appendonly.aof.3.base.rdb seq 3 type b       the snapshot the log begins with (RDB)
+//!     file appendonly.aof.7.incr.aof seq 7 type i       commands since then, oldest file first
+//!     file appendonly.aof.2.base.rdb seq 2 type h       history: replaced, about to be deleted
+//! ```
+//! An incremental file is a row of requests as on the wire (`*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n`), SELECT before
+//! a change of database, MULTI and EXEC around what must not be taken apart, and lines that begin with `#`,
+//! which loaders of Redis 7 and Valkey pass over (`#TS:<unix s>` is Redis' own). Ours closes each batch, that is,
+//! each single write to the kernel:
+//! ```text
+//! #TDM:<batch number>:<crc-64 of the bytes since the last such line, 16 hex digits>:<unix ms>:<synced>\r\n
+//! ```
+//! The batch number goes up by one through all files. `synced` is the offset in this file up to which an fsync
+//! had succeeded when the line was written: bytes before it were promised, so damage there is never taken for
+//! the ordinary torn tail of a power failure. The checksum is CRC-64 as at the end of an RDB.
+//!
+//! [`recover`] judges the files and cuts a torn tail; [`Commands`] reads what it found good; [`Log`] goes on writing.
+
+mod log;
+mod manifest;
+mod record;
+mod recover;
+
+pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
+pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
+pub use record::{Annotation, BadRecord, Commands, Record, Scanner};
+pub use recover::{LogFile, Recovered, RefuseError, Tail, recover};
+
+use std::path::{Path, PathBuf};
+
+/// Where the log is and what its files are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The server's working directory (`dir`).
+    pub dir: PathBuf,
+    /// The log's own directory in it (`appenddirname`).
+    pub dir_name: String,
+    /// What the files' names begin with (`appendfilename`).
+    pub file_name: String,
+}
+
+impl Place {
+    /// With the names that Redis has by default.
+    pub fn new(dir: &Path) -> Place {
+        Place { dir: dir.to_owned(), dir_name: "appendonlydir".into(), file_name: "appendonly.aof".into() }
+    }
+
+    /// The directory of the log's files.
+    pub fn log_dir(&self) -> PathBuf {
+        self.dir.join(&self.dir_name)
+    }
+
+    /// The manifest's name.
+    pub fn manifest_name(&self) -> String {
+        format!("{}.manifest", self.file_name)
+    }
+
+    fn base_name(&self, seq: u64) -> String {
+        format!("{}.{seq}.base.rdb", self.file_name)
+    }
+
+    fn incremental_name(&self, seq: u64) -> String {
+        format!("{}.{seq}.incr.aof", self.file_name)
+    }
+}

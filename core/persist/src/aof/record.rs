@@ -1,0 +1,288 @@
+//! Reads an incremental file record by record: commands, annotations, and where the first wrong byte is.
+
+use std::io::{self, Read};
+
+/// Room for a record's header lines, bytes; no line of the format is longer.
+const LINE_BYTES_MAX: usize = 1024;
+const BUFFER_BYTES: usize = 64 << 10;
+/// Most room made for an argument before its bytes have arrived, bytes.
+const TRUSTED_BYTES_MAX: usize = 1 << 20;
+
+/// The line that closes a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Annotation {
+    /// Number of the batch.
+    pub seq: u64,
+    /// Checksum of the bytes since the last such line.
+    pub crc: u64,
+    /// When it was written.
+    pub unix_ms: i64,
+    /// Bytes of this file that were durable then.
+    pub synced: u64,
+}
+
+impl Annotation {
+    /// Appends the line.
+    pub fn push(&self, out: &mut Vec<u8>) {
+        let Annotation { seq, crc, unix_ms, synced } = self;
+        out.extend_from_slice(format!("#TDM:{seq}:{crc:016x}:{unix_ms}:{synced}\r\n").as_bytes());
+    }
+
+    /// Reads a line without its end; `None` when it is not one of ours, or not well formed.
+    pub fn parse(line: &[u8]) -> Option<Annotation> {
+        let line = std::str::from_utf8(line.strip_prefix(b"#TDM:")?).ok()?;
+        let mut parts = line.split(':');
+        let mut part = || parts.next();
+        let seq = base::number::parse_u64(part()?.as_bytes())?;
+        let crc = part().filter(|hex| hex.len() == 16).and_then(|hex| u64::from_str_radix(hex, 16).ok())?;
+        let unix_ms = base::number::parse_i64(part()?.as_bytes())?;
+        let synced = base::number::parse_u64(part()?.as_bytes())?;
+        parts.next().is_none().then_some(Annotation { seq, crc, unix_ms, synced })
+    }
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A command; at least one argument.
+    Command(Vec<Vec<u8>>),
+    /// The end of a batch, and whether its checksum is right.
+    Annotation(Annotation, bool),
+    /// Redis' own `#TS:` line, unix seconds.
+    Timestamp(i64),
+    /// Any other line that begins with `#`.
+    Comment,
+}
+
+/// The first record that is not one.
+#[derive(Debug)]
+pub enum BadRecord {
+    /// The file could not be read.
+    Io(io::Error),
+    /// It ends inside the record.
+    Torn,
+    /// A byte that cannot stand there.
+    Format {
+        /// Offset of the byte in the file.
+        offset: u64,
+        /// The byte.
+        byte: u8,
+    },
+}
+
+/// Reads records one after the other.
+#[derive(Debug)]
+pub struct Scanner<R> {
+    source: R,
+    buffer: Vec<u8>,
+    at: usize,
+    summed: usize,
+    buffer_offset: u64,
+    source_ended: bool,
+    crc: u64,
+}
+
+impl<R: Read> Scanner<R> {
+    /// `source` stands at byte `offset` of the file, at the beginning of a record and of a batch.
+    pub fn new(source: R, offset: u64) -> Scanner<R> {
+        Scanner {
+            source,
+            buffer: Vec::new(),
+            at: 0,
+            summed: 0,
+            buffer_offset: offset,
+            source_ended: false,
+            crc: 0,
+        }
+    }
+
+    /// Offset in the file of the next byte to be read: between records, the end of the last.
+    pub fn offset(&self) -> u64 {
+        self.buffer_offset + self.at as u64
+    }
+
+    /// Checksum of the bytes since the last annotation; to be asked between records.
+    pub fn batch_crc(&mut self) -> u64 {
+        self.sum();
+        self.crc
+    }
+
+    /// The next record; `None` at the end of the file. After an error do not go on.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would suggest that reading can go on after an error"
+    )]
+    pub fn next(&mut self) -> Result<Option<Record>, BadRecord> {
+        self.sum();
+        match self.peek()? {
+            None => Ok(None),
+            Some(b'#') => self.note().map(Some),
+            Some(b'*') => self.command().map(|args| Some(Record::Command(args))),
+            Some(byte) => Err(BadRecord::Format { offset: self.offset(), byte }),
+        }
+    }
+
+    fn note(&mut self) -> Result<Record, BadRecord> {
+        let line = self.line()?;
+        if let Some(annotation) = Annotation::parse(&line) {
+            let right = annotation.crc == self.crc;
+            (self.summed, self.crc) = (self.at, 0);
+            return Ok(Record::Annotation(annotation, right));
+        }
+        let time = line.strip_prefix(b"#TS:").and_then(base::number::parse_i64);
+        Ok(time.map_or(Record::Comment, Record::Timestamp))
+    }
+
+    fn command(&mut self) -> Result<Vec<Vec<u8>>, BadRecord> {
+        let count = self.number(b'*', base::limits::REQUEST_ARGS_MAX as u64)?;
+        if count == 0 {
+            return Err(BadRecord::Format { offset: self.offset(), byte: b'0' });
+        }
+        let mut args = Vec::with_capacity(count.min(64) as usize);
+        for _ in 0..count {
+            let length = self.number(b'$', base::limits::STRING_BYTES_MAX as u64)?;
+            args.push(self.take(length as usize)?);
+            self.expect(b'\r')?;
+            self.expect(b'\n')?;
+        }
+        Ok(args)
+    }
+
+    /// A header line: the mark and a number of at most `max`.
+    fn number(&mut self, mark: u8, max: u64) -> Result<u64, BadRecord> {
+        self.expect(mark)?;
+        let at = self.offset();
+        let first = self.peek()?;
+        let line = self.line()?;
+        let number = base::number::parse_u64(&line).filter(|&n| n <= max);
+        number.ok_or(BadRecord::Format { offset: at, byte: first.unwrap_or_default() })
+    }
+
+    fn expect(&mut self, wanted: u8) -> Result<(), BadRecord> {
+        match self.peek()? {
+            Some(byte) if byte == wanted => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(byte) => Err(BadRecord::Format { offset: self.offset(), byte }),
+            None => Err(BadRecord::Torn),
+        }
+    }
+
+    /// The rest of the line, without its end. A line holds no zero byte, so a zero-filled tail is found at once.
+    fn line(&mut self) -> Result<Vec<u8>, BadRecord> {
+        loop {
+            let rest = &self.buffer[self.at..];
+            if let Some(zero) = rest.iter().position(|&b| b == b'\n' || b == 0) {
+                if rest[zero] == 0 || zero == 0 || rest[zero - 1] != b'\r' {
+                    let (offset, byte) = (self.offset() + zero as u64, rest[zero]);
+                    return Err(BadRecord::Format { offset, byte });
+                }
+                let line = rest[..zero - 1].to_vec();
+                self.at += zero + 1;
+                return Ok(line);
+            }
+            if rest.len() > LINE_BYTES_MAX {
+                return Err(BadRecord::Format { offset: self.offset(), byte: rest[0] });
+            }
+            if !self.refill()? {
+                return Err(BadRecord::Torn);
+            }
+        }
+    }
+
+    fn take(&mut self, length: usize) -> Result<Vec<u8>, BadRecord> {
+        let mut bytes = Vec::with_capacity(length.min(TRUSTED_BYTES_MAX));
+        while bytes.len() < length {
+            if self.peek()?.is_none() {
+                return Err(BadRecord::Torn);
+            }
+            let count = (length - bytes.len()).min(self.buffer.len() - self.at);
+            bytes.extend_from_slice(&self.buffer[self.at..self.at + count]);
+            self.at += count;
+        }
+        Ok(bytes)
+    }
+
+    fn peek(&mut self) -> Result<Option<u8>, BadRecord> {
+        if self.at == self.buffer.len() && !self.refill()? {
+            return Ok(None);
+        }
+        Ok(Some(self.buffer[self.at]))
+    }
+
+    fn sum(&mut self) {
+        self.crc = base::crc64::update(self.crc, &self.buffer[self.summed..self.at]);
+        self.summed = self.at;
+    }
+
+    /// Makes room by dropping what was read, and reads more behind the rest. False at the end of the file.
+    fn refill(&mut self) -> Result<bool, BadRecord> {
+        if self.source_ended {
+            return Ok(false);
+        }
+        self.sum();
+        self.buffer.drain(..self.at);
+        self.buffer_offset += self.at as u64;
+        (self.at, self.summed) = (0, 0);
+        let kept = self.buffer.len();
+        self.buffer.resize(kept + BUFFER_BYTES, 0);
+        let read = loop {
+            match self.source.read(&mut self.buffer[kept..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        self.buffer.truncate(kept + read.as_ref().copied().unwrap_or(0));
+        let count = read.map_err(BadRecord::Io)?;
+        self.source_ended = count == 0;
+        Ok(count > 0)
+    }
+}
+
+/// Reads the commands of a file that [`super::recover`] has judged, notes left out.
+#[derive(Debug)]
+pub struct Commands<R> {
+    scanner: Scanner<io::Take<R>>,
+}
+
+impl<R: Read> Commands<R> {
+    /// `source` stands at byte `offset` of the file, which is good up to byte `end`.
+    pub fn new(source: R, offset: u64, end: u64) -> Commands<R> {
+        Commands { scanner: Scanner::new(source.take(end.saturating_sub(offset)), offset) }
+    }
+
+    /// Offset in the file behind the last command.
+    pub fn offset(&self) -> u64 {
+        self.scanner.offset()
+    }
+
+    /// The next command; `None` at the end.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would suggest that reading can go on after an error"
+    )]
+    pub fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, BadRecord> {
+        loop {
+            match self.scanner.next()? {
+                Some(Record::Command(args)) => return Ok(Some(args)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for BadRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BadRecord::Io(error) => write!(f, "{error}"),
+            BadRecord::Torn => f.write_str("Unexpected end of file"),
+            BadRecord::Format { offset, byte } => {
+                write!(f, "Bad file format: byte 0x{byte:02x} at offset {offset}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BadRecord {}

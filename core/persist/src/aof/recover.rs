@@ -1,0 +1,479 @@
+//! Judges the files of a log before anything is loaded from them, and cuts what a crash left torn.
+//!
+//! What may be cut: the end of the last file that holds anything, from the first record that is not whole or
+//! whose batch has a wrong checksum, provided no annotation promises those bytes to have been durable. It is
+//! copied beside the file first. What is refused: damage in an earlier file, damage below a promised offset,
+//! damage with whole commands behind it in a file without annotations, a file that is missing or cannot be
+//! read, a manifest that is missing while its files are there. Nothing is changed before all is judged.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::manifest::MANIFEST_BYTES_MAX;
+use super::{BadRecord, FileKind, Manifest, ManifestFile, Place, Record, Scanner};
+use crate::disk::{self, Disk, write_all};
+use crate::rdb;
+
+/// A whole run of zeros this long is what an unwritten disk block looks like, bytes.
+const ZERO_RUN_BYTES: usize = 512;
+/// The longest tail that is examined and cut, bytes; more than that is not the trace of a crash.
+const TAIL_BYTES_MAX: u64 = 4 << 30;
+
+/// A file to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Snapshot or commands.
+    pub kind: FileKind,
+    /// It begins with an RDB; commands may follow (files of Redis 4 to 6).
+    pub is_rdb: bool,
+    /// Where its commands begin; equals `bytes` when a base has none.
+    pub commands_offset: u64,
+    /// Its size, all of it good as far as can be told without loading a base.
+    pub bytes: u64,
+    /// Commands in it, MULTI and EXEC included.
+    pub commands: u64,
+}
+
+/// What was cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The file that was cut.
+    pub path: PathBuf,
+    /// Where the tail was copied to.
+    pub kept_as: PathBuf,
+    /// Where it was cut: the new size of the file.
+    pub offset: u64,
+    /// How many bytes were cut.
+    pub bytes: u64,
+    /// The first byte that is wrong: its offset, and what it is unless the file ended there.
+    pub bad_offset: u64,
+    /// See `bad_offset`.
+    pub bad_byte: Option<u8>,
+    /// Everything from the first wrong byte on is zero.
+    pub zero_filled: bool,
+    /// Whole commands in the tail: in a batch whose checksum is wrong, in a MULTI without EXEC, or behind damage.
+    pub whole_commands: u64,
+}
+
+/// A log that may be loaded: files in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The manifest, possibly of an upgraded old file.
+    pub manifest: Manifest,
+    /// What to load, in order.
+    pub files: Vec<LogFile>,
+    /// What had to be cut.
+    pub tail: Option<Tail>,
+    /// Number of the last batch; 0 when there is none.
+    pub last_seq: u64,
+    /// Checksum of what follows the last annotation in the last incremental file.
+    pub open_crc: u64,
+    /// There was no log at all.
+    pub fresh: bool,
+}
+
+/// Why the log is not loaded. The files are as they were.
+#[derive(Debug)]
+pub struct RefuseError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Where in it, when that is known.
+    pub offset: Option<u64>,
+    /// What is wrong and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for RefuseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(offset) = self.offset {
+            write!(f, " at offset {offset}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl std::error::Error for RefuseError {}
+
+fn refuse<T>(path: &Path, offset: Option<u64>, what: impl Into<String>) -> Result<T, RefuseError> {
+    Err(RefuseError { path: path.to_owned(), offset, what: what.into() })
+}
+
+fn io_refuse(path: &Path) -> impl FnOnce(io::Error) -> RefuseError {
+    move |error| RefuseError { path: path.to_owned(), offset: None, what: format!("cannot be read: {error}") }
+}
+
+/// Judges the log at `place`. `load_truncated` is `aof-load-truncated`; `unix_ms` names the copy of a tail.
+pub fn recover(
+    disk: &dyn Disk,
+    place: &Place,
+    load_truncated: bool,
+    unix_ms: i64,
+) -> Result<Recovered, RefuseError> {
+    let Some(manifest) = read_manifest(disk, place)? else {
+        return Ok(Recovered { fresh: true, ..Recovered::default() });
+    };
+    let dir = place.log_dir();
+    let members: Vec<&ManifestFile> = manifest.base.iter().chain(&manifest.incrementals).collect();
+    let mut sizes = Vec::new();
+    for file in &members {
+        let path = dir.join(&file.name);
+        sizes.push(disk.len(&path).map_err(io_refuse(&path))?);
+    }
+    let last = sizes.iter().rposition(|&bytes| bytes > 0).unwrap_or(0);
+    let mut recovered = Recovered::default();
+    let mut cut = None;
+    for (at, (file, bytes)) in members.iter().zip(sizes).enumerate() {
+        let path = dir.join(&file.name);
+        let mut scan = Scan::of(disk, &path, file, bytes, recovered.last_seq)?;
+        scan.distrust_zeros(disk, &path)?;
+        if let Some(damage) = &scan.damage {
+            if at != last || !load_truncated {
+                let what = format!(
+                    "{}. Only the last file may end torn, and only with aof-load-truncated yes: make a backup, \
+                     then look at it with redis-check-aof",
+                    damage.what
+                );
+                return refuse(&path, Some(damage.bad_offset), what);
+            }
+            cut = Some(judge(disk, &path, bytes, &scan, damage, unix_ms)?);
+        }
+        recovered.last_seq = scan.last_seq;
+        recovered.open_crc = scan.good_crc;
+        recovered.files.push(scan.into_file(path, file.kind));
+    }
+    if let Some((tail, bytes)) = cut {
+        set_aside(disk, &dir, &tail, &bytes).map_err(io_refuse(&tail.path))?;
+        recovered.tail = Some(tail);
+    }
+    recovered.manifest = manifest;
+    Ok(recovered)
+}
+
+/// The manifest; `None` when there is no log. A single file of Redis before 7 is moved into the directory.
+fn read_manifest(disk: &dyn Disk, place: &Place) -> Result<Option<Manifest>, RefuseError> {
+    let dir = place.log_dir();
+    let path = dir.join(place.manifest_name());
+    let old = place.dir.join(&place.file_name);
+    let has_old = matches!(disk.len(&old), Ok(bytes) if bytes > 0);
+    let text = match disk::read_whole(disk, &path, MANIFEST_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let names = disk.list(&dir).map_err(io_refuse(&dir))?;
+            let ours = format!("{}.", place.file_name);
+            let is_log = |n: &&String| n.starts_with(&ours) && (n.ends_with(".aof") || n.ends_with(".rdb"));
+            if let Some(name) = names.iter().find(is_log) {
+                let what = format!("the manifest is missing but {name} is there; restore it from a backup");
+                return refuse(&path, None, what);
+            }
+            return if has_old { upgrade(disk, place).map(Some).map_err(io_refuse(&old)) } else { Ok(None) };
+        }
+        Err(error) => return Err(io_refuse(&path)(error)),
+    };
+    let manifest = Manifest::parse(&text).or_else(|error| refuse(&path, None, error.to_string()))?;
+    let half_upgraded = manifest.base.as_ref().is_some_and(|base| base.name == place.file_name)
+        && manifest.incrementals.is_empty()
+        && disk.len(&dir.join(&place.file_name)).is_err();
+    if half_upgraded && has_old {
+        move_old(disk, place).map_err(io_refuse(&old))?;
+    }
+    Ok(Some(manifest))
+}
+
+/// First the manifest, then the move: a crash between them is recognised and the move done again.
+fn upgrade(disk: &dyn Disk, place: &Place) -> io::Result<Manifest> {
+    let dir = place.log_dir();
+    disk.create_dir(&dir)?;
+    disk.sync_dir(&place.dir)?;
+    let base = ManifestFile::new(place.file_name.clone(), 1, FileKind::Base);
+    let manifest = Manifest { base: Some(base), ..Manifest::default() };
+    disk::prepare(disk, &dir, &place.manifest_name(), manifest.to_text().as_bytes())?;
+    disk::put_in_place(disk, &dir, &place.manifest_name())?;
+    move_old(disk, place)?;
+    Ok(manifest)
+}
+
+fn move_old(disk: &dyn Disk, place: &Place) -> io::Result<()> {
+    let dir = place.log_dir();
+    disk.rename(&place.dir.join(&place.file_name), &dir.join(&place.file_name))?;
+    disk.sync_dir(&dir)?;
+    disk.sync_dir(&place.dir)
+}
+
+/// What reading a file from front to back found.
+#[derive(Default)]
+struct Scan {
+    is_rdb: bool,
+    commands_offset: u64,
+    /// End of the last record that may stay, and the state there.
+    good_end: u64,
+    good_commands: u64,
+    good_crc: u64,
+    /// End of the last annotation, and the commands up to there.
+    batch_start: u64,
+    batch_commands: u64,
+    annotated: bool,
+    synced: u64,
+    last_seq: u64,
+    damage: Option<Damage>,
+}
+
+struct Damage {
+    what: String,
+    bad_offset: u64,
+    bad_byte: Option<u8>,
+    in_batch: bool,
+}
+
+impl Scan {
+    fn of(
+        disk: &dyn Disk,
+        path: &Path,
+        file: &ManifestFile,
+        bytes: u64,
+        seq: u64,
+    ) -> Result<Scan, RefuseError> {
+        let mut scan = Scan { last_seq: seq, ..Scan::default() };
+        if file.kind == FileKind::Base {
+            scan.skip_snapshot(disk, path, bytes)?;
+        }
+        let (offset, commands) = (scan.commands_offset, disk.read(path, scan.commands_offset));
+        (scan.good_end, scan.batch_start) = (offset, offset);
+        scan.run(Scanner::new(commands.map_err(io_refuse(path))?, offset), path)?;
+        Ok(scan)
+    }
+
+    /// Finds where the snapshot ends. One named .rdb is nothing else and is judged by its loader.
+    fn skip_snapshot(&mut self, disk: &dyn Disk, path: &Path, bytes: u64) -> Result<(), RefuseError> {
+        let mut magic = Vec::new();
+        let source = disk.read(path, 0).map_err(io_refuse(path))?;
+        source.take(5).read_to_end(&mut magic).map_err(io_refuse(path))?;
+        self.is_rdb = magic == b"REDIS" || magic == b"VALKE";
+        if path.extension().is_some_and(|e| e == "rdb") {
+            self.is_rdb = true;
+            self.commands_offset = bytes;
+        } else if self.is_rdb {
+            let source = disk.read(path, 0).map_err(io_refuse(path))?;
+            let end = snapshot_end(source, bytes);
+            self.commands_offset = end.or_else(|error| refuse(path, None, error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, mut scanner: Scanner<Box<dyn Read + Send>>, path: &Path) -> Result<(), RefuseError> {
+        let (mut commands, mut in_multi) = (0, false);
+        loop {
+            let start = scanner.offset();
+            let record = match scanner.next() {
+                Ok(Some(record)) => record,
+                Ok(None) if in_multi => {
+                    self.damaged("a MULTI without its EXEC at the end", start, None, false);
+                    return Ok(());
+                }
+                Ok(None) => return Ok(()),
+                Err(BadRecord::Io(error)) => return Err(io_refuse(path)(error)),
+                Err(BadRecord::Torn) => {
+                    self.damaged(
+                        "Unexpected end of file reading the append only file",
+                        scanner.offset(),
+                        None,
+                        false,
+                    );
+                    return Ok(());
+                }
+                Err(BadRecord::Format { offset, byte }) => {
+                    self.damaged("Bad file format reading the append only file", offset, Some(byte), false);
+                    return Ok(());
+                }
+            };
+            match record {
+                Record::Command(args) => {
+                    commands += 1;
+                    in_multi = match &args[0] {
+                        name if name.eq_ignore_ascii_case(b"MULTI") => true,
+                        name if name.eq_ignore_ascii_case(b"EXEC") => false,
+                        _ => in_multi,
+                    };
+                }
+                Record::Annotation(line, right) => {
+                    let in_order = self.last_seq == 0 || line.seq == self.last_seq + 1;
+                    if !right || !in_order {
+                        let what =
+                            if right { "a batch is missing" } else { "the checksum of a batch is wrong" };
+                        self.damaged(what, self.batch_start, None, true);
+                        return Ok(());
+                    }
+                    (self.annotated, self.last_seq) = (true, line.seq);
+                    self.synced = self.synced.max(line.synced);
+                    (self.batch_start, self.batch_commands) = (scanner.offset(), commands);
+                }
+                Record::Timestamp(_) | Record::Comment => {}
+            }
+            if !in_multi {
+                (self.good_end, self.good_commands) = (scanner.offset(), commands);
+                self.good_crc = scanner.batch_crc();
+            }
+        }
+    }
+
+    fn damaged(&mut self, what: &str, bad_offset: u64, bad_byte: Option<u8>, in_batch: bool) {
+        self.damage = Some(Damage { what: what.to_owned(), bad_offset, bad_byte, in_batch });
+        if in_batch {
+            self.cut_to_batch();
+        }
+    }
+
+    /// A torn batch with a zero block in it lost that block: none of its commands can be trusted.
+    fn distrust_zeros(&mut self, disk: &dyn Disk, path: &Path) -> Result<(), RefuseError> {
+        if self.damage.is_none() || !self.annotated || self.good_end == self.batch_start {
+            return Ok(());
+        }
+        let mut batch = Vec::new();
+        let source = disk.read(path, self.batch_start).map_err(io_refuse(path))?;
+        source.take(self.good_end - self.batch_start).read_to_end(&mut batch).map_err(io_refuse(path))?;
+        let mut run = 0;
+        for byte in batch {
+            run = if byte == 0 { run + 1 } else { 0 };
+            if run == ZERO_RUN_BYTES {
+                self.cut_to_batch();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_to_batch(&mut self) {
+        (self.good_end, self.good_commands, self.good_crc) = (self.batch_start, self.batch_commands, 0);
+    }
+
+    fn into_file(self, path: PathBuf, kind: FileKind) -> LogFile {
+        let Scan { is_rdb, commands_offset, good_end, good_commands, .. } = self;
+        LogFile { path, kind, is_rdb, commands_offset, bytes: good_end, commands: good_commands }
+    }
+}
+
+fn snapshot_end(source: Box<dyn Read + Send>, bytes: u64) -> Result<u64, rdb::Error> {
+    let mut reader = rdb::Reader::new(source, Some(bytes), true)?;
+    while reader.next()?.is_some() {}
+    Ok(reader.offset())
+}
+
+/// Decides whether the damage is the trace of a crash; gives the tail to be cut with its bytes.
+fn judge(
+    disk: &dyn Disk,
+    path: &Path,
+    file_bytes: u64,
+    scan: &Scan,
+    damage: &Damage,
+    unix_ms: i64,
+) -> Result<(Tail, Vec<u8>), RefuseError> {
+    let offset = scan.good_end;
+    if file_bytes - offset > TAIL_BYTES_MAX {
+        return refuse(path, Some(damage.bad_offset), "the damaged part is too long to be a torn tail");
+    }
+    let mut tail = Vec::new();
+    let source = disk.read(path, offset).map_err(io_refuse(path))?;
+    source.take(TAIL_BYTES_MAX).read_to_end(&mut tail).map_err(io_refuse(path))?;
+    let bad_at = (damage.bad_offset.saturating_sub(offset) as usize).min(tail.len());
+    let zero_filled = bad_at < tail.len() && tail[bad_at..].iter().all(|&b| b == 0);
+    let promised = scan.synced.max(promised_behind(&tail));
+    if offset < promised {
+        let what = format!(
+            "{}, below offset {promised}, which had been made durable: the disk lost or changed data that was \
+             written. Make a backup of the directory, restore this file from a replica or a backup, or cut it with \
+             redis-check-aof --fix if losing what follows is acceptable",
+            damage.what
+        );
+        return refuse(path, Some(damage.bad_offset), what);
+    }
+    let behind = whole_commands(&tail[bad_at..]);
+    let marked = scan.annotated || damage.in_batch || tail.windows(6).any(|w| w == b"\n#TDM:");
+    if !marked && damage.bad_byte.is_some() && !zero_filled && behind > 0 {
+        let what = format!(
+            "{}, and {behind} whole commands follow: make a backup of your AOF file, then use \
+             ./redis-check-aof --fix <filename.manifest>",
+            damage.what
+        );
+        return refuse(path, Some(damage.bad_offset), what);
+    }
+    let kept_as = path.with_file_name(format!(
+        "{}.tail-{unix_ms}",
+        path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default()
+    ));
+    let tail_report = Tail {
+        path: path.to_owned(),
+        kept_as,
+        offset,
+        bytes: tail.len() as u64,
+        bad_offset: damage.bad_offset,
+        bad_byte: damage.bad_byte.or_else(|| tail.get(bad_at).copied()),
+        zero_filled,
+        whole_commands: whole_commands(&tail),
+    };
+    Ok((tail_report, tail))
+}
+
+/// The greatest durable offset that lines behind the damage promise. Only a line whose own batch, from the line
+/// before it, has the right checksum is believed.
+fn promised_behind(tail: &[u8]) -> u64 {
+    let mut promised = 0;
+    let mut last_end = None;
+    let mut at = 0;
+    while let Some(found) = find(&tail[at..], b"#TDM:") {
+        let start = at + found;
+        let Some(length) = find(&tail[start..], b"\r\n").filter(|&n| n < 128) else {
+            at = start + 1;
+            continue;
+        };
+        if let Some(line) = super::Annotation::parse(&tail[start..start + length]) {
+            if let Some(batch) = last_end
+                && base::crc64::update(0, &tail[batch..start]) == line.crc
+            {
+                promised = promised.max(line.synced);
+            }
+            last_end = Some(start + length + 2);
+        }
+        at = start + length;
+    }
+    promised
+}
+
+/// Counts commands that are whole, taking up again behind each damage.
+fn whole_commands(tail: &[u8]) -> u64 {
+    let (mut count, mut at) = (0, 0);
+    while at < tail.len() {
+        let mut scanner = Scanner::new(&tail[at..], 0);
+        loop {
+            match scanner.next() {
+                Ok(Some(Record::Command(_))) => count += 1,
+                Ok(Some(_)) => {}
+                Ok(None) => return count,
+                Err(_) => break,
+            }
+        }
+        let reached = at + scanner.offset() as usize;
+        match find(&tail[reached.max(at + 1).min(tail.len())..], b"\n*") {
+            Some(next) => at = reached.max(at + 1) + next + 1,
+            None => return count,
+        }
+    }
+    count
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|w| w == needle)
+}
+
+/// Copies the tail beside the file, makes that durable, then cuts.
+fn set_aside(disk: &dyn Disk, dir: &Path, tail: &Tail, bytes: &[u8]) -> io::Result<()> {
+    let mut copy = disk.create(&tail.kept_as)?;
+    write_all(&mut *copy, bytes).map_err(|(_, error)| error)?;
+    copy.sync()?;
+    disk.sync_dir(dir)?;
+    let mut file = disk.append(&tail.path)?;
+    file.truncate(tail.offset)?;
+    file.sync()
+}
