@@ -15,7 +15,7 @@ use keyspace::{Db, Event, Keyspace};
 use resp::Reply;
 use script::Interpreter;
 use std::collections::HashMap;
-use crate::shim::{CommandStats, ErrorStats, Slowlog};
+use telemetry::{CommandStats, ErrorStats, Slowlog};
 
 /// A request as it came in.
 #[derive(Clone, Copy, Debug)]

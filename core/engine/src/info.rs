@@ -3,7 +3,7 @@
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Outside;
 use commands::{Error, Flags, Group, Row};
-use crate::shim::Report;
+use telemetry::Report;
 
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);
 

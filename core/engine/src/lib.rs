@@ -6,7 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod shim;
 mod acl;
 mod admin;
 mod blocking;
@@ -29,7 +28,7 @@ mod transaction;
 
 pub use acl::{Acl, Secret, digest_of};
 pub use engine::{Counters, Engine, Next, Request, TOO_MANY_CLIENTS};
-pub use shim::Report;
+pub use telemetry::Report;
 pub use outside::{Busy, BusyVerdict, Delivery, Job, Outside};
 pub use session::{ClientInfo, SessionId};
 

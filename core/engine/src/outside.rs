@@ -3,7 +3,7 @@
 use crate::session::SessionId;
 use base::Now;
 use config::Config;
-use crate::shim::Report;
+use telemetry::Report;
 
 /// The world as the engine sees it. Implemented by the server's I/O thread, by replays and by tests.
 pub trait Outside {

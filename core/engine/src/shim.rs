@@ -1,8 +1,0 @@
-#![allow(missing_docs, dead_code, clippy::all)]
-#[derive(Clone,Debug,Default)] pub struct Histogram; impl Histogram { pub fn cumulative_us(&self)->std::vec::IntoIter<(u64,u64)>{vec![].into_iter()} }
-#[derive(Clone,Debug,Default)] pub struct CommandStats{pub calls:u64,pub nanos:u64,pub failed:u64,pub rejected:u64,pub histogram:Histogram} impl CommandStats{pub fn record(&mut self,n:u64){self.calls+=1;self.nanos+=n;}}
-#[derive(Clone,Debug,Default)] pub struct ErrorStats; impl ErrorStats{pub fn record(&mut self,_:&str){}}
-#[derive(Clone,Debug,Default)] pub struct SlowEntry{pub id:u64,pub unix_s:i64,pub duration_us:u64,pub args:Vec<Vec<u8>>,pub client:Vec<u8>,pub client_name:Vec<u8>}
-#[derive(Clone,Debug,Default)] pub struct Slowlog; impl Slowlog{pub fn configure(&mut self,_:i64,_:usize){} pub fn is_slow(&self,_:u64)->bool{false} pub fn push(&mut self,_:i64,_:u64,_:&[&[u8]],_:&[u8],_:&[u8]){} pub fn entries(&self)->std::slice::Iter<'_,SlowEntry>{[].iter()} pub fn len(&self)->usize{0} pub fn clear(&mut self){}}
-pub enum V{S(String),U(u64),I(i64)} impl From<&str> for V{fn from(s:&str)->V{V::S(s.into())}} impl From<u64> for V{fn from(s:u64)->V{V::U(s)}} impl From<i64> for V{fn from(s:i64)->V{V::I(s)}}
-#[derive(Debug,Default)] pub struct Report(String); impl Report{pub fn new()->Self{Self("# Server\r\n".into())} pub fn set(&mut self,n:&str,v:impl Into<V>){let v=match v.into(){V::S(s)=>s,V::U(u)=>u.to_string(),V::I(i)=>i.to_string()};self.0+=&format!("{n}:{v}\r\n");} pub fn command(&mut self,_:&str,_:&CommandStats){} pub fn errors(&mut self,_:&ErrorStats){} pub fn database(&mut self,_:usize,_:u64,_:u64,_:u64){} pub fn info(&self,_:&[&str])->String{self.0.clone()}}
