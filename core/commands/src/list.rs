@@ -96,11 +96,10 @@ fn rpush(call: &mut Call<'_>) -> Handled {
 }
 
 fn push(call: &mut Call<'_>, end: End) -> Handled {
-    let limits = call.db.space().limits.clone();
     let len = {
         let mut guard = call.db.upsert::<List>(call.args.at(1))?;
-        let list = &mut *guard;
-        call.args.rest(2).iter().for_each(|value| list.push(end, value, &limits));
+        let (list, limits, _) = guard.parts();
+        call.args.rest(2).iter().for_each(|value| list.push(end, value, limits));
         list.len()
     };
     call.reply.count(len);
@@ -130,16 +129,16 @@ fn linsert(call: &mut Call<'_>) -> Handled {
         () => return Err(Error::SYNTAX),
     };
     let (pivot, value) = (call.args.at(3), call.args.at(4));
-    let limits = call.db.space().limits.clone();
-    let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))? else {
+    let Some(mut guard) = call.db.find_mut::<List>(call.args.at(1))? else {
         call.reply.integer(0);
         return read();
     };
-    if !list.iter().any(|element| element == pivot) {
+    let (list, limits, _) = guard.parts();
+    if !list.insert(place, pivot, value, limits) {
+        guard.leave_unchanged();
         call.reply.integer(-1);
         return read();
     }
-    list.insert(place, pivot, value, &limits);
     call.reply.count(list.len());
     done(LINSERT)
 }
@@ -240,13 +239,14 @@ fn lpos(call: &mut Call<'_>) -> Handled {
 // Changes in place.
 
 fn lset(call: &mut Call<'_>) -> Handled {
-    let limits = call.db.space().limits.clone();
-    let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))? else { return Err(Error::NO_SUCH_KEY) };
+    let Some(mut guard) = call.db.find_mut::<List>(call.args.at(1))? else { return Err(Error::NO_SUCH_KEY) };
     let index = call.args.int(2)?;
-    if list.get(index).is_none() {
+    let (list, limits, _) = guard.parts();
+    if !list.set(index, call.args.at(3), limits) {
+        guard.leave_unchanged();
         return Err(Error::INDEX_OUT_OF_RANGE);
     }
-    list.set(index, call.args.at(3), &limits);
+    drop(guard);
     call.reply.ok();
     done(LSET)
 }
@@ -476,16 +476,18 @@ fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Error> 
         return Ok(false);
     }
     call.db.find::<List>(target)?;
-    let limits = call.db.space().limits.clone();
-    let Some(mut list) = call.db.find_mut::<List>(source)? else { return Ok(false) };
+    let Some(mut guard) = call.db.find_mut::<List>(source)? else { return Ok(false) };
+    let (list, limits, _) = guard.parts();
     let Some(value) = list.pop(from) else { return Ok(false) };
     call.reply.bulk(&value);
     if source == target {
-        list.push(to, &value, &limits);
+        list.push(to, &value, limits);
         return Ok(true);
     }
-    drop(list);
-    call.db.upsert::<List>(target)?.push(to, &value, &limits);
+    drop(guard);
+    let mut guard = call.db.upsert::<List>(target)?;
+    let (list, limits, _) = guard.parts();
+    list.push(to, &value, limits);
     Ok(true)
 }
 

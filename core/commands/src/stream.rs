@@ -262,17 +262,15 @@ fn xadd(call: &mut Call<'_>) -> Handled {
         return Err(append_error(AppendError::Zero));
     }
     let now_ms = call.db.now_ms().max(0) as u64;
-    let limits = call.db.space().limits.clone();
-    let last = call.db.find::<Stream>(key)?.map(Stream::last_id);
-    if request.no_create && last.is_none() {
+    if request.no_create && call.db.find::<Stream>(key)?.is_none() {
         call.reply.null();
         return read();
     }
-    let id = wanted.resolve(last.unwrap_or(Id::MIN), now_ms).map_err(append_error)?;
     let mut guard = call.db.upsert::<Stream>(key)?;
-    let stream = &mut *guard;
+    let id = wanted.resolve(guard.last_id(), now_ms).map_err(append_error)?;
+    let (stream, limits, _) = guard.parts();
     let pairs = fields.chunks_exact(2).map(|pair| (pair[0], pair[1]));
-    stream.append(NewId::Exact(id), pairs, now_ms, &limits).map_err(append_error)?;
+    stream.append(NewId::Exact(id), pairs, now_ms, limits).map_err(append_error)?;
     let mut trimmed = None;
     if let Some(keep) = request.keep
         && stream.trim(keep, request.precision(limits.stream_node_entries)) > 0

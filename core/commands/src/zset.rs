@@ -142,13 +142,12 @@ fn add(call: &mut Call<'_>, request: &AddRequest) -> Handled {
         }
         return read();
     }
-    let limits = call.db.space().limits.clone();
     let (mut new, mut changed) = (0, 0);
     let mut last = Added::Refused;
     let mut guard = call.db.upsert::<ZSet>(key)?;
-    let set = &mut *guard;
+    let (set, limits, _) = guard.parts();
     for (score, member) in scores.iter().zip(args.rest(request.first + 1).iter().step_by(2)) {
-        last = set.add(member, *score, request.options, &limits);
+        last = set.add(member, *score, request.options, limits);
         match last {
             Added::New(_) => new += 1,
             Added::Changed(_) => changed += 1,
