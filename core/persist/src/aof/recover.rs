@@ -164,7 +164,12 @@ fn read_manifest(disk: &dyn Disk, place: &Place) -> Result<Option<Manifest>, Ref
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let names = disk.list(&dir).map_err(io_refuse(&dir))?;
             let ours = format!("{}.", place.file_name);
-            let is_log = |n: &&String| n.starts_with(&ours) && (n.ends_with(".aof") || n.ends_with(".rdb"));
+            // An empty one is what a crash in the first start leaves, before the first manifest.
+            let is_log = |n: &&String| {
+                n.starts_with(&ours)
+                    && (n.ends_with(".aof") || n.ends_with(".rdb"))
+                    && !matches!(disk.len(&dir.join(n)), Ok(0))
+            };
             if let Some(name) = names.iter().find(is_log) {
                 let what = format!("the manifest is missing but {name} is there; restore it from a backup");
                 return refuse(&path, None, what);
@@ -242,7 +247,7 @@ impl Scan {
         }
         let (offset, commands) = (scan.commands_offset, disk.read(path, scan.commands_offset));
         (scan.good_end, scan.batch_start) = (offset, offset);
-        scan.run(Scanner::new(commands.map_err(io_refuse(path))?, offset), path)?;
+        scan.run(Scanner::new(commands.map_err(io_refuse(path))?, offset), path, bytes)?;
         Ok(scan)
     }
 
@@ -263,7 +268,12 @@ impl Scan {
         Ok(())
     }
 
-    fn run(&mut self, mut scanner: Scanner<Box<dyn Read + Send>>, path: &Path) -> Result<(), RefuseError> {
+    fn run(
+        &mut self,
+        mut scanner: Scanner<Box<dyn Read + Send>>,
+        path: &Path,
+        bytes: u64,
+    ) -> Result<(), RefuseError> {
         let (mut commands, mut in_multi) = (0, false);
         loop {
             let start = scanner.offset();
@@ -276,12 +286,7 @@ impl Scan {
                 Ok(None) => return Ok(()),
                 Err(BadRecord::Io(error)) => return Err(io_refuse(path)(error)),
                 Err(BadRecord::Torn) => {
-                    self.damaged(
-                        "Unexpected end of file reading the append only file",
-                        scanner.offset(),
-                        None,
-                        false,
-                    );
+                    self.damaged("Unexpected end of file reading the append only file", bytes, None, false);
                     return Ok(());
                 }
                 Err(BadRecord::Format { offset, byte }) => {

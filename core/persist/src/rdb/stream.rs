@@ -24,6 +24,11 @@ const NODE_ENTRIES_MAX: usize = 100;
 /// A node is closed at so many bytes (`stream-node-max-bytes` of Redis).
 const NODE_BYTES_MAX: usize = 4096;
 
+/// Entries may share the field names of their master entry. Names written out may take so many bytes more than the
+/// node has, beyond a floor: enough for every node of up to 128 entries, too little to exhaust memory with a small file.
+const SHARED_NAMES_FACTOR: usize = 128;
+const SHARED_NAMES_BYTES_FLOOR: usize = 16 << 20;
+
 const FLAG_DELETED: i64 = 1;
 const FLAG_SAME_FIELDS: i64 = 2;
 
@@ -250,8 +255,11 @@ pub(crate) fn read_node(first: StreamId, node: &[u8], entries: &mut Vec<StreamEn
     if pieces.int()? != 0 {
         return Err(Corrupt("stream master entry has no end"));
     }
+    let mut names_left = SHARED_NAMES_BYTES_FLOOR.max(node.len().saturating_mul(SHARED_NAMES_FACTOR));
+    let names: usize = master.iter().map(Vec::len).sum();
     let (mut live_seen, mut deleted_seen) = (0, 0);
     while let Some(flags) = pieces.next_int()? {
+        names_left = names_left.checked_sub(names).ok_or(Corrupt("stream entries repeat too many names"))?;
         match read_entry(first, flags, &master, &mut pieces)? {
             Some(entry) => {
                 if entries.last().is_some_and(|last| last.id >= entry.id) {
