@@ -115,7 +115,7 @@ fn rpushx(call: &mut Call<'_>) -> Handled {
 }
 
 fn push_existing(call: &mut Call<'_>, end: End) -> Handled {
-    if call.db.find::<List>(call.args.at(1))?.is_none() {
+    if call.db.find_mut::<List>(call.args.at(1))?.is_none() {
         call.reply.integer(0);
         return read();
     }
@@ -472,10 +472,10 @@ fn blocking_move(call: &mut Call<'_>, from: End, to: End, timeout_ms: Option<u64
 /// reply, when there is nothing to move.
 fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Error> {
     let (source, target) = (call.args.at(1), call.args.at(2));
-    if call.db.find::<List>(source)?.is_none() {
+    if call.db.find_mut::<List>(source)?.is_none() {
         return Ok(false);
     }
-    call.db.find::<List>(target)?;
+    call.db.find_mut::<List>(target)?;
     let Some(mut guard) = call.db.find_mut::<List>(source)? else { return Ok(false) };
     let (list, limits, _) = guard.parts();
     let Some(value) = list.pop(from) else { return Ok(false) };

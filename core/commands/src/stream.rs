@@ -262,7 +262,7 @@ fn xadd(call: &mut Call<'_>) -> Handled {
         return Err(append_error(AppendError::Zero));
     }
     let now_ms = call.db.now_ms().max(0) as u64;
-    if request.no_create && call.db.find::<Stream>(key)?.is_none() {
+    if request.no_create && call.db.find_mut::<Stream>(key)?.is_none() {
         call.reply.null();
         return read();
     }
@@ -321,7 +321,7 @@ fn ids(args: &[&[u8]]) -> Result<SmallVec<[Id; 8]>, Error> {
 }
 
 fn xdel(call: &mut Call<'_>) -> Handled {
-    if call.db.find::<Stream>(call.args.at(1))?.is_none() {
+    if call.db.find_mut::<Stream>(call.args.at(1))?.is_none() {
         call.reply.integer(0);
         return read();
     }

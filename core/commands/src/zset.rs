@@ -134,7 +134,7 @@ fn add(call: &mut Call<'_>, request: &AddRequest) -> Handled {
     let (key, args) = (call.args.at(1), call.args);
     let scores = (request.first..args.len()).step_by(2).map(|i| args.float(i));
     let scores: SmallVec<[f64; 8]> = scores.collect::<Result<_, Error>>()?;
-    if request.options.only_existing && call.db.find::<ZSet>(key)?.is_none() {
+    if request.options.only_existing && call.db.find_mut::<ZSet>(key)?.is_none() {
         if request.options.increment {
             call.reply.null()
         } else {

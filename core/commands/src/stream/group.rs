@@ -163,7 +163,7 @@ pub(super) fn delete_consumer(call: &mut Call<'_>) -> Handled {
 
 pub(super) fn xack(call: &mut Call<'_>) -> Handled {
     let (key, name) = (call.args.at(1), call.args.at(2));
-    if call.db.find::<Stream>(key)?.and_then(|stream| stream.group(name)).is_none() {
+    if call.db.find_mut::<Stream>(key)?.is_none_or(|stream| stream.group(name).is_none()) {
         call.reply.integer(0);
         return read();
     }

@@ -3,6 +3,7 @@
 use super::reply_entries;
 use crate::call::{Args, Call, Handled, OnTimeout, done, read};
 use crate::error::Error;
+use base::Random;
 use core::ops::Range;
 use keyspace::{Event, EventClass};
 use resp::Reply;
@@ -205,21 +206,21 @@ pub(super) fn zrandmember(call: &mut Call<'_>) -> Handled {
     if too_many || (with_scores && count.unsigned_abs() > i64::MAX as u64 / 2) {
         return Err(Error::new("ERR value is out of range"));
     }
-    let len = call.db.find::<ZSet>(key)?.map_or(0, ZSet::len);
-    let ranks = random_ranks(call, len, count);
+    let mut random = Random::new(call.db.space().random.next_u64());
     let Some(set) = call.db.find::<ZSet>(key)? else {
         call.reply.array(0);
         return read();
     };
+    let ranks = random_ranks(&mut random, set.len(), count);
     let entries: Vec<(&[u8], f64)> = ranks.iter().filter_map(|rank| set.at(*rank)).collect();
     reply_entries(&mut call.reply, entries.into_iter(), with_scores);
     read()
 }
 
 fn random_one(call: &mut Call<'_>, key: &[u8]) -> Handled {
-    let len = call.db.find::<ZSet>(key)?.map_or(0, ZSet::len);
-    let rank = call.db.space().random.below(len as u64) as usize;
-    match call.db.find::<ZSet>(key)?.and_then(|set| set.at(rank)) {
+    let chance = call.db.space().random.unit_f64();
+    let set = call.db.find::<ZSet>(key)?;
+    match set.and_then(|set| set.at((chance * set.len() as f64) as usize)) {
         Some((member, _)) => call.reply.bulk(member),
         None => call.reply.null(),
     }
@@ -227,8 +228,7 @@ fn random_one(call: &mut Call<'_>, key: &[u8]) -> Handled {
 }
 
 /// Random ranks below `len`: `count` different ones (all when there are not more), or `-count` with repetition.
-fn random_ranks(call: &mut Call<'_>, len: usize, count: i64) -> Vec<usize> {
-    let random = &mut call.db.space().random;
+fn random_ranks(random: &mut Random, len: usize, count: i64) -> Vec<usize> {
     if len == 0 {
         return Vec::new();
     }
