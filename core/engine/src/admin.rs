@@ -210,7 +210,7 @@ fn command_info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error>
     for name in names {
         match engine.table.find_full(name) {
             Some(index) => describe(engine, index, &mut turn.reply),
-            None => turn.reply.null_array(),
+            None => turn.reply.null(),
         }
     }
     Ok(Step::Done(None))
@@ -242,9 +242,60 @@ fn describe(engine: &Engine, index: usize, reply: &mut Reply<'_>) {
     reply.set(categories.len());
     categories.iter().for_each(|c| reply.status(&format!("@{c}")));
     reply.array(0);
-    reply.array(0);
+    key_specs(spec, reply);
     reply.array(subcommands.len());
     subcommands.iter().for_each(|sub| describe(engine, *sub, reply));
+}
+
+/// Where a command's keys are, as the eighth part of COMMAND INFO tells it.
+fn key_specs(spec: &commands::Spec, reply: &mut Reply<'_>) {
+    let flags: &[&str] = match spec.access {
+        KeyAccess::Read => &["RO", "access"],
+        KeyAccess::Write => &["OW", "update"],
+        KeyAccess::Both => &["RW", "access", "update"],
+    };
+    match spec.keys {
+        Keys::None => reply.array(0),
+        Keys::Range { first, last, step } => {
+            reply.array(1);
+            let last = if last < 0 { last as i64 } else { last as i64 - first as i64 };
+            key_spec(reply, flags, ("index", &[("index", first as i64)]), ("range", &[("lastkey", last), ("keystep", step as i64), ("limit", 0)]));
+        }
+        Keys::Counted { count_at, destination } => {
+            reply.array(1 + usize::from(destination));
+            if destination {
+                key_spec(reply, &["OW", "update"], ("index", &[("index", 1)]), ("range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]));
+            }
+            let flags = if destination { &["RO", "access"] } else { flags };
+            key_spec(reply, flags, ("index", &[("index", count_at as i64)]), ("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]));
+        }
+        Keys::Streams | Keys::FirstAndStore => {
+            reply.array(1);
+            let first = i64::from(spec.keys == Keys::FirstAndStore);
+            key_spec(reply, flags, ("index", &[("index", first)]), ("unknown", &[]));
+        }
+    }
+}
+
+type SearchPart<'a> = (&'a str, &'a [(&'a str, i64)]);
+
+fn key_spec(reply: &mut Reply<'_>, flags: &[&str], begin: SearchPart<'_>, find: SearchPart<'_>) {
+    reply.map(3);
+    reply.bulk(b"flags");
+    reply.set(flags.len());
+    flags.iter().for_each(|f| reply.status(f));
+    for (name, (kind, values)) in [("begin_search", begin), ("find_keys", find)] {
+        reply.bulk(name.as_bytes());
+        reply.map(2);
+        reply.bulk(b"type");
+        reply.bulk(kind.as_bytes());
+        reply.bulk(b"spec");
+        reply.map(values.len());
+        for (name, value) in values {
+            reply.bulk(name.as_bytes());
+            reply.integer(*value);
+        }
+    }
 }
 
 fn command_docs(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

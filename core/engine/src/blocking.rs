@@ -6,8 +6,9 @@
 use crate::engine::{Called, Engine, Origin, Turn};
 use crate::outside::Outside;
 use crate::session::{SessionId, Waiting};
-use commands::{Args, OnTimeout, Wait};
+use commands::{Args, Group, OnTimeout, Wait};
 use resp::{Protocol, Reply};
+use types::Kind;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 type Place = (usize, Vec<u8>);
@@ -75,6 +76,16 @@ impl Waiters {
     }
 }
 
+/// The type that a blocking command of this family waits for.
+fn awaited(group: Group) -> Option<Kind> {
+    match group {
+        Group::List => Some(Kind::List),
+        Group::SortedSet => Some(Kind::ZSet),
+        Group::Stream => Some(Kind::Stream),
+        _ => None,
+    }
+}
+
 impl Engine {
     /// Makes a client wait.
     pub(crate) fn block(&mut self, id: SessionId, mut wait: Wait, argv: &[&[u8]]) {
@@ -106,22 +117,23 @@ impl Engine {
             // Those who wait now; a client that blocks again meanwhile keeps its place and is not served twice.
             let waiting: Vec<SessionId> = queue.iter().copied().collect();
             for id in waiting {
-                if !self.key_could_serve(&place) {
-                    break;
+                if self.could_serve(&place, id) {
+                    self.serve(id, outside);
                 }
-                self.serve(id, outside);
             }
         }
     }
 
-    /// Whether there is anything at the key; a removed key wakes only who asked for it.
-    fn key_could_serve(&mut self, place: &Place) -> bool {
-        let (db, key) = place;
-        if keyspace::Db::new(&mut self.keyspace, *db).contains(key) {
+    /// Whether the key now holds what the client waits for; who asked for it is also served when the key went away.
+    fn could_serve(&mut self, place: &Place, id: SessionId) -> bool {
+        let Some(waiting) = self.sessions.find(id).and_then(|s| s.waiting.as_ref()) else { return false };
+        if waiting.wait.on_removal {
             return true;
         }
-        let queue = self.waiters.by_key.get(place);
-        queue.into_iter().flatten().any(|id| self.sessions.find(*id).and_then(|s| s.waiting.as_ref()).is_some_and(|w| w.wait.on_removal))
+        let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
+        let wanted = self.table.find(&argv).and_then(|c| awaited(self.table.commands[c].spec.group));
+        let (db, key) = place;
+        keyspace::Db::new(&mut self.keyspace, *db).peek(key).is_some_and(|entry| wanted.is_none_or(|kind| entry.kind() == kind))
     }
 
     /// Runs the command of a waiting client again.

@@ -23,7 +23,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("auth", -2, auth).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs("1.0.0", "O(N) where N is the number of passwords defined for the user", "Authenticates the connection."),
     row("echo", 2, echo).flags(Flags::FAST).flags(Flags::LOADING.and(Flags::STALE)).docs("1.0.0", "O(1)", "Returns the given string."),
     row("hello", -1, hello).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs("6.0.0", "O(1)", "Handshakes with the Redis server."),
-    row("ping", -1, ping).flags(ANYWHERE).docs("1.0.0", "O(1)", "Returns the server's liveliness response."),
+    row("ping", -1, ping).fast().docs("1.0.0", "O(1)", "Returns the server's liveliness response."),
     row("quit", -1, quit).flags(HANDSHAKE).docs("1.0.0", "O(1)", "Closes the connection."),
     row("reset", 1, reset).flags(HANDSHAKE).docs("6.2.0", "O(1)", "Resets the connection."),
     row("select", 2, select).flags(ANYWHERE).docs("1.0.0", "O(1)", "Changes the selected database."),
@@ -58,7 +58,7 @@ fn quit(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn select(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let index = base::number::parse_i64(turn.args.at(1)).ok_or(Error::new("ERR invalid DB index"))?;
+    let index = turn.args.int(1)?;
     let count = engine.keyspace.database_count();
     let index = usize::try_from(index).ok().filter(|i| *i < count).ok_or(Error::new("ERR DB index is out of range"))?;
     engine.sessions.at_mut(turn.session).db = index;

@@ -278,7 +278,10 @@ impl Running<'_> {
         }
         let user = self.engine.sessions.at(self.session).user;
         if !self.engine.acl.is_unlimited(user) {
-            self.engine.check_acl(self.session, command, argv, "lua")?;
+            self.engine.check_acl(self.session, command, argv, "lua").map_err(|e| {
+                let why = e.as_str();
+                Error::text(format!("ERR ACL failure in script: {}", why.strip_prefix("NOPERM ").unwrap_or(why)))
+            })?;
         }
         Ok(command)
     }

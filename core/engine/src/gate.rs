@@ -32,6 +32,7 @@ impl Engine {
         match self.check(id, command, argv, outside) {
             Ok(()) => {}
             Err(error) => {
+                let error = self.exec_refused(id, command, error);
                 self.command_stats[command].rejected += 1;
                 self.refuse_in(id, &error, reply);
                 return None;
@@ -42,6 +43,17 @@ impl Engine {
             return None;
         }
         Some(command)
+    }
+
+    /// An EXEC that is refused ends its transaction and says so.
+    #[cold]
+    fn exec_refused(&mut self, id: SessionId, command: usize, error: Error) -> Error {
+        if self.table.commands[command].spec.name != "exec" || self.sessions.at_mut(id).multi.take().is_none() {
+            return error;
+        }
+        self.unwatch(id);
+        let why = error.as_str();
+        Error::text(format!("EXECABORT Transaction discarded because of: {}", why.strip_prefix("ERR ").unwrap_or(why)))
     }
 
     /// A refusal while a transaction is being queued breaks it.

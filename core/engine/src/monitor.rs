@@ -27,9 +27,15 @@ impl Engine {
     #[cold]
     pub(crate) fn show_monitors(&mut self, id: SessionId, command: usize, args: Args<'_>, origin: Origin) {
         let spec = self.table.commands[command].spec;
-        if spec.flags.has(Flags::SKIP_MONITOR) || spec.flags.has(Flags::ADMIN) {
+        let hidden = spec.flags.has(Flags::SKIP_MONITOR) && spec.group != Group::Scripting;
+        if hidden || spec.flags.has(Flags::ADMIN) {
             return;
         }
+        self.feed_monitors(id, args, origin);
+    }
+
+    /// Writes a line to every monitor.
+    pub(crate) fn feed_monitors(&mut self, id: SessionId, args: Args<'_>, origin: Origin) {
         let session = self.sessions.at(id);
         let from = if origin == Origin::Script { "lua" } else { &session.info.address };
         let us = self.keyspace.now.unix_us;

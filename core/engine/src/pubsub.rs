@@ -3,7 +3,7 @@
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::session::{SessionId, Subscriptions};
 use commands::{Error, Flags, Group, Row};
-use resp::{Protocol, Reply};
+use resp::Reply;
 use std::collections::BTreeMap;
 
 const ANYWHERE: Flags = Flags::PUBSUB.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
@@ -104,11 +104,6 @@ impl PubSub {
 }
 
 fn subscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<Step, Error> {
-    let session = engine.sessions.at_mut(turn.session);
-    if session.in_exec && session.protocol == Protocol::Resp2 && kind != Kind::Shard {
-        // As in Redis: a deny-blocking context cannot enter subscriber mode in RESP2.
-        return Err(Error::text(format!("ERR Can't execute '{}' in this context", String::from_utf8_lossy(kind.subscribed()))));
-    }
     for name in turn.args.rest(1) {
         let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
         let new = kind.of(subscriptions).insert(name.to_vec());

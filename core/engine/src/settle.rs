@@ -64,20 +64,34 @@ impl Engine {
     }
 
     fn tell_observers(&mut self, by: Option<SessionId>, event: Option<Event>) {
+        let flushed = self.keyspace.effects.flushed;
+        if flushed && !self.tracking.is_empty() {
+            self.invalidate_all();
+        }
         let touched: Vec<Touched> = (self.keyspace.effects.touches())
             .map(|(t, key)| Touched { db: t.db as usize, key: key.to_vec(), cause: t.cause })
             .collect();
         for t in &touched {
+            if let Cause::Also(event) = t.cause {
+                self.notify_if_wanted(t, event);
+                continue;
+            }
             if !self.watchers.is_empty() {
                 self.break_watches(t.db, &t.key, by);
             }
-            if !self.tracking.is_empty() {
+            if !self.tracking.is_empty() && !flushed {
                 self.invalidate(&t.key, by);
             }
             self.notify_touch(t, event);
             if !self.waiters.is_empty() {
                 self.waiters.make_ready(t.db, &t.key);
             }
+        }
+    }
+
+    fn notify_if_wanted(&mut self, t: &Touched, event: Event) {
+        if self.config.notify.0 != 0 {
+            self.notify(t.db, &t.key, event);
         }
     }
 
@@ -91,7 +105,7 @@ impl Engine {
                     self.notify(t.db, &t.key, event);
                 }
             }
-            Cause::Named(own) => self.notify(t.db, &t.key, own),
+            Cause::Named(own) | Cause::Also(own) => self.notify(t.db, &t.key, own),
             Cause::Emptied => {
                 if let Some(event) = event {
                     self.notify(t.db, &t.key, event);

@@ -91,7 +91,19 @@ impl Engine {
         }
     }
 
+    /// Tells every client with tracking on that nothing it holds is good any more.
+    pub(crate) fn invalidate_all(&mut self) {
+        self.tracking.readers.clear();
+        let clients: Vec<SessionId> = self.sessions.iter().filter(|(_, s)| s.tracking.is_some()).map(|(id, _)| id).collect();
+        clients.into_iter().for_each(|id| self.push_invalidation(id, None, None));
+    }
+
     fn send_invalidation(&mut self, id: SessionId, key: &[u8], by: Option<SessionId>) {
+        self.push_invalidation(id, Some(key), by);
+    }
+
+    /// Sends one key, or null for all.
+    fn push_invalidation(&mut self, id: SessionId, key: Option<&[u8]>, by: Option<SessionId>) {
         let Some(tracking) = self.sessions.find(id).and_then(|s| s.tracking.as_ref()) else { return };
         if tracking.no_loop && by == Some(id) {
             return;
@@ -116,7 +128,10 @@ impl Engine {
         } else {
             return;
         }
-        reply.bulks(&[key]);
+        match key {
+            Some(key) => reply.bulks(&[key]),
+            None => reply.null_array(),
+        }
         self.deliver(target, bytes, false, false);
     }
 

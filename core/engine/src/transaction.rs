@@ -13,7 +13,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("discard", 1, discard).docs("2.0.0", "O(N), when N is the number of queued commands", "Discards a transaction."),
-    Row::new("exec", 1, Group::Transactions, exec as EngineHandler).flags(Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG)).docs("1.2.0", "Depends on commands in the transaction", "Executes all commands in a transaction."),
+    Row::new("exec", 1, Group::Transactions, exec as EngineHandler).flags(Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG).and(Flags::SKIP_MONITOR)).docs("1.2.0", "Depends on commands in the transaction", "Executes all commands in a transaction."),
     row("multi", 1, multi).docs("1.2.0", "O(1)", "Starts a transaction."),
     row("unwatch", 1, unwatch).docs("2.2.0", "O(1)", "Forgets about watched keys of a transaction."),
     row("watch", -2, watch).keys(1, -1, 1).docs("2.2.0", "O(1) for every key.", "Monitors changes to keys to determine the execution of a transaction."),
@@ -53,6 +53,10 @@ fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         return Ok(Step::Done(None));
     }
     engine.run_queue(turn, &multi);
+    // EXEC is shown behind what it ran: that is the natural order for a reader.
+    if !engine.monitors.is_empty() {
+        engine.feed_monitors(turn.session, turn.args, Origin::Client);
+    }
     Ok(Step::Done(None))
 }
 

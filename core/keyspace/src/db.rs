@@ -300,6 +300,11 @@ impl<'a> Db<'a> {
         true
     }
 
+    /// Tells a further event of a change to `key` that is booked already (SET with an expiry: `set`, then `expire`).
+    pub fn also(&mut self, key: &[u8], event: Event) {
+        self.space.effects.touch(self.index, key, Cause::Also(event));
+    }
+
     /// A random key, or `None` when there is none that lives.
     pub fn random_key(&mut self) -> Option<Vec<u8>> {
         const TRIES_MAX: usize = 100;

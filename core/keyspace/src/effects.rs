@@ -62,6 +62,8 @@ pub enum Cause {
     Changed,
     /// It changed under an event of its own (the two sides of RENAME, say).
     Named(Event),
+    /// Nothing changed by this alone: a further event of a change that is booked already.
+    Also(Event),
     /// The command emptied it, so it was removed: event `del`.
     Emptied,
     /// Its time was over. The log gets a DEL.
@@ -96,6 +98,8 @@ pub struct Effects {
     pub changes: u32,
     /// The commands that the log gets in place of the one received, already encoded; empty: as received.
     pub rewritten: Vec<u8>,
+    /// Whole databases were emptied: caches of clients are void altogether.
+    pub flushed: bool,
     /// How many commands `rewritten` holds.
     pub rewritten_count: u32,
 }
@@ -105,8 +109,9 @@ impl Effects {
     #[inline]
     pub fn touch(&mut self, db: usize, key: &[u8], cause: Cause) {
         let by_itself = matches!(cause, Cause::Expired | Cause::Evicted);
-        self.changes += u32::from(!by_itself);
-        self.dirty += 1;
+        let is_change = !matches!(cause, Cause::Also(_));
+        self.changes += u32::from(is_change && !by_itself);
+        self.dirty += u64::from(is_change);
         let for_log = self.logging && by_itself;
         if self.observed || for_log {
             self.record(db, key, cause);
@@ -153,6 +158,7 @@ impl Effects {
         const KEEP_BYTES_MAX: usize = 64 << 10;
         self.changes = 0;
         self.rewritten_count = 0;
+        self.flushed = false;
         self.touched.clear();
         self.arena.clear();
         self.rewritten.clear();

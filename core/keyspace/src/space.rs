@@ -161,6 +161,7 @@ impl Keyspace {
         let old = core::mem::replace(&mut self.dbs[index], fresh);
         let removed = old.table.len();
         self.effects.dirty += removed as u64;
+        self.effects.flushed = true;
         match &mut self.snapshot {
             Some(snapshot) if old.snapshot_cursor.is_some() => snapshot.adopt(old),
             _ if removed > 0 => self.trash_tables.push(old.table),
