@@ -161,7 +161,7 @@ fn deliver_own(
     let now_ms = call.db.now_ms();
     let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
     let ids = stream.deliver_own(member.group, member.consumer, after, count, now_ms);
-    if ids.is_empty() {
+    if ids.iter().all(|id| stream.entry(*id).is_none()) {
         stream.leave_unchanged();
     }
     call.reply.array(ids.len());
@@ -173,8 +173,10 @@ fn deliver_own(
             None => call.reply.null_array(),
         }
     }
+    // An entry that the stream has lost was not delivered once more, and a claim would make it forgotten.
+    let present: Vec<Id> = ids.into_iter().filter(|id| stream.entry(*id).is_some()).collect();
     drop(stream);
-    for id in ids {
+    for id in present {
         propagate_pending(call, key, member.group, id)?;
     }
     Ok(())

@@ -150,6 +150,17 @@ fn a_read_for_a_group_is_logged_as_claims_and_the_position() {
 }
 
 #[test]
+fn a_lost_entry_read_once_more_stays_pending_for_the_log() {
+    let mut space = dialogue(&THREE);
+    run(&mut space, Protocol::Resp2, "XGROUP CREATE s g 0");
+    run(&mut space, Protocol::Resp2, "XREADGROUP GROUP g c COUNT 1 STREAMS s >");
+    run(&mut space, Protocol::Resp2, "XDEL s 1-1");
+    let ran = run(&mut space, Protocol::Resp2, "XREADGROUP GROUP g c STREAMS s 0");
+    assert_eq!((ran.reply.as_str(), ran.log.as_str()), ("*1 *2 $1 s *1 *2 $3 1-1 *-1", ""));
+    assert_eq!(space.effects.changes, 0);
+}
+
+#[test]
 fn an_emptied_stream_stays_and_a_refused_addition_makes_none() {
     let mut space = Keyspace::new(1, 1);
     run(&mut space, Protocol::Resp2, "XADD s 0-0 a 1");
