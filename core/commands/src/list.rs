@@ -3,7 +3,7 @@
 //! A waiting form finds an element and does what its plain form does, which is also what the log gets; or it
 //! finds none and waits. When a key becomes ready the same handler simply runs again.
 
-use crate::call::{Args, Call, Handled, OnTimeout, done, read};
+use crate::call::{Args, Call, Handled, OnTimeout, Outcome, done, read};
 use crate::error::Error;
 use crate::spec::{Flags, Group, Keys, Row};
 use keyspace::{Db, Event, EventClass};
@@ -438,9 +438,8 @@ fn lmove(call: &mut Call<'_>) -> Handled {
 fn move_or_null(call: &mut Call<'_>, from: End, to: End) -> Handled {
     if !move_element(call, from, to)? {
         call.reply.null();
-        return read();
     }
-    done(push_event(to))
+    Ok(Outcome::Done(None))
 }
 
 fn brpoplpush(call: &mut Call<'_>) -> Handled {
@@ -459,7 +458,7 @@ fn blocking_move(call: &mut Call<'_>, from: End, to: End, timeout_ms: Option<u64
     if move_element(call, from, to)? {
         let word = |end| if end == End::Front { &b"LEFT"[..] } else { b"RIGHT" };
         call.propagate(&[b"LMOVE", source, target, word(from), word(to)]);
-        return done(push_event(to));
+        return Ok(Outcome::Done(None));
     }
     if !call.may_block {
         call.reply.null();
@@ -469,13 +468,15 @@ fn blocking_move(call: &mut Call<'_>, from: End, to: End, timeout_ms: Option<u64
 }
 
 /// Moves one element from the list of argument 1 to that of argument 2 and replies with it; false, and no
-/// reply, when there is nothing to move.
+/// reply, when there is nothing to move. Each list gets its own event, so the outcome has none.
 fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Error> {
     let (source, target) = (call.args.at(1), call.args.at(2));
     if call.db.find_mut::<List>(source)?.is_none() {
         return Ok(false);
     }
     call.db.find_mut::<List>(target)?;
+    call.db.also(target, push_event(to));
+    call.db.also(source, pop_event(from));
     let Some(mut guard) = call.db.find_mut::<List>(source)? else { return Ok(false) };
     let (list, limits, _) = guard.parts();
     let Some(value) = list.pop(from) else { return Ok(false) };

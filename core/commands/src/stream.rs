@@ -21,6 +21,8 @@ const XDEL: Event = Event::new(EventClass::STREAM, "xdel");
 const XTRIM: Event = Event::new(EventClass::STREAM, "xtrim");
 const XSETID: Event = Event::new(EventClass::STREAM, "xsetid");
 
+const CREATE_CONSUMER: Event = Event::new(EventClass::STREAM, "xgroup-createconsumer");
+
 const INVALID_ID: Error = Error::new("ERR Invalid stream ID specified as stream command argument");
 
 const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
@@ -278,6 +280,9 @@ fn xadd(call: &mut Call<'_>) -> Handled {
         trimmed = request.outcome(stream);
     }
     drop(guard);
+    if trimmed.is_some() {
+        call.db.also(key, XTRIM);
+    }
     call.reply.bulk(&id.text());
     propagate_add(call, id, trimmed, fields);
     done(XADD)

@@ -1,7 +1,6 @@
 //! Replies of the list commands as Redis gives them, waiting, and what the log gets.
 
 use super::*;
-use crate::call::Outcome;
 use crate::hash::tests::{ask, dialogue};
 use keyspace::Keyspace;
 use resp::{Protocol, Reply};
@@ -93,6 +92,21 @@ fn a_waiting_pop_waits_for_all_its_keys_and_is_logged_as_a_plain_one() {
     assert_eq!((reply.as_str(), log.as_str()), ("$1 x", "*5 $5 LMOVE $1 b $1 c $4 LEFT $5 RIGHT"));
     let (_, reply, log) = run(&mut space, "BLMPOP 0 2 b c LEFT COUNT 9");
     assert_eq!((reply.as_str(), log.as_str()), ("*2 $1 c *1 $1 x", "*3 $4 LPOP $1 c $1 1"));
+}
+
+#[test]
+fn a_move_tells_both_lists_their_own_event() {
+    let mut space = Keyspace::new(1, 1);
+    ask(COMMANDS, &mut space, Protocol::Resp2, "RPUSH a x");
+    space.effects.clear();
+    space.effects.observed = true;
+    ask(COMMANDS, &mut space, Protocol::Resp2, "LMOVE a b RIGHT LEFT");
+    let causes: Vec<_> = space.effects.touches().map(|(touch, key)| (touch.cause, key.to_vec())).collect();
+    let (push, pop) =
+        (keyspace::Cause::Also(push_event(End::Front)), keyspace::Cause::Also(pop_event(End::Back)));
+    let (emptied, changed) = (keyspace::Cause::Emptied, keyspace::Cause::Changed);
+    let expected = [(push, b"b"), (pop, b"a"), (emptied, b"a"), (changed, b"b")];
+    assert_eq!(causes, expected.map(|(cause, key)| (cause, key.to_vec())));
 }
 
 #[test]

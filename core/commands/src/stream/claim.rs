@@ -2,7 +2,7 @@
 
 use super::group::no_key_or_group;
 use super::read_groups::propagate_pending;
-use super::{reply_entry, start_id, strict_id};
+use super::{CREATE_CONSUMER, reply_entry, start_id, strict_id};
 use crate::call::{Args, Call, Handled};
 use crate::error::Error;
 use types::stream::{AutoClaimed, Claim, Claimed, Group, Id, Stream};
@@ -120,6 +120,7 @@ fn propagate_claims<'i>(
 ) -> Handled {
     let (key, name) = (call.args.at(1), call.args.at(2));
     if created {
+        call.db.also(key, CREATE_CONSUMER);
         call.propagate(&[b"XGROUP", b"CREATECONSUMER", key, name, consumer]);
     }
     for id in ids {

@@ -145,7 +145,7 @@ pub(super) fn create_consumer(call: &mut Call<'_>) -> Handled {
     }
     drop(stream);
     call.reply.integer(i64::from(!exists));
-    done(event("xgroup-createconsumer"))
+    done(super::CREATE_CONSUMER)
 }
 
 pub(super) fn delete_consumer(call: &mut Call<'_>) -> Handled {

@@ -3,7 +3,7 @@
 //! Both first find out which streams have something, because the number comes before the entries; only then is
 //! anything delivered.
 
-use super::{reply_entries, reply_fields, strict_id};
+use super::{CREATE_CONSUMER, reply_entries, reply_fields, strict_id};
 use crate::call::{Args, Call, Handled, OnTimeout, Outcome, Wait, read, wait};
 use crate::error::Error;
 use types::stream::{Group, Id, Stream};
@@ -121,6 +121,7 @@ fn see_consumer(call: &mut Call<'_>, key: &[u8], member: Member<'_>) -> Result<(
     let group = stream.group_mut(member.group);
     if group.is_some_and(|group| group.see_consumer(member.consumer, now_ms)) {
         drop(stream);
+        call.db.also(key, CREATE_CONSUMER);
         call.propagate(&[b"XGROUP", b"CREATECONSUMER", key, member.group, member.consumer]);
     } else {
         stream.leave_unchanged();
