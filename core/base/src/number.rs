@@ -77,10 +77,10 @@ pub fn push_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends a double as Redis prints it in replies: integers without point or exponent, `inf`, `-inf`, `nan`,
-/// otherwise 17 significant digits or the shortest text that reads back the same, in `%g` form.
+/// Appends a double as Redis (7.2 and later) prints it in replies: integers below 2^62 without point or exponent, `inf`, `-inf`,
+/// `nan`, otherwise the shortest digits that read back the same: plain while few zeros are needed, else `d.ddde±N`.
 pub fn push_f64(out: &mut Vec<u8>, value: f64) {
-    const INTEGER_MAX: f64 = 4_503_599_627_370_496.0; // 2^52: below it an integral double is exact as i64
+    const INTEGER_MAX: f64 = 4_611_686_018_427_387_904.0; // 2^62: below it an integral double prints as an integer
     if value.is_nan() {
         out.extend_from_slice(b"nan");
     } else if value.is_infinite() {
@@ -91,8 +91,47 @@ pub fn push_f64(out: &mut Vec<u8>, value: f64) {
         push_i64(out, value as i64);
     } else {
         let mut buffer = zmij::Buffer::new();
-        push_general(out, buffer.format_finite(value), 17);
+        push_shortest(out, buffer.format_finite(value));
     }
+}
+
+/// The digits of a decimal text without sign, point and outer zeros, and the power of ten of the last one.
+fn digits_of(text: &str) -> (Vec<u8>, i32) {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).skip_while(|c| *c == b'0').collect();
+    let mut power = exponent - fraction.len() as i32;
+    while digits.last() == Some(&b'0') {
+        digits.pop();
+        power += 1;
+    }
+    (digits, power)
+}
+
+/// Appends a non-zero decimal text: plain while it needs few zeros, else with an exponent.
+fn push_shortest(out: &mut Vec<u8>, text: &str) {
+    let text = match text.strip_prefix('-') {
+        Some(rest) => {
+            out.push(b'-');
+            rest
+        }
+        None => text,
+    };
+    let (digits, power) = digits_of(text);
+    let count = digits.len() as i32;
+    let scientific = power + count - 1;
+    if (power >= 0 && scientific < count + 7) || (power < 0 && (power > -7 || scientific.abs() < 4)) {
+        push_plain(out, &digits, power + count);
+        return;
+    }
+    out.push(digits[0]);
+    if count > 1 {
+        out.push(b'.');
+        out.extend_from_slice(&digits[1..]);
+    }
+    out.extend_from_slice(if scientific < 0 { b"e-" } else { b"e+" });
+    push_u64(out, u64::from(scientific.unsigned_abs()));
 }
 
 /// `value` as C's `%.14g` prints it, which is what Lua 5.1 does with a number.
@@ -126,14 +165,9 @@ pub fn format_g(value: f64, precision: usize) -> String {
 /// of at least two digits when it is below -4 or reaches `precision`.
 fn push_general(out: &mut Vec<u8>, text: &str, precision: usize) {
     let (sign, text) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
-    let leading = all.iter().take_while(|c| **c == b'0').count();
-    let digits = &all[leading..];
-    let digits = &digits[..digits.len() - digits.iter().rev().take_while(|c| **c == b'0').count()];
-    let point = whole.len() as i32 - leading as i32 + exponent; // digits before the decimal point
+    let (digits, power) = digits_of(text);
+    let digits = digits.as_slice();
+    let point = power + digits.len() as i32; // digits before the decimal point
     let scientific = point - 1;
     out.extend_from_slice(sign.as_bytes());
     if scientific < -4 || scientific >= precision as i32 {
@@ -226,7 +260,7 @@ mod tests {
             (0.1, "0.1"),
             (-2.5, "-2.5"),
             (1e21, "1e+21"),
-            (1.5e-7, "1.5e-07"),
+            (1.5e-7, "1.5e-7"),
             (f64::INFINITY, "inf"),
             (-0.0, "-0"),
             (1_795_224_719.318_365_3, "1795224719.3183653"),

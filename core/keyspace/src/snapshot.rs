@@ -36,6 +36,16 @@ pub struct SnapshotProgress {
     pub keys_written: u64,
 }
 
+impl Piece {
+    /// Bytes that it holds by itself; a large value is shared with the keyspace and counts little.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::Large { .. } => size_of::<Piece>(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     writer: Writer,

@@ -1,8 +1,9 @@
 //! Snapshots and rewrites of the log: one thread that walks the data in short slices and writes a file.
 //!
-//! It takes the engine for a slice of about [`SLICE_US`], gives it back (to whoever waits for it), and
-//! writes what the slice gave, so a slow disk slows down the snapshot and nothing else. One task runs at a
-//! time; what was asked for meanwhile waits, at most one of each kind.
+//! The slices (of about [`SLICE_US`] each) are taken by the first I/O thread between its batches: a thread of its
+//! own would be put off the processor with the engine in its hand, and every client would wait for it. What a
+//! slice gave is fed to the saver thread, which encodes large values and writes, so a slow disk slows down the
+//! snapshot and nothing else. One task runs at a time; what was asked for meanwhile waits, at most one of each kind.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -11,14 +12,17 @@ use std::sync::mpsc::SyncSender;
 
 use engine::{Engine, SessionId};
 use keyspace::Piece;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use persist::aof::{Log, Place, Recovered};
 use persist::rdb::{self, SnapshotFile, Writer};
 
 use crate::shared::Shared;
 
 /// How long the engine is held for one slice, microseconds, about.
-const SLICE_US: u64 = 150;
+const SLICE_US: u64 = 100;
+
+/// Bytes that wait to be written before no further slice is taken.
+const FEED_BYTES_MAX: usize = 8 << 20;
 
 /// Entries of the first slice, and the bounds of what it grows and shrinks to.
 const SLICE_ENTRIES: usize = 64;
@@ -39,6 +43,15 @@ pub(crate) enum Task {
     Replace,
     /// A log where there was none (CONFIG SET appendonly yes).
     StartLog,
+    /// The data set thrown away and read again (DEBUG RELOAD, DEBUG LOADAOF).
+    Reload {
+        /// Who waits.
+        session: SessionId,
+        /// From the log, not from a snapshot.
+        from_log: bool,
+        /// Write the snapshot first.
+        save: bool,
+    },
 }
 
 /// Who hears of a save's end.
@@ -81,6 +94,7 @@ pub(crate) struct History {
 pub(crate) struct Saver {
     tasks: Mutex<VecDeque<Task>>,
     wake: Condvar,
+    pub(crate) feed: Feed,
     saving: AtomicBool,
     rewriting: AtomicBool,
     /// A snapshot of either kind is being written.
@@ -125,6 +139,7 @@ impl Saver {
     pub(crate) fn add(&self, task: Task) {
         match task {
             Task::Save(_) => self.save_begins(),
+            Task::Reload { .. } => {}
             Task::Rewrite | Task::Replace | Task::StartLog => self.rewrite_begins(),
         }
         self.tasks.lock().push_back(task);
@@ -189,6 +204,10 @@ impl Saver {
     pub(crate) fn keep(&self, shared: &Shared) {
         while let Some(task) = self.next(shared) {
             let began_s = shared.clock.micros() / 1_000_000;
+            if let Task::Reload { session, from_log, save } = task {
+                self.reload(shared, session, from_log, save);
+                continue;
+            }
             self.history.lock().since_s = Some(began_s);
             let is_save = matches!(task, Task::Save(_));
             let result = match &task {
@@ -196,6 +215,7 @@ impl Saver {
                 Task::Rewrite => rewrite(shared),
                 Task::Replace => replace(shared),
                 Task::StartLog => start_log(shared),
+                Task::Reload { .. } => continue,
             };
             if let (Task::Replace, Ok(())) = (&task, &result) {
                 self.replacement_wanted.store(false, Ordering::Release);
@@ -248,13 +268,19 @@ impl Saver {
             Task::Save(Listener::Session(session)) => shared.with_engine(|engine, _| {
                 engine.complete(session, |reply| match &result {
                     Ok(()) => reply.status("OK"),
-                    Err(_) => reply.error(b"ERR"),
+                    Err(why) => reply.error(format!("ERR {why}").as_bytes()),
                 });
             }),
             // Whoever does not wait any more need not be told.
             Task::Save(Listener::Thread(tell)) => drop(tell.send(result)),
             _ => {}
         }
+    }
+
+    fn reload(&self, shared: &Shared, session: SessionId, from_log: bool, save: bool) {
+        let saved = if save && !from_log { self.save(shared) } else { Ok(()) };
+        let result = saved.and_then(|()| crate::loader::reload(shared, from_log));
+        crate::chores::finish(shared, session, result, "ERR Error trying to load the data set: ");
     }
 
     fn save(&self, shared: &Shared) -> Result<(), String> {
@@ -405,8 +431,7 @@ impl View {
         let written = self.write_file(shared, dir, is_base);
         if written.is_err() {
             shared.engine.lock().keyspace.cancel_snapshot();
-            let mut pace = Pace::default();
-            while !pace.step(shared, &mut Vec::new()) {}
+            while !shared.saver.feed.next(shared, &mut Vec::new()) {}
         }
         shared.engine.lock().keyspace.end_snapshot();
         shared.saver.running.store(false, Ordering::Release);
@@ -417,11 +442,11 @@ impl View {
         let disk = &*shared.durable.disk;
         let mut file = SnapshotFile::create(disk, dir, u64::from(std::process::id())).map_err(text)?;
         let mut writer = Writer::new(self.compress, self.checksum);
-        writer.header(rdb::VERSION_FIELD_EXPIRY);
+        writer.header(rdb::VERSION);
         writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::memory::used() as u64, is_base);
-        let (mut pace, mut pieces) = (Pace::default(), Vec::new());
+        let mut pieces = Vec::new();
         loop {
-            let through = pace.step(shared, &mut pieces);
+            let through = shared.saver.feed.next(shared, &mut pieces);
             for piece in pieces.drain(..) {
                 write_piece(&mut writer, piece, self.compress);
                 writer.drain(&mut |bytes| file.write(bytes)).map_err(text)?;
@@ -447,33 +472,71 @@ fn write_piece(writer: &mut Writer, piece: Piece, compress: bool) {
     }
 }
 
-/// The size of slices, kept such that each takes about as long as it may.
-struct Pace {
+/// What slices gave, on its way from the I/O thread that takes them to the saver thread.
+pub(crate) struct Feed {
+    state: Mutex<FeedState>,
+    filled: Condvar,
+    /// A walk is under way, and there is room for what a slice gives.
+    wanted: AtomicBool,
+}
+
+struct FeedState {
+    pieces: Vec<Piece>,
+    bytes: usize,
+    through: bool,
+    /// Entries of the next slice, kept such that one takes about as long as it may.
     entries: usize,
 }
 
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { entries: SLICE_ENTRIES }
+impl Default for Feed {
+    fn default() -> Feed {
+        let state = FeedState { pieces: Vec::new(), bytes: 0, through: false, entries: SLICE_ENTRIES };
+        Feed { state: Mutex::new(state), filled: Condvar::new(), wanted: AtomicBool::new(false) }
     }
 }
 
-impl Pace {
-    /// One slice; true after the last.
-    fn step(&mut self, shared: &Shared, pieces: &mut Vec<Piece>) -> bool {
-        let mut engine = shared.engine.lock();
-        let began_us = shared.clock.micros();
-        let through = engine.keyspace.step_snapshot(self.entries);
-        pieces.append(&mut engine.keyspace.take_snapshot_pieces());
-        let spent_us = shared.clock.micros() - began_us;
-        // Handed over to an I/O thread that waits for it, instead of being taken again by this one.
-        MutexGuard::unlock_fair(engine);
-        self.entries = match spent_us {
-            _ if spent_us > SLICE_US => (self.entries / 2).max(SLICE_ENTRIES_MIN),
-            _ if spent_us < SLICE_US / 2 => (self.entries * 2).min(SLICE_ENTRIES_MAX),
-            _ => self.entries,
+impl Feed {
+    /// Whether a slice is to be taken.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Takes one slice.
+    pub(crate) fn take_slice(&self, engine: &mut Engine, clock: &crate::clock::Clock) {
+        let mut state = self.state.lock();
+        let began_us = clock.micros();
+        state.through = engine.keyspace.step_snapshot(state.entries);
+        let pieces = engine.keyspace.take_snapshot_pieces();
+        state.bytes += pieces.iter().map(Piece::bytes).sum::<usize>();
+        state.pieces.extend(pieces);
+        state.entries = match clock.micros() - began_us {
+            spent_us if spent_us > SLICE_US => (state.entries / 2).max(SLICE_ENTRIES_MIN),
+            spent_us if spent_us < SLICE_US / 2 => (state.entries * 2).min(SLICE_ENTRIES_MAX),
+            _ => state.entries,
         };
-        through
+        if state.through || state.bytes >= FEED_BYTES_MAX {
+            self.wanted.store(false, Ordering::Release);
+        }
+        if state.through || !state.pieces.is_empty() {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits for what further slices give; true when it is the last of it.
+    fn next(&self, shared: &Shared, pieces: &mut Vec<Piece>) -> bool {
+        let mut state = self.state.lock();
+        while state.pieces.is_empty() && !state.through {
+            if !self.wanted.swap(true, Ordering::AcqRel) {
+                shared.wake_all();
+            }
+            self.filled.wait(&mut state);
+        }
+        pieces.append(&mut state.pieces);
+        state.bytes = 0;
+        if !state.through && !self.wanted.swap(true, Ordering::AcqRel) {
+            shared.wake_all();
+        }
+        core::mem::take(&mut state.through)
     }
 }
 

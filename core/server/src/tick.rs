@@ -89,10 +89,22 @@ impl Worker {
             }
         }
         self.clients.write();
+        self.snapshot();
         self.clients.expire();
         self.clients.settle(&mut self.scratch);
         crate::memory::publish();
         Ok(())
+    }
+
+    /// Takes a slice of a running snapshot, when the replies are on their way.
+    fn snapshot(&mut self) {
+        let shared = self.shared;
+        if self.thread == 0
+            && shared.saver.feed.is_wanted()
+            && let Some(mut engine) = self.lock()
+        {
+            shared.saver.feed.take_slice(&mut engine, &shared.clock);
+        }
     }
 
     /// Waits for something to do.
@@ -113,7 +125,7 @@ impl Worker {
         if self.engine_busy {
             return Duration::from_micros(BUSY_SLEEP_US);
         }
-        if self.clients.has_work() || !self.is_parking_in_order() {
+        if self.clients.has_work() || !self.is_parking_in_order() || self.takes_slices() {
             return Duration::ZERO;
         }
         let mut due_us = (now_us + SLEEP_US_MAX).min(self.engine_due_us);
@@ -124,6 +136,10 @@ impl Worker {
             due_us = due_us.min(now_us + pause_us);
         }
         Duration::from_micros(due_us.saturating_sub(now_us))
+    }
+
+    fn takes_slices(&self) -> bool {
+        self.thread == 0 && self.shared.saver.feed.is_wanted()
     }
 
     /// Tells the log thread to wake us if output waits for it; false when some of it need not wait any more.
@@ -200,10 +216,11 @@ impl Worker {
         self.introduce(engine);
         let always = self.shared.durable.is_always();
         let mut runnable = std::mem::take(&mut self.clients.runnable);
+        let mut logged = engine.log_len();
         for id in runnable.drain(..) {
             self.execute_one(engine, id);
-            if always && engine.has_log() {
-                engine.take_log(&mut self.left.log);
+            if always && engine.log_len() > logged {
+                logged = engine.log_len();
                 self.wrote.push(id);
             }
         }
@@ -221,6 +238,7 @@ impl Worker {
             let ran = client.run(session, engine, &mut world, &mut self.spans, &bounds);
             left_over = ran == Ran::Budget;
             client.subscriber = engine.is_subscriber(session);
+            client.may_kill = engine.may_kill_scripts(session);
         }
         let (ended, held) = (client.ended, client.conn.held());
         self.clients.put_back(id, client);
