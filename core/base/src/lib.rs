@@ -10,6 +10,7 @@ pub mod glob;
 pub mod hash;
 pub mod hex;
 pub mod limits;
+pub mod long_double;
 pub mod number;
 mod random;
 mod time;

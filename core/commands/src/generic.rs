@@ -311,7 +311,7 @@ fn randomkey(call: &mut Call<'_>) -> Handled {
 fn keys(call: &mut Call<'_>) -> Handled {
     let pattern = call.args.at(1);
     let all = pattern == b"*";
-    let found: Vec<&[u8]> = call.db.iter().map(|e| e.key()).filter(|k| all || base::glob::matches(pattern, k, false)).collect();
+    let found: Vec<&[u8]> = call.db.iter().map(|e| e.key()).filter(|k| all || scan::matches_name(pattern, k)).collect();
     call.reply.bulks(&found);
     read()
 }
@@ -417,13 +417,17 @@ fn object_help(call: &mut Call<'_>) -> Handled {
     let lines = [
         "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "ENCODING <key>",
-        "    Return the kind of internal representation used in order to store the value associated with a <key>.",
+        "    Return the kind of internal representation used in order to store the value",
+        "    associated with a <key>.",
         "FREQ <key>",
-        "    Return the access frequency index of the <key>.",
+        "    Return the access frequency index of the <key>. The returned integer is",
+        "    proportional to the logarithm of the recent access frequency of the key.",
         "IDLETIME <key>",
-        "    Return the idle time of the <key>, in seconds.",
+        "    Return the idle time of the <key>, that is the approximated number of",
+        "    seconds elapsed since the last access to the key.",
         "REFCOUNT <key>",
-        "    Return the number of references of the value associated with the specified <key>.",
+        "    Return the number of references of the value associated with the specified",
+        "    <key>.",
         "HELP",
         "    Print this help.",
     ];

@@ -4,9 +4,10 @@ use crate::call::{Call, Handled, done, read};
 use crate::error::Error;
 use crate::scan;
 use crate::spec::{Group, Row};
-use crate::string::plain_decimal;
+use crate::string::float_sum;
 use base::Random;
-use base::number::{parse_f64, parse_i64, push_i64};
+use base::long_double::LongDouble;
+use base::number::{parse_i64, push_i64};
 use keyspace::{Db, Event, EventClass};
 use resp::Reply;
 use types::hash::Hash;
@@ -119,19 +120,16 @@ fn hincrby(call: &mut Call<'_>) -> Handled {
 }
 
 fn hincrbyfloat(call: &mut Call<'_>) -> Handled {
-    let (key, field, by) = (call.args.at(1), call.args.at(2), call.args.float(3)?);
+    let (key, field) = (call.args.at(1), call.args.at(2));
+    let by = LongDouble::parse(call.args.at(3)).ok_or(Error::NOT_A_FLOAT)?;
     if !by.is_finite() {
         return Err(Error::new("ERR value is NaN or Infinity"));
     }
     let before = match call.db.find::<Hash>(key)?.and_then(|hash| hash.get(field)) {
-        None => 0.0,
-        Some(text) => parse_f64(text).ok_or(Error::new("ERR hash value is not a float"))?,
+        None => LongDouble::ZERO,
+        Some(text) => LongDouble::parse(text).ok_or(Error::new("ERR hash value is not a float"))?,
     };
-    let after = before + by;
-    if !after.is_finite() {
-        return Err(Error::new("ERR increment would produce NaN or Infinity"));
-    }
-    let text = plain_decimal(after);
+    let text = float_sum(before, by)?;
     put(call, key, field, text.as_bytes())?;
     call.propagate(&[b"HSET", key, field, text.as_bytes()]);
     call.reply.bulk(text.as_bytes());

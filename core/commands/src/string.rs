@@ -3,7 +3,8 @@
 use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
 use crate::spec::{Group, KeyAccess, Row};
-use base::number::{parse_f64, parse_i64, push_i64};
+use base::long_double::LongDouble;
+use base::number::{parse_i64, push_i64};
 use keyspace::{Event, EventClass, Text, Ttl};
 use resp::Reply;
 
@@ -158,6 +159,7 @@ fn put_expiring(call: &mut Call<'_>, key: &[u8], value: &[u8], at: i64) {
         return;
     }
     call.db.put_text(key, value, Ttl::At(at));
+    call.db.also(key, EXPIRE);
     call.propagate(&[b"SET", key, value, b"PXAT", itoa(at).as_slice()]);
 }
 
@@ -394,26 +396,24 @@ fn add(call: &mut Call<'_>, by: i64) -> Handled {
 }
 
 fn incrbyfloat(call: &mut Call<'_>) -> Handled {
-    let (key, by) = (call.args.at(1), call.args.float(2)?);
+    let key = call.args.at(1);
     let before = match call.db.text(key)? {
-        None => 0.0,
-        Some(Text::Int(value)) => value as f64,
-        Some(Text::Bytes(bytes)) => parse_f64(bytes).ok_or(Error::NOT_A_FLOAT)?,
+        None => LongDouble::ZERO,
+        Some(Text::Int(value)) => LongDouble::from(value),
+        Some(Text::Bytes(bytes)) => LongDouble::parse(bytes).ok_or(Error::NOT_A_FLOAT)?,
     };
-    let after = before + by;
-    if !after.is_finite() {
-        return Err(Error::new("ERR increment would produce NaN or Infinity"));
-    }
-    let text = plain_decimal(after);
+    let by = LongDouble::parse(call.args.at(2)).ok_or(Error::NOT_A_FLOAT)?;
+    let text = float_sum(before, by)?;
     call.db.put_text(key, text.as_bytes(), Ttl::Keep);
     call.propagate(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
     call.reply.bulk(text.as_bytes());
     done(INCRBYFLOAT)
 }
 
-/// A double in decimal digits without an exponent, as the increments by a float store it.
-pub(crate) fn plain_decimal(value: f64) -> String {
-    if value == 0.0 { "0".into() } else { format!("{value}") }
+/// The sum as the increments by a float store it.
+pub(crate) fn float_sum(before: LongDouble, by: LongDouble) -> Result<String, Error> {
+    let after = before.plus(by).filter(|sum| sum.is_finite());
+    Ok(after.ok_or(Error::new("ERR increment would produce NaN or Infinity"))?.to_string())
 }
 
 #[cfg(test)]
@@ -426,12 +426,5 @@ mod tests {
             assert_eq!(byte_range(b"This is a string", start, end), want.as_bytes(), "{start} {end}");
         }
         assert_eq!(byte_range(b"", 0, -1), b"");
-    }
-
-    #[test]
-    fn floats_are_stored_without_exponent() {
-        assert_eq!(plain_decimal(10.5 + 0.1), "10.6");
-        assert_eq!(plain_decimal(3e20), "300000000000000000000");
-        assert_eq!(plain_decimal(-0.0), "0");
     }
 }

@@ -43,14 +43,14 @@ pub fn encode(kind: u8, compress: bool, write: impl FnOnce(&mut Writer)) -> Vec<
 }
 
 /// The value in a payload, fully checked: no empty collection, no member twice, nothing left over.
-/// A zero checksum stands for "not computed", as in Redis.
+/// The checksum must be there: a zero does not stand for "not computed" as it does in files.
 pub fn decode(payload: &[u8]) -> Result<Value, Error> {
     let split = payload.len().checked_sub(TRAILER_BYTES).filter(|&n| n > 0).ok_or(Error::Frame)?;
     let (body, trailer) = payload.split_at(split);
     let version = u16::from_le_bytes([trailer[0], trailer[1]]);
     let stored = u64::from_le_bytes(trailer[VERSION_BYTES..].try_into().map_err(|_| Error::Frame)?);
     let computed = base::crc64::update(0, &payload[..split + VERSION_BYTES]);
-    if !rdb::version_is_read(version) || (stored != 0 && stored != computed) {
+    if !rdb::version_is_read(version) || stored != computed {
         return Err(Error::Frame);
     }
     let (kind, body) = (body[0], &body[1..]);
