@@ -12,6 +12,7 @@ use crate::shared::Shared;
 const BUSY: &[u8] =
     b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n";
 const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
+const NOPERM: &[u8] = b"-NOPERM this user has no permissions to stop scripts\r\n";
 const UNKILLABLE: &[u8] = b"-UNKILLABLE Sorry the script already executed write commands against the dataset. \
     You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
     command.\r\n";
@@ -54,6 +55,7 @@ pub(crate) fn answer(
         return false;
     }
     let trusted = client.trusted || (client.session.is_none() && shared.is_open());
+    let may_kill = client.may_kill || client.session.is_none();
     let limits = client.request_limits(bounds);
     let Parts { input, out } = client.conn.parts(scratch, pool);
     let (mut at, mut spans, mut left_over, mut close) = (0, Vec::<Span>::new(), false, false);
@@ -86,7 +88,7 @@ pub(crate) fn answer(
                 left_over = true;
                 break;
             }
-            Some(wish) if trusted => refuse(shared, wish, out),
+            Some(wish) if trusted => refuse(shared, wish, may_kill, out),
             Some(_) => out.extend_from_slice(NOAUTH),
             None => {}
         }
@@ -99,8 +101,9 @@ pub(crate) fn answer(
     left_over
 }
 
-fn refuse(shared: &Shared, wish: Wish, out: &mut Vec<u8>) {
+fn refuse(shared: &Shared, wish: Wish, may_kill: bool, out: &mut Vec<u8>) {
     match wish {
+        Wish::Kill | Wish::Shutdown if !may_kill => out.extend_from_slice(NOPERM),
         Wish::Kill if shared.busy.has_written() => out.extend_from_slice(UNKILLABLE),
         Wish::Kill => {
             shared.busy.ask_kill();

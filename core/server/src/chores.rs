@@ -46,12 +46,12 @@ fn run(shared: &'static Shared, job: Job) {
         Job::LoadAcl { session } => finish(shared, session, load_acl(shared), ""),
         Job::Free(trash) => drop(trash),
         Job::Log { level, text } => shared.logger.line(Level::from_number(level), &text),
-        Job::Reload { session, .. } => finish(shared, session, Err("not supported".to_owned()), "ERR "),
+        Job::Reload { session, from_log, save } => shared.saver.add(Task::Reload { session, from_log, save }),
     }
 }
 
 /// Answers a client that waits: OK or the error.
-fn finish(shared: &Shared, session: SessionId, result: Result<(), String>, prefix: &str) {
+pub(crate) fn finish(shared: &Shared, session: SessionId, result: Result<(), String>, prefix: &str) {
     shared.with_engine(|engine, _| {
         engine.complete(session, |reply| match result {
             Ok(()) => reply.status("OK"),

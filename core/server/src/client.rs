@@ -56,6 +56,8 @@ pub(crate) struct Client {
     pub(crate) session: Option<SessionId>,
     /// It has authenticated, or need not.
     pub(crate) trusted: bool,
+    /// It may stop a script that runs too long.
+    pub(crate) may_kill: bool,
     /// It subscribes to something, so the limits of subscribers hold.
     pub(crate) subscriber: bool,
     /// The reply to its last request comes later; its next ones stay in the input.
@@ -89,6 +91,7 @@ impl Client {
             parser: Parser::default(),
             session: None,
             trusted: false,
+            may_kill: false,
             subscriber: false,
             waiting: false,
             ended: false,

@@ -48,7 +48,7 @@ impl Instance for Front {
         if let Some(mut engine) = self.shared.engine.try_lock_for(ENGINE_PATIENCE) {
             let report = engine.report(&Backstage { shared: self.shared });
             drop(engine);
-            *page = crate::report::prometheus(self.shared, &report);
+            *page = telemetry::prometheus(&report);
         }
         page.clone()
     }

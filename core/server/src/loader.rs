@@ -54,6 +54,44 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     Ok(loaded)
 }
 
+/// Throws the data set away and reads it again. Clients are told LOADING meanwhile.
+///
+/// # Errors
+/// What is wrong with the file; what was read before that stays.
+pub(crate) fn reload(shared: &Shared, from_log: bool) -> Result<(), String> {
+    shared.durable.sync(shared);
+    shared.loading.on.store(true, Ordering::Release);
+    let was_logging = shared.durable.is_logging.load(Ordering::Acquire);
+    {
+        let mut engine = shared.engine.lock();
+        engine.set_logging(false);
+        engine.keyspace.keep_expired = true;
+        (0..engine.keyspace.database_count()).for_each(|db| {
+            engine.keyspace.flush(db);
+        });
+        finish_batch(&mut engine);
+    }
+    let mut loaded = Loaded::default();
+    let result = match from_log {
+        true => recovered(shared).and_then(|log| log.files.iter().try_for_each(|file| load_file(shared, file, &mut loaded))),
+        false => load_snapshot(shared).map(|_| ()),
+    };
+    let mut engine = shared.engine.lock();
+    engine.replay_end();
+    engine.keyspace.keep_expired = false;
+    engine.keyspace.effects.dirty = 0;
+    engine.set_logging(was_logging);
+    shared.loading.on.store(false, Ordering::Release);
+    result
+}
+
+fn recovered(shared: &Shared) -> Result<Recovered, String> {
+    let truncated = shared.engine.lock().config.aof_load_truncated;
+    let (disk, place) = (&*shared.durable.disk, shared.files.log_place());
+    persist::aof::recover(disk, &place, truncated, shared.clock.now().unix_ms)
+        .map_err(|error| format!("The AOF cannot be loaded: {error}"))
+}
+
 /// The snapshot; a missing one is an empty data set.
 fn load_snapshot(shared: &Shared) -> Result<Loaded, String> {
     let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
@@ -76,9 +114,7 @@ fn load_snapshot(shared: &Shared) -> Result<Loaded, String> {
 fn load_log(shared: &Shared) -> Result<Loaded, String> {
     let place = shared.files.log_place();
     let disk = &shared.durable.disk;
-    let truncated = shared.engine.lock().config.aof_load_truncated;
-    let recovered = persist::aof::recover(&**disk, &place, truncated, shared.clock.now().unix_ms)
-        .map_err(|error| format!("The AOF cannot be loaded: {error}"))?;
+    let recovered = recovered(shared)?;
     if let Some(tail) = &recovered.tail {
         shared.logger.warning(&format!("The end of the AOF was not whole and was set aside: {tail:?}"));
     }

@@ -1,0 +1,203 @@
+//! What outlives a server: the log, the snapshot, and replies that wait for the disk.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod support;
+
+use support::{request, server};
+
+const FILL: &[&str] = &[
+    "SET string value",
+    "SET expiring value EX 1000",
+    "RPUSH list a b c",
+    "SADD set a b c",
+    "HSET hash f v",
+    "ZADD zset 1.5 a",
+    "XADD stream 1-1 f v",
+];
+
+fn fill(client: &mut support::Client) {
+    for line in FILL {
+        client.send(format!("{line}\r\n").as_bytes());
+        client.line();
+    }
+    // XADD answers with a bulk, which is two lines.
+    client.line();
+    client.ask("SELECT 3", "+OK\r\n");
+    client.ask("SET other db", "+OK\r\n");
+    client.ask("SELECT 0", "+OK\r\n");
+}
+
+fn check(client: &mut support::Client) {
+    client.ask("DBSIZE", ":7\r\n");
+    client.ask("GET string", "$5\r\nvalue\r\n");
+    client.ask("LRANGE list 0 -1", "*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n");
+    client.ask("SCARD set", ":3\r\n");
+    client.ask("HGET hash f", "$1\r\nv\r\n");
+    client.ask("ZSCORE zset a", "$3\r\n1.5\r\n");
+    client.ask("XLEN stream", ":1\r\n");
+    client.send(b"TTL expiring\r\n");
+    let ttl: i64 = client.line()[1..].parse().unwrap();
+    assert!((900..=1000).contains(&ttl), "{ttl}");
+    client.ask("SELECT 3", "+OK\r\n");
+    client.ask("GET other", "$2\r\ndb\r\n");
+    client.ask("SELECT 0", "+OK\r\n");
+}
+
+#[test]
+fn the_log_alone_brings_everything_back() {
+    for fsync in ["everysec", "always", "no"] {
+        let dir = tempfile::tempdir().unwrap();
+        let words = ["--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--enable-debug-command", "yes"];
+        let first = server(dir.path(), &words);
+        fill(&mut first.client());
+        first.stop();
+        let second = server(dir.path(), &words);
+        check(&mut second.client());
+        second.client().ask("DEBUG LOADAOF", "+OK\r\n");
+        check(&mut second.client());
+        second.stop();
+    }
+}
+
+#[test]
+fn a_snapshot_alone_brings_everything_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = server(dir.path(), &["--save", "", "--enable-debug-command", "yes"]);
+    let mut client = first.client();
+    fill(&mut client);
+    client.ask("SAVE", "+OK\r\n");
+    client.ask("DEBUG RELOAD", "+OK\r\n");
+    check(&mut client);
+    drop(client);
+    first.stop();
+    let second = server(dir.path(), &["--save", "3600 1"]);
+    let mut client = second.client();
+    check(&mut client);
+    client.ask("SET later 1", "+OK\r\n");
+    drop(client);
+    second.finish();
+    let third = server(dir.path(), &["--save", ""]);
+    third.client().ask("GET later", "$1\r\n1\r\n");
+}
+
+#[test]
+fn a_rewrite_under_load_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "", "--appendonly", "yes"];
+    let first = server(dir.path(), &words);
+    let mut client = first.client();
+    fill(&mut client);
+    for n in 0..3000 {
+        client.send(&request(&[b"RPUSH", b"many", n.to_string().as_bytes()]));
+        client.line();
+        client.send(&request(&[b"SET", format!("key{}", n % 700).as_bytes(), b"v"]));
+        client.line();
+        if n % 1000 == 500 {
+            client.ask("BGREWRITEAOF", "+Background append only file rewriting started\r\n");
+        }
+    }
+    client.until_info("aof_rewrite_in_progress", "0");
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+    drop(client);
+    first.stop();
+    let second = server(dir.path(), &words);
+    let mut client = second.client();
+    client.ask("DBSIZE", ":708\r\n");
+    client.ask("LLEN many", ":3000\r\n");
+    client.ask("LINDEX many 2999", "$4\r\n2999\r\n");
+}
+
+#[test]
+fn a_snapshot_is_one_moment_although_writes_go_on() {
+    const PAIRS: usize = 10_000;
+    let dir = tempfile::tempdir().unwrap();
+    let first = server(dir.path(), &["--save", ""]);
+    let mut client = first.client();
+    let set = |n: usize, value: usize| {
+        let (left, right) = (format!("left{n}"), format!("right{n}"));
+        request(&[b"MSET", left.as_bytes(), value.to_string().as_bytes(), right.as_bytes(), value.to_string().as_bytes()])
+    };
+    for n in (0..PAIRS).step_by(1000) {
+        client.send(&(n..n + 1000).flat_map(|n| set(n, 0)).collect::<Vec<u8>>());
+        client.expect(&"+OK\r\n".repeat(1000));
+    }
+    client.ask("BGSAVE", "+Background saving started\r\n");
+    let mut value = 0;
+    while client.info("rdb_bgsave_in_progress") != "0" {
+        value += 1;
+        client.send(&(0..PAIRS).step_by(97).flat_map(|n| set(n, value)).collect::<Vec<u8>>());
+        client.expect(&"+OK\r\n".repeat(PAIRS.div_ceil(97)));
+    }
+    client.ask("FLUSHALL", "+OK\r\n");
+    drop(client);
+    first.stop();
+    let second = server(dir.path(), &["--save", ""]);
+    let mut client = second.client();
+    client.ask("DBSIZE", &format!(":{}\r\n", 2 * PAIRS));
+    for n in (0..PAIRS).step_by(97) {
+        client.send(format!("GET left{n}\r\nGET right{n}\r\n").as_bytes());
+        let replies: Vec<String> = (0..4).map(|_| client.line()).collect();
+        assert_eq!(replies[1], replies[3], "pair {n} was torn");
+    }
+}
+
+#[test]
+fn always_answers_writers_after_the_sync_and_readers_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--io-threads", "2"];
+    let first = server(dir.path(), &words);
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let mut client = first.client();
+            std::thread::spawn(move || {
+                for n in 0..50 {
+                    client.ask(&format!("SET w{writer}:{n} v"), "+OK\r\n");
+                }
+            })
+        })
+        .collect();
+    let mut reader = first.client();
+    for _ in 0..200 {
+        reader.ask("GET nothing", "$-1\r\n");
+    }
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    first.stop();
+    let second = server(dir.path(), &words);
+    second.client().ask("DBSIZE", ":400\r\n");
+}
+
+#[test]
+fn a_log_can_be_switched_on_and_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = server(dir.path(), &["--save", ""]);
+    let mut client = first.client();
+    fill(&mut client);
+    client.ask("CONFIG SET appendonly yes", "+OK\r\n");
+    client.until_info("aof_enabled", "1");
+    client.until_info("aof_rewrite_in_progress", "0");
+    client.ask("SET after 1", "+OK\r\n");
+    client.ask("CONFIG SET appendonly no", "+OK\r\n");
+    client.until_info("aof_enabled", "0");
+    client.ask("SET unlogged 1", "+OK\r\n");
+    drop(client);
+    first.stop();
+    let second = server(dir.path(), &["--save", "", "--appendonly", "yes"]);
+    let mut client = second.client();
+    client.ask("GET after", "$1\r\n1\r\n");
+    client.ask("EXISTS unlogged", ":0\r\n");
+    client.ask("DEL after", ":1\r\n");
+    check(&mut client);
+}
+
+#[test]
+fn a_damaged_snapshot_keeps_the_server_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("dump.rdb"), b"REDIS0010 and then nonsense").unwrap();
+    let args: Vec<String> =
+        ["--port", "0", "--unixsocket", dir.path().join("s").to_str().unwrap(), "--dir", dir.path().to_str().unwrap(), "--logfile", dir.path().join("log").to_str().unwrap()]
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect();
+    let error = tandem_server::start(profiles::Profile::Plain, &args, false).unwrap_err();
+    assert!(error.to_string().contains("dump.rdb"), "{error}");
+}

@@ -1,0 +1,182 @@
+//! What clients see of the tick: pipelines in any pieces, closing, blocking, limits, busy scripts.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod support;
+
+use std::net::Shutdown;
+use std::time::Duration;
+
+use support::{request, server};
+
+#[test]
+fn a_pipeline_may_be_cut_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    let pipeline = [
+        request(&[b"SET", b"key", b"a\r\nvalue"]),
+        request(&[b"GET", b"key"]),
+        b"PING\r\n".to_vec(),
+        request(&[b"GET", b"none"]),
+    ]
+    .concat();
+    let mut client = server.client();
+    for cut in 0..=pipeline.len() {
+        client.send(&pipeline[..cut]);
+        std::thread::sleep(Duration::from_micros(200));
+        client.send(&pipeline[cut..]);
+        client.expect("+OK\r\n$8\r\na\r\nvalue\r\n+PONG\r\n$-1\r\n");
+    }
+}
+
+#[test]
+fn a_deep_pipeline_is_answered_whole_while_others_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    const COUNT: usize = 50_000;
+    let mut deep = server.client();
+    let writer = deep.stream.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        use std::io::Write;
+        let many = request(&[b"INCR", b"n"]).repeat(COUNT);
+        (&writer).write_all(&many).unwrap();
+    });
+    server.client().ask("PING", "+PONG\r\n");
+    for n in 1..=COUNT {
+        assert_eq!(deep.line(), format!(":{n}"));
+    }
+    sender.join().unwrap();
+}
+
+#[test]
+fn what_was_sent_before_a_half_close_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    for count in [1, 3, 2000] {
+        let mut client = server.client();
+        client.send(&request(&[b"PING"]).repeat(count));
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        client.expect(&"+PONG\r\n".repeat(count));
+        client.closed();
+    }
+}
+
+#[test]
+fn large_values_come_and_go_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    let value = vec![b'x'; 20 << 20];
+    let mut client = server.client();
+    client.send(&request(&[b"SET", b"k", &value]));
+    client.expect("+OK\r\n");
+    client.send(&request(&[b"GET", b"k"]).repeat(2));
+    for _ in 0..2 {
+        client.expect(&format!("${}\r\n", value.len()));
+        client.expect(&String::from_utf8(value.clone()).unwrap());
+        client.expect("\r\n");
+    }
+}
+
+#[test]
+fn a_blocked_client_is_served_across_threads_and_not_after_it_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--io-threads", "2"]);
+    let mut watcher = server.client();
+    for round in 0..20 {
+        let (mut one, mut two, mut gone) = (server.client(), server.client(), server.client());
+        one.send(&[request(&[b"BLPOP", b"q", b"0"]), request(&[b"PING"])].concat());
+        gone.send(&request(&[b"BLPOP", format!("other{round}").as_bytes(), b"0"]));
+        watcher.until_info("blocked_clients", "2");
+        drop(gone);
+        watcher.until_info("blocked_clients", "1");
+        two.ask(&format!("RPUSH other{round} stays"), ":1\r\n");
+        two.ask("RPUSH q v", ":1\r\n");
+        one.expect("*2\r\n$1\r\nq\r\n$1\r\nv\r\n+PONG\r\n");
+        two.ask(&format!("LLEN other{round}"), ":1\r\n");
+    }
+}
+
+#[test]
+fn a_busy_script_lets_others_be_told_and_can_be_killed() {
+    for threads in ["1", "2"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), &["--save", "", "--busy-reply-threshold", "50", "--io-threads", threads]);
+        let (mut script, mut known) = (server.client(), server.client());
+        known.ask("PING", "+PONG\r\n");
+        script.ask("PING", "+PONG\r\n");
+        script.send(&request(&[b"EVAL", b"while true do end", b"0"]));
+        let busy = "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+        known.until("PING", busy);
+        let mut fresh = server.client();
+        fresh.until("GET x", busy);
+        fresh.send(b"SCRIPT KILL\r\n");
+        assert_eq!(fresh.line(), "+OK");
+        let end = script.line();
+        assert!(end.starts_with("-ERR Error running script") || end.starts_with("-ERR "), "{end}");
+        known.until("PING", "+PONG");
+        fresh.until("PING", "+PONG");
+        script.ask("PING", "+PONG\r\n");
+    }
+}
+
+#[test]
+fn one_client_too_many_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--maxclients", "2"]);
+    let (mut one, mut two) = (server.client(), server.client());
+    one.ask("PING", "+PONG\r\n");
+    two.ask("PING", "+PONG\r\n");
+    let mut three = server.client();
+    three.expect("-ERR max number of clients reached\r\n");
+    three.closed();
+    drop(two);
+    let end = std::time::Instant::now() + support::PATIENCE;
+    loop {
+        let mut again = server.client();
+        again.send(b"PING\r\n");
+        if again.line() == "+PONG" {
+            break;
+        }
+        assert!(std::time::Instant::now() < end);
+    }
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_closed_at_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--client-output-buffer-limit", "pubsub 4mb 0 0"]);
+    let (mut slow, mut publisher) = (server.client(), server.client());
+    slow.ask("SUBSCRIBE c", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+    let message = request(&[b"PUBLISH", b"c", &vec![b'x'; 1 << 20]]);
+    let mut served = 0;
+    for _ in 0..64 {
+        publisher.send(&message);
+        match publisher.line().as_str() {
+            ":1" => served += 1,
+            ":0" => break,
+            other => panic!("{other}"),
+        }
+    }
+    assert!((4..40).contains(&served), "{served}");
+}
+
+#[test]
+fn an_idle_client_is_closed_and_a_blocked_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--timeout", "1"]);
+    let (mut idle, mut blocked) = (server.client(), server.client());
+    idle.ask("PING", "+PONG\r\n");
+    blocked.send(&request(&[b"BLPOP", b"q", b"0"]));
+    idle.closed();
+    server.client().ask("RPUSH q v", ":1\r\n");
+    blocked.expect("*2\r\n$1\r\nq\r\n$1\r\nv\r\n");
+}
+
+#[test]
+fn bytes_that_are_no_request_end_the_connection_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    let mut client = server.client();
+    client.send(b"PING\r\n*1\r\nPING\r\n");
+    client.expect("+PONG\r\n-ERR Protocol error: expected '$', got 'P'\r\n");
+    client.closed();
+}
