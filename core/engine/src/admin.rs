@@ -19,6 +19,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("bgrewriteaof", 1, bgrewriteaof).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)).docs("1.0.0", "O(1)", "Asynchronously rewrites the append-only file to disk."),
     row("bgsave", -1, bgsave).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)).docs("1.0.0", "O(1)", "Asynchronously saves the database(s) to disk."),
+    Row::new("asking", 1, Group::Cluster, cluster as EngineHandler).fast().docs("3.0.0", "O(1)", "Signals that a cluster client is following an -ASK redirect."),
     Row::new("cluster", -2, Group::Cluster, cluster as EngineHandler).flags(LATE).docs("3.0.0", "Depends on subcommand.", "A container for Redis Cluster commands."),
     row("command", -1, command).flags(LATE).docs("2.8.13", "O(N) where N is the total number of Redis commands", "Returns detailed information about all commands.").subcommands(&[
         row("command|count", 2, command_count).flags(LATE).docs("2.8.13", "O(1)", "Returns a count of commands."),
@@ -42,6 +43,12 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
         row("memory|purge", 2, memory_purge).docs("4.0.0", "Depends on how much memory is allocated, could be slow", "Asks the allocator to release memory."),
         row("memory|usage", -3, memory_usage).keys(2, 2, 1).readonly().docs("4.0.0", "O(N) where N is the number of samples.", "Estimates the memory usage of a key."),
     ]),
+    row("lolwut", -1, lolwut).readonly().fast().docs("5.0.0", "O(1)", "Displays computer art and the server's version."),
+    row("module", -2, unknown_module).docs("4.0.0", "Depends on subcommand.", "A container for module commands.").subcommands(&[
+        row("module|list", 2, module_list).flags(Flags::ADMIN.and(Flags::NOSCRIPT)).docs("4.0.0", "O(N) where N is the number of loaded modules.", "Returns all loaded modules."),
+    ]),
+    Row::new("readonly", 1, Group::Cluster, cluster as EngineHandler).flags(LATE.and(Flags::FAST)).docs("3.0.0", "O(1)", "Enables read-only queries for a connection to a cluster replica node."),
+    Row::new("readwrite", 1, Group::Cluster, cluster as EngineHandler).flags(LATE.and(Flags::FAST)).docs("3.0.0", "O(1)", "Enables read-write queries for a connection to a cluster replica node."),
     row("replicaof", 3, replicaof).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE).and(Flags::NO_ASYNC_LOADING)).docs("5.0.0", "O(1)", "Configures a server as replica of another, or promotes it to a master."),
     row("role", 1, role).flags(LATE.and(Flags::NOSCRIPT).and(Flags::FAST).and(Flags::ADMIN)).docs("2.8.12", "O(1)", "Returns the replication role."),
     row("save", 1, save).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI)).docs("1.0.0", "O(N) where N is the total number of keys in all databases", "Synchronously saves the database(s) to disk."),
@@ -59,6 +66,21 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
 
 fn unknown_config(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "CONFIG"))
+}
+
+fn unknown_module(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    Err(commands::unknown_subcommand(turn.args, "MODULE"))
+}
+
+fn module_list(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.array(0);
+    Ok(Step::Done(None))
+}
+
+fn lolwut(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let text = format!("One bicycle, two riders.\nRedis ver. {}, Tandem {}\n", crate::connection::REDIS_VERSION, env!("CARGO_PKG_VERSION"));
+    turn.reply.verbatim(b"txt", text.as_bytes());
+    Ok(Step::Done(None))
 }
 
 fn unknown_memory(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
@@ -437,7 +459,9 @@ fn memory_usage(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error>
     match turn.args.len() {
         3 => {}
         5 if turn.args.is(3, "samples") => {
-            turn.args.int(4)?;
+            if turn.args.int(4)? < 0 {
+                return Err(Error::SYNTAX);
+            }
         }
         _ => return Err(Error::SYNTAX),
     }
@@ -601,7 +625,10 @@ fn debug(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
             let text = vec![b'a'; args.int(2)?.clamp(0, 1 << 20) as usize];
             turn.reply.integer(i64::from(base::glob::matches(args.at(3), &text, false)));
         }
-        () => return Err(commands::unknown_subcommand(args, "DEBUG")),
+        () => {
+            let name = String::from_utf8_lossy(args.at(1)).into_owned();
+            return Err(Error::text(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.")));
+        }
     }
     Ok(Step::Done(None))
 }

@@ -28,6 +28,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     runs("evalsha", evalsha).docs("2.6.0", "Depends on the script that is executed.", "Executes a server-side Lua script by SHA1 digest."),
     runs("evalsha_ro", evalsha_ro).readonly().docs("7.0.0", "Depends on the script that is executed.", "Executes a read-only server-side Lua script by SHA1 digest."),
     row("script", -2, unknown).docs("2.6.0", "Depends on subcommand.", "A container for Lua scripts management commands.").subcommands(&[
+        row("script|debug", 3, debug).flags(Flags::NOSCRIPT).docs("3.2.0", "O(1)", "Sets the debug mode of server-side Lua scripts."),
         row("script|exists", -3, exists).flags(Flags::NOSCRIPT).docs("2.6.0", "O(N) with N being the number of scripts to check", "Determines whether server-side Lua scripts exist in the script cache."),
         row("script|flush", -2, flush).flags(Flags::NOSCRIPT).docs("2.6.0", "O(N) with N being the number of scripts in cache", "Removes all server-side Lua scripts from the script cache."),
         row("script|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
@@ -61,6 +62,16 @@ const NOSCRIPT: Error = Error::new("NOSCRIPT No matching script. Please use EVAL
 
 fn scripts(engine: &mut Engine) -> Result<&mut Interpreter, Error> {
     engine.scripts.as_mut().ok_or(BUSY_NESTED)
+}
+
+/// There is no debugger: it can be switched off.
+fn debug(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    match () {
+        () if turn.args.is(2, "no") => turn.reply.ok(),
+        () if turn.args.is(2, "yes") || turn.args.is(2, "sync") => return Err(Error::new("ERR this server has no script debugger")),
+        () => return Err(Error::new("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    }
+    Ok(Step::Done(None))
 }
 
 fn load(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

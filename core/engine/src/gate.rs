@@ -4,7 +4,7 @@
 
 use crate::acl::Denial;
 use crate::engine::{Engine, Request};
-use crate::outside::Outside;
+use crate::outside::{Job, Outside};
 use crate::session::{Queued, SessionId};
 use commands::{Args, Error, Flags, Spec};
 use resp::Reply;
@@ -26,6 +26,10 @@ impl Engine {
     pub(crate) fn admit(&mut self, id: SessionId, request: &Request<'_>, reply: &mut Reply<'_>, outside: &mut dyn Outside) -> Option<usize> {
         let argv = request.argv;
         let Some(command) = self.table.find(argv) else {
+            if is_http(argv) {
+                self.close_http(id);
+                return None;
+            }
             self.refuse_in(id, &unknown_command(argv), reply);
             return None;
         };
@@ -43,6 +47,14 @@ impl Engine {
             return None;
         }
         Some(command)
+    }
+
+    /// A browser was made to talk to us (a form, DNS rebinding): nothing of it must run, nothing is answered.
+    #[cold]
+    fn close_http(&mut self, id: SessionId) {
+        self.sessions.at_mut(id).kill = true;
+        let text = "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted.";
+        self.jobs.push(Job::Log { level: 3, text: text.to_owned() });
     }
 
     /// An EXEC that is refused ends its transaction and says so.
@@ -189,6 +201,11 @@ impl Engine {
             Denial::Auth(_) => crate::connection::WRONGPASS.as_str().to_owned(),
         })
     }
+}
+
+/// Whether the line is part of an HTTP request.
+fn is_http(argv: &[&[u8]]) -> bool {
+    argv.first().is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
 }
 
 /// Commands that are run, not queued, while MULTI is open.

@@ -76,6 +76,10 @@ fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn cat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.args.len() > 3 {
+        let name = String::from_utf8_lossy(turn.args.at(1)).into_owned();
+        return Err(Error::text(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP.")));
+    }
     let Some(wanted) = turn.args.find(2) else {
         turn.reply.bulks(CATEGORIES);
         return Ok(Step::Done(None));
