@@ -78,7 +78,11 @@ fn module_list(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn lolwut(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let text = format!("One bicycle, two riders.\nRedis ver. {}, Tandem {}\n", crate::connection::REDIS_VERSION, env!("CARGO_PKG_VERSION"));
+    let text = format!(
+        "One bicycle, two riders.\nRedis ver. {}, Tandem {}\n",
+        crate::connection::REDIS_VERSION,
+        env!("CARGO_PKG_VERSION")
+    );
     turn.reply.verbatim(b"txt", text.as_bytes());
     Ok(Step::Done(None))
 }
@@ -200,19 +204,24 @@ fn config_rewrite(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Erro
 }
 
 fn config_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    help(&mut turn.reply, "CONFIG", &[
-        ("GET <pattern>", "Return parameters matching the glob-like <pattern> and their values."),
-        ("SET <directive> <value>", "Set the configuration <directive> to <value>."),
-        ("RESETSTAT", "Reset statistics reported by the INFO command."),
-        ("REWRITE", "Rewrite the configuration file."),
-    ]);
+    help(
+        &mut turn.reply,
+        "CONFIG",
+        &[
+            ("GET <pattern>", "Return parameters matching the glob-like <pattern> and their values."),
+            ("SET <directive> <value>", "Set the configuration <directive> to <value>."),
+            ("RESETSTAT", "Reset statistics reported by the INFO command."),
+            ("REWRITE", "Rewrite the configuration file."),
+        ],
+    );
     Ok(Step::Done(None))
 }
 
 // COMMAND.
 
 fn command(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let tops: Vec<usize> = (0..engine.table.commands.len()).filter(|i| engine.table.commands[*i].parent.is_none()).collect();
+    let tops: Vec<usize> =
+        (0..engine.table.commands.len()).filter(|i| engine.table.commands[*i].parent.is_none()).collect();
     turn.reply.array(tops.len());
     tops.into_iter().for_each(|i| describe(engine, i, &mut turn.reply));
     Ok(Step::Done(None))
@@ -254,7 +263,8 @@ fn describe(engine: &Engine, index: usize, reply: &mut Reply<'_>) {
     reply.array(10);
     reply.bulk(spec.name.as_bytes());
     reply.integer(i64::from(spec.arity));
-    let flags: Vec<&str> = Flags::NAMES.iter().filter(|(flag, _)| spec.flags.has(*flag)).map(|(_, name)| *name).collect();
+    let flags: Vec<&str> =
+        Flags::NAMES.iter().filter(|(flag, _)| spec.flags.has(*flag)).map(|(_, name)| *name).collect();
     reply.set(flags.len());
     flags.iter().for_each(|f| reply.status(f));
     reply.integer(first);
@@ -281,15 +291,30 @@ fn key_specs(spec: &commands::Spec, reply: &mut Reply<'_>) {
         Keys::Range { first, last, step } => {
             reply.array(1);
             let last = if last < 0 { last as i64 } else { last as i64 - first as i64 };
-            key_spec(reply, flags, ("index", &[("index", first as i64)]), ("range", &[("lastkey", last), ("keystep", step as i64), ("limit", 0)]));
+            key_spec(
+                reply,
+                flags,
+                ("index", &[("index", first as i64)]),
+                ("range", &[("lastkey", last), ("keystep", step as i64), ("limit", 0)]),
+            );
         }
         Keys::Counted { count_at, destination } => {
             reply.array(1 + usize::from(destination));
             if destination {
-                key_spec(reply, &["OW", "update"], ("index", &[("index", 1)]), ("range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]));
+                key_spec(
+                    reply,
+                    &["OW", "update"],
+                    ("index", &[("index", 1)]),
+                    ("range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]),
+                );
             }
             let flags = if destination { &["RO", "access"] } else { flags };
-            key_spec(reply, flags, ("index", &[("index", count_at as i64)]), ("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]));
+            key_spec(
+                reply,
+                flags,
+                ("index", &[("index", count_at as i64)]),
+                ("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
+            );
         }
         Keys::Streams | Keys::FirstAndStore => {
             reply.array(1);
@@ -338,7 +363,12 @@ fn document(engine: &Engine, index: usize, reply: &mut Reply<'_>) {
     let Command { spec, subcommands, .. } = &engine.table.commands[index];
     reply.bulk(spec.name.as_bytes());
     reply.map(4 + usize::from(!subcommands.is_empty()));
-    for (name, value) in [("summary", spec.summary), ("since", spec.since), ("group", spec.group.name()), ("complexity", spec.complexity)] {
+    for (name, value) in [
+        ("summary", spec.summary),
+        ("since", spec.since),
+        ("group", spec.group.name()),
+        ("complexity", spec.complexity),
+    ] {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
     }
@@ -416,7 +446,9 @@ fn command_getkeysandflags(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<S
 fn slowlog_get(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let count = match turn.args.find(2) {
         None => 10,
-        Some(text) => base::number::parse_i64(text).filter(|n| *n >= -1).ok_or(Error::new("ERR count should be greater than or equal to -1"))?,
+        Some(text) => base::number::parse_i64(text)
+            .filter(|n| *n >= -1)
+            .ok_or(Error::new("ERR count should be greater than or equal to -1"))?,
     };
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let entries: Vec<_> = engine.slowlog.entries().take(count).collect();
@@ -445,11 +477,15 @@ fn slowlog_reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error
 }
 
 fn slowlog_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    help(&mut turn.reply, "SLOWLOG", &[
-        ("GET [<count>]", "Return top <count> entries from the slowlog (default: 10, -1 mean all)."),
-        ("LEN", "Return the length of the slowlog."),
-        ("RESET", "Reset the slowlog."),
-    ]);
+    help(
+        &mut turn.reply,
+        "SLOWLOG",
+        &[
+            ("GET [<count>]", "Return top <count> entries from the slowlog (default: 10, -1 mean all)."),
+            ("LEN", "Return the length of the slowlog."),
+            ("RESET", "Reset the slowlog."),
+        ],
+    );
     Ok(Step::Done(None))
 }
 
@@ -520,9 +556,12 @@ fn bgsave(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         return Err(BUSY_SAVING);
     }
     if turn.outside.is_rewriting() && turn.args.len() == 1 {
-        return Err(Error::new("ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible."));
+        return Err(Error::new(
+            "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
+        ));
     }
-    let status = if turn.outside.is_rewriting() { "Background saving scheduled" } else { "Background saving started" };
+    let status =
+        if turn.outside.is_rewriting() { "Background saving scheduled" } else { "Background saving started" };
     turn.outside.save_begins();
     engine.jobs.push(Job::Save { session: None });
     turn.reply.status(status);
@@ -533,7 +572,11 @@ fn bgrewriteaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error>
     if turn.outside.is_rewriting() {
         return Err(Error::new("ERR Background append only file rewriting already in progress"));
     }
-    let status = if turn.outside.is_saving() { "Background append only file rewriting scheduled" } else { "Background append only file rewriting started" };
+    let status = if turn.outside.is_saving() {
+        "Background append only file rewriting scheduled"
+    } else {
+        "Background append only file rewriting started"
+    };
     turn.outside.rewrite_begins();
     engine.jobs.push(Job::RewriteLog);
     turn.reply.status(status);
@@ -582,7 +625,8 @@ fn replicaof(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn wait(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     turn.args.int(1)?;
-    let timeout = base::number::parse_i64(turn.args.at(2)).ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
+    let timeout = base::number::parse_i64(turn.args.at(2))
+        .ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
     if timeout < 0 {
         return Err(Error::TIMEOUT_NEGATIVE);
     }
@@ -604,7 +648,9 @@ fn debug(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         DebugAccess::No => false,
     };
     if !allowed {
-        return Err(Error::new("ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server."));
+        return Err(Error::new(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+        ));
     }
     let args = turn.args;
     match () {
@@ -617,7 +663,9 @@ fn debug(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
             engine.keyspace.no_active_expire = args.at(2) == b"0";
             turn.reply.ok();
         }
-        () if args.is(1, "jmap") || args.is(1, "quicklist-packed-threshold") || args.is(1, "replybuffer") => turn.reply.ok(),
+        () if args.is(1, "jmap") || args.is(1, "quicklist-packed-threshold") || args.is(1, "replybuffer") => {
+            turn.reply.ok()
+        }
         () if args.is(1, "object") && args.len() == 3 => return debug_object(engine, turn),
         () if args.is(1, "reload") => return reload(engine, turn, false),
         () if args.is(1, "loadaof") => return reload(engine, turn, true),
@@ -627,7 +675,9 @@ fn debug(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         }
         () => {
             let name = String::from_utf8_lossy(args.at(1)).into_owned();
-            return Err(Error::text(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.")));
+            return Err(Error::text(format!(
+                "ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."
+            )));
         }
     }
     Ok(Step::Done(None))

@@ -8,8 +8,8 @@ use crate::outside::Outside;
 use crate::session::{SessionId, Waiting};
 use commands::{Args, Group, OnTimeout, Wait};
 use resp::{Protocol, Reply};
-use types::Kind;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use types::Kind;
 
 type Place = (usize, Vec<u8>);
 
@@ -133,7 +133,9 @@ impl Engine {
         let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
         let wanted = self.table.find(&argv).and_then(|c| awaited(self.table.commands[c].spec.group));
         let (db, key) = place;
-        keyspace::Db::new(&mut self.keyspace, *db).peek(key).is_some_and(|entry| wanted.is_none_or(|kind| entry.kind() == kind))
+        keyspace::Db::new(&mut self.keyspace, *db)
+            .peek(key)
+            .is_some_and(|entry| wanted.is_none_or(|kind| entry.kind() == kind))
     }
 
     /// Runs the command of a waiting client again.
@@ -144,7 +146,13 @@ impl Engine {
         let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
         let Some(command) = self.table.find(&argv) else { return };
         let mut out = Vec::new();
-        let turn = Turn { session: id, args: Args::new(&argv), reply: Reply::wire(&mut out, protocol), outside: &mut *outside, may_block: true };
+        let turn = Turn {
+            session: id,
+            args: Args::new(&argv),
+            reply: Reply::wire(&mut out, protocol),
+            outside: &mut *outside,
+            may_block: true,
+        };
         match self.call(command, turn, None, Origin::Ready) {
             Called::Block(_) => {
                 if let Some(session) = self.sessions.find_mut(id) {

@@ -13,52 +13,131 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 }
 
 /// The rows of this family.
-pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown).docs("2.4.0", "Depends on subcommand.", "A container for client connection commands.").subcommands(&[
-    row("client|caching", 3, caching).flags(ANYBODY).docs("6.0.0", "O(1)", "Instructs the server whether to track the keys in the next request."),
-    row("client|getname", 2, getname).flags(ANYBODY).docs("2.6.9", "O(1)", "Returns the name of the connection."),
-    row("client|getredir", 2, getredir).flags(ANYBODY).docs("6.0.0", "O(1)", "Returns the client ID to which the connection's tracking notifications are redirected."),
-    row("client|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-    row("client|id", 2, id).flags(ANYBODY).docs("5.0.0", "O(1)", "Returns the unique client ID of the connection."),
-    row("client|info", 2, info).flags(ANYBODY).docs("6.2.0", "O(1)", "Returns information about the connection."),
-    row("client|kill", -3, kill).flags(ADMIN).docs("2.4.0", "O(N) where N is the number of client connections", "Terminates open connections."),
-    row("client|list", -2, list).flags(ADMIN).docs("2.4.0", "O(N) where N is the number of client connections", "Lists open connections."),
-    row("client|no-evict", 3, no_evict).flags(ADMIN).docs("7.0.0", "O(1)", "Sets the client eviction mode of the connection."),
-    row("client|no-touch", 3, no_touch).flags(ANYBODY).docs("7.2.0", "O(1)", "Controls whether commands sent by the client affect the LRU/LFU of accessed keys."),
-    row("client|pause", -3, pause).flags(ADMIN).docs("3.0.0", "O(1)", "Suspends commands processing."),
-    row("client|reply", 3, reply).flags(ANYBODY).docs("3.2.0", "O(1)", "Instructs the server whether to reply to commands."),
-    row("client|setinfo", 4, setinfo).flags(ANYBODY).docs("7.2.0", "O(1)", "Sets information specific to the client or connection."),
-    row("client|setname", 3, setname).flags(ANYBODY).docs("2.6.9", "O(1)", "Sets the connection name."),
-    row("client|tracking", -3, tracking).flags(ANYBODY).docs("6.0.0", "O(1). Some options may introduce additional complexity.", "Controls server-assisted client-side caching for the connection."),
-    row("client|trackinginfo", 2, trackinginfo).flags(ANYBODY).docs("6.2.0", "O(1)", "Returns information about server-assisted client-side caching for the connection."),
-    row("client|unblock", -3, unblock).flags(ADMIN).docs("5.0.0", "O(log N) where N is the number of client connections", "Unblocks a client blocked by a blocking command from a different connection."),
-    row("client|unpause", 2, unpause).flags(ADMIN).docs("6.2.0", "O(N) Where N is the number of paused clients", "Resumes processing commands from paused clients."),
-])];
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown)
+    .docs("2.4.0", "Depends on subcommand.", "A container for client connection commands.")
+    .subcommands(&[
+        row("client|caching", 3, caching).flags(ANYBODY).docs(
+            "6.0.0",
+            "O(1)",
+            "Instructs the server whether to track the keys in the next request.",
+        ),
+        row("client|getname", 2, getname).flags(ANYBODY).docs(
+            "2.6.9",
+            "O(1)",
+            "Returns the name of the connection.",
+        ),
+        row("client|getredir", 2, getredir).flags(ANYBODY).docs(
+            "6.0.0",
+            "O(1)",
+            "Returns the client ID to which the connection's tracking notifications are redirected.",
+        ),
+        row("client|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs(
+            "5.0.0",
+            "O(1)",
+            "Returns helpful text about the different subcommands.",
+        ),
+        row("client|id", 2, id).flags(ANYBODY).docs(
+            "5.0.0",
+            "O(1)",
+            "Returns the unique client ID of the connection.",
+        ),
+        row("client|info", 2, info).flags(ANYBODY).docs(
+            "6.2.0",
+            "O(1)",
+            "Returns information about the connection.",
+        ),
+        row("client|kill", -3, kill).flags(ADMIN).docs(
+            "2.4.0",
+            "O(N) where N is the number of client connections",
+            "Terminates open connections.",
+        ),
+        row("client|list", -2, list).flags(ADMIN).docs(
+            "2.4.0",
+            "O(N) where N is the number of client connections",
+            "Lists open connections.",
+        ),
+        row("client|no-evict", 3, no_evict).flags(ADMIN).docs(
+            "7.0.0",
+            "O(1)",
+            "Sets the client eviction mode of the connection.",
+        ),
+        row("client|no-touch", 3, no_touch).flags(ANYBODY).docs(
+            "7.2.0",
+            "O(1)",
+            "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+        ),
+        row("client|pause", -3, pause).flags(ADMIN).docs("3.0.0", "O(1)", "Suspends commands processing."),
+        row("client|reply", 3, reply).flags(ANYBODY).docs(
+            "3.2.0",
+            "O(1)",
+            "Instructs the server whether to reply to commands.",
+        ),
+        row("client|setinfo", 4, setinfo).flags(ANYBODY).docs(
+            "7.2.0",
+            "O(1)",
+            "Sets information specific to the client or connection.",
+        ),
+        row("client|setname", 3, setname).flags(ANYBODY).docs("2.6.9", "O(1)", "Sets the connection name."),
+        row("client|tracking", -3, tracking).flags(ANYBODY).docs(
+            "6.0.0",
+            "O(1). Some options may introduce additional complexity.",
+            "Controls server-assisted client-side caching for the connection.",
+        ),
+        row("client|trackinginfo", 2, trackinginfo).flags(ANYBODY).docs(
+            "6.2.0",
+            "O(1)",
+            "Returns information about server-assisted client-side caching for the connection.",
+        ),
+        row("client|unblock", -3, unblock).flags(ADMIN).docs(
+            "5.0.0",
+            "O(log N) where N is the number of client connections",
+            "Unblocks a client blocked by a blocking command from a different connection.",
+        ),
+        row("client|unpause", 2, unpause).flags(ADMIN).docs(
+            "6.2.0",
+            "O(N) Where N is the number of paused clients",
+            "Resumes processing commands from paused clients.",
+        ),
+    ])];
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "CLIENT"))
 }
 
 fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    crate::admin::help(&mut turn.reply, "CLIENT", &[
-        ("CACHING (YES|NO)", "Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes."),
-        ("GETREDIR", "Return the client ID we are redirecting to when tracking is enabled."),
-        ("GETNAME", "Return the name of the current connection."),
-        ("ID", "Return the ID of the current connection."),
-        ("INFO", "Return information about the current client connection."),
-        ("KILL <ip:port>", "Kill connection made from <ip:port>."),
-        ("KILL <option> <value> [<option> <value> [...]]", "Kill connections."),
-        ("LIST [options ...]", "Return information about client connections."),
-        ("UNPAUSE", "Stop the current client pause, resuming traffic."),
-        ("PAUSE <timeout> [WRITE|ALL]", "Suspend all, or just write, clients for <timeout> milliseconds."),
-        ("REPLY (ON|OFF|SKIP)", "Control the replies sent to the current connection."),
-        ("SETNAME <name>", "Assign the name <name> to the current connection."),
-        ("SETINFO <option> <value>", "Set client meta attr."),
-        ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
-        ("TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]", "Control server assisted client side caching."),
-        ("TRACKINGINFO", "Report tracking status for the current connection."),
-        ("NO-EVICT (ON|OFF)", "Protect current client connection from eviction."),
-        ("NO-TOUCH (ON|OFF)", "Will not touch LRU/LFU stats when this mode is on."),
-    ]);
+    crate::admin::help(
+        &mut turn.reply,
+        "CLIENT",
+        &[
+            (
+                "CACHING (YES|NO)",
+                "Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+            ),
+            ("GETREDIR", "Return the client ID we are redirecting to when tracking is enabled."),
+            ("GETNAME", "Return the name of the current connection."),
+            ("ID", "Return the ID of the current connection."),
+            ("INFO", "Return information about the current client connection."),
+            ("KILL <ip:port>", "Kill connection made from <ip:port>."),
+            ("KILL <option> <value> [<option> <value> [...]]", "Kill connections."),
+            ("LIST [options ...]", "Return information about client connections."),
+            ("UNPAUSE", "Stop the current client pause, resuming traffic."),
+            (
+                "PAUSE <timeout> [WRITE|ALL]",
+                "Suspend all, or just write, clients for <timeout> milliseconds.",
+            ),
+            ("REPLY (ON|OFF|SKIP)", "Control the replies sent to the current connection."),
+            ("SETNAME <name>", "Assign the name <name> to the current connection."),
+            ("SETINFO <option> <value>", "Set client meta attr."),
+            ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
+            (
+                "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+                "Control server assisted client side caching.",
+            ),
+            ("TRACKINGINFO", "Report tracking status for the current connection."),
+            ("NO-EVICT (ON|OFF)", "Protect current client connection from eviction."),
+            ("NO-TOUCH (ON|OFF)", "Will not touch LRU/LFU stats when this mode is on."),
+        ],
+    );
     Ok(Step::Done(None))
 }
 
@@ -85,7 +164,11 @@ fn setname(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn getname(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let name = &engine.sessions.at(turn.session).name;
-    if name.is_empty() { turn.reply.null() } else { turn.reply.bulk(name) }
+    if name.is_empty() {
+        turn.reply.null()
+    } else {
+        turn.reply.bulk(name)
+    }
     Ok(Step::Done(None))
 }
 
@@ -94,13 +177,24 @@ fn setinfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let (which, label) = match () {
         () if turn.args.is(2, "lib-name") => (true, "lib-name"),
         () if turn.args.is(2, "lib-ver") => (false, "lib-ver"),
-        () => return Err(Error::text(format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(turn.args.at(2))))),
+        () => {
+            return Err(Error::text(format!(
+                "ERR Unrecognized option '{}'",
+                String::from_utf8_lossy(turn.args.at(2))
+            )));
+        }
     };
     if check_name(value).is_err() {
-        return Err(Error::text(format!("ERR {label} cannot contain spaces, newlines or special characters.")));
+        return Err(Error::text(format!(
+            "ERR {label} cannot contain spaces, newlines or special characters."
+        )));
     }
     let session = engine.sessions.at_mut(turn.session);
-    if which { session.lib_name = value.to_vec() } else { session.lib_version = value.to_vec() }
+    if which {
+        session.lib_name = value.to_vec()
+    } else {
+        session.lib_version = value.to_vec()
+    }
     turn.reply.ok();
     Ok(Step::Done(None))
 }
@@ -115,7 +209,10 @@ fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 pub(crate) fn client_line(engine: &Engine, s: &Session) -> String {
     let now = engine.keyspace.now.mono_us;
     let seconds = |since: u64| now.saturating_sub(since) / 1_000_000;
-    let (sub, psub, ssub) = s.subscriptions.as_ref().map_or((0, 0, 0), |u| (u.channels.len(), u.patterns.len(), u.shard_channels.len()));
+    let (sub, psub, ssub) = s
+        .subscriptions
+        .as_ref()
+        .map_or((0, 0, 0), |u| (u.channels.len(), u.patterns.len(), u.shard_channels.len()));
     let multi = s.multi.as_ref().map_or(-1, |m| m.queue.len() as i64);
     let multi_bytes = s.multi.as_ref().map_or(0, |m| m.bytes);
     let command = s.last_command.map_or("NULL", |c| engine.table.commands[c].spec.name);
@@ -200,7 +297,10 @@ fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn client_id(text: &[u8]) -> Result<u64, Error> {
-    base::number::parse_i64(text).filter(|n| *n > 0).map(|n| n as u64).ok_or(Error::new("ERR Invalid client ID"))
+    base::number::parse_i64(text)
+        .filter(|n| *n > 0)
+        .map(|n| n as u64)
+        .ok_or(Error::new("ERR Invalid client ID"))
 }
 
 /// The filters of CLIENT KILL in its new form.
@@ -221,7 +321,14 @@ fn kill_filter<'a>(engine: &Engine, args: Args<'a>) -> Result<KillFilter<'a>, Er
         let [_, value] = pair else { return Err(Error::SYNTAX) };
         let at = 2 + 2 * i;
         match () {
-            () if args.is(at, "id") => filter.id = Some(base::number::parse_i64(value).filter(|n| *n > 0).ok_or(Error::new("ERR client-id should be greater than 0"))? as u64),
+            () if args.is(at, "id") => {
+                filter.id = Some(
+                    base::number::parse_i64(value)
+                        .filter(|n| *n > 0)
+                        .ok_or(Error::new("ERR client-id should be greater than 0"))?
+                        as u64,
+                )
+            }
             () if args.is(at, "type") => filter.kind = Some(value),
             () if args.is(at, "addr") => filter.address = Some(value),
             () if args.is(at, "laddr") => filter.local_address = Some(value),
@@ -241,7 +348,8 @@ fn kill_filter<'a>(engine: &Engine, args: Args<'a>) -> Result<KillFilter<'a>, Er
 fn kill(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if turn.args.len() == 3 {
         let address = turn.args.at(2);
-        let found = engine.sessions.iter().find(|(_, s)| s.info.address.as_bytes() == address).map(|(id, _)| id);
+        let found =
+            engine.sessions.iter().find(|(_, s)| s.info.address.as_bytes() == address).map(|(id, _)| id);
         let id = found.ok_or(Error::new("ERR No such client"))?;
         engine.kill(id, turn.session);
         turn.reply.ok();
@@ -317,7 +425,8 @@ fn pause(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         4 if turn.args.is(3, "all") => false,
         _ => return Err(Error::SYNTAX),
     };
-    let ms = base::number::parse_i64(turn.args.at(2)).ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
+    let ms = base::number::parse_i64(turn.args.at(2))
+        .ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
     if ms < 0 {
         return Err(Error::TIMEOUT_NEGATIVE);
     }
@@ -341,7 +450,8 @@ fn unblock(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         _ => return Err(Error::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
     };
     let client = turn.args.int(2)?;
-    let waiting = engine.sessions.by_client_id(client as u64).and_then(|id| engine.unblock(id).map(|w| (id, w)));
+    let waiting =
+        engine.sessions.by_client_id(client as u64).and_then(|id| engine.unblock(id).map(|w| (id, w)));
     turn.reply.integer(i64::from(waiting.is_some()));
     if let Some((id, waiting)) = waiting {
         if with_error {
@@ -365,12 +475,15 @@ fn tracking(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let options = tracking_options(engine, turn.args)?;
     let session = engine.sessions.at(turn.session);
     if session.protocol == Protocol::Resp2 && options.redirect.is_none() {
-        return Err(Error::new("ERR Client tracking with RESP2 requires to use the REDIRECT option")).map(|()| Step::Done(None));
+        return Err(Error::new("ERR Client tracking with RESP2 requires to use the REDIRECT option"))
+            .map(|()| Step::Done(None));
     }
     if let Some(before) = &session.tracking
         && before.broadcast != options.broadcast
     {
-        return Err(Error::new("ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode."));
+        return Err(Error::new(
+            "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.",
+        ));
     }
     engine.stop_tracking(turn.session);
     let broadcast = options.broadcast;
@@ -387,7 +500,10 @@ fn tracking_options(engine: &Engine, args: Args<'_>) -> Result<Tracking, Error> 
         match () {
             () if args.is(i, "redirect") && i + 1 < args.len() => {
                 let client = args.int(i + 1)? as u64;
-                engine.sessions.by_client_id(client).ok_or(Error::new("ERR The client ID you want redirect to does not exist"))?;
+                engine
+                    .sessions
+                    .by_client_id(client)
+                    .ok_or(Error::new("ERR The client ID you want redirect to does not exist"))?;
                 t.redirect = Some(client);
                 i += 1;
             }
@@ -417,7 +533,9 @@ fn tracking_options(engine: &Engine, args: Args<'_>) -> Result<Tracking, Error> 
 
 fn caching(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let Some(t) = &mut engine.sessions.at_mut(turn.session).tracking else {
-        return Err(Error::new("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"));
+        return Err(Error::new(
+            "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
+        ));
     };
     let yes = match () {
         () if turn.args.is(2, "yes") => true,
@@ -425,10 +543,14 @@ fn caching(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         () => return Err(Error::SYNTAX),
     };
     if yes && !t.opt_in {
-        return Err(Error::new("ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."));
+        return Err(Error::new(
+            "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
+        ));
     }
     if !yes && !t.opt_out {
-        return Err(Error::new("ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."));
+        return Err(Error::new(
+            "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.",
+        ));
     }
     t.caching = Some(yes);
     turn.reply.ok();
@@ -436,7 +558,8 @@ fn caching(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn getredir(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let value = engine.sessions.at(turn.session).tracking.as_ref().map_or(-1, |t| t.redirect.map_or(0, |r| r as i64));
+    let value =
+        engine.sessions.at(turn.session).tracking.as_ref().map_or(-1, |t| t.redirect.map_or(0, |r| r as i64));
     turn.reply.integer(value);
     Ok(Step::Done(None))
 }
@@ -446,7 +569,8 @@ fn trackinginfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error>
     let mut flags: Vec<&str> = vec![if tracking.is_some() { "on" } else { "off" }];
     let (mut redirect, mut prefixes) = (-1, Vec::new());
     if let Some(t) = tracking {
-        let options = [(t.broadcast, "bcast"), (t.opt_in, "optin"), (t.opt_out, "optout"), (t.no_loop, "noloop")];
+        let options =
+            [(t.broadcast, "bcast"), (t.opt_in, "optin"), (t.opt_out, "optout"), (t.no_loop, "noloop")];
         flags.extend(options.iter().filter(|(on, _)| *on).map(|(_, name)| *name));
         redirect = t.redirect.map_or(0, |r| r as i64);
         prefixes = t.prefixes.clone();
@@ -473,7 +597,8 @@ impl Engine {
             return false;
         }
         let in_multi = self.sessions.find(id).is_some_and(|s| s.multi.is_some());
-        let changes = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE) || spec.name == "exec";
+        let changes =
+            spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE) || spec.name == "exec";
         if self.pause_writes_only { changes && (!in_multi || spec.name == "exec") } else { true }
     }
 

@@ -9,7 +9,8 @@ use resp::Protocol;
 pub(crate) const REDIS_VERSION: &str = "7.4.2";
 
 /// The refusal of a wrong name or password.
-pub(crate) const WRONGPASS: Error = Error::new("WRONGPASS invalid username-password pair or user is disabled.");
+pub(crate) const WRONGPASS: Error =
+    Error::new("WRONGPASS invalid username-password pair or user is disabled.");
 
 const ANYWHERE: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
 const HANDSHAKE: Flags = ANYWHERE.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
@@ -20,9 +21,21 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("auth", -2, auth).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs("1.0.0", "O(N) where N is the number of passwords defined for the user", "Authenticates the connection."),
-    row("echo", 2, echo).flags(Flags::FAST).flags(Flags::LOADING.and(Flags::STALE)).docs("1.0.0", "O(1)", "Returns the given string."),
-    row("hello", -1, hello).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs("6.0.0", "O(1)", "Handshakes with the Redis server."),
+    row("auth", -2, auth).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs(
+        "1.0.0",
+        "O(N) where N is the number of passwords defined for the user",
+        "Authenticates the connection.",
+    ),
+    row("echo", 2, echo).flags(Flags::FAST).flags(Flags::LOADING.and(Flags::STALE)).docs(
+        "1.0.0",
+        "O(1)",
+        "Returns the given string.",
+    ),
+    row("hello", -1, hello).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs(
+        "6.0.0",
+        "O(1)",
+        "Handshakes with the Redis server.",
+    ),
     row("ping", -1, ping).fast().docs("1.0.0", "O(1)", "Returns the server's liveliness response."),
     row("quit", -1, quit).flags(HANDSHAKE).docs("1.0.0", "O(1)", "Closes the connection."),
     row("reset", 1, reset).flags(HANDSHAKE).docs("6.2.0", "O(1)", "Resets the connection."),
@@ -60,7 +73,10 @@ fn quit(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 fn select(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let index = turn.args.int(1)?;
     let count = engine.keyspace.database_count();
-    let index = usize::try_from(index).ok().filter(|i| *i < count).ok_or(Error::new("ERR DB index is out of range"))?;
+    let index = usize::try_from(index)
+        .ok()
+        .filter(|i| *i < count)
+        .ok_or(Error::new("ERR DB index is out of range"))?;
     engine.sessions.at_mut(turn.session).db = index;
     turn.reply.ok();
     Ok(Step::Done(None))
@@ -95,7 +111,9 @@ fn auth(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         _ => return Err(Error::SYNTAX),
     };
     if turn.args.len() == 2 && engine.acl.default_is_open() {
-        return Err(Error::new("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"));
+        return Err(Error::new(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+        ));
     }
     if !log_in(engine, turn, name, password)? {
         return Ok(Step::Later);
@@ -144,7 +162,10 @@ fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
             name = Some(args.at(i + 1));
             i += 2;
         } else {
-            return Err(Error::text(format!("ERR Syntax error in HELLO option '{}'", String::from_utf8_lossy(args.at(i)))));
+            return Err(Error::text(format!(
+                "ERR Syntax error in HELLO option '{}'",
+                String::from_utf8_lossy(args.at(i))
+            )));
         }
     }
     if let Some(name) = name {
@@ -156,7 +177,9 @@ fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         return Ok(Step::Later);
     }
     if !engine.sessions.at(turn.session).authenticated {
-        return Err(Error::new("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"));
+        return Err(Error::new(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+        ));
     }
     let session = engine.sessions.at_mut(turn.session);
     if let Some(name) = name {

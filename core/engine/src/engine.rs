@@ -151,7 +151,10 @@ pub struct Counters {
 
 impl core::fmt::Debug for Engine {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Engine").field("keys", &self.keyspace.key_count()).field("sessions", &self.sessions.len()).finish()
+        f.debug_struct("Engine")
+            .field("keys", &self.keyspace.key_count())
+            .field("sessions", &self.sessions.len())
+            .finish()
     }
 }
 
@@ -162,7 +165,8 @@ impl Engine {
         for rename in &config.renames {
             table.rename(&rename.from, &rename.to);
         }
-        let number = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
+        let number =
+            u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
         let commands = table.commands.len();
         let mut engine = Engine {
             keyspace: Keyspace::new(config.databases, number),
@@ -270,7 +274,8 @@ impl Engine {
     /// The refusal for a client from elsewhere while there is no password; `None` when it is welcome.
     pub fn protected_mode_refusal(&self, info: &ClientInfo) -> Option<&'static str> {
         let s = &self.config;
-        (s.protected_mode && !info.local && !info.unix && self.acl.default_is_open()).then_some(crate::gate::PROTECTED_MODE)
+        (s.protected_mode && !info.local && !info.unix && self.acl.default_is_open())
+            .then_some(crate::gate::PROTECTED_MODE)
     }
 
     /// A client has gone.
@@ -303,7 +308,11 @@ impl Engine {
     pub fn may_kill_scripts(&self, id: SessionId) -> bool {
         let Some(session) = self.sessions.find(id) else { return false };
         let argv: [&[u8]; 2] = [b"script", b"kill"];
-        session.authenticated && self.table.find(&argv).is_some_and(|c| self.acl.check(session.user, &self.table, c, &argv).is_ok())
+        session.authenticated
+            && self
+                .table
+                .find(&argv)
+                .is_some_and(|c| self.acl.check(session.user, &self.table, c, &argv).is_ok())
     }
 
     /// Tells how large a client's buffers are, bytes, for CLIENT LIST.
@@ -320,7 +329,13 @@ impl Engine {
     }
 
     /// Runs one request of client `id`; the reply is appended to `out`.
-    pub fn execute(&mut self, id: SessionId, request: Request<'_>, out: &mut Vec<u8>, outside: &mut dyn Outside) -> Next {
+    pub fn execute(
+        &mut self,
+        id: SessionId,
+        request: Request<'_>,
+        out: &mut Vec<u8>,
+        outside: &mut dyn Outside,
+    ) -> Next {
         let Some(session) = self.sessions.find_mut(id) else { return Next::Close };
         session.last_us = self.keyspace.now.mono_us;
         session.commands += 1;
@@ -354,12 +369,25 @@ impl Engine {
     }
 
     /// Runs an admitted request, then serves whoever it made ready.
-    fn run(&mut self, id: SessionId, command: usize, request: &Request<'_>, out: &mut Vec<u8>, outside: &mut dyn Outside) -> Next {
+    fn run(
+        &mut self,
+        id: SessionId,
+        command: usize,
+        request: &Request<'_>,
+        out: &mut Vec<u8>,
+        outside: &mut dyn Outside,
+    ) -> Next {
         let protocol = self.sessions.at(id).protocol;
         let args = Args::new(request.argv);
         let may_block = true;
         let called = {
-            let turn = Turn { session: id, args, reply: Reply::wire(out, protocol), outside: &mut *outside, may_block };
+            let turn = Turn {
+                session: id,
+                args,
+                reply: Reply::wire(out, protocol),
+                outside: &mut *outside,
+                may_block,
+            };
             self.call(command, turn, request.raw, Origin::Client)
         };
         let next = match called {
@@ -379,7 +407,13 @@ impl Engine {
     }
 
     /// One call: run, count, settle. The reply is written, also when it is an error.
-    pub(crate) fn call(&mut self, command: usize, turn: Turn<'_>, raw: Option<&[u8]>, origin: Origin) -> Called {
+    pub(crate) fn call(
+        &mut self,
+        command: usize,
+        turn: Turn<'_>,
+        raw: Option<&[u8]>,
+        origin: Origin,
+    ) -> Called {
         let (id, args) = (turn.session, turn.args);
         if !self.monitors.is_empty() && origin != Origin::Ready {
             self.show_monitors(id, command, args, origin);
@@ -415,9 +449,21 @@ impl Engine {
     }
 
     #[inline]
-    fn call_data(&mut self, handler: commands::Handler, db: usize, mut turn: Turn<'_>, started: u64, command: usize) -> Result<Step, ()> {
+    fn call_data(
+        &mut self,
+        handler: commands::Handler,
+        db: usize,
+        mut turn: Turn<'_>,
+        started: u64,
+        command: usize,
+    ) -> Result<Step, ()> {
         let db = Db::new(&mut self.keyspace, db);
-        let result = handler(&mut Call { args: turn.args, db, reply: turn.reply.reborrow(), may_block: turn.may_block });
+        let result = handler(&mut Call {
+            args: turn.args,
+            db,
+            reply: turn.reply.reborrow(),
+            may_block: turn.may_block,
+        });
         let result = match result {
             Ok(Outcome::Done(event)) => Ok(Step::Done(event)),
             Ok(Outcome::Block(wait)) => Ok(Step::Block(wait)),
@@ -430,7 +476,13 @@ impl Engine {
         result
     }
 
-    fn call_engine(&mut self, handler: EngineHandler, mut turn: Turn<'_>, started: u64, command: usize) -> Result<Step, ()> {
+    fn call_engine(
+        &mut self,
+        handler: EngineHandler,
+        mut turn: Turn<'_>,
+        started: u64,
+        command: usize,
+    ) -> Result<Step, ()> {
         let result = handler(self, &mut turn);
         let result = match result {
             Ok(step) => Ok(step),

@@ -23,18 +23,60 @@ const fn runs(name: &'static str, run: EngineHandler) -> Row<EngineHandler> {
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    runs("eval", eval).docs("2.6.0", "Depends on the script that is executed.", "Executes a server-side Lua script."),
-    runs("eval_ro", eval_ro).readonly().docs("7.0.0", "Depends on the script that is executed.", "Executes a read-only server-side Lua script."),
-    runs("evalsha", evalsha).docs("2.6.0", "Depends on the script that is executed.", "Executes a server-side Lua script by SHA1 digest."),
-    runs("evalsha_ro", evalsha_ro).readonly().docs("7.0.0", "Depends on the script that is executed.", "Executes a read-only server-side Lua script by SHA1 digest."),
-    row("script", -2, unknown).docs("2.6.0", "Depends on subcommand.", "A container for Lua scripts management commands.").subcommands(&[
-        row("script|debug", 3, debug).flags(Flags::NOSCRIPT).docs("3.2.0", "O(1)", "Sets the debug mode of server-side Lua scripts."),
-        row("script|exists", -3, exists).flags(Flags::NOSCRIPT).docs("2.6.0", "O(N) with N being the number of scripts to check", "Determines whether server-side Lua scripts exist in the script cache."),
-        row("script|flush", -2, flush).flags(Flags::NOSCRIPT).docs("2.6.0", "O(N) with N being the number of scripts in cache", "Removes all server-side Lua scripts from the script cache."),
-        row("script|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-        row("script|kill", 2, kill).flags(Flags::NOSCRIPT.and(Flags::ALLOW_BUSY)).docs("2.6.0", "O(1)", "Terminates a server-side Lua script during execution."),
-        row("script|load", 3, load).flags(Flags::NOSCRIPT.and(Flags::STALE)).docs("2.6.0", "O(N) with N being the length in bytes of the script body.", "Loads a server-side Lua script to the script cache."),
-    ]),
+    runs("eval", eval).docs(
+        "2.6.0",
+        "Depends on the script that is executed.",
+        "Executes a server-side Lua script.",
+    ),
+    runs("eval_ro", eval_ro).readonly().docs(
+        "7.0.0",
+        "Depends on the script that is executed.",
+        "Executes a read-only server-side Lua script.",
+    ),
+    runs("evalsha", evalsha).docs(
+        "2.6.0",
+        "Depends on the script that is executed.",
+        "Executes a server-side Lua script by SHA1 digest.",
+    ),
+    runs("evalsha_ro", evalsha_ro).readonly().docs(
+        "7.0.0",
+        "Depends on the script that is executed.",
+        "Executes a read-only server-side Lua script by SHA1 digest.",
+    ),
+    row("script", -2, unknown)
+        .docs("2.6.0", "Depends on subcommand.", "A container for Lua scripts management commands.")
+        .subcommands(&[
+            row("script|debug", 3, debug).flags(Flags::NOSCRIPT).docs(
+                "3.2.0",
+                "O(1)",
+                "Sets the debug mode of server-side Lua scripts.",
+            ),
+            row("script|exists", -3, exists).flags(Flags::NOSCRIPT).docs(
+                "2.6.0",
+                "O(N) with N being the number of scripts to check",
+                "Determines whether server-side Lua scripts exist in the script cache.",
+            ),
+            row("script|flush", -2, flush).flags(Flags::NOSCRIPT).docs(
+                "2.6.0",
+                "O(N) with N being the number of scripts in cache",
+                "Removes all server-side Lua scripts from the script cache.",
+            ),
+            row("script|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs(
+                "5.0.0",
+                "O(1)",
+                "Returns helpful text about the different subcommands.",
+            ),
+            row("script|kill", 2, kill).flags(Flags::NOSCRIPT.and(Flags::ALLOW_BUSY)).docs(
+                "2.6.0",
+                "O(1)",
+                "Terminates a server-side Lua script during execution.",
+            ),
+            row("script|load", 3, load).flags(Flags::NOSCRIPT.and(Flags::STALE)).docs(
+                "2.6.0",
+                "O(N) with N being the length in bytes of the script body.",
+                "Loads a server-side Lua script to the script cache.",
+            ),
+        ]),
 ];
 
 /// A fresh interpreter with the engine's bounds.
@@ -48,12 +90,19 @@ fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    crate::admin::help(&mut turn.reply, "SCRIPT", &[
-        ("EXISTS <sha1> [<sha1> ...]", "Return information about the existence of the scripts in the script cache."),
-        ("FLUSH [ASYNC|SYNC]", "Flush the Lua scripts cache. Very dangerous on replicas."),
-        ("KILL", "Kill the currently executing Lua script."),
-        ("LOAD <script>", "Load a script into the scripts cache without executing it."),
-    ]);
+    crate::admin::help(
+        &mut turn.reply,
+        "SCRIPT",
+        &[
+            (
+                "EXISTS <sha1> [<sha1> ...]",
+                "Return information about the existence of the scripts in the script cache.",
+            ),
+            ("FLUSH [ASYNC|SYNC]", "Flush the Lua scripts cache. Very dangerous on replicas."),
+            ("KILL", "Kill the currently executing Lua script."),
+            ("LOAD <script>", "Load a script into the scripts cache without executing it."),
+        ],
+    );
     Ok(Step::Done(None))
 }
 
@@ -68,7 +117,9 @@ fn scripts(engine: &mut Engine) -> Result<&mut Interpreter, Error> {
 fn debug(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     match () {
         () if turn.args.is(2, "no") => turn.reply.ok(),
-        () if turn.args.is(2, "yes") || turn.args.is(2, "sync") => return Err(Error::new("ERR this server has no script debugger")),
+        () if turn.args.is(2, "yes") || turn.args.is(2, "sync") => {
+            return Err(Error::new("ERR this server has no script debugger"));
+        }
         () => return Err(Error::new("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
     }
     Ok(Step::Done(None))
@@ -84,7 +135,8 @@ fn exists(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let names = turn.args.rest(2);
     turn.reply.array(names.len());
     for name in names {
-        let known = parse_sha(name).is_some_and(|sha| engine.scripts.as_ref().is_some_and(|s| s.contains(&sha)));
+        let known =
+            parse_sha(name).is_some_and(|sha| engine.scripts.as_ref().is_some_and(|s| s.contains(&sha)));
         turn.reply.integer(i64::from(known));
     }
     Ok(Step::Done(None))
@@ -221,7 +273,13 @@ impl Host for Running<'_> {
         self.has_written |= flags.has(Flags::WRITE);
         let logging = self.engine.log.enabled;
         self.engine.log.enabled &= self.replicated;
-        let turn = Turn { session: self.session, args: Args::new(argv), reply: Reply::sink(sink), outside: &mut *self.outside, may_block: false };
+        let turn = Turn {
+            session: self.session,
+            args: Args::new(argv),
+            reply: Reply::sink(sink),
+            outside: &mut *self.outside,
+            may_block: false,
+        };
         let called = self.engine.call(command, turn, None, Origin::Script);
         self.engine.log.enabled = logging;
         if matches!(called, Called::Later | Called::Block(_)) {
@@ -241,7 +299,9 @@ impl Host for Running<'_> {
         self.asked_ns = running_ns;
         match self.outside.busy(Busy { running_ns, has_written: self.has_written }) {
             BusyVerdict::Continue => Interrupt::Continue,
-            BusyVerdict::Kill => Interrupt::Kill("Error running script: Script killed by user with SCRIPT KILL."),
+            BusyVerdict::Kill => {
+                Interrupt::Kill("Error running script: Script killed by user with SCRIPT KILL.")
+            }
             BusyVerdict::Shutdown => Interrupt::Kill("Error running script: the server is shutting down"),
         }
     }
@@ -267,7 +327,8 @@ impl Running<'_> {
     /// The gate of a script's own calls.
     fn admit(&mut self, argv: &[&[u8]]) -> Result<usize, Error> {
         let engine = &mut *self.engine;
-        let command = engine.table.find(argv).ok_or(Error::new("ERR Unknown Redis command called from script"))?;
+        let command =
+            engine.table.find(argv).ok_or(Error::new("ERR Unknown Redis command called from script"))?;
         let spec = engine.table.commands[command].spec;
         if !engine.table.commands[command].subcommands.is_empty() {
             return Err(commands::unknown_subcommand(Args::new(argv), &spec.name.to_ascii_uppercase()));
@@ -291,7 +352,10 @@ impl Running<'_> {
         if !self.engine.acl.is_unlimited(user) {
             self.engine.check_acl(self.session, command, argv, "lua").map_err(|e| {
                 let why = e.as_str();
-                Error::text(format!("ERR ACL failure in script: {}", why.strip_prefix("NOPERM ").unwrap_or(why)))
+                Error::text(format!(
+                    "ERR ACL failure in script: {}",
+                    why.strip_prefix("NOPERM ").unwrap_or(why)
+                ))
             })?;
         }
         Ok(command)
@@ -314,7 +378,9 @@ impl Engine {
         self.make_room(outside);
         if flags.is_declared && !flags.allow_oom && !flags.no_writes && self.over_memory {
             self.counters.oom_refusals += 1;
-            return Err(Error::new("OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"));
+            return Err(Error::new(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
         }
         Ok(())
     }

@@ -23,7 +23,13 @@ const QUEUED_BYTES_MAX: usize = 1 << 30;
 impl Engine {
     /// Finds the command of a request and checks whether it may run now. `None`: the reply (an error, or `QUEUED`) is written.
     #[inline]
-    pub(crate) fn admit(&mut self, id: SessionId, request: &Request<'_>, reply: &mut Reply<'_>, outside: &mut dyn Outside) -> Option<usize> {
+    pub(crate) fn admit(
+        &mut self,
+        id: SessionId,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+        outside: &mut dyn Outside,
+    ) -> Option<usize> {
         let argv = request.argv;
         let Some(command) = self.table.find(argv) else {
             if is_http(argv) {
@@ -60,12 +66,16 @@ impl Engine {
     /// An EXEC that is refused ends its transaction and says so.
     #[cold]
     fn exec_refused(&mut self, id: SessionId, command: usize, error: Error) -> Error {
-        if self.table.commands[command].spec.name != "exec" || self.sessions.at_mut(id).multi.take().is_none() {
+        if self.table.commands[command].spec.name != "exec" || self.sessions.at_mut(id).multi.take().is_none()
+        {
             return error;
         }
         self.unwatch(id);
         let why = error.as_str();
-        Error::text(format!("EXECABORT Transaction discarded because of: {}", why.strip_prefix("ERR ").unwrap_or(why)))
+        Error::text(format!(
+            "EXECABORT Transaction discarded because of: {}",
+            why.strip_prefix("ERR ").unwrap_or(why)
+        ))
     }
 
     /// A refusal while a transaction is being queued breaks it.
@@ -78,7 +88,13 @@ impl Engine {
     }
 
     #[inline]
-    fn check(&mut self, id: SessionId, command: usize, argv: &[&[u8]], outside: &mut dyn Outside) -> Result<(), Error> {
+    fn check(
+        &mut self,
+        id: SessionId,
+        command: usize,
+        argv: &[&[u8]],
+        outside: &mut dyn Outside,
+    ) -> Result<(), Error> {
         let spec = self.table.commands[command].spec;
         check_arity(&self.table.commands[command], spec, argv)?;
         let session = self.sessions.at(id);
@@ -181,7 +197,13 @@ impl Engine {
     }
 
     /// Whether the client's user may run this, counted and noted in the ACL log when not.
-    pub(crate) fn check_acl(&mut self, id: SessionId, command: usize, argv: &[&[u8]], context: &'static str) -> Result<(), Error> {
+    pub(crate) fn check_acl(
+        &mut self,
+        id: SessionId,
+        command: usize,
+        argv: &[&[u8]],
+        context: &'static str,
+    ) -> Result<(), Error> {
         let user = self.sessions.at(id).user;
         let Err(denial) = self.acl.check(user, &self.table, command, argv) else { return Ok(()) };
         self.counters.acl_denied[denial.counter()] += 1;
@@ -195,7 +217,9 @@ impl Engine {
     fn denied(denial: &Denial, who: &[u8]) -> Error {
         let who = String::from_utf8_lossy(who);
         Error::text(match denial {
-            Denial::Command(name) => format!("NOPERM User {who} has no permissions to run the '{name}' command"),
+            Denial::Command(name) => {
+                format!("NOPERM User {who} has no permissions to run the '{name}' command")
+            }
             Denial::Key(_) => "NOPERM No permissions to access a key".to_owned(),
             Denial::Channel(_) => "NOPERM No permissions to access a channel".to_owned(),
             Denial::Auth(_) => crate::connection::WRONGPASS.as_str().to_owned(),
@@ -225,7 +249,17 @@ fn check_arity(command: &crate::table::Command, spec: &Spec, argv: &[&[u8]]) -> 
 /// A RESP2 subscriber may do little.
 #[cold]
 fn check_restricted(spec: &Spec) -> Result<(), Error> {
-    let allowed = ["ping", "subscribe", "ssubscribe", "psubscribe", "unsubscribe", "sunsubscribe", "punsubscribe", "quit", "reset"];
+    let allowed = [
+        "ping",
+        "subscribe",
+        "ssubscribe",
+        "psubscribe",
+        "unsubscribe",
+        "sunsubscribe",
+        "punsubscribe",
+        "quit",
+        "reset",
+    ];
     if allowed.contains(&spec.name) {
         return Ok(());
     }

@@ -13,13 +13,35 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("info", -1, info).flags(LATE.and(Flags::DANGEROUS)).docs("1.0.0", "O(1)", "Returns information and statistics about the server."),
-    row("latency", -2, unknown).docs("2.8.13", "Depends on subcommand.", "A container for latency diagnostics commands.").subcommands(&[
-        row("latency|histogram", -2, histogram).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs("7.0.0", "O(N) where N is the number of commands with latency information being retrieved.", "Returns the cumulative distribution of latencies of a subset or all commands."),
-        row("latency|history", 3, history).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs("2.8.13", "O(1)", "Returns timestamp-latency samples for an event."),
-        row("latency|latest", 2, latest).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs("2.8.13", "O(1)", "Returns the latest latency samples for all events."),
-        row("latency|reset", -2, reset).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs("2.8.13", "O(1)", "Resets the latency data for one or more events."),
-    ]),
+    row("info", -1, info).flags(LATE.and(Flags::DANGEROUS)).docs(
+        "1.0.0",
+        "O(1)",
+        "Returns information and statistics about the server.",
+    ),
+    row("latency", -2, unknown)
+        .docs("2.8.13", "Depends on subcommand.", "A container for latency diagnostics commands.")
+        .subcommands(&[
+            row("latency|histogram", -2, histogram).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs(
+                "7.0.0",
+                "O(N) where N is the number of commands with latency information being retrieved.",
+                "Returns the cumulative distribution of latencies of a subset or all commands.",
+            ),
+            row("latency|history", 3, history).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs(
+                "2.8.13",
+                "O(1)",
+                "Returns timestamp-latency samples for an event.",
+            ),
+            row("latency|latest", 2, latest).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs(
+                "2.8.13",
+                "O(1)",
+                "Returns the latest latency samples for all events.",
+            ),
+            row("latency|reset", -2, reset).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs(
+                "2.8.13",
+                "O(1)",
+                "Resets the latency data for one or more events.",
+            ),
+        ]),
 ];
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
@@ -27,7 +49,8 @@ fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let sections: Vec<String> = turn.args.rest(1).iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
+    let sections: Vec<String> =
+        turn.args.rest(1).iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
     let report = engine.report(turn.outside);
     let names: Vec<&str> = sections.iter().map(String::as_str).collect();
     turn.reply.verbatim(b"txt", report.info(&names).as_bytes());
@@ -40,7 +63,11 @@ fn histogram(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         .filter(|i| engine.command_stats[*i].calls > 0)
         .filter(|i| {
             let name = engine.table.commands[*i].spec.name.as_bytes();
-            wanted.is_empty() || wanted.iter().any(|w| name.eq_ignore_ascii_case(w) || name.starts_with(&[&w.to_ascii_lowercase(), b"|".as_slice()].concat()))
+            wanted.is_empty()
+                || wanted.iter().any(|w| {
+                    name.eq_ignore_ascii_case(w)
+                        || name.starts_with(&[&w.to_ascii_lowercase(), b"|".as_slice()].concat())
+                })
         })
         .collect();
     turn.reply.map(found.len());
@@ -103,14 +130,24 @@ impl Engine {
         let uptime_s = self.keyspace.now.mono_us.saturating_sub(self.started_us) / 1_000_000;
         r.set("uptime_in_seconds", uptime_s);
         r.set("uptime_in_days", uptime_s / 86_400);
-        r.set("lru_clock", self.keyspace.now.unix_ms as u64 / 1000 & 0xff_ffff);
+        r.set("lru_clock", (self.keyspace.now.unix_ms as u64 / 1000) & 0xff_ffff);
         r.set("server_time_usec", self.keyspace.now.unix_us as u64);
         r.set("cluster_enabled", 0u64);
-        for (name, value) in [("role", "master"), ("master_failover_state", "no-failover"), ("master_replid2", "0000000000000000000000000000000000000000")] {
+        for (name, value) in [
+            ("role", "master"),
+            ("master_failover_state", "no-failover"),
+            ("master_replid2", "0000000000000000000000000000000000000000"),
+        ] {
             r.set(name, value);
         }
         r.set("master_replid", self.run_id.as_str());
-        for name in ["connected_slaves", "master_repl_offset", "repl_backlog_active", "repl_backlog_first_byte_offset", "repl_backlog_histlen"] {
+        for name in [
+            "connected_slaves",
+            "master_repl_offset",
+            "repl_backlog_active",
+            "repl_backlog_first_byte_offset",
+            "repl_backlog_histlen",
+        ] {
             r.set(name, 0u64);
         }
         r.set("second_repl_offset", -1i64);

@@ -28,9 +28,9 @@ mod transaction;
 
 pub use acl::{Acl, Secret, digest_of};
 pub use engine::{Counters, Engine, Next, Request, TOO_MANY_CLIENTS};
-pub use telemetry::Report;
 pub use outside::{Busy, BusyVerdict, Delivery, Job, Outside};
 pub use session::{ClientInfo, SessionId};
+pub use telemetry::Report;
 
 use commands::Row;
 

@@ -5,9 +5,10 @@ use crate::session::SessionId;
 use commands::{Args, Error, Flags, Group, Row};
 
 /// The rows of this family.
-pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[Row::new("monitor", 1, Group::Server, monitor as EngineHandler)
-    .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE))
-    .docs("1.0.0", "O(1)", "Listens for all requests received by the server in real-time.")];
+pub(crate) static COMMANDS: &[Row<EngineHandler>] =
+    &[Row::new("monitor", 1, Group::Server, monitor as EngineHandler)
+        .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE))
+        .docs("1.0.0", "O(1)", "Listens for all requests received by the server in real-time.")];
 
 fn monitor(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let session = engine.sessions.at_mut(turn.session);
@@ -39,7 +40,8 @@ impl Engine {
         let session = self.sessions.at(id);
         let from = if origin == Origin::Script { "lua" } else { &session.info.address };
         let us = self.keyspace.now.unix_us;
-        let mut line = format!("+{}.{:06} [{} {from}]", us / 1_000_000, us % 1_000_000, session.db).into_bytes();
+        let mut line =
+            format!("+{}.{:06} [{} {from}]", us / 1_000_000, us % 1_000_000, session.db).into_bytes();
         for argument in args.all() {
             line.push(b' ');
             push_quoted(&mut line, argument);

@@ -107,7 +107,8 @@ fn subscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<Ste
     for name in turn.args.rest(1) {
         let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
         let new = kind.of(subscriptions).insert(name.to_vec());
-        let count = if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
+        let count =
+            if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
         if new {
             engine.pubsub.add(kind, name, turn.session);
         }
@@ -129,7 +130,8 @@ fn unsubscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<S
     for name in names {
         let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
         kind.of(subscriptions).remove(&name);
-        let count = if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
+        let count =
+            if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
         engine.pubsub.remove(kind, &name, turn.session);
         confirm(&mut turn.reply, kind.unsubscribed(), Some(&name), count);
     }
@@ -167,7 +169,8 @@ fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn names(map: &BTreeMap<Vec<u8>, Vec<SessionId>>, pattern: Option<&[u8]>, reply: &mut Reply<'_>) {
-    let found: Vec<&Vec<u8>> = map.keys().filter(|c| pattern.is_none_or(|p| base::glob::matches(p, c, false))).collect();
+    let found: Vec<&Vec<u8>> =
+        map.keys().filter(|c| pattern.is_none_or(|p| base::glob::matches(p, c, false))).collect();
     reply.bulks(&found);
 }
 
@@ -205,13 +208,29 @@ fn shardnumsub(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> 
 }
 
 fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    crate::admin::help(&mut turn.reply, "PUBSUB", &[
-        ("CHANNELS [<pattern>]", "Return the currently active channels matching a <pattern> (default: '*')."),
-        ("NUMPAT", "Return number of subscriptions to patterns."),
-        ("NUMSUB [<channel> ...]", "Return the number of subscribers for the specified channels, excluding pattern subscriptions(default: no channels)."),
-        ("SHARDCHANNELS [<pattern>]", "Return the currently active shard level channels matching a <pattern> (default: '*')."),
-        ("SHARDNUMSUB [<shardchannel> ...]", "Return the number of subscribers for the specified shard level channel(s)"),
-    ]);
+    crate::admin::help(
+        &mut turn.reply,
+        "PUBSUB",
+        &[
+            (
+                "CHANNELS [<pattern>]",
+                "Return the currently active channels matching a <pattern> (default: '*').",
+            ),
+            ("NUMPAT", "Return number of subscriptions to patterns."),
+            (
+                "NUMSUB [<channel> ...]",
+                "Return the number of subscribers for the specified channels, excluding pattern subscriptions(default: no channels).",
+            ),
+            (
+                "SHARDCHANNELS [<pattern>]",
+                "Return the currently active shard level channels matching a <pattern> (default: '*').",
+            ),
+            (
+                "SHARDNUMSUB [<shardchannel> ...]",
+                "Return the number of subscribers for the specified shard level channel(s)",
+            ),
+        ],
+    );
     Ok(Step::Done(None))
 }
 
@@ -253,7 +272,9 @@ impl Engine {
     }
 
     pub(crate) fn unsubscribe_all(&mut self, id: SessionId) {
-        let Some(subscriptions) = self.sessions.find_mut(id).and_then(|s| s.subscriptions.take()) else { return };
+        let Some(subscriptions) = self.sessions.find_mut(id).and_then(|s| s.subscriptions.take()) else {
+            return;
+        };
         subscriptions.channels.iter().for_each(|name| self.pubsub.remove(Kind::Channel, name, id));
         subscriptions.patterns.iter().for_each(|name| self.pubsub.remove(Kind::Pattern, name, id));
         subscriptions.shard_channels.iter().for_each(|name| self.pubsub.remove(Kind::Shard, name, id));

@@ -20,11 +20,18 @@ impl Engine {
             return Err(commands::Error::arity(self.table.commands[command].spec.name).as_str().to_owned());
         }
         let mut out = Vec::new();
-        if self.sessions.at(id).multi.is_some() && !gate::runs_inside_multi(self.table.commands[command].spec) {
+        if self.sessions.at(id).multi.is_some() && !gate::runs_inside_multi(self.table.commands[command].spec)
+        {
             self.queue(id, command, argv, &mut Reply::wire(&mut out, Protocol::Resp2));
             return Ok(());
         }
-        let turn = Turn { session: id, args: Args::new(argv), reply: Reply::wire(&mut out, Protocol::Resp2), outside, may_block: false };
+        let turn = Turn {
+            session: id,
+            args: Args::new(argv),
+            reply: Reply::wire(&mut out, Protocol::Resp2),
+            outside,
+            may_block: false,
+        };
         self.call(command, turn, None, Origin::Ready);
         match out.as_slice() {
             [b'-', text @ ..] => Err(String::from_utf8_lossy(text).trim_end().to_owned()),
@@ -43,7 +50,8 @@ impl Engine {
         if let Some(id) = self.replay_session {
             return id;
         }
-        let id = self.sessions.insert(ClientInfo::default(), crate::acl::DEFAULT_USER, true, self.keyspace.now);
+        let id =
+            self.sessions.insert(ClientInfo::default(), crate::acl::DEFAULT_USER, true, self.keyspace.now);
         self.replay_session = Some(id);
         id
     }

@@ -166,7 +166,13 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn insert(&mut self, info: ClientInfo, user: usize, authenticated: bool, now: Now) -> SessionId {
+    pub(crate) fn insert(
+        &mut self,
+        info: ClientInfo,
+        user: usize,
+        authenticated: bool,
+        now: Now,
+    ) -> SessionId {
         self.next_id += 1;
         let serial = self.next_id as u32;
         let session = Session {

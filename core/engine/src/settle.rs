@@ -15,7 +15,14 @@ struct Touched {
 impl Engine {
     /// Applies what the call has left in the effects. `raw` is the request as RESP where it is at hand.
     #[inline]
-    pub(crate) fn settle(&mut self, id: SessionId, db: usize, event: Option<Event>, args: Args<'_>, raw: Option<&[u8]>) {
+    pub(crate) fn settle(
+        &mut self,
+        id: SessionId,
+        db: usize,
+        event: Option<Event>,
+        args: Args<'_>,
+        raw: Option<&[u8]>,
+    ) {
         let effects = &self.keyspace.effects;
         if effects.changes == 0 && !effects.has_touches() {
             return;

@@ -107,7 +107,11 @@ impl Table {
     pub(crate) fn find_sub(&self, top: usize, name: &[u8]) -> Option<usize> {
         let container = &self.commands[top];
         let skip = container.spec.name.len() + 1;
-        container.subcommands.iter().copied().find(|i| self.commands[*i].spec.name.as_bytes()[skip..].eq_ignore_ascii_case(name))
+        container
+            .subcommands
+            .iter()
+            .copied()
+            .find(|i| self.commands[*i].spec.name.as_bytes()[skip..].eq_ignore_ascii_case(name))
     }
 
     /// Finds `name` or `container|name`, as ACL rules and COMMAND INFO write it.
@@ -154,7 +158,11 @@ mod tests {
     fn a_renamed_command_answers_to_its_new_name_only() {
         let mut table = Table::new();
         assert!(table.rename(b"GET", b"fetch") && table.rename(b"SET", b""));
-        assert!(table.find_top(b"get").is_none() && table.find_top(b"Fetch").is_some() && table.find_top(b"set").is_none());
+        assert!(
+            table.find_top(b"get").is_none()
+                && table.find_top(b"Fetch").is_some()
+                && table.find_top(b"set").is_none()
+        );
         assert!(!table.rename(b"nosuch", b"x"));
     }
 }

@@ -57,7 +57,9 @@ impl Engine {
         }
         let Some(tracking) = &mut self.sessions.at_mut(id).tracking else { return };
         let caching = tracking.caching.take();
-        let wanted = !tracking.broadcast && (!tracking.opt_in || caching == Some(true)) && (!tracking.opt_out || caching != Some(false));
+        let wanted = !tracking.broadcast
+            && (!tracking.opt_in || caching == Some(true))
+            && (!tracking.opt_out || caching != Some(false));
         if !wanted {
             return;
         }
@@ -94,7 +96,8 @@ impl Engine {
     /// Tells every client with tracking on that nothing it holds is good any more.
     pub(crate) fn invalidate_all(&mut self) {
         self.tracking.readers.clear();
-        let clients: Vec<SessionId> = self.sessions.iter().filter(|(_, s)| s.tracking.is_some()).map(|(id, _)| id).collect();
+        let clients: Vec<SessionId> =
+            self.sessions.iter().filter(|(_, s)| s.tracking.is_some()).map(|(id, _)| id).collect();
         clients.into_iter().for_each(|id| self.push_invalidation(id, None, None));
     }
 

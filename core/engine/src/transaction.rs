@@ -4,7 +4,8 @@ use crate::engine::{Called, Engine, EngineHandler, Origin, Step, Turn};
 use crate::session::{SessionId, Transaction};
 use commands::{Args, Error, Flags, Group, Row};
 
-const ANYWHERE: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
+const ANYWHERE: Flags =
+    Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
 
 const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
     Row::new(name, arity, Group::Transactions, run).flags(ANYWHERE)
@@ -12,11 +13,27 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("discard", 1, discard).docs("2.0.0", "O(N), when N is the number of queued commands", "Discards a transaction."),
-    Row::new("exec", 1, Group::Transactions, exec as EngineHandler).flags(Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG).and(Flags::SKIP_MONITOR)).docs("1.2.0", "Depends on commands in the transaction", "Executes all commands in a transaction."),
+    row("discard", 1, discard).docs(
+        "2.0.0",
+        "O(N), when N is the number of queued commands",
+        "Discards a transaction.",
+    ),
+    Row::new("exec", 1, Group::Transactions, exec as EngineHandler)
+        .flags(
+            Flags::NOSCRIPT
+                .and(Flags::LOADING)
+                .and(Flags::STALE)
+                .and(Flags::SKIP_SLOWLOG)
+                .and(Flags::SKIP_MONITOR),
+        )
+        .docs("1.2.0", "Depends on commands in the transaction", "Executes all commands in a transaction."),
     row("multi", 1, multi).docs("1.2.0", "O(1)", "Starts a transaction."),
     row("unwatch", 1, unwatch).docs("2.2.0", "O(1)", "Forgets about watched keys of a transaction."),
-    row("watch", -2, watch).keys(1, -1, 1).docs("2.2.0", "O(1) for every key.", "Monitors changes to keys to determine the execution of a transaction."),
+    row("watch", -2, watch).keys(1, -1, 1).docs(
+        "2.2.0",
+        "O(1) for every key.",
+        "Monitors changes to keys to determine the execution of a transaction.",
+    ),
 ];
 
 fn multi(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

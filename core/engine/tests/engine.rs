@@ -13,7 +13,10 @@ fn strings_and_errors_reply_as_redis_does() {
     assert_eq!(b.run(c, "INCRBY a 41"), ":42\r\n");
     assert_eq!(b.run(c, "GET nosuch"), "$-1\r\n");
     assert_eq!(b.run(c, "GET"), "-ERR wrong number of arguments for 'get' command\r\n");
-    assert_eq!(b.run(c, "NOSUCH x y"), "-ERR unknown command 'NOSUCH', with args beginning with: 'x' 'y' \r\n");
+    assert_eq!(
+        b.run(c, "NOSUCH x y"),
+        "-ERR unknown command 'NOSUCH', with args beginning with: 'x' 'y' \r\n"
+    );
     assert_eq!(b.run(c, "CONFIG NOSUCH"), "-ERR unknown subcommand 'NOSUCH'. Try CONFIG HELP.\r\n");
 }
 
@@ -30,7 +33,12 @@ fn hello_switches_the_protocol() {
 fn a_transaction_runs_as_one_and_a_watched_key_breaks_it() {
     let mut b = Bench::new();
     let (c, d) = (b.connect(), b.connect());
-    for (request, want) in [("MULTI", "+OK\r\n"), ("SET a 1", "+QUEUED\r\n"), ("INCR a", "+QUEUED\r\n"), ("EXEC", "*2\r\n+OK\r\n:2\r\n")] {
+    for (request, want) in [
+        ("MULTI", "+OK\r\n"),
+        ("SET a 1", "+QUEUED\r\n"),
+        ("INCR a", "+QUEUED\r\n"),
+        ("EXEC", "*2\r\n+OK\r\n:2\r\n"),
+    ] {
         assert_eq!(b.run(c, request), want);
     }
     b.run(c, "WATCH a");
@@ -72,9 +80,14 @@ fn scripts_call_the_engine_and_are_one_unit() {
     let script = "redis.call('SET', KEYS[1], ARGV[1]) return {redis.call('INCR', KEYS[1]), redis.call('GET', 'nosuch')}";
     assert_eq!(b.call(c, &["EVAL", script, "1", "k", "41"]), "*2\r\n:42\r\n$-1\r\n");
     assert_eq!(b.log(), "MULTI|SELECT 0|SET k 41|INCR k|EXEC");
-    assert!(b.call(c, &["EVALSHA", "ffffffffffffffffffffffffffffffffffffffff", "0"]).starts_with("-NOSCRIPT"));
+    assert!(
+        b.call(c, &["EVALSHA", "ffffffffffffffffffffffffffffffffffffffff", "0"]).starts_with("-NOSCRIPT")
+    );
     assert!(b.call(c, &["EVAL", "return redis.call('BLPOP')", "0"]).contains("Wrong number of args"));
-    assert!(b.call(c, &["EVAL_RO", "return redis.call('SET', 'a', 'b')", "0"]).contains("Write commands are not allowed from read-only scripts"));
+    assert!(
+        b.call(c, &["EVAL_RO", "return redis.call('SET', 'a', 'b')", "0"])
+            .contains("Write commands are not allowed from read-only scripts")
+    );
 }
 
 #[test]
@@ -125,7 +138,10 @@ fn a_full_cache_evicts_and_a_full_queue_refuses() {
     b.outside.used = 2_000_000;
     assert_eq!(b.run(c, "SET b 1"), "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
     assert_eq!(b.run(c, "DEL a"), ":1\r\n");
-    assert!(b.call(c, &["EVAL", "return redis.call('SET', 'b', '1')", "0"]).starts_with("-OOM command not allowed"));
+    assert!(
+        b.call(c, &["EVAL", "return redis.call('SET', 'b', '1')", "0"])
+            .starts_with("-OOM command not allowed")
+    );
 }
 
 #[test]

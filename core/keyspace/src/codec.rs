@@ -56,7 +56,9 @@ pub fn encode_dump(entry: &Entry) -> Vec<u8> {
 /// The error reply, with its code.
 pub fn decode_dump(space: &Keyspace, key: &[u8], payload: &[u8]) -> Result<Entry, String> {
     let value = dump::decode(payload).map_err(|e| format!("ERR {e}"))?;
-    build(value, &space.limits, space.seed()).map(|value| Entry::new(key, value, None)).map_err(|e| format!("ERR {e}"))
+    build(value, &space.limits, space.seed())
+        .map(|value| Entry::new(key, value, None))
+        .map_err(|e| format!("ERR {e}"))
 }
 
 /// The entry of an RDB record.
@@ -93,13 +95,14 @@ fn write_list(writer: &mut Writer, list: &types::list::List) {
     }
     let mut nodes: Vec<Node> = Vec::new();
     for element in list.iter() {
-        let element: &[u8] = element.as_ref();
         if element.len() >= NODE_BYTES_MAX {
             nodes.push(Node::Plain(element.to_vec()));
             continue;
         }
         match nodes.last_mut() {
-            Some(Node::Packed(builder)) if builder.bytes() + element.len() < NODE_BYTES_MAX => builder.push(element),
+            Some(Node::Packed(builder)) if builder.bytes() + element.len() < NODE_BYTES_MAX => {
+                builder.push(element)
+            }
             _ => {
                 let mut builder = listpack::Builder::new();
                 builder.push(element);
@@ -197,7 +200,11 @@ fn group_parts(name: &[u8], group: &types::stream::Group) -> rdb::Group {
         entries_read: group.entries_read(),
         pending: group.pending().map(pending).collect(),
         consumers: (consumers.iter())
-            .map(|(name, c)| rdb::Consumer { name: name.to_vec(), seen_ms: c.seen_ms, active_ms: c.active_ms.unwrap_or(-1) })
+            .map(|(name, c)| rdb::Consumer {
+                name: name.to_vec(),
+                seen_ms: c.seen_ms,
+                active_ms: c.active_ms.unwrap_or(-1),
+            })
             .collect(),
     }
 }
@@ -257,7 +264,11 @@ fn build_stream(parts: rdb::StreamParts, limits: &Limits, seed: u64) -> Result<S
         stream.create_group(&group.name, id(group.last_id), group.entries_read);
         let Some(fresh) = stream.group_mut(&group.name) else { continue };
         for consumer in &group.consumers {
-            fresh.restore_consumer(&consumer.name, consumer.seen_ms, (consumer.active_ms >= 0).then_some(consumer.active_ms));
+            fresh.restore_consumer(
+                &consumer.name,
+                consumer.seen_ms,
+                (consumer.active_ms >= 0).then_some(consumer.active_ms),
+            );
         }
         for pending in &group.pending {
             let owner = group.consumers.get(pending.consumer).ok_or("Bad data format")?;

@@ -232,7 +232,9 @@ impl<'a> Db<'a> {
     pub fn edit_text(&mut self, key: &[u8]) -> Result<StringGuard<'_>, WrongType> {
         let hash = self.space.dbs[self.index].table.hash_of(key);
         let position = match self.locate_hashed(hash, key) {
-            Some(position) if self.space.dbs[self.index].table.at(position).kind() != Kind::String => return Err(WrongType),
+            Some(position) if self.space.dbs[self.index].table.at(position).kind() != Kind::String => {
+                return Err(WrongType);
+            }
             Some(position) => position,
             None => self.space.insert(self.index, hash, Entry::string(key, b"", None)),
         };

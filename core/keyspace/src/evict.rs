@@ -44,7 +44,7 @@ impl Ranking {
         let Ranking::Frequency { decay_minutes, .. } = self else { return 0 };
         let (then, counter) = (access >> 8, access & 0xff);
         let minutes = self.clock(unix_ms).wrapping_sub(then) & 0xffff;
-        if decay_minutes == 0 { counter } else { counter.saturating_sub(minutes / decay_minutes) }
+        counter.saturating_sub(minutes.checked_div(decay_minutes).unwrap_or(0))
     }
 }
 
@@ -184,7 +184,9 @@ impl Keyspace {
             let score = match policy.order {
                 EvictionOrder::Idle => u64::from(ranking.idle_seconds(entry.access(), now)),
                 EvictionOrder::Infrequent => u64::from(255 - ranking.frequency(entry.access(), now).min(255)),
-                EvictionOrder::SoonestExpiry => u64::MAX - entry.expiry().map_or(u64::MAX, |at| at.max(0) as u64),
+                EvictionOrder::SoonestExpiry => {
+                    u64::MAX - entry.expiry().map_or(u64::MAX, |at| at.max(0) as u64)
+                }
                 EvictionOrder::Random => 0,
             };
             pool.offer(score, db, entry.key());

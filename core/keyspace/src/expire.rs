@@ -105,7 +105,9 @@ impl Keyspace {
     /// Deals with a due item: entries of this hash that are due leave, one that is not yet is filed again.
     fn expire_hash(&mut self, db: usize, hash: u64) {
         let now = self.now.unix_ms;
-        while let Some(position) = self.dbs[db].table.find_hash(hash, &mut |e| e.expiry().is_some_and(|at| at <= now)) {
+        while let Some(position) =
+            self.dbs[db].table.find_hash(hash, &mut |e| e.expiry().is_some_and(|at| at <= now))
+        {
             self.expire_at(db, position);
         }
         let later = self.dbs[db].table.find_hash(hash, &mut |e| e.expiry().is_some());

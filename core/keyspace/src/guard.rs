@@ -2,9 +2,9 @@
 
 use crate::effects::Cause;
 use crate::space::Keyspace;
+use base::Random;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use base::Random;
 use table::Position;
 use types::{Collection, Limits, Value};
 
@@ -17,7 +17,8 @@ impl<T: Collection + Into<Value> + 'static> Stored for T {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongType;
 
-const SAME_TYPE: &str = "the guard was made for an entry of this type, and nothing else can reach it meanwhile";
+const SAME_TYPE: &str =
+    "the guard was made for an entry of this type, and nothing else can reach it meanwhile";
 
 /// A collection that a command may change.
 ///
@@ -86,14 +87,16 @@ impl<T: Stored> DerefMut for Guard<'_, T> {
 impl<T: Stored> Drop for Guard<'_, T> {
     fn drop(&mut self) {
         let empty = (**self).is_empty();
-        if !self.changed && !(self.created && empty) {
+        if self.created && empty {
+            self.space.remove_at(self.db, self.position);
             return;
         }
-        let cause = if empty && !self.created { Cause::Emptied } else { Cause::Changed };
-        if self.changed && !(self.created && empty) {
-            let key = self.space.dbs[self.db].table.at(self.position).key();
-            self.space.effects.touch(self.db, key, cause);
+        if !self.changed {
+            return;
         }
+        let cause = if empty { Cause::Emptied } else { Cause::Changed };
+        let key = self.space.dbs[self.db].table.at(self.position).key();
+        self.space.effects.touch(self.db, key, cause);
         if empty {
             self.space.remove_at(self.db, self.position);
         }

@@ -127,7 +127,14 @@ impl Keyspace {
         }
         let progress = SnapshotProgress { keys_total: self.key_count() as u64, keys_written: 0 };
         let writer = Writer::new(compress, false);
-        self.snapshot = Some(Snapshot { writer, pieces: Vec::new(), db: None, progress, adopted: Vec::new(), cancelled: false });
+        self.snapshot = Some(Snapshot {
+            writer,
+            pieces: Vec::new(),
+            db: None,
+            progress,
+            adopted: Vec::new(),
+            cancelled: false,
+        });
         true
     }
 

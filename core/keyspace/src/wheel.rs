@@ -32,7 +32,8 @@ impl Slot {
                 block.push(hash);
             }
             _ => {
-                let mut block = Vec::with_capacity(if self.blocks.is_empty() { 2 } else { Self::BLOCK_ITEMS });
+                let mut block =
+                    Vec::with_capacity(if self.blocks.is_empty() { 2 } else { Self::BLOCK_ITEMS });
                 block.push(hash);
                 self.blocks.push(block);
             }
@@ -102,7 +103,12 @@ impl Wheel {
 
     /// The next item whose slot has come at `now_ms`, or `None` when nothing is due. `refile` tells the present expiry of
     /// a hash while coarser slots are filed down (`None`: stale, dropped). `budget` is lowered by every item looked at.
-    pub(crate) fn next_due(&mut self, now_ms: i64, budget: &mut usize, refile: &mut dyn FnMut(u64) -> Option<i64>) -> Option<Due> {
+    pub(crate) fn next_due(
+        &mut self,
+        now_ms: i64,
+        budget: &mut usize,
+        refile: &mut dyn FnMut(u64) -> Option<i64>,
+    ) -> Option<Due> {
         if self.items == 0 {
             if !self.levels.is_empty() {
                 self.tick = self.tick.max(ticks(now_ms));

@@ -344,7 +344,8 @@ mod tests {
 
     #[test]
     fn every_piece_in_both_protocols() {
-        let cases: &[(fn(&mut Reply<'_>), &str, &str)] = &[
+        type Case = (fn(&mut Reply<'_>), &'static str, &'static str);
+        let cases: &[Case] = &[
             (|r| r.ok(), "+OK\r\n", "+OK\r\n"),
             (|r| r.error(b"ERR a\r\nb"), "-ERR a  b\r\n", "-ERR a  b\r\n"),
             (|r| r.integer(-12), ":-12\r\n", ":-12\r\n"),

@@ -8,8 +8,27 @@ use resp::Reply;
 
 /// Every category, in the order that ACL CAT tells.
 pub(super) const CATEGORIES: &[&str] = &[
-    "keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo", "stream", "pubsub",
-    "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting",
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
 ];
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
@@ -20,41 +39,111 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 }
 
 /// The rows of this family.
-pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("acl", -2, unknown).docs("6.0.0", "Depends on subcommand.", "A container for Access List Control commands.").subcommands(&[
-    row("acl|cat", -2, cat).flags(ANYBODY).docs("6.0.0", "O(1) since the categories and commands are a fixed set.", "Lists the ACL categories, or the commands inside a category."),
-    row("acl|deluser", -3, deluser).flags(ADMIN).docs("6.0.0", "O(1) amortized time considering the typical user.", "Deletes ACL users, and terminates their connections."),
-    row("acl|dryrun", -4, dryrun).flags(ADMIN).docs("7.0.0", "O(1).", "Simulates the execution of a command by a user, without executing the command."),
-    row("acl|genpass", -2, genpass).flags(ANYBODY).docs("6.0.0", "O(1)", "Generates a pseudorandom, secure password that can be used to identify ACL users."),
-    row("acl|getuser", 3, getuser).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of password, command and pattern rules that the user has.", "Lists the ACL rules of a user."),
-    row("acl|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs("6.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-    row("acl|list", 2, list).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of configured users.", "Dumps the effective rules in ACL file format."),
-    row("acl|load", 2, load).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of configured users.", "Reloads the rules from the configured ACL file."),
-    row("acl|log", -2, log).flags(ADMIN).docs("6.0.0", "O(N) with N being the number of entries shown.", "Lists recent security events generated due to ACL rules."),
-    row("acl|save", 2, save).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of configured users.", "Saves the effective ACL rules in the configured ACL file."),
-    row("acl|setuser", -3, setuser).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of rules provided.", "Creates and modifies an ACL user and its rules."),
-    row("acl|users", 2, users).flags(ADMIN).docs("6.0.0", "O(N). Where N is the number of configured users.", "Lists all ACL users."),
-    row("acl|whoami", 2, whoami).flags(ANYBODY).docs("6.0.0", "O(1)", "Returns the authenticated username of the current connection."),
-])];
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("acl", -2, unknown)
+    .docs("6.0.0", "Depends on subcommand.", "A container for Access List Control commands.")
+    .subcommands(&[
+        row("acl|cat", -2, cat).flags(ANYBODY).docs(
+            "6.0.0",
+            "O(1) since the categories and commands are a fixed set.",
+            "Lists the ACL categories, or the commands inside a category.",
+        ),
+        row("acl|deluser", -3, deluser).flags(ADMIN).docs(
+            "6.0.0",
+            "O(1) amortized time considering the typical user.",
+            "Deletes ACL users, and terminates their connections.",
+        ),
+        row("acl|dryrun", -4, dryrun).flags(ADMIN).docs(
+            "7.0.0",
+            "O(1).",
+            "Simulates the execution of a command by a user, without executing the command.",
+        ),
+        row("acl|genpass", -2, genpass).flags(ANYBODY).docs(
+            "6.0.0",
+            "O(1)",
+            "Generates a pseudorandom, secure password that can be used to identify ACL users.",
+        ),
+        row("acl|getuser", 3, getuser).flags(ADMIN).docs(
+            "6.0.0",
+            "O(N). Where N is the number of password, command and pattern rules that the user has.",
+            "Lists the ACL rules of a user.",
+        ),
+        row("acl|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs(
+            "6.0.0",
+            "O(1)",
+            "Returns helpful text about the different subcommands.",
+        ),
+        row("acl|list", 2, list).flags(ADMIN).docs(
+            "6.0.0",
+            "O(N). Where N is the number of configured users.",
+            "Dumps the effective rules in ACL file format.",
+        ),
+        row("acl|load", 2, load).flags(ADMIN).docs(
+            "6.0.0",
+            "O(N). Where N is the number of configured users.",
+            "Reloads the rules from the configured ACL file.",
+        ),
+        row("acl|log", -2, log).flags(ADMIN).docs(
+            "6.0.0",
+            "O(N) with N being the number of entries shown.",
+            "Lists recent security events generated due to ACL rules.",
+        ),
+        row("acl|save", 2, save).flags(ADMIN).docs(
+            "6.0.0",
+            "O(N). Where N is the number of configured users.",
+            "Saves the effective ACL rules in the configured ACL file.",
+        ),
+        row("acl|setuser", -3, setuser).flags(ADMIN).docs(
+            "6.0.0",
+            "O(N). Where N is the number of rules provided.",
+            "Creates and modifies an ACL user and its rules.",
+        ),
+        row("acl|users", 2, users).flags(ADMIN).docs(
+            "6.0.0",
+            "O(N). Where N is the number of configured users.",
+            "Lists all ACL users.",
+        ),
+        row("acl|whoami", 2, whoami).flags(ANYBODY).docs(
+            "6.0.0",
+            "O(1)",
+            "Returns the authenticated username of the current connection.",
+        ),
+    ])];
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "ACL"))
 }
 
 fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    crate::admin::help(&mut turn.reply, "ACL", &[
-        ("CAT [<category>]", "List all commands that belong to <category>, or all command categories when no category is specified."),
-        ("DELUSER <username> [<username> ...]", "Delete a list of users."),
-        ("DRYRUN <username> <command> [<arg> ...]", "Returns whether the user can execute the given command without executing the command."),
-        ("GETUSER <username>", "Get the user's details."),
-        ("GENPASS [<bits>]", "Generate a secure 256-bit user password. The optional `bits` argument can be used to specify a different size."),
-        ("LIST", "Show users details in config file format."),
-        ("LOAD", "Reload users from the ACL file."),
-        ("LOG [<count> | RESET]", "Show the ACL log entries."),
-        ("SAVE", "Save the current config to the ACL file."),
-        ("SETUSER <username> <attribute> [<attribute> ...]", "Create or modify a user with the specified attributes."),
-        ("USERS", "List all the registered usernames."),
-        ("WHOAMI", "Return the current connection username."),
-    ]);
+    crate::admin::help(
+        &mut turn.reply,
+        "ACL",
+        &[
+            (
+                "CAT [<category>]",
+                "List all commands that belong to <category>, or all command categories when no category is specified.",
+            ),
+            ("DELUSER <username> [<username> ...]", "Delete a list of users."),
+            (
+                "DRYRUN <username> <command> [<arg> ...]",
+                "Returns whether the user can execute the given command without executing the command.",
+            ),
+            ("GETUSER <username>", "Get the user's details."),
+            (
+                "GENPASS [<bits>]",
+                "Generate a secure 256-bit user password. The optional `bits` argument can be used to specify a different size.",
+            ),
+            ("LIST", "Show users details in config file format."),
+            ("LOAD", "Reload users from the ACL file."),
+            ("LOG [<count> | RESET]", "Show the ACL log entries."),
+            ("SAVE", "Save the current config to the ACL file."),
+            (
+                "SETUSER <username> <attribute> [<attribute> ...]",
+                "Create or modify a user with the specified attributes.",
+            ),
+            ("USERS", "List all the registered usernames."),
+            ("WHOAMI", "Return the current connection username."),
+        ],
+    );
     Ok(Step::Done(None))
 }
 
@@ -78,7 +167,9 @@ fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 fn cat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if turn.args.len() > 3 {
         let name = String::from_utf8_lossy(turn.args.at(1)).into_owned();
-        return Err(Error::text(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP.")));
+        return Err(Error::text(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP."
+        )));
     }
     let Some(wanted) = turn.args.find(2) else {
         turn.reply.bulks(CATEGORIES);
@@ -98,7 +189,8 @@ fn cat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn setuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let rules = turn.args.rest(3);
-    let passwords: Vec<Vec<u8>> = rules.iter().filter_map(|r| r.strip_prefix(b">")).map(<[u8]>::to_vec).collect();
+    let passwords: Vec<Vec<u8>> =
+        rules.iter().filter_map(|r| r.strip_prefix(b">")).map(<[u8]>::to_vec).collect();
     if !passwords.is_empty() && !engine.sessions.at(turn.session).in_exec {
         engine.jobs.push(Job::HashPasswords { session: turn.session, passwords });
         return Ok(Step::Later);
@@ -121,7 +213,12 @@ fn deluser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         let Some(index) = engine.acl.find(name) else { continue };
         engine.acl.delete(index);
         deleted += 1;
-        let clients: Vec<_> = engine.sessions.iter().filter(|(_, s)| s.user == index && s.authenticated).map(|(id, _)| id).collect();
+        let clients: Vec<_> = engine
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.user == index && s.authenticated)
+            .map(|(id, _)| id)
+            .collect();
         clients.into_iter().for_each(|id| engine.kill(id, turn.session));
     }
     turn.reply.integer(deleted);
@@ -151,7 +248,8 @@ fn describe(user: &User, reply: &mut Reply<'_>) {
     reply.set(flags.len());
     flags.iter().for_each(|f| reply.bulk(f.as_bytes()));
     reply.bulk(b"passwords");
-    let secrets: Vec<String> = user.secrets.iter().map(|s| s.rule().trim_start_matches('#').to_owned()).collect();
+    let secrets: Vec<String> =
+        user.secrets.iter().map(|s| s.rule().trim_start_matches('#').to_owned()).collect();
     reply.bulks(&secrets);
     selector(&user.root, reply);
     reply.bulk(b"selectors");
@@ -173,7 +271,10 @@ fn selector(selector: &super::Selector, reply: &mut Reply<'_>) {
 
 fn dryrun(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let name = String::from_utf8_lossy(turn.args.at(2)).into_owned();
-    let user = engine.acl.find(turn.args.at(2)).ok_or_else(|| Error::text(format!("ERR User '{name}' not found")))?;
+    let user = engine
+        .acl
+        .find(turn.args.at(2))
+        .ok_or_else(|| Error::text(format!("ERR User '{name}' not found")))?;
     let argv = turn.args.rest(3);
     let unknown = || Error::text(format!("ERR Command '{}' not found", String::from_utf8_lossy(argv[0])));
     let command = engine.table.find(argv).ok_or_else(unknown)?;
@@ -183,12 +284,14 @@ fn dryrun(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     match engine.acl.check(user, &engine.table, command, argv) {
         Ok(()) => turn.reply.ok(),
         Err(super::Denial::Command(command)) => {
-            turn.reply.bulk(format!("User {name} has no permissions to run the '{command}' command").as_bytes());
+            turn.reply
+                .bulk(format!("User {name} has no permissions to run the '{command}' command").as_bytes());
         }
         Err(denial) => {
             let what = if denial.counter() == 2 { "key" } else { "channel" };
             let object = String::from_utf8_lossy(&denial.object()).into_owned();
-            turn.reply.bulk(format!("User {name} has no permissions to access the '{object}' {what}").as_bytes());
+            turn.reply
+                .bulk(format!("User {name} has no permissions to access the '{object}' {what}").as_bytes());
         }
     }
     Ok(Step::Done(None))
@@ -198,7 +301,9 @@ fn genpass(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     const BITS_MAX: i64 = 4096;
     let bits = if turn.args.len() > 2 { turn.args.int(2)? } else { 256 };
     if !(1..=BITS_MAX).contains(&bits) {
-        return Err(Error::text(format!("ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to {BITS_MAX}")));
+        return Err(Error::text(format!(
+            "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to {BITS_MAX}"
+        )));
     }
     let digits = (bits as usize).div_ceil(4);
     let mut text = String::new();
@@ -224,7 +329,12 @@ fn log(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         reply.map(10);
         reply.bulk(b"count");
         reply.integer(e.count as i64);
-        for (name, value) in [("reason", e.reason.as_bytes()), ("context", e.context.as_bytes()), ("object", &e.object), ("username", &e.username)] {
+        for (name, value) in [
+            ("reason", e.reason.as_bytes()),
+            ("context", e.context.as_bytes()),
+            ("object", &e.object),
+            ("username", &e.username),
+        ] {
             reply.bulk(name.as_bytes());
             reply.bulk(value);
         }
@@ -232,7 +342,11 @@ fn log(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         reply.double((now - e.created_ms) as f64 / 1000.0);
         reply.bulk(b"client-info");
         reply.bulk(e.client.as_bytes());
-        for (name, value) in [("entry-id", e.id as i64), ("timestamp-created", e.created_ms), ("timestamp-last-updated", e.updated_ms)] {
+        for (name, value) in [
+            ("entry-id", e.id as i64),
+            ("timestamp-created", e.created_ms),
+            ("timestamp-last-updated", e.updated_ms),
+        ] {
             reply.bulk(name.as_bytes());
             reply.integer(value);
         }
@@ -240,7 +354,9 @@ fn log(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
-const NO_FILE: Error = Error::new("ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store users in the Redis configuration.");
+const NO_FILE: Error = Error::new(
+    "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store users in the Redis configuration.",
+);
 
 fn save(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if engine.config.aclfile.is_empty() {
@@ -290,7 +406,12 @@ impl Engine {
     }
 
     /// Whether `password` lets a client in as `name`; `None` when a job has to find out (and has been asked).
-    pub(crate) fn verify_password(&mut self, turn: &Turn<'_>, name: &[u8], password: &[u8]) -> Option<Option<usize>> {
+    pub(crate) fn verify_password(
+        &mut self,
+        turn: &Turn<'_>,
+        name: &[u8],
+        password: &[u8],
+    ) -> Option<Option<usize>> {
         let (user, verdict) = self.acl.verify(name, password);
         match verdict {
             Verdict::Yes => Some(user),
@@ -307,7 +428,11 @@ impl Engine {
                     }
                     Some(false) => Some(None),
                     None => {
-                        self.jobs.push(Job::VerifyPassword { session: turn.session, records, password: password.to_vec() });
+                        self.jobs.push(Job::VerifyPassword {
+                            session: turn.session,
+                            records,
+                            password: password.to_vec(),
+                        });
                         None
                     }
                 }
@@ -327,7 +452,12 @@ impl Engine {
     /// A digest of a password that means nothing outside of this process.
     fn keyed_digest(&self, name: &[u8], password: &[u8]) -> [u8; 32] {
         use sha2::{Digest, Sha256};
-        let inner = Sha256::new().chain_update(self.password_key).chain_update((name.len() as u64).to_le_bytes()).chain_update(name).chain_update(password).finalize();
+        let inner = Sha256::new()
+            .chain_update(self.password_key)
+            .chain_update((name.len() as u64).to_le_bytes())
+            .chain_update(name)
+            .chain_update(password)
+            .finalize();
         Sha256::new().chain_update(self.password_key).chain_update(inner).finalize().into()
     }
 
@@ -335,8 +465,14 @@ impl Engine {
     pub(crate) fn secret_bytes(&mut self) -> [u8; 32] {
         use sha2::{Digest, Sha256};
         let counter = self.keyspace.random.next_u64();
-        self.password_key = Sha256::new().chain_update(b"next").chain_update(self.password_key).finalize().into();
+        self.password_key =
+            Sha256::new().chain_update(b"next").chain_update(self.password_key).finalize().into();
         self.verified.clear();
-        Sha256::new().chain_update(b"out").chain_update(self.password_key).chain_update(counter.to_le_bytes()).finalize().into()
+        Sha256::new()
+            .chain_update(b"out")
+            .chain_update(self.password_key)
+            .chain_update(counter.to_le_bytes())
+            .finalize()
+            .into()
     }
 }

@@ -72,7 +72,11 @@ impl User {
 
     /// The user as one line of the ACL file.
     pub(crate) fn line(&self) -> String {
-        let mut out = format!("user {} {}", String::from_utf8_lossy(&self.name), if self.enabled { "on" } else { "off" });
+        let mut out = format!(
+            "user {} {}",
+            String::from_utf8_lossy(&self.name),
+            if self.enabled { "on" } else { "off" }
+        );
         if self.nopass {
             out.push_str(" nopass");
         }
@@ -160,7 +164,13 @@ impl Acl {
         user.nopass = secrets.is_empty();
         user.secrets = secrets;
         user.root.allow_everything();
-        Acl { users: vec![Some(user)], log: VecDeque::new(), log_max: 128, next_log_id: 0, channels_open: false }
+        Acl {
+            users: vec![Some(user)],
+            log: VecDeque::new(),
+            log_max: 128,
+            next_log_id: 0,
+            channels_open: false,
+        }
     }
 
     /// Replaces the default user's secrets; none: no password is needed.
@@ -225,7 +235,9 @@ impl Acl {
         let mut records = Vec::new();
         for secret in &user.secrets {
             match secret {
-                Secret::Sha256(hex) if bool::from(hex.as_bytes().ct_eq(digest.as_bytes())) => return (Some(index), Verdict::Yes),
+                Secret::Sha256(hex) if bool::from(hex.as_bytes().ct_eq(digest.as_bytes())) => {
+                    return (Some(index), Verdict::Yes);
+                }
                 Secret::Sha256(_) => {}
                 Secret::Argon2id(record) => records.push(record.clone()),
             }
@@ -234,7 +246,13 @@ impl Acl {
     }
 
     /// Whether the user may run `argv`.
-    pub(crate) fn check(&self, user: usize, table: &Table, command: usize, argv: &[&[u8]]) -> Result<(), Denial> {
+    pub(crate) fn check(
+        &self,
+        user: usize,
+        table: &Table,
+        command: usize,
+        argv: &[&[u8]],
+    ) -> Result<(), Denial> {
         let spec = table.commands[command].spec;
         let Some(user) = self.user(user) else { return Err(Denial::Command(spec.name)) };
         let mut worst = Denial::Command(spec.name);
@@ -250,11 +268,22 @@ impl Acl {
     }
 
     /// Notes a denial.
-    pub(crate) fn note(&mut self, denial: &Denial, context: &'static str, username: &[u8], client: String, now_ms: i64) {
+    pub(crate) fn note(
+        &mut self,
+        denial: &Denial,
+        context: &'static str,
+        username: &[u8],
+        client: String,
+        now_ms: i64,
+    ) {
         const SAME_MS: i64 = 60_000;
         let (reason, object) = (denial.reason(), denial.object());
         let same = |e: &&mut LogEntry| {
-            e.reason == reason && e.context == context && e.object == object && e.username == username && now_ms - e.updated_ms <= SAME_MS
+            e.reason == reason
+                && e.context == context
+                && e.object == object
+                && e.username == username
+                && now_ms - e.updated_ms <= SAME_MS
         };
         if let Some(entry) = self.log.iter_mut().find(same) {
             entry.count += 1;
@@ -268,7 +297,17 @@ impl Acl {
         let id = self.next_log_id;
         self.next_log_id += 1;
         let username = username.to_vec();
-        self.log.push_front(LogEntry { id, count: 1, reason, context, object, username, client, created_ms: now_ms, updated_ms: now_ms });
+        self.log.push_front(LogEntry {
+            id,
+            count: 1,
+            reason,
+            context,
+            object,
+            username,
+            client,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+        });
         self.log.truncate(self.log_max);
     }
 }

@@ -22,8 +22,9 @@ impl Acl {
         };
         let rules = joined(rules)?;
         for rule in &rules {
-            apply(&mut user, table, rule, self.channels_open)
-                .map_err(|why| format!("ERR Error in ACL SETUSER modifier '{}': {why}", String::from_utf8_lossy(rule)))?;
+            apply(&mut user, table, rule, self.channels_open).map_err(|why| {
+                format!("ERR Error in ACL SETUSER modifier '{}': {why}", String::from_utf8_lossy(rule))
+            })?;
         }
         match index {
             Some(index) => self.users[index] = Some(user),

@@ -128,7 +128,10 @@ impl Selector {
             KeyAccess::Write => (false, true),
             KeyAccess::Both => (true, true),
         };
-        self.all_keys || (self.keys.iter()).any(|k| (k.read || !read) && (k.write || !write) && base::glob::matches(&k.pattern, key, false))
+        self.all_keys
+            || (self.keys.iter()).any(|k| {
+                (k.read || !read) && (k.write || !write) && base::glob::matches(&k.pattern, key, false)
+            })
     }
 
     fn check_channels(&self, spec: &Spec, argv: &[&[u8]]) -> Result<(), Denial> {
@@ -139,7 +142,9 @@ impl Selector {
             _ => return Ok(()),
         };
         for name in names {
-            let fits = |pattern: &Vec<u8>| if literal { pattern == name } else { base::glob::matches(pattern, name, false) };
+            let fits = |pattern: &Vec<u8>| {
+                if literal { pattern == name } else { base::glob::matches(pattern, name, false) }
+            };
             if !self.channels.iter().any(fits) {
                 return Err(Denial::Channel(name.to_vec()));
             }

@@ -1,12 +1,14 @@
 //! A bench for the engine: clients, a virtual clock, and a world that does nothing.
 
 use base::Now;
-use tandem_engine::{Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, Report, Request, SessionId};
+use tandem_engine::{
+    Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Next, Outside, Report, Request, SessionId,
+};
 
 /// The world: a clock that only the test moves.
-pub struct World {
-    pub now: Now,
-    pub used: usize,
+pub(crate) struct World {
+    pub(crate) now: Now,
+    pub(crate) used: usize,
 }
 
 impl Outside for World {
@@ -47,22 +49,22 @@ impl Outside for World {
 }
 
 /// An engine with clients.
-pub struct Bench {
-    pub engine: Engine,
-    pub outside: World,
+pub(crate) struct Bench {
+    pub(crate) engine: Engine,
+    pub(crate) outside: World,
     clients: Vec<SessionId>,
     delivered: Vec<Delivery>,
 }
 
 impl Bench {
-    pub fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         let now = Now::at_ms(1_700_000_000_000);
         let engine = Engine::new(config::Config::default(), Acl::new(Vec::new()), [7; 32], now);
         Bench { engine, outside: World { now, used: 1000 }, clients: Vec::new(), delivered: Vec::new() }
     }
 
     /// A new client's number.
-    pub fn connect(&mut self) -> usize {
+    pub(crate) fn connect(&mut self) -> usize {
         let info = ClientInfo { token: self.clients.len() as u64, local: true, ..ClientInfo::default() };
         let id = self.engine.connect(info, self.outside.now).expect("there are few clients");
         self.clients.push(id);
@@ -70,12 +72,12 @@ impl Bench {
     }
 
     /// Runs a request whose words are separated by blanks.
-    pub fn run(&mut self, client: usize, line: &str) -> String {
+    pub(crate) fn run(&mut self, client: usize, line: &str) -> String {
         self.call(client, &line.split(' ').collect::<Vec<_>>())
     }
 
     /// Runs a request.
-    pub fn call(&mut self, client: usize, argv: &[&str]) -> String {
+    pub(crate) fn call(&mut self, client: usize, argv: &[&str]) -> String {
         let argv: Vec<&[u8]> = argv.iter().map(|a| a.as_bytes()).collect();
         let mut out = Vec::new();
         self.engine.begin_batch(self.outside.now);
@@ -89,7 +91,7 @@ impl Bench {
     }
 
     /// What a client was delivered since the last call.
-    pub fn delivered(&mut self, client: usize) -> String {
+    pub(crate) fn delivered(&mut self, client: usize) -> String {
         let mut text = String::new();
         self.delivered.retain(|d| {
             if d.token == client as u64 {
@@ -101,28 +103,32 @@ impl Bench {
     }
 
     /// Whether a client was told to close.
-    pub fn closed(&self, client: usize) -> bool {
+    pub(crate) fn closed(&self, client: usize) -> bool {
         self.delivered.iter().any(|d| d.token == client as u64 && d.close)
     }
 
-    pub fn now_ms(&self) -> i64 {
+    pub(crate) fn now_ms(&self) -> i64 {
         self.outside.now.unix_ms
     }
 
     /// Moves the clock.
-    pub fn pass_ms(&mut self, ms: i64) {
+    pub(crate) fn pass_ms(&mut self, ms: i64) {
         let now = self.outside.now;
-        self.outside.now = Now { unix_ms: now.unix_ms + ms, unix_us: now.unix_us + ms * 1000, mono_us: now.mono_us + ms as u64 * 1000 };
+        self.outside.now = Now {
+            unix_ms: now.unix_ms + ms,
+            unix_us: now.unix_us + ms * 1000,
+            mono_us: now.mono_us + ms as u64 * 1000,
+        };
     }
 
     /// Lets background work happen.
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.engine.tick(self.outside.now, &mut self.outside);
         self.engine.take_deliveries(&mut self.delivered);
     }
 
     /// The log since the last call, words by blanks, commands by bars.
-    pub fn log(&mut self) -> String {
+    pub(crate) fn log(&mut self) -> String {
         let mut bytes = Vec::new();
         self.engine.take_log(&mut bytes);
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -138,12 +144,5 @@ impl Bench {
             }
         }
         out.replace(" |", "|").trim_matches(['|', ' ']).to_owned()
-    }
-
-    /// The jobs since the last call.
-    pub fn jobs(&mut self) -> Vec<Job> {
-        let mut jobs = Vec::new();
-        self.engine.take_jobs(&mut jobs);
-        jobs
     }
 }
