@@ -170,6 +170,7 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
         base_config: loaded.base,
     })));
     load_users(shared, &config)?;
+    *shared.allocator.lock() = crate::memory::correct();
     if !config.pidfile.is_empty() {
         crate::listen::write_pidfile(&config.pidfile)?;
     }
@@ -187,6 +188,7 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
     };
     running.spawn("chores", move || crate::chores::keep(shared, &work))?;
     running.spawn("log", move || shared.durable.keep(shared))?;
+    running.spawn("append", move || shared.durable.keep_writing(shared))?;
     running.spawn("saver", move || shared.saver.keep(shared))?;
     for (thread, poller) in pollers.into_iter().enumerate() {
         let mut clients = Clients::new(shared, thread, poller, Bounds::of(&config));

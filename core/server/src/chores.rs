@@ -116,8 +116,8 @@ fn switch_log(shared: &Shared, on: bool) {
     match (is_on, on) {
         (false, true) => shared.saver.add(Task::StartLog),
         (true, false) => {
-            let mut engine = shared.engine.lock();
             let mut journal = shared.durable.lock();
+            let mut engine = shared.engine.lock();
             engine.set_logging(false);
             engine.take_log(&mut Vec::new());
             shared.durable.set_log(&mut journal, None, shared);

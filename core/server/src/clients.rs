@@ -58,6 +58,9 @@ pub(crate) struct Clients {
     pub(crate) fresh: Vec<Id>,
     /// Whom the engine must forget.
     pub(crate) gone: Vec<SessionId>,
+    /// Bytes read from and written to clients since the start.
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
     accepted: Vec<Accepted>,
     accept_due: bool,
     accept_not_before_us: u64,
@@ -88,6 +91,8 @@ impl Clients {
             touched: Vec::new(),
             fresh: Vec::new(),
             gone: Vec::new(),
+            bytes_in: 0,
+            bytes_out: 0,
             accepted: Vec::new(),
             accept_due: true,
             accept_not_before_us: 0,
@@ -219,7 +224,9 @@ impl Clients {
             return;
         }
         let limits = client.read_limits(&self.bounds);
+        let held = client.conn.held();
         let outcome = client.conn.read(scratch, limits);
+        self.bytes_in += (client.conn.held() - held) as u64;
         self.touched.push(id);
         match outcome {
             ReadOutcome::Data { more } => {
@@ -323,7 +330,10 @@ impl Clients {
         if !client.conn.wants_flush() {
             return;
         }
-        match client.conn.flush(&self.poller, &mut self.pool) {
+        let pending = client.conn.pending();
+        let outcome = client.conn.flush(&self.poller, &mut self.pool);
+        self.bytes_out += (pending - client.conn.pending()) as u64;
+        match outcome {
             Flush::Drained => client.over_soft_since_s = None,
             Flush::More => {
                 mark_dirty(&mut self.dirty, client, id);
@@ -421,6 +431,18 @@ impl Clients {
             && let Some(session) = client.session
         {
             self.gone.push(session);
+        }
+    }
+
+    /// Tells the engine how large the clients' buffers are, for CLIENT LIST.
+    pub(crate) fn tell_buffers(&mut self, engine: &mut engine::Engine) {
+        for (_, slot) in self.slots.iter() {
+            if let Some(client) = slot
+                && let Some(session) = client.session
+            {
+                let (query, output) = client.conn.buffer_bytes();
+                engine.tell_buffers(session, query.max(client.conn.held()), output.max(client.conn.pending()));
+            }
         }
     }
 

@@ -1,12 +1,20 @@
-//! Durability: the log behind its lock, the thread that makes it durable, and the moment a reply may leave.
+//! Durability: the way of log bytes to the disk, and the moment a reply may leave.
 //!
-//! Every batch of log bytes gets a ticket, in the order of execution. With `everysec` and `no` a ticket is
-//! safe when its bytes are in the kernel, which they are before the batch's replies leave. With `always` it
-//! is safe when an fsync has covered it: replies of writers wait for that, all that wait share one fsync, and
-//! nobody else waits.
+//! ```text
+//! batch of requests → queue (ticket) → write(2) → fsync
+//!                                      everysec, no: safe      always: safe
+//! ```
+//! Every batch of log bytes gets a ticket, in the order of execution; a reply to a writer leaves when its
+//! ticket is safe. With `everysec` and `no` the I/O thread writes the queue itself, so a ticket is safe at
+//! once, except while an fsync runs or another thread writes: a write may then stall with the disk, so the
+//! append thread does it, and only replies to writers wait. With `always` the log thread writes and syncs;
+//! all that wait share one fsync, and readers wait for nothing.
 //!
-//! What cannot be written now (no room) is kept here and tried again; its replies wait, and further writes
-//! are refused. When the log has failed for good, a base written from memory replaces it.
+//! What cannot be written now (no room) is kept and tried again; its replies wait, and further writes are
+//! refused. When the log has failed for good, a base written from memory replaces it.
+//!
+//! Locks are taken in the order journal, engine, queue. The journal's may be held for as long as the disk
+//! takes, so nobody waits for it while holding the engine, except at the change of files for a rewrite.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,28 +31,32 @@ use crate::shared::{Chore, Shared};
 /// refused in order. Room for what is in flight and for a manifest.
 const RESERVE_BYTES: u64 = 16 << 20;
 
-/// Bytes kept for a log that cannot be written, before writes are refused anyway; what is in flight when the
-/// refusal begins.
+/// Bytes that may wait to be written before further writes are refused.
+const QUEUE_BYTES_MAX: usize = 256 << 20;
+
 const REFUSED_FULL: &str = "MISCONF Errors writing to the AOF file: No space left on device";
+const REFUSED_SLOW: &str = "MISCONF Errors writing to the AOF file: the disk is too slow, too much waits to be written";
+
+/// Log bytes that nobody has begun to write.
+#[derive(Default)]
+pub(crate) struct Queue {
+    bytes: Vec<u8>,
+    ticket: u64,
+}
 
 /// The log and its bookkeeping.
 #[derive(Default)]
 pub(crate) struct Journal {
     pub(crate) log: Option<Log>,
-    /// What could not be written yet.
+    /// Taken from the queue and not written yet.
     pending: Vec<u8>,
-    ticket: u64,
+    pending_ticket: u64,
     written_ticket: u64,
 }
 
 impl Journal {
-    /// Bytes that could not be written yet.
-    pub(crate) fn pending_bytes(&self) -> usize {
-        self.pending.len()
-    }
-
     /// Bytes of all files of the log.
-    pub(crate) fn bytes(&self, disk: &dyn Disk) -> u64 {
+    fn bytes(&self, disk: &dyn Disk) -> u64 {
         let Some(log) = &self.log else { return 0 };
         let (manifest, dir) = (log.manifest(), log.place().log_dir());
         let files = manifest.base.iter().chain(&manifest.incrementals);
@@ -52,8 +64,31 @@ impl Journal {
     }
 }
 
+/// A condition that threads wait for, remembered if nobody waits yet.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock() = true;
+        self.wake.notify_one();
+    }
+
+    fn wait(&self, time_us: u64) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            self.wake.wait_for(&mut rung, Duration::from_micros(time_us.max(1)));
+        }
+        *rung = false;
+    }
+}
+
 /// Shared durability state.
 pub(crate) struct Durable {
+    queue: Mutex<Queue>,
     journal: Mutex<Journal>,
     pub(crate) disk: Arc<dyn Disk>,
     fsync: AtomicFsync,
@@ -61,8 +96,10 @@ pub(crate) struct Durable {
     safe: AtomicU64,
     refusing: AtomicBool,
     refusal: Mutex<Option<String>>,
-    wanted: Mutex<bool>,
-    wake: Condvar,
+    /// Rings for the log thread.
+    sync_wanted: Bell,
+    /// Rings for the append thread.
+    write_wanted: Bell,
     /// A sync runs; since when, monotonic microseconds; 0: none.
     syncing_since_us: AtomicU64,
     pub(crate) delayed_fsyncs: AtomicU64,
@@ -95,14 +132,15 @@ impl AtomicFsync {
 impl Durable {
     pub(crate) fn new(disk: Arc<dyn Disk>, fsync: AppendFsync) -> Durable {
         let durable = Durable {
+            queue: Mutex::default(),
             journal: Mutex::default(),
             disk,
             fsync: AtomicFsync::default(),
             safe: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
             refusal: Mutex::new(None),
-            wanted: Mutex::new(false),
-            wake: Condvar::new(),
+            sync_wanted: Bell::default(),
+            write_wanted: Bell::default(),
             syncing_since_us: AtomicU64::new(0),
             delayed_fsyncs: AtomicU64::new(0),
             last_write_ok: AtomicBool::new(true),
@@ -118,7 +156,7 @@ impl Durable {
     /// `appendfsync` has changed.
     pub(crate) fn set_fsync(&self, fsync: AppendFsync) {
         self.fsync.set(fsync);
-        self.request_sync();
+        self.sync_wanted.ring();
     }
 
     /// Whether replies wait for an fsync.
@@ -126,9 +164,14 @@ impl Durable {
         self.fsync.is(AppendFsync::Always)
     }
 
-    /// The journal; whoever also needs the engine has locked that before.
+    /// The journal; for whoever also needs the engine: taken before that.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock()
+    }
+
+    /// The queue; taken before the engine is let go, so that its order is the order of execution.
+    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock()
     }
 
     /// Whether replies with this ticket may leave.
@@ -137,49 +180,75 @@ impl Durable {
         ticket <= self.safe.load(Ordering::SeqCst)
     }
 
-    /// Takes the log bytes of a batch; the ticket that its writers' replies wait for, 0 when they need not.
-    pub(crate) fn append(&self, journal: &mut Journal, bytes: &mut Vec<u8>, shared: &Shared) -> u64 {
-        if journal.log.is_none() {
+    /// Takes the log bytes of a batch in; the ticket that its writers' replies wait for.
+    pub(crate) fn push(&self, queue: &mut Queue, bytes: &mut Vec<u8>) -> u64 {
+        if bytes.is_empty() || !self.is_logging.load(Ordering::Acquire) {
             bytes.clear();
             return 0;
         }
-        journal.ticket += 1;
-        let ticket = journal.ticket;
-        if journal.pending.is_empty() {
-            std::mem::swap(&mut journal.pending, bytes);
+        queue.ticket += 1;
+        if queue.bytes.is_empty() {
+            std::mem::swap(&mut queue.bytes, bytes);
         } else {
-            journal.pending.append(bytes);
+            queue.bytes.append(bytes);
         }
-        self.write_pending(journal, shared);
-        // The buffer goes back to the thread that filled it.
-        if journal.pending.is_empty() {
-            std::mem::swap(&mut journal.pending, bytes);
-            bytes.clear();
+        if queue.bytes.len() > QUEUE_BYTES_MAX && !self.refusing.load(Ordering::Acquire) {
+            self.refuse_writes(REFUSED_SLOW.to_owned());
         }
+        queue.ticket
+    }
+
+    /// Sees to it that what is queued gets written: here if that cannot stall, else by another thread.
+    pub(crate) fn flush(&self, shared: &Shared) {
         if self.is_always() {
-            self.request_sync();
+            self.sync_wanted.ring();
+        } else if self.syncing_since_us.load(Ordering::Acquire) != 0 {
+            self.write_wanted.ring();
+        } else if let Some(mut journal) = self.journal.try_lock() {
+            self.write_pending(&mut journal, shared);
+        } else {
+            self.write_wanted.ring();
         }
-        if self.is_safe(ticket) { 0 } else { ticket }
+    }
+
+    /// Takes over what is queued.
+    fn take_queue(&self, journal: &mut Journal) {
+        let mut queue = self.queue.lock();
+        if journal.pending.is_empty() {
+            std::mem::swap(&mut journal.pending, &mut queue.bytes);
+        } else {
+            journal.pending.append(&mut queue.bytes);
+        }
+        journal.pending_ticket = queue.ticket;
     }
 
     /// Tries to write what waits.
     fn write_pending(&self, journal: &mut Journal, shared: &Shared) {
+        self.take_queue(journal);
         let Some(log) = &mut journal.log else { return };
-        let unix_ms = shared.clock.now().unix_ms;
-        match log.append(&journal.pending, unix_ms) {
+        if journal.pending.is_empty() {
+            return;
+        }
+        match log.append(&journal.pending, shared.clock.now().unix_ms) {
             Ok(_) => {
                 journal.pending.clear();
-                journal.written_ticket = journal.ticket;
+                journal.written_ticket = journal.pending_ticket;
                 self.file_bytes.store(log.file_bytes(), Ordering::Relaxed);
-                if !self.last_write_ok.swap(true, Ordering::Relaxed) {
-                    shared.logger.warning("AOF write error looks solved, the server can write again.");
-                    self.accept_writes();
-                }
+                self.note_written(shared);
                 if !self.is_always() {
-                    self.safe.store(journal.written_ticket, Ordering::SeqCst);
+                    self.advance(journal.written_ticket, shared);
                 }
             }
             Err(error) => self.write_failed(&error, shared),
+        }
+    }
+
+    fn note_written(&self, shared: &Shared) {
+        if !self.last_write_ok.swap(true, Ordering::Relaxed) {
+            shared.logger.warning("AOF write error looks solved, the server can write again.");
+            self.accept_writes();
+        } else if self.refusing.load(Ordering::Acquire) && self.refusal.lock().as_deref() == Some(REFUSED_SLOW) {
+            self.accept_writes();
         }
     }
 
@@ -213,11 +282,10 @@ impl Durable {
         self.refusal.lock().clone()
     }
 
-    /// Begins a rewrite: the log goes on in a new file from the next byte on.
+    /// Begins a rewrite, with the engine held: what has been executed goes into the old file, what comes
+    /// into a new one.
     pub(crate) fn begin_rewrite(&self, journal: &mut Journal, shared: &Shared) -> Result<(), String> {
-        if !journal.pending.is_empty() {
-            self.write_pending(journal, shared);
-        }
+        self.write_pending(journal, shared);
         let waits = !journal.pending.is_empty();
         let Some(log) = &mut journal.log else { return Err("there is no log".to_owned()) };
         if waits {
@@ -228,6 +296,12 @@ impl Durable {
         Ok(())
     }
 
+    /// With the engine held: how many bytes that wait to be written are part of the state in memory.
+    pub(crate) fn covered(&self, journal: &mut Journal) -> usize {
+        self.take_queue(journal);
+        journal.pending.len()
+    }
+
     /// A new log has taken the place of a failed one; its base holds what the first `covered` bytes of the
     /// pending ones did.
     pub(crate) fn replaced(&self, journal: &mut Journal, covered: usize, shared: &Shared) {
@@ -235,7 +309,7 @@ impl Durable {
         self.accept_writes();
         self.last_write_ok.store(true, Ordering::Relaxed);
         if journal.pending.is_empty() {
-            journal.written_ticket = journal.ticket;
+            journal.written_ticket = journal.pending_ticket;
         } else {
             self.write_pending(journal, shared);
         }
@@ -245,12 +319,14 @@ impl Durable {
 
     /// The log is switched on or off.
     pub(crate) fn set_log(&self, journal: &mut Journal, log: Option<Log>, shared: &Shared) {
+        self.take_queue(journal);
         journal.log = log;
         journal.pending.clear();
+        journal.written_ticket = journal.pending_ticket;
         self.is_logging.store(journal.log.is_some(), Ordering::Release);
         self.measure(journal, true);
         self.file_bytes.store(journal.log.as_ref().map_or(0, Log::file_bytes), Ordering::Relaxed);
-        self.advance(journal.ticket, shared);
+        self.advance(journal.pending_ticket, shared);
     }
 
     /// Measures the log's files; `is_base`: a rewrite has just ended.
@@ -268,12 +344,6 @@ impl Durable {
         }
     }
 
-    fn request_sync(&self) {
-        let mut wanted = self.wanted.lock();
-        *wanted = true;
-        self.wake.notify_one();
-    }
-
     /// The log thread: syncs when asked to, and at least once a second looks after the log.
     pub(crate) fn keep(&self, shared: &Shared) {
         let mut next_second_us = shared.clock.micros() + 1_000_000;
@@ -283,28 +353,32 @@ impl Durable {
                 next_second_us = now_us + 1_000_000;
                 self.second(shared);
             }
-            self.wait(next_second_us.saturating_sub(now_us));
+            self.sync_wanted.wait(next_second_us.saturating_sub(now_us));
             if self.is_always() {
                 self.sync(shared);
             }
         }
     }
 
-    fn wait(&self, time_us: u64) {
-        let mut wanted = self.wanted.lock();
-        if !*wanted {
-            self.wake.wait_for(&mut wanted, Duration::from_micros(time_us.max(1)));
+    /// The append thread: writes when an I/O thread must not.
+    pub(crate) fn keep_writing(&self, shared: &Shared) {
+        const PERIOD_US: u64 = 1_000_000;
+        while !shared.ended.load(Ordering::Acquire) {
+            self.write_wanted.wait(PERIOD_US);
+            if !self.is_always() && !self.queue.lock().bytes.is_empty() {
+                self.write_pending(&mut self.lock(), shared);
+            }
         }
-        *wanted = false;
+    }
+
+    /// Ends both threads' waiting.
+    pub(crate) fn ring(&self) {
+        self.sync_wanted.ring();
+        self.write_wanted.ring();
     }
 
     fn second(&self, shared: &Shared) {
-        {
-            let mut journal = self.lock();
-            if !journal.pending.is_empty() {
-                self.write_pending(&mut journal, shared);
-            }
-        }
+        self.write_pending(&mut self.lock(), shared);
         self.look_at_room(shared);
         if !self.fsync.is(AppendFsync::No) {
             self.sync(shared);
@@ -334,16 +408,19 @@ impl Durable {
     /// Makes durable what is written and lets the replies go that wait for it.
     pub(crate) fn sync(&self, shared: &Shared) {
         let (handle, ticket) = {
-            let journal = self.lock();
+            let mut journal = self.lock();
+            if self.is_always() {
+                self.write_pending(&mut journal, shared);
+            }
             let Some(log) = &journal.log else { return };
             if log.position_synced() == log.position() || *log.state() != State::Ready {
                 return;
             }
             (log.sync_handle(), journal.written_ticket)
         };
-        self.syncing_since_us.store(shared.clock.micros(), Ordering::Relaxed);
+        self.syncing_since_us.store(shared.clock.micros().max(1), Ordering::Release);
         let done = handle.run();
-        let spent_us = shared.clock.micros() - self.syncing_since_us.swap(0, Ordering::Relaxed);
+        let spent_us = shared.clock.micros() - self.syncing_since_us.swap(0, Ordering::AcqRel);
         if spent_us > 1_000_000 {
             self.delayed_fsyncs.fetch_add(1, Ordering::Relaxed);
             shared.logger.notice(&format!("An fsync of the AOF took {} ms; the disk is slow or busy.", spent_us / 1000));
@@ -359,9 +436,7 @@ impl Durable {
     /// Syncs everything at the end of the process; whether that succeeded.
     pub(crate) fn finish(&self, shared: &Shared) -> Result<(), String> {
         let mut journal = self.lock();
-        if !journal.pending.is_empty() {
-            self.write_pending(&mut journal, shared);
-        }
+        self.write_pending(&mut journal, shared);
         let waiting = !journal.pending.is_empty();
         match &mut journal.log {
             None => Ok(()),

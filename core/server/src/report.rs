@@ -21,6 +21,11 @@ fn fill_server(shared: &Shared, report: &mut Report) {
     report.set("config_file", shared.files.config.as_ref().map_or("", |path| path.to_str().unwrap_or("")));
     report.set("executable", std::env::current_exe().unwrap_or_default().to_str().unwrap_or(""));
     report.set("shutdown_in_milliseconds", 0u64);
+    let sum = |of: fn(&crate::shared::Pulse) -> &std::sync::atomic::AtomicU64| -> u64 {
+        shared.pulses.iter().map(|pulse| of(pulse).load(Ordering::Relaxed)).sum()
+    };
+    report.set("total_net_input_bytes", sum(|pulse| &pulse.bytes_in));
+    report.set("total_net_output_bytes", sum(|pulse| &pulse.bytes_out));
 }
 
 fn status(ok: bool) -> &'static str {

@@ -314,12 +314,13 @@ fn rewrite(shared: &Shared) -> Result<(), String> {
     // What is written is synced first, without any lock, so that little is left to be synced under them.
     shared.durable.sync(shared);
     let place = shared.files.place();
+    let mut journal = shared.durable.lock();
     let view = View::begin(shared, |engine| {
-        let mut journal = shared.durable.lock();
         shared.durable.begin_rewrite(&mut journal, shared)?;
         engine.log_switched();
         Ok(())
     })?;
+    drop(journal);
     let temp = view.write(shared, &place, true).and_then(|file| file.finish_in_place().map_err(text));
     let mut journal = shared.durable.lock();
     let Some(log) = &mut journal.log else { return Err("the log was switched off".to_owned()) };
@@ -356,17 +357,16 @@ fn start_log(shared: &Shared) -> Result<(), String> {
     let (place, aof) = (shared.files.place(), shared.files.log_place());
     let recovered = recovered(shared, &aof)?;
     let mut log = Log::open(shared.durable.disk.clone(), aof, &recovered).map_err(text)?;
-    let mut opened = None;
+    let mut journal = shared.durable.lock();
     let view = View::begin(shared, |engine| {
-        let mut journal = shared.durable.lock();
         // Until the base is there, what is logged is of no use without it; the manifest then drops the old.
         log.begin_rewrite().map_err(text)?;
         shared.durable.set_log(&mut journal, Some(log), shared);
         engine.set_logging(true);
         engine.log_switched();
-        opened = Some(());
         Ok(())
     })?;
+    drop(journal);
     let temp = view.write(shared, &place, true).and_then(|file| file.finish_in_place().map_err(text));
     let mut journal = shared.durable.lock();
     let Some(log) = &mut journal.log else { return Err("the log was switched off".to_owned()) };
@@ -384,12 +384,13 @@ fn start_log(shared: &Shared) -> Result<(), String> {
 fn replace(shared: &Shared) -> Result<(), String> {
     shared.logger.warning("Replacing the AOF by a new one written from memory, because the old one has failed.");
     let place = shared.files.place();
-    let mut covered = 0;
+    let (mut covered, mut journal) = (0, shared.durable.lock());
     let view = View::begin(shared, |engine| {
-        covered = shared.durable.lock().pending_bytes();
+        covered = shared.durable.covered(&mut journal);
         engine.log_switched();
         Ok(())
     })?;
+    drop(journal);
     let temp = view.write(shared, &place, true)?.finish_in_place().map_err(text)?;
     let mut journal = shared.durable.lock();
     let Some(log) = &mut journal.log else { return Err("the log was switched off".to_owned()) };

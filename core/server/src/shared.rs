@@ -1,7 +1,7 @@
 //! What the threads of a server share: the engine under its lock, mailboxes, and flags.
 //!
 //! It lives as long as the process, so threads hold a plain reference to it. Locks are taken in one order:
-//! engine, then log; everything else is a leaf.
+//! journal, engine, queue of the log; everything else is a leaf.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::stop::Wanted;
 pub(crate) enum Mail {
     /// A connection to serve, and whether it must speak TLS.
     Connection(Accepted, bool),
-    /// Bytes for a client, to leave once the log is safe up to the offset.
+    /// Bytes for a client, to leave once the log is safe up to the ticket.
     Delivery(Delivery, u64),
 }
 
@@ -38,6 +38,9 @@ pub(crate) struct Pulse {
     pub(crate) ticked_us: AtomicU64,
     /// It waits for events.
     pub(crate) polling: AtomicBool,
+    /// Bytes read from its clients, and written to them.
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
     /// Output of its clients waits for the log.
     pub(crate) parked: AtomicBool,
 }
@@ -217,8 +220,8 @@ impl Shared {
     }
 
     /// Ends a use of the engine: what is to be logged is logged in the order of execution, what others get is
-    /// sent, work is handed on. Deliveries to thread `own` stay in `left`. The log offset that replies to
-    /// writers wait for.
+    /// sent, work is handed on. Deliveries to thread `own` stay in `left`. The ticket that replies to writers
+    /// wait for.
     pub(crate) fn hand_over(
         &self,
         mut engine: MutexGuard<'_, Engine>,
@@ -235,16 +238,18 @@ impl Shared {
             self.hand_on(&mut left.jobs);
             return 0;
         }
-        // Taken before the engine is let go, so that the order of execution is the order in the log.
-        let mut log = self.durable.lock();
+        let mut queue = self.durable.queue();
         drop(engine);
-        let safe_at = if left.log.is_empty() { 0 } else { self.durable.append(&mut log, &mut left.log, self) };
+        let ticket = self.durable.push(&mut queue, &mut left.log);
         if left.deliveries.iter().any(|delivery| Some(usize::from(delivery.thread)) != own) {
-            self.send(&mut left.deliveries, own, safe_at);
+            self.send(&mut left.deliveries, own, ticket);
         }
-        drop(log);
+        drop(queue);
+        if ticket > 0 {
+            self.durable.flush(self);
+        }
         self.hand_on(&mut left.jobs);
-        safe_at
+        ticket
     }
 
     /// Sends deliveries to their threads; those of thread `own` stay.

@@ -81,5 +81,7 @@ pub(crate) fn end(shared: &Shared, friendly: bool) -> bool {
     shared.ended.store(true, Ordering::Release);
     shared.wake_all();
     shared.saver.wake();
+    shared.durable.ring();
+    shared.chore(crate::shared::Chore::Second);
     true
 }

@@ -22,6 +22,9 @@ const SLEEP_US_MAX: u64 = 1_000_000;
 /// How long a thread waits for the engine before it looks whether a script is in the way.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(5);
 
+/// How often the engine is told the size of buffers, microseconds.
+const BUFFERS_PERIOD_US: u64 = 1_000_000;
+
 /// How long clients wait for the next look at a busy engine, microseconds.
 const BUSY_SLEEP_US: u64 = 10_000;
 
@@ -34,11 +37,12 @@ pub(crate) struct Worker {
     spans: Vec<Span>,
     mail: Vec<Mail>,
     left: Aftermath,
-    /// Clients whose requests changed something in this batch; only kept where replies wait for the disk.
+    /// Clients whose requests changed something in this batch.
     wrote: Vec<Id>,
     /// When the engine wants to be called without a request, monotonic microseconds.
     engine_due_us: u64,
     cron_due_us: u64,
+    buffers_due_us: u64,
     config_version: u64,
     /// The engine was not to be had: a script runs.
     engine_busy: bool,
@@ -57,6 +61,7 @@ impl Worker {
             wrote: Vec::new(),
             engine_due_us: 0,
             cron_due_us: 0,
+            buffers_due_us: 0,
             config_version: 0,
             engine_busy: false,
         }
@@ -93,6 +98,9 @@ impl Worker {
         self.clients.expire();
         self.clients.settle(&mut self.scratch);
         crate::memory::publish();
+        let pulse = &self.shared.pulses[self.thread];
+        pulse.bytes_in.store(self.clients.bytes_in, Ordering::Relaxed);
+        pulse.bytes_out.store(self.clients.bytes_out, Ordering::Relaxed);
         Ok(())
     }
 
@@ -214,12 +222,11 @@ impl Worker {
         engine.begin_batch(now);
         self.renew_bounds(engine);
         self.introduce(engine);
-        let always = self.shared.durable.is_always();
         let mut runnable = std::mem::take(&mut self.clients.runnable);
         let mut logged = engine.log_len();
         for id in runnable.drain(..) {
             self.execute_one(engine, id);
-            if always && engine.log_len() > logged {
+            if engine.log_len() > logged {
                 logged = engine.log_len();
                 self.wrote.push(id);
             }
@@ -300,15 +307,22 @@ impl Worker {
             self.cron_due_us = now.mono_us + period_us;
             engine.cron(now, &mut world);
             shared.saver.look_at_save_points(shared, engine);
+            shared.set_open(engine.acl.default_is_open());
         }
         world.end_busy();
+        if now.mono_us >= self.buffers_due_us {
+            self.buffers_due_us = now.mono_us + BUFFERS_PERIOD_US;
+            self.clients.tell_buffers(engine);
+        }
     }
 
     /// Logs what the batch has changed, before any of its replies leave, and sends what others get.
     fn log(&mut self, engine: MutexGuard<'static, Engine>) {
         let ticket = self.shared.hand_over(engine, &mut self.left, Some(self.thread));
+        let waits = !self.shared.durable.is_safe(ticket);
         for id in self.wrote.drain(..) {
-            if let Some(client) = self.clients.find(id) {
+            if waits && let Some(client) = self.clients.find(id)
+            {
                 client.parked_until = client.parked_until.max(ticket);
             }
         }
