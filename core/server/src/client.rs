@@ -1,6 +1,8 @@
 //! One client as its I/O thread knows it: the connection, the request in progress, and a few facts about
 //! its session that must be at hand without the engine.
 
+use std::ops::Range;
+
 use engine::{Engine, Next, Request, SessionId};
 use net::{Connection, Parts, ReadLimits};
 use resp::{Limits, Parsed, Parser, Span};
@@ -11,6 +13,9 @@ use crate::world::World;
 /// Requests that one client may have executed in one tick; the rest waits for the next, so that a deep
 /// pipeline cannot starve the others.
 const REQUESTS_PER_TICK_MAX: usize = 512;
+
+/// Requests parsed ahead of the one that runs, so that the memory of their keys is on its way.
+const REQUESTS_AHEAD_MAX: usize = 16;
 
 /// Bytes that one read may take in; more waits in the kernel and holds the sender back.
 const READ_BUDGET: usize = 1 << 20;
@@ -125,68 +130,152 @@ impl Client {
         spans: &mut Vec<Span>,
         bounds: &Bounds,
     ) -> Ran {
-        let mut limits = self.request_limits(bounds);
-        let scratch = world.scratch;
-        let Parts { input, out } = self.conn.parts(scratch, &mut world.net.pool);
-        let mut argv: SmallVec<[&[u8]; 16]> = SmallVec::new();
-        let (mut at, mut ran, mut close) = (0, Ran::Budget, false);
-        for _ in 0..REQUESTS_PER_TICK_MAX {
-            spans.clear();
-            let rest = &input[at..];
-            let next = match self.parser.next(rest, spans, &limits) {
-                Ok(Parsed::Request { len }) => {
-                    let raw = &rest[..len];
-                    at += len;
-                    if spans.is_empty() {
-                        continue;
-                    }
-                    argv.clear();
-                    argv.extend(spans.iter().map(|span| span.of(raw)));
-                    engine.execute(id, Request { argv: &argv, raw: Some(raw) }, out, world)
-                }
-                Ok(Parsed::Incomplete { missing }) => {
-                    self.missing = missing;
-                    ran = Ran::All;
-                    break;
-                }
-                Ok(Parsed::Inline { len, args }) => {
-                    at += len;
-                    if args.is_empty() {
-                        continue;
-                    }
-                    let argv: SmallVec<[&[u8]; 16]> = args.iter().map(Vec::as_slice).collect();
-                    engine.execute(id, Request { argv: &argv, raw: None }, out, world)
-                }
-                Err(error) => {
-                    push_protocol_error(out, &error);
-                    Next::Close
-                }
-            };
-            world.end_busy();
-            if !self.trusted {
-                self.trusted = engine.is_trusted(id);
-                limits = if self.trusted { Limits::trusted(bounds.bulk_bytes_max) } else { limits };
+        let mut left = REQUESTS_PER_TICK_MAX;
+        while left > 0 {
+            let limits = self.request_limits(bounds);
+            // A stranger may become trusted by its next request, which then is parsed under other limits.
+            let ahead = if self.trusted { left.min(REQUESTS_AHEAD_MAX) } else { 1 };
+            let mut batch = Batch::parse(&mut self.parser, self.conn.input(world.scratch), spans, &limits, ahead);
+            left -= ahead.min(left);
+            if let Some(missing) = batch.missing {
+                self.missing = missing;
+            }
+            let (ran, next) = self.run_batch(id, engine, world, spans, &mut batch);
+            if !ran {
+                self.parser = Parser::default();
             }
             match next {
+                Next::Continue if batch.missing.is_some() => return Ran::All,
                 Next::Continue => {}
                 Next::Wait => {
                     self.waiting = true;
-                    ran = Ran::All;
-                    break;
+                    return Ran::All;
                 }
                 Next::Close => {
-                    close = true;
-                    ran = Ran::All;
-                    break;
+                    self.conn.close_after_flush();
+                    return Ran::All;
                 }
             }
         }
+        Ran::Budget
+    }
+
+    /// Executes a batch in order. Whether it went through to its end, and what comes next.
+    fn run_batch(
+        &mut self,
+        id: SessionId,
+        engine: &mut Engine,
+        world: &mut World<'_>,
+        spans: &[Span],
+        batch: &mut Batch,
+    ) -> (bool, Next) {
+        let scratch = world.scratch;
+        let Parts { input, out } = self.conn.parts(scratch, &mut world.net.pool);
+        batch.prefetch(id, engine, input, spans);
+        let mut argv: SmallVec<[&[u8]; 16]> = SmallVec::new();
+        let (mut at, mut next, mut done) = (0, Next::Continue, 0);
+        for request in &batch.requests {
+            let raw = &input[at..at + request.len];
+            at += request.len;
+            done += 1;
+            argv.clear();
+            let raw = match &request.words {
+                Words::Spans(range) => {
+                    argv.extend(spans[range.clone()].iter().map(|span| span.of(raw)));
+                    Some(raw)
+                }
+                Words::Typed(args) => {
+                    argv.extend(args.iter().map(Vec::as_slice));
+                    None
+                }
+            };
+            if argv.is_empty() {
+                continue;
+            }
+            next = engine.execute(id, Request { argv: &argv, raw }, out, world);
+            world.end_busy();
+            if next != Next::Continue {
+                break;
+            }
+        }
+        let through = done == batch.requests.len();
+        if let (Some(error), true, Next::Continue) = (&batch.error, through, next) {
+            push_protocol_error(out, error);
+            next = Next::Close;
+        }
         drop(argv);
         self.conn.consume(at);
-        if close {
-            self.conn.close_after_flush();
+        if !self.trusted {
+            self.trusted = engine.is_trusted(id);
         }
-        ran
+        (through, next)
+    }
+}
+
+/// Where a request's arguments are.
+enum Words {
+    /// Spans of its bytes.
+    Spans(Range<usize>),
+    /// Typed as text, quotes resolved.
+    Typed(Vec<Vec<u8>>),
+}
+
+/// A whole request.
+struct Parsing {
+    len: usize,
+    words: Words,
+}
+
+/// Whole requests from the start of an input, parsed ahead so that the memory of their keys can be fetched while others run.
+struct Batch {
+    requests: SmallVec<[Parsing; REQUESTS_AHEAD_MAX]>,
+    /// The input ends behind them; so many bytes of the next request are missing, at least.
+    missing: Option<usize>,
+    /// What follows them is no request.
+    error: Option<resp::ProtocolError>,
+}
+
+impl Batch {
+    fn parse(parser: &mut Parser, input: &[u8], spans: &mut Vec<Span>, limits: &Limits, ahead: usize) -> Batch {
+        let mut batch = Batch { requests: SmallVec::new(), missing: None, error: None };
+        let mut at = 0;
+        spans.clear();
+        while batch.requests.len() < ahead {
+            let first = spans.len();
+            let (len, words) = match parser.next(&input[at..], spans, limits) {
+                Ok(Parsed::Request { len }) => (len, Words::Spans(first..spans.len())),
+                Ok(Parsed::Inline { len, args }) => (len, Words::Typed(args)),
+                Ok(Parsed::Incomplete { missing }) => {
+                    batch.missing = Some(missing);
+                    break;
+                }
+                Err(error) => {
+                    batch.error = Some(error);
+                    break;
+                }
+            };
+            at += len;
+            batch.requests.push(Parsing { len, words });
+        }
+        batch
+    }
+
+    /// Has the memory of the requests' first arguments, keys as a rule, loaded while others run.
+    fn prefetch(&self, id: SessionId, engine: &Engine, input: &[u8], spans: &[Span]) {
+        if self.requests.len() < 2 {
+            return;
+        }
+        let mut keys: SmallVec<[&[u8]; REQUESTS_AHEAD_MAX]> = SmallVec::new();
+        let mut at = 0;
+        for request in &self.requests {
+            if let Words::Spans(range) = &request.words
+                && range.len() > 1
+            {
+                keys.push(spans[range.start + 1].of(&input[at..]));
+            }
+            at += request.len;
+        }
+        engine.prefetch(id, &keys);
     }
 }
 

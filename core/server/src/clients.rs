@@ -6,6 +6,7 @@
 //! Invariants: a client is in each list at most once (its `listed` flags); the client whose requests run is
 //! taken out of its slot and found by nobody; input lies in the scratch only within a tick.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub(crate) struct Clients {
     /// To be read in the next tick although no event will tell.
     again: Vec<Id>,
     /// With requests to execute.
-    pub(crate) runnable: Vec<Id>,
+    pub(crate) runnable: VecDeque<Id>,
     /// With output to write.
     dirty: Vec<Id>,
     /// Whose output waits for the log.
@@ -85,7 +86,7 @@ impl Clients {
             ready: Vec::new(),
             readable: Vec::new(),
             again: Vec::new(),
-            runnable: Vec::new(),
+            runnable: VecDeque::new(),
             dirty: Vec::new(),
             parked: Vec::new(),
             touched: Vec::new(),
@@ -234,7 +235,7 @@ impl Clients {
                 if more {
                     mark(&mut client.listed.again, &mut self.again, id);
                 }
-                mark(&mut client.listed.runnable, &mut self.runnable, id);
+                mark_runnable(&mut self.runnable, client, id);
             }
             ReadOutcome::WouldBlock => mark_dirty(&mut self.dirty, client, id),
             ReadOutcome::Full => self.close_full(id),
@@ -296,7 +297,7 @@ impl Clients {
     /// It has requests that can be executed.
     pub(crate) fn mark_runnable(&mut self, id: Id) {
         if let Some(client) = find(&mut self.slots, id) {
-            mark(&mut client.listed.runnable, &mut self.runnable, id);
+            mark_runnable(&mut self.runnable, client, id);
         }
     }
 
@@ -485,7 +486,7 @@ impl Clients {
             let left_over = crate::busy::answer(self.shared, &mut client, scratch, &mut self.pool, &self.bounds);
             mark_dirty(&mut self.dirty, &mut client, id);
             if left_over {
-                mark(&mut client.listed.runnable, &mut self.runnable, id);
+                mark_runnable(&mut self.runnable, &mut client, id);
             }
             self.put_back(id, client);
             self.touched.push(id);
@@ -510,4 +511,11 @@ fn mark(flag: &mut bool, list: &mut Vec<Id>, id: Id) {
 
 fn mark_dirty(dirty: &mut Vec<Id>, client: &mut Client, id: Id) {
     mark(&mut client.listed.dirty, dirty, id);
+}
+
+fn mark_runnable(runnable: &mut VecDeque<Id>, client: &mut Client, id: Id) {
+    if !client.listed.runnable {
+        client.listed.runnable = true;
+        runnable.push_back(id);
+    }
 }

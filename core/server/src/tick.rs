@@ -222,17 +222,16 @@ impl Worker {
         engine.begin_batch(now);
         self.renew_bounds(engine);
         self.introduce(engine);
-        let mut runnable = std::mem::take(&mut self.clients.runnable);
         let mut logged = engine.log_len();
-        for id in runnable.drain(..) {
+        // Taken one by one: while a script holds the engine, those behind it are answered by `tell_busy`.
+        for _ in 0..self.clients.runnable.len() {
+            let Some(id) = self.clients.runnable.pop_front() else { break };
             self.execute_one(engine, id);
             if engine.log_len() > logged {
                 logged = engine.log_len();
                 self.wrote.push(id);
             }
         }
-        runnable.append(&mut self.clients.runnable);
-        self.clients.runnable = runnable;
     }
 
     fn execute_one(&mut self, engine: &mut Engine, id: Id) {
