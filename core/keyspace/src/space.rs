@@ -150,6 +150,25 @@ impl Keyspace {
         self.dbs.iter().map(|db| db.table.len()).sum()
     }
 
+    /// Starts loading the buckets and then the entries of `keys`, so that a batch of commands does not wait for memory one by one.
+    pub fn prefetch(&self, db: usize, keys: &[&[u8]]) {
+        /// A smaller table is in the processor's cache anyway.
+        const WORTH_KEYS_MIN: usize = 4096;
+        const BATCH_MAX: usize = 16;
+        let table = &self.dbs[db].table;
+        if table.len() < WORTH_KEYS_MIN {
+            return;
+        }
+        let mut hashes = [0u64; BATCH_MAX];
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = table.hash_of(key);
+            table.prefetch(*hash);
+        }
+        for (hash, _) in hashes.iter().zip(keys) {
+            table.prefetch_item(*hash);
+        }
+    }
+
     /// The seed of hashing, for collections that are created.
     pub(crate) fn seed(&self) -> u64 {
         self.seed
