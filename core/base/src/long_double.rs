@@ -156,7 +156,8 @@ fn finished(negative: bool, mantissa: u128, lsb: i32) -> LongDouble {
 
 /// Reads `digits[.digits][e[±]digits]` of base 10, or with `p` and powers of two of base 16.
 fn parse_digits(text: &[u8], base: u32) -> Option<LongDouble> {
-    let (mut digits, mut fraction, mut point, mut seen, mut end) = (Big::default(), 0i64, false, false, text.len());
+    let (mut digits, mut fraction, mut point, mut seen, mut end) =
+        (Big::default(), 0i64, false, false, text.len());
     for (i, &c) in text.iter().enumerate() {
         match (c as char).to_digit(base) {
             Some(digit) => {
@@ -173,7 +174,9 @@ fn parse_digits(text: &[u8], base: u32) -> Option<LongDouble> {
     }
     let exponent = match &text[end..] {
         [] => 0,
-        [mark, rest @ ..] if mark.eq_ignore_ascii_case(if base == 10 { &b'e' } else { &b'p' }) => parse_exponent(rest)?,
+        [mark, rest @ ..] if mark.eq_ignore_ascii_case(if base == 10 { &b'e' } else { &b'p' }) => {
+            parse_exponent(rest)?
+        }
         _ => return None,
     };
     if !seen {
@@ -221,7 +224,11 @@ fn scaled(mut digits: Big, exponent: i64, base: u32) -> Option<LongDouble> {
 /// The quotient of two positive numbers; `None` when it does not fit or would become zero.
 fn divided(mut number: Big, mut divisor: Big) -> Option<LongDouble> {
     let mut exponent = number.bits() as i32 - divisor.bits() as i32;
-    if exponent > 0 { divisor.shift_up(exponent as usize) } else { number.shift_up(exponent.unsigned_abs() as usize) }
+    if exponent > 0 {
+        divisor.shift_up(exponent as usize)
+    } else {
+        number.shift_up(exponent.unsigned_abs() as usize)
+    }
     if number < divisor {
         number.shift_up(1);
         exponent -= 1;
@@ -370,10 +377,27 @@ mod tests {
 
     #[test]
     fn texts_are_taken_whole_or_not_at_all() {
-        for text in ["", " 1", "1 ", ".", "1e", "1e+", "0x", "0xg", "nan", "1_0", "--1", "1e5000", "1e-5000", "1e99999999999999999999"] {
+        for text in [
+            "",
+            " 1",
+            "1 ",
+            ".",
+            "1e",
+            "1e+",
+            "0x",
+            "0xg",
+            "nan",
+            "1_0",
+            "--1",
+            "1e5000",
+            "1e-5000",
+            "1e99999999999999999999",
+        ] {
             assert_eq!(shown(text), None, "{text:?}");
         }
-        for (text, want) in [("1.", "1"), (".5", "0.5"), ("-.5E1", "-5"), ("+1", "1"), ("0e99999999999", "0"), ("inf", "inf")] {
+        for (text, want) in
+            [("1.", "1"), (".5", "0.5"), ("-.5E1", "-5"), ("+1", "1"), ("0e99999999999", "0"), ("inf", "inf")]
+        {
             assert_eq!(shown(text).as_deref(), Some(want), "{text:?}");
         }
         assert_eq!(shown(&"1".repeat(TEXT_BYTES_MAX + 1)), None);

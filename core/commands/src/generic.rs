@@ -451,25 +451,27 @@ fn object_refcount(call: &mut Call<'_>) -> Handled {
 
 fn object_idletime(call: &mut Call<'_>) -> Handled {
     let (ranking, now) = (call.db.space().ranking, call.db.now_ms());
+    let Some(access) = call.db.peek(call.args.at(2)).map(|e| e.access()) else {
+        call.reply.null();
+        return read();
+    };
     if ranking != keyspace::Ranking::Recency {
         return Err(Error::new("ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."));
     }
-    match call.db.peek(call.args.at(2)).map(|e| e.access()) {
-        Some(access) => call.reply.integer(i64::from(ranking.idle_seconds(access, now))),
-        None => call.reply.null(),
-    }
+    call.reply.integer(i64::from(ranking.idle_seconds(access, now)));
     read()
 }
 
 fn object_freq(call: &mut Call<'_>) -> Handled {
     let (ranking, now) = (call.db.space().ranking, call.db.now_ms());
+    let Some(access) = call.db.peek(call.args.at(2)).map(|e| e.access()) else {
+        call.reply.null();
+        return read();
+    };
     if ranking == keyspace::Ranking::Recency {
         return Err(Error::new("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."));
     }
-    match call.db.peek(call.args.at(2)).map(|e| e.access()) {
-        Some(access) => call.reply.integer(i64::from(ranking.frequency(access, now))),
-        None => call.reply.null(),
-    }
+    call.reply.integer(i64::from(ranking.frequency(access, now)));
     read()
 }
 

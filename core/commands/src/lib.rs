@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bitmap;
 mod call;
 mod error;
 pub mod generic;
@@ -24,5 +25,5 @@ pub use spec::{Flags, Group, KeyAccess, Keys, Row, Spec, found_keys};
 
 /// The rows of every data type.
 pub fn tables() -> Vec<&'static [Row]> {
-    vec![string::COMMANDS, generic::COMMANDS, list::COMMANDS, hash::COMMANDS, set::COMMANDS, zset::COMMANDS, stream::COMMANDS]
+    vec![string::COMMANDS, generic::COMMANDS, list::COMMANDS, hash::COMMANDS, set::COMMANDS, zset::COMMANDS, stream::COMMANDS, bitmap::COMMANDS]
 }

@@ -97,15 +97,18 @@ fn smove(call: &mut Call<'_>) -> Handled {
         call.reply.count(usize::from(has));
         return read();
     }
+    // Each set gets its own event, so the outcome has none.
+    call.db.also(from, SREM);
     if let Some(mut guard) = call.db.find_mut::<Set>(from)? {
         guard.remove(member);
     }
     if !there {
+        call.db.also(to, SADD);
         let limits = call.db.space().limits.clone();
         call.db.upsert::<Set>(to)?.add(member, &limits);
     }
     call.reply.integer(1);
-    done(SREM)
+    read()
 }
 
 fn spop(call: &mut Call<'_>) -> Handled {

@@ -1,5 +1,7 @@
 //! Strings: SET and its relatives, counters, ranges.
 
+mod lcs;
+
 use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
 use crate::spec::{Group, KeyAccess, Row};
@@ -33,6 +35,7 @@ pub static COMMANDS: &[Row] = &[
     row("incr", 2, incr).key().grows().fast().docs("1.0.0", "O(1)", "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist."),
     row("incrby", 3, incrby).key().grows().fast().docs("1.0.0", "O(1)", "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist."),
     row("incrbyfloat", 3, incrbyfloat).key().grows().fast().docs("2.6.0", "O(1)", "Increments the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist."),
+    row("lcs", -3, lcs::lcs).keys(1, 2, 1).readonly().docs("7.0.0", "O(N*M) where N and M are the lengths of s1 and s2, respectively", "Finds the longest common substring."),
     row("mget", -2, mget).keys(1, -1, 1).readonly().fast().docs("1.0.0", "O(N) where N is the number of keys", "Atomically returns the string values of one or more keys."),
     row("mset", -3, mset).keys(1, -1, 2).grows().access(KeyAccess::Write).docs("1.0.1", "O(N) where N is the number of keys", "Atomically creates or modifies the string values of one or more keys."),
     row("msetnx", -3, msetnx).keys(1, -1, 2).grows().access(KeyAccess::Write).docs("1.0.1", "O(N) where N is the number of keys", "Atomically modifies the string values of one or more keys only when all keys don't exist."),

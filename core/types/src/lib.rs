@@ -5,6 +5,7 @@
 //! by itself. What a client sees of this (`OBJECT ENCODING`) follows Redis' thresholds, which come in as
 //! [`Limits`], and is kept apart from the form that is really in use.
 
+pub mod bits;
 pub mod entry;
 pub mod hash;
 pub mod list;

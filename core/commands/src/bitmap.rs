@@ -1,0 +1,369 @@
+//! Strings as bit maps: single bits, counting and searching, combining, integer fields.
+
+use crate::call::{Args, Call, Handled, done, read};
+use crate::error::Error;
+use crate::spec::{Group, Row};
+use base::limits::STRING_BYTES_MAX;
+use base::number::parse_i64;
+use core::ops::Range;
+use keyspace::{Event, EventClass, Text, Ttl};
+use smallvec::SmallVec;
+use types::bits::{self, Field, Operation, Overflow};
+
+const SETBIT: Event = Event::new(EventClass::STRING, "setbit");
+const SET: Event = Event::new(EventClass::STRING, "set");
+const BAD_OFFSET: Error = Error::new("ERR bit offset is not an integer or out of range");
+
+const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
+    Row::new(name, arity, Group::Bitmap, run)
+}
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub static COMMANDS: &[Row] = &[
+    row("bitcount", -2, bitcount).key().readonly().docs("2.6.0", "O(N)", "Counts the number of set bits (population counting) in a string."),
+    row("bitfield", -2, bitfield).key().grows().docs("3.2.0", "O(1) for each subcommand specified", "Performs arbitrary bitfield integer operations on strings."),
+    row("bitfield_ro", -2, bitfield_ro).key().readonly().fast().docs("6.0.0", "O(1) for each subcommand specified", "Performs arbitrary read-only bitfield integer operations on strings."),
+    row("bitop", -4, bitop).keys(2, -1, 1).grows().docs("2.6.0", "O(N)", "Performs bitwise operations on multiple strings, and stores the result."),
+    row("bitpos", -3, bitpos).key().readonly().docs("2.8.7", "O(N)", "Finds the first set (1) or clear (0) bit in a string."),
+    row("getbit", 3, getbit).key().readonly().fast().docs("2.2.0", "O(1)", "Returns a bit value by offset."),
+    row("setbit", 4, setbit).key().grows().docs("2.2.0", "O(1)", "Sets or clears the bit at offset of the string value. Creates the key if it doesn't exist."),
+];
+
+/// Calls `with` on the bytes of a string, printed where it is an integer; `None` when there is no key.
+fn with_bytes<R>(call: &mut Call<'_>, key: &[u8], with: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, Error> {
+    Ok(match call.db.text(key)? {
+        None => None,
+        Some(Text::Bytes(bytes)) => Some(with(bytes)),
+        Some(text @ Text::Int(_)) => Some(with(&text.to_vec())),
+    })
+}
+
+/// A bit offset: within the longest string. A leading `#` counts in fields of `width` bits.
+fn bit_offset(text: &[u8], width: Option<u32>) -> Result<u64, Error> {
+    let (digits, unit) = match (text, width) {
+        ([b'#', digits @ ..], Some(width)) => (digits, i64::from(width)),
+        _ => (text, 1),
+    };
+    let offset = parse_i64(digits).and_then(|n| n.checked_mul(unit)).ok_or(BAD_OFFSET)?;
+    let offset = u64::try_from(offset).map_err(|_| BAD_OFFSET)?;
+    if offset / 8 >= STRING_BYTES_MAX as u64 { Err(BAD_OFFSET) } else { Ok(offset) }
+}
+
+// Single bits.
+
+fn setbit(call: &mut Call<'_>) -> Handled {
+    const BAD_BIT: Error = Error::new("ERR bit is not an integer or out of range");
+    let (key, offset) = (call.args.at(1), bit_offset(call.args.at(2), None)?);
+    let on = match parse_i64(call.args.at(3)) {
+        Some(bit @ (0 | 1)) => bit == 1,
+        _ => return Err(BAD_BIT),
+    };
+    let there =
+        with_bytes(call, key, |bytes| (8 * bytes.len() as u64 > offset).then(|| bits::get(bytes, offset)))?;
+    let before = there.flatten();
+    call.reply.integer(i64::from(before == Some(true)));
+    if before == Some(on) {
+        return read();
+    }
+    let mut text = call.db.edit_text(key)?;
+    reach(text.bytes(), offset);
+    bits::set(text.bytes(), offset, on);
+    done(SETBIT)
+}
+
+/// Lengthens `bytes` by zeros so that bit `offset` is in it.
+fn reach(bytes: &mut Vec<u8>, offset: u64) {
+    let len = (offset / 8) as usize + 1;
+    if bytes.len() < len {
+        bytes.resize(len, 0);
+    }
+}
+
+fn getbit(call: &mut Call<'_>) -> Handled {
+    let (key, offset) = (call.args.at(1), bit_offset(call.args.at(2), None)?);
+    let on = with_bytes(call, key, |bytes| bits::get(bytes, offset))?;
+    call.reply.integer(i64::from(on == Some(true)));
+    read()
+}
+
+// Counting and searching.
+
+/// A range as it was asked for: both ends included, negative ones from the end.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    start: i64,
+    /// `None`: to the end.
+    end: Option<i64>,
+    /// Bits that one step means.
+    unit: i64,
+}
+
+impl Asked {
+    const WHOLE: Asked = Asked { start: 0, end: None, unit: 8 };
+
+    /// Reads `start [end [BYTE|BIT]]` from argument `i` on.
+    fn parse(args: Args<'_>, i: usize) -> Result<Asked, Error> {
+        if args.len() > i + 3 {
+            return Err(Error::SYNTAX);
+        }
+        let mut asked = Asked::WHOLE;
+        if args.len() > i {
+            asked.start = args.int(i)?;
+        }
+        if args.len() > i + 2 {
+            asked.unit = match () {
+                () if args.is(i + 2, "bit") => 1,
+                () if args.is(i + 2, "byte") => 8,
+                () => return Err(Error::SYNTAX),
+            };
+        }
+        if args.len() > i + 1 {
+            asked.end = Some(args.int(i + 1)?);
+        }
+        Ok(asked)
+    }
+
+    /// The bits that are meant in a string of `len` bytes.
+    fn bits(self, len: usize) -> Range<u64> {
+        let total = len as i64 * 8 / self.unit;
+        let end = self.end.unwrap_or(total - 1);
+        if self.start < 0 && end < 0 && self.start > end {
+            return 0..0;
+        }
+        let clamp = |at: i64| if at < 0 { at.saturating_add(total).max(0) } else { at };
+        let (start, end) = (clamp(self.start), clamp(end).min(total - 1));
+        if start > end { 0..0 } else { (start * self.unit) as u64..((end + 1) * self.unit) as u64 }
+    }
+}
+
+fn bitcount(call: &mut Call<'_>) -> Handled {
+    if call.args.len() == 3 {
+        return Err(Error::SYNTAX);
+    }
+    let asked = Asked::parse(call.args, 2)?;
+    let count = with_bytes(call, call.args.at(1), |bytes| bits::count(bytes, asked.bits(bytes.len())))?;
+    call.reply.integer(count.unwrap_or(0) as i64);
+    read()
+}
+
+fn bitpos(call: &mut Call<'_>) -> Handled {
+    let on = match call.args.int(2)? {
+        bit @ (0 | 1) => bit == 1,
+        _ => return Err(Error::new("ERR The bit argument must be 1 or 0.")),
+    };
+    let asked = Asked::parse(call.args, 3)?;
+    let found = with_bytes(call, call.args.at(1), |bytes| {
+        let range = asked.bits(bytes.len());
+        let behind = (!on && asked.end.is_none() && !range.is_empty()).then_some(range.end);
+        bits::first(bytes, on, range).or(behind)
+    })?;
+    // A missing key is an endless row of zeros; so is what follows a string, unless an end was given.
+    let position = match found {
+        None => {
+            if on {
+                -1
+            } else {
+                0
+            }
+        }
+        Some(position) => position.map_or(-1, |at| at as i64),
+    };
+    call.reply.integer(position);
+    read()
+}
+
+// Combining.
+
+fn bitop(call: &mut Call<'_>) -> Handled {
+    let (args, target) = (call.args, call.args.at(2));
+    let operation = match () {
+        () if args.is(1, "and") => Some(Operation::And),
+        () if args.is(1, "or") => Some(Operation::Or),
+        () if args.is(1, "xor") => Some(Operation::Xor),
+        () if args.is(1, "not") => None,
+        () => return Err(Error::SYNTAX),
+    };
+    if operation.is_none() && args.len() != 4 {
+        return Err(Error::new("ERR BITOP NOT must be called with a single source key."));
+    }
+    let mut sources = Vec::with_capacity(args.len() - 3);
+    for key in args.rest(3) {
+        sources.push(with_bytes(call, key, <[u8]>::to_vec)?.unwrap_or_default());
+    }
+    let result = match operation {
+        Some(operation) => bits::combine(operation, &sources),
+        None => sources[0].iter().map(|byte| !byte).collect(),
+    };
+    call.reply.count(result.len());
+    if result.is_empty() {
+        call.db.remove(target);
+        return done(Event::DEL);
+    }
+    call.db.put_text(target, &result, Ttl::Clear);
+    done(SET)
+}
+
+// Fields.
+
+#[derive(Clone, Copy, Debug)]
+enum FieldAction {
+    Get,
+    Set(i64),
+    Add(i64),
+}
+
+/// One step of BITFIELD.
+#[derive(Clone, Copy, Debug)]
+struct FieldStep {
+    field: Field,
+    offset: u64,
+    action: FieldAction,
+    policy: Overflow,
+}
+
+type FieldSteps = SmallVec<[FieldStep; 4]>;
+
+fn field_type(text: &[u8]) -> Result<Field, Error> {
+    const BAD: Error = Error::new(
+        "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+    );
+    let (signed, digits, width_max) = match text {
+        [b'i', digits @ ..] => (true, digits, 64),
+        [b'u', digits @ ..] => (false, digits, 63),
+        _ => return Err(BAD),
+    };
+    let width = parse_i64(digits).filter(|width| (1..=width_max).contains(width)).ok_or(BAD)?;
+    Ok(Field { signed, width: width as u32 })
+}
+
+fn field_steps(args: Args<'_>) -> Result<FieldSteps, Error> {
+    let (mut steps, mut policy, mut i) = (FieldSteps::new(), Overflow::Wrap, 2);
+    while i < args.len() {
+        let left = args.len() - i - 1;
+        if args.is(i, "overflow") && left >= 1 {
+            policy = match () {
+                () if args.is(i + 1, "wrap") => Overflow::Wrap,
+                () if args.is(i + 1, "sat") => Overflow::Saturate,
+                () if args.is(i + 1, "fail") => Overflow::Fail,
+                () => return Err(Error::new("ERR Invalid OVERFLOW type specified")),
+            };
+            i += 2;
+            continue;
+        }
+        let (is_get, is_set) = (args.is(i, "get"), args.is(i, "set"));
+        if !(is_get && left >= 2 || (is_set || args.is(i, "incrby")) && left >= 3) {
+            return Err(Error::SYNTAX);
+        }
+        let field = field_type(args.at(i + 1))?;
+        let offset = bit_offset(args.at(i + 2), Some(field.width))?;
+        let action = match () {
+            () if is_get => FieldAction::Get,
+            () if is_set => FieldAction::Set(args.int(i + 3)?),
+            () => FieldAction::Add(args.int(i + 3)?),
+        };
+        steps.push(FieldStep { field, offset, action, policy });
+        i += if is_get { 3 } else { 4 };
+    }
+    Ok(steps)
+}
+
+fn bitfield(call: &mut Call<'_>) -> Handled {
+    let steps = field_steps(call.args)?;
+    let written = steps.iter().filter(|step| !matches!(step.action, FieldAction::Get));
+    match written.map(|step| step.offset + u64::from(step.field.width) - 1).max() {
+        None => read_fields(call, &steps),
+        Some(last_bit) => write_fields(call, &steps, last_bit),
+    }
+}
+
+fn bitfield_ro(call: &mut Call<'_>) -> Handled {
+    let steps = field_steps(call.args)?;
+    if steps.iter().any(|step| !matches!(step.action, FieldAction::Get)) {
+        return Err(Error::new("ERR BITFIELD_RO only supports the GET subcommand"));
+    }
+    read_fields(call, &steps)
+}
+
+fn read_fields(call: &mut Call<'_>, steps: &[FieldStep]) -> Handled {
+    let get = |bytes: &[u8]| {
+        steps.iter().map(|step| step.field.get(bytes, step.offset)).collect::<SmallVec<[i64; 4]>>()
+    };
+    let values = with_bytes(call, call.args.at(1), get)?.unwrap_or_else(|| get(b""));
+    call.reply.array(values.len());
+    values.iter().for_each(|value| call.reply.integer(*value));
+    read()
+}
+
+fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Handled {
+    let mut text = call.db.edit_text(call.args.at(1))?;
+    let bytes = text.bytes();
+    reach(bytes, last_bit);
+    call.reply.array(steps.len());
+    for FieldStep { field, offset, action, policy } in steps.iter().copied() {
+        let before = field.get(bytes, offset);
+        let after = match action {
+            FieldAction::Get => Some(before),
+            FieldAction::Set(value) => field.fitted(value, policy),
+            FieldAction::Add(by) => field.sum(before, by, policy),
+        };
+        match (after, action) {
+            (None, _) => call.reply.null(),
+            (Some(_), FieldAction::Get) => call.reply.integer(before),
+            (Some(after), action) => {
+                field.set(bytes, offset, after);
+                call.reply.integer(if matches!(action, FieldAction::Set(_)) { before } else { after });
+            }
+        }
+    }
+    done(SETBIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::tests::dialogue;
+
+    #[test]
+    fn bits_are_set_and_found() {
+        dialogue(
+            COMMANDS,
+            &[
+                ("SETBIT b 7 1", ":0"),
+                ("SETBIT b 7 1", ":1"),
+                ("GETBIT b 7", ":1"),
+                ("GETBIT b 700", ":0"),
+                ("BITCOUNT b", ":1"),
+                ("BITCOUNT b 0 -1 BIT", ":1"),
+                ("BITCOUNT b 0", "-ERR syntax error"),
+                ("BITPOS b 1", ":7"),
+                ("BITPOS b 0 -1", ":0"),
+                ("BITPOS none 0", ":0"),
+                ("BITPOS none 1", ":-1"),
+                ("BITOP NOT n b", ":1"),
+                ("BITPOS n 0", ":7"),
+                ("BITPOS n 0 0 6 BIT", ":-1"),
+                ("SETBIT b 4294967296 1", "-ERR bit offset is not an integer or out of range"),
+                ("SETBIT b 1 2", "-ERR bit is not an integer or out of range"),
+            ],
+        );
+    }
+
+    #[test]
+    fn fields_overflow_as_told() {
+        dialogue(
+            COMMANDS,
+            &[
+                ("BITFIELD f SET u8 #1 255 GET u8 8", "*2 :0 :255"),
+                ("BITFIELD f INCRBY u8 8 10 OVERFLOW SAT INCRBY u8 8 1000", "*2 :9 :255"),
+                ("BITFIELD f OVERFLOW FAIL INCRBY u8 8 1", "*1 $-1"),
+                (
+                    "BITFIELD f GET u64 0",
+                    "-ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+                ),
+                ("BITFIELD_RO f GET i4 8", "*1 :-1"),
+                ("BITFIELD_RO f SET i4 8 1", "-ERR BITFIELD_RO only supports the GET subcommand"),
+            ],
+        );
+    }
+}
