@@ -1,0 +1,128 @@
+"""The static programs that are deployed, and how to look at one that runs.
+
+They are built by a profile of their own: what is asked here is how programs and their surroundings
+fit, not how fast they are, and a second whole-program optimisation would take most of the suite's time.
+The lints, the panic strategy and the assertions are the release's.
+"""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+from harness import wire
+from report import Failed, command
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "tests" / ".work" / "deploy"
+NAMES = ("tandem", "tandem-cache", "tandem-queue")
+PROFILE = {"inherits": '"release"', "lto": '"off"', "codegen-units": 16, "opt-level": 1, "debug": "false",
+           "strip": '"symbols"'}
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def build():
+    """The directory with the three programs, linked with no library outside them."""
+    target = command("rustc", "-vV", cwd=ROOT).split("host: ")[1].split()[0]
+    words = ["cargo", "build", "--quiet", "--locked", "--target", target, "--profile", "image"]
+    for key, value in PROFILE.items():
+        words += ["--config", f"profile.image.{key}={value}"]
+    for name in NAMES:
+        words += ["-p", name]
+    process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL,
+                               env={**os.environ, "RUSTFLAGS": "-C target-feature=+crt-static"})
+    try:
+        if process.wait() != 0:
+            raise Failed("the programs do not build")
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+    made = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / target / "image"
+    shutil.rmtree(WORK / "programs", ignore_errors=True)
+    (WORK / "programs").mkdir(parents=True)
+    for name in NAMES:
+        # Copies: whoever builds meanwhile does not exchange them under a running deployment.
+        shutil.copy2(made / name, WORK / "programs" / name)
+    return WORK / "programs"
+
+
+@contextlib.contextmanager
+def network_of(pid):
+    """Sockets made inside belong to the network of process `pid`, and stay there."""
+    own, other = os.open("/proc/self/ns/net", os.O_RDONLY), os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    try:
+        if LIBC.setns(other, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            yield
+        finally:
+            if LIBC.setns(own, CLONE_NEWNET) != 0:
+                raise SystemExit("cannot come back from another network")
+    finally:
+        os.close(own)
+        os.close(other)
+
+
+def connect(port, password=None, pid=None, authority=None):
+    """A client on 127.0.0.1, here or in the network of `pid`, by TLS where an authority is given."""
+    context = ssl.create_default_context(cadata=authority) if authority else None
+    with network_of(pid) if pid else contextlib.nullcontext():
+        client = wire.Client("127.0.0.1", port, timeout=5, context=context)
+    if password:
+        client.call("AUTH", password)
+    return client
+
+
+def http(port, path, pid=None):
+    """(status, body) of one GET."""
+    with network_of(pid) if pid else contextlib.nullcontext():
+        client = wire.Client("127.0.0.1", port, timeout=5)
+    with client:
+        client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        client.at_end()
+        head, _, body = bytes(client.buffer).partition(b"\r\n\r\n")
+        return int(head.split()[1]), body.decode()
+
+
+def refusal(client, *words):
+    """The text of the error that a command gets."""
+    try:
+        return f"no error but {client.call(*words)!r}"
+    except wire.ReplyError as error:
+        return str(error)
+
+
+def status(pid):
+    """/proc/PID/status as a dictionary."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def check_confinement(report, who, pid):
+    """What the kernel says about a process that must not be able to do anything."""
+    seen = status(pid)
+    report.check(f"{who}: runs as nobody special", "0" not in seen["Uid"].split() + seen["Gid"].split(), seen["Uid"])
+    powers = {seen[kind] for kind in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")}
+    report.equal(f"{who}: has no capability and can get none", powers, {"0" * 16})
+    report.equal(f"{who}: no new privileges, system calls filtered", (seen["NoNewPrivs"], seen["Seccomp"]), ("1", "2"))
+
+
+def writable(pid, folder):
+    """Whether the file system of `pid` lets anyone write in `folder`, root included."""
+    probe = Path(f"/proc/{pid}/root{folder}/tandem-probe")
+    try:
+        probe.touch()
+    except OSError as error:
+        return error.strerror
+    probe.unlink()
+    return True
+
+
+def check_password_is_hidden(report, who, pid, password):
+    told = b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
+    report.check(f"{who}: its password is on no command line and in no environment", password.encode() not in told)

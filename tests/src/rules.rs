@@ -1,0 +1,218 @@
+//! The rules as data, and the functions that find what breaks them.
+//!
+//! An arrow is a normal dependency between crates of this workspace. Every finding is one line of text that names the
+//! place and the rule, because a person reads it.
+
+use crate::source;
+
+/// `(crate, the workspace crates it may use)`. Arrows point down only; a new arrow is the expensive change.
+pub const ARROWS: &[(&str, &[&str])] = &[
+    ("tandem-base", &[]),
+    ("tandem-resp", &["tandem-base"]),
+    ("tandem-table", &["tandem-base"]),
+    ("tandem-persist", &["tandem-base"]),
+    ("tandem-replication", &["tandem-base", "tandem-resp"]),
+    ("tandem-config", &["tandem-base"]),
+    ("tandem-telemetry", &["tandem-base"]),
+    ("tandem-types", &["tandem-base", "tandem-table"]),
+    ("tandem-keyspace", &["tandem-base", "tandem-table", "tandem-types", "tandem-persist"]),
+    ("tandem-commands", &["tandem-base", "tandem-resp", "tandem-types", "tandem-keyspace"]),
+    ("tandem-script", &["tandem-base", "tandem-resp"]),
+    (
+        "tandem-engine",
+        &[
+            "tandem-base",
+            "tandem-resp",
+            "tandem-types",
+            "tandem-keyspace",
+            "tandem-commands",
+            "tandem-script",
+            "tandem-config",
+            "tandem-telemetry",
+            "tandem-persist",
+        ],
+    ),
+    ("tandem-net", &["tandem-base", "tandem-telemetry"]),
+    ("tandem-control", &["tandem-base", "tandem-config", "tandem-telemetry"]),
+    (
+        "tandem-server",
+        &[
+            "tandem-base",
+            "tandem-resp",
+            "tandem-types",
+            "tandem-keyspace",
+            "tandem-commands",
+            "tandem-script",
+            "tandem-config",
+            "tandem-telemetry",
+            "tandem-persist",
+            "tandem-engine",
+            "tandem-net",
+            "tandem-control",
+            "tandem-replication",
+            "tandem-profiles",
+        ],
+    ),
+    ("tandem-profiles", &["tandem-config"]),
+    ("tandem-cache", &["tandem-server", "tandem-profiles"]),
+    ("tandem-queue", &["tandem-server", "tandem-profiles"]),
+    ("tandem", &["tandem-server", "tandem-profiles", "tandem-control", "tandem-config"]),
+    ("tandem-tests", &[]),
+];
+
+/// `(library, the crates that may depend on it)`.
+pub const LIBRARIES: &[(&str, &[&str])] = &[
+    ("mio", &["tandem-net"]),
+    ("rustls", &["tandem-net", "tandem-control"]),
+    ("tokio", &["tandem-control"]),
+    ("tokio-rustls", &["tandem-control"]),
+    ("hyper", &["tandem-control"]),
+    ("mlua", &["tandem-script"]),
+    ("figment", &["tandem-config", "tandem-profiles"]),
+];
+
+/// Crates that are pure functions of their arguments: no clock, disk, socket, thread or chance.
+pub const PURE: &[&str] =
+    &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine", "replication"];
+
+/// What a pure crate must not say.
+pub const IMPURE_WORDS: &[&str] = &[
+    "Instant::now",
+    "SystemTime::now",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "thread::spawn",
+    "getrandom",
+    "std::process",
+];
+
+/// Path prefixes (from the workspace root) where `unsafe` may stand.
+pub const UNSAFE_PLACES: &[&str] = &["core/table/src/", "core/types/src/pack/", "core/script/src/"];
+
+/// Longest function, in lines from `fn` to its closing brace.
+pub const FUNCTION_LINES_MAX: usize = 70;
+
+/// Arrows and libraries of one crate that no rule allows. `uses` are its normal dependencies by package name.
+pub fn wrong_dependencies(name: &str, uses: &[String]) -> Vec<String> {
+    let Some((_, allowed)) = ARROWS.iter().find(|(known, _)| *known == name) else {
+        return vec![format!("{name} has no row in ARROWS")];
+    };
+    let mut found = Vec::new();
+    for used in uses {
+        if ARROWS.iter().any(|(known, _)| known == used) && !allowed.contains(&used.as_str()) {
+            found.push(format!("{name} uses {used}: no such arrow"));
+        }
+        if let Some((_, users)) = LIBRARIES.iter().find(|(library, _)| library == used)
+            && !users.contains(&name)
+        {
+            found.push(format!("{name} uses {used}, which only {users:?} may"));
+        }
+    }
+    found
+}
+
+/// What breaks a rule in one source file. `path` is from the workspace root.
+pub fn wrong_source(path: &str, text: &str) -> Vec<String> {
+    let code = source::code(text);
+    let mut found = Vec::new();
+    if !text.starts_with("//!") {
+        found.push(format!("{path}: opens without saying what it is for (`//!`)"));
+    }
+    if PURE.iter().any(|name| path.starts_with(&format!("core/{name}/src/"))) {
+        for word in IMPURE_WORDS {
+            found.extend(places(path, &code, word).map(|place| format!("{place}: {word} in a pure crate")));
+        }
+    }
+    if !UNSAFE_PLACES.iter().any(|place| path.starts_with(place)) {
+        found.extend(
+            places(path, &code, "unsafe").map(|place| format!("{place}: unsafe is not allowed here")),
+        );
+    }
+    for function in source::functions(&code) {
+        if function.lines > FUNCTION_LINES_MAX {
+            let source::Function { name, line, lines } = function;
+            found.push(format!("{path}:{line}: {name} has {lines} lines, more than {FUNCTION_LINES_MAX}"));
+        }
+    }
+    found
+}
+
+fn places<'a>(path: &'a str, code: &'a str, word: &'a str) -> impl Iterator<Item = String> + 'a {
+    source::words(code, word).map(move |at| format!("{path}:{}", source::line_of(code, at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uses(name: &str, used: &str) -> Vec<String> {
+        wrong_dependencies(name, &[used.to_owned()])
+    }
+
+    #[test]
+    fn an_arrow_that_points_up_is_found() {
+        assert_eq!(uses("tandem-base", "tandem-engine").len(), 1);
+        assert_eq!(uses("tandem-net", "tandem-commands").len(), 1);
+        assert!(uses("tandem-engine", "tandem-commands").is_empty());
+    }
+
+    #[test]
+    fn a_crate_without_a_row_is_found() {
+        assert_eq!(uses("tandem-new", "anyhow").len(), 1);
+    }
+
+    #[test]
+    fn a_library_in_the_wrong_crate_is_found() {
+        for (library, wrong) in [
+            ("tokio", "tandem-net"),
+            ("mio", "tandem-engine"),
+            ("mlua", "tandem-engine"),
+            ("rustls", "tandem-server"),
+        ] {
+            assert_eq!(uses(wrong, library).len(), 1, "{library} in {wrong}");
+        }
+        assert!(uses("tandem-net", "mio").is_empty());
+    }
+
+    #[test]
+    fn arrows_have_no_circle() {
+        for (name, allowed) in ARROWS {
+            for used in *allowed {
+                let back = ARROWS.iter().find(|(n, _)| n == used).map_or(&[][..], |(_, users)| *users);
+                assert!(!back.contains(name), "{name} and {used} use each other");
+            }
+        }
+    }
+
+    #[test]
+    fn impurity_is_found_in_pure_crates_only() {
+        for word in IMPURE_WORDS {
+            let text = format!("//! Doc.\nfn f() {{ {word}(); }}\n");
+            assert_eq!(wrong_source("core/engine/src/x.rs", &text).len(), 1, "{word}");
+            assert!(wrong_source("core/server/src/x.rs", &text).is_empty(), "{word}");
+        }
+        assert!(wrong_source("core/engine/src/x.rs", "//! Instant::now\n// std::fs\n").is_empty());
+    }
+
+    #[test]
+    fn unsafe_is_found_where_it_may_not_be() {
+        let text = "//! Doc.\nfn f() { unsafe { g() } }\n";
+        assert_eq!(wrong_source("core/engine/src/x.rs", text).len(), 1);
+        assert_eq!(wrong_source("core/types/src/list.rs", text).len(), 1);
+        assert!(wrong_source("core/table/src/x.rs", text).is_empty());
+        assert!(wrong_source("core/engine/src/x.rs", "//! unsafe\n#![forbid(unsafe_code)]\n").is_empty());
+    }
+
+    #[test]
+    fn a_file_without_a_purpose_is_found() {
+        assert_eq!(wrong_source("core/net/src/x.rs", "use std::io;\n").len(), 1);
+    }
+
+    #[test]
+    fn a_long_function_is_found() {
+        let text = |lines: usize| format!("//! Doc.\nfn f() {{\n{}}}\n", "    g();\n".repeat(lines));
+        assert_eq!(wrong_source("core/net/src/x.rs", &text(FUNCTION_LINES_MAX - 1)).len(), 1);
+        assert!(wrong_source("core/net/src/x.rs", &text(FUNCTION_LINES_MAX - 2)).is_empty());
+    }
+}
