@@ -174,7 +174,7 @@ def check_image(report, project):
     container = project.docker("create", "tandem:latest").strip()
     packed = subprocess.run(["docker", "export", container], env=project.environment, stdin=subprocess.DEVNULL,
                             capture_output=True, timeout=60, check=True).stdout
-    project.docker("rm", container)
+    project.docker("rm", "--volumes", container)
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         files = {member.name for member in archive if member.isfile() and member.size}
     report.equal("compose: the image holds the programs and nothing else", files, set(NAMES))
@@ -302,6 +302,5 @@ def check_end(report, project):
 
 
 def project_state(project, service):
-    # A stopped container is shown by `ps -q` too.
     state = project.seen(service)["State"]
     return state["Status"], state["ExitCode"]

@@ -16,6 +16,10 @@ use control::health::{Answer, LINE_BYTES_MAX, ask};
 
 use crate::{say, up};
 
+/// The socket to ask where the command line names nothing. Not an option's default for clap: there it would
+/// count as given, and in a container that sets it no other server could be asked.
+const SOCKET_VARIABLE: &str = "TANDEM_HEALTH_SOCKET";
+
 /// Which instance of the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
@@ -50,8 +54,8 @@ pub(crate) struct Options {
     /// The instance to ask; its socket is looked for where systemd and `tandem up` put it.
     #[arg(conflicts_with_all = ["socket", "address"])]
     name: Option<Name>,
-    /// The health socket to ask.
-    #[arg(long, env = "TANDEM_HEALTH_SOCKET", conflicts_with = "address")]
+    /// The health socket to ask. Where nothing is named, $TANDEM_HEALTH_SOCKET.
+    #[arg(long, conflicts_with = "address")]
     socket: Option<PathBuf>,
     /// Ask over the network, as HOST:PORT, in place of the socket.
     #[arg(long)]
@@ -68,7 +72,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         (Some(address), _, _) => over_network(address, timeout)?,
         (None, Some(name), _) => ask(&socket_of(name), timeout)?,
         (None, None, Some(socket)) => ask(socket, timeout)?,
-        (None, None, None) => bail!("say which: cache, queue, --socket PATH or --address HOST:PORT"),
+        (None, None, None) => match std::env::var_os(SOCKET_VARIABLE) {
+            Some(socket) => ask(Path::new(&socket), timeout)?,
+            None => bail!("say which: cache, queue, --socket PATH or --address HOST:PORT"),
+        },
     };
     let (text, code) = match answer {
         Answer::Ready(status) if status.is_empty() => ("healthy".to_owned(), ExitCode::SUCCESS),
