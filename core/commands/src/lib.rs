@@ -11,6 +11,7 @@ mod call;
 mod error;
 pub mod generic;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod scan;
 pub mod set;
@@ -25,5 +26,5 @@ pub use spec::{Flags, Group, KeyAccess, Keys, Row, Spec, found_keys};
 
 /// The rows of every data type.
 pub fn tables() -> Vec<&'static [Row]> {
-    vec![string::COMMANDS, generic::COMMANDS, list::COMMANDS, hash::COMMANDS, set::COMMANDS, zset::COMMANDS, stream::COMMANDS, bitmap::COMMANDS]
+    vec![string::COMMANDS, generic::COMMANDS, list::COMMANDS, hash::COMMANDS, set::COMMANDS, zset::COMMANDS, stream::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS]
 }

@@ -8,6 +8,7 @@
 pub mod bits;
 pub mod entry;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod pack;
 mod pick;

@@ -1,0 +1,210 @@
+//! HyperLogLog: counting different elements in strings of at most 12 KiB.
+
+use crate::call::{Call, Handled, done, read};
+use crate::error::Error;
+use crate::spec::{Flags, Group, KeyAccess, Row};
+use keyspace::{Event, EventClass, Text, Ttl};
+use types::hyperloglog::{self as sketches, Corrupt, Registers, SPARSE_BYTES_MAX};
+
+const PFADD: Event = Event::new(EventClass::STRING, "pfadd");
+const NOT_A_SKETCH: Error = Error::new("WRONGTYPE Key is not a valid HyperLogLog string value.");
+
+impl From<Corrupt> for Error {
+    fn from(_: Corrupt) -> Error {
+        Error::new("INVALIDOBJ Corrupted HLL object detected")
+    }
+}
+
+const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
+    Row::new(name, arity, Group::HyperLogLog, run)
+}
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub static COMMANDS: &[Row] = &[
+    row("pfadd", -2, pfadd).key().grows().fast().docs("2.8.9", "O(1) to add every element.", "Adds elements to a HyperLogLog key. Creates the key if it doesn't exist."),
+    row("pfcount", -2, pfcount).keys(1, -1, 1).readonly().access(KeyAccess::Both).flags(Flags::MAY_REPLICATE).docs("2.8.9", "O(1) with a very small average constant time when called with a single key. O(N) with N being the number of keys, and much bigger constant times, when called with multiple keys.", "Returns the approximated cardinality of the set(s) observed by the HyperLogLog key(s)."),
+    row("pfdebug", 3, pfdebug).keys(2, 2, 1).grows().flags(Flags::ADMIN).docs("2.8.9", "N/A", "Internal commands for debugging HyperLogLog values."),
+    row("pfmerge", -2, pfmerge).keys(1, -1, 1).grows().docs("2.8.9", "O(N) to merge N HyperLogLogs, but with high constant times.", "Merges one or more HyperLogLog values into a single key."),
+    row("pfselftest", 1, pfselftest).flags(Flags::ADMIN).docs("2.8.9", "N/A", "An internal command for testing HyperLogLog values."),
+];
+
+/// Calls `with` on the sketch at `key`; `None` when there is no key.
+fn with_sketch<R>(
+    call: &mut Call<'_>,
+    key: &[u8],
+    with: impl FnOnce(&[u8]) -> Result<R, Corrupt>,
+) -> Result<Option<R>, Error> {
+    match call.db.text(key)? {
+        None => Ok(None),
+        Some(Text::Bytes(bytes)) if sketches::is_sketch(bytes) => Ok(Some(with(bytes)?)),
+        Some(_) => Err(NOT_A_SKETCH),
+    }
+}
+
+fn pfadd(call: &mut Call<'_>) -> Handled {
+    let (key, elements) = (call.args.at(1), call.args.rest(2));
+    // Looked at first, so that elements that are there already are no change.
+    let news = with_sketch(call, key, |sketch| {
+        for element in elements {
+            let (index, value) = sketches::place(element);
+            if sketches::register(sketch, index)? < value {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })?;
+    match news {
+        Some(false) => {
+            call.reply.integer(0);
+            return read();
+        }
+        Some(true) => {
+            let mut text = call.db.edit_text(key)?;
+            for element in elements {
+                sketches::add(text.bytes(), element, SPARSE_BYTES_MAX)?;
+            }
+        }
+        None => {
+            let mut sketch = sketches::empty();
+            for element in elements {
+                sketches::add(&mut sketch, element, SPARSE_BYTES_MAX)?;
+            }
+            sketches::invalidate(&mut sketch);
+            call.db.put_text(key, &sketch, Ttl::Clear);
+        }
+    }
+    call.reply.integer(1);
+    done(PFADD)
+}
+
+fn pfcount(call: &mut Call<'_>) -> Handled {
+    let keys = call.args.rest(1);
+    if let [key] = keys {
+        return count_one(call, key);
+    }
+    let mut registers = Registers::default();
+    for key in keys {
+        with_sketch(call, key, |sketch| registers.merge(sketch))?;
+    }
+    call.reply.integer(registers.count() as i64);
+    read()
+}
+
+/// The cardinality of one key, which then stands in its header.
+fn count_one(call: &mut Call<'_>, key: &[u8]) -> Handled {
+    let counted = with_sketch(call, key, |sketch| match sketches::cached(sketch) {
+        Some(cardinality) => Ok((cardinality, true)),
+        None => sketches::count(sketch).map(|cardinality| (cardinality, false)),
+    })?;
+    let (cardinality, was_cached) = counted.unwrap_or((0, true));
+    if !was_cached {
+        sketches::set_cached(call.db.edit_text(key)?.bytes(), cardinality);
+    }
+    call.reply.integer(cardinality as i64);
+    read()
+}
+
+fn pfmerge(call: &mut Call<'_>) -> Handled {
+    let (target, mut registers, mut dense) = (call.args.at(1), Registers::default(), false);
+    let mut merged = None;
+    for key in call.args.rest(1) {
+        let found = with_sketch(call, key, |sketch| {
+            dense |= !sketches::is_sparse(sketch);
+            registers.merge(sketch)?;
+            Ok((key == &target).then(|| sketch.to_vec()))
+        })?;
+        merged = merged.or(found.flatten());
+    }
+    let mut sketch = merged.unwrap_or_else(sketches::empty);
+    if dense {
+        sketches::make_dense(&mut sketch)?;
+    }
+    for (index, &value) in registers.values().iter().enumerate().filter(|(_, value)| **value > 0) {
+        sketches::raise(&mut sketch, index, value, SPARSE_BYTES_MAX)?;
+    }
+    sketches::invalidate(&mut sketch);
+    call.db.put_text(target, &sketch, Ttl::Keep);
+    call.reply.ok();
+    done(PFADD)
+}
+
+fn pfselftest(call: &mut Call<'_>) -> Handled {
+    sketches::self_test(&mut call.db.space().random)
+        .map_err(|why| Error::text(format!("ERR TESTFAILED {why}")))?;
+    call.reply.ok();
+    read()
+}
+
+fn pfdebug(call: &mut Call<'_>) -> Handled {
+    let (args, key) = (call.args, call.args.at(2));
+    let sparse = with_sketch(call, key, |sketch| Ok(sketches::is_sparse(sketch)))?;
+    let sparse = sparse.ok_or(Error::new("ERR The specified key does not exist"))?;
+    match () {
+        () if args.is(1, "getreg") => {
+            make_dense(call, key, sparse)?;
+            let mut registers = Registers::default();
+            with_sketch(call, key, |sketch| registers.merge(sketch))?;
+            call.reply.array(registers.values().len());
+            registers.values().iter().for_each(|value| call.reply.integer(i64::from(*value)));
+        }
+        () if args.is(1, "decode") => {
+            if !sparse {
+                return Err(Error::new("ERR HLL encoding is not sparse"));
+            }
+            let text = with_sketch(call, key, sketches::describe)?.unwrap_or_default();
+            call.reply.bulk(text.as_bytes());
+        }
+        () if args.is(1, "encoding") => call.reply.status(if sparse { "sparse" } else { "dense" }),
+        () if args.is(1, "todense") => {
+            make_dense(call, key, sparse)?;
+            call.reply.count(usize::from(sparse));
+        }
+        () => {
+            let name = String::from_utf8_lossy(args.at(1));
+            return Err(Error::text(format!("ERR Unknown PFDEBUG subcommand '{name}'")));
+        }
+    }
+    read()
+}
+
+fn make_dense(call: &mut Call<'_>, key: &[u8], sparse: bool) -> Result<(), Error> {
+    if sparse {
+        let mut dense = with_sketch(call, key, |sketch| Ok(sketch.to_vec()))?.unwrap_or_else(sketches::empty);
+        sketches::make_dense(&mut dense)?;
+        call.db.put_text(key, &dense, Ttl::Keep);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::tests::dialogue;
+
+    #[test]
+    fn elements_are_counted_once() {
+        dialogue(
+            COMMANDS,
+            &[
+                ("PFADD a x y z", ":1"),
+                ("PFADD a x y z", ":0"),
+                ("PFCOUNT a", ":3"),
+                ("PFCOUNT a", ":3"),
+                ("PFADD b z w", ":1"),
+                ("PFADD b", ":0"),
+                ("PFADD fresh", ":1"),
+                ("PFCOUNT a b none fresh", ":4"),
+                ("PFMERGE all a b", "+OK"),
+                ("PFCOUNT all", ":4"),
+                ("PFCOUNT none", ":0"),
+                ("PFDEBUG ENCODING all", "+sparse"),
+                ("PFDEBUG TODENSE all", ":1"),
+                ("PFDEBUG TODENSE all", ":0"),
+                ("PFCOUNT all", ":4"),
+                ("PFDEBUG DECODE all", "-ERR HLL encoding is not sparse"),
+                ("PFSELFTEST", "+OK"),
+            ],
+        );
+    }
+}
