@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tandem_persist::aof::{Commands, Log, Place, Recovered, State, recover};
+use tandem_persist::aof::{Annotation, AppendError, Commands, Log, Place, Publication, Recovered, State, SyncHandle, recover};
 use tandem_persist::disk::{Disk, Fault, Memory, Real, write_all};
 use tandem_persist::rdb::{Item, Reader, Value, Writer, kind};
 
@@ -55,62 +55,129 @@ fn load(disk: &dyn Disk, recovered: &Recovered) -> u64 {
     count
 }
 
+fn append(log: &mut Log, bytes: &[u8]) -> Result<u64, AppendError> {
+    log.append(&mut bytes.to_vec(), 5)
+}
+
+/// The log's clients while another thread is busy with its files: they append at every moment that has no lock.
+struct Clients {
+    random: base::Random,
+    appended: u64,
+    synced: u64,
+    /// A sync that was begun before the last change of files, and what it was for.
+    slow: Option<(SyncHandle, u64)>,
+}
+
+impl Clients {
+    /// Appends some batches, and syncs some of the time; false when the disk has failed.
+    fn go_on(&mut self, log: &mut Log) -> bool {
+        for _ in 0..self.random.below(4) {
+            // A batch whose write failed half-way may be there or not.
+            self.appended += 3;
+            let batch: Vec<u8> = (self.appended - 3..self.appended).flat_map(command).collect();
+            if append(log, &batch).is_err() {
+                return false;
+            }
+        }
+        match self.random.below(4) {
+            0 => self.sync(log),
+            1 => {
+                self.slow = Some((log.sync_handle(), self.appended));
+                true
+            }
+            2 => match self.slow.take() {
+                Some((handle, covers)) => self.finish_sync(log, handle, covers),
+                None => true,
+            },
+            _ => true,
+        }
+    }
+
+    fn sync(&mut self, log: &mut Log) -> bool {
+        let (handle, covers) = (log.sync_handle(), self.appended);
+        self.finish_sync(log, handle, covers)
+    }
+
+    fn finish_sync(&mut self, log: &mut Log, handle: SyncHandle, covers: u64) -> bool {
+        let done = log.apply(handle.run()).is_ok();
+        self.synced = if done { self.synced.max(covers) } else { self.synced };
+        done
+    }
+
+    /// A rewrite; what the base holds is durable at its end.
+    fn rewrite(&mut self, disk: &Memory, log: &mut Log) -> bool {
+        let Ok(plan) = log.plan_rewrite() else { return false };
+        if !self.go_on(log) {
+            return false;
+        }
+        let prepared = plan.run();
+        if !self.go_on(log) || log.begin_rewrite(prepared).is_err() {
+            return false;
+        }
+        let count = self.appended;
+        let went_on = self.go_on(log);
+        let (true, Ok(temp)) = (went_on, base(disk, count)) else { return false };
+        if self.random.below(4) == 0 {
+            log.abort_rewrite();
+            return true;
+        }
+        let publication = log.plan_finish().unwrap();
+        self.publish(log, publication, &temp, count)
+    }
+
+    fn publish(&mut self, log: &mut Log, publication: Publication, temp: &Path, count: u64) -> bool {
+        let went_on = self.go_on(log);
+        let Ok(published) = publication.run(temp) else { return false };
+        self.synced = self.synced.max(count);
+        let went_on = went_on && self.go_on(log);
+        drop(log.install(published));
+        went_on
+    }
+}
+
 /// Writes, syncs and rewrites until something fails. Gives (appended, synced) as numbers of commands.
-fn work(disk: &Memory, random: &mut base::Random) -> (u64, u64) {
-    let (mut count, mut synced) = (0, 0);
+fn work(disk: &Memory, seed: u64) -> (u64, u64) {
     let Ok(recovered) = recover(disk, &place(), true, 1) else { return (0, 0) };
     let Ok(mut log) = Log::open(Arc::new(disk.clone()), place(), &recovered) else { return (0, 0) };
-    let mut base_count = None;
-    for _ in 0..40 {
-        let done = match random.below(8) {
-            0..4 => {
-                let batch: Vec<u8> = (0..3).flat_map(|n| command(count + n)).collect();
-                // A batch whose write failed half-way may be there or not.
-                let done = log.append(&batch, 5).is_ok();
-                count += 3;
-                done
-            }
-            4 | 5 => {
-                let done = log.sync().is_ok();
-                synced = if done { count } else { synced };
-                done
-            }
-            _ if !log.is_rewriting() => {
-                base_count = Some(count);
-                let done = log.begin_rewrite().is_ok();
-                synced = if done { count } else { synced };
-                done
-            }
-            _ => match base(disk, base_count.take().unwrap_or(count)) {
-                Ok(temp) => log.finish_rewrite(&temp).is_ok(),
-                Err(_) => false,
-            },
+    let mut clients = Clients { random: base::Random::new(seed), appended: 0, synced: 0, slow: None };
+    for _ in 0..12 {
+        let goes_on = match clients.random.below(3) {
+            0 => clients.rewrite(disk, &mut log),
+            _ => clients.go_on(&mut log),
         };
-        if !done {
+        if !goes_on {
             break;
         }
     }
-    (count, synced)
+    (clients.appended, clients.synced)
 }
 
 #[test]
 fn a_crash_at_any_call_keeps_all_that_was_synced() {
     for seed in 0..60 {
         let whole = Memory::new();
-        work(&whole, &mut base::Random::new(seed));
+        work(&whole, seed);
         for dies in 0..whole.calls() {
             let disk = Memory::new();
             disk.inject(Fault::DieAt(dies));
-            let (appended, synced) = work(&disk, &mut base::Random::new(seed));
+            let (appended, synced) = work(&disk, seed);
             for image in 0..4 {
-                let after = disk.crash(image);
+                let mut after = disk.crash(image);
                 let trace = format!("seed {seed}, dead at call {dies}, image {image}");
+                // Some of the starts die in the repair, too.
+                if image % 2 == 1 {
+                    after.inject(Fault::DieAt(dies % 7));
+                    if let Ok(recovered) = recover(&after, &place(), true, 2) {
+                        let _may_die = Log::open(Arc::new(after.clone()), place(), &recovered);
+                    }
+                    after = after.crash(seed);
+                }
                 let recovered = recover(&after, &place(), true, 2).unwrap_or_else(|e| panic!("{trace}: {e}"));
                 let count = load(&after, &recovered);
                 assert!((synced..=appended).contains(&count), "{trace}: {synced} <= {count} <= {appended}");
                 // And it goes on from there, without anything more to repair.
                 let mut log = Log::open(Arc::new(after.clone()), place(), &recovered).unwrap();
-                log.append(&command(count), 6).unwrap();
+                append(&mut log, &command(count)).unwrap();
                 let again = recover(&after, &place(), false, 3).unwrap_or_else(|e| panic!("{trace}: {e}"));
                 assert_eq!(load(&after, &again), count + 1, "{trace}");
             }
@@ -122,7 +189,7 @@ fn written(batches: u64) -> (Memory, PathBuf) {
     let disk = Memory::new();
     let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
     for number in 0..batches {
-        log.append(&command(number), 5).unwrap();
+        append(&mut log, &command(number)).unwrap();
     }
     (disk, place().log_dir().join("appendonly.aof.1.incr.aof"))
 }
@@ -137,13 +204,13 @@ fn a_cut_at_any_byte_keeps_every_whole_command() {
         let closed = whole[..cut].windows(4).filter(|w| w == b"PUSH").count() as u64;
         let count = load(&disk, &recovered);
         assert!(count == closed || count + 1 == closed, "cut at {cut}: {count} of {closed}");
-        if let Some(tail) = &recovered.tail {
+        if let Some(tail) = recovered.tails.first() {
             assert_eq!((tail.bad_offset, tail.bad_byte), (cut as u64, None));
             assert_eq!(disk.bytes(&tail.kept_as).unwrap(), whole[tail.offset as usize..cut]);
             assert_eq!(disk.bytes(&path).unwrap(), whole[..tail.offset as usize]);
         }
         disk.put(&path, &whole[..cut]);
-        assert_eq!(recover(&disk, &place(), false, 7).is_err(), recovered.tail.is_some());
+        assert_eq!(recover(&disk, &place(), false, 7).is_err(), !recovered.tails.is_empty());
     }
 }
 
@@ -155,7 +222,7 @@ fn a_zero_filled_tail_is_cut_and_told() {
     bytes.resize(end + 4096, 0);
     disk.put(&path, &bytes);
     let recovered = recover(&disk, &place(), true, 7).unwrap();
-    let tail = recovered.tail.clone().unwrap();
+    let tail = recovered.tails[0].clone();
     assert!(tail.zero_filled);
     assert_eq!((tail.offset, tail.bytes, tail.bad_byte), (end as u64, 4096, Some(0)));
     assert_eq!(load(&disk, &recovered), 3);
@@ -166,7 +233,7 @@ fn damage_below_what_was_promised_is_refused_and_nothing_is_changed() {
     let disk = Memory::new();
     let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
     for number in 0..10 {
-        log.append(&command(number), 5).unwrap();
+        append(&mut log, &command(number)).unwrap();
         log.sync().unwrap();
     }
     let path = place().log_dir().join("appendonly.aof.1.incr.aof");
@@ -217,10 +284,10 @@ fn a_full_disk_leaves_whole_batches_and_the_batch_can_be_tried_again() {
         let recovered = recover(&disk, &place(), false, 7).unwrap();
         let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
         disk.inject(Fault::Space(space));
-        let first = log.append(&command(2), 5);
+        let first = append(&mut log, &command(2));
         disk.heal();
         if first.is_err() {
-            log.append(&command(2), 5).unwrap();
+            append(&mut log, &command(2)).unwrap();
         }
         let recovered = recover(&disk, &place(), false, 7).unwrap();
         assert_eq!(load(&disk, &recovered), 3, "{space} bytes of room");
@@ -232,20 +299,146 @@ fn a_failed_sync_is_final_until_the_log_is_replaced() {
     let (disk, _) = written(2);
     let recovered = recover(&disk, &place(), false, 7).unwrap();
     let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
-    log.append(&command(2), 5).unwrap();
+    append(&mut log, &command(2)).unwrap();
     disk.inject(Fault::SyncError);
     assert!(log.sync().is_err());
     assert!(matches!(log.state(), State::Failed(_)));
-    assert!(log.sync().is_err() && log.append(&command(3), 5).is_err() && log.begin_rewrite().is_err());
+    assert!(log.sync().is_err() && append(&mut log, &command(3)).is_err() && log.plan_rewrite().is_err());
     let temp = base(&disk, 3).unwrap();
-    log.replace_with_new_incr(&temp).unwrap();
-    log.append(&command(3), 5).unwrap();
+    let published = log.plan_replacement().unwrap().run(&temp).unwrap();
+    drop(log.install(published));
+    append(&mut log, &command(3)).unwrap();
     log.sync().unwrap();
     assert_eq!(log.position_synced(), log.position());
     for image in 0..8 {
         let after = disk.crash(image);
         assert_eq!(load(&after, &recover(&after, &place(), true, 7).unwrap()), 4);
     }
+}
+
+/// A log that moved to a second file: two numbers synced, `unsynced` more behind them, `behind` in the second.
+fn moved(unsynced: u64, behind: u64) -> (Memory, Log, PathBuf, PathBuf) {
+    let disk = Memory::new();
+    let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
+    for number in 0..2 {
+        append(&mut log, &command(number)).unwrap();
+    }
+    let prepared = log.plan_rewrite().unwrap().run();
+    for number in 2..2 + unsynced {
+        append(&mut log, &command(number)).unwrap();
+    }
+    log.begin_rewrite(prepared).unwrap();
+    for number in 2 + unsynced..2 + unsynced + behind {
+        append(&mut log, &command(number)).unwrap();
+    }
+    let file = |n: u64| place().log_dir().join(format!("appendonly.aof.{n}.incr.aof"));
+    (disk, log, file(1), file(2))
+}
+
+#[test]
+fn a_lost_end_of_the_file_before_ends_the_log_there_even_between_batches() {
+    let (disk, _, old, new) = moved(3, 4);
+    let (whole, behind) = (disk.bytes(&old).unwrap(), disk.bytes(&new).unwrap());
+    let end_of_two = written(2).0.bytes(&old).unwrap().len();
+    for cut in end_of_two..=whole.len() {
+        disk.put(&old, &whole[..cut]);
+        disk.put(&new, &behind);
+        let recovered = recover(&disk, &place(), true, 7).unwrap();
+        let pushed = whole[..cut].windows(4).filter(|w| w == b"PUSH").count() as u64;
+        let count = load(&disk, &recovered);
+        if cut == whole.len() {
+            assert_eq!((count, recovered.tails.len()), (9, 0));
+            continue;
+        }
+        assert!(count == pushed || count + 1 == pushed, "cut at {cut}: {count} of {pushed}");
+        let tail = recovered.tails.last().unwrap();
+        assert_eq!((&tail.path, tail.offset, disk.bytes(&new).unwrap().len()), (&new, 0, 0));
+        assert_eq!(disk.bytes(&tail.kept_as).unwrap(), behind);
+    }
+}
+
+#[test]
+fn a_file_before_that_lost_what_it_had_is_refused_once_something_behind_it_was_durable() {
+    let (disk, mut log, old, new) = moved(3, 1);
+    log.sync().unwrap();
+    for number in 6..9 {
+        append(&mut log, &command(number)).unwrap();
+    }
+    let (whole, behind) = (disk.bytes(&old).unwrap(), disk.bytes(&new).unwrap());
+    for cut in 0..whole.len() {
+        disk.put(&old, &whole[..cut]);
+        recover(&disk, &place(), true, 7).expect_err("the end of a durable file is missing");
+        assert_eq!((disk.bytes(&old).unwrap().len(), disk.bytes(&new).unwrap()), (cut, behind.clone()));
+    }
+}
+
+#[test]
+fn nothing_in_a_new_file_is_durable_before_all_of_the_old() {
+    let (disk, mut log, old, _) = moved(3, 1);
+    let size = disk.bytes(&old).unwrap().len() as u64;
+    assert!(log.position_synced() < size);
+    log.sync().unwrap();
+    assert_eq!(log.position_synced(), log.position());
+    for image in 0..20 {
+        let after = disk.crash(image);
+        let recovered = recover(&after, &place(), false, 7).unwrap();
+        assert_eq!(load(&after, &recovered), 6);
+    }
+    let (disk, mut log, _, _) = moved(3, 1);
+    disk.inject(Fault::SyncError);
+    assert!(log.sync().is_err(), "the old file's error counts");
+    assert!(matches!(log.state(), State::Failed(_)));
+}
+
+#[test]
+fn a_change_of_files_never_touches_the_disk_under_the_lock_and_is_alone() {
+    let (disk, _) = written(3);
+    let recovered = recover(&disk, &place(), false, 7).unwrap();
+    let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+    let plan = log.plan_rewrite().unwrap();
+    assert!(log.plan_rewrite().is_err() && log.plan_replacement().is_err());
+    let prepared = plan.run();
+    let calls = disk.calls();
+    log.begin_rewrite(prepared).unwrap();
+    assert_eq!(disk.calls(), calls);
+    append(&mut log, &command(3)).unwrap();
+    let publication = log.plan_finish().unwrap();
+    assert!(log.plan_rewrite().is_err());
+    let temp = base(&disk, 3).unwrap();
+    let published = publication.run(&temp).unwrap();
+    let calls = disk.calls();
+    drop(log.install(published));
+    assert_eq!((disk.calls(), log.manifest().incrementals.len()), (calls, 1));
+    assert_eq!(disk.list(&place().log_dir()).unwrap().len(), 3, "manifest, base, file");
+}
+
+#[test]
+fn what_a_crash_in_a_change_of_files_left_is_deleted_at_the_next_start() {
+    let (disk, old) = written(3);
+    let dir = place().log_dir();
+    disk.put(&dir.join("appendonly.aof.2.incr.aof"), b"");
+    disk.put(&dir.join("temp-appendonly.aof.manifest"), b"file");
+    disk.put(&dir.join("appendonly.aof.9.incr.aof"), b"somebody's");
+    let recovered = recover(&disk, &place(), false, 7).unwrap();
+    Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+    let names = disk.list(&dir).unwrap();
+    assert_eq!(names, ["appendonly.aof.1.incr.aof", "appendonly.aof.9.incr.aof", "appendonly.aof.manifest"]);
+    assert!(disk.bytes(&old).is_some());
+}
+
+#[test]
+fn a_batch_that_was_not_written_comes_back_as_it_was() {
+    let (disk, mut log, _, _) = moved(1, 0);
+    let mut batch = command(3);
+    disk.inject(Fault::Space(20));
+    assert!(log.append(&mut batch, 5).is_err());
+    assert_eq!(batch, command(3));
+    disk.heal();
+    log.append(&mut batch, 5).unwrap();
+    assert!(batch.starts_with(b"#TDM-AFTER:"));
+    let line = batch.strip_suffix(b"\r\n").unwrap().rsplit(|&b| b == b'\n').next().unwrap();
+    assert!(Annotation::parse(line).is_some());
+    assert_eq!(load(&disk, &recover(&disk, &place(), false, 7).unwrap()), 4);
 }
 
 #[test]
@@ -262,7 +455,7 @@ fn the_logs_of_redis_are_read() {
             std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
         let recovered = recover(&Real, &Place::new(temp.path()), false, 7).unwrap();
-        assert_eq!((recovered.files.len(), &recovered.tail), (2, &None), "{name}");
+        assert_eq!((recovered.files.len(), recovered.tails.len()), (2, 0), "{name}");
         assert!(recovered.files[1].commands > 200, "{name}: {}", recovered.files[1].commands);
     }
 }
@@ -275,10 +468,10 @@ fn redis_loads_what_we_write() {
     let mut log =
         Log::open(Arc::new(Real), place.clone(), &Recovered { fresh: true, ..Recovered::default() }).unwrap();
     for _ in 0..5 {
-        log.append(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n", 1_700_000_000_000)
-            .unwrap();
+        append(&mut log, b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n").unwrap();
     }
-    log.begin_rewrite().unwrap();
+    let prepared = log.plan_rewrite().unwrap().run();
+    log.begin_rewrite(prepared).unwrap();
     let mut writer = Writer::new(true, true);
     writer.header(10);
     writer.standard_aux("7.4.0", 1_700_000_000_000, 1, true);
@@ -288,14 +481,10 @@ fn redis_loads_what_we_write() {
     writer.end();
     let base = temp.path().join("temp-1.rdb");
     std::fs::write(&base, writer.as_bytes()).unwrap();
-    log.append(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n", 1_700_000_000_001)
-        .unwrap();
-    log.finish_rewrite(&base).unwrap();
-    log.append(
-        b"*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*1\r\n$4\r\nEXEC\r\n",
-        1_700_000_000_002,
-    )
-    .unwrap();
+    append(&mut log, b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n").unwrap();
+    let published = log.plan_finish().unwrap().run(&base).unwrap();
+    drop(log.install(published));
+    append(&mut log, b"*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*1\r\n$4\r\nEXEC\r\n").unwrap();
     log.sync().unwrap();
     let manifest = place.log_dir().join(place.manifest_name());
     let check = std::process::Command::new("redis-check-aof").arg(&manifest).output().unwrap();

@@ -16,13 +16,15 @@
 //! Locks are taken in the order journal, engine, queue. The journal's may be held for as long as the disk
 //! takes, so nobody waits for it while holding the engine, except at the change of files for a rewrite.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use config::AppendFsync;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use persist::aof::{AppendError, Log, State};
+use persist::aof::{AppendError, Log, Prepared, Publication, State};
 use persist::disk::Disk;
 
 use crate::shared::{Chore, Shared};
@@ -225,15 +227,15 @@ impl Durable {
     /// Tries to write what waits.
     fn write_pending(&self, journal: &mut Journal, shared: &Shared) {
         self.take_queue(journal);
-        let Some(log) = &mut journal.log else { return };
-        if journal.pending.is_empty() {
+        let Journal { log: Some(log), pending, .. } = journal else { return };
+        if pending.is_empty() {
             return;
         }
-        match log.append(&journal.pending, shared.clock.now().unix_ms) {
+        match log.append(pending, shared.clock.now().unix_ms) {
             Ok(_) => {
-                journal.pending.clear();
-                journal.written_ticket = journal.pending_ticket;
+                pending.clear();
                 self.file_bytes.store(log.file_bytes(), Ordering::Relaxed);
+                journal.written_ticket = journal.pending_ticket;
                 self.note_written(shared);
                 if !self.is_always() {
                     self.advance(journal.written_ticket, shared);
@@ -283,16 +285,43 @@ impl Durable {
     }
 
     /// Begins a rewrite, with the engine held: what has been executed goes into the old file, what comes
-    /// into a new one.
-    pub(crate) fn begin_rewrite(&self, journal: &mut Journal, shared: &Shared) -> Result<(), String> {
+    /// into the new one that was prepared.
+    pub(crate) fn begin_rewrite(
+        &self,
+        journal: &mut Journal,
+        prepared: Prepared,
+        shared: &Shared,
+    ) -> Result<(), String> {
         self.write_pending(journal, shared);
         let waits = !journal.pending.is_empty();
         let Some(log) = &mut journal.log else { return Err("there is no log".to_owned()) };
         if waits {
             return Err("the log cannot be written at the moment".to_owned());
         }
-        log.begin_rewrite().map_err(|error| error.to_string())?;
-        self.advance(journal.written_ticket, shared);
+        log.begin_rewrite(prepared).map_err(|error| {
+            if matches!(error, AppendError::Failed(_)) {
+                self.write_failed(&error, shared);
+            }
+            error.to_string()
+        })
+    }
+
+    /// Publishes the base of a rewrite. Only the plan and its end, with `also`, are made under the lock.
+    pub(crate) fn publish(
+        &self,
+        temp: &Path,
+        plan: impl Fn(&Log) -> io::Result<Publication>,
+        also: impl FnOnce(&mut Journal),
+    ) -> Result<(), String> {
+        const SWITCHED_OFF: &str = "the log was switched off";
+        let publication = plan(self.lock().log.as_ref().ok_or(SWITCHED_OFF)?).map_err(|error| error.to_string())?;
+        let published = publication.run(temp).map_err(|error| error.to_string())?;
+        let mut journal = self.lock();
+        let retired = journal.log.as_mut().ok_or(SWITCHED_OFF)?.install(published);
+        also(&mut journal);
+        drop(journal);
+        drop(retired);
+        self.measure(&self.lock(), true);
         Ok(())
     }
 
@@ -313,7 +342,6 @@ impl Durable {
         } else {
             self.write_pending(journal, shared);
         }
-        self.measure(journal, true);
         self.advance(journal.written_ticket, shared);
     }
 

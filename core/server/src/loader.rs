@@ -115,7 +115,7 @@ fn load_log(shared: &Shared) -> Result<Loaded, String> {
     let place = shared.files.log_place();
     let disk = &shared.durable.disk;
     let recovered = recovered(shared)?;
-    if let Some(tail) = &recovered.tail {
+    for tail in &recovered.tails {
         shared.logger.warning(&format!("The end of the AOF was not whole and was set aside: {tail:?}"));
     }
     let mut loaded = Loaded::default();

@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use persist::aof::{Log, Place, Recovered};
 use persist::rdb::{self, SnapshotFile, Writer};
 
+use crate::durable::Journal;
 use crate::shared::Shared;
 
 /// How long the engine is held for one slice, microseconds, about.
@@ -100,6 +101,8 @@ pub(crate) struct Saver {
     /// A snapshot of either kind is being written.
     pub(crate) running: AtomicBool,
     replacement_wanted: AtomicBool,
+    /// The log was switched on and its base could not be written.
+    base_missing: AtomicBool,
     pub(crate) history: Mutex<History>,
     /// When the last good save ended, unix seconds.
     pub(crate) last_save_unix_s: AtomicI64,
@@ -183,6 +186,9 @@ impl Saver {
         if self.replacement_wanted.load(Ordering::Acquire) {
             return self.add(Task::Replace);
         }
+        if self.base_missing.load(Ordering::Acquire) {
+            return self.add(Task::Rewrite);
+        }
         let (percent, least) = {
             let Some(engine) = shared.engine.try_lock() else { return };
             (engine.config.auto_aof_rewrite_percentage, engine.config.auto_aof_rewrite_min_size)
@@ -217,8 +223,10 @@ impl Saver {
                 Task::StartLog => start_log(shared),
                 Task::Reload { .. } => continue,
             };
-            if let (Task::Replace, Ok(())) = (&task, &result) {
-                self.replacement_wanted.store(false, Ordering::Release);
+            match (&task, &result) {
+                (Task::Replace, Ok(())) => self.replacement_wanted.store(false, Ordering::Release),
+                (Task::Rewrite, Ok(())) => self.base_missing.store(false, Ordering::Release),
+                _ => {}
             }
             self.note(shared, is_save, began_s, &result);
             self.tell(shared, task, result);
@@ -305,35 +313,34 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Writes a new base and drops what it replaces; the log goes on in a new file meanwhile.
+/// Writes a new base and drops what it replaces; the log goes on in a new file meanwhile. What waits for a
+/// disk is done without the engine.
 fn rewrite(shared: &Shared) -> Result<(), String> {
-    if shared.durable.lock().log.is_none() {
-        return rewrite_without_log(shared);
-    }
+    let plan = shared.durable.lock().log.as_ref().map(Log::plan_rewrite);
+    let Some(plan) = plan else { return rewrite_without_log(shared) };
     shared.logger.notice("Background append only file rewriting started");
-    // What is written is synced first, without any lock, so that little is left to be synced under them.
-    shared.durable.sync(shared);
     let place = shared.files.place();
+    let prepared = plan.map_err(text)?.run();
     let mut journal = shared.durable.lock();
     let view = View::begin(shared, |engine| {
-        shared.durable.begin_rewrite(&mut journal, shared)?;
+        shared.durable.begin_rewrite(&mut journal, prepared, shared)?;
         engine.log_switched();
         Ok(())
     })?;
     drop(journal);
-    let temp = view.write(shared, &place, true).and_then(|file| file.finish_in_place().map_err(text));
-    let mut journal = shared.durable.lock();
-    let Some(log) = &mut journal.log else { return Err("the log was switched off".to_owned()) };
-    match temp.and_then(|temp| log.finish_rewrite(&temp).map_err(text)) {
-        Ok(()) => {
-            shared.durable.measure(&journal, true);
-            Ok(())
-        }
-        Err(why) => {
-            log.abort_rewrite();
-            Err(why)
-        }
+    finish_rewrite(shared, &view, &place)
+}
+
+/// Writes the base of a rewrite that has begun, and publishes it.
+fn finish_rewrite(shared: &Shared, view: &View, place: &Path) -> Result<(), String> {
+    let temp = view.write(shared, place, true).and_then(|file| file.finish_in_place().map_err(text));
+    let done = temp.and_then(|temp| shared.durable.publish(&temp, Log::plan_finish, |_| {}));
+    if done.is_err()
+        && let Some(log) = &mut shared.durable.lock().log
+    {
+        log.abort_rewrite();
     }
+    done
 }
 
 /// BGREWRITEAOF while there is no log: the files are made, nothing more is written to them.
@@ -342,8 +349,8 @@ fn rewrite_without_log(shared: &Shared) -> Result<(), String> {
     let recovered = recovered(shared, &aof)?;
     let view = View::begin(shared, |_| Ok(()))?;
     let temp = view.write(shared, &place, true)?.finish_in_place().map_err(text)?;
-    let mut log = Log::open(shared.durable.disk.clone(), aof, &recovered).map_err(text)?;
-    log.replace_with_new_incr(&temp).map_err(text)
+    let log = Log::open(shared.durable.disk.clone(), aof, &recovered).map_err(text)?;
+    log.plan_replacement().and_then(|publication| publication.run(&temp)).map(drop).map_err(text)
 }
 
 /// Opens the log that is there, or an empty one, to be replaced as a whole.
@@ -354,29 +361,22 @@ fn recovered(shared: &Shared, place: &Place) -> Result<Recovered, String> {
 
 /// Starts a log from what is in memory.
 fn start_log(shared: &Shared) -> Result<(), String> {
-    let (place, aof) = (shared.files.place(), shared.files.log_place());
+    let aof = shared.files.log_place();
     let recovered = recovered(shared, &aof)?;
     let mut log = Log::open(shared.durable.disk.clone(), aof, &recovered).map_err(text)?;
+    let prepared = log.plan_rewrite().map_err(text)?.run();
     let mut journal = shared.durable.lock();
     let view = View::begin(shared, |engine| {
-        // Until the base is there, what is logged is of no use without it; the manifest then drops the old.
-        log.begin_rewrite().map_err(text)?;
+        log.begin_rewrite(prepared).map_err(text)?;
         shared.durable.set_log(&mut journal, Some(log), shared);
         engine.set_logging(true);
         engine.log_switched();
         Ok(())
     })?;
     drop(journal);
-    let temp = view.write(shared, &place, true).and_then(|file| file.finish_in_place().map_err(text));
-    let mut journal = shared.durable.lock();
-    let Some(log) = &mut journal.log else { return Err("the log was switched off".to_owned()) };
-    let done = temp.and_then(|temp| log.finish_rewrite(&temp).map_err(text));
-    shared.durable.measure(&journal, true);
-    drop(journal);
-    if done.is_err() {
-        // A log without its base is no log: a rewrite is tried again until there is one.
-        shared.saver.want_replacement();
-    }
+    let done = finish_rewrite(shared, &view, &shared.files.place());
+    // A log without its base is no log: a rewrite is tried again until there is one.
+    shared.saver.base_missing.store(done.is_err(), Ordering::Release);
     done
 }
 
@@ -392,11 +392,8 @@ fn replace(shared: &Shared) -> Result<(), String> {
     })?;
     drop(journal);
     let temp = view.write(shared, &place, true)?.finish_in_place().map_err(text)?;
-    let mut journal = shared.durable.lock();
-    let Some(log) = &mut journal.log else { return Err("the log was switched off".to_owned()) };
-    log.replace_with_new_incr(&temp).map_err(text)?;
-    shared.durable.replaced(&mut journal, covered, shared);
-    Ok(())
+    let also = |journal: &mut Journal| shared.durable.replaced(journal, covered, shared);
+    shared.durable.publish(&temp, Log::plan_replacement, also)
 }
 
 /// A snapshot under way in the engine.

@@ -4,7 +4,7 @@
 //!            append fails, cut back fails, or any sync fails
 //!   Ready ------------------------------------------------------> Failed
 //!     ^                                                             |
-//!     |        replace_with_new_incr (fresh base, new file)         |
+//!     |        install of a replacement (fresh base, new file)      |
 //!     +-------------------------------------------------------------+
 //! ```
 //! *Ready*: the file ends with whole batches. A write that fails for want of room is cut back, so the same batch
@@ -12,13 +12,18 @@
 //! the file is not trusted again, whatever later calls return: every append is refused until a base written from
 //! memory replaces it. A rewrite is no state of its own: `begin_rewrite` moves the log to a new file that follows
 //! the old ones, so that at each moment base and files in the manifest's order are the whole log.
+//!
+//! No call but `open`, `append` and `sync` waits for a disk. What is unsynced in the old file at the move is synced by
+//! the next sync before the new file is, so nothing in the new one is called durable without all of the old; and the
+//! new file's first line tells how long the old one was, so that recovery sees when a crash took its end.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
+use super::record::push_follows;
+use super::rewrite::{self, Open, Prepared, Publication, Published, Retired, RewritePlan, Target, Turn};
 use super::{Annotation, FileKind, Manifest, ManifestFile, Place, Recovered};
-use crate::disk::{self, Disk, File, Syncer, write_all};
+use crate::disk::{Disk, Syncer, temp_name, write_all};
 
 /// Whether the log can be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +56,10 @@ impl std::fmt::Display for AppendError {
 
 impl std::error::Error for AppendError {}
 
-/// A file to sync from another thread, and what that would make durable.
+/// What to sync from another thread, and what that would make durable.
 pub struct SyncHandle {
+    /// The file before the last change of files, while not all of it is known to be durable.
+    before: Option<Arc<dyn Syncer>>,
     syncer: Arc<dyn Syncer>,
     generation: u64,
     position: u64,
@@ -69,8 +76,16 @@ pub struct SyncDone {
 impl SyncHandle {
     /// Waits until the disk has everything appended before the handle was made.
     pub fn run(self) -> SyncDone {
-        SyncDone { generation: self.generation, position: self.position, result: self.syncer.sync() }
+        let before = self.before.map_or(Ok(()), |before| before.sync());
+        let result = before.and_then(|()| self.syncer.sync());
+        SyncDone { generation: self.generation, position: self.position, result }
     }
+}
+
+/// The file that was appended to before the present one.
+struct Before {
+    syncer: Arc<dyn Syncer>,
+    is_synced: bool,
 }
 
 /// The log, open for writing.
@@ -78,8 +93,8 @@ pub struct Log {
     disk: Arc<dyn Disk>,
     place: Place,
     manifest: Manifest,
-    file: Box<dyn File>,
-    syncer: Arc<dyn Syncer>,
+    open: Open,
+    before: Option<Before>,
     /// Size of the file: the end of the last whole batch.
     file_bytes: u64,
     /// What of it is known to be durable.
@@ -89,78 +104,92 @@ pub struct Log {
     position_synced: u64,
     last_seq: u64,
     batch_crc: u64,
+    /// The file is new and follows one of so many bytes, which its first line must tell.
+    follows_bytes: Option<u64>,
+    /// Goes up when the log is replaced as a whole: syncs from before say nothing any more.
     generation: u64,
     /// Sequence number of the first file that a running rewrite's base does not cover.
     rewrite_from: Option<u64>,
     state: State,
-    scratch: Vec<u8>,
+    turn: Turn,
 }
 
 impl Log {
     /// Opens what [`super::recover`] gave, after it was loaded. Goes on in the last incremental file, or makes the
-    /// first; deletes history.
+    /// first; makes the others durable; deletes history and what a crash in a change of files left.
     pub fn open(disk: Arc<dyn Disk>, place: Place, recovered: &Recovered) -> io::Result<Log> {
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
         let mut manifest = recovered.manifest.clone();
-        let (mut file, bytes, crc) = match manifest.incrementals.last_mut() {
+        for file in &manifest.incrementals {
+            disk.append(&dir.join(&file.name))?.sync()?;
+        }
+        let (file, bytes, crc) = match manifest.incrementals.last_mut() {
             Some(last) => {
                 last.extra.clear(); // Others' offsets are wrong once we append.
                 let path = dir.join(&last.name);
                 (disk.append(&path)?, disk.len(&path)?, recovered.open_crc)
             }
-            None => (add_incremental(&*disk, &place, &mut manifest)?, 0, 0),
+            None => {
+                let (name, file) = rewrite::create_incremental(&*disk, &place, &manifest)?;
+                manifest.incrementals.push(name);
+                rewrite::write_manifest(&*disk, &place, &manifest)?;
+                (file, 0, 0)
+            }
         };
-        file.sync()?;
-        let syncer = file.syncer()?.into();
-        let mut log = Log {
+        rewrite::drop_history(&*disk, &place, &mut manifest);
+        drop_leftovers(&*disk, &place, &manifest);
+        let open = Open::new(file)?;
+        Ok(Log {
             disk,
             place,
             manifest,
-            file,
-            syncer,
+            open,
+            before: None,
             file_bytes: bytes,
             file_synced: bytes,
             file_position: 0,
             position_synced: bytes,
             last_seq: recovered.last_seq,
             batch_crc: crc,
+            follows_bytes: None,
             generation: 0,
             rewrite_from: None,
             state: State::Ready,
-            scratch: Vec::new(),
-        };
-        log.drop_history();
-        Ok(log)
+            turn: Turn::default(),
+        })
     }
 
-    /// Appends a batch of whole commands (transactions complete) and the line that closes it, in one write.
-    /// Returns the position behind it; a reply may leave when [`Log::position_synced`] has reached it.
-    pub fn append(&mut self, bytes: &[u8], unix_ms: i64) -> Result<u64, AppendError> {
+    /// Appends a batch of whole commands (transactions complete) and the line that closes it, in one write; `batch`
+    /// grows by that line, and is as it was after an error. Returns the position behind it; a reply may leave when
+    /// [`Log::position_synced`] has reached it.
+    pub fn append(&mut self, batch: &mut Vec<u8>, unix_ms: i64) -> Result<u64, AppendError> {
         if let State::Failed(why) = &self.state {
             return Err(AppendError::Failed(why.clone()));
         }
-        let crc = base::crc64::update(self.batch_crc, bytes);
+        let given = batch.len();
+        let mut head = Vec::new();
+        if let Some(bytes) = self.follows_bytes {
+            push_follows(bytes, &mut head);
+            batch.splice(0..0, head.iter().copied());
+        }
+        let crc = base::crc64::update(self.batch_crc, batch);
         let line = Annotation { seq: self.last_seq + 1, crc, unix_ms, synced: self.file_synced };
-        let mut batch = std::mem::take(&mut self.scratch);
-        batch.clear();
-        batch.extend_from_slice(bytes);
-        line.push(&mut batch);
-        let written = write_all(&mut *self.file, &batch);
-        let length = batch.len() as u64;
-        self.scratch = batch;
-        if let Err((_, error)) = written {
+        line.push(batch);
+        if let Err((_, error)) = write_all(&mut *self.open.file, batch) {
+            batch.drain(..head.len());
+            batch.truncate(given);
             return Err(self.cut_back(error));
         }
-        self.file_bytes += length;
-        (self.last_seq, self.batch_crc) = (line.seq, 0);
+        self.file_bytes += batch.len() as u64;
+        (self.last_seq, self.batch_crc, self.follows_bytes) = (line.seq, 0, None);
         Ok(self.position())
     }
 
     /// After a failed write: the file must not hold half a batch followed by others.
     fn cut_back(&mut self, error: io::Error) -> AppendError {
-        match self.file.truncate(self.file_bytes) {
+        match self.open.file.truncate(self.file_bytes) {
             Ok(()) if error.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()) => {
                 AppendError::Retry(error)
             }
@@ -211,25 +240,33 @@ impl Log {
 
     /// A handle with which another thread makes durable what has been appended. Costs no system call.
     pub fn sync_handle(&self) -> SyncHandle {
+        let before = self.before.as_ref().filter(|before| !before.is_synced);
         SyncHandle {
-            syncer: Arc::clone(&self.syncer),
+            before: before.map(|before| Arc::clone(&before.syncer)),
+            syncer: Arc::clone(&self.open.syncer),
             generation: self.generation,
             position: self.position(),
         }
     }
 
-    /// Takes note of a sync. An error makes the log fail for good, unless its file has been replaced since.
+    /// Takes note of a sync. An error makes the log fail for good, unless it has been replaced since.
     pub fn apply(&mut self, done: SyncDone) -> Result<(), AppendError> {
         if let State::Failed(why) = &self.state {
             return Err(AppendError::Failed(why.clone()));
         }
         if done.generation != self.generation {
-            return Ok(()); // The change of files synced what this sync was for, or made it needless.
+            return Ok(()); // The base that replaced the log holds what this sync was for.
         }
         match done.result {
             Ok(()) => {
                 self.position_synced = self.position_synced.max(done.position);
-                self.file_synced = self.file_synced.max(done.position - self.file_position);
+                // A sync begun before the last change of files may say nothing about the present one.
+                if let Some(in_file) = done.position.checked_sub(self.file_position) {
+                    self.file_synced = self.file_synced.max(in_file);
+                    if let Some(before) = &mut self.before {
+                        before.is_synced = true;
+                    }
+                }
                 Ok(())
             }
             Err(error) => Err(self.fail(format!("fsync: {error}"))),
@@ -242,93 +279,94 @@ impl Log {
         self.apply(done)
     }
 
-    /// Moves the log to a new file; a base that holds the state of this moment may then be written and
-    /// handed to `finish_rewrite`. Syncs the old file first (have most of it synced by the thread before), so
-    /// that nothing in the new one can be durable without all of the old. After an error the old file goes on.
-    pub fn begin_rewrite(&mut self) -> Result<(), AppendError> {
-        self.sync()?;
-        let mut manifest = self.manifest.clone();
-        let file = add_incremental(&*self.disk, &self.place, &mut manifest).map_err(AppendError::Retry)?;
-        self.rewrite_from = manifest.incrementals.last().map(|f| f.seq);
-        self.switch(manifest, file).map_err(AppendError::Retry)
+    /// What must be done before the log can move to a new file. `Retry` while another change of files is under way.
+    pub fn plan_rewrite(&self) -> Result<RewritePlan, AppendError> {
+        if let State::Failed(why) = &self.state {
+            return Err(AppendError::Failed(why.clone()));
+        }
+        let target = self.target().map_err(AppendError::Retry)?;
+        Ok(RewritePlan { sync: self.sync_handle(), target })
     }
 
-    fn switch(&mut self, manifest: Manifest, file: Box<dyn File>) -> io::Result<()> {
-        let syncer = file.syncer()?.into();
+    /// Moves the log to the new file; a base that holds the state of this moment may then be written and published.
+    /// After an error the old file goes on, unless the sync of the plan has failed: then the log has.
+    pub fn begin_rewrite(&mut self, prepared: Prepared) -> Result<(), AppendError> {
+        let Prepared { synced, made, _turn } = prepared;
+        self.apply(synced)?;
+        let (manifest, open) = made.map_err(AppendError::Retry)?;
+        self.manifest = manifest;
+        self.rewrite_from = self.manifest.incrementals.last().map(|file| file.seq);
+        self.follows_bytes = Some(self.file_bytes);
+        self.file_position = self.position();
+        (self.file_bytes, self.file_synced, self.batch_crc) = (0, 0, 0);
+        let old = std::mem::replace(&mut self.open, open);
+        let is_synced = self.position_synced == self.file_position;
+        self.before = Some(Before { syncer: old.syncer, is_synced });
+        Ok(())
+    }
+
+    /// How to publish the base of the rewrite, a file that holds the state at `begin_rewrite`.
+    pub fn plan_finish(&self) -> io::Result<Publication> {
+        let from = self.rewrite_from.ok_or_else(|| io::Error::other("no rewrite has begun"))?;
+        let mut target = self.target()?;
+        let files = std::mem::take(&mut target.manifest.incrementals);
+        let (kept, replaced) = files.into_iter().partition(|file| file.seq >= from);
+        target.manifest.incrementals = kept;
+        Ok(self.publication(target, replaced, false))
+    }
+
+    /// How to replace the whole log by a base and a new file, which is the only way out of `Failed`: the base must
+    /// hold everything ever appended. Appends that succeed before `install` are lost, so the log must have failed, or
+    /// get none.
+    pub fn plan_replacement(&self) -> io::Result<Publication> {
+        let mut target = self.target()?;
+        let replaced = std::mem::take(&mut target.manifest.incrementals);
+        Ok(self.publication(target, replaced, true))
+    }
+
+    fn target(&self) -> io::Result<Target> {
+        if Arc::strong_count(&self.turn) > 1 {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the log's files are being changed"));
+        }
+        Ok(Target {
+            disk: Arc::clone(&self.disk),
+            place: self.place.clone(),
+            manifest: self.manifest.clone(),
+            turn: Arc::clone(&self.turn),
+        })
+    }
+
+    /// The next base in place of the old one; that and `replaced` become history.
+    fn publication(&self, mut target: Target, replaced: Vec<ManifestFile>, with_new_file: bool) -> Publication {
+        let seq = self.manifest.next_base_seq();
+        let base_name = self.place.base_name(seq);
+        let base = ManifestFile::new(base_name.clone(), seq, FileKind::Base);
+        let history = target.manifest.base.replace(base).into_iter().chain(replaced);
+        let history = history.map(|file| ManifestFile { kind: FileKind::History, ..file });
+        target.manifest.history.extend(history);
+        Publication { target, base_name, with_new_file }
+    }
+
+    /// Takes note of what has been published. The handles of files that are gone come back, to be dropped where no
+    /// lock is held.
+    pub fn install(&mut self, published: Published) -> Retired {
+        let Published { manifest, open, _turn } = published;
+        (self.manifest, self.rewrite_from) = (manifest, None);
+        // The base holds what was in the file before, so nothing waits for that any more.
+        let before = self.before.take().map(|before| before.syncer);
+        let Some(open) = open else { return Retired { _file: None, _syncers: [before, None] } };
         self.file_position = self.position();
         self.position_synced = self.file_position;
-        (self.file_bytes, self.file_synced, self.batch_crc) = (0, 0, 0);
-        (self.manifest, self.file, self.syncer) = (manifest, file, syncer);
+        (self.file_bytes, self.file_synced, self.batch_crc, self.follows_bytes) = (0, 0, 0, None);
         self.generation += 1;
-        Ok(())
-    }
-
-    /// Publishes the base of the rewrite: `temp` is a synced file on the same file system that holds the state at
-    /// `begin_rewrite`. Then deletes what it replaces. After an error the log is what it was before, and whole.
-    pub fn finish_rewrite(&mut self, temp: &Path) -> io::Result<()> {
-        let from = self.rewrite_from.ok_or_else(|| io::Error::other("no rewrite has begun"))?;
-        let mut manifest = self.manifest.clone();
-        let (kept, replaced): (Vec<_>, Vec<_>) = manifest.incrementals.drain(..).partition(|f| f.seq >= from);
-        manifest.incrementals = kept;
-        self.place_base(&mut manifest, replaced, temp)?;
-        self.manifest = manifest;
-        self.rewrite_from = None;
-        self.drop_history();
-        Ok(())
+        self.state = State::Ready;
+        let old = std::mem::replace(&mut self.open, open);
+        Retired { _file: Some(old.file), _syncers: [before, Some(old.syncer)] }
     }
 
     /// Gives up the rewrite. The files stay as they are, one more in number.
     pub fn abort_rewrite(&mut self) {
         self.rewrite_from = None;
-    }
-
-    /// Replaces the whole log by a base and a new file, which is the only way out of `Failed`: `temp` is a synced
-    /// file on the same file system that holds the state in memory now, everything ever appended included.
-    pub fn replace_with_new_incr(&mut self, temp: &Path) -> io::Result<()> {
-        let mut manifest = self.manifest.clone();
-        let replaced = std::mem::take(&mut manifest.incrementals);
-        let seq = self.manifest.next_incremental_seq();
-        let new = ManifestFile::new(self.place.incremental_name(seq), seq, FileKind::Incremental);
-        let file = self.disk.create(&self.place.log_dir().join(&new.name))?;
-        manifest.incrementals.push(new);
-        self.place_base(&mut manifest, replaced, temp)?;
-        self.switch(manifest, file)?;
-        (self.state, self.rewrite_from) = (State::Ready, None);
-        self.drop_history();
-        Ok(())
-    }
-
-    /// Moves the base to its name and writes the manifest; old base and `replaced` become history.
-    fn place_base(
-        &self,
-        manifest: &mut Manifest,
-        replaced: Vec<ManifestFile>,
-        temp: &Path,
-    ) -> io::Result<()> {
-        let seq = manifest.next_base_seq();
-        let base = ManifestFile::new(self.place.base_name(seq), seq, FileKind::Base);
-        self.disk.rename(temp, &self.place.log_dir().join(&base.name))?;
-        let old = manifest.base.replace(base);
-        let history = old.into_iter().chain(replaced);
-        manifest.history.extend(history.map(|file| ManifestFile { kind: FileKind::History, ..file }));
-        write_manifest(&*self.disk, &self.place, manifest)
-    }
-
-    /// Deletes what is replaced. What cannot be deleted stays in the manifest and is tried again next time.
-    fn drop_history(&mut self) {
-        if self.manifest.history.is_empty() {
-            return;
-        }
-        let dir = self.place.log_dir();
-        let gone = |file: &ManifestFile| match self.disk.remove(&dir.join(&file.name)) {
-            Ok(()) => true,
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        let mut manifest = self.manifest.clone();
-        manifest.history.retain(|file| !gone(file));
-        if write_manifest(&*self.disk, &self.place, &manifest).is_ok() {
-            self.manifest = manifest;
-        }
     }
 }
 
@@ -340,19 +378,24 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// Makes the next incremental file and writes the manifest that names it. After an error the manifest on disk may
-/// name it or not; it is empty, and an empty file at the end is no harm.
-fn add_incremental(disk: &dyn Disk, place: &Place, manifest: &mut Manifest) -> io::Result<Box<dyn File>> {
-    let seq = manifest.next_incremental_seq();
-    let new = ManifestFile::new(place.incremental_name(seq), seq, FileKind::Incremental);
-    let file = disk.create(&place.log_dir().join(&new.name))?;
-    manifest.incrementals.push(new);
-    write_manifest(disk, place, manifest)?;
-    Ok(file)
-}
-
-fn write_manifest(disk: &dyn Disk, place: &Place, manifest: &Manifest) -> io::Result<()> {
-    let (dir, name) = (place.log_dir(), place.manifest_name());
-    disk::prepare(disk, &dir, &name, manifest.to_text().as_bytes())?;
-    disk::put_in_place(disk, &dir, &name)
+/// Deletes what a crash in a change of files left and no manifest names: a manifest not in place, and empty files. A
+/// base that was not published stays; the next one takes its name.
+fn drop_leftovers(disk: &dyn Disk, place: &Place, manifest: &Manifest) {
+    let dir = place.log_dir();
+    let is_named = |name: &str| {
+        let mut files = manifest.base.iter().chain(&manifest.incrementals).chain(&manifest.history);
+        files.any(|file| file.name == name)
+    };
+    let (first, temp) = (format!("{}.", place.file_name), temp_name(&place.manifest_name()));
+    for name in disk.list(&dir).unwrap_or_default() {
+        let path = dir.join(&name);
+        let is_empty_file = name.starts_with(&first)
+            && name.ends_with(".incr.aof")
+            && !is_named(&name)
+            && matches!(disk.len(&path), Ok(0));
+        if is_empty_file || name == temp {
+            // One that cannot be deleted is in nobody's way.
+            disk.remove(&path).unwrap_or_default();
+        }
+    }
 }

@@ -17,16 +17,21 @@
 //! had succeeded when the line was written: bytes before it were promised, so damage there is never taken for
 //! the ordinary torn tail of a power failure. The checksum is CRC-64 as at the end of an RDB.
 //!
+//! A file that a rewrite moved to begins with `#TDM-AFTER:<bytes>\r\n`, the size of the file before it at that moment:
+//! the two are synced in order but later, so a power failure may take the end of the one and leave the other.
+//!
 //! [`recover`] judges the files and cuts a torn tail; [`Commands`] reads what it found good; [`Log`] goes on writing.
 
 mod log;
 mod manifest;
 mod record;
 mod recover;
+mod rewrite;
 
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
 pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
 pub use record::{Annotation, BadRecord, Commands, Record, Scanner};
+pub use rewrite::{Prepared, Publication, Published, Retired, RewritePlan};
 pub use recover::{LogFile, Recovered, RefuseError, Tail, recover};
 
 use std::path::{Path, PathBuf};

@@ -25,7 +25,7 @@ impl Annotation {
     /// Appends the line.
     pub fn push(&self, out: &mut Vec<u8>) {
         let Annotation { seq, crc, unix_ms, synced } = self;
-        out.extend_from_slice(format!("#TDM:{seq}:{crc:016x}:{unix_ms}:{synced}\r\n").as_bytes());
+        push_line(out, format_args!("#TDM:{seq}:{crc:016x}:{unix_ms}:{synced}\r\n"));
     }
 
     /// Reads a line without its end; `None` when it is not one of ours, or not well formed.
@@ -41,6 +41,15 @@ impl Annotation {
     }
 }
 
+/// Appends the line that opens a file which follows one of `bytes` bytes.
+pub(super) fn push_follows(bytes: u64, out: &mut Vec<u8>) {
+    push_line(out, format_args!("#TDM-AFTER:{bytes}\r\n"));
+}
+
+fn push_line(out: &mut Vec<u8>, line: std::fmt::Arguments<'_>) {
+    io::Write::write_fmt(out, line).expect("a write to a vector never fails");
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -48,6 +57,8 @@ pub enum Record {
     Command(Vec<Vec<u8>>),
     /// The end of a batch, and whether its checksum is right.
     Annotation(Annotation, bool),
+    /// The file before this one had so many bytes when this one was begun.
+    Follows(u64),
     /// Redis' own `#TS:` line, unix seconds.
     Timestamp(i64),
     /// Any other line that begins with `#`.
@@ -128,6 +139,9 @@ impl<R: Read> Scanner<R> {
             let right = annotation.crc == self.crc;
             (self.summed, self.crc) = (self.at, 0);
             return Ok(Record::Annotation(annotation, right));
+        }
+        if let Some(bytes) = line.strip_prefix(b"#TDM-AFTER:").and_then(base::number::parse_u64) {
+            return Ok(Record::Follows(bytes));
         }
         let time = line.strip_prefix(b"#TS:").and_then(base::number::parse_i64);
         Ok(time.map_or(Record::Comment, Record::Timestamp))

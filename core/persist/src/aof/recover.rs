@@ -1,10 +1,11 @@
 //! Judges the files of a log before anything is loaded from them, and cuts what a crash left torn.
 //!
-//! What may be cut: the end of the last file that holds anything, from the first record that is not whole or
-//! whose batch has a wrong checksum, provided no annotation promises those bytes to have been durable. It is
-//! copied beside the file first. What is refused: damage in an earlier file, damage below a promised offset,
-//! damage with whole commands behind it in a file without annotations, a file that is missing or cannot be
-//! read, a manifest that is missing while its files are there. Nothing is changed before all is judged.
+//! What may be cut: the end of the log, from the first record that is not whole or whose batch has a wrong checksum,
+//! provided no annotation promises those bytes to have been durable. That end lies in the last file that holds
+//! anything, or begins in the one before: a rewrite moves on to a new file while the old one is not synced, and then
+//! both may have lost something. What is cut is copied beside the file first. What is refused: damage with durable
+//! bytes behind it, damage with whole commands behind it in files without annotations, a file that is missing or
+//! cannot be read, a manifest that is missing while its files are there. Nothing is changed before all is judged.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -15,6 +16,8 @@ use super::{BadRecord, FileKind, Manifest, ManifestFile, Place, Record, Scanner}
 use crate::disk::{self, Disk, write_all};
 use crate::rdb;
 
+/// What precedes a line of ours within a file.
+const MARK: &[u8] = b"#TDM";
 /// A whole run of zeros this long is what an unwritten disk block looks like, bytes.
 const ZERO_RUN_BYTES: usize = 512;
 /// The longest tail that is examined and cut, bytes; more than that is not the trace of a crash.
@@ -65,8 +68,8 @@ pub struct Recovered {
     pub manifest: Manifest,
     /// What to load, in order.
     pub files: Vec<LogFile>,
-    /// What had to be cut.
-    pub tail: Option<Tail>,
+    /// What had to be cut, first the file where the damage begins.
+    pub tails: Vec<Tail>,
     /// Number of the last batch; 0 when there is none.
     pub last_seq: u64,
     /// Checksum of what follows the last annotation in the last incremental file.
@@ -125,32 +128,87 @@ pub fn recover(
     }
     let last = sizes.iter().rposition(|&bytes| bytes > 0).unwrap_or(0);
     let mut recovered = Recovered::default();
-    let mut cut = None;
-    for (at, (file, bytes)) in members.iter().zip(sizes).enumerate() {
+    let mut cuts = Vec::new();
+    for (at, (file, &bytes)) in members.iter().zip(&sizes).enumerate() {
         let path = dir.join(&file.name);
-        let mut scan = Scan::of(disk, &path, file, bytes, recovered.last_seq)?;
+        if !cuts.is_empty() {
+            // The log ends before it.
+            cuts.extend(judge_follower(disk, &path, bytes, unix_ms)?);
+            recovered.open_crc = 0;
+            recovered.files.push(Scan::default().into_file(path, file.kind));
+            continue;
+        }
+        let mut scan = Scan { last_seq: recovered.last_seq, ..Scan::default() };
+        // A base is whole or refused, so only an incremental file can have lost its end before this one was begun.
+        scan.before_bytes = (at > 0 && members[at - 1].kind == FileKind::Incremental).then(|| sizes[at - 1]);
+        scan.whole(disk, &path, file, bytes)?;
         scan.distrust_zeros(disk, &path)?;
         if let Some(damage) = &scan.damage {
-            if at != last || !load_truncated {
+            if !load_truncated || (at < last && file.kind == FileKind::Base) {
                 let what = format!(
-                    "{}. Only the last file may end torn, and only with aof-load-truncated yes: make a backup, \
+                    "{}. Only the end of the log may be torn, and only with aof-load-truncated yes: make a backup, \
                      then look at it with redis-check-aof",
                     damage.what
                 );
                 return refuse(&path, Some(damage.bad_offset), what);
             }
-            cut = Some(judge(disk, &path, bytes, &scan, damage, unix_ms)?);
+            cuts.push(judge(disk, &path, bytes, &scan, damage, unix_ms)?);
         }
         recovered.last_seq = scan.last_seq;
         recovered.open_crc = scan.good_crc;
         recovered.files.push(scan.into_file(path, file.kind));
     }
-    if let Some((tail, bytes)) = cut {
-        set_aside(disk, &dir, &tail, &bytes).map_err(io_refuse(&tail.path))?;
-        recovered.tail = Some(tail);
-    }
+    set_aside(disk, &dir, &cuts).map_err(io_refuse(&dir))?;
+    recovered.tails = cuts.into_iter().map(|(tail, _)| tail).collect();
     recovered.manifest = manifest;
     Ok(recovered)
+}
+
+/// Judges a file behind a damaged one; what it holds is cut as a whole. It must be one that a rewrite had just moved
+/// to: ours, and nothing in it durable, because its bytes are synced after those of the file before it.
+fn judge_follower(
+    disk: &dyn Disk,
+    path: &Path,
+    file_bytes: u64,
+    unix_ms: i64,
+) -> Result<Option<(Tail, Vec<u8>)>, RefuseError> {
+    if file_bytes == 0 {
+        return Ok(None);
+    }
+    if file_bytes > TAIL_BYTES_MAX {
+        return refuse(path, None, "it follows a damaged file, and is too long to be set aside");
+    }
+    let bytes = read_from(disk, path, 0, TAIL_BYTES_MAX)?;
+    let (commands, marked) = (whole_commands(&bytes), find(&bytes, MARK).is_some());
+    if promised_behind(&bytes) > 0 || (commands > 0 && !marked) {
+        let what = "it follows a damaged file, and what it holds was durable: the disk lost or changed data that was \
+                    written. Make a backup of the directory, then restore the file before it from a replica or a \
+                    backup";
+        return refuse(path, None, what);
+    }
+    let tail = Tail {
+        path: path.to_owned(),
+        kept_as: kept_as(path, unix_ms),
+        offset: 0,
+        bytes: bytes.len() as u64,
+        bad_offset: 0,
+        bad_byte: bytes.first().copied(),
+        zero_filled: bytes.iter().all(|&byte| byte == 0),
+        whole_commands: commands,
+    };
+    Ok(Some((tail, bytes)))
+}
+
+fn kept_as(path: &Path, unix_ms: i64) -> PathBuf {
+    let name = path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default();
+    path.with_file_name(format!("{name}.tail-{unix_ms}"))
+}
+
+fn read_from(disk: &dyn Disk, path: &Path, offset: u64, bytes_max: u64) -> Result<Vec<u8>, RefuseError> {
+    let mut bytes = Vec::new();
+    let source = disk.read(path, offset).map_err(io_refuse(path))?;
+    source.take(bytes_max).read_to_end(&mut bytes).map_err(io_refuse(path))?;
+    Ok(bytes)
 }
 
 /// The manifest; `None` when there is no log. A single file of Redis before 7 is moved into the directory.
@@ -223,6 +281,8 @@ struct Scan {
     annotated: bool,
     synced: u64,
     last_seq: u64,
+    /// Size of the incremental file before this one.
+    before_bytes: Option<u64>,
     damage: Option<Damage>,
 }
 
@@ -234,21 +294,20 @@ struct Damage {
 }
 
 impl Scan {
-    fn of(
+    /// Reads the whole file.
+    fn whole(
+        &mut self,
         disk: &dyn Disk,
         path: &Path,
         file: &ManifestFile,
         bytes: u64,
-        seq: u64,
-    ) -> Result<Scan, RefuseError> {
-        let mut scan = Scan { last_seq: seq, ..Scan::default() };
+    ) -> Result<(), RefuseError> {
         if file.kind == FileKind::Base {
-            scan.skip_snapshot(disk, path, bytes)?;
+            self.skip_snapshot(disk, path, bytes)?;
         }
-        let (offset, commands) = (scan.commands_offset, disk.read(path, scan.commands_offset));
-        (scan.good_end, scan.batch_start) = (offset, offset);
-        scan.run(Scanner::new(commands.map_err(io_refuse(path))?, offset), path, bytes)?;
-        Ok(scan)
+        let (offset, commands) = (self.commands_offset, disk.read(path, self.commands_offset));
+        (self.good_end, self.batch_start) = (offset, offset);
+        self.run(Scanner::new(commands.map_err(io_refuse(path))?, offset), path, bytes)
     }
 
     /// Finds where the snapshot ends. One named .rdb is nothing else and is judged by its loader.
@@ -315,7 +374,11 @@ impl Scan {
                     self.synced = self.synced.max(line.synced);
                     (self.batch_start, self.batch_commands) = (scanner.offset(), commands);
                 }
-                Record::Timestamp(_) | Record::Comment => {}
+                Record::Follows(bytes) if self.before_bytes.is_some_and(|before| before != bytes) => {
+                    self.damaged("the end of the file before it is missing", start, None, true);
+                    return Ok(());
+                }
+                Record::Follows(_) | Record::Timestamp(_) | Record::Comment => {}
             }
             if !in_multi {
                 (self.good_end, self.good_commands) = (scanner.offset(), commands);
@@ -336,9 +399,7 @@ impl Scan {
         if self.damage.is_none() || !self.annotated || self.good_end == self.batch_start {
             return Ok(());
         }
-        let mut batch = Vec::new();
-        let source = disk.read(path, self.batch_start).map_err(io_refuse(path))?;
-        source.take(self.good_end - self.batch_start).read_to_end(&mut batch).map_err(io_refuse(path))?;
+        let batch = read_from(disk, path, self.batch_start, self.good_end - self.batch_start)?;
         let mut run = 0;
         for byte in batch {
             run = if byte == 0 { run + 1 } else { 0 };
@@ -379,9 +440,7 @@ fn judge(
     if file_bytes - offset > TAIL_BYTES_MAX {
         return refuse(path, Some(damage.bad_offset), "the damaged part is too long to be a torn tail");
     }
-    let mut tail = Vec::new();
-    let source = disk.read(path, offset).map_err(io_refuse(path))?;
-    source.take(TAIL_BYTES_MAX).read_to_end(&mut tail).map_err(io_refuse(path))?;
+    let tail = read_from(disk, path, offset, TAIL_BYTES_MAX)?;
     let bad_at = (damage.bad_offset.saturating_sub(offset) as usize).min(tail.len());
     let zero_filled = bad_at < tail.len() && tail[bad_at..].iter().all(|&b| b == 0);
     let promised = scan.synced.max(promised_behind(&tail));
@@ -404,13 +463,9 @@ fn judge(
         );
         return refuse(path, Some(damage.bad_offset), what);
     }
-    let kept_as = path.with_file_name(format!(
-        "{}.tail-{unix_ms}",
-        path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default()
-    ));
     let tail_report = Tail {
         path: path.to_owned(),
-        kept_as,
+        kept_as: kept_as(path, unix_ms),
         offset,
         bytes: tail.len() as u64,
         bad_offset: damage.bad_offset,
@@ -472,13 +527,21 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|w| w == needle)
 }
 
-/// Copies the tail beside the file, makes that durable, then cuts.
-fn set_aside(disk: &dyn Disk, dir: &Path, tail: &Tail, bytes: &[u8]) -> io::Result<()> {
-    let mut copy = disk.create(&tail.kept_as)?;
-    write_all(&mut *copy, bytes).map_err(|(_, error)| error)?;
-    copy.sync()?;
-    disk.sync_dir(dir)?;
-    let mut file = disk.append(&tail.path)?;
-    file.truncate(tail.offset)?;
-    file.sync()
+/// Copies the tails beside their files, makes that durable, then cuts, from the last file back: a crash between two
+/// cuts leaves the first damage where it is, to be found again.
+fn set_aside(disk: &dyn Disk, dir: &Path, cuts: &[(Tail, Vec<u8>)]) -> io::Result<()> {
+    for (tail, bytes) in cuts {
+        let mut copy = disk.create(&tail.kept_as)?;
+        write_all(&mut *copy, bytes).map_err(|(_, error)| error)?;
+        copy.sync()?;
+    }
+    if !cuts.is_empty() {
+        disk.sync_dir(dir)?;
+    }
+    for (tail, _) in cuts.iter().rev() {
+        let mut file = disk.append(&tail.path)?;
+        file.truncate(tail.offset)?;
+        file.sync()?;
+    }
+    Ok(())
 }

@@ -93,6 +93,7 @@ pub fn put_in_place(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<()> {
     disk.sync_dir(dir)
 }
 
-fn temp_name(name: &str) -> String {
+/// What a small file is called until it is put in place.
+pub(crate) fn temp_name(name: &str) -> String {
     format!("temp-{name}")
 }

@@ -1,0 +1,155 @@
+//! A change of the log's files in three parts, so that no append waits for the disk work of it.
+//!
+//! ```text
+//!   under the lock        without it                              under the lock
+//!   plan_rewrite      ->  RewritePlan::run: new file, manifest    ->  begin_rewrite: appends go to it
+//!   plan_finish       ->  Publication::run: base, manifest, unlink  ->  install: what is kept in memory
+//!   plan_replacement  ->  the same, with a new file too             ->  install: the same, and appends go to it
+//! ```
+//! At each moment base and files in the manifest's order are the whole log: the new file is named durably before
+//! the first byte goes to it, and what is replaced is deleted when a manifest without it is durable. Only one change
+//! is under way at a time, which a token tells that every part hands on ([`Turn`]): two could write each other's
+//! manifest away.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::log::{SyncDone, SyncHandle};
+use super::{FileKind, Manifest, ManifestFile, Place};
+use crate::disk::{self, Disk, File, Syncer};
+
+/// Held by the parts of a change; the log has one too, so a count of one means that none is under way.
+pub(super) type Turn = Arc<()>;
+
+/// A file open for appending and for syncing by another thread.
+pub(super) struct Open {
+    pub(super) file: Box<dyn File>,
+    pub(super) syncer: Arc<dyn Syncer>,
+}
+
+impl Open {
+    pub(super) fn new(file: Box<dyn File>) -> io::Result<Open> {
+        let syncer = file.syncer()?.into();
+        Ok(Open { file, syncer })
+    }
+}
+
+/// The files of the log as they will be named, and the means to do it.
+pub(super) struct Target {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) place: Place,
+    pub(super) manifest: Manifest,
+    pub(super) turn: Turn,
+}
+
+impl Target {
+    /// Makes the next incremental file; a manifest must name it before anything is appended.
+    fn create_incremental(&mut self) -> io::Result<Open> {
+        let (name, file) = create_incremental(&*self.disk, &self.place, &self.manifest)?;
+        self.manifest.incrementals.push(name);
+        Open::new(file)
+    }
+
+    fn write_manifest(&self) -> io::Result<()> {
+        write_manifest(&*self.disk, &self.place, &self.manifest)
+    }
+}
+
+/// What must be done before the log can move to a new file; see [`super::Log::plan_rewrite`].
+pub struct RewritePlan {
+    pub(super) sync: SyncHandle,
+    pub(super) target: Target,
+}
+
+/// A new file, ready to be moved to; for [`super::Log::begin_rewrite`].
+pub struct Prepared {
+    pub(super) synced: SyncDone,
+    pub(super) made: io::Result<(Manifest, Open)>,
+    pub(super) _turn: Turn,
+}
+
+impl RewritePlan {
+    /// Makes the next file, names it durably behind the others, and syncs what was appended before the plan. What
+    /// went wrong is told by `begin_rewrite`. Dropping the result leaves an empty file in the manifest, which is no
+    /// harm.
+    pub fn run(self) -> Prepared {
+        let RewritePlan { sync, mut target } = self;
+        let made = target.create_incremental().and_then(|open| target.write_manifest().map(|()| open));
+        // Last, so that as little as possible is unsynced at the moment of the switch.
+        let synced = sync.run();
+        Prepared { synced, made: made.map(|open| (target.manifest, open)), _turn: target.turn }
+    }
+}
+
+/// A base to be published; see [`super::Log::plan_finish`] and [`super::Log::plan_replacement`].
+pub struct Publication {
+    /// Names the base to be, and what it replaces as history.
+    pub(super) target: Target,
+    pub(super) base_name: String,
+    /// Whether the log goes on in a new file.
+    pub(super) with_new_file: bool,
+}
+
+/// The log's files after a publication; for [`super::Log::install`].
+pub struct Published {
+    pub(super) manifest: Manifest,
+    pub(super) open: Option<Open>,
+    pub(super) _turn: Turn,
+}
+
+impl Publication {
+    /// Moves `temp`, a synced file on the same file system, to its name, writes the manifest, then deletes what is
+    /// replaced. After an error either manifest may be on the disk; the log is whole with both.
+    pub fn run(self, temp: &Path) -> io::Result<Published> {
+        let Publication { mut target, base_name, with_new_file } = self;
+        let open = if with_new_file { Some(target.create_incremental()?) } else { None };
+        target.disk.rename(temp, &target.place.log_dir().join(&base_name))?;
+        target.write_manifest()?;
+        drop_history(&*target.disk, &target.place, &mut target.manifest);
+        Ok(Published { manifest: target.manifest, open, _turn: target.turn })
+    }
+}
+
+/// Handles that the log needs no longer. To be dropped without any lock: the last handle of a deleted file gives back
+/// its blocks, which takes a while for a long file.
+#[must_use = "hold it until no lock is held"]
+pub struct Retired {
+    pub(super) _file: Option<Box<dyn File>>,
+    pub(super) _syncers: [Option<Arc<dyn Syncer>>; 2],
+}
+
+/// Makes the file that follows those of the manifest, empty.
+pub(super) fn create_incremental(
+    disk: &dyn Disk,
+    place: &Place,
+    manifest: &Manifest,
+) -> io::Result<(ManifestFile, Box<dyn File>)> {
+    let seq = manifest.next_incremental_seq();
+    let new = ManifestFile::new(place.incremental_name(seq), seq, FileKind::Incremental);
+    let file = disk.create(&place.log_dir().join(&new.name))?;
+    Ok((new, file))
+}
+
+/// Deletes what is replaced. What cannot be deleted stays in the manifest and is tried again next time.
+pub(super) fn drop_history(disk: &dyn Disk, place: &Place, manifest: &mut Manifest) {
+    if manifest.history.is_empty() {
+        return;
+    }
+    let dir = place.log_dir();
+    let gone = |file: &ManifestFile| match disk.remove(&dir.join(&file.name)) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    let mut without = manifest.clone();
+    without.history.retain(|file| !gone(file));
+    if write_manifest(disk, place, &without).is_ok() {
+        *manifest = without;
+    }
+}
+
+pub(super) fn write_manifest(disk: &dyn Disk, place: &Place, manifest: &Manifest) -> io::Result<()> {
+    let (dir, name) = (place.log_dir(), place.manifest_name());
+    disk::prepare(disk, &dir, &name, manifest.to_text().as_bytes())?;
+    disk::put_in_place(disk, &dir, &name)
+}
