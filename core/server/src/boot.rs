@@ -170,6 +170,7 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
         base_config: loaded.base,
     })));
     load_users(shared, &config)?;
+    crate::chores::copy_users(shared);
     *shared.allocator.lock() = crate::memory::correct();
     if !config.pidfile.is_empty() {
         crate::listen::write_pidfile(&config.pidfile)?;

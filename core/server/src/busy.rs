@@ -7,11 +7,13 @@ use net::{Parts, Pool, Scratch};
 use resp::{Parsed, Span};
 
 use crate::client::{Bounds, Client, push_protocol_error};
+use crate::doors::Entry;
 use crate::shared::Shared;
 
 const BUSY: &[u8] =
     b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n";
 const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
+const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
 const NOPERM: &[u8] = b"-NOPERM this user has no permissions to stop scripts\r\n";
 const UNKILLABLE: &[u8] = b"-UNKILLABLE Sorry the script already executed write commands against the dataset. \
     You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
@@ -21,10 +23,12 @@ const UNKILLABLE: &[u8] = b"-UNKILLABLE Sorry the script already executed write 
 const ANSWERS_MAX: usize = 512;
 
 /// What a request is, as far as it matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Wish {
     Kill,
     Shutdown,
+    /// AUTH: whether its name and password let in is told from a copy of the users.
+    Enter { name: Vec<u8>, password: Vec<u8> },
     /// It opens or closes a session: it waits.
     Session,
     Other,
@@ -36,6 +40,9 @@ fn wish(argv: &[&[u8]]) -> Wish {
         Wish::Kill
     } else if is(0, "shutdown") && argv[1..].iter().any(|arg| arg.eq_ignore_ascii_case(b"nosave")) {
         Wish::Shutdown
+    } else if is(0, "auth") && matches!(argv.len(), 2 | 3) {
+        let name = if argv.len() == 3 { argv[1] } else { b"default" };
+        Wish::Enter { name: name.to_vec(), password: argv[argv.len() - 1].to_vec() }
     } else if ["auth", "hello", "reset", "quit"].iter().any(|word| is(0, word)) {
         Wish::Session
     } else {
@@ -54,8 +61,8 @@ pub(crate) fn answer(
     if !client.may_run() {
         return false;
     }
-    let trusted = client.trusted || (client.session.is_none() && shared.is_open());
-    let may_kill = client.may_kill || client.session.is_none();
+    let mut trusted = client.trusted || client.let_in || (client.session.is_none() && shared.is_open());
+    let mut may_kill = client.may_kill || (client.session.is_none() && shared.is_open());
     let limits = client.request_limits(bounds);
     let Parts { input, out } = client.conn.parts(scratch, pool);
     let (mut at, mut spans, mut left_over, mut close) = (0, Vec::<Span>::new(), false, false);
@@ -88,6 +95,20 @@ pub(crate) fn answer(
                 left_over = true;
                 break;
             }
+            Some(Wish::Enter { name, password }) if !client.trusted => {
+                match shared.doors.ask(&name, &password, shared.clock.micros()) {
+                    Entry::Welcome { may_kill: may } => {
+                        (client.let_in, trusted, may_kill) = (true, true, may);
+                        client.may_kill = may;
+                        out.extend_from_slice(b"+OK\r\n");
+                    }
+                    Entry::Refused => out.extend_from_slice(WRONGPASS),
+                    Entry::Later => {
+                        left_over = true;
+                        break;
+                    }
+                }
+            }
             Some(wish) if trusted => refuse(shared, wish, may_kill, out),
             Some(_) => out.extend_from_slice(NOAUTH),
             None => {}
@@ -113,7 +134,7 @@ fn refuse(shared: &Shared, wish: Wish, may_kill: bool, out: &mut Vec<u8>) {
             shared.busy.ask_shutdown();
             shared.chore(crate::shared::Chore::Stop(crate::stop::Wanted { save: Some(false), ..Default::default() }));
         }
-        Wish::Session | Wish::Other => out.extend_from_slice(BUSY),
+        Wish::Session | Wish::Enter { .. } | Wish::Other => out.extend_from_slice(BUSY),
     }
 }
 
@@ -135,6 +156,8 @@ mod tests {
         assert_eq!(wish_of("SHUTDOWN NOW NOSAVE"), Wish::Shutdown);
         assert_eq!(wish_of("SHUTDOWN"), Wish::Other);
         assert_eq!(wish_of("hello 3 AUTH a b"), Wish::Session);
+        let enter = |name: &str| Wish::Enter { name: name.into(), password: b"pw".to_vec() };
+        assert_eq!((wish_of("AUTH pw"), wish_of("auth me pw")), (enter("default"), enter("me")));
         assert_eq!(wish_of("PING"), Wish::Other);
     }
 }

@@ -20,11 +20,22 @@ pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
             Chore::Stop(wanted) => {
                 crate::stop::stop(shared, wanted);
             }
-            Chore::Second => shared.saver.second(shared),
+            Chore::Second => {
+                shared.saver.second(shared);
+                copy_users(shared);
+            }
         }
         if shared.ended.load(Ordering::Acquire) {
             return;
         }
+    }
+}
+
+/// Keeps the copy of the users that a busy engine cannot be asked for.
+pub(crate) fn copy_users(shared: &Shared) {
+    let lines = shared.engine.try_lock().map(|engine| engine.acl.lines());
+    if let Some(lines) = lines {
+        shared.doors.copy(&lines);
     }
 }
 

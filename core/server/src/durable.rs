@@ -303,7 +303,12 @@ impl Durable {
                 self.write_failed(&error, shared);
             }
             error.to_string()
-        })
+        })?;
+        // The plan's sync may have covered all; then no other comes to tell.
+        if log.position_synced() == log.position() {
+            self.advance(journal.written_ticket, shared);
+        }
+        Ok(())
     }
 
     /// Publishes the base of a rewrite. Only the plan and its end, with `also`, are made under the lock.

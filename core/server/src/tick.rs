@@ -9,10 +9,10 @@ use std::time::Duration;
 use engine::{ClientInfo, Delivery, Engine};
 use net::{Id, Scratch};
 use parking_lot::MutexGuard;
-use resp::Span;
 
-use crate::client::{Bounds, Client, Ran};
+use crate::client::{Bounds, Client};
 use crate::clients::Clients;
+use crate::run::{Ran, Window, run};
 use crate::shared::{Aftermath, Mail, Shared};
 use crate::world::World;
 
@@ -34,7 +34,7 @@ pub(crate) struct Worker {
     thread: usize,
     clients: Clients,
     scratch: Scratch,
-    spans: Vec<Span>,
+    window: Window,
     mail: Vec<Mail>,
     left: Aftermath,
     /// Clients whose requests changed something in this batch.
@@ -55,7 +55,7 @@ impl Worker {
             thread,
             clients,
             scratch: Scratch::new(),
-            spans: Vec::new(),
+            window: Window::default(),
             mail: Vec::new(),
             left: Aftermath::default(),
             wrote: Vec::new(),
@@ -238,10 +238,13 @@ impl Worker {
         let Some(mut client) = self.clients.take(id) else { return };
         client.listed.runnable = false;
         let mut left_over = false;
+        if client.let_in {
+            client.conn.close_after_flush();
+        }
         if let (true, Some(session)) = (client.may_run(), client.session) {
             let bounds = self.clients.bounds;
             let mut world = World::new(self.shared, &mut self.clients, &self.scratch);
-            let ran = client.run(session, engine, &mut world, &mut self.spans, &bounds);
+            let ran = run(&mut client, session, engine, &mut world, &mut self.window, &bounds);
             left_over = ran == Ran::Budget;
             client.subscriber = engine.is_subscriber(session);
             client.may_kill = engine.may_kill_scripts(session);

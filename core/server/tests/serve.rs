@@ -119,6 +119,27 @@ fn a_busy_script_lets_others_be_told_and_can_be_killed() {
 }
 
 #[test]
+fn a_busy_server_lets_an_operator_with_a_password_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--busy-reply-threshold", "50", "--requirepass", "pw"]);
+    let mut script = server.client();
+    script.ask("AUTH pw", "+OK\r\n");
+    script.send(&request(&[b"EVAL", b"while true do end", b"0"]));
+    std::thread::sleep(Duration::from_millis(200));
+    let mut operator = server.client();
+    operator.ask("SCRIPT KILL", "-NOAUTH Authentication required.\r\n");
+    operator.ask("AUTH no", "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+    operator.ask("AUTH pw", "+OK\r\n");
+    operator.ask("SCRIPT KILL", "+OK\r\n");
+    let end = script.line();
+    assert!(end.starts_with("-ERR "), "{end}");
+    script.ask("PING", "+PONG\r\n");
+    let mut next = server.client();
+    next.ask("AUTH pw", "+OK\r\n");
+    next.ask("PING", "+PONG\r\n");
+}
+
+#[test]
 fn one_client_too_many_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path(), &["--save", "", "--maxclients", "2"]);

@@ -57,9 +57,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
-            if let Ok(mut stream) = TcpStream::connect(self.address) {
-                let _ = stream.write_all(b"SHUTDOWN NOSAVE\r\n");
-            }
+            running.stop();
             running.wait();
         }
     }

@@ -1,0 +1,198 @@
+//! Running what a client has sent: requests are read some ahead, so that memory for the next ones is on its
+//! way while one runs.
+//!
+//! Reading ahead must leave no trace when a request blocks or closes: what was read and not run is read
+//! again later, so the parser, which remembers how far it was, starts over then.
+
+use engine::{Engine, Next, Request, SessionId};
+use net::Parts;
+use resp::{Limits, Parsed, Parser, ProtocolError, Span};
+use smallvec::SmallVec;
+
+use crate::client::{Bounds, Client, push_protocol_error};
+use crate::world::World;
+
+/// Requests that one client may have executed in one tick; the rest waits for the next, so that a deep
+/// pipeline cannot starve the others.
+const REQUESTS_PER_TICK_MAX: usize = 512;
+
+/// Requests read ahead.
+const AHEAD_MAX: usize = 16;
+
+/// What became of a client's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// All whole requests were executed, as far as it may go on.
+    All,
+    /// The budget is used up.
+    Budget,
+}
+
+/// A request that has been read: its bytes in the input, its arguments in the spans.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    start: usize,
+    end: usize,
+    first_span: usize,
+    end_span: usize,
+}
+
+/// Memory for reading ahead, reused.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    spans: Vec<Span>,
+    requests: Vec<Ahead>,
+}
+
+/// Why reading ahead ended.
+enum End {
+    /// The window is full.
+    Full,
+    /// The next request is not whole.
+    Incomplete(usize),
+    /// A line of text, and where it ends.
+    Inline(usize, Vec<Vec<u8>>),
+    /// No request.
+    Bad(ProtocolError),
+}
+
+impl Window {
+    /// Reads up to `limit` requests from `at` on. Empty ones are passed over.
+    fn fill(&mut self, parser: &mut Parser, input: &[u8], mut at: usize, limit: usize, limits: &Limits) -> End {
+        self.spans.clear();
+        self.requests.clear();
+        while self.requests.len() < limit {
+            let first_span = self.spans.len();
+            match parser.next(&input[at..], &mut self.spans, limits) {
+                Ok(Parsed::Request { len }) => {
+                    let end_span = self.spans.len();
+                    self.requests.push(Ahead { start: at, end: at + len, first_span, end_span });
+                    at += len;
+                }
+                Ok(Parsed::Incomplete { missing }) => return End::Incomplete(missing),
+                Ok(Parsed::Inline { len, args }) => return End::Inline(at + len, args),
+                Err(error) => return End::Bad(error),
+            }
+        }
+        End::Full
+    }
+
+    /// Has the memory of the requests' first keys loaded. Where the first argument is no key, nothing is lost
+    /// but the hint.
+    fn prefetch(&self, input: &[u8], engine: &Engine, id: SessionId) {
+        if self.requests.len() < 2 {
+            return;
+        }
+        let keys: SmallVec<[&[u8]; AHEAD_MAX]> = (self.requests.iter())
+            .filter_map(|ahead| self.spans[ahead.first_span..ahead.end_span].get(1).map(|span| (ahead, span)))
+            .map(|(ahead, span)| span.of(&input[ahead.start..]))
+            .collect();
+        engine.prefetch(id, &keys);
+    }
+}
+
+/// One client's turn.
+struct Turn<'a, 'w> {
+    id: SessionId,
+    input: &'a [u8],
+    out: &'a mut Vec<u8>,
+    engine: &'a mut Engine,
+    world: &'a mut World<'w>,
+    /// How far the input has been executed.
+    at: usize,
+    argv: SmallVec<[&'a [u8]; 16]>,
+    left: usize,
+}
+
+impl Turn<'_, '_> {
+    /// Runs what is in the window, until one request does not let the next follow.
+    fn run_window(&mut self, window: &Window) -> Next {
+        for ahead in &window.requests {
+            let raw = &self.input[ahead.start..ahead.end];
+            self.at = ahead.end;
+            if ahead.first_span == ahead.end_span {
+                continue;
+            }
+            self.argv.clear();
+            self.argv.extend(window.spans[ahead.first_span..ahead.end_span].iter().map(|span| span.of(raw)));
+            let request = Request { argv: &self.argv, raw: Some(raw) };
+            let next = self.engine.execute(self.id, request, self.out, self.world);
+            self.world.end_busy();
+            if next != Next::Continue {
+                return next;
+            }
+        }
+        self.left = self.left.saturating_sub(window.requests.len());
+        Next::Continue
+    }
+
+    fn run_inline(&mut self, end: usize, args: &[Vec<u8>]) -> Next {
+        self.at = end;
+        self.left = self.left.saturating_sub(1);
+        if args.is_empty() {
+            return Next::Continue;
+        }
+        let argv: SmallVec<[&[u8]; 16]> = args.iter().map(Vec::as_slice).collect();
+        let next = self.engine.execute(self.id, Request { argv: &argv, raw: None }, self.out, self.world);
+        self.world.end_busy();
+        next
+    }
+}
+
+/// Executes the whole requests in a client's input, as far as the budget goes.
+pub(crate) fn run(
+    client: &mut Client,
+    id: SessionId,
+    engine: &mut Engine,
+    world: &mut World<'_>,
+    window: &mut Window,
+    bounds: &Bounds,
+) -> Ran {
+    let mut limits = client.request_limits(bounds);
+    let Parts { input, out } = client.conn.parts(world.scratch, &mut world.net.pool);
+    let (argv, left) = (SmallVec::new(), REQUESTS_PER_TICK_MAX);
+    let mut turn = Turn { id, input, out, engine, world, at: 0, argv, left };
+    let (mut next, mut ran) = (Next::Continue, Ran::All);
+    loop {
+        if turn.left == 0 {
+            ran = Ran::Budget;
+            break;
+        }
+        // A stranger's requests are read one by one: each may change what it is allowed to send.
+        let ahead = if client.trusted { AHEAD_MAX.min(turn.left) } else { 1 };
+        let end = window.fill(&mut client.parser, input, turn.at, ahead, &limits);
+        window.prefetch(input, turn.engine, id);
+        next = turn.run_window(window);
+        if next == Next::Continue {
+            match end {
+                End::Full => {}
+                End::Incomplete(missing) => {
+                    client.missing = missing;
+                    break;
+                }
+                End::Inline(end, args) => next = turn.run_inline(end, &args),
+                End::Bad(error) => {
+                    push_protocol_error(turn.out, &error);
+                    next = Next::Close;
+                }
+            }
+        } else if !matches!(end, End::Full) || turn.at < window.requests.last().map_or(0, |ahead| ahead.end) {
+            client.parser = Parser::default();
+        }
+        if next != Next::Continue {
+            break;
+        }
+        if !client.trusted && turn.engine.is_trusted(id) {
+            client.trusted = true;
+            limits = Limits::trusted(bounds.bulk_bytes_max);
+        }
+    }
+    let at = turn.at;
+    drop(turn);
+    client.conn.consume(at);
+    client.waiting = next == Next::Wait;
+    if next == Next::Close {
+        client.conn.close_after_flush();
+    }
+    ran
+}
