@@ -9,6 +9,7 @@ one command in the words of redis-cli (quotes and \\xHH escapes as there), after
     ~ SMEMBERS k    the order of the elements does not count (~2: of pairs, ~~: at every depth)
     # PTTL k        integers are compared as "an integer"
     ? RANDOMKEY     only the reply's shape is compared
+    7 COMMAND INFO  only the first seven parts of each element count, whatever their order inside
     ! CONFIG SET x  the reply is not compared
     = 0.05          wait so many seconds
 
@@ -27,7 +28,7 @@ from harness import wire
 Step = namedtuple("Step", "line where action mark words")
 Block = namedtuple("Block", "file title steps")
 
-MARKS = {"~", "~2", "~~", "#", "?", "!", "="}
+MARKS = {"~", "~2", "~~", "7", "#", "?", "!", "="}
 ESCAPES = {"n": b"\n", "r": b"\r", "t": b"\t", "a": b"\a", "b": b"\b"}
 TAKE_SECONDS = 0.05
 HELLO = re.compile(r" \$version \$[0-9.]+ (\$proto :\d) \$id :\d+")
@@ -174,6 +175,8 @@ def normalised(data, mark):
         return show(shape(tree))
     if mark == "#":
         return show(without_integers(tree))
+    if mark == "7":
+        tree = sorted_deep((tree[0], [(kind, parts[:7]) for kind, parts in tree[1]]))
     if mark == "~~":
         tree = sorted_deep(tree)
     if mark in ("~", "~2") and isinstance(tree[1], list):

@@ -1,0 +1,96 @@
+"""`tandem up`: one command brings both instances, with secrets and certificates made at the first start."""
+
+import re
+import signal
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness import servers, wire  # noqa: E402
+
+
+def free_ports():
+    ports = [servers.free_port() for _ in range(4)]
+    names = ["--cache-port", "--queue-port", "--cache-metrics-port", "--queue-metrics-port"]
+    return dict(zip(names, ports))
+
+
+class Up:
+    """A running `tandem up`, and what it printed."""
+
+    def __init__(self, folder, ports):
+        words = [str(servers.BINARIES / "tandem"), "up", "--dir", str(folder)]
+        for name, port in ports.items():
+            words += [name, str(port)]
+        self.log = folder.parent / f"up-{time.monotonic_ns()}.log"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def wait_urls(self, seconds=30):
+        end = time.monotonic() + seconds
+        while True:
+            text = self.log.read_text(errors="replace")
+            urls = re.findall(r"rediss?://[^\s'\"]+", text)
+            if len(urls) >= 2:
+                return urls
+            assert self.process.poll() is None and time.monotonic() < end, text
+            time.sleep(0.05)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(30)
+
+
+def connect(url, authority=None):
+    found = re.match(r"(rediss?)://(?:([^:@]*):([^@]*)@)?([^:/]+):(\d+)", url)
+    context = ssl.create_default_context(cafile=authority) if found[1] == "rediss" else None
+    client = wire.Client(found[4], int(found[5]), timeout=10, context=context)
+    if found[3]:
+        client.call("AUTH", found[2] or "default", found[3])
+    return client
+
+
+@pytest.fixture
+def ports():
+    return free_ports()
+
+
+def test_first_start_second_start_and_stop(tmp_path, ports):
+    folder = tmp_path / "state"
+    up = Up(folder, ports)
+    try:
+        urls = up.wait_urls()
+        plain = [url for url in urls if url.startswith("redis://")]
+        by_port = {port: [u for u in plain if f":{port}" in u] for port in (ports["--cache-port"], ports["--queue-port"])}
+        assert all(by_port.values()), f"no connection string for each instance in {urls}"
+        with connect(by_port[ports["--cache-port"]][0]) as cache, connect(by_port[ports["--queue-port"]][0]) as queue:
+            assert cache.call("CONFIG", "GET", "maxmemory-policy")[1] == b"allkeys-lru"
+            assert queue.call("CONFIG", "GET", "appendonly")[1] == b"yes"
+            queue.call("RPUSH", "jobs", *range(100))
+        for path in folder.rglob("*"):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            secret = re.search(r"password|secret|\.key$|key\.pem", path.name)
+            assert not (secret and path.is_file() and mode & 0o077), f"{path} is {oct(mode)}"
+        with wire.Client("127.0.0.1", ports["--queue-port"]) as stranger:
+            with pytest.raises(wire.ReplyError, match="NOAUTH"):
+                stranger.call("GET", "jobs")
+    finally:
+        assert up.stop() == 0, up.log.read_text()[-3000:]
+    for port in ports.values():
+        with pytest.raises(OSError):
+            wire.Client("127.0.0.1", port, timeout=2)
+    again = Up(folder, ports)
+    try:
+        assert sorted(set(again.wait_urls())) == sorted(set(urls)), "the secrets were made anew"
+        with connect(by_port[ports["--queue-port"]][0]) as queue:
+            assert queue.call("LLEN", "jobs") == 100
+    finally:
+        again.stop()
