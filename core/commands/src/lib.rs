@@ -10,6 +10,7 @@ pub mod bitmap;
 mod call;
 mod error;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod list;
@@ -26,5 +27,5 @@ pub use spec::{Flags, Group, KeyAccess, Keys, Row, Spec, found_keys};
 
 /// The rows of every data type.
 pub fn tables() -> Vec<&'static [Row]> {
-    vec![string::COMMANDS, generic::COMMANDS, list::COMMANDS, hash::COMMANDS, set::COMMANDS, zset::COMMANDS, stream::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS]
+    vec![string::COMMANDS, generic::COMMANDS, list::COMMANDS, hash::COMMANDS, set::COMMANDS, zset::COMMANDS, stream::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS, geo::COMMANDS]
 }

@@ -7,6 +7,7 @@
 
 pub mod bits;
 pub mod entry;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod list;
