@@ -117,7 +117,9 @@ pub(crate) fn configure(profile: Profile, args: &[String]) -> anyhow::Result<(Lo
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let loaded = layers.load(&mut Sources { variables: &variables, files: &mut config::load::Disk })?;
-    profile.check(&loaded.config).map_err(|violation| anyhow!("*** FATAL CONFIG FILE ERROR ***\n{violation}"))?;
+    profile
+        .check(&loaded.config)
+        .map_err(|violation| anyhow!("*** FATAL CONFIG FILE ERROR ***\n{violation}"))?;
     Ok((loaded, path))
 }
 
@@ -129,11 +131,7 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
     let (loaded, file) = configure(profile, args)?;
     let mut config = loaded.config;
     let secrets = hide_password(&mut config)?;
-    let logger = Logger::open(&config.logfile, config.loglevel as u8)
-        .with_context(|| format!("Can't open the log file {}", config.logfile))?;
-    logger.notice("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
-    logger.notice(&format!("Tandem {} ({} profile), pid={}, just started", env!("CARGO_PKG_VERSION"), profile.name(), std::process::id()));
-    loaded.notes.iter().for_each(|note| logger.warning(note));
+    let logger = open_logger(profile, &config, &loaded.notes)?;
     let files = Files::new(&config, file);
     std::fs::create_dir_all(files.place())
         .with_context(|| format!("Can't make the directory '{}'", files.place().display()))?;
@@ -233,6 +231,21 @@ impl Running {
     }
 }
 
+/// Opens the log and says who starts.
+fn open_logger(profile: Profile, config: &Config, notes: &[String]) -> anyhow::Result<Logger> {
+    let logger = Logger::open(&config.logfile, config.loglevel as u8)
+        .with_context(|| format!("Can't open the log file {}", config.logfile))?;
+    logger.notice("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    logger.notice(&format!(
+        "Tandem {} ({} profile), pid={}, just started",
+        env!("CARGO_PKG_VERSION"),
+        profile.name(),
+        std::process::id()
+    ));
+    notes.iter().for_each(|note| logger.warning(note));
+    Ok(logger)
+}
+
 /// Replaces the plain password of the configuration by a record of it.
 fn hide_password(config: &mut Config) -> anyhow::Result<Vec<Secret>> {
     if config.requirepass.is_empty() {
@@ -265,7 +278,8 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
         ));
     }
     if !config.aclfile.is_empty() {
-        crate::chores::load_acl(shared).map_err(|why| anyhow!("Aborting Redis startup because of ACL errors: {why}"))?;
+        crate::chores::load_acl(shared)
+            .map_err(|why| anyhow!("Aborting Redis startup because of ACL errors: {why}"))?;
     } else if !config.users.is_empty() {
         shared.with_engine(|engine, _| engine.load_users(&config.users)).map_err(|why| anyhow!(why))?;
         let is_open = shared.engine.lock().acl.default_is_open();

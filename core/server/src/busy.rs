@@ -15,7 +15,8 @@ const BUSY: &[u8] =
 const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
 const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
 const NOPERM: &[u8] = b"-NOPERM this user has no permissions to stop scripts\r\n";
-const UNKILLABLE: &[u8] = b"-UNKILLABLE Sorry the script already executed write commands against the dataset. \
+const UNKILLABLE: &[u8] =
+    b"-UNKILLABLE Sorry the script already executed write commands against the dataset. \
     You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
     command.\r\n";
 
@@ -28,14 +29,18 @@ enum Wish {
     Kill,
     Shutdown,
     /// AUTH: whether its name and password let in is told from a copy of the users.
-    Enter { name: Vec<u8>, password: Vec<u8> },
+    Enter {
+        name: Vec<u8>,
+        password: Vec<u8>,
+    },
     /// It opens or closes a session: it waits.
     Session,
     Other,
 }
 
 fn wish(argv: &[&[u8]]) -> Wish {
-    let is = |at: usize, word: &str| argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    let is =
+        |at: usize, word: &str| argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
     if argv.len() == 2 && is(1, "kill") && (is(0, "script") || is(0, "function")) {
         Wish::Kill
     } else if is(0, "shutdown") && argv[1..].iter().any(|arg| arg.eq_ignore_ascii_case(b"nosave")) {
@@ -132,7 +137,10 @@ fn refuse(shared: &Shared, wish: Wish, may_kill: bool, out: &mut Vec<u8>) {
         }
         Wish::Shutdown => {
             shared.busy.ask_shutdown();
-            shared.chore(crate::shared::Chore::Stop(crate::stop::Wanted { save: Some(false), ..Default::default() }));
+            shared.chore(crate::shared::Chore::Stop(crate::stop::Wanted {
+                save: Some(false),
+                ..Default::default()
+            }));
         }
         Wish::Session | Wish::Enter { .. } | Wish::Other => out.extend_from_slice(BUSY),
     }

@@ -52,8 +52,12 @@ fn run(shared: &'static Shared, job: Job) {
             crate::stop::stop(shared, Wanted { save, force, session: Some(session) });
         }
         Job::ConfigChanged { names } => config_changed(shared, &names),
-        Job::RewriteConfig { session } => finish(shared, session, rewrite_config(shared), "ERR Rewriting config file: "),
-        Job::SaveAcl { session } => finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: "),
+        Job::RewriteConfig { session } => {
+            finish(shared, session, rewrite_config(shared), "ERR Rewriting config file: ")
+        }
+        Job::SaveAcl { session } => {
+            finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: ")
+        }
         Job::LoadAcl { session } => finish(shared, session, load_acl(shared), ""),
         Job::Free(trash) => drop(trash),
         Job::Log { level, text } => shared.logger.line(Level::from_number(level), &text),
@@ -116,7 +120,9 @@ pub(crate) fn config_changed(shared: &Shared, names: &[&'static str]) {
         match *name {
             "appendonly" => switch_log(shared, config.appendonly),
             "appendfsync" => shared.durable.set_fsync(config.appendfsync),
-            "port" | "bind" | "unixsocket" | "tls-port" => shared.logger.notice("The new addresses hold after a restart."),
+            "port" | "bind" | "unixsocket" | "tls-port" => {
+                shared.logger.notice("The new addresses hold after a restart.")
+            }
             _ => {}
         }
     }
@@ -144,7 +150,8 @@ fn rewrite_config(shared: &Shared) -> Result<(), String> {
         let engine = shared.engine.lock();
         (engine.config.clone(), engine.acl.lines())
     };
-    let users: Vec<String> = users.iter().filter_map(|line| line.strip_prefix("user ").map(str::to_owned)).collect();
+    let users: Vec<String> =
+        users.iter().filter_map(|line| line.strip_prefix("user ").map(str::to_owned)).collect();
     let users = (config.aclfile.is_empty() && users.len() > 1).then_some(users);
     let text = config::rewrite(&config, &shared.base_config, &old, users.as_deref());
     replace_file(shared, &path, &text)
@@ -176,7 +183,9 @@ pub(crate) fn load_acl(shared: &Shared) -> Result<(), String> {
     let path = acl_path(shared);
     let text = std::fs::read(&path).map_err(|error| format!("ERR {}: {error}", path.display()))?;
     let lines = acl_lines(&text)?;
-    shared.with_engine(|engine, _| engine.load_users(&lines)).map_err(|why| format!("ERR {}:{why}", path.display()))?;
+    shared
+        .with_engine(|engine, _| engine.load_users(&lines))
+        .map_err(|why| format!("ERR {}:{why}", path.display()))?;
     let is_open = shared.engine.lock().acl.default_is_open();
     shared.set_open(is_open);
     Ok(())
@@ -190,9 +199,12 @@ fn acl_lines(text: &[u8]) -> Result<Vec<Vec<Vec<u8>>>, String> {
         if line.is_empty() || line[0] == b'#' {
             continue;
         }
-        let words = resp::split_inline(line).ok_or_else(|| format!("ERR line {}: quotes do not match", number + 1))?;
+        let words = resp::split_inline(line)
+            .ok_or_else(|| format!("ERR line {}: quotes do not match", number + 1))?;
         match words.split_first() {
-            Some((first, rest)) if first.eq_ignore_ascii_case(b"user") && !rest.is_empty() => lines.push(rest.to_vec()),
+            Some((first, rest)) if first.eq_ignore_ascii_case(b"user") && !rest.is_empty() => {
+                lines.push(rest.to_vec())
+            }
             _ => return Err(format!("ERR line {}: every line must begin with 'user <name>'", number + 1)),
         }
     }

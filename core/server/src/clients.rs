@@ -11,7 +11,10 @@ use std::io;
 use std::time::Duration;
 
 use engine::SessionId;
-use net::{Accepted, Accepting, Connection, Flush, Id, Listeners, Poller, Pool, ReadOutcome, Ready, Scratch, Slots, Timers};
+use net::{
+    Accepted, Accepting, Connection, Flush, Id, Listeners, Poller, Pool, ReadOutcome, Ready, Scratch, Slots,
+    Timers,
+};
 
 use crate::client::{Bounds, Client};
 use crate::shared::{Mail, Shared};
@@ -363,7 +366,9 @@ impl Clients {
     /// Whether a parked client may go on.
     pub(crate) fn parked_is_safe(&mut self) -> bool {
         let Clients { slots, parked, shared, .. } = self;
-        parked.iter().any(|id| find(slots, *id).is_none_or(|client| shared.durable.is_safe(client.parked_until)))
+        parked
+            .iter()
+            .any(|id| find(slots, *id).is_none_or(|client| shared.durable.is_safe(client.parked_until)))
     }
 
     /// Closes a client whose unread output is over its limits.
@@ -387,7 +392,8 @@ impl Clients {
             }
         }
         let who = client.conn.peer().to_string();
-        let text = format!("Client {who} scheduled to be closed ASAP for overcoming of output buffer limits.");
+        let text =
+            format!("Client {who} scheduled to be closed ASAP for overcoming of output buffer limits.");
         self.shared.logger.warning(&text);
         self.close(id);
     }
@@ -442,7 +448,11 @@ impl Clients {
                 && let Some(session) = client.session
             {
                 let (query, output) = client.conn.buffer_bytes();
-                engine.tell_buffers(session, query.max(client.conn.held()), output.max(client.conn.pending()));
+                engine.tell_buffers(
+                    session,
+                    query.max(client.conn.held()),
+                    output.max(client.conn.pending()),
+                );
             }
         }
     }
@@ -483,7 +493,8 @@ impl Clients {
         for id in ids {
             let Some(mut client) = self.take(id) else { continue };
             client.listed.runnable = false;
-            let left_over = crate::busy::answer(self.shared, &mut client, scratch, &mut self.pool, &self.bounds);
+            let left_over =
+                crate::busy::answer(self.shared, &mut client, scratch, &mut self.pool, &self.bounds);
             mark_dirty(&mut self.dirty, &mut client, id);
             if left_over {
                 mark_runnable(&mut self.runnable, &mut client, id);

@@ -36,7 +36,8 @@ impl Clock {
     /// Both clocks.
     pub(crate) fn now(&self) -> Now {
         // Before 1970 there is no server.
-        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        let unix_us =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
         Now { unix_ms: unix_us / 1000, unix_us, mono_us: self.micros() }
     }
 }

@@ -49,7 +49,11 @@ impl Door {
         let digest = digest_of(password);
         self.open
             || self.digests.contains(&digest)
-            || self.records.iter().filter_map(|text| Record::parse(text).ok()).any(|record| record.verify(password))
+            || self
+                .records
+                .iter()
+                .filter_map(|text| Record::parse(text).ok())
+                .any(|record| record.verify(password))
     }
 }
 
@@ -57,7 +61,9 @@ impl Door {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     /// Come in; whether scripts may be stopped.
-    Welcome { may_kill: bool },
+    Welcome {
+        may_kill: bool,
+    },
     Refused,
     /// Another check was made just now; ask again.
     Later,
@@ -103,7 +109,9 @@ mod tests {
             format!("user reader on #{} ~* -@all +get", digest_of(b"r")),
             "user gone off nopass +@all".to_owned(),
         ]);
-        let ask = |name: &str, password: &str, at| doors.ask(name.as_bytes(), password.as_bytes(), at * CHECK_PERIOD_US);
+        let ask = |name: &str, password: &str, at| {
+            doors.ask(name.as_bytes(), password.as_bytes(), at * CHECK_PERIOD_US)
+        };
         assert_eq!(ask("default", "pw", 1), Entry::Welcome { may_kill: true });
         assert_eq!(ask("default", "pw", 1), Entry::Later);
         assert_eq!(ask("default", "no", 2), Entry::Refused);

@@ -37,7 +37,8 @@ const RESERVE_BYTES: u64 = 16 << 20;
 const QUEUE_BYTES_MAX: usize = 256 << 20;
 
 const REFUSED_FULL: &str = "MISCONF Errors writing to the AOF file: No space left on device";
-const REFUSED_SLOW: &str = "MISCONF Errors writing to the AOF file: the disk is too slow, too much waits to be written";
+const REFUSED_SLOW: &str =
+    "MISCONF Errors writing to the AOF file: the disk is too slow, too much waits to be written";
 
 /// Log bytes that nobody has begun to write.
 #[derive(Default)]
@@ -249,7 +250,9 @@ impl Durable {
         if !self.last_write_ok.swap(true, Ordering::Relaxed) {
             shared.logger.warning("AOF write error looks solved, the server can write again.");
             self.accept_writes();
-        } else if self.refusing.load(Ordering::Acquire) && self.refusal.lock().as_deref() == Some(REFUSED_SLOW) {
+        } else if self.refusing.load(Ordering::Acquire)
+            && self.refusal.lock().as_deref() == Some(REFUSED_SLOW)
+        {
             self.accept_writes();
         }
     }
@@ -319,7 +322,8 @@ impl Durable {
         also: impl FnOnce(&mut Journal),
     ) -> Result<(), String> {
         const SWITCHED_OFF: &str = "the log was switched off";
-        let publication = plan(self.lock().log.as_ref().ok_or(SWITCHED_OFF)?).map_err(|error| error.to_string())?;
+        let publication =
+            plan(self.lock().log.as_ref().ok_or(SWITCHED_OFF)?).map_err(|error| error.to_string())?;
         let published = publication.run(temp).map_err(|error| error.to_string())?;
         let mut journal = self.lock();
         let retired = journal.log.as_mut().ok_or(SWITCHED_OFF)?.install(published);
@@ -430,7 +434,9 @@ impl Durable {
         let free = self.disk.free_bytes(&dir).unwrap_or(u64::MAX);
         let is_full = self.refusal.lock().as_deref() == Some(REFUSED_FULL);
         if free < RESERVE_BYTES && !self.refusing.load(Ordering::Acquire) {
-            shared.logger.warning("The disk of the AOF is nearly full; writes are refused until there is room.");
+            shared
+                .logger
+                .warning("The disk of the AOF is nearly full; writes are refused until there is room.");
             self.refuse_writes(REFUSED_FULL.to_owned());
         } else if free >= 2 * RESERVE_BYTES && is_full {
             shared.logger.notice("There is room for the AOF again; writes are accepted.");
@@ -456,7 +462,10 @@ impl Durable {
         let spent_us = shared.clock.micros() - self.syncing_since_us.swap(0, Ordering::AcqRel);
         if spent_us > 1_000_000 {
             self.delayed_fsyncs.fetch_add(1, Ordering::Relaxed);
-            shared.logger.notice(&format!("An fsync of the AOF took {} ms; the disk is slow or busy.", spent_us / 1000));
+            shared.logger.notice(&format!(
+                "An fsync of the AOF took {} ms; the disk is slow or busy.",
+                spent_us / 1000
+            ));
         }
         let mut journal = self.lock();
         let Some(log) = &mut journal.log else { return };

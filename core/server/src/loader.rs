@@ -73,7 +73,8 @@ pub(crate) fn reload(shared: &Shared, from_log: bool) -> Result<(), String> {
     }
     let mut loaded = Loaded::default();
     let result = match from_log {
-        true => recovered(shared).and_then(|log| log.files.iter().try_for_each(|file| load_file(shared, file, &mut loaded))),
+        true => recovered(shared)
+            .and_then(|log| log.files.iter().try_for_each(|file| load_file(shared, file, &mut loaded))),
         false => load_snapshot(shared).map(|_| ()),
     };
     let mut engine = shared.engine.lock();
@@ -99,7 +100,12 @@ fn load_snapshot(shared: &Shared) -> Result<Loaded, String> {
     let bytes = match disk.len(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Loaded::default()),
-        Err(error) => return Err(format!("Fatal error: can't open the RDB file {} for reading: {error}", path.display())),
+        Err(error) => {
+            return Err(format!(
+                "Fatal error: can't open the RDB file {} for reading: {error}",
+                path.display()
+            ));
+        }
     };
     shared.loading.begin(shared, bytes);
     let mut loaded = Loaded::default();
@@ -126,7 +132,8 @@ fn load_log(shared: &Shared) -> Result<Loaded, String> {
     for file in &recovered.files {
         load_file(shared, file, &mut loaded)?;
     }
-    let log = Log::open(disk.clone(), place, &recovered).map_err(|error| format!("Can't open the append-only file: {error}"))?;
+    let log = Log::open(disk.clone(), place, &recovered)
+        .map_err(|error| format!("Can't open the append-only file: {error}"))?;
     let mut journal = shared.durable.lock();
     shared.durable.set_log(&mut journal, Some(log), shared);
     drop(journal);
@@ -142,7 +149,9 @@ fn total(recovered: &Recovered) -> u64 {
 }
 
 fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(), String> {
-    let fail = |error: &dyn std::fmt::Display| format!("Bad file format reading the append only file {}: {error}", file.path.display());
+    let fail = |error: &dyn std::fmt::Display| {
+        format!("Bad file format reading the append only file {}: {error}", file.path.display())
+    };
     let source = |offset| shared.durable.disk.read(&file.path, offset).map_err(|error| fail(&error));
     let before = shared.loading.bytes_done.load(Ordering::Relaxed);
     let mut offset = 0;
@@ -224,13 +233,23 @@ fn read_snapshot(
     }
 }
 
-fn take_in(shared: &Shared, batch: Vec<Item>, drops_expired: bool, loaded: &mut Loaded) -> Result<(), String> {
+fn take_in(
+    shared: &Shared,
+    batch: Vec<Item>,
+    drops_expired: bool,
+    loaded: &mut Loaded,
+) -> Result<(), String> {
     let mut engine = shared.engine.lock();
     engine.begin_batch(shared.clock.now());
     for item in batch {
         match item {
             Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } => {}
-            Item::Function(code) => return Err(format!("the snapshot holds a function library of {} bytes; functions are not supported", code.len())),
+            Item::Function(code) => {
+                return Err(format!(
+                    "the snapshot holds a function library of {} bytes; functions are not supported",
+                    code.len()
+                ));
+            }
             Item::Entry(entry) => take_in_entry(&mut engine, entry, drops_expired, loaded)?,
         }
     }
@@ -239,7 +258,12 @@ fn take_in(shared: &Shared, batch: Vec<Item>, drops_expired: bool, loaded: &mut 
     Ok(())
 }
 
-fn take_in_entry(engine: &mut Engine, entry: Entry, drops_expired: bool, loaded: &mut Loaded) -> Result<(), String> {
+fn take_in_entry(
+    engine: &mut Engine,
+    entry: Entry,
+    drops_expired: bool,
+    loaded: &mut Loaded,
+) -> Result<(), String> {
     let now_ms = engine.keyspace.now.unix_ms;
     if drops_expired && entry.expiry_ms.is_some_and(|at_ms| at_ms < now_ms) {
         loaded.expired += 1;
@@ -247,7 +271,10 @@ fn take_in_entry(engine: &mut Engine, entry: Entry, drops_expired: bool, loaded:
     }
     let db = entry.db as usize;
     if db >= engine.keyspace.database_count() {
-        return Err(format!("the data set needs database {db}, but there are {}", engine.keyspace.database_count()));
+        return Err(format!(
+            "the data set needs database {db}, but there are {}",
+            engine.keyspace.database_count()
+        ));
     }
     let entry = keyspace::entry_from_rdb(&engine.keyspace, entry).map_err(str::to_owned)?;
     keyspace::Db::new(&mut engine.keyspace, db).put_entry(entry);

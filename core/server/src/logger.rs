@@ -91,7 +91,8 @@ impl Logger {
     }
 }
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// `21 Nov 2026 07:31:02.123`, in UTC: a server's log must not jump twice a year.
 fn date(unix_s: i64, ms: u32) -> String {

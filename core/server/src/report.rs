@@ -89,8 +89,15 @@ fn fill_cpu(report: &mut Report) {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name in parentheses may hold blanks; behind it, time in user mode is the 12th word and in the system the 13th.
     let words: Vec<&str> = text.rsplit(')').next().unwrap_or("").split_ascii_whitespace().collect();
-    let seconds = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).map_or(0.0, |ticks| ticks / 100.0);
-    for (name, at) in [("used_cpu_user", 11), ("used_cpu_sys", 12), ("used_cpu_user_children", 13), ("used_cpu_sys_children", 14)] {
+    let seconds = |at: usize| {
+        words.get(at).and_then(|word| word.parse::<f64>().ok()).map_or(0.0, |ticks| ticks / 100.0)
+    };
+    for (name, at) in [
+        ("used_cpu_user", 11),
+        ("used_cpu_sys", 12),
+        ("used_cpu_user_children", 13),
+        ("used_cpu_sys_children", 14),
+    ] {
         report.set(name, format!("{:.6}", seconds(at)).as_str());
     }
 }

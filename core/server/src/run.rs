@@ -58,7 +58,14 @@ enum End {
 
 impl Window {
     /// Reads up to `limit` requests from `at` on. Empty ones are passed over.
-    fn fill(&mut self, parser: &mut Parser, input: &[u8], mut at: usize, limit: usize, limits: &Limits) -> End {
+    fn fill(
+        &mut self,
+        parser: &mut Parser,
+        input: &[u8],
+        mut at: usize,
+        limit: usize,
+        limits: &Limits,
+    ) -> End {
         self.spans.clear();
         self.requests.clear();
         while self.requests.len() < limit {

@@ -162,7 +162,8 @@ impl Saver {
         let changes = engine.keyspace.effects.dirty;
         let now_s = engine.keyspace.now.unix_ms / 1000;
         let since_s = now_s.saturating_sub(self.last_save_unix_s.load(Ordering::Relaxed)).unsigned_abs();
-        let due = engine.config.save.iter().find(|point| changes >= point.changes && since_s >= point.seconds);
+        let due =
+            engine.config.save.iter().find(|point| changes >= point.changes && since_s >= point.seconds);
         let Some(point) = due else { return };
         if self.is_resting(shared, |history| history.save) {
             return;
@@ -267,7 +268,9 @@ impl Saver {
             (Ok(()), true) => shared.logger.notice("Background saving terminated with success"),
             (Ok(()), false) => shared.logger.notice("Background AOF rewrite finished successfully"),
             (Err(why), true) => shared.logger.warning(&format!("Background saving error: {why}")),
-            (Err(why), false) => shared.logger.warning(&format!("Background AOF rewrite terminated by error: {why}")),
+            (Err(why), false) => {
+                shared.logger.warning(&format!("Background AOF rewrite terminated by error: {why}"))
+            }
         }
     }
 
@@ -382,7 +385,9 @@ fn start_log(shared: &Shared) -> Result<(), String> {
 
 /// Writes everything anew after the log has failed.
 fn replace(shared: &Shared) -> Result<(), String> {
-    shared.logger.warning("Replacing the AOF by a new one written from memory, because the old one has failed.");
+    shared
+        .logger
+        .warning("Replacing the AOF by a new one written from memory, because the old one has failed.");
     let place = shared.files.place();
     let (mut covered, mut journal) = (0, shared.durable.lock());
     let view = View::begin(shared, |engine| {
@@ -436,7 +441,12 @@ impl View {
         written
     }
 
-    fn write_file<'a>(&self, shared: &'a Shared, dir: &Path, is_base: bool) -> Result<SnapshotFile<'a>, String> {
+    fn write_file<'a>(
+        &self,
+        shared: &'a Shared,
+        dir: &Path,
+        is_base: bool,
+    ) -> Result<SnapshotFile<'a>, String> {
         let disk = &*shared.durable.disk;
         let mut file = SnapshotFile::create(disk, dir, u64::from(std::process::id())).map_err(text)?;
         let mut writer = Writer::new(self.compress, self.checksum);
@@ -568,6 +578,10 @@ impl Files {
 
     /// The log.
     pub(crate) fn log_place(&self) -> Place {
-        Place { dir: self.dir.clone(), dir_name: self.appenddirname.clone(), file_name: self.appendfilename.clone() }
+        Place {
+            dir: self.dir.clone(),
+            dir_name: self.appenddirname.clone(),
+            file_name: self.appendfilename.clone(),
+        }
     }
 }

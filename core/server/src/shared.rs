@@ -3,8 +3,8 @@
 //! It lives as long as the process, so threads hold a plain reference to it. Locks are taken in one order:
 //! journal, engine, queue of the log; everything else is a leaf.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use base::Now;
 use config::Config;
@@ -188,7 +188,8 @@ pub(crate) struct Parts {
 impl Shared {
     /// A server that is loading.
     pub(crate) fn new(parts: Parts) -> Shared {
-        let Parts { engine, wakers, clock, logger, durable, jobs, profile, chores, files, base_config } = parts;
+        let Parts { engine, wakers, clock, logger, durable, jobs, profile, chores, files, base_config } =
+            parts;
         let config = engine.config.clone();
         let shared = Shared {
             open: AtomicBool::new(engine.acl.default_is_open()),

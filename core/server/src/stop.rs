@@ -32,7 +32,9 @@ pub(crate) fn stop(shared: &Shared, wanted: Wanted) -> bool {
     let saves = match wanted.save {
         Some(save) => save,
         // A busy script holds the engine; then there is no looking, and nothing to wait for.
-        None => shared.engine.try_lock_for(ENGINE_PATIENCE).is_some_and(|engine| !engine.config.save.is_empty()),
+        None => {
+            shared.engine.try_lock_for(ENGINE_PATIENCE).is_some_and(|engine| !engine.config.save.is_empty())
+        }
     };
     if saves && let Err(why) = save(shared) {
         shared.logger.warning(&format!("Error trying to save the DB, can't exit: {why}"));

@@ -323,8 +323,7 @@ impl Worker {
         let ticket = self.shared.hand_over(engine, &mut self.left, Some(self.thread));
         let waits = !self.shared.durable.is_safe(ticket);
         for id in self.wrote.drain(..) {
-            if waits && let Some(client) = self.clients.find(id)
-            {
+            if waits && let Some(client) = self.clients.find(id) {
                 client.parked_until = client.parked_until.max(ticket);
             }
         }

@@ -99,7 +99,8 @@ fn a_blocked_client_is_served_across_threads_and_not_after_it_has_gone() {
 fn a_busy_script_lets_others_be_told_and_can_be_killed() {
     for threads in ["1", "2"] {
         let dir = tempfile::tempdir().unwrap();
-        let server = server(dir.path(), &["--save", "", "--busy-reply-threshold", "50", "--io-threads", threads]);
+        let server =
+            server(dir.path(), &["--save", "", "--busy-reply-threshold", "50", "--io-threads", threads]);
         let (mut script, mut known) = (server.client(), server.client());
         known.ask("PING", "+PONG\r\n");
         script.ask("PING", "+PONG\r\n");

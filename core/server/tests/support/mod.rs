@@ -1,5 +1,10 @@
 //! A server in this process on a port of its own, and clients that speak bytes.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its own part; a failed step fails the test")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part; a failed step fails the test"
+)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -78,9 +83,15 @@ impl Client {
         let mut filled = 0;
         while filled < got.len() {
             match self.stream.read(&mut got[filled..]) {
-                Ok(0) => panic!("closed after {:?}, expected {expected:?}", String::from_utf8_lossy(&got[..filled])),
+                Ok(0) => panic!(
+                    "closed after {:?}, expected {expected:?}",
+                    String::from_utf8_lossy(&got[..filled])
+                ),
                 Ok(count) => filled += count,
-                Err(error) => panic!("{error} after {:?}, expected {expected:?}", String::from_utf8_lossy(&got[..filled])),
+                Err(error) => panic!(
+                    "{error} after {:?}, expected {expected:?}",
+                    String::from_utf8_lossy(&got[..filled])
+                ),
             }
         }
         assert_eq!(String::from_utf8_lossy(&got), expected);
