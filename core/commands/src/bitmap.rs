@@ -128,9 +128,6 @@ impl Asked {
     fn bits(self, len: usize) -> Range<u64> {
         let total = len as i64 * 8 / self.unit;
         let end = self.end.unwrap_or(total - 1);
-        if self.start < 0 && end < 0 && self.start > end {
-            return 0..0;
-        }
         let clamp = |at: i64| if at < 0 { at.saturating_add(total).max(0) } else { at };
         let (start, end) = (clamp(self.start), clamp(end).min(total - 1));
         if start > end { 0..0 } else { (start * self.unit) as u64..((end + 1) * self.unit) as u64 }
@@ -142,7 +139,10 @@ fn bitcount(call: &mut Call<'_>) -> Handled {
         return Err(Error::SYNTAX);
     }
     let asked = Asked::parse(call.args, 2)?;
-    let count = with_bytes(call, call.args.at(1), |bytes| bits::count(bytes, asked.bits(bytes.len())))?;
+    // Ends in the wrong order mean nothing here, but BITPOS first moves both to the string's beginning if need be.
+    let reversed = asked.start < 0 && asked.end.is_some_and(|end| end < 0 && asked.start > end);
+    let counted = |bytes: &[u8]| if reversed { 0 } else { bits::count(bytes, asked.bits(bytes.len())) };
+    let count = with_bytes(call, call.args.at(1), counted)?;
     call.reply.integer(count.unwrap_or(0) as i64);
     read()
 }
@@ -338,6 +338,8 @@ mod tests {
                 ("BITCOUNT b 0", "-ERR syntax error"),
                 ("BITPOS b 1", ":7"),
                 ("BITPOS b 0 -1", ":0"),
+                ("BITCOUNT b -20 -30", ":0"),
+                ("BITPOS b 0 -20 -30", ":0"),
                 ("BITPOS none 0", ":0"),
                 ("BITPOS none 1", ":-1"),
                 ("BITOP NOT n b", ":1"),

@@ -164,17 +164,24 @@ impl Field {
     }
 
     /// `value` in this field; without a sign a negative value counts as its 64 bits.
+    ///
+    /// Saturating takes a negative value that lies more than 2^63 - 1 below the field's greatest one for one that is too
+    /// great: Redis' difference of the two runs over, and clients see it.
     pub fn fitted(self, value: i64, policy: Overflow) -> Option<i64> {
         let wide = if self.signed { i128::from(value) } else { i128::from(value as u64) };
-        self.fit(wide, policy)
+        let (_, high) = self.limits();
+        let runs_over = self.width < 64 && high - wide > i128::from(i64::MAX);
+        if runs_over && policy == Overflow::Saturate { Some(high as i64) } else { self.fit(wide, policy) }
+    }
+
+    /// The least and the greatest value.
+    fn limits(self) -> (i128, i128) {
+        let half = 1i128 << (self.width - 1);
+        if self.signed { (-half, half - 1) } else { (0, 2 * half - 1) }
     }
 
     fn fit(self, value: i128, policy: Overflow) -> Option<i64> {
-        let (low, high) = if self.signed {
-            (-(1i128 << (self.width - 1)), (1 << (self.width - 1)) - 1)
-        } else {
-            (0, (1 << self.width) - 1)
-        };
+        let (low, high) = self.limits();
         if (low..=high).contains(&value) {
             return Some(value as i64);
         }
@@ -250,5 +257,7 @@ mod tests {
         assert_eq!(u4.sum(3, -4, Overflow::Saturate), Some(0));
         assert_eq!(u4.fitted(-1, Overflow::Saturate), Some(15));
         assert_eq!(wide.sum(i64::MAX, 1, Overflow::Wrap), Some(i64::MIN));
+        assert_eq!(i4.fitted(-9, Overflow::Saturate), Some(-8));
+        assert_eq!(i4.fitted(i64::MIN, Overflow::Saturate), Some(7));
     }
 }
