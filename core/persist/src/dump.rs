@@ -59,3 +59,19 @@ pub fn decode(payload: &[u8]) -> Result<Value, Error> {
     let whole = reader.offset() == body.len() as u64;
     if whole && !value.is_empty() && value.is_unique() { Ok(value) } else { Err(Error::Value) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_needs_its_checksum() {
+        let payload = encode(0, false, |writer| writer.string(b"value"));
+        assert!(decode(&payload).is_ok());
+        let mut unsigned = payload.clone();
+        let trailer = unsigned.len() - 8;
+        unsigned[trailer..].fill(0);
+        assert_eq!(decode(&unsigned).unwrap_err(), Error::Frame);
+        assert_eq!(decode(&payload[..9]).unwrap_err(), Error::Frame);
+    }
+}
