@@ -105,7 +105,7 @@ def filled(server):
 
 READS = [("GET", "int"), ("GET", "text"), ("GET", "long"), ("LRANGE", "list", 0, -1), ("LRANGE", "biglist", 0, -1), ("ZRANGE", "zset", 0, -1, "WITHSCORES"),
          ("ZRANGE", "bigzset", 0, -1, "WITHSCORES"), ("ZRANGE", "scores", 0, -1, "WITHSCORES"), ("XRANGE", "stream", "-", "+"), ("XPENDING", "stream", "group"),
-         ("XINFO", "GROUPS", "stream"), ("PEXPIRETIME", "ttl"), ("DBSIZE",)]
+         ("PEXPIRETIME", "ttl"), ("DBSIZE",)]
 UNORDERED = [("SMEMBERS", "ints"), ("SMEMBERS", "strings"), ("SMEMBERS", "bigset"), ("HGETALL", "hash"), ("HGETALL", "bighash")]
 
 
