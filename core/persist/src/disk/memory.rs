@@ -282,6 +282,8 @@ impl File for Handle {
         self.disk.state().sync(self.inode)
     }
 
+    fn begin_sync(&mut self, _offset: u64, _bytes: u64) {}
+
     fn syncer(&self) -> io::Result<Box<dyn Syncer>> {
         Ok(Box::new(Handle { disk: self.disk.clone(), inode: self.inode }))
     }

@@ -44,6 +44,9 @@ pub trait File: Send {
     fn truncate(&mut self, bytes: u64) -> io::Result<()>;
     /// Makes contents and size durable.
     fn sync(&mut self) -> io::Result<()>;
+    /// Has the disk begin to write the `bytes` from `offset` on, without waiting for it and without any promise: a
+    /// long file synced only at its end makes the disk busy for long, and everyone else's writes wait for that.
+    fn begin_sync(&mut self, offset: u64, bytes: u64);
     /// The same file for another thread to sync.
     fn syncer(&self) -> io::Result<Box<dyn Syncer>>;
 }

@@ -89,6 +89,12 @@ impl File for RealFile {
         self.0.sync_data()
     }
 
+    fn begin_sync(&mut self, offset: u64, bytes: u64) {
+        // The kernel begins to write what it is told will not be needed. It is but advice, so an error says nothing.
+        let bytes = std::num::NonZeroU64::new(bytes);
+        let _advised = rustix::fs::fadvise(&self.0, offset, bytes, rustix::fs::Advice::DontNeed);
+    }
+
     fn syncer(&self) -> io::Result<Box<dyn Syncer>> {
         Ok(Box::new(RealSyncer(self.0.try_clone()?)))
     }

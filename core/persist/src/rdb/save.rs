@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, File, write_all};
 
+/// Bytes after which the disk is told to begin writing them.
+const BEGIN_SYNC_BYTES: u64 = 2 << 20;
+
 /// A snapshot file under construction: `temp-<pid>.rdb` beside its place. Dropped unfinished, the file is removed.
 pub struct SnapshotFile<'a> {
     disk: &'a dyn Disk,
@@ -12,6 +15,8 @@ pub struct SnapshotFile<'a> {
     temp: PathBuf,
     file: Option<Box<dyn File>>,
     bytes: u64,
+    /// What of it the disk has begun to write.
+    begun_bytes: u64,
 }
 
 impl std::fmt::Debug for SnapshotFile<'_> {
@@ -28,14 +33,20 @@ impl<'a> SnapshotFile<'a> {
     pub fn create(disk: &'a dyn Disk, dir: &Path, process: u64) -> io::Result<SnapshotFile<'a>> {
         let temp = dir.join(format!("temp-{process}.rdb"));
         let file = disk.create(&temp)?;
-        Ok(SnapshotFile { disk, dir: dir.to_owned(), temp, file: Some(file), bytes: 0 })
+        Ok(SnapshotFile { disk, dir: dir.to_owned(), temp, file: Some(file), bytes: 0, begun_bytes: 0 })
     }
 
     /// Appends; made for [`super::Writer::drain`]. After an error drop it.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let file = self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         self.bytes += bytes.len() as u64;
-        write_all(&mut **file, bytes).map_err(|(_, error)| error)
+        write_all(&mut **file, bytes).map_err(|(_, error)| error)?;
+        let waiting = self.bytes - self.begun_bytes;
+        if waiting >= BEGIN_SYNC_BYTES {
+            file.begin_sync(self.begun_bytes, waiting);
+            self.begun_bytes = self.bytes;
+        }
+        Ok(())
     }
 
     /// Bytes written so far.
