@@ -1,5 +1,7 @@
 //! Applies the rules of `tandem_tests::rules` to this workspace.
 
+#![expect(clippy::unwrap_used, reason = "a check of the project's own files: what cannot be read has failed")]
+
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use std::fs;
 use std::path::{Path, PathBuf};
