@@ -183,8 +183,8 @@ impl House {
             let found = secrets::read(&self.password_file(name))?;
             let password = String::from_utf8_lossy(found.secret.reveal()).into_owned();
             let address = SocketAddr::new(options.bind, options.port(name));
-            text += &format!("  {}    redis://:{password}@{address}\n", name.as_str());
-            text += &format!("           rediss://:{password}@{address}\n");
+            text += &format!("  {}    redis://default:{password}@{address}\n", name.as_str());
+            text += &format!("           rediss://default:{password}@{address}\n");
             if options.metrics_port(name) != 0 {
                 let metrics = SocketAddr::new(options.bind, options.metrics_port(name));
                 text += &format!("           http://{metrics}/metrics\n");
@@ -266,13 +266,9 @@ impl Instance {
     }
 }
 
-/// The instance's own program where it is installed beside this one, else this one in its role.
+/// This very program in the instance's role: what is started is never older than who starts it.
 fn program(name: Name) -> anyhow::Result<Command> {
     let own = std::env::current_exe().context("finding this program's own file")?;
-    let sibling = own.with_file_name(name.program());
-    if sibling.is_file() {
-        return Ok(Command::new(sibling));
-    }
     let mut command = Command::new(own);
     command.args(["instance", name.as_str()]);
     Ok(command)

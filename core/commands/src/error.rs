@@ -9,7 +9,8 @@ pub struct Error(Cow<'static, str>);
 
 impl Error {
     /// The key holds another type than the command works on.
-    pub const WRONG_TYPE: Error = Error::new("WRONGTYPE Operation against a key holding the wrong kind of value");
+    pub const WRONG_TYPE: Error =
+        Error::new("WRONGTYPE Operation against a key holding the wrong kind of value");
     /// Options that make no sense together or at all.
     pub const SYNTAX: Error = Error::new("ERR syntax error");
     /// An argument that must be an integer is none, or does not fit.

@@ -130,7 +130,12 @@ impl ExpireCondition {
                 () if call.args.is(i + 3, "xx") => c.with = true,
                 () if call.args.is(i + 3, "gt") => c.later = true,
                 () if call.args.is(i + 3, "lt") => c.sooner = true,
-                () => return Err(Error::text(format!("ERR Unsupported option {}", String::from_utf8_lossy(word)))),
+                () => {
+                    return Err(Error::text(format!(
+                        "ERR Unsupported option {}",
+                        String::from_utf8_lossy(word)
+                    )));
+                }
             }
         }
         if c.without && (c.with || c.later || c.sooner) {
@@ -154,7 +159,8 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, from_ms: i64, command: &str) -> 
     let key = call.args.at(1);
     let condition = ExpireCondition::parse(call)?;
     let invalid = || Error::text(format!("ERR invalid expire time in '{command}' command"));
-    let at = call.args.int(2)?.checked_mul(unit_ms).and_then(|ms| ms.checked_add(from_ms)).ok_or_else(invalid)?;
+    let at =
+        call.args.int(2)?.checked_mul(unit_ms).and_then(|ms| ms.checked_add(from_ms)).ok_or_else(invalid)?;
     let Some(before) = call.db.peek(key).map(|e| e.expiry()) else {
         call.reply.integer(0);
         return read();
@@ -228,13 +234,21 @@ fn rename_unless(call: &mut Call<'_>, only_if_absent: bool) -> Handled {
         return Err(Error::NO_SUCH_KEY);
     }
     if from == to || only_if_absent && call.db.contains(to) {
-        if only_if_absent { call.reply.integer(0) } else { call.reply.ok() }
+        if only_if_absent {
+            call.reply.integer(0)
+        } else {
+            call.reply.ok()
+        }
         return read();
     }
     if let Some(entry) = call.db.take(from, Cause::Named(RENAME_FROM)) {
         call.db.put_entry(renamed(entry, to));
     }
-    if only_if_absent { call.reply.integer(1) } else { call.reply.ok() }
+    if only_if_absent {
+        call.reply.integer(1)
+    } else {
+        call.reply.ok()
+    }
     done(RENAME_TO)
 }
 
@@ -311,7 +325,8 @@ fn randomkey(call: &mut Call<'_>) -> Handled {
 fn keys(call: &mut Call<'_>) -> Handled {
     let pattern = call.args.at(1);
     let all = pattern == b"*";
-    let found: Vec<&[u8]> = call.db.iter().map(|e| e.key()).filter(|k| all || scan::matches_name(pattern, k)).collect();
+    let found: Vec<&[u8]> =
+        call.db.iter().map(|e| e.key()).filter(|k| all || scan::matches_name(pattern, k)).collect();
     call.reply.bulks(&found);
     read()
 }
@@ -445,7 +460,11 @@ fn object_encoding(call: &mut Call<'_>) -> Handled {
 }
 
 fn object_refcount(call: &mut Call<'_>) -> Handled {
-    if call.db.contains(call.args.at(2)) { call.reply.integer(1) } else { call.reply.null() }
+    if call.db.contains(call.args.at(2)) {
+        call.reply.integer(1)
+    } else {
+        call.reply.null()
+    }
     read()
 }
 
@@ -456,7 +475,9 @@ fn object_idletime(call: &mut Call<'_>) -> Handled {
         return read();
     };
     if ranking != keyspace::Ranking::Recency {
-        return Err(Error::new("ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."));
+        return Err(Error::new(
+            "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+        ));
     }
     call.reply.integer(i64::from(ranking.idle_seconds(access, now)));
     read()
@@ -469,7 +490,9 @@ fn object_freq(call: &mut Call<'_>) -> Handled {
         return read();
     };
     if ranking == keyspace::Ranking::Recency {
-        return Err(Error::new("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."));
+        return Err(Error::new(
+            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+        ));
     }
     call.reply.integer(i64::from(ranking.frequency(access, now)));
     read()
@@ -610,7 +633,12 @@ fn looked_up(call: &mut Call<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<
         return Some(element.to_vec());
     }
     let star = pattern.iter().position(|c| *c == b'*')?;
-    let arrow = pattern.windows(2).skip(star).position(|w| w == b"->").map(|at| at + star).filter(|at| at + 2 < pattern.len());
+    let arrow = pattern
+        .windows(2)
+        .skip(star)
+        .position(|w| w == b"->")
+        .map(|at| at + star)
+        .filter(|at| at + 2 < pattern.len());
     let tail = &pattern[star + 1..arrow.unwrap_or(pattern.len())];
     let key = [&pattern[..star], element, tail].concat();
     match arrow {
@@ -651,7 +679,11 @@ fn sort_with(call: &mut Call<'_>, may_store: bool) -> Handled {
     let found: Vec<Option<Vec<u8>>> = if options.get.is_empty() {
         elements.into_iter().map(Some).collect()
     } else {
-        elements.iter().flat_map(|e| options.get.iter().map(move |p| (p, e))).map(|(p, e)| looked_up(call, p, e)).collect()
+        elements
+            .iter()
+            .flat_map(|e| options.get.iter().map(move |p| (p, e)))
+            .map(|(p, e)| looked_up(call, p, e))
+            .collect()
     };
     match options.store {
         Some(target) => sort_store(call, target, found),
@@ -668,7 +700,12 @@ fn sort_with(call: &mut Call<'_>, may_store: bool) -> Handled {
     }
 }
 
-fn ordered(call: &mut Call<'_>, elements: Vec<Vec<u8>>, options: &SortOptions<'_>, unsorted: bool) -> Result<Vec<Vec<u8>>, Error> {
+fn ordered(
+    call: &mut Call<'_>,
+    elements: Vec<Vec<u8>>,
+    options: &SortOptions<'_>,
+    unsorted: bool,
+) -> Result<Vec<Vec<u8>>, Error> {
     let by = options.by.filter(|_| !unsorted);
     let alpha = options.alpha || unsorted;
     let mut weighed = Vec::with_capacity(elements.len());

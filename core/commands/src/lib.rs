@@ -21,11 +21,24 @@ pub mod stream;
 pub mod string;
 pub mod zset;
 
-pub use call::{Args, Call, Handled, Handler, OnTimeout, Outcome, Wait, done, read, unknown_subcommand, wait};
+pub use call::{
+    Args, Call, Handled, Handler, OnTimeout, Outcome, Wait, done, read, unknown_subcommand, wait,
+};
 pub use error::Error;
 pub use spec::{Flags, Group, KeyAccess, Keys, Row, Spec, found_keys};
 
 /// The rows of every data type.
 pub fn tables() -> Vec<&'static [Row]> {
-    vec![string::COMMANDS, generic::COMMANDS, list::COMMANDS, hash::COMMANDS, set::COMMANDS, zset::COMMANDS, stream::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS, geo::COMMANDS]
+    vec![
+        string::COMMANDS,
+        generic::COMMANDS,
+        list::COMMANDS,
+        hash::COMMANDS,
+        set::COMMANDS,
+        zset::COMMANDS,
+        stream::COMMANDS,
+        bitmap::COMMANDS,
+        hyperloglog::COMMANDS,
+        geo::COMMANDS,
+    ]
 }

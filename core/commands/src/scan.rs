@@ -36,7 +36,12 @@ pub(crate) fn cursor(text: &[u8]) -> Result<u64, Error> {
 }
 
 /// Reads the options behind the cursor, from argument `first` on. TYPE is for SCAN, NOVALUES for HSCAN only.
-pub(crate) fn options(args: Args<'_>, first: usize, keys: bool, hash: bool) -> Result<ScanOptions<'_>, Error> {
+pub(crate) fn options(
+    args: Args<'_>,
+    first: usize,
+    keys: bool,
+    hash: bool,
+) -> Result<ScanOptions<'_>, Error> {
     let mut out = ScanOptions { count: 10, pattern: None, kind: None, no_values: false };
     let mut i = first;
     while i < args.len() {

@@ -312,7 +312,12 @@ impl<H: Copy> Row<H> {
     }
 
     /// Documentation: since which version, cost, one sentence.
-    pub const fn docs(mut self, since: &'static str, complexity: &'static str, summary: &'static str) -> Row<H> {
+    pub const fn docs(
+        mut self,
+        since: &'static str,
+        complexity: &'static str,
+        summary: &'static str,
+    ) -> Row<H> {
         self.spec.since = since;
         self.spec.complexity = complexity;
         self.spec.summary = summary;
@@ -330,7 +335,11 @@ impl Spec {
     /// Whether `count` arguments (including the name) are allowed.
     #[inline]
     pub fn arity_allows(&self, count: usize) -> bool {
-        if self.arity >= 0 { count == self.arity as usize } else { count >= self.arity.unsigned_abs() as usize }
+        if self.arity >= 0 {
+            count == self.arity as usize
+        } else {
+            count >= self.arity.unsigned_abs() as usize
+        }
     }
 
     /// The ACL categories it belongs to, without the `@`.
@@ -366,7 +375,8 @@ pub fn found_keys(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<(usize, KeyAccess)>
             if end > argv.len() {
                 return None;
             }
-            let sources = (count_at + 1..end).map(|i| (i, if destination { KeyAccess::Read } else { spec.access }));
+            let sources =
+                (count_at + 1..end).map(|i| (i, if destination { KeyAccess::Read } else { spec.access }));
             Some(destination.then_some((1, KeyAccess::Write)).into_iter().chain(sources).collect())
         }
         Keys::Streams => {
@@ -376,7 +386,10 @@ pub fn found_keys(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<(usize, KeyAccess)>
         }
         Keys::FirstAndStore => {
             let mut out = vec![(1, KeyAccess::Read)];
-            let store = argv.iter().skip(2).rposition(|a| a.eq_ignore_ascii_case(b"store") || a.eq_ignore_ascii_case(b"storedist"));
+            let store = argv
+                .iter()
+                .skip(2)
+                .rposition(|a| a.eq_ignore_ascii_case(b"store") || a.eq_ignore_ascii_case(b"storedist"));
             if let Some(at) = store.map(|i| i + 3).filter(|at| *at < argv.len()) {
                 out.push((at, KeyAccess::Write));
             }

@@ -100,7 +100,8 @@ struct SetOptions {
 }
 
 fn set_options(args: Args<'_>, now_ms: i64) -> Result<SetOptions, Error> {
-    let mut options = SetOptions { lifetime: Lifetime::Unsaid, only_if_absent: false, only_if_present: false, get: false };
+    let mut options =
+        SetOptions { lifetime: Lifetime::Unsaid, only_if_absent: false, only_if_present: false, get: false };
     let mut i = 3;
     while i < args.len() {
         if args.is(i, "nx") && !options.only_if_present {
@@ -136,7 +137,8 @@ fn set(call: &mut Call<'_>) -> Handled {
         let before = call.db.text(key)?;
         reply_text(&mut call.reply, before);
     }
-    let blocked = (options.only_if_absent || options.only_if_present) && call.db.contains(key) != options.only_if_present;
+    let blocked = (options.only_if_absent || options.only_if_present)
+        && call.db.contains(key) != options.only_if_present;
     if blocked {
         if !options.get {
             call.reply.null();
@@ -425,7 +427,15 @@ mod tests {
 
     #[test]
     fn ranges_of_bytes() {
-        for (start, end, want) in [(0, 3, "This"), (-3, -1, "ing"), (0, -1, "This is a string"), (10, 100, "string"), (5, 3, ""), (-1, -5, ""), (-100, 3, "This")] {
+        for (start, end, want) in [
+            (0, 3, "This"),
+            (-3, -1, "ing"),
+            (0, -1, "This is a string"),
+            (10, 100, "string"),
+            (5, 3, ""),
+            (-1, -5, ""),
+            (-100, 3, "This"),
+        ] {
             assert_eq!(byte_range(b"This is a string", start, end), want.as_bytes(), "{start} {end}");
         }
         assert_eq!(byte_range(b"", 0, -1), b"");

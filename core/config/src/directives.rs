@@ -125,8 +125,8 @@ const BYTES: Kind = Memory(0, I64);
 
 const CLUSTER: &str = "cluster mode is not supported; run one server a node without cluster-enabled";
 const DEFRAG: &str = "active defragmentation is not supported; the allocator returns memory by itself";
-const FORK: &str = "the server does not detach; start it under systemd, a container runtime or '&'";
 const MODULES: &str = "modules are not supported";
+const REPLICATION: &str = "replication is not supported yet; this server is always a master";
 const SYSLOG: &str = "syslog is not supported; log to standard output, which systemd and containers collect";
 const PINNING: &str = "processor lists are not supported; use taskset or systemd's CPUAffinity";
 const OOM: &str = "not supported; use systemd's OOMScoreAdjust";
@@ -177,7 +177,7 @@ pub static TABLE: &[Directive] = &[
     row("tls-session-cache-size", NUMBER, "20480", "Sessions remembered."),
     row("tls-session-cache-timeout", NUMBER, "300", "Seconds a session is remembered.").accepted(),
     // Identity, process, log
-    row("daemonize", Bool, "no", "Detach from the terminal.").boot().refused(FORK),
+    row("daemonize", Bool, "no", "Accepted for the sake of existing files; the server stays in the foreground, where systemd and containers want it.").boot().accepted(),
     row("supervised", Choice(&["upstart", "systemd", "auto", "no"]), "no", "Readiness is told whenever systemd asks for it.").boot().accepted(),
     row("pidfile", Text, "", "File that holds the process number while the server runs.").boot(),
     row("loglevel", Choice(LogLevel::NAMES), "notice", "The least important lines that are logged."),
@@ -284,7 +284,7 @@ pub static TABLE: &[Directive] = &[
     row("aof-rewrite-incremental-fsync", Bool, "yes", "Make a rewritten log durable piece by piece."),
     row("aof-disable-auto-gc", Bool, "no", "Keep superseded files of the log.").hidden(),
     // Replication
-    row("replicaof", Primary, "", "The primary to copy, as host and port.").or(&["slaveof"]).boot(),
+    row("replicaof", Primary, "", "The primary to copy, as host and port.").or(&["slaveof"]).boot().refused(REPLICATION),
     row("masterauth", Text, "", "Password for the primary.").secret(),
     row("masteruser", Text, "", "User for the primary."),
     row("replica-serve-stale-data", Bool, "yes", "Answer while the primary is away.").or(&["slave-serve-stale-data"]),
@@ -305,7 +305,7 @@ pub static TABLE: &[Directive] = &[
     row("repl-diskless-sync-delay", NUMBER, "5", "Seconds to wait for more replicas."),
     row("repl-diskless-sync-max-replicas", NUMBER, "0", "Replicas that end that wait; 0 for none."),
     row("repl-diskless-load", Choice(DisklessLoad::NAMES), "disabled", "How a full copy is received."),
-    row("min-replicas-to-write", NUMBER, "0", "Replicas without which writes are refused.").or(&["min-slaves-to-write"]),
+    row("min-replicas-to-write", NUMBER, "0", "Replicas without which writes are refused.").or(&["min-slaves-to-write"]).refused(REPLICATION),
     row("min-replicas-max-lag", NUMBER, "10", "Seconds of lag that still count.").or(&["min-slaves-max-lag"]),
     row("propagation-error-behavior", Choice(PropagationErrors::NAMES), "ignore", "What happens when a propagated command fails."),
     // Cluster

@@ -34,13 +34,6 @@ fn share(values: &Values<'_>, name: &str, whole: u64) -> u64 {
     }
 }
 
-fn primary(values: &Values<'_>, name: &str) -> Option<(String, u16)> {
-    match values.words(name).as_slice() {
-        [host, port] => Some((host.clone(), port.parse().unwrap_or(0))),
-        _ => None,
-    }
-}
-
 fn save_points(values: &Values<'_>, name: &str) -> Vec<SavePoint> {
     match values.value(name) {
         Value::Save(points) => points.clone(),
@@ -169,7 +162,6 @@ settings! {
     aof_timestamp_enabled: bool = "aof-timestamp-enabled", Values::flag, "Write times into the log.";
     aof_rewrite_incremental_fsync: bool = "aof-rewrite-incremental-fsync", Values::flag, "Make a rewritten log durable piece by piece.";
     aof_disable_auto_gc: bool = "aof-disable-auto-gc", Values::flag, "Keep superseded files of the log.";
-    replicaof: Option<(String, u16)> = "replicaof", primary, "Host and port of the primary.";
     masterauth: Vec<u8> = "masterauth", Values::bytes, "Password for the primary; empty for none.";
     masteruser: String = "masteruser", Values::text, "User for the primary; empty for the default one.";
     replica_serve_stale_data: bool = "replica-serve-stale-data", Values::flag, "Answer while the primary is away.";
@@ -188,7 +180,6 @@ settings! {
     repl_diskless_sync_delay_seconds: u64 = "repl-diskless-sync-delay", Values::count, "Seconds to wait for more replicas.";
     repl_diskless_sync_max_replicas: usize = "repl-diskless-sync-max-replicas", Values::size, "Replicas that end that wait; 0 for none.";
     repl_diskless_load: DisklessLoad = "repl-diskless-load", |v: V<'_, '_>, n| DisklessLoad::at(v.choice(n)), "How a full copy is received.";
-    min_replicas_to_write: usize = "min-replicas-to-write", Values::size, "Replicas without which writes are refused; 0 for none.";
     min_replicas_max_lag_seconds: u64 = "min-replicas-max-lag", Values::count, "Seconds of lag that still count.";
     propagation_error_behavior: PropagationErrors = "propagation-error-behavior", |v: V<'_, '_>, n| PropagationErrors::at(v.choice(n)), "What happens when a propagated command fails.";
     slowlog_log_slower_than_us: i64 = "slowlog-log-slower-than", Values::int, "Microseconds from which a command is slow; negative for none.";

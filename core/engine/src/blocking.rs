@@ -222,6 +222,7 @@ impl Engine {
     pub fn cron(&mut self, now: base::Now, outside: &mut dyn Outside) {
         self.keyspace.set_now(now);
         self.keyspace.trim_wheels();
+        self.rate.sample(now.mono_us / 1000, self.counters.commands);
         self.counters.memory_peak = self.counters.memory_peak.max(outside.used_memory());
     }
 }

@@ -15,7 +15,7 @@ use keyspace::{Db, Event, Keyspace};
 use resp::Reply;
 use script::Interpreter;
 use std::collections::HashMap;
-use telemetry::{CommandStats, ErrorStats, Slowlog};
+use telemetry::{CommandStats, ErrorStats, Rate, Slowlog};
 
 /// A request as it came in.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +109,8 @@ pub struct Engine {
     pub(crate) error_stats: ErrorStats,
     pub(crate) slowlog: Slowlog,
     pub(crate) counters: Counters,
+    /// Commands a second.
+    pub(crate) rate: Rate,
     /// Nesting of calls: 0 outside of EXEC and scripts.
     pub(crate) depth: u32,
     /// Memory was over its limit at the last look, and eviction could not help.
@@ -145,8 +147,6 @@ pub struct Counters {
     pub scripts: u64,
     /// Highest `used_memory` seen, bytes.
     pub memory_peak: usize,
-    /// Commands a second, as sampled by the server.
-    pub ops_per_second: u64,
 }
 
 impl core::fmt::Debug for Engine {
@@ -186,6 +186,7 @@ impl Engine {
             error_stats: ErrorStats::default(),
             slowlog: Slowlog::default(),
             counters: Counters::default(),
+            rate: Rate::default(),
             depth: 0,
             over_memory: false,
             over_reserve: false,

@@ -365,7 +365,7 @@ impl Running<'_> {
         if !self.allow_oom {
             self.engine.check_memory(flags)?;
         }
-        match self.outside.write_refusal() {
+        match self.outside.write_refusal(crate::gate::grows(flags)) {
             Some(refusal) => Err(Error::text(refusal)),
             None => Ok(()),
         }

@@ -126,7 +126,7 @@ impl Engine {
         if !exec_would_fail {
             self.check_memory(spec.flags)?;
         }
-        if let Some(refusal) = outside.write_refusal() {
+        if let Some(refusal) = outside.write_refusal(grows(spec.flags)) {
             return Err(Error::text(refusal));
         }
         Ok(())
@@ -230,6 +230,11 @@ impl Engine {
 /// Whether the line is part of an HTTP request.
 fn is_http(argv: &[&[u8]]) -> bool {
     argv.first().is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+}
+
+/// Whether a command may need room that it does not give back.
+pub(crate) fn grows(flags: Flags) -> bool {
+    flags.has(Flags::DENYOOM) && !flags.has(Flags::MOVES)
 }
 
 /// Commands that are run, not queued, while MULTI is open.

@@ -199,7 +199,7 @@ impl Engine {
             ("total_connections_received", counters.connections),
             ("rejected_connections", counters.rejected_connections),
             ("total_commands_processed", counters.commands),
-            ("instantaneous_ops_per_sec", counters.ops_per_second),
+            ("instantaneous_ops_per_sec", self.rate.per_second()),
             ("total_error_replies", counters.error_replies),
             ("expired_keys", stats.expired),
             ("evicted_keys", stats.evicted),

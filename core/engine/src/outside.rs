@@ -22,8 +22,9 @@ pub trait Outside {
     fn check_config(&self, config: &Config) -> Result<(), String>;
     /// Adds the fields of INFO that only the server knows.
     fn report(&self, report: &mut Report);
-    /// Whether writes must be refused because they could not be kept, and why (the error reply, `MISCONF …`).
-    fn write_refusal(&self) -> Option<String>;
+    /// Whether a write must be refused because it could not be kept, and why (the error reply, `MISCONF …`). `grows` tells whether it may
+    /// need room: what only takes goes on inside the disk's reserve.
+    fn write_refusal(&self, grows: bool) -> Option<String>;
     /// Whether data is still being loaded.
     fn is_loading(&self) -> bool;
     /// Whether an RDB is being written or about to be.

@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tandem_persist::aof::{Annotation, AppendError, Commands, Log, Place, Publication, Recovered, State, SyncHandle, recover};
+use tandem_persist::aof::{
+    Annotation, AppendError, Commands, Log, Place, Publication, Recovered, State, SyncHandle, recover,
+};
 use tandem_persist::disk::{Disk, Fault, Memory, Real, write_all};
 use tandem_persist::rdb::{Item, Reader, Value, Writer, kind};
 

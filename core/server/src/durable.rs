@@ -278,13 +278,14 @@ impl Durable {
         *self.refusal.lock() = None;
     }
 
-    /// Why writes must be refused now, if they must.
+    /// Why writes must be refused now, if they must. When the disk is nearly full only those are that `grows` tells to need room; what
+    /// takes from the data goes on inside the reserve, so that consumers can make room.
     #[inline]
-    pub(crate) fn write_refusal(&self) -> Option<String> {
+    pub(crate) fn write_refusal(&self, grows: bool) -> Option<String> {
         if !self.refusing.load(Ordering::Acquire) {
             return None;
         }
-        self.refusal.lock().clone()
+        self.refusal.lock().clone().filter(|why| grows || why != REFUSED_FULL)
     }
 
     /// Begins a rewrite, with the engine held: what has been executed goes into the old file, what comes

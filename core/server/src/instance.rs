@@ -62,7 +62,7 @@ impl Instance for Front {
         Health {
             busy,
             loading: shared.is_loading().then(|| shared.loading.percent()),
-            persistence_fault: shared.durable.write_refusal(),
+            persistence_fault: shared.durable.write_refusal(true),
             status: self.status(),
             stopping: shared.stopping.load(Ordering::Relaxed),
             ticking: self.is_ticking(),

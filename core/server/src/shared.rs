@@ -417,8 +417,8 @@ impl Outside for Backstage<'_> {
         crate::report::fill(self.shared, report);
     }
 
-    fn write_refusal(&self) -> Option<String> {
-        self.shared.durable.write_refusal()
+    fn write_refusal(&self, grows: bool) -> Option<String> {
+        self.shared.durable.write_refusal(grows)
     }
 
     fn is_loading(&self) -> bool {

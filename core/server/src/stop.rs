@@ -25,6 +25,7 @@ pub(crate) fn stop(shared: &Shared, wanted: Wanted) -> bool {
         return true;
     }
     shared.logger.notice("User requested shutdown...");
+    end_script(shared);
     if shared.is_loading() {
         // There is nothing to save that is not on the disk.
         return end(shared, true);
@@ -50,6 +51,28 @@ pub(crate) fn stop(shared: &Shared, wanted: Wanted) -> bool {
     }
     end(shared, true)
 }
+
+/// A script that runs away must not keep the process. One that has not written is ended; one that has gets some time, and is then
+/// left to go down with the process: none of its writes is in the log, so what is on the disk holds nothing half-done.
+fn end_script(shared: &Shared) {
+    if !shared.busy.is_on() {
+        return;
+    }
+    if !shared.busy.has_written() {
+        return shared.busy.ask_shutdown();
+    }
+    let until = std::time::Instant::now() + SCRIPT_PATIENCE;
+    while shared.busy.is_on() {
+        if std::time::Instant::now() >= until {
+            shared.logger.warning("A script that has written does not end. The server ends without it; nothing of the script was logged.");
+            std::process::exit(1);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// How long a stop waits for a script that has written.
+const SCRIPT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// How long a stop waits to read the configuration.
 const ENGINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);

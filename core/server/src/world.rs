@@ -76,8 +76,8 @@ impl Outside for World<'_> {
     }
 
     #[inline]
-    fn write_refusal(&self) -> Option<String> {
-        self.shared.durable.write_refusal()
+    fn write_refusal(&self, grows: bool) -> Option<String> {
+        self.shared.durable.write_refusal(grows)
     }
 
     #[inline]

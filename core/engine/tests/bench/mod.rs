@@ -28,7 +28,7 @@ impl Outside for World {
         Ok(())
     }
     fn report(&self, _: &mut Report) {}
-    fn write_refusal(&self) -> Option<String> {
+    fn write_refusal(&self, _: bool) -> Option<String> {
         None
     }
     fn is_loading(&self) -> bool {

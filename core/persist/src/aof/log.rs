@@ -337,7 +337,12 @@ impl Log {
     }
 
     /// The next base in place of the old one; that and `replaced` become history.
-    fn publication(&self, mut target: Target, replaced: Vec<ManifestFile>, with_new_file: bool) -> Publication {
+    fn publication(
+        &self,
+        mut target: Target,
+        replaced: Vec<ManifestFile>,
+        with_new_file: bool,
+    ) -> Publication {
         let seq = self.manifest.next_base_seq();
         let base_name = self.place.base_name(seq);
         let base = ManifestFile::new(base_name.clone(), seq, FileKind::Base);

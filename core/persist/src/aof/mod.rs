@@ -31,8 +31,8 @@ mod rewrite;
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
 pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
 pub use record::{Annotation, BadRecord, Commands, Record, Scanner};
-pub use rewrite::{Prepared, Publication, Published, Retired, RewritePlan};
 pub use recover::{LogFile, Recovered, RefuseError, Tail, recover};
+pub use rewrite::{Prepared, Publication, Published, Retired, RewritePlan};
 
 use std::path::{Path, PathBuf};
 
