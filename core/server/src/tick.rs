@@ -281,6 +281,7 @@ impl Worker {
                 }
             };
             client.trusted = client.session.is_some_and(|session| engine.is_trusted(session));
+            client.may_kill = client.session.is_some_and(|session| engine.may_kill_scripts(session));
             if let Some(refusal) = refusal {
                 client.conn.out(pool).extend_from_slice(refusal.as_bytes());
                 client.conn.close_after_flush();
