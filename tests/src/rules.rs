@@ -11,7 +11,6 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-resp", &["tandem-base"]),
     ("tandem-table", &["tandem-base"]),
     ("tandem-persist", &["tandem-base"]),
-    ("tandem-replication", &["tandem-base", "tandem-resp"]),
     ("tandem-config", &["tandem-base"]),
     ("tandem-telemetry", &["tandem-base"]),
     ("tandem-types", &["tandem-base", "tandem-table"]),
@@ -49,7 +48,6 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-engine",
             "tandem-net",
             "tandem-control",
-            "tandem-replication",
             "tandem-profiles",
         ],
     ),
@@ -73,7 +71,7 @@ pub const LIBRARIES: &[(&str, &[&str])] = &[
 
 /// Crates that are pure functions of their arguments: no clock, disk, socket, thread or chance.
 pub const PURE: &[&str] =
-    &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine", "replication"];
+    &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine"];
 
 /// What a pure crate must not say.
 pub const IMPURE_WORDS: &[&str] = &[
