@@ -1,0 +1,125 @@
+//! Keys come and go: guards, expiry and eviction, under a clock that only the test moves.
+
+use base::Now;
+use tandem_keyspace::{Cause, Db, EvictionOrder, EvictionPolicy, Keyspace, Ranking, Ttl};
+use types::list::List;
+
+const START_MS: i64 = 1_700_000_000_000;
+
+fn space() -> Keyspace {
+    let mut space = Keyspace::new(2, 3);
+    space.set_now(Now::at_ms(START_MS));
+    space.effects.observed = true;
+    space
+}
+
+fn touched(space: &mut Keyspace) -> Vec<(Cause, Vec<u8>)> {
+    let all = space.effects.touches().map(|(t, k)| (t.cause, k.to_vec())).collect();
+    space.effects.clear();
+    all
+}
+
+#[test]
+fn a_guard_removes_what_was_emptied_and_books_what_was_changed() {
+    let mut space = space();
+    let mut db = Db::new(&mut space, 0);
+    drop(db.upsert::<List>(b"never filled").unwrap());
+    assert!(!db.contains(b"never filled"));
+    {
+        let mut list = db.upsert::<List>(b"l").unwrap();
+        let (list, limits, _) = list.parts();
+        list.push_back(b"x", limits);
+    }
+    {
+        let list = db.find_mut::<List>(b"l").unwrap().unwrap();
+        assert_eq!(list.len(), 1);
+    }
+    db.find_mut::<List>(b"l").unwrap().unwrap().pop_front();
+    assert!(!db.contains(b"l"));
+    assert_eq!(touched(&mut space), [(Cause::Changed, b"l".to_vec()), (Cause::Emptied, b"l".to_vec())]);
+}
+
+#[test]
+fn expiry_follows_every_change_of_mind() {
+    let mut space = space();
+    let set = |space: &mut Keyspace, ms: i64| Db::new(space, 0).put_text(b"k", b"v", Ttl::At(START_MS + ms));
+    let left = |space: &mut Keyspace, ms: i64| {
+        space.set_now(Now::at_ms(START_MS + ms));
+        while space.expire_due(64) {}
+        space.key_count()
+    };
+    set(&mut space, 1000);
+    set(&mut space, 50_000);
+    set(&mut space, 20_000);
+    assert_eq!(left(&mut space, 2_000), 1);
+    assert_eq!(left(&mut space, 19_000), 1);
+    assert_eq!(left(&mut space, 20_100), 0);
+    assert_eq!(space.stats.expired, 1);
+    set(&mut space, 30_000);
+    Db::new(&mut space, 0).set_expiry(b"k", None);
+    assert_eq!(left(&mut space, 60_000), 1);
+    assert_eq!(space.database(0).stats().expiring, 0);
+}
+
+#[test]
+fn keys_set_and_deleted_again_and_again_do_not_fill_the_index() {
+    let mut space = space();
+    for round in 0..300_000i64 {
+        let mut db = Db::new(&mut space, 0);
+        db.put_text(format!("lock{}", round % 10).as_bytes(), b"1", Ttl::At(START_MS + 86_400_000 + round));
+        db.remove(format!("lock{}", round % 10).as_bytes());
+        space.effects.clear();
+        if round % 1000 == 0 {
+            space.trim_wheels();
+        }
+    }
+    space.set_now(Now::at_ms(START_MS + 200_000_000));
+    let mut passes = 0;
+    while space.expire_due(1000) {
+        passes += 1;
+    }
+    assert!(passes < 150, "{passes} thousand stale items were kept");
+}
+
+#[test]
+fn the_idle_go_first_and_only_those_that_may() {
+    let mut space = space();
+    for i in 0..200 {
+        let ttl = if i % 2 == 0 { Ttl::At(START_MS + 10_000_000) } else { Ttl::Clear };
+        Db::new(&mut space, 0).put_text(format!("k{i}").as_bytes(), b"v", ttl);
+    }
+    space.set_now(Now::at_ms(START_MS + 3_600_000));
+    for i in 0..100 {
+        Db::new(&mut space, 0).entry(format!("k{i}").as_bytes());
+    }
+    let idle = EvictionPolicy { volatile_only: false, order: EvictionOrder::Idle };
+    let used_lost = |space: &mut Keyspace, used: std::ops::Range<i32>| {
+        used.filter(|i| !Db::new(space, 0).contains(format!("k{i}").as_bytes())).count()
+    };
+    (0..60).for_each(|_| assert!(space.evict_one(idle, 10)));
+    assert!(used_lost(&mut space, 0..100) <= 3, "keys in use went while idle ones were there");
+    let volatile = EvictionPolicy { volatile_only: true, order: EvictionOrder::SoonestExpiry };
+    while space.evict_one(volatile, 10) {}
+    let kept = (0..200)
+        .filter(|i| i % 2 == 1)
+        .filter(|i| Db::new(&mut space, 0).contains(format!("k{i}").as_bytes()))
+        .count();
+    assert_eq!(kept, space.key_count());
+}
+
+#[test]
+fn frequent_keys_outlive_rare_ones() {
+    let mut space = space();
+    space.ranking = Ranking::Frequency { log_factor: 1, decay_minutes: 1 };
+    space.set_now(Now::at_ms(START_MS));
+    for i in 0..100 {
+        Db::new(&mut space, 0).put_text(format!("k{i}").as_bytes(), b"v", Ttl::Clear);
+    }
+    for _ in 0..200 {
+        (0..50).for_each(|i| drop(Db::new(&mut space, 0).entry(format!("k{i}").as_bytes()).is_some()));
+    }
+    let policy = EvictionPolicy { volatile_only: false, order: EvictionOrder::Infrequent };
+    (0..40).for_each(|_| assert!(space.evict_one(policy, 10)));
+    let lost = (0..50).filter(|i| !Db::new(&mut space, 0).contains(format!("k{i}").as_bytes())).count();
+    assert!(lost <= 2, "{lost} frequent keys went");
+}

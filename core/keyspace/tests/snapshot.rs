@@ -1,0 +1,138 @@
+//! The snapshot view: whatever commands do meanwhile, the file holds the moment at which it began.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be read back has failed")]
+
+use base::{Now, Random};
+use persist::rdb::{self, Reader, Writer};
+use std::collections::BTreeMap;
+use tandem_keyspace::{Db, Keyspace, Piece, Ttl, encode_dump, encode_entry};
+use types::list::List;
+
+type State = BTreeMap<(usize, Vec<u8>), (Option<i64>, Vec<u8>)>;
+
+/// What every key holds: expiry and value as DUMP gives it.
+fn state(space: &mut Keyspace) -> State {
+    let mut all = State::new();
+    for index in 0..space.database_count() {
+        let db = Db::new(space, index);
+        for entry in db.iter() {
+            all.insert((index, entry.key().to_vec()), (entry.expiry(), encode_dump(entry)));
+        }
+    }
+    all
+}
+
+/// Reads the pieces back into a fresh keyspace.
+fn loaded(pieces: Vec<Piece>, now: Now) -> State {
+    let mut writer = Writer::new(false, true);
+    writer.header(rdb::VERSION);
+    for piece in pieces {
+        match piece {
+            Piece::Bytes(bytes) => writer.raw(&bytes),
+            Piece::Large { db, entry } => writer.raw(&encode_entry(db, &entry, true)),
+        }
+    }
+    writer.end();
+    let bytes = writer.take();
+    let mut space = Keyspace::new(4, 99);
+    space.set_now(now);
+    let mut reader = Reader::new(bytes.as_slice(), Some(bytes.len() as u64), true).unwrap();
+    while let Some(item) = reader.next().unwrap() {
+        if let rdb::Item::Entry(record) = item {
+            let db = record.db as usize;
+            let entry = tandem_keyspace::entry_from_rdb(&space, record).unwrap();
+            assert!(space.load(db, entry), "a key stands in the snapshot twice");
+        }
+    }
+    state(&mut space)
+}
+
+fn key(random: &mut Random) -> Vec<u8> {
+    format!("key:{}", random.below(600)).into_bytes()
+}
+
+/// One random command.
+fn disturb(space: &mut Keyspace, random: &mut Random) {
+    let index = random.below(3) as usize;
+    let (name, value) = (key(random), format!("v{}", random.next_u64()));
+    let now_ms = space.now.unix_ms;
+    let mut db = Db::new(space, index);
+    match random.below(8) {
+        0 | 1 => db.put_text(&name, value.as_bytes(), Ttl::Clear),
+        2 => db.put_text(&name, value.as_bytes(), Ttl::At(now_ms + 1_000_000)),
+        3 => {
+            db.remove(&name);
+        }
+        4 => {
+            db.set_expiry(&name, Some(now_ms + 2_000_000));
+        }
+        5 => {
+            db.remove(&name);
+            if let Ok(mut list) = db.upsert::<List>(&name) {
+                let (list, limits, _) = list.parts();
+                (0..400).for_each(|i| list.push_back(format!("{value}{i}").as_bytes(), limits));
+            }
+        }
+        6 => {
+            if let Ok(Some(mut list)) = db.find_mut::<List>(&name) {
+                let (list, limits, _) = list.parts();
+                list.push_front(b"front", limits);
+                list.pop_back();
+            }
+        }
+        _ => {
+            if let Ok(mut text) = db.edit_text(&name) {
+                text.bytes().extend_from_slice(b"+");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_holds_the_moment_at_which_it_began() {
+    for seed in 0..20 {
+        let mut random = Random::new(seed);
+        let now = Now::at_ms(1_700_000_000_000);
+        let mut space = Keyspace::new(4, seed);
+        space.set_now(now);
+        (0..3000).for_each(|_| disturb(&mut space, &mut random));
+        let before = state(&mut space);
+        assert!(space.begin_snapshot(false) && !space.begin_snapshot(false));
+        let mut pieces = Vec::new();
+        while !space.step_snapshot(1 + random.below(40) as usize) {
+            (0..random.below(30)).for_each(|_| disturb(&mut space, &mut random));
+            match random.below(60) {
+                0 => space.swap(0, 2),
+                1 => {
+                    space.flush(1);
+                }
+                _ => {}
+            }
+            pieces.append(&mut space.take_snapshot_pieces());
+        }
+        pieces.append(&mut space.take_snapshot_pieces());
+        space.end_snapshot();
+        assert_eq!(loaded(pieces, now), before, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_cancelled_snapshot_does_not_spoil_the_next() {
+    let mut random = Random::new(5);
+    let mut space = Keyspace::new(4, 5);
+    space.set_now(Now::at_ms(1_700_000_000_000));
+    (0..3000).for_each(|_| disturb(&mut space, &mut random));
+    assert!(space.begin_snapshot(false));
+    space.step_snapshot(100);
+    space.cancel_snapshot();
+    while !space.step_snapshot(50) {
+        disturb(&mut space, &mut random);
+    }
+    assert!(space.take_snapshot_pieces().is_empty());
+    space.end_snapshot();
+    let before = state(&mut space);
+    assert!(space.begin_snapshot(true));
+    while !space.step_snapshot(1000) {}
+    let pieces = space.take_snapshot_pieces();
+    assert_eq!(loaded(pieces, space.now), before);
+}
