@@ -70,8 +70,7 @@ pub const LIBRARIES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that are pure functions of their arguments: no clock, disk, socket, thread or chance.
-pub const PURE: &[&str] =
-    &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine"];
+pub const PURE: &[&str] = &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine"];
 
 /// What a pure crate must not say.
 pub const IMPURE_WORDS: &[&str] = &[
