@@ -101,6 +101,7 @@ pub(crate) fn health_socket(root: &Path, name: Name) -> PathBuf {
 /// Prepares, starts, watches and stops the pair.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let stops = control::stop_signals().context("taking over the signals")?;
+    check_folder(&options.dir)?;
     check_ports(options)?;
     let house = House::prepare(&options.dir)?;
     let mut pair = Vec::new();
@@ -114,6 +115,20 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
     }
     watch(&house, options, pair, &stops)
+}
+
+/// A folder that a running pair uses is told before anything is started: its servers would answer for ours.
+fn check_folder(root: &Path) -> anyhow::Result<()> {
+    for name in Name::BOTH {
+        if ask(&health_socket(root, name), ASK_PATIENCE).is_ok() {
+            bail!(
+                "a {} is running from {} already; stop it, or choose another folder with --dir",
+                name.as_str(),
+                root.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A port that is taken is told before anything is started, with what to do about it.

@@ -27,6 +27,7 @@ mod stop;
 mod tick;
 mod world;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 pub use boot::{Running, start};
@@ -41,5 +42,22 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// # Errors
 /// Whatever keeps it from serving; the text is for standard error.
 pub fn run(profile: Profile, args: Vec<String>) -> anyhow::Result<ExitCode> {
+    if let [word] = args.as_slice()
+        && matches!(word.as_str(), "-v" | "--version" | "-h" | "--help")
+    {
+        writeln!(std::io::stdout(), "{}", about(word.trim_start_matches('-').starts_with('h')))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     Ok(start(profile, &args, true)?.wait())
+}
+
+/// What the program says about itself.
+fn about(with_usage: bool) -> String {
+    let version = format!("Tandem {} (Redis {} protocol)", env!("CARGO_PKG_VERSION"), saver::REDIS_VERSION);
+    if !with_usage {
+        return version;
+    }
+    format!(
+        "{version}\n\nusage: [FILE | -] [--directive value ...]\n\nFILE is a redis.conf or a .toml, `-` reads one from standard input; directives are those of redis.conf."
+    )
 }
