@@ -308,6 +308,9 @@ impl Engine {
     /// Whether the client may end a running script.
     pub fn may_kill_scripts(&self, id: SessionId) -> bool {
         let Some(session) = self.sessions.find(id) else { return false };
+        if session.authenticated && self.acl.is_unlimited(session.user) {
+            return true;
+        }
         let argv: [&[u8]; 2] = [b"script", b"kill"];
         session.authenticated
             && self
