@@ -13,6 +13,7 @@ mod client;
 mod connection;
 mod engine;
 mod eval;
+mod functions;
 mod gate;
 mod info;
 mod log;
@@ -42,6 +43,7 @@ fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
         client::COMMANDS,
         connection::COMMANDS,
         eval::COMMANDS,
+        functions::COMMANDS,
         info::COMMANDS,
         monitor::COMMANDS,
         pubsub::COMMANDS,
