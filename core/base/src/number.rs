@@ -90,9 +90,14 @@ pub fn push_f64(out: &mut Vec<u8>, value: f64) {
     } else if value.abs() < INTEGER_MAX && value.trunc() == value {
         push_i64(out, value as i64);
     } else {
-        let mut buffer = zmij::Buffer::new();
-        push_shortest(out, buffer.format_finite(value));
+        push_f64_shortest(out, value);
     }
+}
+
+/// Appends a finite double, not zero, by its shortest digits alone: 10^15 is `1e+15`, where [`push_f64`] gives all its zeros.
+pub fn push_f64_shortest(out: &mut Vec<u8>, value: f64) {
+    let mut buffer = zmij::Buffer::new();
+    push_shortest(out, buffer.format_finite(value));
 }
 
 /// The digits of a decimal text without sign, point and outer zeros, and the power of ten of the last one.

@@ -234,7 +234,7 @@ fn memory(word: &[u8], min: i64, max: i64) -> Result<Value, String> {
 }
 
 /// Bytes with an optional unit: `k m g` are powers of ten, `kb mb gb` powers of two.
-pub(crate) fn parse_memory(word: &[u8]) -> Option<i128> {
+pub fn parse_memory(word: &[u8]) -> Option<i128> {
     let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, unit) = word.split_at(digits);
     let factor: i128 = match unit.to_ascii_lowercase().as_slice() {

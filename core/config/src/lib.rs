@@ -33,7 +33,7 @@ pub use choice::{
 };
 pub use directives::{Change, Directive, Disposition};
 pub use error::{LoadError, SetError};
-pub use kind::{Kind, OutputLimit, SavePoint, Value};
+pub use kind::{Kind, OutputLimit, SavePoint, Value, parse_memory};
 pub use layers::{Files, Layers, Loaded, Sources};
 pub use memory::default_maxmemory;
 pub use rewrite::rewrite;

@@ -1,11 +1,11 @@
-//! The server's own commands: CONFIG, COMMAND, SLOWLOG, DEBUG, MEMORY, saving, stopping, and the answers of a lone master.
+//! CONFIG and COMMAND: what the server is told, and what it tells about its commands.
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Job;
 use crate::table::Command;
 use commands::{Args, Error, Flags, Group, KeyAccess, Keys, Row, found_keys};
-use config::{Config, DebugAccess, Eviction, SetError};
-use keyspace::{Db, EvictionOrder, EvictionPolicy, Ranking};
+use config::{Config, Eviction, SetError};
+use keyspace::{EvictionOrder, EvictionPolicy, Ranking};
 use resp::Reply;
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
@@ -17,82 +17,78 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("bgrewriteaof", 1, bgrewriteaof).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)).docs("1.0.0", "O(1)", "Asynchronously rewrites the append-only file to disk."),
-    row("bgsave", -1, bgsave).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)).docs("1.0.0", "O(1)", "Asynchronously saves the database(s) to disk."),
-    Row::new("asking", 1, Group::Cluster, cluster as EngineHandler).fast().docs("3.0.0", "O(1)", "Signals that a cluster client is following an -ASK redirect."),
-    Row::new("cluster", -2, Group::Cluster, cluster as EngineHandler).flags(LATE).docs("3.0.0", "Depends on subcommand.", "A container for Redis Cluster commands."),
-    row("command", -1, command).flags(LATE).docs("2.8.13", "O(N) where N is the total number of Redis commands", "Returns detailed information about all commands.").subcommands(&[
-        row("command|count", 2, command_count).flags(LATE).docs("2.8.13", "O(1)", "Returns a count of commands."),
-        row("command|docs", -2, command_docs).flags(LATE).docs("7.0.0", "O(N) where N is the number of commands to look up", "Returns documentary information about one, multiple or all commands."),
-        row("command|getkeys", -3, command_getkeys).flags(LATE).docs("2.8.13", "O(N) where N is the number of arguments to the command", "Extracts the key names from an arbitrary command."),
-        row("command|getkeysandflags", -3, command_getkeysandflags).flags(LATE).docs("7.0.0", "O(N) where N is the number of arguments to the command", "Extracts the key names and access flags for an arbitrary command."),
-        row("command|info", -2, command_info).flags(LATE).docs("2.8.13", "O(N) where N is the number of commands to look up", "Returns information about one, multiple or all commands."),
-        row("command|list", -2, command_list).flags(LATE).docs("7.0.0", "O(N) where N is the total number of Redis commands", "Returns a list of command names."),
-    ]),
-    row("config", -2, unknown_config).docs("2.0.0", "Depends on subcommand.", "A container for server configuration commands.").subcommands(&[
-        row("config|get", -3, config_get).flags(ADMIN).docs("2.0.0", "O(N) when N is the number of configuration parameters provided", "Returns the effective values of configuration parameters."),
-        row("config|help", 2, config_help).flags(LATE).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-        row("config|resetstat", 2, config_resetstat).flags(ADMIN).docs("2.0.0", "O(1)", "Resets the server's statistics."),
-        row("config|rewrite", 2, config_rewrite).flags(ADMIN).docs("2.8.0", "O(1)", "Persists the effective configuration to file."),
-        row("config|set", -4, config_set).flags(ADMIN).docs("2.0.0", "O(N) when N is the number of configuration parameters provided", "Sets configuration parameters in-flight."),
-    ]),
-    row("debug", -2, debug).flags(ADMIN).docs("1.0.0", "Depends on subcommand.", "A container for debugging commands."),
-    row("lastsave", 1, lastsave).flags(LATE.and(Flags::FAST).and(Flags::ADMIN)).docs("1.0.0", "O(1)", "Returns the Unix timestamp of the last successful save to disk."),
-    row("memory", -2, unknown_memory).docs("4.0.0", "Depends on subcommand.", "A container for memory diagnostics commands.").subcommands(&[
-        row("memory|doctor", 2, memory_doctor).docs("4.0.0", "O(1)", "Outputs a memory problems report."),
-        row("memory|purge", 2, memory_purge).docs("4.0.0", "Depends on how much memory is allocated, could be slow", "Asks the allocator to release memory."),
-        row("memory|usage", -3, memory_usage).keys(2, 2, 1).readonly().docs("4.0.0", "O(N) where N is the number of samples.", "Estimates the memory usage of a key."),
-    ]),
-    row("lolwut", -1, lolwut).readonly().fast().docs("5.0.0", "O(1)", "Displays computer art and the server's version."),
-    row("module", -2, unknown_module).docs("4.0.0", "Depends on subcommand.", "A container for module commands.").subcommands(&[
-        row("module|list", 2, module_list).flags(Flags::ADMIN.and(Flags::NOSCRIPT)).docs("4.0.0", "O(N) where N is the number of loaded modules.", "Returns all loaded modules."),
-    ]),
-    Row::new("readonly", 1, Group::Cluster, cluster as EngineHandler).flags(LATE.and(Flags::FAST)).docs("3.0.0", "O(1)", "Enables read-only queries for a connection to a cluster replica node."),
-    Row::new("readwrite", 1, Group::Cluster, cluster as EngineHandler).flags(LATE.and(Flags::FAST)).docs("3.0.0", "O(1)", "Enables read-write queries for a connection to a cluster replica node."),
-    row("replicaof", 3, replicaof).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE).and(Flags::NO_ASYNC_LOADING)).docs("5.0.0", "O(1)", "Configures a server as replica of another, or promotes it to a master."),
-    row("role", 1, role).flags(LATE.and(Flags::NOSCRIPT).and(Flags::FAST).and(Flags::ADMIN)).docs("2.8.12", "O(1)", "Returns the replication role."),
-    row("save", 1, save).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI)).docs("1.0.0", "O(N) where N is the total number of keys in all databases", "Synchronously saves the database(s) to disk."),
-    row("shutdown", -1, shutdown).flags(ADMIN.and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY)).docs("1.0.0", "O(N) when saving, where N is the total number of keys in all databases", "Synchronously saves the database(s) to disk and shuts down the Redis server."),
-    row("slaveof", 3, replicaof).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE).and(Flags::NO_ASYNC_LOADING)).docs("1.0.0", "O(1)", "Sets a Redis server as a replica of another, or promotes it to being a master."),
-    row("slowlog", -2, unknown_slowlog).docs("2.2.12", "Depends on subcommand.", "A container for slow log commands.").subcommands(&[
-        row("slowlog|get", -2, slowlog_get).flags(Flags::ADMIN.and(LATE)).docs("2.2.12", "O(N) where N is the number of entries returned", "Returns the slow log's entries."),
-        row("slowlog|help", 2, slowlog_help).flags(LATE).docs("6.2.0", "O(1)", "Show helpful text about the different subcommands."),
-        row("slowlog|len", 2, slowlog_len).flags(Flags::ADMIN.and(LATE)).docs("2.2.12", "O(1)", "Returns the number of entries in the slow log."),
-        row("slowlog|reset", 2, slowlog_reset).flags(Flags::ADMIN.and(LATE)).docs("2.2.12", "O(N) where N is the number of entries in the slowlog", "Clears all entries from the slow log."),
-    ]),
-    row("time", 1, time).flags(LATE.and(Flags::FAST)).docs("2.6.0", "O(1)", "Returns the server time."),
-    Row::new("wait", 3, Group::Generic, wait as EngineHandler).docs("3.0.0", "O(1)", "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed."),
+    row("command", -1, command)
+        .flags(LATE)
+        .docs(
+            "2.8.13",
+            "O(N) where N is the total number of Redis commands",
+            "Returns detailed information about all commands.",
+        )
+        .subcommands(&[
+            row("command|count", 2, command_count).flags(LATE).docs(
+                "2.8.13",
+                "O(1)",
+                "Returns a count of commands.",
+            ),
+            row("command|docs", -2, command_docs).flags(LATE).docs(
+                "7.0.0",
+                "O(N) where N is the number of commands to look up",
+                "Returns documentary information about one, multiple or all commands.",
+            ),
+            row("command|getkeys", -3, command_getkeys).flags(LATE).docs(
+                "2.8.13",
+                "O(N) where N is the number of arguments to the command",
+                "Extracts the key names from an arbitrary command.",
+            ),
+            row("command|getkeysandflags", -3, command_getkeysandflags).flags(LATE).docs(
+                "7.0.0",
+                "O(N) where N is the number of arguments to the command",
+                "Extracts the key names and access flags for an arbitrary command.",
+            ),
+            row("command|info", -2, command_info).flags(LATE).docs(
+                "2.8.13",
+                "O(N) where N is the number of commands to look up",
+                "Returns information about one, multiple or all commands.",
+            ),
+            row("command|list", -2, command_list).flags(LATE).docs(
+                "7.0.0",
+                "O(N) where N is the total number of Redis commands",
+                "Returns a list of command names.",
+            ),
+        ]),
+    row("config", -2, unknown_config)
+        .docs("2.0.0", "Depends on subcommand.", "A container for server configuration commands.")
+        .subcommands(&[
+            row("config|get", -3, config_get).flags(ADMIN).docs(
+                "2.0.0",
+                "O(N) when N is the number of configuration parameters provided",
+                "Returns the effective values of configuration parameters.",
+            ),
+            row("config|help", 2, config_help).flags(LATE).docs(
+                "5.0.0",
+                "O(1)",
+                "Returns helpful text about the different subcommands.",
+            ),
+            row("config|resetstat", 2, config_resetstat).flags(ADMIN).docs(
+                "2.0.0",
+                "O(1)",
+                "Resets the server's statistics.",
+            ),
+            row("config|rewrite", 2, config_rewrite).flags(ADMIN).docs(
+                "2.8.0",
+                "O(1)",
+                "Persists the effective configuration to file.",
+            ),
+            row("config|set", -4, config_set).flags(ADMIN).docs(
+                "2.0.0",
+                "O(N) when N is the number of configuration parameters provided",
+                "Sets configuration parameters in-flight.",
+            ),
+        ]),
 ];
 
 fn unknown_config(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "CONFIG"))
-}
-
-fn unknown_module(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    Err(commands::unknown_subcommand(turn.args, "MODULE"))
-}
-
-fn module_list(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.array(0);
-    Ok(Step::Done(None))
-}
-
-fn lolwut(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let text = format!(
-        "One bicycle, two riders.\nRedis ver. {}, Tandem {}\n",
-        crate::connection::REDIS_VERSION,
-        env!("CARGO_PKG_VERSION")
-    );
-    turn.reply.verbatim(b"txt", text.as_bytes());
-    Ok(Step::Done(None))
-}
-
-fn unknown_memory(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    Err(commands::unknown_subcommand(turn.args, "MEMORY"))
-}
-
-fn unknown_slowlog(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    Err(commands::unknown_subcommand(turn.args, "SLOWLOG"))
 }
 
 /// Writes the help of a container: usage lines and what they do, as status replies in Redis' layout.
@@ -439,271 +435,6 @@ fn command_getkeysandflags(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<S
         flags.iter().for_each(|f| turn.reply.status(f));
     }
     Ok(Step::Done(None))
-}
-
-// SLOWLOG.
-
-fn slowlog_get(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let count = match turn.args.find(2) {
-        None => 10,
-        Some(text) => base::number::parse_i64(text)
-            .filter(|n| *n >= -1)
-            .ok_or(Error::new("ERR count should be greater than or equal to -1"))?,
-    };
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let entries: Vec<_> = engine.slowlog.entries().take(count).collect();
-    turn.reply.array(entries.len());
-    for e in entries {
-        turn.reply.array(6);
-        turn.reply.integer(e.id as i64);
-        turn.reply.integer(e.unix_s);
-        turn.reply.integer(e.duration_us as i64);
-        turn.reply.bulks(&e.args);
-        turn.reply.bulk(&e.client);
-        turn.reply.bulk(&e.client_name);
-    }
-    Ok(Step::Done(None))
-}
-
-fn slowlog_len(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.count(engine.slowlog.len());
-    Ok(Step::Done(None))
-}
-
-fn slowlog_reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    engine.slowlog.clear();
-    turn.reply.ok();
-    Ok(Step::Done(None))
-}
-
-fn slowlog_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    help(
-        &mut turn.reply,
-        "SLOWLOG",
-        &[
-            ("GET [<count>]", "Return top <count> entries from the slowlog (default: 10, -1 mean all)."),
-            ("LEN", "Return the length of the slowlog."),
-            ("RESET", "Reset the slowlog."),
-        ],
-    );
-    Ok(Step::Done(None))
-}
-
-// MEMORY.
-
-fn memory_usage(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    match turn.args.len() {
-        3 => {}
-        5 if turn.args.is(3, "samples") => {
-            if turn.args.int(4)? < 0 {
-                return Err(Error::SYNTAX);
-            }
-        }
-        _ => return Err(Error::SYNTAX),
-    }
-    let db = engine.sessions.at(turn.session).db;
-    match Db::new(&mut engine.keyspace, db).peek(turn.args.at(2)) {
-        // The entry, and its share of a bucket: eight bytes and a tag at a usual fill.
-        Some(entry) => turn.reply.count(entry.heap_bytes() + 10),
-        None => turn.reply.null(),
-    }
-    Ok(Step::Done(None))
-}
-
-fn memory_doctor(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.verbatim(b"txt", b"Hi Sam, I can't find any memory issue in your instance. I can only account for what occurs on this base.\n");
-    Ok(Step::Done(None))
-}
-
-fn memory_purge(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.ok();
-    Ok(Step::Done(None))
-}
-
-// Time, saving, stopping.
-
-fn time(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let us = if engine.depth > 0 { engine.keyspace.now.unix_us } else { turn.outside.now().unix_us };
-    turn.reply.array(2);
-    turn.reply.bulk((us / 1_000_000).to_string().as_bytes());
-    turn.reply.bulk((us % 1_000_000).to_string().as_bytes());
-    Ok(Step::Done(None))
-}
-
-fn lastsave(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.integer(turn.outside.last_save_unix_s());
-    Ok(Step::Done(None))
-}
-
-const BUSY_SAVING: Error = Error::new("ERR Background save already in progress");
-
-fn save(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    if turn.outside.is_saving() {
-        return Err(BUSY_SAVING);
-    }
-    turn.outside.save_begins();
-    engine.jobs.push(Job::Save { session: Some(turn.session) });
-    Ok(Step::Later)
-}
-
-fn bgsave(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    match turn.args.len() {
-        1 => {}
-        2 if turn.args.is(1, "schedule") => {}
-        _ => return Err(Error::SYNTAX),
-    }
-    if turn.outside.is_saving() {
-        return Err(BUSY_SAVING);
-    }
-    if turn.outside.is_rewriting() && turn.args.len() == 1 {
-        return Err(Error::new(
-            "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
-        ));
-    }
-    let status =
-        if turn.outside.is_rewriting() { "Background saving scheduled" } else { "Background saving started" };
-    turn.outside.save_begins();
-    engine.jobs.push(Job::Save { session: None });
-    turn.reply.status(status);
-    Ok(Step::Done(None))
-}
-
-fn bgrewriteaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    if turn.outside.is_rewriting() {
-        return Err(Error::new("ERR Background append only file rewriting already in progress"));
-    }
-    let status = if turn.outside.is_saving() {
-        "Background append only file rewriting scheduled"
-    } else {
-        "Background append only file rewriting started"
-    };
-    turn.outside.rewrite_begins();
-    engine.jobs.push(Job::RewriteLog);
-    turn.reply.status(status);
-    Ok(Step::Done(None))
-}
-
-fn shutdown(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let (mut save, mut now, mut force, mut abort) = (None, false, false, false);
-    for i in 1..turn.args.len() {
-        match () {
-            () if turn.args.is(i, "nosave") && save != Some(true) => save = Some(false),
-            () if turn.args.is(i, "save") && save != Some(false) => save = Some(true),
-            () if turn.args.is(i, "now") => now = true,
-            () if turn.args.is(i, "force") => force = true,
-            () if turn.args.is(i, "abort") => abort = true,
-            () => return Err(Error::SYNTAX),
-        }
-    }
-    if abort && turn.args.len() > 2 {
-        return Err(Error::SYNTAX);
-    }
-    if abort {
-        return Err(Error::new("ERR No shutdown in progress."));
-    }
-    engine.jobs.push(Job::Shutdown { session: turn.session, save, now, force });
-    Ok(Step::Later)
-}
-
-// A lone master.
-
-fn role(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.array(3);
-    turn.reply.bulk(b"master");
-    turn.reply.integer(0);
-    turn.reply.array(0);
-    Ok(Step::Done(None))
-}
-
-fn replicaof(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    if turn.args.is(1, "no") && turn.args.is(2, "one") {
-        turn.reply.ok();
-        return Ok(Step::Done(None));
-    }
-    Err(Error::new("ERR this server does not replicate yet: it is always a master"))
-}
-
-fn wait(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.args.int(1)?;
-    let timeout = base::number::parse_i64(turn.args.at(2))
-        .ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(Error::TIMEOUT_NEGATIVE);
-    }
-    turn.reply.integer(0);
-    Ok(Step::Done(None))
-}
-
-fn cluster(_: &mut Engine, _: &mut Turn<'_>) -> Result<Step, Error> {
-    Err(Error::new("ERR This instance has cluster support disabled"))
-}
-
-// DEBUG.
-
-fn debug(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let local = engine.sessions.at(turn.session).info.local;
-    let allowed = match engine.config.enable_debug_command {
-        DebugAccess::Yes => true,
-        DebugAccess::Local => local,
-        DebugAccess::No => false,
-    };
-    if !allowed {
-        return Err(Error::new(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
-        ));
-    }
-    let args = turn.args;
-    match () {
-        () if args.is(1, "sleep") && args.len() == 3 => {
-            let seconds = args.float(2)?;
-            turn.outside.sleep_ns((seconds.max(0.0) * 1e9) as u64);
-            turn.reply.ok();
-        }
-        () if args.is(1, "set-active-expire") && args.len() == 3 => {
-            engine.keyspace.no_active_expire = args.at(2) == b"0";
-            turn.reply.ok();
-        }
-        () if args.is(1, "jmap") || args.is(1, "quicklist-packed-threshold") || args.is(1, "replybuffer") => {
-            turn.reply.ok()
-        }
-        () if args.is(1, "object") && args.len() == 3 => return debug_object(engine, turn),
-        () if args.is(1, "reload") => return reload(engine, turn, false),
-        () if args.is(1, "loadaof") => return reload(engine, turn, true),
-        () if args.is(1, "stringmatch-len") && args.len() == 4 => {
-            let text = vec![b'a'; args.int(2)?.clamp(0, 1 << 20) as usize];
-            turn.reply.integer(i64::from(base::glob::matches(args.at(3), &text, false)));
-        }
-        () => {
-            let name = String::from_utf8_lossy(args.at(1)).into_owned();
-            return Err(Error::text(format!(
-                "ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."
-            )));
-        }
-    }
-    Ok(Step::Done(None))
-}
-
-fn debug_object(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let db = engine.sessions.at(turn.session).db;
-    let clock = engine.keyspace.now.unix_ms;
-    let ranking = engine.keyspace.ranking;
-    let mut view = Db::new(&mut engine.keyspace, db);
-    let entry = view.peek(turn.args.at(2)).ok_or(Error::NO_SUCH_KEY)?;
-    let length = keyspace::encode_dump(entry).len().saturating_sub(11);
-    let line = format!(
-        "Value at:0x0 refcount:1 encoding:{} serializedlength:{length} lru:{} lru_seconds_idle:{}",
-        entry.encoding_name(),
-        entry.access(),
-        ranking.idle_seconds(entry.access(), clock)
-    );
-    turn.reply.status(&line);
-    Ok(Step::Done(None))
-}
-
-fn reload(engine: &mut Engine, turn: &mut Turn<'_>, from_log: bool) -> Result<Step, Error> {
-    let save = !turn.args.rest(2).iter().any(|a| a.eq_ignore_ascii_case(b"nosave"));
-    engine.jobs.push(Job::Reload { session: turn.session, from_log, save });
-    Ok(Step::Later)
 }
 
 impl Engine {

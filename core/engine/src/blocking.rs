@@ -211,7 +211,7 @@ impl Engine {
         if self.paused_until_us != 0 {
             self.release_held(outside);
         }
-        let more = self.keyspace.expire_due(EXPIRE_BUDGET);
+        let more = !self.switches.cron_paused && self.keyspace.expire_due(EXPIRE_BUDGET);
         self.settle_background();
         self.serve_ready(outside);
         let pause_end = (self.paused_until_us != 0).then_some(self.paused_until_us);
@@ -220,6 +220,9 @@ impl Engine {
 
     /// Slow background work, ten times a second or so.
     pub fn cron(&mut self, now: base::Now, outside: &mut dyn Outside) {
+        if self.switches.cron_paused {
+            return;
+        }
         self.keyspace.set_now(now);
         self.keyspace.trim_wheels();
         self.rate.sample(now.mono_us / 1000, self.counters.commands);

@@ -119,6 +119,9 @@ pub struct Engine {
     pub(crate) over_reserve: bool,
     pub(crate) started_us: u64,
     pub(crate) run_id: String,
+    /// Names the data set to replicas.
+    pub(crate) replication_id: String,
+    pub(crate) switches: crate::debug::Switches,
     pub(crate) password_key: [u8; 32],
     pub(crate) verified: HashMap<[u8; 32], ()>,
     pub(crate) paused_until_us: u64,
@@ -191,7 +194,9 @@ impl Engine {
             over_memory: false,
             over_reserve: false,
             started_us: now.mono_us,
-            run_id: run_id(&seed),
+            run_id: run_id(&seed, b"run"),
+            replication_id: run_id(&seed, b"replication"),
+            switches: crate::debug::Switches::default(),
             password_key: seed,
             verified: HashMap::new(),
             paused_until_us: 0,
@@ -599,8 +604,8 @@ impl Engine {
 /// What a client gets that is one too many.
 pub const TOO_MANY_CLIENTS: &str = "-ERR max number of clients reached\r\n";
 
-/// 40 hexadecimal digits that name this run.
-fn run_id(seed: &[u8; 32]) -> String {
+/// 40 hexadecimal digits that name this run, or its `purpose` in it.
+fn run_id(seed: &[u8; 32], purpose: &[u8]) -> String {
     use sha2::{Digest, Sha256};
-    base::hex::encode(&Sha256::new().chain_update(b"run").chain_update(seed).finalize()[..20])
+    base::hex::encode(&Sha256::new().chain_update(purpose).chain_update(seed).finalize()[..20])
 }

@@ -140,7 +140,7 @@ impl Engine {
         ] {
             r.set(name, value);
         }
-        r.set("master_replid", self.run_id.as_str());
+        r.set("master_replid", self.replication_id.as_str());
         for name in [
             "connected_slaves",
             "master_repl_offset",

@@ -11,25 +11,30 @@ mod admin;
 mod blocking;
 mod client;
 mod connection;
+mod debug;
 mod engine;
 mod eval;
 mod functions;
 mod gate;
 mod info;
 mod log;
+mod lone;
+mod memory;
 mod monitor;
 mod outside;
 mod pubsub;
 mod replay;
+mod saving;
 mod session;
 mod settle;
+mod slowlog;
 mod table;
 mod tracking;
 mod transaction;
 
 pub use acl::{Acl, Secret, digest_of};
 pub use engine::{Counters, Engine, Next, Request, TOO_MANY_CLIENTS};
-pub use outside::{Busy, BusyVerdict, Delivery, Job, Outside};
+pub use outside::{Busy, BusyVerdict, Delivery, Job, Outside, Reload};
 pub use session::{ClientInfo, SessionId};
 pub use telemetry::Report;
 
@@ -42,11 +47,16 @@ fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
         admin::COMMANDS,
         client::COMMANDS,
         connection::COMMANDS,
+        debug::COMMANDS,
         eval::COMMANDS,
         functions::COMMANDS,
         info::COMMANDS,
+        lone::COMMANDS,
+        memory::COMMANDS,
         monitor::COMMANDS,
         pubsub::COMMANDS,
+        saving::COMMANDS,
+        slowlog::COMMANDS,
         transaction::COMMANDS,
     ]
 }

@@ -141,15 +141,38 @@ pub enum Job {
         /// The text.
         text: String,
     },
-    /// Load the data set again from what a fresh save gives (DEBUG RELOAD) or from the log (DEBUG LOADAOF).
+    /// Load the data set again (DEBUG RELOAD, DEBUG LOADAOF).
     Reload {
         /// Who waits.
         session: SessionId,
-        /// From the log.
-        from_log: bool,
-        /// Save first.
-        save: bool,
+        /// In which way.
+        how: Reload,
     },
+    /// Wait so long before each write of the log (DEBUG AOF-FLUSH-SLEEP).
+    SleepBeforeLogging {
+        /// Who waits until that holds.
+        session: SessionId,
+        /// Microseconds; 0 for not at all.
+        sleep_us: u64,
+    },
+    /// End the process at once and without saving anything (DEBUG SEGFAULT and its like).
+    Crash {
+        /// For the server's log.
+        why: String,
+    },
+}
+
+/// How the data set is loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// From the log, else from the snapshot.
+    pub from_log: bool,
+    /// Write the snapshot first.
+    pub save: bool,
+    /// Throw away what is there.
+    pub flush: bool,
+    /// What is loaded takes the place of what is there under the same key; without it that is an error.
+    pub merge: bool,
 }
 
 impl core::fmt::Debug for Job {
@@ -167,6 +190,8 @@ impl core::fmt::Debug for Job {
             Job::Free(_) => "Free",
             Job::Log { .. } => "Log",
             Job::Reload { .. } => "Reload",
+            Job::SleepBeforeLogging { .. } => "SleepBeforeLogging",
+            Job::Crash { .. } => "Crash",
         })
     }
 }

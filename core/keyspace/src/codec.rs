@@ -55,7 +55,7 @@ pub fn encode_dump(entry: &Entry) -> Vec<u8> {
 /// # Errors
 /// The error reply, with its code.
 pub fn decode_dump(space: &Keyspace, key: &[u8], payload: &[u8]) -> Result<Entry, String> {
-    let value = dump::decode(payload).map_err(|e| format!("ERR {e}"))?;
+    let value = dump::decode(payload, !space.skip_checksums).map_err(|e| format!("ERR {e}"))?;
     build(value, &space.limits, space.seed())
         .map(|value| Entry::new(key, value, None))
         .map_err(|e| format!("ERR {e}"))

@@ -340,7 +340,7 @@ impl<'a> Db<'a> {
     // Inner steps.
 
     #[inline]
-    fn locate(&mut self, key: &[u8]) -> Option<Position> {
+    pub(crate) fn locate(&mut self, key: &[u8]) -> Option<Position> {
         let hash = self.space.dbs[self.index].table.hash_of(key);
         self.locate_hashed(hash, key)
     }

@@ -8,6 +8,7 @@
 
 mod codec;
 mod db;
+mod digest;
 mod effects;
 mod evict;
 mod expire;
@@ -18,6 +19,7 @@ mod wheel;
 
 pub use codec::{LoadError, decode_dump, encode_dump, encode_entry, entry_from_rdb};
 pub use db::{Db, Text, Ttl};
+pub use digest::{Digest, digest_value};
 pub use effects::{Cause, Effects, Event, EventClass, Touch};
 pub use evict::{EvictionOrder, EvictionPolicy, Ranking};
 pub use guard::{Guard, Stored, StringGuard, WrongType};

@@ -65,6 +65,14 @@ impl Database {
         let avg_ttl_ms = if self.expiring == 0 { 0 } else { self.ttl_mean_ms };
         DbStats { keys: self.table.len(), expiring: self.expiring, avg_ttl_ms }
     }
+
+    /// How many keys the table has room for as it is.
+    pub fn slots(&self) -> usize {
+        /// A bucket of the table is so many bytes and holds so many items.
+        const BUCKET_BYTES: usize = 64;
+        const BUCKET_ITEMS: usize = 7;
+        self.table.bytes() / BUCKET_BYTES * BUCKET_ITEMS
+    }
 }
 
 /// All databases and what they share. Plain state: one caller at a time.
@@ -91,6 +99,8 @@ pub struct Keyspace {
     pub no_active_expire: bool,
     /// Whether keys are left alone although their time is over (loading, a paused server, a replica).
     pub keep_expired: bool,
+    /// Whether payloads are believed whose checksum is wrong (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+    pub skip_checksums: bool,
     pub(crate) snapshot: Option<Snapshot>,
     /// The epoch bit of entries that the present or last snapshot has written (or need not write).
     pub(crate) epoch: bool,
@@ -116,6 +126,7 @@ impl Keyspace {
             no_touch: false,
             no_active_expire: false,
             keep_expired: false,
+            skip_checksums: false,
             snapshot: None,
             epoch: false,
             pool: EvictionPool::default(),
@@ -143,6 +154,12 @@ impl Keyspace {
     /// When there is none.
     pub fn database(&self, index: usize) -> &Database {
         &self.dbs[index]
+    }
+
+    /// The entry of `key` in database `db` without any trace; one whose time is over leaves first.
+    pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<&Entry> {
+        let position = crate::db::Db::new(self, db).locate(key)?;
+        Some(self.dbs[db].table.at(position))
     }
 
     /// Keys in all databases.

@@ -61,7 +61,15 @@ fn run(shared: &'static Shared, job: Job) {
         Job::LoadAcl { session } => finish(shared, session, load_acl(shared), ""),
         Job::Free(trash) => drop(trash),
         Job::Log { level, text } => shared.logger.line(Level::from_number(level), &text),
-        Job::Reload { session, from_log, save } => shared.saver.add(Task::Reload { session, from_log, save }),
+        Job::Reload { session, how } => shared.saver.add(Task::Reload { session, how }),
+        Job::SleepBeforeLogging { session, sleep_us } => {
+            shared.durable.sleep_before_us.store(sleep_us, Ordering::Relaxed);
+            finish(shared, session, Ok(()), "");
+        }
+        Job::Crash { why } => {
+            shared.logger.warning(&format!("Crashing as asked for by {why}."));
+            std::process::abort();
+        }
     }
 }
 

@@ -110,6 +110,8 @@ pub(crate) struct Durable {
     pub(crate) last_write_ok: AtomicBool,
     /// There is a log.
     pub(crate) is_logging: AtomicBool,
+    /// A sleep before each write of the log, microseconds: a door for tests.
+    pub(crate) sleep_before_us: AtomicU64,
     /// Bytes of the log's present file, for INFO and the automatic rewrite.
     pub(crate) file_bytes: AtomicU64,
     /// Bytes of all files of the log, as of the last second.
@@ -148,6 +150,7 @@ impl Durable {
             delayed_fsyncs: AtomicU64::new(0),
             last_write_ok: AtomicBool::new(true),
             is_logging: AtomicBool::new(false),
+            sleep_before_us: AtomicU64::new(0),
             file_bytes: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
@@ -231,6 +234,10 @@ impl Durable {
         let Journal { log: Some(log), pending, .. } = journal else { return };
         if pending.is_empty() {
             return;
+        }
+        let sleep_us = self.sleep_before_us.load(Ordering::Relaxed);
+        if sleep_us > 0 {
+            std::thread::sleep(Duration::from_micros(sleep_us));
         }
         match log.append(pending, shared.clock.now().unix_ms) {
             Ok(_) => {

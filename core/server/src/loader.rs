@@ -26,6 +26,8 @@ pub(crate) struct Loaded {
     pub(crate) keys: u64,
     pub(crate) expired: u64,
     pub(crate) commands: u64,
+    /// A key that is there already is an error.
+    is_strict: bool,
 }
 
 /// Loads the log if there is to be one, else the snapshot if there is one, and opens the log.
@@ -36,7 +38,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     let appendonly = shared.engine.lock().config.appendonly;
     let began_us = shared.clock.micros();
     shared.engine.lock().keyspace.keep_expired = true;
-    let loaded = if appendonly { load_log(shared)? } else { load_snapshot(shared)? };
+    let loaded = if appendonly { load_log(shared)? } else { load_snapshot(shared, Loaded::default())? };
     let mut engine = shared.engine.lock();
     engine.replay_end();
     engine.keyspace.keep_expired = false;
@@ -54,11 +56,11 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     Ok(loaded)
 }
 
-/// Throws the data set away and reads it again. Clients are told LOADING meanwhile.
+/// Throws the data set away, or not, and reads it again. Clients are told LOADING meanwhile.
 ///
 /// # Errors
 /// What is wrong with the file; what was read before that stays.
-pub(crate) fn reload(shared: &Shared, from_log: bool) -> Result<(), String> {
+pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String> {
     shared.durable.sync(shared);
     shared.loading.on.store(true, Ordering::Release);
     let was_logging = shared.durable.is_logging.load(Ordering::Acquire);
@@ -66,16 +68,17 @@ pub(crate) fn reload(shared: &Shared, from_log: bool) -> Result<(), String> {
         let mut engine = shared.engine.lock();
         engine.set_logging(false);
         engine.keyspace.keep_expired = true;
-        (0..engine.keyspace.database_count()).for_each(|db| {
+        let flushed = if how.flush { engine.keyspace.database_count() } else { 0 };
+        (0..flushed).for_each(|db| {
             engine.keyspace.flush(db);
         });
         finish_batch(&mut engine);
     }
-    let mut loaded = Loaded::default();
-    let result = match from_log {
+    let mut loaded = Loaded { is_strict: !how.flush && !how.merge, ..Loaded::default() };
+    let result = match how.from_log {
         true => recovered(shared)
             .and_then(|log| log.files.iter().try_for_each(|file| load_file(shared, file, &mut loaded))),
-        false => load_snapshot(shared).map(|_| ()),
+        false => load_snapshot(shared, loaded).map(|_| ()),
     };
     let mut engine = shared.engine.lock();
     engine.replay_end();
@@ -94,12 +97,12 @@ fn recovered(shared: &Shared) -> Result<Recovered, String> {
 }
 
 /// The snapshot; a missing one is an empty data set.
-fn load_snapshot(shared: &Shared) -> Result<Loaded, String> {
+fn load_snapshot(shared: &Shared, mut loaded: Loaded) -> Result<Loaded, String> {
     let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
     let disk = &*shared.durable.disk;
     let bytes = match disk.len(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Loaded::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(loaded),
         Err(error) => {
             return Err(format!(
                 "Fatal error: can't open the RDB file {} for reading: {error}",
@@ -108,7 +111,6 @@ fn load_snapshot(shared: &Shared) -> Result<Loaded, String> {
         }
     };
     shared.loading.begin(shared, bytes);
-    let mut loaded = Loaded::default();
     let source = disk.read(&path, 0).map_err(|error| format!("{}: {error}", path.display()))?;
     read_snapshot(shared, &path, source, bytes, true, &mut loaded)?;
     let Loaded { keys, expired, .. } = loaded;
@@ -126,7 +128,7 @@ fn load_log(shared: &Shared) -> Result<Loaded, String> {
     }
     let mut loaded = Loaded::default();
     if recovered.fresh {
-        loaded = load_snapshot(shared)?;
+        loaded = load_snapshot(shared, loaded)?;
     }
     shared.loading.begin(shared, total(&recovered));
     for file in &recovered.files {
@@ -210,7 +212,10 @@ fn read_snapshot(
     loaded: &mut Loaded,
 ) -> Result<u64, String> {
     let fail = |error: &dyn std::fmt::Display| format!("Bad data format in {}: {error}", path.display());
-    let verify = shared.engine.lock().config.rdbchecksum;
+    let verify = {
+        let engine = shared.engine.lock();
+        engine.config.rdbchecksum && !engine.keyspace.skip_checksums
+    };
     let mut reader = Reader::new(source, Some(bytes), verify).map_err(|error| fail(&error))?;
     let before = shared.loading.bytes_done.load(Ordering::Relaxed);
     loop {
@@ -277,6 +282,9 @@ fn take_in_entry(
         ));
     }
     let entry = keyspace::entry_from_rdb(&engine.keyspace, entry).map_err(str::to_owned)?;
+    if loaded.is_strict && engine.keyspace.peek(db, entry.key()).is_some() {
+        return Err(format!("key {:?} is there already", String::from_utf8_lossy(entry.key())));
+    }
     keyspace::Db::new(&mut engine.keyspace, db).put_entry(entry);
     loaded.keys += 1;
     Ok(())

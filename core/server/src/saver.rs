@@ -48,10 +48,8 @@ pub(crate) enum Task {
     Reload {
         /// Who waits.
         session: SessionId,
-        /// From the log, not from a snapshot.
-        from_log: bool,
-        /// Write the snapshot first.
-        save: bool,
+        /// In which way.
+        how: engine::Reload,
     },
 }
 
@@ -211,8 +209,8 @@ impl Saver {
     pub(crate) fn keep(&self, shared: &Shared) {
         while let Some(task) = self.next(shared) {
             let began_s = shared.clock.micros() / 1_000_000;
-            if let Task::Reload { session, from_log, save } = task {
-                self.reload(shared, session, from_log, save);
+            if let Task::Reload { session, how } = task {
+                self.reload(shared, session, how);
                 continue;
             }
             self.history.lock().since_s = Some(began_s);
@@ -288,10 +286,14 @@ impl Saver {
         }
     }
 
-    fn reload(&self, shared: &Shared, session: SessionId, from_log: bool, save: bool) {
-        let saved = if save && !from_log { self.save(shared) } else { Ok(()) };
-        let result = saved.and_then(|()| crate::loader::reload(shared, from_log));
-        crate::chores::finish(shared, session, result, "ERR Error trying to load the data set: ");
+    fn reload(&self, shared: &Shared, session: SessionId, how: engine::Reload) {
+        let saved = if how.save { self.save(shared) } else { Ok(()) };
+        let result = saved.and_then(|()| crate::loader::reload(shared, how)).map_err(|why| {
+            shared.logger.warning(&why);
+            let what = if how.from_log { "AOF files" } else { "RDB dump" };
+            format!("ERR Error trying to load the {what}, check server logs.")
+        });
+        crate::chores::finish(shared, session, result, "");
     }
 
     fn save(&self, shared: &Shared) -> Result<(), String> {

@@ -301,6 +301,14 @@ impl Entry {
         self.0.allocated() + inner
     }
 
+    /// Bytes that a string with a buffer of its own can grow by without moving; 0 for every other value.
+    pub fn spare_bytes(&self) -> usize {
+        match self.view() {
+            View::Str(bytes) => self.0.heap_capacity().map_or(0, |capacity| capacity - bytes.len()),
+            _ => 0,
+        }
+    }
+
     /// What `OBJECT ENCODING` answers.
     pub fn encoding_name(&self) -> &'static str {
         match self.view() {

@@ -1,0 +1,106 @@
+//! Saving, stopping, and the time: what is mostly done elsewhere. The engine judges the arguments and leaves a job.
+
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::outside::Job;
+use commands::{Error, Flags, Group, Row};
+
+const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
+const LATE: Flags = Flags::LOADING.and(Flags::STALE);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Server, run)
+}
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
+    row("bgrewriteaof", 1, bgrewriteaof).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)).docs("1.0.0", "O(1)", "Asynchronously rewrites the append-only file to disk."),
+    row("bgsave", -1, bgsave).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)).docs("1.0.0", "O(1)", "Asynchronously saves the database(s) to disk."),
+    row("lastsave", 1, lastsave).flags(LATE.and(Flags::FAST).and(Flags::ADMIN)).docs("1.0.0", "O(1)", "Returns the Unix timestamp of the last successful save to disk."),
+    row("save", 1, save).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI)).docs("1.0.0", "O(N) where N is the total number of keys in all databases", "Synchronously saves the database(s) to disk."),
+    row("shutdown", -1, shutdown).flags(ADMIN.and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY)).docs("1.0.0", "O(N) when saving, where N is the total number of keys in all databases", "Synchronously saves the database(s) to disk and shuts down the Redis server."),
+    row("time", 1, time).flags(LATE.and(Flags::FAST)).docs("2.6.0", "O(1)", "Returns the server time."),
+];
+
+fn time(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let us = if engine.depth > 0 { engine.keyspace.now.unix_us } else { turn.outside.now().unix_us };
+    turn.reply.array(2);
+    turn.reply.bulk((us / 1_000_000).to_string().as_bytes());
+    turn.reply.bulk((us % 1_000_000).to_string().as_bytes());
+    Ok(Step::Done(None))
+}
+
+fn lastsave(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.integer(turn.outside.last_save_unix_s());
+    Ok(Step::Done(None))
+}
+
+const BUSY_SAVING: Error = Error::new("ERR Background save already in progress");
+
+fn save(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.outside.is_saving() {
+        return Err(BUSY_SAVING);
+    }
+    turn.outside.save_begins();
+    engine.jobs.push(Job::Save { session: Some(turn.session) });
+    Ok(Step::Later)
+}
+
+fn bgsave(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    match turn.args.len() {
+        1 => {}
+        2 if turn.args.is(1, "schedule") => {}
+        _ => return Err(Error::SYNTAX),
+    }
+    if turn.outside.is_saving() {
+        return Err(BUSY_SAVING);
+    }
+    if turn.outside.is_rewriting() && turn.args.len() == 1 {
+        return Err(Error::new(
+            "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
+        ));
+    }
+    let status =
+        if turn.outside.is_rewriting() { "Background saving scheduled" } else { "Background saving started" };
+    turn.outside.save_begins();
+    engine.jobs.push(Job::Save { session: None });
+    turn.reply.status(status);
+    Ok(Step::Done(None))
+}
+
+fn bgrewriteaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.outside.is_rewriting() {
+        return Err(Error::new("ERR Background append only file rewriting already in progress"));
+    }
+    let status = if turn.outside.is_saving() {
+        "Background append only file rewriting scheduled"
+    } else {
+        "Background append only file rewriting started"
+    };
+    turn.outside.rewrite_begins();
+    engine.jobs.push(Job::RewriteLog);
+    turn.reply.status(status);
+    Ok(Step::Done(None))
+}
+
+fn shutdown(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let (mut save, mut now, mut force, mut abort) = (None, false, false, false);
+    for i in 1..turn.args.len() {
+        match () {
+            () if turn.args.is(i, "nosave") && save != Some(true) => save = Some(false),
+            () if turn.args.is(i, "save") && save != Some(false) => save = Some(true),
+            () if turn.args.is(i, "now") => now = true,
+            () if turn.args.is(i, "force") => force = true,
+            () if turn.args.is(i, "abort") => abort = true,
+            () => return Err(Error::SYNTAX),
+        }
+    }
+    if abort && turn.args.len() > 2 {
+        return Err(Error::SYNTAX);
+    }
+    if abort {
+        return Err(Error::new("ERR No shutdown in progress."));
+    }
+    engine.jobs.push(Job::Shutdown { session: turn.session, save, now, force });
+    Ok(Step::Later)
+}
