@@ -224,18 +224,18 @@ fn payloads_go_round_and_are_refused_as_redis_does() {
     use tandem_persist::dump::{Error, decode, encode};
     let payload = encode(kind::STRING, true, |w| w.string(b"hello"));
     assert_eq!(payload[..9], *b"\0\x05hello\x0a\0");
-    assert_eq!(decode(&payload), Ok(Value::String(text("hello"))));
+    assert_eq!(decode(&payload, true), Ok(Value::String(text("hello"))));
     for cut in 0..payload.len() {
-        assert_eq!(decode(&payload[..cut]), Err(Error::Frame));
+        assert_eq!(decode(&payload[..cut], true), Err(Error::Frame));
     }
     let twice = encode(kind::SET, false, |w| {
         w.length(2);
         w.string(b"a");
         w.string(b"a");
     });
-    assert_eq!(decode(&twice), Err(Error::Value));
+    assert_eq!(decode(&twice, true), Err(Error::Value));
     let empty = encode(kind::SET, false, |w| w.length(0));
-    assert_eq!(decode(&empty), Err(Error::Value));
+    assert_eq!(decode(&empty, true), Err(Error::Value));
     assert_eq!(Error::Value.to_string(), "Bad data format");
 }
 
