@@ -172,6 +172,8 @@ pub enum KeyAccess {
     Write,
     /// Reads and changes it.
     Both,
+    /// Asks only for what is not its value: whether it exists, its length.
+    Shallow,
 }
 
 /// Where the keys stand among the arguments.
@@ -367,7 +369,8 @@ pub fn found_keys(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<(usize, KeyAccess)>
             if last >= argv.len() {
                 return None;
             }
-            Some((first..=last).step_by(step).map(|i| (i, spec.access)).collect())
+            let places = (first..=last).step_by(step).enumerate();
+            Some(places.map(|(nth, i)| (i, crate::access::of_key(spec, argv, nth))).collect())
         }
         Keys::Counted { count_at, destination } => {
             let count = usize::try_from(base::number::parse_i64(argv.get(count_at)?)?).ok()?;

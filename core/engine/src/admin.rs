@@ -281,6 +281,7 @@ fn key_specs(spec: &commands::Spec, reply: &mut Reply<'_>) {
         KeyAccess::Read => &["RO", "access"],
         KeyAccess::Write => &["OW", "update"],
         KeyAccess::Both => &["RW", "access", "update"],
+        KeyAccess::Shallow => &["RO"],
     };
     match spec.keys {
         Keys::None => reply.array(0),
@@ -430,6 +431,7 @@ fn command_getkeysandflags(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<S
             KeyAccess::Read => &["RO", "access"],
             KeyAccess::Write => &["OW", "update"],
             KeyAccess::Both => &["RW", "access", "update"],
+            KeyAccess::Shallow => &["RO"],
         };
         turn.reply.set(flags.len());
         flags.iter().for_each(|f| turn.reply.status(f));

@@ -615,13 +615,19 @@ impl Engine {
         }
     }
 
-    /// Has a client's connection closed; its own (`by`) after its reply.
+    /// Has a client's connection closed: the one whose request runs after its reply, another at once.
     pub(crate) fn kill(&mut self, id: SessionId, by: SessionId) {
+        match id == by {
+            true => self.sessions.at_mut(id).kill = true,
+            false => self.close_client(id),
+        }
+    }
+
+    /// Has a client's connection closed, after what is written already.
+    pub(crate) fn close_client(&mut self, id: SessionId) {
         let Some(session) = self.sessions.find_mut(id) else { return };
         session.kill = true;
-        if id != by {
-            self.unblock(id);
-            self.deliver(id, Vec::new(), false, true);
-        }
+        self.unblock(id);
+        self.deliver(id, Vec::new(), false, true);
     }
 }

@@ -136,7 +136,8 @@ fn log_in(engine: &mut Engine, turn: &mut Turn<'_>, name: &[u8], password: &[u8]
             engine.counters.acl_denied[0] += 1;
             let client = crate::client::client_line(engine, engine.sessions.at(turn.session));
             let now = engine.keyspace.now.unix_ms;
-            engine.acl.note(&crate::acl::Denial::Auth(b"AUTH".to_vec()), "toplevel", name, client, now);
+            let object = turn.args.at(0).to_vec();
+            engine.acl.log.note(&crate::acl::Denial::Auth(object), "toplevel", name, client, now);
             Err(WRONGPASS)
         }
     }

@@ -216,7 +216,8 @@ impl Engine {
         self.keyspace.limits = crate::admin::limits(s);
         self.keyspace.ranking = crate::admin::ranking(s);
         self.slowlog.configure(s.slowlog_log_slower_than_us, s.slowlog_max_len);
-        self.acl.set_log_max(s.acllog_max_len);
+        self.acl.log.set_max(s.acllog_max_len);
+        self.acl.channels_open = s.acl_pubsub_default == config::AclPubsub::Allchannels;
         self.observe();
     }
 
@@ -591,13 +592,6 @@ impl Engine {
         let Some(deferred) = session.deferred.take() else { return };
         session.verdict = Some(fits);
         self.resume(id, &deferred.argv, outside);
-    }
-
-    /// Passwords are hashed: the request runs again with the records in their place.
-    pub fn passwords_hashed(&mut self, id: SessionId, records: &[String], outside: &mut dyn Outside) {
-        let Some(deferred) = self.sessions.find_mut(id).and_then(|s| s.deferred.take()) else { return };
-        let argv = crate::acl::with_records(deferred.argv, records);
-        self.resume(id, &argv, outside);
     }
 }
 

@@ -108,7 +108,8 @@ impl Engine {
             check_restricted(spec)?;
         }
         if !self.acl.is_unlimited(session.user) {
-            self.check_acl(id, command, argv, "toplevel")?;
+            let context = if session.multi.is_some() { "multi" } else { "toplevel" };
+            self.check_acl(id, command, argv, context)?;
         }
         if spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE) {
             self.check_write(id, spec, outside)?;
@@ -204,18 +205,33 @@ impl Engine {
         argv: &[&[u8]],
         context: &'static str,
     ) -> Result<(), Error> {
+        self.denial_of(id, command, argv, context).map_or(Ok(()), |denial| Err(self.denied(id, &denial)))?;
+        if self.table.commands[command].spec.name.starts_with("sort") {
+            self.check_sort(id, command, argv)?;
+        }
+        Ok(())
+    }
+
+    /// What stands against the request among its user's permissions, counted and noted in the ACL log.
+    pub(crate) fn denial_of(
+        &mut self,
+        id: SessionId,
+        command: usize,
+        argv: &[&[u8]],
+        context: &'static str,
+    ) -> Option<Denial> {
         let user = self.sessions.at(id).user;
-        let Err(denial) = self.acl.check(user, &self.table, command, argv) else { return Ok(()) };
+        let denial = self.acl.check(user, &self.table, command, argv).err()?;
         self.counters.acl_denied[denial.counter()] += 1;
         let session = self.sessions.at(id);
         let who = self.acl.name(user).to_vec();
         let client = crate::client::client_line(self, session);
-        self.acl.note(&denial, context, &who, client, self.keyspace.now.unix_ms);
-        Err(Self::denied(&denial, &who))
+        self.acl.log.note(&denial, context, &who, client, self.keyspace.now.unix_ms);
+        Some(denial)
     }
 
-    fn denied(denial: &Denial, who: &[u8]) -> Error {
-        let who = String::from_utf8_lossy(who);
+    fn denied(&self, id: SessionId, denial: &Denial) -> Error {
+        let who = String::from_utf8_lossy(self.acl.name(self.sessions.at(id).user));
         Error::text(match denial {
             Denial::Command(name) => {
                 format!("NOPERM User {who} has no permissions to run the '{name}' command")
@@ -224,6 +240,22 @@ impl Engine {
             Denial::Channel(_) => "NOPERM No permissions to access a channel".to_owned(),
             Denial::Auth(_) => crate::connection::WRONGPASS.as_str().to_owned(),
         })
+    }
+
+    /// SORT finds the keys of its patterns while it runs: that needs leave to read any key.
+    fn check_sort(&self, id: SessionId, command: usize, argv: &[&[u8]]) -> Result<(), Error> {
+        if self.acl.reads_any_key(self.sessions.at(id).user, command) {
+            return Ok(());
+        }
+        for (word, pattern) in argv.iter().skip(2).zip(argv.iter().skip(3)) {
+            if word.eq_ignore_ascii_case(b"by") && pattern.contains(&b'*') {
+                return Err(Error::new("ERR BY option of SORT denied due to insufficient ACL permissions."));
+            }
+            if word.eq_ignore_ascii_case(b"get") {
+                return Err(Error::new("ERR GET option of SORT denied due to insufficient ACL permissions."));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -94,6 +94,15 @@ pub enum Job {
         /// What to hash, in order.
         passwords: Vec<Vec<u8>>,
     },
+    /// Find for each password the argon2id record that it fits, if any; tell `Engine::passwords_found`.
+    FindPasswords {
+        /// Who waits.
+        session: SessionId,
+        /// What was offered, in order.
+        passwords: Vec<Vec<u8>>,
+        /// PHC strings.
+        records: Vec<String>,
+    },
     /// Write an RDB; with a session it waits (SAVE), without it is BGSAVE.
     Save {
         /// Who waits.
@@ -180,6 +189,7 @@ impl core::fmt::Debug for Job {
         f.write_str(match self {
             Job::VerifyPassword { .. } => "VerifyPassword",
             Job::HashPasswords { .. } => "HashPasswords",
+            Job::FindPasswords { .. } => "FindPasswords",
             Job::Save { .. } => "Save",
             Job::RewriteLog => "RewriteLog",
             Job::Shutdown { .. } => "Shutdown",

@@ -1,5 +1,6 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
+use crate::acl::Denial;
 use crate::engine::{Called, Engine, EngineHandler, Origin, Step, Turn};
 use crate::session::{SessionId, Transaction};
 use commands::{Args, Error, Flags, Group, Row};
@@ -95,6 +96,20 @@ fn unwatch(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
+/// The refusal of a command that was allowed when it was queued.
+#[cold]
+fn rights_withdrawn(denial: &Denial) -> Error {
+    let why = match denial {
+        Denial::Command(_) => "no permission to execute the command or subcommand",
+        Denial::Key(_) => "no permission to touch the specified keys",
+        Denial::Channel(_) => "no permission to access one of the channels used as arguments to the command",
+        Denial::Auth(_) => "no permission",
+    };
+    Error::text(format!(
+        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason: {why}"
+    ))
+}
+
 impl Engine {
     fn run_queue(&mut self, turn: &mut Turn<'_>, multi: &Transaction) {
         turn.reply.array(multi.queue.len());
@@ -104,8 +119,8 @@ impl Engine {
         for queued in &multi.queue {
             let argv: Vec<&[u8]> = queued.argv.iter().map(Vec::as_slice).collect();
             let unlimited = self.acl.is_unlimited(self.sessions.at(turn.session).user);
-            if !unlimited && let Err(error) = self.check_acl(turn.session, queued.command, &argv, "multi") {
-                self.refuse(&error, &mut turn.reply);
+            if !unlimited && let Some(denial) = self.denial_of(turn.session, queued.command, &argv, "multi") {
+                self.refuse(&rights_withdrawn(&denial), &mut turn.reply);
                 continue;
             }
             let inner = Turn {

@@ -1,5 +1,6 @@
 //! What the engine leaves to be done, and what is done once a second: on a thread that may wait for disks.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -43,6 +44,9 @@ fn run(shared: &'static Shared, job: Job) {
     match job {
         Job::VerifyPassword { session, records, password } => verify(shared, session, &records, password),
         Job::HashPasswords { session, passwords } => hash(shared, session, passwords),
+        Job::FindPasswords { session, passwords, records } => {
+            find_next(shared, session, passwords.into(), records, Vec::new());
+        }
         Job::Save { session } => {
             let listener = session.map_or(Listener::Nobody, Listener::Session);
             shared.saver.add(Task::Save(listener));
@@ -101,7 +105,7 @@ fn hash(shared: &'static Shared, session: SessionId, passwords: Vec<Vec<u8>>) {
 fn hash_next(
     shared: &'static Shared,
     session: SessionId,
-    mut left: std::collections::VecDeque<Vec<u8>>,
+    mut left: VecDeque<Vec<u8>>,
     mut records: Vec<String>,
 ) {
     let Some(password) = left.pop_front() else {
@@ -117,6 +121,31 @@ fn hash_next(
     });
     if shared.jobs.hash_password(password, done).is_err() {
         finish(shared, session, Err("too many passwords are being hashed, try again".to_owned()), "ERR ");
+    }
+}
+
+/// Looks for each password among the records, one after the other, each on the hashing threads.
+fn find_next(
+    shared: &'static Shared,
+    session: SessionId,
+    mut left: VecDeque<Vec<u8>>,
+    records: Vec<String>,
+    mut found: Vec<Option<String>>,
+) {
+    let Some(password) = left.pop_front() else {
+        shared.with_engine(|engine, outside| engine.passwords_found(session, &found, outside));
+        return;
+    };
+    let readable: Vec<(String, Record)> = (records.iter())
+        .filter_map(|text| Record::parse(text).ok().map(|record| (text.clone(), record)))
+        .collect();
+    let (texts, parsed): (Vec<String>, Vec<Record>) = readable.into_iter().unzip();
+    let done = Box::new(move |fits: Option<usize>| {
+        found.push(fits.and_then(|at| texts.get(at).cloned()));
+        find_next(shared, session, left, records, found);
+    });
+    if shared.jobs.verify_password(parsed, password, done).is_err() {
+        finish(shared, session, Err("too many passwords are being checked, try again".to_owned()), "ERR ");
     }
 }
 
@@ -186,35 +215,14 @@ fn replace_file(shared: &Shared, path: &std::path::Path, text: &[u8]) -> Result<
         .map_err(|error| error.to_string())
 }
 
-/// Reads the ACL file into the engine.
+/// Reads the ACL file into the engine. The error is a whole error reply.
 pub(crate) fn load_acl(shared: &Shared) -> Result<(), String> {
     let path = acl_path(shared);
-    let text = std::fs::read(&path).map_err(|error| format!("ERR {}: {error}", path.display()))?;
-    let lines = acl_lines(&text)?;
-    shared
-        .with_engine(|engine, _| engine.load_users(&lines))
-        .map_err(|why| format!("ERR {}:{why}", path.display()))?;
+    let text = std::fs::read(&path)
+        .map_err(|error| format!("ERR Error loading ACLs, opening file '{}': {error}", path.display()))?;
+    let file = path.display().to_string();
+    shared.with_engine(|engine, _| engine.load_acl_file(&file, &text)).map_err(|why| format!("ERR {why}"))?;
     let is_open = shared.engine.lock().acl.default_is_open();
     shared.set_open(is_open);
     Ok(())
-}
-
-/// The words behind `user` of each line of an ACL file.
-fn acl_lines(text: &[u8]) -> Result<Vec<Vec<Vec<u8>>>, String> {
-    let mut lines = Vec::new();
-    for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        let line = line.trim_ascii();
-        if line.is_empty() || line[0] == b'#' {
-            continue;
-        }
-        let words = resp::split_inline(line)
-            .ok_or_else(|| format!("ERR line {}: quotes do not match", number + 1))?;
-        match words.split_first() {
-            Some((first, rest)) if first.eq_ignore_ascii_case(b"user") && !rest.is_empty() => {
-                lines.push(rest.to_vec())
-            }
-            _ => return Err(format!("ERR line {}: every line must begin with 'user <name>'", number + 1)),
-        }
-    }
-    Ok(lines)
 }

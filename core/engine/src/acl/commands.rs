@@ -1,6 +1,6 @@
 //! The ACL command.
 
-use super::{Acl, User, Verdict};
+use super::User;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Job;
 use commands::{Error, Flags, Group, Row};
@@ -175,12 +175,13 @@ fn cat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         turn.reply.bulks(CATEGORIES);
         return Ok(Step::Done(None));
     };
-    let wanted = String::from_utf8_lossy(wanted).to_ascii_lowercase();
+    let shown = String::from_utf8_lossy(wanted);
+    let wanted = shown.to_ascii_lowercase();
     if !CATEGORIES.contains(&wanted.as_str()) {
-        return Err(Error::text(format!("ERR Unknown category '{wanted}'")));
+        return Err(Error::text(format!("ERR Unknown category '{shown}'")));
     }
     let names: Vec<&str> = (engine.table.commands.iter())
-        .filter(|c| c.subcommands.is_empty() && c.spec.categories().contains(&wanted.as_str()))
+        .filter(|c| c.spec.categories().contains(&wanted.as_str()))
         .map(|c| c.spec.name)
         .collect();
     turn.reply.bulks(&names);
@@ -188,18 +189,23 @@ fn cat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn setuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let rules = turn.args.rest(3);
-    let passwords: Vec<Vec<u8>> =
-        rules.iter().filter_map(|r| r.strip_prefix(b">")).map(<[u8]>::to_vec).collect();
-    if !passwords.is_empty() && !engine.sessions.at(turn.session).in_exec {
-        engine.jobs.push(Job::HashPasswords { session: turn.session, passwords });
-        return Ok(Step::Later);
-    }
-    if turn.args.at(2).iter().any(|c| c.is_ascii_whitespace() || *c == 0) {
+    let (name, rules) = (turn.args.at(2), turn.args.rest(3));
+    if name.iter().any(|c| c.is_ascii_whitespace() || *c == 0) {
         return Err(Error::new("ERR Usernames can't contain spaces or null characters"));
     }
-    engine.acl.set_user(&engine.table, turn.args.at(2), rules).map_err(Error::text)?;
+    let session = engine.sessions.at_mut(turn.session);
+    let (searched, may_wait) = (session.verdict.take().is_some(), !session.in_exec);
+    let user = engine.acl.find(name);
+    let known = user.and_then(|i| engine.acl.user(i)).map_or(&[][..], |u| &u.secrets);
+    if may_wait && let Some(job) = super::passwords::preparation(turn.session, rules, known, searched) {
+        engine.jobs.push(job);
+        return Ok(Step::Later);
+    }
+    engine.acl.set_user(&engine.table, name, rules).map_err(Error::text)?;
     engine.verified.clear();
+    let theirs: Vec<_> =
+        engine.sessions.iter().filter(|(_, s)| Some(s.user) == user).map(|(id, _)| id).collect();
+    theirs.into_iter().for_each(|id| engine.end_forbidden_listening(id));
     turn.reply.ok();
     Ok(Step::Done(None))
 }
@@ -213,13 +219,9 @@ fn deluser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         let Some(index) = engine.acl.find(name) else { continue };
         engine.acl.delete(index);
         deleted += 1;
-        let clients: Vec<_> = engine
-            .sessions
-            .iter()
-            .filter(|(_, s)| s.user == index && s.authenticated)
-            .map(|(id, _)| id)
-            .collect();
-        clients.into_iter().for_each(|id| engine.kill(id, turn.session));
+        let theirs: Vec<_> =
+            engine.sessions.iter().filter(|(_, s)| s.user == index).map(|(id, _)| id).collect();
+        theirs.into_iter().for_each(|id| engine.end_user(id));
     }
     turn.reply.integer(deleted);
     Ok(Step::Done(None))
@@ -262,11 +264,11 @@ fn describe(user: &User, reply: &mut Reply<'_>) {
 
 fn selector(selector: &super::Selector, reply: &mut Reply<'_>) {
     reply.bulk(b"commands");
-    reply.bulk(selector.rules.join(" ").as_bytes());
+    reply.bulk(selector.describe_commands().as_bytes());
     reply.bulk(b"keys");
-    reply.bulk(selector.describe_keys().as_bytes());
+    reply.bulk(&selector.describe_keys());
     reply.bulk(b"channels");
-    reply.bulk(selector.describe_channels().as_bytes());
+    reply.bulk(&selector.describe_channels());
 }
 
 fn dryrun(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
@@ -299,6 +301,9 @@ fn dryrun(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn genpass(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     const BITS_MAX: i64 = 4096;
+    if turn.args.len() > 3 {
+        return Err(commands::unknown_subcommand(turn.args, "ACL"));
+    }
     let bits = if turn.args.len() > 2 { turn.args.int(2)? } else { 256 };
     if !(1..=BITS_MAX).contains(&bits) {
         return Err(Error::text(format!(
@@ -315,6 +320,9 @@ fn genpass(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn log(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.args.len() > 3 {
+        return Err(commands::unknown_subcommand(turn.args, "ACL"));
+    }
     if turn.args.is(2, "reset") {
         engine.acl.log.clear();
         turn.reply.ok();
@@ -322,7 +330,7 @@ fn log(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     }
     let count = if turn.args.len() > 2 { turn.args.int(2)?.max(0) as usize } else { 10 };
     let now = engine.keyspace.now.unix_ms;
-    let entries: Vec<_> = engine.acl.log.iter().take(count).collect();
+    let entries = engine.acl.log.newest(count);
     turn.reply.array(entries.len());
     for e in entries {
         let reply = &mut turn.reply;
@@ -372,107 +380,4 @@ fn load(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     }
     engine.jobs.push(Job::LoadAcl { session: turn.session });
     Ok(Step::Later)
-}
-
-impl Engine {
-    /// Replaces all users by those of an ACL file's lines (the words behind `user`); the default user stays as it is when no line names it.
-    ///
-    /// # Errors
-    /// What is wrong, with the number of the line; nothing has changed then.
-    pub fn load_users(&mut self, lines: &[Vec<Vec<u8>>]) -> Result<(), String> {
-        let mut fresh = Acl::new(Vec::new());
-        fresh.channels_open = self.acl.channels_open;
-        for (number, words) in lines.iter().enumerate() {
-            let Some((name, rules)) = words.split_first() else { continue };
-            let mut all: Vec<&[u8]> = vec![b"reset"];
-            all.extend(rules.iter().map(Vec::as_slice));
-            fresh.set_user(&self.table, name, &all).map_err(|why| format!("line {}: {why}", number + 1))?;
-        }
-        if !lines.iter().any(|words| words.first().is_some_and(|n| n == b"default")) {
-            fresh.users[super::DEFAULT_USER] = self.acl.users[super::DEFAULT_USER].take();
-        }
-        // Sessions know users by index: those that are named again keep their sessions, the others lose them.
-        let old = core::mem::replace(&mut self.acl, fresh);
-        let moves: Vec<(crate::session::SessionId, Option<usize>)> =
-            self.sessions.iter().map(|(id, s)| (id, self.acl.find(old.name(s.user)))).collect();
-        for (id, user) in moves {
-            match user {
-                Some(user) => self.sessions.at_mut(id).user = user,
-                None => self.sessions.at_mut(id).kill = true,
-            }
-        }
-        self.verified.clear();
-        Ok(())
-    }
-
-    /// Whether `password` lets a client in as `name`; `None` when a job has to find out (and has been asked).
-    pub(crate) fn verify_password(
-        &mut self,
-        turn: &Turn<'_>,
-        name: &[u8],
-        password: &[u8],
-    ) -> Option<Option<usize>> {
-        let (user, verdict) = self.acl.verify(name, password);
-        match verdict {
-            Verdict::Yes => Some(user),
-            Verdict::No => Some(None),
-            Verdict::Ask(records) => {
-                let digest = self.keyed_digest(name, password);
-                if self.verified.contains_key(&digest) {
-                    return Some(user);
-                }
-                match self.sessions.at_mut(turn.session).verdict.take() {
-                    Some(true) => {
-                        self.remember_verified(digest);
-                        Some(user)
-                    }
-                    Some(false) => Some(None),
-                    None => {
-                        self.jobs.push(Job::VerifyPassword {
-                            session: turn.session,
-                            records,
-                            password: password.to_vec(),
-                        });
-                        None
-                    }
-                }
-            }
-        }
-    }
-
-    fn remember_verified(&mut self, digest: [u8; 32]) {
-        /// Passwords remembered as right; beyond it all are asked again.
-        const VERIFIED_MAX: usize = 1024;
-        if self.verified.len() >= VERIFIED_MAX {
-            self.verified.clear();
-        }
-        self.verified.insert(digest, ());
-    }
-
-    /// A digest of a password that means nothing outside of this process.
-    fn keyed_digest(&self, name: &[u8], password: &[u8]) -> [u8; 32] {
-        use sha2::{Digest, Sha256};
-        let inner = Sha256::new()
-            .chain_update(self.password_key)
-            .chain_update((name.len() as u64).to_le_bytes())
-            .chain_update(name)
-            .chain_update(password)
-            .finalize();
-        Sha256::new().chain_update(self.password_key).chain_update(inner).finalize().into()
-    }
-
-    /// 32 unpredictable bytes, derived from the process' secret seed.
-    pub(crate) fn secret_bytes(&mut self) -> [u8; 32] {
-        use sha2::{Digest, Sha256};
-        let counter = self.keyspace.random.next_u64();
-        self.password_key =
-            Sha256::new().chain_update(b"next").chain_update(self.password_key).finalize().into();
-        self.verified.clear();
-        Sha256::new()
-            .chain_update(b"out")
-            .chain_update(self.password_key)
-            .chain_update(counter.to_le_bytes())
-            .finalize()
-            .into()
-    }
 }

@@ -4,14 +4,17 @@
 //! its command, all of its keys and all of its channels.
 
 mod commands;
+mod file;
+mod log;
+mod passwords;
 mod rules;
 mod selector;
 
 pub(crate) use self::commands::COMMANDS;
+pub(crate) use self::passwords::record_in;
 use self::selector::Selector;
 use crate::table::Table;
 use sha2::{Digest, Sha256};
-use std::collections::VecDeque;
 use subtle::ConstantTimeEq;
 
 /// The index of the user that clients are before they authenticate.
@@ -59,7 +62,7 @@ impl User {
             name: name.to_vec(),
             enabled: false,
             nopass: false,
-            skip_sanitize: true,
+            skip_sanitize: false,
             secrets: Vec::new(),
             root: Selector::new(channels_open),
             selectors: Vec::new(),
@@ -70,22 +73,30 @@ impl User {
         self.root.is_unlimited()
     }
 
+    fn all_selectors(&self) -> impl Iterator<Item = &Selector> {
+        core::iter::once(&self.root).chain(&self.selectors)
+    }
+
     /// The user as one line of the ACL file.
-    pub(crate) fn line(&self) -> String {
-        let mut out = format!(
-            "user {} {}",
-            String::from_utf8_lossy(&self.name),
-            if self.enabled { "on" } else { "off" }
-        );
+    pub(crate) fn line(&self) -> Vec<u8> {
+        let mut out = [b"user ", self.name.as_slice()].concat();
+        out.extend_from_slice(if self.enabled { b" on" } else { b" off" });
         if self.nopass {
-            out.push_str(" nopass");
+            out.extend_from_slice(b" nopass");
         }
-        if !self.skip_sanitize {
-            out.push_str(" sanitize-payload");
+        out.extend_from_slice(if self.skip_sanitize {
+            b" skip-sanitize-payload"
+        } else {
+            b" sanitize-payload".as_slice()
+        });
+        self.secrets.iter().for_each(|s| out.extend_from_slice(format!(" {}", s.rule()).as_bytes()));
+        out.push(b' ');
+        out.extend_from_slice(&self.root.describe());
+        for selector in &self.selectors {
+            out.extend_from_slice(b" (");
+            out.extend_from_slice(&selector.describe());
+            out.push(b')');
         }
-        self.secrets.iter().for_each(|s| out.push_str(&format!(" {}", s.rule())));
-        out.push_str(&format!(" {}", self.root.describe()));
-        self.selectors.iter().for_each(|s| out.push_str(&format!(" ({})", s.describe())));
         out
     }
 }
@@ -122,20 +133,6 @@ impl Denial {
     }
 }
 
-/// One entry of ACL LOG; alike denials within a minute are counted, not repeated.
-#[derive(Debug)]
-struct LogEntry {
-    id: u64,
-    count: u64,
-    reason: &'static str,
-    context: &'static str,
-    object: Vec<u8>,
-    username: Vec<u8>,
-    client: String,
-    created_ms: i64,
-    updated_ms: i64,
-}
-
 /// Whether a password lets somebody in.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -149,9 +146,7 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub struct Acl {
     users: Vec<Option<User>>,
-    log: VecDeque<LogEntry>,
-    log_max: usize,
-    next_log_id: u64,
+    pub(crate) log: log::DenialLog,
     /// `acl-pubsub-default allchannels`.
     pub(crate) channels_open: bool,
 }
@@ -164,13 +159,7 @@ impl Acl {
         user.nopass = secrets.is_empty();
         user.secrets = secrets;
         user.root.allow_everything();
-        Acl {
-            users: vec![Some(user)],
-            log: VecDeque::new(),
-            log_max: 128,
-            next_log_id: 0,
-            channels_open: false,
-        }
+        Acl { users: vec![Some(user)], log: log::DenialLog::default(), channels_open: false }
     }
 
     /// Replaces the default user's secrets; none: no password is needed.
@@ -184,11 +173,6 @@ impl Acl {
     /// Whether clients are let in without authenticating.
     pub fn default_is_open(&self) -> bool {
         self.users[DEFAULT_USER].as_ref().is_some_and(|u| u.enabled && u.nopass)
-    }
-
-    pub(crate) fn set_log_max(&mut self, entries: usize) {
-        self.log_max = entries;
-        self.log.truncate(entries);
     }
 
     #[inline]
@@ -217,7 +201,7 @@ impl Acl {
 
     /// The lines of an ACL file.
     pub fn lines(&self) -> Vec<String> {
-        self.sorted().into_iter().map(User::line).collect()
+        self.sorted().into_iter().map(|u| String::from_utf8_lossy(&u.line()).into_owned()).collect()
     }
 
     fn delete(&mut self, index: usize) {
@@ -255,82 +239,29 @@ impl Acl {
     ) -> Result<(), Denial> {
         let spec = table.commands[command].spec;
         let Some(user) = self.user(user) else { return Err(Denial::Command(spec.name)) };
-        let mut worst = Denial::Command(spec.name);
-        for selector in core::iter::once(&user.root).chain(&user.selectors) {
-            match selector.check(command, spec, argv) {
-                Ok(()) => return Ok(()),
-                Err(denial) if denial.counter() >= worst.counter() => worst = denial,
-                Err(_) => {}
+        let mut worst: Option<(Denial, usize)> = None;
+        for selector in user.all_selectors() {
+            let Err(denial) = selector.check(command, spec, argv) else { return Ok(()) };
+            let rank = |(denial, at): &(Denial, usize)| (denial.counter(), *at);
+            if worst.as_ref().is_none_or(|known| rank(&denial) > rank(known)) {
+                worst = Some(denial);
             }
         }
-        // AUTH and its like must always be possible.
-        if spec.flags.has(::commands::Flags::NO_AUTH) { Ok(()) } else { Err(worst) }
+        worst.map_or(Ok(()), |(denial, _)| Err(denial))
     }
 
-    /// Notes a denial.
-    pub(crate) fn note(
-        &mut self,
-        denial: &Denial,
-        context: &'static str,
-        username: &[u8],
-        client: String,
-        now_ms: i64,
-    ) {
-        const SAME_MS: i64 = 60_000;
-        let (reason, object) = (denial.reason(), denial.object());
-        let same = |e: &&mut LogEntry| {
-            e.reason == reason
-                && e.context == context
-                && e.object == object
-                && e.username == username
-                && now_ms - e.updated_ms <= SAME_MS
-        };
-        if let Some(entry) = self.log.iter_mut().find(same) {
-            entry.count += 1;
-            entry.updated_ms = now_ms;
-            entry.client = client;
-            return;
-        }
-        if self.log_max == 0 {
-            return;
-        }
-        let id = self.next_log_id;
-        self.next_log_id += 1;
-        let username = username.to_vec();
-        self.log.push_front(LogEntry {
-            id,
-            count: 1,
-            reason,
-            context,
-            object,
-            username,
-            client,
-            created_ms: now_ms,
-            updated_ms: now_ms,
-        });
-        self.log.truncate(self.log_max);
+    /// Whether the user may run the command and read every key: SORT asks for it when it follows patterns.
+    pub(crate) fn reads_any_key(&self, user: usize, command: usize) -> bool {
+        self.user(user).is_some_and(|u| u.all_selectors().any(|s| s.reads_any_key(command)))
     }
-}
 
-/// A request whose `>password` rules (or `requirepass` value) are replaced by argon2id records, in order.
-pub(crate) fn with_records(mut argv: Vec<Vec<u8>>, records: &[String]) -> Vec<Vec<u8>> {
-    let mut records = records.iter();
-    let is_config = argv.first().is_some_and(|a| a.eq_ignore_ascii_case(b"config"));
-    for i in 0..argv.len() {
-        let wanted = if is_config {
-            i >= 3 && argv[i - 1].eq_ignore_ascii_case(b"requirepass") && !argv[i].is_empty()
-        } else {
-            i >= 3 && argv[i].starts_with(b">")
-        };
-        if wanted && let Some(record) = records.next() {
-            argv[i] = format!("{}{record}", rules::ARGON2ID).into_bytes();
-        }
+    /// Whether the user may go on with what it subscribes to.
+    pub(crate) fn may_listen(&self, user: usize, subscriptions: &crate::session::Subscriptions) -> bool {
+        let Some(user) = self.user(user) else { return false };
+        let allowed =
+            |name: &Vec<u8>, is_pattern| user.all_selectors().any(|s| s.channel_allowed(name, is_pattern));
+        subscriptions.channels.iter().all(|name| allowed(name, false))
+            && subscriptions.shard_channels.iter().all(|name| allowed(name, false))
+            && subscriptions.patterns.iter().all(|name| allowed(name, true))
     }
-    argv
-}
-
-/// The argon2id record in a value that [`with_records`] has replaced.
-pub(crate) fn record_in(value: &[u8]) -> Option<String> {
-    let text = core::str::from_utf8(value).ok()?;
-    text.strip_prefix(rules::ARGON2ID).filter(|r| r.starts_with("$argon2id$")).map(str::to_owned)
 }

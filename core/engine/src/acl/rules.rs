@@ -9,22 +9,37 @@ pub(crate) const ARGON2ID: &str = "argon2id:";
 
 const UNKNOWN: &str = "Syntax error";
 
+const UNKNOWN_COMMAND: &str = "Unknown command or category name in ACL";
+
 impl Acl {
     /// Creates or changes a user. Nothing changes when a rule is bad.
     ///
     /// # Errors
     /// The error reply.
     pub(crate) fn set_user(&mut self, table: &Table, name: &[u8], rules: &[&[u8]]) -> Result<(), String> {
+        let rules = joined(rules).map_err(|at| {
+            let start = String::from_utf8_lossy(at).into_owned();
+            format!("ERR Unmatched parenthesis in acl selector starting at '{start}'.")
+        })?;
+        self.apply_rules(table, name, &rules).map_err(|(rule, why)| {
+            format!("ERR Error in ACL SETUSER modifier '{}': {why}", String::from_utf8_lossy(&rule))
+        })
+    }
+
+    /// As [`Acl::set_user`], with whole selectors; the error is the bad rule and what is wrong with it.
+    pub(super) fn apply_rules(
+        &mut self,
+        table: &Table,
+        name: &[u8],
+        rules: &[Vec<u8>],
+    ) -> Result<(), (Vec<u8>, String)> {
         let index = self.find(name);
         let mut user = match index.and_then(|i| self.user(i)) {
             Some(user) => user.clone(),
             None => User::new(name, self.channels_open),
         };
-        let rules = joined(rules)?;
-        for rule in &rules {
-            apply(&mut user, table, rule, self.channels_open).map_err(|why| {
-                format!("ERR Error in ACL SETUSER modifier '{}': {why}", String::from_utf8_lossy(rule))
-            })?;
+        for rule in rules {
+            apply(&mut user, table, rule, self.channels_open).map_err(|why| (rule.clone(), why))?;
         }
         match index {
             Some(index) => self.users[index] = Some(user),
@@ -34,23 +49,24 @@ impl Acl {
     }
 }
 
-/// Selectors may be written with blanks: `(+get ~a)` comes as several arguments and is one rule.
-fn joined(rules: &[&[u8]]) -> Result<Vec<Vec<u8>>, String> {
+/// Selectors may be written with blanks: `(+get ~a)` comes as several arguments and is one rule. The error is the argument that opens
+/// a selector which nothing closes.
+pub(super) fn joined<'a>(rules: &[&'a [u8]]) -> Result<Vec<Vec<u8>>, &'a [u8]> {
     let mut out: Vec<Vec<u8>> = Vec::new();
-    let mut open: Option<Vec<u8>> = None;
+    let mut open: Option<(Vec<u8>, &'a [u8])> = None;
     for rule in rules {
-        let mut text = match open.take() {
-            Some(mut begun) => {
-                begun.push(b' ');
-                begun
-            }
-            None => Vec::new(),
+        let (text, start) = match open.take() {
+            Some((begun, start)) => ([&begun, b" ".as_slice(), rule].concat(), start),
+            None => (rule.to_vec(), *rule),
         };
-        text.extend_from_slice(rule);
-        if text.starts_with(b"(") && !text.ends_with(b")") { open = Some(text) } else { out.push(text) }
+        if text.starts_with(b"(") && !text.ends_with(b")") {
+            open = Some((text, start));
+        } else {
+            out.push(text);
+        }
     }
     match open {
-        Some(_) => Err("ERR Unmatched parenthesis in acl selector starting at '('.".to_owned()),
+        Some((_, start)) => Err(start),
         None => Ok(out),
     }
 }
@@ -72,16 +88,20 @@ fn apply(user: &mut User, table: &Table, rule: &[u8], channels_open: bool) -> Re
         b"sanitize-payload" => user.skip_sanitize = false,
         b"clearselectors" => user.selectors.clear(),
         b"reset" => *user = User::new(&user.name, channels_open),
-        _ if rule.starts_with(b"(") => {
-            let mut selector = Selector::new(channels_open);
-            for inner in rule[1..rule.len() - 1].split(|c| *c == b' ').filter(|r| !r.is_empty()) {
-                permission(&mut selector, table, inner)?;
-            }
-            user.selectors.push(selector);
-        }
+        [b'(', ..] => user.selectors.push(parsed(table, rule, channels_open)?),
         _ => return secret(user, rule).unwrap_or_else(|| permission(&mut user.root, table, rule)),
     }
     Ok(())
+}
+
+/// A selector in its parentheses.
+fn parsed(table: &Table, rule: &[u8], channels_open: bool) -> Result<Selector, String> {
+    let inner = rule.strip_prefix(b"(").and_then(|r| r.strip_suffix(b")")).ok_or(UNKNOWN)?;
+    let mut selector = Selector::new(channels_open);
+    for word in resp::split_inline(inner.trim_ascii()).ok_or(UNKNOWN)? {
+        permission(&mut selector, table, &word)?;
+    }
+    Ok(selector)
 }
 
 /// Rules about passwords; `None` when it is another rule.
@@ -91,9 +111,9 @@ fn secret(user: &mut User, rule: &[u8]) -> Option<Result<(), String>> {
         return Some(Ok(()));
     }
     let (mark, text) = rule.split_first()?;
-    let remove = |user: &mut User, hex: String| {
+    let remove = |user: &mut User, secret: Secret| {
         let before = user.secrets.len();
-        user.secrets.retain(|s| *s != Secret::Sha256(hex.clone()));
+        user.secrets.retain(|s| *s != secret);
         if user.secrets.len() < before {
             Ok(())
         } else {
@@ -105,13 +125,16 @@ fn secret(user: &mut User, rule: &[u8]) -> Option<Result<(), String>> {
             add_secret(user, Secret::Sha256(digest_of(text)));
             Ok(())
         }
-        b'<' => remove(user, digest_of(text)),
+        b'<' => match super::record_in(text) {
+            Some(record) => remove(user, Secret::Argon2id(record)),
+            None => remove(user, Secret::Sha256(digest_of(text))),
+        },
         b'#' | b'!' => match hash_text(text) {
             Some(hex) if *mark == b'#' => {
                 add_secret(user, Secret::Sha256(hex));
                 Ok(())
             }
-            Some(hex) => remove(user, hex),
+            Some(hex) => remove(user, Secret::Sha256(hex)),
             None => Err("The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters".to_owned()),
         },
         _ => return None,
@@ -159,33 +182,29 @@ fn permission(selector: &mut Selector, table: &Table, rule: &[u8]) -> Result<(),
 fn pattern_or_command(selector: &mut Selector, table: &Table, rule: &[u8]) -> Result<(), String> {
     match rule {
         [b'~', pattern @ ..] => add_key(selector, true, true, pattern),
-        [b'%', ..] => {
-            let tilde = rule.iter().position(|c| *c == b'~').ok_or(UNKNOWN)?;
-            let letters = rule[1..tilde].to_ascii_lowercase();
-            if letters.is_empty() || letters.iter().any(|c| !matches!(c, b'r' | b'w')) {
-                return Err(UNKNOWN.to_owned());
-            }
-            add_key(selector, letters.contains(&b'r'), letters.contains(&b'w'), &rule[tilde + 1..])
+        [b'%', ..] if selector.all_keys => Err(AFTER_ALL_KEYS.to_owned()),
+        [b'%', rest @ ..] => {
+            let tilde = rest.iter().position(|c| *c == b'~').ok_or(UNKNOWN)?;
+            let (read, write) = match rest[..tilde].to_ascii_lowercase().as_slice() {
+                b"r" => (true, false),
+                b"w" => (false, true),
+                b"rw" | b"wr" => (true, true),
+                _ => return Err(UNKNOWN.to_owned()),
+            };
+            add_key(selector, read, write, &rest[tilde + 1..])
         }
-        [b'&', pattern @ ..] => {
-            if selector.all_channels {
-                return Err("Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any effect. Try 'resetchannels' to start with an empty list of channels".to_owned());
-            }
-            if !selector.channels.iter().any(|c| c == pattern) {
-                selector.channels.push(pattern.to_vec());
-            }
-            Ok(())
-        }
+        [b'&', pattern @ ..] => add_channel(selector, pattern),
         [mark @ (b'+' | b'-'), b'@', category @ ..] => {
             let category = String::from_utf8_lossy(category).to_ascii_lowercase();
             if !super::commands::CATEGORIES.contains(&category.as_str()) {
-                return Err("Unknown command or category name in ACL".to_owned());
+                return Err(UNKNOWN_COMMAND.to_owned());
             }
             selector.set_category(table, &category, *mark == b'+');
             Ok(())
         }
+        [b'+', name @ ..] if name.contains(&b'|') => add_sub(selector, table, name),
         [mark @ (b'+' | b'-'), name @ ..] => {
-            let command = table.find_full(name).ok_or("Unknown command or category name in ACL")?;
+            let command = table.find_full(name).ok_or(UNKNOWN_COMMAND)?;
             selector.set_command(table, command, *mark == b'+');
             Ok(())
         }
@@ -193,11 +212,51 @@ fn pattern_or_command(selector: &mut Selector, table: &Table, rule: &[u8]) -> Re
     }
 }
 
+/// `+command|word`: a subcommand where the command has such, otherwise a first argument.
+fn add_sub(selector: &mut Selector, table: &Table, name: &[u8]) -> Result<(), String> {
+    let bar = name.iter().rposition(|c| *c == b'|').unwrap_or(name.len());
+    let command = table.find_full(&name[..bar]).ok_or(UNKNOWN_COMMAND)?;
+    let word = name.get(bar + 1..).unwrap_or_default();
+    if table.commands[command].parent.is_some() {
+        return Err("Allowing first-arg of a subcommand is not supported".to_owned());
+    }
+    if word.is_empty() {
+        return Err(UNKNOWN.to_owned());
+    }
+    if table.commands[command].subcommands.is_empty() {
+        selector.add_first_arg(table, command, &String::from_utf8_lossy(word).to_ascii_lowercase());
+        return Ok(());
+    }
+    let sub = table.find_sub(command, word).ok_or(UNKNOWN_COMMAND)?;
+    selector.set_command(table, sub, true);
+    Ok(())
+}
+
+fn has_blanks(pattern: &[u8]) -> bool {
+    pattern.iter().any(|c| c.is_ascii_whitespace() || matches!(c, 0 | 11))
+}
+
+const AFTER_ALL_KEYS: &str = "Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. Try 'resetkeys' to start with an empty list of patterns";
+const AFTER_ALL_CHANNELS: &str = "Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any effect. Try 'resetchannels' to start with an empty list of channels";
+
+fn add_channel(selector: &mut Selector, pattern: &[u8]) -> Result<(), String> {
+    if selector.all_channels {
+        return Err(AFTER_ALL_CHANNELS.to_owned());
+    }
+    if has_blanks(pattern) {
+        return Err(UNKNOWN.to_owned());
+    }
+    if !selector.channels.iter().any(|c| c == pattern) {
+        selector.channels.push(pattern.to_vec());
+    }
+    Ok(())
+}
+
 fn add_key(selector: &mut Selector, read: bool, write: bool, pattern: &[u8]) -> Result<(), String> {
     if selector.all_keys {
-        return Err("Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. Try 'resetkeys' to start with an empty list of patterns".to_owned());
+        return Err(AFTER_ALL_KEYS.to_owned());
     }
-    if pattern.iter().any(|c| c.is_ascii_whitespace() || *c == 0) {
+    if has_blanks(pattern) {
         return Err(UNKNOWN.to_owned());
     }
     match selector.keys.iter_mut().find(|k| k.pattern == pattern) {

@@ -2,7 +2,8 @@
 
 use super::Denial;
 use crate::table::Table;
-use commands::{KeyAccess, Keys, Spec};
+use commands::{Flags, KeyAccess, Keys, Spec};
+use std::collections::BTreeMap;
 
 /// A key pattern and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +18,12 @@ pub(super) struct KeyPattern {
 pub(crate) struct Selector {
     /// One bit a command index.
     allowed: Vec<u64>,
-    /// Every command, also such that come later.
+    /// Every command, also such that come later, before the rules below.
     all_commands: bool,
-    /// The command rules in order, as they are shown.
-    pub(super) rules: Vec<String>,
+    /// The command rules in order, as they are shown behind `+@all` or `-@all`.
+    rules: Vec<String>,
+    /// First arguments with which a command is allowed that is not allowed as such (`+select|0`), by command index.
+    first_args: BTreeMap<usize, Vec<String>>,
     pub(super) keys: Vec<KeyPattern>,
     pub(super) all_keys: bool,
     pub(super) channels: Vec<Vec<u8>>,
@@ -32,7 +35,8 @@ impl Selector {
         Selector {
             allowed: Vec::new(),
             all_commands: false,
-            rules: vec!["-@all".to_owned()],
+            rules: Vec::new(),
+            first_args: BTreeMap::new(),
             keys: Vec::new(),
             all_keys: false,
             channels: Vec::new(),
@@ -49,77 +53,99 @@ impl Selector {
     pub(super) fn set_all_commands(&mut self, allow: bool) {
         self.all_commands = allow;
         self.allowed.clear();
-        self.rules = vec![if allow { "+@all".to_owned() } else { "-@all".to_owned() }];
+        self.first_args.clear();
+        self.rules.clear();
     }
 
     pub(super) fn is_unlimited(&self) -> bool {
-        self.all_commands && self.rules.len() == 1 && self.all_keys && self.all_channels
+        self.all_commands && self.rules.is_empty() && self.all_keys && self.all_channels
     }
 
-    /// Whether the command with this index is allowed.
-    pub(super) fn allows(&self, command: usize) -> bool {
+    /// Whether the command with this index is allowed whatever its arguments are.
+    fn allows(&self, command: usize) -> bool {
         match self.allowed.get(command / 64) {
             Some(word) => word >> (command % 64) & 1 == 1,
             None => self.all_commands,
         }
     }
 
-    /// Allows or forbids one command (its bit only).
-    fn set_bit(&mut self, table: &Table, command: usize, allow: bool) {
+    fn allows_first(&self, command: usize, first: Option<&&[u8]>) -> bool {
+        let Some(first) = first else { return false };
+        (self.first_args.get(&command))
+            .is_some_and(|all| all.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(first)))
+    }
+
+    /// Sets the bit of a command and of all its subcommands.
+    fn set_bits(&mut self, table: &Table, command: usize, allow: bool) {
         if self.allowed.is_empty() {
             let fill = if self.all_commands { u64::MAX } else { 0 };
             self.allowed = vec![fill; table.commands.len().div_ceil(64)];
         }
         let bit = 1 << (command % 64);
-        if allow { self.allowed[command / 64] |= bit } else { self.allowed[command / 64] &= !bit }
+        if allow {
+            self.allowed[command / 64] |= bit
+        } else {
+            self.allowed[command / 64] &= !bit
+        }
+        self.first_args.remove(&command);
+        for sub in &table.commands[command].subcommands {
+            self.set_bits(table, *sub, allow);
+        }
     }
 
     /// Applies a rule to a command with all its subcommands, or to one subcommand.
     pub(super) fn set_command(&mut self, table: &Table, command: usize, allow: bool) {
-        self.set_bit(table, command, allow);
-        for sub in &table.commands[command].subcommands {
-            self.set_bit(table, *sub, allow);
+        self.set_bits(table, command, allow);
+        self.note_rule(allow, table.commands[command].spec.name);
+    }
+
+    /// Allows a command with this first argument only.
+    pub(super) fn add_first_arg(&mut self, table: &Table, command: usize, first: &str) {
+        let known = self.first_args.entry(command).or_default();
+        if !known.iter().any(|k| k == first) {
+            known.push(first.to_owned());
         }
-        let name = table.commands[command].spec.name;
-        self.rules.retain(|rule| {
-            let bare = &rule[1..];
-            bare != name && !bare.strip_prefix(name).is_some_and(|rest| rest.starts_with('|'))
-        });
-        self.push_rule(allow, name);
+        self.note_rule(true, &format!("{}|{first}", table.commands[command].spec.name));
     }
 
     /// Applies a rule to a category.
     pub(super) fn set_category(&mut self, table: &Table, category: &str, allow: bool) {
         for (index, command) in table.commands.iter().enumerate() {
             if command.spec.categories().contains(&category) {
-                self.set_bit(table, index, allow);
+                self.set_bits(table, index, allow);
             }
         }
-        let name = format!("@{category}");
-        self.rules.retain(|rule| rule[1..] != name);
-        self.push_rule(allow, &name);
+        self.note_rule(allow, &format!("@{category}"));
     }
 
-    fn push_rule(&mut self, allow: bool, name: &str) {
+    /// Puts a rule last; those that it makes void, about the same command or its subcommands, are left out from now on.
+    fn note_rule(&mut self, allow: bool, name: &str) {
+        self.rules.retain(|rule| {
+            let rest = rule[1..].strip_prefix(name);
+            !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('|'))
+        });
         self.rules.push(format!("{}{name}", if allow { '+' } else { '-' }));
     }
 
-    /// Whether this selector allows the request, and if not, why.
-    pub(super) fn check(&self, command: usize, spec: &Spec, argv: &[&[u8]]) -> Result<(), Denial> {
-        if !self.allows(command) {
-            return Err(Denial::Command(spec.name));
+    /// Whether this selector allows the request; if not, why, and at which argument.
+    pub(super) fn check(&self, command: usize, spec: &Spec, argv: &[&[u8]]) -> Result<(), (Denial, usize)> {
+        let free = spec.flags.has(Flags::NO_AUTH);
+        if !free && !self.allows(command) && !self.allows_first(command, argv.get(1)) {
+            return Err((Denial::Command(spec.name), 0));
         }
-        if !self.all_keys && spec.keys != Keys::None {
+        if !self.all_keys && spec.keys != Keys::None && !spec.flags.has(Flags::PUBSUB) {
             for (at, access) in commands::found_keys(spec, argv).unwrap_or_default() {
                 if !self.key_allowed(argv[at], access) {
-                    return Err(Denial::Key(argv[at].to_vec()));
+                    return Err((Denial::Key(argv[at].to_vec()), at));
                 }
             }
         }
-        if !self.all_channels {
-            self.check_channels(spec, argv)?;
-        }
-        Ok(())
+        self.check_channels(spec, argv)
+    }
+
+    /// Whether the command is allowed and every key may be read: what a command needs that finds its keys while it runs.
+    pub(super) fn reads_any_key(&self, command: usize) -> bool {
+        self.allows(command) && (self.all_keys || self.keys.iter().any(|k| k.read && k.pattern == b"*"))
     }
 
     pub(super) fn key_allowed(&self, key: &[u8], access: KeyAccess) -> bool {
@@ -127,6 +153,7 @@ impl Selector {
             KeyAccess::Read => (true, false),
             KeyAccess::Write => (false, true),
             KeyAccess::Both => (true, true),
+            KeyAccess::Shallow => (false, false),
         };
         self.all_keys
             || (self.keys.iter()).any(|k| {
@@ -134,61 +161,74 @@ impl Selector {
             })
     }
 
-    fn check_channels(&self, spec: &Spec, argv: &[&[u8]]) -> Result<(), Denial> {
-        let (names, literal): (&[&[u8]], bool) = match spec.name {
-            "publish" | "spublish" => (&argv[1..2.min(argv.len())], false),
-            "subscribe" | "ssubscribe" => (&argv[1..], false),
-            "psubscribe" => (&argv[1..], true),
+    fn check_channels(&self, spec: &Spec, argv: &[&[u8]]) -> Result<(), (Denial, usize)> {
+        let (first, end, literal) = match spec.name {
+            "publish" | "spublish" => (1, 2.min(argv.len()), false),
+            "subscribe" | "ssubscribe" => (1, argv.len(), false),
+            "psubscribe" => (1, argv.len(), true),
             _ => return Ok(()),
         };
-        for name in names {
-            let fits = |pattern: &Vec<u8>| {
-                if literal { pattern == name } else { base::glob::matches(pattern, name, false) }
-            };
-            if !self.channels.iter().any(fits) {
-                return Err(Denial::Channel(name.to_vec()));
+        for (at, name) in argv.iter().enumerate().take(end).skip(first) {
+            if !self.channel_allowed(name, literal) {
+                return Err((Denial::Channel(name.to_vec()), at));
             }
         }
         Ok(())
     }
 
-    pub(super) fn describe_keys(&self) -> String {
-        if self.all_keys {
-            return "~*".to_owned();
-        }
-        let one = |k: &KeyPattern| {
-            let pattern = String::from_utf8_lossy(&k.pattern);
-            match (k.read, k.write) {
-                (true, true) => format!("~{pattern}"),
-                (true, false) => format!("%R~{pattern}"),
-                _ => format!("%W~{pattern}"),
-            }
+    /// Whether a channel, or a pattern of channels, may be used. A pattern must be granted as it is written.
+    pub(super) fn channel_allowed(&self, name: &[u8], is_pattern: bool) -> bool {
+        let fits = |granted: &Vec<u8>| {
+            if is_pattern { granted == name } else { base::glob::matches(granted, name, false) }
         };
-        self.keys.iter().map(one).collect::<Vec<_>>().join(" ")
+        self.all_channels || self.channels.iter().any(fits)
     }
 
-    pub(super) fn describe_channels(&self) -> String {
-        if self.all_channels {
-            return "&*".to_owned();
+    pub(super) fn describe_commands(&self) -> String {
+        let mut out = if self.all_commands { "+@all".to_owned() } else { "-@all".to_owned() };
+        for rule in &self.rules {
+            out.push(' ');
+            out.push_str(rule);
         }
-        self.channels.iter().map(|c| format!("&{}", String::from_utf8_lossy(c))).collect::<Vec<_>>().join(" ")
+        out
+    }
+
+    pub(super) fn describe_keys(&self) -> Vec<u8> {
+        if self.all_keys {
+            return b"~*".to_vec();
+        }
+        let one = |k: &KeyPattern| {
+            let mark: &[u8] = match (k.read, k.write) {
+                (true, true) => b"~",
+                (true, false) => b"%R~",
+                _ => b"%W~",
+            };
+            [mark, &k.pattern].concat()
+        };
+        self.keys.iter().map(one).collect::<Vec<_>>().join(&b' ')
+    }
+
+    pub(super) fn describe_channels(&self) -> Vec<u8> {
+        if self.all_channels {
+            return b"&*".to_vec();
+        }
+        self.channels.iter().map(|c| [b"&", c.as_slice()].concat()).collect::<Vec<_>>().join(&b' ')
     }
 
     /// The selector as rules.
-    pub(super) fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> Vec<u8> {
         let mut parts = Vec::new();
-        let keys = self.describe_keys();
+        let (keys, channels) = (self.describe_keys(), self.describe_channels());
         if !keys.is_empty() {
             parts.push(keys);
         }
-        parts.push(if !self.all_channels && self.channels.is_empty() {
-            "resetchannels".to_owned()
-        } else if self.all_channels {
-            "&*".to_owned()
-        } else {
-            format!("resetchannels {}", self.describe_channels())
-        });
-        parts.push(self.rules.join(" "));
-        parts.join(" ")
+        if !self.all_channels {
+            parts.push(b"resetchannels".to_vec());
+        }
+        if !channels.is_empty() {
+            parts.push(channels);
+        }
+        parts.push(self.describe_commands().into_bytes());
+        parts.join(&b' ')
     }
 }

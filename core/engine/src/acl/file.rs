@@ -1,0 +1,149 @@
+//! Users from lines: the ACL file and the `user` lines of the configuration.
+//!
+//! All or nothing: every line is read into a fresh set of users, which takes the place of the old one only if none is wrong. All that is
+//! wrong is told, not only the first.
+
+use super::{Acl, DEFAULT_USER, rules};
+use crate::engine::Engine;
+use crate::session::SessionId;
+
+impl Engine {
+    /// Replaces all users by those of an ACL file with this text; the default user stays as it is when no line names it. `file` is its
+    /// name for messages.
+    ///
+    /// # Errors
+    /// What is wrong with each line; nothing has changed then.
+    pub fn load_acl_file(&mut self, file: &str, text: &[u8]) -> Result<(), String> {
+        let mut fresh = self.fresh_users();
+        let (mut seen, mut errors) = (Vec::new(), String::new());
+        for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if line.is_empty() || line[0] == b'#' {
+                continue;
+            }
+            if let Err(why) = self.read_line(&mut fresh, &mut seen, line, at + 1) {
+                let place =
+                    if why.starts_with("WARNING") { String::new() } else { format!("{file}:{}", at + 1) };
+                errors.push_str(&format!("{place}{why}. "));
+            }
+        }
+        if !errors.is_empty() {
+            errors.push_str(
+                "WARNING: ACL errors detected, no change to the previously active ACL rules was performed",
+            );
+            return Err(errors);
+        }
+        self.replace_users(fresh, &seen);
+        Ok(())
+    }
+
+    fn read_line(
+        &self,
+        fresh: &mut Acl,
+        seen: &mut Vec<Vec<u8>>,
+        line: &[u8],
+        number: usize,
+    ) -> Result<(), String> {
+        let words = resp::split_inline(line).ok_or(": unbalanced quotes in acl line")?;
+        let [first, name, rest @ ..] = words.as_slice() else {
+            return Err(" should start with user keyword followed by the username".to_owned());
+        };
+        if first != b"user" {
+            return Err(" should start with user keyword followed by the username".to_owned());
+        }
+        let shown = String::from_utf8_lossy(name).into_owned();
+        if name.iter().any(|c| c.is_ascii_whitespace() || *c == 0) {
+            return Err(format!(": username '{shown}' contains invalid characters"));
+        }
+        if seen.contains(name) {
+            return Err(format!("WARNING: Duplicate user '{shown}' found on line {number}"));
+        }
+        seen.push(name.clone());
+        let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
+        let whole = rules::joined(&rest).map_err(|_| ": Unmatched parenthesis in selector definition.")?;
+        self.read_user(fresh, name, whole).map_err(|(_, why)| format!(": {why}"))
+    }
+
+    /// Replaces all users by those of the configuration's `user` lines (the words behind `user`).
+    ///
+    /// # Errors
+    /// What is wrong; nothing has changed then.
+    pub fn load_users(&mut self, lines: &[Vec<Vec<u8>>]) -> Result<(), String> {
+        let mut fresh = self.fresh_users();
+        let mut seen: Vec<Vec<u8>> = Vec::new();
+        for words in lines {
+            let Some((name, rest)) = words.split_first() else { continue };
+            let shown = String::from_utf8_lossy(name).into_owned();
+            if seen.contains(name) {
+                return Err(format!(
+                    "Error in user declaration '{shown}': Duplicate user found. A user can only be defined once in config files"
+                ));
+            }
+            seen.push(name.clone());
+            let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
+            let whole = rules::joined(&rest).map_err(|at| {
+                format!(
+                    "Unmatched parenthesis in acl selector starting at '{}'.",
+                    String::from_utf8_lossy(at)
+                )
+            })?;
+            self.read_user(&mut fresh, name, whole).map_err(|(rule, why)| {
+                format!("Error in user declaration '{}': {why}", String::from_utf8_lossy(&rule))
+            })?;
+        }
+        self.replace_users(fresh, &seen);
+        Ok(())
+    }
+
+    fn fresh_users(&self) -> Acl {
+        let mut fresh = Acl::new(Vec::new());
+        fresh.channels_open = self.acl.channels_open;
+        fresh
+    }
+
+    fn read_user(&self, fresh: &mut Acl, name: &[u8], rules: Vec<Vec<u8>>) -> Result<(), (Vec<u8>, String)> {
+        let mut all = vec![b"reset".to_vec()];
+        all.extend(rules);
+        fresh.apply_rules(&self.table, name, &all)
+    }
+
+    /// Puts new users in the place of all. Clients whose user is gone, or may not listen any more to what they listen to, are closed.
+    fn replace_users(&mut self, mut fresh: Acl, named: &[Vec<u8>]) {
+        if !named.iter().any(|name| name == b"default") {
+            fresh.users[DEFAULT_USER] = self.acl.users[DEFAULT_USER].take();
+        }
+        core::mem::swap(&mut fresh.log, &mut self.acl.log);
+        // Sessions know users by index.
+        let old = core::mem::replace(&mut self.acl, fresh);
+        let moves: Vec<(SessionId, Option<usize>)> =
+            self.sessions.iter().map(|(id, s)| (id, self.acl.find(old.name(s.user)))).collect();
+        for (id, user) in moves {
+            match user {
+                Some(user) => {
+                    self.sessions.at_mut(id).user = user;
+                    self.end_forbidden_listening(id);
+                }
+                None => self.end_user(id),
+            }
+        }
+        self.verified.clear();
+    }
+
+    /// Closes a client that listens to what its user may not listen to any more.
+    pub(super) fn end_forbidden_listening(&mut self, id: SessionId) {
+        let session = self.sessions.at(id);
+        let forbidden =
+            session.subscriptions.as_ref().is_some_and(|heard| !self.acl.may_listen(session.user, heard));
+        if forbidden {
+            self.end_user(id);
+        }
+    }
+
+    /// Closes a client whose user is gone: whatever it runs meanwhile it runs as nobody.
+    pub(super) fn end_user(&mut self, id: SessionId) {
+        let session = self.sessions.at_mut(id);
+        session.user = DEFAULT_USER;
+        session.authenticated = false;
+        self.close_client(id);
+    }
+}
