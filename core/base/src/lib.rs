@@ -7,6 +7,7 @@
 
 pub mod crc64;
 pub mod glob;
+mod grisu;
 pub mod hash;
 pub mod hex;
 pub mod limits;

@@ -78,7 +78,7 @@ pub fn push_u64(out: &mut Vec<u8>, value: u64) {
 }
 
 /// Appends a double as Redis (7.2 and later) prints it in replies: integers below 2^62 without point or exponent, `inf`, `-inf`,
-/// `nan`, otherwise the shortest digits that read back the same: plain while few zeros are needed, else `d.ddde±N`.
+/// `nan`, otherwise the digits of Grisu2: plain while few zeros are needed, else `d.ddde±N`.
 pub fn push_f64(out: &mut Vec<u8>, value: f64) {
     const INTEGER_MAX: f64 = 4_611_686_018_427_387_904.0; // 2^62: below it an integral double prints as an integer
     if value.is_nan() {
@@ -90,14 +90,30 @@ pub fn push_f64(out: &mut Vec<u8>, value: f64) {
     } else if value.abs() < INTEGER_MAX && value.trunc() == value {
         push_i64(out, value as i64);
     } else {
-        push_f64_shortest(out, value);
+        push_f64_digits(out, value);
     }
 }
 
-/// Appends a finite double, not zero, by its shortest digits alone: 10^15 is `1e+15`, where [`push_f64`] gives all its zeros.
-pub fn push_f64_shortest(out: &mut Vec<u8>, value: f64) {
-    let mut buffer = zmij::Buffer::new();
-    push_shortest(out, buffer.format_finite(value));
+/// Appends a finite double, not zero, by its digits alone: 10^15 is `1e+15`, where [`push_f64`] gives all its zeros.
+pub fn push_f64_digits(out: &mut Vec<u8>, value: f64) {
+    if value < 0.0 {
+        out.push(b'-');
+    }
+    let found = crate::grisu::digits(value.abs());
+    let (digits, power) = (found.as_slice(), found.power);
+    let count = digits.len() as i32;
+    let scientific = power + count - 1;
+    if (power >= 0 && scientific < count + 7) || (power < 0 && (power > -7 || scientific.abs() < 4)) {
+        push_plain(out, digits, power + count);
+        return;
+    }
+    out.push(digits[0]);
+    if count > 1 {
+        out.push(b'.');
+        out.extend_from_slice(&digits[1..]);
+    }
+    out.extend_from_slice(if scientific < 0 { b"e-" } else { b"e+" });
+    push_u64(out, u64::from(scientific.unsigned_abs()));
 }
 
 /// The digits of a decimal text without sign, point and outer zeros, and the power of ten of the last one.
@@ -112,31 +128,6 @@ fn digits_of(text: &str) -> (Vec<u8>, i32) {
         power += 1;
     }
     (digits, power)
-}
-
-/// Appends a non-zero decimal text: plain while it needs few zeros, else with an exponent.
-fn push_shortest(out: &mut Vec<u8>, text: &str) {
-    let text = match text.strip_prefix('-') {
-        Some(rest) => {
-            out.push(b'-');
-            rest
-        }
-        None => text,
-    };
-    let (digits, power) = digits_of(text);
-    let count = digits.len() as i32;
-    let scientific = power + count - 1;
-    if (power >= 0 && scientific < count + 7) || (power < 0 && (power > -7 || scientific.abs() < 4)) {
-        push_plain(out, &digits, power + count);
-        return;
-    }
-    out.push(digits[0]);
-    if count > 1 {
-        out.push(b'.');
-        out.extend_from_slice(&digits[1..]);
-    }
-    out.extend_from_slice(if scientific < 0 { b"e-" } else { b"e+" });
-    push_u64(out, u64::from(scientific.unsigned_abs()));
 }
 
 /// `value` as C's `%.14g` prints it, which is what Lua 5.1 does with a number.

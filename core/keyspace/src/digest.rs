@@ -76,7 +76,7 @@ impl Digest {
 fn score_text(score: f64) -> Vec<u8> {
     let mut text = Vec::with_capacity(24);
     if score.is_finite() && score != 0.0 {
-        base::number::push_f64_shortest(&mut text, score);
+        base::number::push_f64_digits(&mut text, score);
     } else {
         base::number::push_f64(&mut text, score);
     }
