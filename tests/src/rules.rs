@@ -56,6 +56,17 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-queue", &["tandem-server", "tandem-profiles"]),
     ("tandem", &["tandem-server", "tandem-profiles", "tandem-control", "tandem-config"]),
     ("tandem-tests", &[]),
+    (
+        "tandem-fuzz",
+        &[
+            "tandem-base",
+            "tandem-resp",
+            "tandem-persist",
+            "tandem-keyspace",
+            "tandem-config",
+            "tandem-engine",
+        ],
+    ),
 ];
 
 /// `(library, the crates that may depend on it)`.

@@ -146,11 +146,12 @@ impl Stream {
         self.0.nodes.len()
     }
 
-    /// Replace the counters, as XSETID and loading do. `last_id` must not be below an entry's identity.
+    /// Replace the counters, as XSETID and loading do. What cannot be, because there are later or more entries,
+    /// is corrected: a file may say anything. `entries_added` stays a number that a reply can hold.
     pub fn set_counters(&mut self, last_id: Id, entries_added: u64, max_deleted_id: Id) {
         self.0.used = true;
-        self.0.last_id = last_id;
-        self.0.entries_added = entries_added;
+        self.0.last_id = self.last().map_or(last_id, |last| last.id.max(last_id));
+        self.0.entries_added = entries_added.clamp(self.0.len, i64::MAX as u64);
         self.0.max_deleted_id = max_deleted_id;
     }
 

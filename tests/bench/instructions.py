@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Instructions per request of a whole server, counted by callgrind: a figure that a busy machine does not move.
+
+    tests/bench/instructions.py BEFORE AFTER [--requests N] [--only get,set]
+
+BEFORE and AFTER are server binaries (`tandem`, or a redis-server or valkey-server to look at). Each runs under
+`valgrind --tool=callgrind` and gets the same bytes twice: N requests in one life, 4 N in another. The difference
+of the two totals, divided by 3 N, is what one request costs from the socket to the reply; start, stop and warm-up
+fall out. Requests come one at a time and in pipelines of 16, over a small set of keys that the warm-up has made.
+
+What is not counted: the kernel. What blurs it: the server's timers, some thousand instructions a tick; so the
+number of requests is large enough that they stay below 0.5 %. The last column is AFTER : BEFORE.
+"""
+
+import argparse
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+KEYS = 100
+PIPELINE = 16
+START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 60
+REPLY_SECONDS_MAX = 120
+
+SCRIPT = b"redis.call('SET', KEYS[1], ARGV[1]); return redis.call('GET', KEYS[1])"
+
+
+def request(*words):
+    words = [w if isinstance(w, bytes) else str(w).encode() for w in words]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+
+
+class Client:
+    """A connection that counts replies instead of reading them: only their number matters."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=REPLY_SECONDS_MAX)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def one(self, *words):
+        """The reply's first line and, for a string, its text."""
+        self.socket.sendall(request(*words))
+        reply = b""
+        while not reply.endswith(b"\r\n") or (reply.startswith(b"$") and reply.count(b"\r\n") < 2):
+            reply += self.socket.recv(65536)
+        if reply.startswith(b"-"):
+            sys.exit(f"{words[0]}: {reply.decode().strip()}")
+        return reply.split(b"\r\n")[-2]
+
+    def all(self, batch, reply_bytes):
+        self.socket.sendall(batch)
+        while reply_bytes > 0:
+            got = self.socket.recv(1 << 20)
+            if not got:
+                sys.exit("the server closed the connection")
+            reply_bytes -= len(got)
+        if reply_bytes < 0:
+            sys.exit("more came than was asked for")
+
+
+def kinds(sha):
+    """name -> (the request for a key number, bytes of its reply after the warm-up)"""
+    value = b"v" * 32
+    return {
+        "get": (lambda i: request("GET", f"string:{i:04}"), len(b"$32\r\n") + 34),
+        "set": (lambda i: request("SET", f"string:{i:04}", value), len(b"+OK\r\n")),
+        "hset": (lambda i: request("HSET", "hash", f"field:{i:04}", value), len(b":0\r\n")),
+        "zadd": (lambda i: request("ZADD", "zset", i * 7 % KEYS, f"member:{i:04}"), len(b":0\r\n")),
+        "evalsha": (lambda i: request("EVALSHA", sha, 1, f"string:{i:04}", value), len(b"$32\r\n") + 34),
+    }
+
+
+class Counted:
+    """A server under callgrind."""
+
+    def __init__(self, binary):
+        self.folder = Path(tempfile.mkdtemp(prefix="tandem-instructions-"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        server = [binary, "server"] if Path(binary).name.startswith("tandem") else [binary]
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
+                   "--appendonly", "no", "--hz", "1"]
+        self.errors = (self.folder / "valgrind.log").open("wb")
+        self.process = subprocess.Popen(
+            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={self.folder}/callgrind.out", *server, *options],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.errors)
+        self.client = self.connected()
+
+    def connected(self):
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < deadline:
+            try:
+                client = Client(self.port)
+                client.socket.sendall(request("PING"))
+                if client.socket.recv(64) == b"+PONG\r\n":
+                    return client
+            except OSError:
+                if self.process.poll() is not None:
+                    break
+            time.sleep(0.2)
+        sys.exit(f"the server did not start; see {self.folder}/valgrind.log")
+
+    def stop(self):
+        """Total instructions of its life."""
+        self.process.terminate()
+        self.process.wait(STOP_SECONDS_MAX)
+        self.errors.close()
+        text = "".join(path.read_text(errors="replace") for path in self.folder.glob("callgrind.out*"))
+        totals = re.findall(r"^(?:totals|summary): (\d+)", text, re.M)
+        if not totals:
+            sys.exit(f"callgrind left no total; see {self.folder}")
+        shutil.rmtree(self.folder)
+        return int(totals[-1])
+
+
+def life(binary, kind, pipeline, requests):
+    server = Counted(binary)
+    sha = server.client.one("SCRIPT", "LOAD", SCRIPT).decode()
+    make, reply_bytes = kinds(sha)[kind]
+    for i in range(KEYS):
+        for warm in ("set", "hset", "zadd"):
+            server.client.socket.sendall(kinds(sha)[warm][0](i))
+            server.client.socket.recv(64)
+    each = [make(i) for i in range(KEYS)]
+    batches = [b"".join(each[(first + n) % KEYS] for n in range(pipeline)) for first in range(KEYS)]
+    for n in range(requests // pipeline):
+        server.client.all(batches[n % KEYS], reply_bytes * pipeline)
+    return server.stop()
+
+
+def cost(binary, kind, pipeline, requests):
+    few, many = (life(binary, kind, pipeline, count) for count in (requests, 4 * requests))
+    return (many - few) / (3 * requests)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("before")
+    parser.add_argument("after")
+    parser.add_argument("--requests", type=int, default=30000, help="requests of the shorter life")
+    parser.add_argument("--only", default="get,set,hset,zadd,evalsha")
+    line = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        sys.exit("valgrind is missing")
+    print(f"{'request':<14}{'before':>10}{'after':>10}{'ratio':>8}")
+    for kind in line.only.split(","):
+        for pipeline in (1, PIPELINE):
+            before, after = (cost(binary, kind, pipeline, line.requests) for binary in (line.before, line.after))
+            name = kind if pipeline == 1 else f"{kind} /{pipeline}"
+            print(f"{name:<14}{before:>10.0f}{after:>10.0f}{after / before:>8.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
