@@ -13,7 +13,7 @@ use commands::{Args, Call, Error, Flags, Outcome, Wait};
 use config::Config;
 use keyspace::{Db, Event, Keyspace};
 use resp::Reply;
-use script::Interpreter;
+use script::{Functions, Interpreter};
 use std::collections::HashMap;
 use telemetry::{CommandStats, ErrorStats, Rate, Slowlog};
 
@@ -102,6 +102,8 @@ pub struct Engine {
     pub(crate) monitors: Vec<SessionId>,
     /// Taken out while a script runs.
     pub(crate) scripts: Option<Interpreter>,
+    /// Taken out while a function runs.
+    pub(crate) functions: Option<Functions>,
     pub(crate) log: Log,
     pub(crate) deliveries: Vec<Delivery>,
     pub(crate) jobs: Vec<Job>,
@@ -181,7 +183,8 @@ impl Engine {
             watchers: HashMap::new(),
             tracking: TrackingTable::default(),
             monitors: Vec::new(),
-            scripts: Some(crate::eval::interpreter()),
+            scripts: Some(Interpreter::new(crate::eval::limits())),
+            functions: Some(Functions::new(crate::eval::limits())),
             log: Log::default(),
             deliveries: Vec::new(),
             jobs: Vec::new(),

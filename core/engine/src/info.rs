@@ -186,10 +186,26 @@ impl Engine {
         r.set("maxmemory", self.config.maxmemory);
         r.set("maxmemory_policy", self.config.maxmemory_policy.name());
         r.set("mem_allocator", "jemalloc-5.3.0");
-        let scripts = self.scripts.as_ref();
-        r.set("number_of_cached_scripts", scripts.map_or(0, |s| s.len()) as u64);
-        r.set("used_memory_vm_eval", scripts.map_or(0, |s| s.memory_bytes()) as u64);
-        r.set("used_memory_lua", scripts.map_or(0, |s| s.memory_bytes()) as u64);
+        self.report_scripts(r);
+    }
+
+    fn report_scripts(&self, r: &mut Report) {
+        let (Some(scripts), Some(functions)) = (&self.scripts, &self.functions) else { return };
+        let (eval, vm) = (scripts.memory_bytes() as u64, functions.machine_bytes() as u64);
+        let catalogue = functions.catalogue_bytes() as u64;
+        for (name, value) in [
+            ("number_of_cached_scripts", scripts.len() as u64),
+            ("number_of_functions", functions.function_count() as u64),
+            ("number_of_libraries", functions.libraries().len() as u64),
+            ("used_memory_vm_eval", eval),
+            ("used_memory_lua", eval),
+            ("used_memory_vm_functions", vm),
+            ("used_memory_vm_total", eval + vm),
+            ("used_memory_functions", catalogue),
+            ("used_memory_scripts", catalogue),
+        ] {
+            r.set(name, value);
+        }
     }
 
     fn report_stats(&self, r: &mut Report) {

@@ -24,6 +24,7 @@ mod monitor;
 mod outside;
 mod pubsub;
 mod replay;
+mod running;
 mod saving;
 mod session;
 mod settle;

@@ -14,7 +14,7 @@ pub trait Outside {
     /// Bytes that the allocator has given out, all threads.
     fn used_memory(&self) -> usize;
     /// A script or command runs past `busy-reply-threshold`: let other clients be told so, and say whether it may go on.
-    fn busy(&mut self, what: Busy) -> BusyVerdict;
+    fn busy(&mut self, what: Busy<'_>) -> BusyVerdict;
     /// Whether the profile allows this configuration.
     ///
     /// # Errors
@@ -43,11 +43,15 @@ pub trait Outside {
 
 /// What keeps the engine busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy {
+pub struct Busy<'a> {
     /// Nanoseconds since it began.
     pub running_ns: u64,
     /// Whether it has written, so that it cannot be killed without leaving half of it behind.
     pub has_written: bool,
+    /// The function that runs; none for a script of EVAL.
+    pub function: Option<&'a [u8]>,
+    /// The request that runs it.
+    pub argv: &'a [&'a [u8]],
 }
 
 /// Whether it may go on.

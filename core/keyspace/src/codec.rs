@@ -45,6 +45,22 @@ pub fn encode_entry(db: usize, entry: &Entry, compress: bool) -> Vec<u8> {
     writer.take()
 }
 
+/// The payload of FUNCTION DUMP: the sources of libraries.
+pub fn encode_libraries<'a>(codes: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    dump::encode_libraries(true, codes)
+}
+
+/// The sources of libraries in a payload of FUNCTION RESTORE.
+///
+/// # Errors
+/// The error reply, when its frame is wrong or it holds something else.
+pub fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    dump::decode_libraries(payload).map_err(|error| match error {
+        dump::Error::Frame => format!("ERR {error}"),
+        dump::Error::Value => "ERR given type is not a function".to_owned(),
+    })
+}
+
 /// The payload of DUMP.
 pub fn encode_dump(entry: &Entry) -> Vec<u8> {
     dump::encode(kind_of(entry), true, |writer| write_value(writer, entry))

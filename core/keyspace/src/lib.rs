@@ -17,7 +17,9 @@ mod snapshot;
 mod space;
 mod wheel;
 
-pub use codec::{LoadError, decode_dump, encode_dump, encode_entry, entry_from_rdb};
+pub use codec::{
+    LoadError, decode_dump, decode_libraries, encode_dump, encode_entry, encode_libraries, entry_from_rdb,
+};
 pub use db::{Db, Text, Ttl};
 pub use digest::{Digest, digest_value};
 pub use effects::{Cause, Effects, Event, EventClass, Touch};

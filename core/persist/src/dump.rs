@@ -1,10 +1,12 @@
-//! The payload of DUMP and RESTORE: a type byte and value as in RDB, then version and checksum.
+//! The payload of DUMP and RESTORE: a type byte and value as in RDB, then version and checksum. That of FUNCTION
+//! DUMP holds libraries in the same frame.
 //!
 //! ```text
 //! type u8 | value | version u16 LE | crc-64 of all before, 8 bytes LE
+//! (F5 | code)...  | version u16 LE | crc-64 of all before, 8 bytes LE
 //! ```
 
-use crate::rdb::{self, Reader, Value, Writer};
+use crate::rdb::{self, Reader, Value, Writer, opcode};
 
 const VERSION_BYTES: usize = 2;
 const TRAILER_BYTES: usize = VERSION_BYTES + 8;
@@ -35,7 +37,11 @@ pub fn encode(kind: u8, compress: bool, write: impl FnOnce(&mut Writer)) -> Vec<
     let mut writer = Writer::new(compress, false);
     writer.kind(kind);
     write(&mut writer);
-    writer.raw(&rdb::version_of(kind).to_le_bytes());
+    framed(writer, rdb::version_of(kind))
+}
+
+fn framed(mut writer: Writer, version: u16) -> Vec<u8> {
+    writer.raw(&version.to_le_bytes());
     let mut payload = writer.take();
     let crc = base::crc64::update(0, &payload);
     payload.extend_from_slice(&crc.to_le_bytes());
@@ -48,7 +54,38 @@ pub fn encode(kind: u8, compress: bool, write: impl FnOnce(&mut Writer)) -> Vec<
 /// # Errors
 /// Which part of the payload is wrong.
 pub fn decode(payload: &[u8], verify: bool) -> Result<Value, Error> {
-    let split = payload.len().checked_sub(TRAILER_BYTES).filter(|&n| n > 0).ok_or(Error::Frame)?;
+    let (version, body) = unframed(payload, verify)?;
+    let (kind, body) = (*body.first().ok_or(Error::Frame)?, &body[1..]);
+    let mut reader = Reader::bare(body, Some(body.len() as u64), false, version);
+    let value = reader.value(kind).map_err(|_| Error::Value)?;
+    let whole = reader.offset() == body.len() as u64;
+    if whole && !value.is_empty() && value.is_unique() { Ok(value) } else { Err(Error::Value) }
+}
+
+/// The payload of function libraries, given as their sources.
+pub fn encode_libraries<'a>(compress: bool, codes: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut writer = Writer::new(compress, false);
+    codes.for_each(|code| writer.function(code));
+    framed(writer, rdb::VERSION)
+}
+
+/// The sources in a payload of function libraries. [`Error::Value`]: it holds something else.
+pub fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let (version, body) = unframed(payload, true)?;
+    let mut reader = Reader::bare(body, Some(body.len() as u64), false, version);
+    let mut codes = Vec::new();
+    while reader.offset() < body.len() as u64 {
+        if reader.byte().map_err(|_| Error::Value)? != opcode::FUNCTION {
+            return Err(Error::Value);
+        }
+        codes.push(reader.string().map_err(|_| Error::Value)?);
+    }
+    Ok(codes)
+}
+
+/// Version and content of a payload whose checksum is right, or not to be verified.
+fn unframed(payload: &[u8], verify: bool) -> Result<(u16, &[u8]), Error> {
+    let split = payload.len().checked_sub(TRAILER_BYTES).ok_or(Error::Frame)?;
     let (body, trailer) = payload.split_at(split);
     let version = u16::from_le_bytes([trailer[0], trailer[1]]);
     let stored = u64::from_le_bytes(trailer[VERSION_BYTES..].try_into().map_err(|_| Error::Frame)?);
@@ -56,11 +93,7 @@ pub fn decode(payload: &[u8], verify: bool) -> Result<Value, Error> {
     if !rdb::version_is_read(version) || verify && stored != computed {
         return Err(Error::Frame);
     }
-    let (kind, body) = (body[0], &body[1..]);
-    let mut reader = Reader::bare(body, Some(body.len() as u64), false, version);
-    let value = reader.value(kind).map_err(|_| Error::Value)?;
-    let whole = reader.offset() == body.len() as u64;
-    if whole && !value.is_empty() && value.is_unique() { Ok(value) } else { Err(Error::Value) }
+    Ok((version, body))
 }
 
 #[cfg(test)]
@@ -77,5 +110,17 @@ mod tests {
         assert_eq!(decode(&unsigned, true).unwrap_err(), Error::Frame);
         assert!(decode(&unsigned, false).is_ok());
         assert_eq!(decode(&payload[..9], false).unwrap_err(), Error::Frame);
+    }
+
+    #[test]
+    fn libraries_come_back_in_order_and_nothing_else_passes_for_them() {
+        let codes: [&[u8]; 2] =
+            [b"#!lua name=a\n", b"#!lua name=b\nreturn 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'"];
+        let payload = encode_libraries(true, codes.iter().copied());
+        assert_eq!(decode_libraries(&payload).unwrap(), codes);
+        assert_eq!(encode_libraries(true, [].into_iter()), b"\x0a\x00\x5d\x9b\x5c\x40\x0f\x7f\xa2\xda");
+        let value = encode(0, false, |writer| writer.string(b"value"));
+        assert_eq!(decode_libraries(&value).unwrap_err(), Error::Value);
+        assert_eq!(decode_libraries(&payload[1..]).unwrap_err(), Error::Frame);
     }
 }

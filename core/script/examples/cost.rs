@@ -18,6 +18,7 @@ impl Host for Nothing {
     }
     fn log(&mut self, _level: i64, _message: &[u8]) {}
     fn set_replication(&mut self, _flags: i64) {}
+    fn error_replied(&mut self, _text: &[u8], _is_counted: bool) {}
     fn acl_allows(&mut self, _argv: &[&[u8]]) -> Result<bool, String> {
         Ok(true)
     }

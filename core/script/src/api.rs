@@ -4,14 +4,16 @@ use base::number::{push_f64, push_i64};
 use resp::Protocol;
 
 use crate::convert::Incoming;
-use crate::interpreter::sha_of;
+use crate::interpreter::{Limits, sha_of};
+use crate::library;
 use crate::raw::{Kind, Lua, Outcome, Raise};
+use crate::sandbox::Role;
 
 const NO_ARGUMENT: &str = "Please specify at least one argument for this redis lib call";
 const BAD_ARGUMENT: &str = "Lua redis lib command arguments must be strings or integers";
 
 /// Pushes the library's table.
-pub(crate) fn open(lua: Lua, version: &str, version_number: u32) {
+pub(crate) fn open(lua: Lua, limits: &Limits, role: Role) {
     lua.push_table(0, 32);
     lua.set_function("call", |lua: Lua| {
         call(lua).and_then(|is_error| if is_error { Err(Raise) } else { Ok(1) })
@@ -20,31 +22,39 @@ pub(crate) fn open(lua: Lua, version: &str, version_number: u32) {
     lua.set_function("error_reply", error_reply);
     lua.set_function("status_reply", status_reply);
     lua.set_function("sha1hex", sha1hex);
-    lua.set_function("log", log);
     lua.set_function("setresp", set_resp);
     lua.set_function("set_repl", set_repl);
     lua.set_function("acl_check_cmd", acl_check_cmd);
-    lua.set_function("replicate_commands", |lua: Lua| give(lua, true));
-    lua.set_function("breakpoint", |lua: Lua| give(lua, false));
-    lua.set_function("debug", |_: Lua| Ok(0));
-    let numbers = [
-        ("LOG_DEBUG", 0),
-        ("LOG_VERBOSE", 1),
-        ("LOG_NOTICE", 2),
-        ("LOG_WARNING", 3),
-        ("REPL_NONE", 0),
-        ("REPL_AOF", 1),
-        ("REPL_SLAVE", 2),
-        ("REPL_REPLICA", 2),
-        ("REPL_ALL", 3),
-        ("REDIS_VERSION_NUM", version_number),
-    ];
+    if role == Role::Script {
+        lua.set_function("replicate_commands", |lua: Lua| give(lua, true));
+        lua.set_function("breakpoint", |lua: Lua| give(lua, false));
+        lua.set_function("debug", |_: Lua| Ok(0));
+    }
+    let sinks = [("REPL_NONE", 0), ("REPL_AOF", 1), ("REPL_SLAVE", 2), ("REPL_REPLICA", 2), ("REPL_ALL", 3)];
+    set_numbers(lua, &sinks);
+    open_common(lua, limits);
+}
+
+/// Pushes the table that a library's chunk sees while it is loaded.
+pub(crate) fn open_for_load(lua: Lua, limits: &Limits) {
+    lua.push_table(0, 8);
+    lua.set_function("register_function", library::register_function);
+    open_common(lua, limits);
+}
+
+fn open_common(lua: Lua, limits: &Limits) {
+    lua.set_function("log", log);
+    set_numbers(lua, &[("LOG_DEBUG", 0), ("LOG_VERBOSE", 1), ("LOG_NOTICE", 2), ("LOG_WARNING", 3)]);
+    set_numbers(lua, &[("REDIS_VERSION_NUM", limits.version_number)]);
+    lua.push_bytes(limits.version.as_bytes());
+    lua.set_field(-2, "REDIS_VERSION");
+}
+
+fn set_numbers(lua: Lua, numbers: &[(&str, u32)]) {
     for (name, value) in numbers {
-        lua.push_number(f64::from(value));
+        lua.push_number(f64::from(*value));
         lua.set_field(-2, name);
     }
-    lua.push_bytes(version.as_bytes());
-    lua.set_field(-2, "REDIS_VERSION");
 }
 
 fn give(lua: Lua, value: bool) -> Outcome {

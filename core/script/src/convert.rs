@@ -6,6 +6,7 @@
 use base::number::push_f64;
 use resp::{Protocol, Sink};
 
+use crate::Host;
 use crate::raw::{Kind, Lua};
 
 /// How deep replies and results may nest. Redis' limit follows from Lua's 8,000 stack slots.
@@ -264,13 +265,14 @@ impl Sink for Incoming<'_> {
 }
 
 /// Sends the value on top of the stack as a reply, and pops it.
-pub(crate) fn send(lua: Lua, sink: &mut dyn Sink) {
-    Outgoing { lua, sink, speaks_resp3: lua.context().protocol.get() == Protocol::Resp3 }.value(0);
+pub(crate) fn send(lua: Lua, sink: &mut dyn Sink, host: &mut dyn Host) {
+    Outgoing { lua, sink, host, speaks_resp3: lua.context().protocol.get() == Protocol::Resp3 }.value(0);
 }
 
 struct Outgoing<'a> {
     lua: Lua,
     sink: &'a mut dyn Sink,
+    host: &'a mut dyn Host,
     /// What the script chose with `setresp`; only booleans depend on it.
     speaks_resp3: bool,
 }
@@ -294,7 +296,7 @@ impl Outgoing<'_> {
     }
 
     fn table(&mut self, depth: usize) {
-        let is_sent = self.text(Name::Err, |sink, text| sink.error(text))
+        let is_sent = self.error()
             || self.text(Name::Ok, |sink, text| sink.status(&one_line(text)))
             || self.double()
             || self.pairs(depth)
@@ -320,6 +322,22 @@ impl Outgoing<'_> {
         }
         self.lua.pop(1);
         is_text
+    }
+
+    fn error(&mut self) -> bool {
+        let is_error = self.field(Name::Err) == Kind::String;
+        self.lua.pop(1);
+        if is_error {
+            self.lua.push_field(-1, "ignore_error_stats_update");
+            let is_counted = self.lua.boolean(-1);
+            self.lua.pop(1);
+            self.lua.push_field(-1, "err");
+            let text = self.lua.bytes(-1).unwrap_or_default();
+            self.host.error_replied(text, is_counted);
+            self.sink.error(text);
+            self.lua.pop(1);
+        }
+        is_error
     }
 
     fn double(&mut self) -> bool {

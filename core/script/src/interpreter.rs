@@ -10,11 +10,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 use resp::{Protocol, Sink};
 use sha1::{Digest, Sha1};
 
-use crate::convert::{self, NAMES, Name};
-use crate::random;
-use crate::raw::{Kind, Lua, Machine, Outcome, Raise, Reference};
+use crate::convert::{self, Name};
+use crate::raw::{Lua, Machine, Raise, Reference};
+use crate::sandbox::{self, Role};
 use crate::shebang::{self, Flags};
-use crate::{Host, sandbox};
+use crate::{Host, errors};
 
 /// The name of a script: its SHA-1 in 40 lower-case hexadecimal digits.
 pub type Sha = [u8; 40];
@@ -105,16 +105,10 @@ pub fn sha_of(source: &[u8]) -> Sha {
 impl Interpreter {
     /// An interpreter without scripts.
     pub fn new(limits: Limits) -> Self {
-        let machine = Machine::new(limits.memory_bytes.min(2 << 30));
+        let machine = sandbox::machine(&limits, Role::Script);
         let lua = machine.lua();
-        lua.context().names.set(NAMES.map(|name| {
-            lua.push_bytes(name.as_bytes());
-            lua.keep()
-        }));
-        lua.context().random.set(random::INITIAL);
-        sandbox::open(lua, &limits);
         let globals = lua.keep();
-        lua.push_function(describe_error, 0);
+        lua.push_function(errors::describe, 0);
         let handler = lua.keep();
         Self {
             machine,
@@ -230,10 +224,10 @@ impl Interpreter {
         let outcome = self.machine.protected(0, 1, host);
         let result = match outcome {
             Ok(()) => {
-                convert::send(lua, reply);
+                convert::send(lua, reply, host);
                 Ok(())
             }
-            Err(Raise) => Err(failure(lua, sha)),
+            Err(Raise) => Err(errors::failure(lua, sha)),
         };
         lua.set_top(0);
         self.runs = self.runs.wrapping_add(1);
@@ -259,65 +253,6 @@ fn set_list(lua: Lua, name: Name, values: &[&[u8]]) {
         lua.set_item(-2, n);
     }
     lua.set_pair(-3);
-}
-
-/// The error handler: makes a table of every error and writes down where it happened.
-fn describe_error(lua: Lua) -> Outcome {
-    lua.set_top(1);
-    if lua.kind(1) != Kind::Table {
-        let mut text = b"ERR ".to_vec();
-        match lua.kind(1) {
-            Kind::Boolean if lua.boolean(1) => text.extend_from_slice(b"true"),
-            Kind::Boolean => text.extend_from_slice(b"false"),
-            _ => match lua.bytes(1) {
-                Some(bytes) => text.extend_from_slice(bytes),
-                None => text.extend_from_slice(lua.type_name(1).as_bytes()),
-            },
-        }
-        lua.push_table(0, 3);
-        lua.push_bytes(&text);
-        lua.set_field(-2, "err");
-    } else if lua.is_protected(1) {
-        lua.push_table(0, 3);
-    }
-    let level = lua.level(1).filter(|level| !level.is_foreign).or_else(|| lua.level(2));
-    if let Some(level) = level {
-        lua.push_bytes(level.source.as_bytes());
-        lua.set_field(-2, "source");
-        lua.push_number(f64::from(level.line));
-        lua.set_field(-2, "line");
-    }
-    Ok(1)
-}
-
-/// The error reply for the error value on top of the stack.
-fn failure(lua: Lua, sha: &Sha) -> RunError {
-    if lua.kind(-1) != Kind::Table {
-        let mut text = b"ERR Error running script ".to_vec();
-        text.extend_from_slice(sha);
-        text.extend_from_slice(b", ");
-        text.extend_from_slice(lua.bytes(-1).unwrap_or(b"execution failure"));
-        return RunError::Failed { text, is_counted: false };
-    }
-    lua.push_field(-1, "ignore_error_stats_update");
-    let is_counted = lua.boolean(-1);
-    lua.push_field(-2, "err");
-    let mut text = match lua.kind(-1) {
-        Kind::String => lua.bytes(-1).unwrap_or_default().to_vec(),
-        _ => b"ERR unknown error".to_vec(),
-    };
-    lua.push_field(-3, "source");
-    lua.push_field(-4, "line");
-    if let (Kind::String, Kind::Number) = (lua.kind(-2), lua.kind(-1)) {
-        text.extend_from_slice(b" script: ");
-        text.extend_from_slice(sha);
-        text.extend_from_slice(b", on ");
-        text.extend_from_slice(lua.bytes(-2).unwrap_or_default());
-        text.push(b':');
-        base::number::push_i64(&mut text, lua.number(-1) as i64);
-        text.push(b'.');
-    }
-    RunError::Failed { text, is_counted }
 }
 
 /// Sixteen digits of a SHA-1 are hash enough; only someone who can search 2^32 sources makes a few collide.

@@ -7,8 +7,11 @@
 mod api;
 mod bit;
 mod convert;
+mod errors;
+mod functions;
 mod interpreter;
 mod json;
+mod library;
 mod msgpack;
 mod random;
 mod raw;
@@ -16,6 +19,7 @@ mod sandbox;
 mod shebang;
 mod structs;
 
+pub use functions::{Function, Functions, Library, Policy};
 pub use interpreter::{CompileError, Interpreter, Limits, Origin, RunError, Sha, sha_of};
 pub use shebang::Flags;
 
@@ -30,6 +34,8 @@ pub trait Host {
     fn log(&mut self, level: i64, message: &[u8]);
     /// `redis.set_repl`: bit 0 is the append-only file, bit 1 the replicas.
     fn set_replication(&mut self, flags: i64);
+    /// What the script returns holds this error, which goes to its caller. `is_counted`: it came from a command and was counted then.
+    fn error_replied(&mut self, text: &[u8], is_counted: bool);
     /// `redis.acl_check_cmd`: whether the user may run this. An error names an unknown command, in Redis' words.
     fn acl_allows(&mut self, argv: &[&[u8]]) -> Result<bool, String>;
 }

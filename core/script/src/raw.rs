@@ -25,6 +25,7 @@ use mlua::ffi;
 use resp::Protocol;
 
 use crate::convert::{Frame, NAMES, Name};
+use crate::library::Registered;
 use crate::{Host, Interrupt};
 
 /// How many virtual machine instructions run between two questions to the host.
@@ -72,6 +73,8 @@ pub(crate) struct Context {
     pub(crate) scratch: Cell<Vec<u8>>,
     /// Open aggregates of the reply being converted; taken and put back likewise.
     pub(crate) frames: Cell<Vec<Frame>>,
+    /// What the library being loaded has registered; `None` while none is.
+    pub(crate) registered: Cell<Option<Vec<Registered>>>,
     /// The kept strings of [`Name`].
     pub(crate) names: Cell<[Reference; NAMES.len()]>,
 }

@@ -6,8 +6,18 @@
 //! code on disk, and `getfenv`, `setfenv` and `newproxy`: the first two would let a script change what the next
 //! one sees, and a finalizer of a script's own would run in the middle of our code.
 
-use crate::raw::{Kind, Lua, Outcome};
+use crate::convert::NAMES;
+use crate::raw::{Kind, Lua, Machine, Outcome, Reference};
 use crate::{Limits, api, bit, json, msgpack, random, structs};
+
+/// What runs in a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Scripts of EVAL.
+    Script,
+    /// Functions of libraries.
+    Function,
+}
 
 const REMOVED: [&str; 7] = ["dofile", "loadfile", "print", "getfenv", "setfenv", "newproxy", "os"];
 const LIBRARIES: [&str; 10] =
@@ -29,8 +39,46 @@ return function(reader, name)
   return loadstring(concat(parts), name or '=(load)')
 end";
 
-/// Opens everything in a fresh machine. Leaves the real table of globals on the stack, which is else empty.
-pub(crate) fn open(lua: Lua, limits: &Limits) {
+/// A fresh machine with everything open. It leaves the real table of globals on the stack, which is else empty.
+pub(crate) fn machine(limits: &Limits, role: Role) -> Machine {
+    let machine = Machine::new(limits.memory_bytes.min(2 << 30));
+    let lua = machine.lua();
+    lua.context().names.set(NAMES.map(|name| {
+        lua.push_bytes(name.as_bytes());
+        lua.keep()
+    }));
+    lua.context().random.set(random::INITIAL);
+    open(lua, limits, role);
+    machine
+}
+
+/// Keeps the globals that a library's chunk sees while it is loaded: little more than
+/// `redis.register_function`. The stack is as `machine` left it.
+pub(crate) fn keep_load_globals(lua: Lua, limits: &Limits) -> Reference {
+    push_guard(lua);
+    lua.push_table(0, 1);
+    api::open_for_load(lua, limits);
+    refuse_missing(lua, -2);
+    protect(lua);
+    lua.set_field(-2, "redis");
+    refuse_missing(lua, -2);
+    let globals = lua.keep();
+    lua.pop(1);
+    globals
+}
+
+/// Lets chunks see `globals`, a kept table, from now on.
+pub(crate) fn show_globals(lua: Lua, globals: Reference) {
+    lua.push_globals();
+    if lua.push_metatable(-1) {
+        lua.push_kept(globals);
+        lua.set_field(-2, "__index");
+        lua.pop(1);
+    }
+    lua.pop(1);
+}
+
+fn open(lua: Lua, limits: &Limits, role: Role) {
     lua.open_libraries();
     lua.open_os();
     lua.push_globals();
@@ -47,7 +95,7 @@ pub(crate) fn open(lua: Lua, limits: &Limits) {
     lua.set_top(1);
 
     let libraries: [(&str, &dyn Fn(Lua)); 5] = [
-        ("redis", &|lua| api::open(lua, &limits.version, limits.version_number)),
+        ("redis", &|lua| api::open(lua, limits, role)),
         ("cjson", &|lua| json::open(lua)),
         ("cmsgpack", &|lua| msgpack::open(lua)),
         ("struct", &|lua| structs::open(lua)),
@@ -86,11 +134,7 @@ fn open_load(lua: Lua) {
 
 /// Puts stand-ins for the libraries and for the globals into place.
 fn protect_all(lua: Lua) {
-    // 2: what getmetatable gives for a protected table, read-only itself.
-    lua.push_table(0, 0);
-    lua.push_copy(2);
-    protect(lua);
-    lua.replace(2);
+    push_guard(lua);
     for name in LIBRARIES {
         lua.push_field(1, name);
         protect(lua);
@@ -105,15 +149,28 @@ fn protect_all(lua: Lua) {
     }
     lua.pop(1);
     // Missing globals are errors, in the real table; the stand-in becomes what chunks and `_G` see.
-    lua.push_table(0, 1);
-    lua.set_function("__index", missing_global);
-    lua.set_metatable(1);
+    refuse_missing(lua, 1);
     lua.push_copy(1);
     protect(lua);
     lua.push_copy(-1);
     lua.set_field(1, "_G");
     lua.set_globals();
     lua.set_top(1);
+}
+
+/// Puts what `getmetatable` gives for a protected table, read-only itself, at index 2, which is the top.
+fn push_guard(lua: Lua) {
+    lua.push_table(0, 0);
+    lua.push_copy(2);
+    protect(lua);
+    lua.replace(2);
+}
+
+/// Makes it an error to read a field that the table at `index` does not have.
+fn refuse_missing(lua: Lua, index: i32) {
+    lua.push_table(0, 1);
+    lua.set_function("__index", missing_global);
+    lua.set_metatable(index);
 }
 
 /// Replaces the table on top by its stand-in. Index 2 holds what `getmetatable` shows.

@@ -18,6 +18,25 @@ pub struct Flags {
     pub allow_cross_slot_keys: bool,
 }
 
+impl Flags {
+    /// The flags of a function that names none.
+    pub(crate) fn of_functions() -> Flags {
+        Flags { is_declared: true, ..Flags::default() }
+    }
+
+    /// The names of those that are set.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            (self.no_writes, "no-writes"),
+            (self.allow_oom, "allow-oom"),
+            (self.allow_stale, "allow-stale"),
+            (self.no_cluster, "no-cluster"),
+            (self.allow_cross_slot_keys, "allow-cross-slot-keys"),
+        ];
+        all.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name)
+    }
+}
+
 /// Splits a source into flags and what is to be compiled, which keeps its line numbers. The error is in
 /// Redis' words, without code.
 pub(crate) fn parse(source: &[u8]) -> Result<(Flags, &[u8]), String> {
@@ -26,18 +45,18 @@ pub(crate) fn parse(source: &[u8]) -> Result<(Flags, &[u8]), String> {
     }
     let end = source.iter().position(|&c| c == b'\n').ok_or("Invalid script shebang")?;
     let (line, body) = source.split_at(end);
-    let line = String::from_utf8_lossy(line);
-    let mut parts = line.split_ascii_whitespace();
-    let engine = parts.next().unwrap_or_default();
+    let words = resp::split_inline(line).ok_or("Invalid engine in script shebang")?;
+    let mut words = words.iter().map(|word| String::from_utf8_lossy(word));
+    let engine = words.next().unwrap_or_default();
     if engine != "#!lua" {
         return Err(format!("Unexpected engine in script shebang: {engine}"));
     }
     let mut flags = Flags { is_declared: true, ..Flags::default() };
-    for part in parts {
-        let Some(list) = part.strip_prefix("flags=") else {
-            return Err(format!("Unknown lua shebang option: {part}"));
+    for word in words {
+        let Some(list) = word.strip_prefix("flags=") else {
+            return Err(format!("Unknown lua shebang option: {word}"));
         };
-        for flag in list.split(',').filter(|flag| !flag.is_empty()) {
+        for flag in list.split(',').filter(|_| !list.is_empty()) {
             *slot(&mut flags, flag).ok_or_else(|| format!("Unexpected flag in script shebang: {flag}"))? =
                 true;
         }
@@ -45,7 +64,8 @@ pub(crate) fn parse(source: &[u8]) -> Result<(Flags, &[u8]), String> {
     Ok((flags, body))
 }
 
-fn slot<'a>(flags: &'a mut Flags, name: &str) -> Option<&'a mut bool> {
+/// The flag of that name.
+pub(crate) fn slot<'a>(flags: &'a mut Flags, name: &str) -> Option<&'a mut bool> {
     Some(match name {
         "no-writes" => &mut flags.no_writes,
         "allow-oom" => &mut flags.allow_oom,

@@ -53,6 +53,7 @@ impl Host for Fake {
     }
 
     fn set_replication(&mut self, _flags: i64) {}
+    fn error_replied(&mut self, _text: &[u8], _is_counted: bool) {}
 
     fn acl_allows(&mut self, argv: &[&[u8]]) -> Result<bool, String> {
         if argv[0] == b"nosuch" {

@@ -72,6 +72,9 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
         (0..flushed).for_each(|db| {
             engine.keyspace.flush(db);
         });
+        if how.flush {
+            engine.flush_libraries();
+        }
         finish_batch(&mut engine);
     }
     let mut loaded = Loaded { is_strict: !how.flush && !how.merge, ..Loaded::default() };
@@ -250,10 +253,7 @@ fn take_in(
         match item {
             Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } => {}
             Item::Function(code) => {
-                return Err(format!(
-                    "the snapshot holds a function library of {} bytes; functions are not supported",
-                    code.len()
-                ));
+                engine.take_in_library(&code, !loaded.is_strict, &crate::shared::Backstage { shared })?;
             }
             Item::Entry(entry) => take_in_entry(&mut engine, entry, drops_expired, loaded)?,
         }

@@ -410,6 +410,8 @@ struct View {
     rdb_name: String,
     unix_ms: i64,
     changes: u64,
+    /// The sources of all function libraries.
+    libraries: Vec<Vec<u8>>,
 }
 
 impl View {
@@ -428,6 +430,7 @@ impl View {
             rdb_name: engine.config.dbfilename.clone(),
             unix_ms: shared.clock.now().unix_ms,
             changes: engine.keyspace.effects.dirty,
+            libraries: engine.library_codes(),
         })
     }
 
@@ -454,6 +457,7 @@ impl View {
         let mut writer = Writer::new(self.compress, self.checksum);
         writer.header(rdb::VERSION);
         writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::memory::used() as u64, is_base);
+        self.libraries.iter().for_each(|code| writer.function(code));
         let mut pieces = Vec::new();
         loop {
             let through = shared.saver.feed.next(shared, &mut pieces);

@@ -403,7 +403,7 @@ impl Outside for Backstage<'_> {
         crate::memory::used()
     }
 
-    fn busy(&mut self, what: engine::Busy) -> BusyVerdict {
+    fn busy(&mut self, what: engine::Busy<'_>) -> BusyVerdict {
         let busy = &self.shared.busy;
         busy.begin(self.shared.clock.micros().saturating_sub(what.running_ns / 1000), what.has_written);
         busy.verdict()

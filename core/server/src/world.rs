@@ -54,7 +54,7 @@ impl Outside for World<'_> {
     }
 
     #[cold]
-    fn busy(&mut self, what: Busy) -> BusyVerdict {
+    fn busy(&mut self, what: Busy<'_>) -> BusyVerdict {
         let now_us = self.shared.clock.micros();
         if self.looked_us.is_none_or(|looked_us| now_us >= looked_us + LOOK_PERIOD_US) {
             self.shared.busy.begin(now_us.saturating_sub(what.running_ns / 1000), what.has_written);

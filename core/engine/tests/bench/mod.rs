@@ -21,7 +21,7 @@ impl Outside for World {
     fn used_memory(&self) -> usize {
         self.used
     }
-    fn busy(&mut self, _: Busy) -> BusyVerdict {
+    fn busy(&mut self, _: Busy<'_>) -> BusyVerdict {
         BusyVerdict::Kill
     }
     fn check_config(&self, _: &config::Config) -> Result<(), String> {

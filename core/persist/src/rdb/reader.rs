@@ -289,7 +289,7 @@ impl<R: Read> Reader<R> {
         Error::Corrupt { what, offset: self.offset() }
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, Error> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Error> {
         let mut byte = [0u8];
         self.fill(&mut byte)?;
         Ok(byte[0])
@@ -346,7 +346,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// A string in any of its forms.
-    pub(super) fn string(&mut self) -> Result<Vec<u8>, Error> {
+    pub(crate) fn string(&mut self) -> Result<Vec<u8>, Error> {
         let number = match self.length_or_encoding()? {
             Length::Plain(length) => return self.take(length),
             Length::Encoded(0) => i64::from(i8::from_le_bytes(self.array()?)),

@@ -1,0 +1,263 @@
+//! What runs a script or a function, and what its calls may do.
+//!
+//! The interpreter is taken out of the engine while it runs something, so the script's host can have the whole engine. Each call of a
+//! script is a call like any other (same table, same settle); its records are kept together in the log as one unit.
+
+use crate::engine::{Called, Engine, Origin, Step, Turn};
+use crate::outside::{Busy, BusyVerdict, Job, Outside};
+use crate::session::SessionId;
+use commands::{Args, Error, Flags, Keys};
+use resp::{Reply, Sink};
+use script::{Host, Interrupt, RunError};
+
+/// Flags of every command that runs a script.
+pub(crate) const SCRIPT: Flags = Flags::NOSCRIPT.and(Flags::STALE).and(Flags::MAY_REPLICATE);
+/// Where their keys are.
+pub(crate) const COUNTED: Keys = Keys::Counted { count_at: 2, destination: false };
+/// An interpreter is in use already.
+pub(crate) const BUSY_NESTED: Error = Error::new("ERR scripts cannot be nested");
+
+/// What is to run, beside its arguments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program<'a> {
+    /// What it declares about itself.
+    pub(crate) flags: script::Flags,
+    /// The command that runs it promises that nothing is written.
+    pub(crate) read_only: bool,
+    /// The name of the function; none for a script.
+    pub(crate) function: Option<&'a [u8]>,
+}
+
+impl Engine {
+    /// Runs a program by `run`, which is given the host and the place of the reply.
+    pub(crate) fn run_program(
+        &mut self,
+        turn: &mut Turn<'_>,
+        program: Program<'_>,
+        run: impl FnOnce(&mut dyn Host, &mut dyn Sink) -> Result<(), RunError>,
+    ) -> Result<Step, Error> {
+        self.check_script(program, turn.outside)?;
+        self.counters.scripts += 1;
+        self.depth += 1;
+        let session = self.sessions.at(turn.session);
+        let (nested, db_before) = (session.in_exec, session.db);
+        if !nested {
+            self.log.begin_unit();
+        }
+        let mut host = Running {
+            started_ns: turn.outside.nanos(),
+            asked_ns: 0,
+            outside: &mut *turn.outside,
+            session: turn.session,
+            function: program.function,
+            argv: turn.args.all(),
+            read_only: program.read_only || program.flags.no_writes,
+            allow_oom: program.flags.allow_oom,
+            has_written: false,
+            replicated: true,
+            has_failed: false,
+            engine: self,
+        };
+        let outcome = run(&mut host, turn.reply.as_sink());
+        let has_failed = host.has_failed;
+        self.sessions.at_mut(turn.session).db = db_before;
+        if !nested {
+            self.log.end_unit();
+        }
+        self.depth -= 1;
+        if has_failed {
+            self.count_failure(turn.args);
+        }
+        match outcome {
+            Ok(()) => Ok(Step::Done(None)),
+            Err(RunError::NoScript) => Err(Error::new("NOSCRIPT No matching script. Please use EVAL.")),
+            Err(RunError::Failed { text, is_counted: false }) => {
+                Err(Error::text(String::from_utf8_lossy(&text).into_owned()))
+            }
+            Err(RunError::Failed { text, is_counted: true }) => {
+                turn.reply.error(&text);
+                self.count_failure(turn.args);
+                Ok(Step::Done(None))
+            }
+        }
+    }
+
+    /// Counts a call that failed by an error that is counted already.
+    #[cold]
+    fn count_failure(&mut self, args: Args<'_>) {
+        if let Some(command) = self.table.find(args.all()) {
+            self.command_stats[command].failed += 1;
+        }
+    }
+
+    /// What stands against a script before it begins. One without flags is looked at call by call.
+    fn check_script(&mut self, program: Program<'_>, outside: &dyn Outside) -> Result<(), Error> {
+        let flags = program.flags;
+        self.make_room(outside);
+        if !flags.is_declared || flags.no_writes {
+            return Ok(());
+        }
+        if program.read_only {
+            return Err(Error::new("ERR Can not execute a script with write flag using *_ro command."));
+        }
+        if !flags.allow_oom && self.over_memory {
+            self.counters.oom_refusals += 1;
+            return Err(Error::new(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A busy script asks so often whether it may go on; other clients are answered meanwhile.
+const ASK_EVERY_NS: u64 = 10_000_000;
+
+/// A script that runs, as its host.
+struct Running<'a> {
+    engine: &'a mut Engine,
+    outside: &'a mut dyn Outside,
+    session: SessionId,
+    started_ns: u64,
+    /// When the world was asked last whether to go on, nanoseconds since the start.
+    asked_ns: u64,
+    /// The function that runs; none for a script of EVAL.
+    function: Option<&'a [u8]>,
+    /// The request that runs it.
+    argv: &'a [&'a [u8]],
+    read_only: bool,
+    allow_oom: bool,
+    has_written: bool,
+    replicated: bool,
+    /// What it returns holds an error.
+    has_failed: bool,
+}
+
+impl Host for Running<'_> {
+    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn Sink) {
+        let command = match self.admit(argv) {
+            Ok(command) => command,
+            Err(error) => {
+                self.engine.refuse(&error, &mut Reply::sink(sink));
+                return;
+            }
+        };
+        let flags = self.engine.table.commands[command].spec.flags;
+        self.has_written |= flags.has(Flags::WRITE);
+        let logging = self.engine.log.enabled;
+        self.engine.log.enabled &= self.replicated;
+        let turn = Turn {
+            session: self.session,
+            args: Args::new(argv),
+            reply: Reply::sink(sink),
+            outside: &mut *self.outside,
+            may_block: false,
+        };
+        let called = self.engine.call(command, turn, None, Origin::Script);
+        self.engine.log.enabled = logging;
+        if matches!(called, Called::Later | Called::Block(_)) {
+            sink.error(b"ERR This Redis command is not allowed from script");
+        }
+    }
+
+    fn interrupt(&mut self) -> Interrupt {
+        let running_ns = self.outside.nanos().saturating_sub(self.started_ns);
+        let threshold_ms = self.engine.config.busy_reply_threshold_ms;
+        if threshold_ms == 0 || running_ns < threshold_ms * 1_000_000 {
+            return Interrupt::Continue;
+        }
+        if running_ns < self.asked_ns + ASK_EVERY_NS {
+            return Interrupt::Continue;
+        }
+        self.asked_ns = running_ns;
+        let busy =
+            Busy { running_ns, has_written: self.has_written, function: self.function, argv: self.argv };
+        match self.outside.busy(busy) {
+            BusyVerdict::Continue => Interrupt::Continue,
+            BusyVerdict::Kill if self.function.is_some() => {
+                Interrupt::Kill("Error running script: Script killed by user with FUNCTION KILL.")
+            }
+            BusyVerdict::Kill => {
+                Interrupt::Kill("Error running script: Script killed by user with SCRIPT KILL.")
+            }
+            BusyVerdict::Shutdown => Interrupt::Kill("Error running script: the server is shutting down"),
+        }
+    }
+
+    fn log(&mut self, level: i64, message: &[u8]) {
+        self.engine.jobs.push(log_line(level, message));
+    }
+
+    fn set_replication(&mut self, flags: i64) {
+        self.replicated = flags & 1 == 1;
+    }
+
+    fn error_replied(&mut self, text: &[u8], is_counted: bool) {
+        self.has_failed = true;
+        if !is_counted {
+            self.engine.counters.error_replies += 1;
+            self.engine.error_stats.record(&String::from_utf8_lossy(text));
+        }
+    }
+
+    fn acl_allows(&mut self, argv: &[&[u8]]) -> Result<bool, String> {
+        let unknown = || "ERR Invalid command passed to redis.acl_check_cmd()".to_owned();
+        let command = self.engine.table.find(argv).ok_or_else(unknown)?;
+        let user = self.engine.sessions.at(self.session).user;
+        Ok(self.engine.acl.check(user, &self.engine.table, command, argv).is_ok())
+    }
+}
+
+impl Running<'_> {
+    /// The gate of a script's own calls.
+    fn admit(&mut self, argv: &[&[u8]]) -> Result<usize, Error> {
+        let engine = &mut *self.engine;
+        let command =
+            engine.table.find(argv).ok_or(Error::new("ERR Unknown Redis command called from script"))?;
+        let spec = engine.table.commands[command].spec;
+        if !engine.table.commands[command].subcommands.is_empty() {
+            return Err(commands::unknown_subcommand(Args::new(argv), &spec.name.to_ascii_uppercase()));
+        }
+        if !spec.arity_allows(argv.len()) {
+            return Err(Error::new("ERR Wrong number of args calling Redis command from script"));
+        }
+        if spec.flags.has(Flags::NOSCRIPT) && !engine.switches.scripts_may_all {
+            return Err(Error::new("ERR This Redis command is not allowed from script"));
+        }
+        if spec.flags.has(Flags::WRITE) {
+            if self.read_only {
+                return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
+            }
+            // Memory is looked at before the first write only: what has begun may end.
+            if !self.has_written {
+                self.check_first_write(spec.flags)?;
+            }
+        }
+        let user = self.engine.sessions.at(self.session).user;
+        if !self.engine.acl.is_unlimited(user) {
+            self.engine.check_acl(self.session, command, argv, "lua").map_err(|e| {
+                let why = e.as_str();
+                Error::text(format!(
+                    "ERR ACL failure in script: {}",
+                    why.strip_prefix("NOPERM ").unwrap_or(why)
+                ))
+            })?;
+        }
+        Ok(command)
+    }
+
+    fn check_first_write(&mut self, flags: Flags) -> Result<(), Error> {
+        if !self.allow_oom {
+            self.engine.check_memory(flags)?;
+        }
+        match self.outside.write_refusal(crate::gate::grows(flags)) {
+            Some(refusal) => Err(Error::text(refusal)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A line of `redis.log`.
+pub(crate) fn log_line(level: i64, message: &[u8]) -> Job {
+    Job::Log { level: level.clamp(0, 3) as u8, text: String::from_utf8_lossy(message).into_owned() }
+}
