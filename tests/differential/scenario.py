@@ -14,7 +14,7 @@ one command in the words of redis-cli (quotes and \\xHH escapes as there), after
     = 0.05          wait so many seconds
 
 A word `seq:1:9:m` stands for m1 … m9, `pairs:1:3:f:v` for f1 v1 … f3 v3, `rep:5:ab` for ab five times in one
-word, `sha1:TEXT` for the digest of TEXT. Lines that begin with a hash sign and no blank are comments.
+word, `sha1:TEXT` for the digest of TEXT; in quotes they stand for themselves. Lines that begin with a hash sign and no blank are comments.
 """
 
 import hashlib
@@ -41,8 +41,9 @@ def words_of(text):
         if text[i] in " \t":
             i += 1
             continue
-        word, i = (quoted(text, i) if text[i] in "\"'" else plain(text, i))
-        words.extend(expanded(word))
+        as_is = text[i] in "\"'"
+        word, i = quoted(text, i) if as_is else plain(text, i)
+        words.extend([word] if as_is else expanded(word))
     return words
 
 

@@ -61,7 +61,7 @@ def summary(run, seconds):
     if run.count["commands"] >= LONG_RUN:
         for pattern in run.known.unused():
             print(f"known difference that never came: {pattern}")
-    told = ", ".join(f"{run.count[what]} {what}" for what in ("episodes", "known", "explained", "again", "vanished"))
+    told = ", ".join(f"{run.count[what]} {what}" for what in ("episodes", "known", "explained", "again", "cut short", "vanished"))
     print(f"{run.count['commands']} commands in {seconds:.0f} s ({run.count['commands'] / seconds:.0f}/s): "
           f"{len(run.found)} differences, {len(run.explained)} between versions; {told}")
 

@@ -17,7 +17,8 @@ EVENTS_SHARE = 0.25  # of the episodes
 EVENTS_EVERY = 12
 SMALL_LIMITS_SHARE = 0.6
 CROSS_SHARE = 0.25
-PAUSE_SECONDS = b"0.02"
+PAUSE_SECONDS = b"0.03"  # longer than SHORT by more than a busy machine may be late
+SHORT = b"10"  # milliseconds
 
 LIMITS = {
     "hash-max-listpack-entries": ("512", "4"), "hash-max-listpack-value": ("64", "8"),
@@ -38,6 +39,7 @@ SHOW2 = SHOW + b"return show(redis.pcall(unpack(ARGV)))"
 SHOW3 = SHOW + b"redis.setresp(3) return show(redis.pcall(unpack(ARGV)))"
 SEVERAL = (b"local out, one = {}, {} for _, word in ipairs(ARGV) do if word == '|' then out[#out + 1] = redis.pcall(unpack(one)) one = {} "
            b"else one[#one + 1] = word end end return out")
+WRAPPERS = (CALL, PCALL, CALL3, SHOW2, SHOW3, SEVERAL)  # scripts that run the commands in their arguments
 
 WAITERS = (
     ("list", b"BLPOP {k} {k} 0"), ("list", b"BRPOP {k} 0"), ("list", b"BLMOVE {k} {k} LEFT RIGHT 0"), ("list", b"BRPOPLPUSH {k} {k} 0"),
@@ -133,7 +135,7 @@ class Episode:
             self.call([self.random.choice((b"EXEC", b"DISCARD", b"UNWATCH"))])
 
     def script(self):
-        body = self.random.choice((CALL, PCALL, CALL3, SHOW2, SHOW3, SEVERAL))
+        body = self.random.choice(WRAPPERS)
         read_only = self.random.random() < 0.15
         name = b"EVAL_RO" if read_only else b"EVAL"
         if body is SEVERAL:
@@ -207,8 +209,8 @@ class Episode:
         for _ in range(self.random.randrange(1, 5)):
             key = values.key(None)
             self.call(self.random.choice((
-                [b"PEXPIRE", key, b"1"], [b"PSETEX", key, b"1", b"v"], [b"SET", key, b"v", b"PX", b"2"], [b"GETEX", key, b"PX", b"1"],
-                [b"HPEXPIRE", b"k", b"1", b"FIELDS", b"2", values.string(None), b"a"])))
+                [b"PEXPIRE", key, SHORT], [b"PSETEX", key, SHORT, b"v"], [b"SET", key, b"v", b"PX", SHORT], [b"GETEX", key, b"PX", SHORT],
+                [b"HPEXPIRE", b"k", SHORT, b"FIELDS", b"2", values.string(None), b"a"])))
         self.pause()
 
     def many(self):

@@ -11,9 +11,9 @@ from collections import Counter, namedtuple
 from harness import wire
 
 from . import state, store
-from .compare import kind_of, readable, same
-from .drive import Side, play
-from .episode import Episode
+from .compare import kind_of, mark_of, readable, same
+from .drive import Side, Step, play
+from .episode import WRAPPERS, Episode
 from .grammar import commands_of
 from .known import Known
 from .shrink import Shrinker
@@ -33,12 +33,14 @@ PAYLOADS = (
 
 
 class Hunt:
-    """One run. `others` are servers to ask about versions; `report(Found)` is called for each new kind."""
+    """One run. `others` are servers to ask about versions; `report(Found)` is called for each new kind.
+    `only_calls` leaves out what needs more than one reply to one command, for a server that is a plain proxy."""
 
-    def __init__(self, theirs, ours, protocol, reference, seed, others=(), report=lambda found: None):
+    def __init__(self, theirs, ours, protocol, reference, seed, others=(), report=lambda found: None,
+                 only_calls=False):
         self.theirs, self.ours = Side(theirs, protocol), Side(ours, protocol)
         self.others = {name: Side(server, protocol) for name, server in others}
-        self.seed, self.report = seed, report
+        self.seed, self.report, self.only_calls = seed, report, only_calls
         self.known = Known(reference)
         self.commands, self.missing = common_commands(theirs, ours)
         self.payloads = payloads_of(self.theirs)
@@ -63,11 +65,16 @@ class Hunt:
 
     def episode(self, index):
         made = Episode(self.commands, self.seed, index, EPISODE_STEPS, self.payloads)
+        if self.only_calls:
+            made.steps = [step for step in made.steps if step.action in ("call", "pause")]
         results = self.fresh_play(made.setup, made.steps)
         self.count["commands"] += len(made.steps)
-        at = self.first_new(made.steps, results)
-        if at is not None:
+        at, new = self.first_that_counts(made.steps, results)
+        if new:
             return self.investigate(index, made.setup, made.steps[:at + 1])
+        if at is not None:
+            self.count["cut short"] += 1
+            return None
         probe = state.difference(lambda steps: play(self.theirs, self.ours, steps), self.digests, made.crosses)
         if probe and not self.passed(probe[0][-1], *probe[1:]):
             self.investigate(index, made.setup, made.steps + probe[0])
@@ -77,43 +84,48 @@ class Hunt:
             side.begin(setup)
         return play(self.theirs, self.ours, steps)
 
-    def first_new(self, steps, results):
-        """The first step whose replies differ for no known reason."""
+    def first_that_counts(self, steps, results):
+        """(index, whether it is new) of the first difference that is new, or known but leaves different states
+        behind, so that what follows it says nothing. (None, False) if there is none."""
         for at, step, mark in resolved(steps, results):
-            if not same(mark, *results[at]) and not self.passed(step, *results[at]):
-                return at
-        return None
+            if same(mark, *results[at]):
+                continue
+            if not self.passed(step, *results[at]):
+                return at, True
+            if not self.harmless(step, *results[at]):
+                return at, False
+        return None, False
 
     def passed(self, step, theirs, ours):
         """Whether this difference is known or has been dealt with in this run."""
         sign = signature(step, theirs, ours)
         if sign in self.explained:
             self.count["explained"] += 1
-            return True
-        if sign in self.found and self.harmless(step, theirs, ours):
+        elif sign in self.found:
             self.count["again"] += 1
-            return True
-        if self.known.reason(store.step_text(step), readable(theirs), readable(ours)):
+        elif self.known.reason(store.step_text(step), readable(theirs), readable(ours)):
             self.count["known"] += 1
-            return True
-        return False
+        else:
+            return False
+        return True
 
     def harmless(self, step, theirs, ours):
-        """Whether the servers still hold the same after it, so that the episode is worth going on with."""
+        """Whether the servers still hold the same after it."""
         if theirs[:1] == ours[:1] == b"-":
             return True
         name = " ".join(word.upper().decode(errors="replace") for word in step.words[:2])
         command = self.commands.get(name) or self.commands.get(name.split(" ")[0])
-        return step.action == "call" and command is not None and "readonly" in command.flags
+        return step.action == "call" and command is not None and "write" not in command.flags and command.group != "scripting"
 
     # A difference ------------------------------------------------------------------------------
 
     def investigate(self, index, setup, steps):
+        steps = self.unwrapped(setup, steps)
         sign = self.sign_of_last(setup, steps)
         if sign is None:
             self.count["vanished"] += 1
             return
-        if sign in self.found:
+        if sign in self.found or sign in self.explained:
             self.count["again"] += 1
             return
         shrinker = Shrinker(lambda candidate: self.sign_of_last(setup, candidate) == sign)
@@ -134,6 +146,17 @@ class Hunt:
         if same(mark, *results[at]):
             return None
         return signature(step, *results[at])
+
+    def unwrapped(self, setup, steps):
+        """The same difference without the script or the transaction around it, if it is there without."""
+        bare = bared(steps)
+        if bare is None:
+            return steps
+        results = self.fresh_play(setup, bare)
+        for at, _, mark in resolved(bare, results):
+            if not same(mark, *results[at]):
+                return bare[:at + 1]
+        return steps
 
     def fewer_settings(self, setup, steps, sign):
         """The setup without what the difference does not need."""
@@ -169,6 +192,28 @@ def resolved(steps, results):
         elif step.words and step.words[0] in (b"MULTI", b"DISCARD"):
             queued.pop(step.where, None)
         yield at, step, mark
+
+
+def bared(steps):
+    """The steps with the last one taken apart: a script into its commands, EXEC into what it would run."""
+    last = steps[-1]
+    if last.action == "call" and last.words[0] in (b"EVAL", b"EVAL_RO") and last.words[1:2] != [] and last.words[1] in WRAPPERS:
+        lines = lines_of(last.words) if isinstance(last.mark, list) else [last.words[3:]]
+        return steps[:-1] + [last._replace(words=line, mark=mark_of(line)) for line in lines]
+    if last.mark == "exec":
+        begin = max((at for at, step in enumerate(steps) if step.words == [b"MULTI"]), default=None)
+        return None if begin is None else steps[:begin] + steps[begin + 1:-1]
+    return None
+
+
+def lines_of(words):
+    lines = [[]]
+    for word in words[3:]:
+        if word == b"|":
+            lines.append([])
+        else:
+            lines[-1].append(word)
+    return lines[:-1]
 
 
 def signature(step, theirs, ours):

@@ -1,0 +1,86 @@
+"""The machine in CI: it must find what is planted, and find nothing else.
+
+The slices are bounded by time. Their seeds are printed: a fixed one, which every run plays, and one of its own.
+"""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from machine import hunt, references, store
+from machine.liar import Liar
+from scenario import blocks_of
+
+HERE = Path(__file__).parent
+FIXED_SEED = "1"
+SLICE_SECONDS = int(os.environ.get("SLICE_SECONDS", "36"))
+RUNS = [(reference, protocol, seed) for reference in references.NAMES for protocol in (2, 3)
+        for seed in (FIXED_SEED, os.environ.get("SEED", secrets.token_hex(4)))]
+AT_ONCE = 2
+
+
+def wrong_length(words, reply):
+    return b":4\r\n" if words[0].upper() == b"LLEN" and reply == b":3\r\n" else reply
+
+
+def wrong_error(words, reply):
+    return reply.replace(b"WRONGTYPE", b"ERR") if words[0].upper() == b"INCR" else reply
+
+
+def lost_field(words):
+    """HSET that loses the last field when it is given two."""
+    return words[:-2] if words[0].upper() == b"HSET" and len(words) == 6 else words
+
+
+LIES = {
+    "a wrong integer": {"rule": wrong_length}, "a wrong error": {"rule": wrong_error}, "a lost field": {"change": lost_field},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_is_found_and_made_small(redis_server, lie):
+    with references.server("7.0") as real:
+        liar = Liar(real, **LIES[lie])
+        run = hunt.Hunt(redis_server, liar, 2, "7.0", f"liar {lie}", only_calls=True)
+        while not run.found and run.count["commands"] < 60_000:
+            run.episode(run.count["episodes"])
+            run.count["episodes"] += 1
+        liar.close()
+    found = next(iter(run.found.values()), None)
+    assert found, f"{run.count['commands']} commands did not bring it to light"
+    assert len(found.steps) <= 3, hunt.text_of(found, run.seed, "7.0", 2)
+
+
+def test_what_is_found_can_be_played_as_a_scenario(tmp_path):
+    words = [b"SET", b"", b"a b\r\n\x00\xff\"\\", b"x" * 50, b"seq:1:2:a", b"'", b"plain"]
+    path = tmp_path / "found.txt"
+    store.append(path, store.block("title", [("CONFIG", "SET", "a", "")], [hunt.Step("A", "call", words)]))
+    (block,) = blocks_of(path)
+    assert block.steps[-1].words == words
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """All slices, a few at once: each is a process of its own."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {run: pool.submit(one_run, *run) for run in RUNS}
+
+
+def one_run(reference, protocol, seed):
+    line = [sys.executable, "-m", "machine", "--reference", reference, "--protocol", str(protocol), "--seed", seed,
+            "--seconds", str(SLICE_SECONDS)]
+    return subprocess.run(line, cwd=HERE, capture_output=True, text=True, timeout=SLICE_SECONDS * 5)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("run", RUNS, ids=[f"{reference} resp{protocol} seed {seed}" for reference, protocol, seed in RUNS])
+def test_random_commands_are_answered_alike(runs, run):
+    done = runs[run].result()
+    print(done.stdout[-20_000:], done.stderr[-4000:])
+    assert done.returncode == 0
+    assert re.search(r"^\d+ commands in", done.stdout, re.M)
