@@ -4,6 +4,11 @@
 //! Redis gives such a hash a real table as soon as one value is longer than 64 bytes; here it stays packed
 //! up to [`PACKED_FIELDS_MAX`] fields in [`PACKED_BYTES_MAX`] bytes. `OBJECT ENCODING` still answers by the
 //! limits, and keeps saying `hashtable` once they were crossed, as in Redis.
+//!
+//! A hash of which some fields expire is a third form, `timed`: the plain hash and a list of times beside it.
+//! No other hash pays for that. A hash knows no clock: who looks a hash up tells it the time
+//! ([`Hash::hide_due`]), and from then on fields whose time is over are as good as gone; who has the time to
+//! do it takes them out ([`Hash::take_due`]).
 
 use crate::pack::pair::Pair;
 use crate::pack::pairs::{ELEMENT_MAX, Pairs, Record, Records, room};
@@ -11,6 +16,12 @@ use crate::pick::pick;
 use crate::{Collection, Kind, Limits};
 use base::Random;
 use table::{Position, Table};
+use timed::Timed;
+pub use timed::{EXPIRY_MS_MAX, TimedFields};
+
+#[cfg(test)]
+mod tests;
+mod timed;
 
 /// Fields in one buffer: about what a search from the front can do as fast as a table.
 const PACKED_FIELDS_MAX: usize = 128;
@@ -25,23 +36,27 @@ pub struct Hash {
     seed: u64,
     /// Whether a limit of the packed encoding was ever crossed.
     large: bool,
+    /// Whether a field ever had an expiry.
+    timed: bool,
 }
 
 #[derive(Clone)]
 enum Form {
     Packed(Pairs<2>),
     Table(Box<Table<Pair>>),
+    Timed(Box<Timed>),
 }
+const _: () = assert!(size_of::<Hash>() == 48, "hashes are many");
 
 impl Collection for Hash {
     const KIND: Kind = Kind::Hash;
 
     fn new(seed: u64) -> Hash {
-        Hash { form: Form::Packed(Pairs::new()), seed, large: false }
+        Hash { form: Form::Packed(Pairs::new()), seed, large: false, timed: false }
     }
 
     fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.stored_len() == 0
     }
 
     fn share(&self) -> Hash {
@@ -49,13 +64,18 @@ impl Collection for Hash {
     }
 
     fn encoding(&self) -> &'static str {
-        if self.large { "hashtable" } else { "listpack" }
+        match (self.large, self.timed) {
+            (true, _) => "hashtable",
+            (false, true) => "listpackex",
+            (false, false) => "listpack",
+        }
     }
 
     fn heap_bytes(&self) -> usize {
         match &self.form {
             Form::Packed(pairs) => pairs.capacity(),
             Form::Table(table) => table_bytes(table),
+            Form::Timed(timed) => timed.heap_bytes(),
         }
     }
 }
@@ -69,11 +89,12 @@ pub(crate) fn table_bytes(table: &Table<Pair>) -> usize {
 }
 
 impl Hash {
-    /// How many fields it has.
+    /// How many fields it has, without those that are hidden because their time is over.
     pub fn len(&self) -> usize {
         match &self.form {
             Form::Packed(pairs) => pairs.len(),
             Form::Table(table) => table.len(),
+            Form::Timed(timed) => timed.len(),
         }
     }
 
@@ -82,11 +103,21 @@ impl Hash {
         self.len() == 0
     }
 
+    /// How many fields it holds, hidden ones included.
+    pub fn stored_len(&self) -> usize {
+        match &self.form {
+            Form::Packed(pairs) => pairs.len(),
+            Form::Table(table) => table.len(),
+            Form::Timed(timed) => timed.plain.stored_len(),
+        }
+    }
+
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
         match &self.form {
             Form::Packed(pairs) => pairs.find(field).map(|record| record.value),
             Form::Table(table) => table.find(table.hash_of(field), field).map(Pair::value),
+            Form::Timed(timed) => timed.get(field),
         }
     }
 
@@ -100,17 +131,29 @@ impl Hash {
         self.get(field).map_or(0, <[u8]>::len)
     }
 
-    /// Sets a field; says whether it is new.
+    /// Sets a field, which then lives for ever; says whether it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
+        if let Form::Timed(_) = self.form {
+            self.set_expiry(field, None);
+        }
+        self.set_keeping_expiry(field, value, limits)
+    }
+
+    /// Sets a field and leaves its expiry as it is; says whether it is new.
+    pub fn set_keeping_expiry(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
         self.large |= field.len() > limits.hash_value || value.len() > limits.hash_value;
         let new = self.put(field, value);
-        self.large |= self.len() > limits.hash_entries;
+        self.large |= self.stored_len() > limits.hash_entries;
         new
     }
 
     /// Sets a field unless it is there; says whether it did.
     pub fn set_if_absent(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        !self.contains(field) && self.set(field, value, limits)
+        let absent = !self.contains(field);
+        if absent {
+            self.set(field, value, limits);
+        }
+        absent
     }
 
     fn put(&mut self, field: &[u8], value: &[u8]) -> bool {
@@ -130,6 +173,9 @@ impl Hash {
                 }
                 _ => {}
             }
+        }
+        if let Form::Timed(timed) = &mut self.form {
+            return timed.plain.put(field, value);
         }
         let table = self.table();
         let hash = table.hash_of(field);
@@ -157,6 +203,7 @@ impl Hash {
         match &mut self.form {
             Form::Table(table) => table,
             Form::Packed(_) => unreachable!("the form was made a table above"),
+            Form::Timed(timed) => timed.plain.table(),
         }
     }
 
@@ -169,15 +216,21 @@ impl Hash {
                 true
             }
             Form::Table(table) => table.remove(table.hash_of(field), field).is_some(),
+            Form::Timed(timed) => {
+                let removed = timed.remove(field);
+                self.drop_empty_times();
+                removed
+            }
         }
     }
 
     /// Every field with its value; in the order of insertion while the hash is small.
     pub fn iter(&self) -> Iter<'_> {
-        Iter(match &self.form {
-            Form::Packed(pairs) => IterForm::Packed(pairs.records()),
-            Form::Table(table) => IterForm::Table(table.iter()),
-        })
+        match &self.form {
+            Form::Packed(pairs) => Iter { form: IterForm::Packed(pairs.records()), hiding: None },
+            Form::Table(table) => Iter { form: IterForm::Table(table.iter()), hiding: None },
+            Form::Timed(timed) => timed.iter(),
+        }
     }
 
     /// Visits some fields from `cursor` on and returns the next cursor; 0 starts and ends. A field that is
@@ -189,6 +242,7 @@ impl Hash {
                 0
             }
             Form::Table(table) => table.scan(cursor, &mut |pair| visit(pair.field(), pair.value())),
+            Form::Timed(timed) => timed.scan(cursor, visit),
         }
     }
 
@@ -197,20 +251,26 @@ impl Hash {
         match &self.form {
             Form::Packed(_) => self.iter().nth(random.below(self.len() as u64) as usize),
             Form::Table(table) => table.random(random).map(|pair| (pair.field(), pair.value())),
+            Form::Timed(timed) => timed.random(random),
         }
     }
 
     /// Up to `count` different random fields with their values.
     pub fn random_distinct(&self, random: &mut Random, count: usize) -> Vec<(&[u8], &[u8])> {
         match &self.form {
-            Form::Packed(_) => {
-                let chosen = pick(random, count, self.len());
-                chosen_of(self.iter(), &chosen)
-            }
+            Form::Packed(_) => self.picked(random, count),
             Form::Table(table) => {
                 distinct(table, random, count).into_iter().map(|pair| (pair.field(), pair.value())).collect()
             }
+            Form::Timed(timed) if !timed.hides_any() => timed.plain.random_distinct(random, count),
+            Form::Timed(_) => self.picked(random, count),
         }
+    }
+
+    /// Up to `count` different fields, found by going through all.
+    fn picked(&self, random: &mut Random, count: usize) -> Vec<(&[u8], &[u8])> {
+        let chosen = pick(random, count, self.len());
+        chosen_of(self.iter(), &chosen)
     }
 }
 
@@ -239,7 +299,11 @@ pub(crate) fn distinct<'a>(table: &'a Table<Pair>, random: &mut Random, count: u
 }
 
 /// The iterator of [`Hash::iter`].
-pub struct Iter<'a>(IterForm<'a>);
+pub struct Iter<'a> {
+    form: IterForm<'a>,
+    /// Whose hidden fields are left out.
+    hiding: Option<&'a Timed>,
+}
 
 enum IterForm<'a> {
     Packed(Records<'a, 2>),
@@ -250,103 +314,14 @@ impl<'a> Iterator for Iter<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<(&'a [u8], &'a [u8])> {
-        match &mut self.0 {
-            IterForm::Packed(records) => records.next().map(|record| (record.field, record.value)),
-            IterForm::Table(pairs) => pairs.next().map(|pair| (pair.field(), pair.value())),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::{HashMap, HashSet};
-
-    fn key(n: u64) -> Vec<u8> {
-        format!("field:{n}").into_bytes()
-    }
-
-    #[test]
-    fn it_agrees_with_a_naive_twin_in_both_forms() {
-        let limits = Limits::default();
-        let mut random = Random::new(3);
-        for (range, longest) in [(5, 10), (60, 300), (120, 400), (3_000, 40)] {
-            let (mut hash, mut twin) = (Hash::new(1), HashMap::new());
-            for step in 0..20_000u64 {
-                let field = key(random.below(range));
-                let value = vec![step as u8; random.below(longest) as usize];
-                match random.below(if step / 5_000 % 2 == 0 { 3 } else { 8 }) {
-                    0 => assert_eq!(hash.set_if_absent(&field, b"first", &limits), {
-                        let absent = !twin.contains_key(&field);
-                        twin.entry(field.clone()).or_insert_with(|| b"first".to_vec());
-                        absent
-                    }),
-                    1 => {
-                        assert_eq!(
-                            hash.set(&field, &value, &limits),
-                            twin.insert(field.clone(), value).is_none()
-                        );
-                    }
-                    _ => assert_eq!(hash.remove(&field), twin.remove(&field).is_some()),
-                }
-                assert_eq!(hash.len(), twin.len());
-                let probe = key(random.below(range));
-                assert_eq!(hash.get(&probe), twin.get(&probe).map(Vec::as_slice));
-                assert_eq!(hash.value_len(&probe), twin.get(&probe).map_or(0, Vec::len));
-                if step % 1_000 == 0 {
-                    let all: HashMap<_, _> = hash.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect();
-                    assert_eq!(all, twin);
-                    let some = hash.random_distinct(&mut random, 7);
-                    let fields: HashSet<&[u8]> = some.iter().map(|pair| pair.0).collect();
-                    assert_eq!(fields.len(), twin.len().min(7));
-                    assert!(some.iter().all(|(f, v)| twin[*f] == *v));
-                }
+        loop {
+            let (field, value) = match &mut self.form {
+                IterForm::Packed(records) => records.next().map(|record| (record.field, record.value)),
+                IterForm::Table(pairs) => pairs.next().map(|pair| (pair.field(), pair.value())),
+            }?;
+            if self.hiding.is_none_or(|timed| !timed.hides(field)) {
+                return Some((field, value));
             }
-        }
-    }
-
-    #[test]
-    fn the_encoding_follows_the_limits_and_does_not_come_back() {
-        let limits = Limits::default();
-        let mut hash = Hash::new(1);
-        assert!((0..128).all(|n| hash.set(&key(n), b"v", &limits)));
-        assert_eq!(hash.encoding(), "listpack");
-        hash.set(b"one more", b"v", &limits);
-        assert_eq!(hash.encoding(), "hashtable");
-        let mut hash = Hash::new(1);
-        hash.set(b"f", &[0; 64], &limits);
-        assert_eq!(hash.encoding(), "listpack");
-        hash.set(b"f", &[0; 65], &limits);
-        hash.set(b"f", b"short", &limits);
-        assert_eq!(hash.encoding(), "hashtable");
-    }
-
-    #[test]
-    fn a_hash_with_one_longer_value_stays_one_buffer() {
-        let mut hash = Hash::new(1);
-        hash.set(b"data", &[b'x'; 300], &Limits::default());
-        assert!((0..9).all(|n| hash.set(&key(n), b"some value", &Limits::default())));
-        assert!(matches!(hash.form, Form::Packed(_)));
-        assert!(hash.heap_bytes() <= 640, "{}", hash.heap_bytes());
-    }
-
-    #[test]
-    fn a_shared_hash_keeps_what_it_had() {
-        let limits = Limits::default();
-        for count in [10, 2_000] {
-            let mut hash = Hash::new(1);
-            assert!((0..count).all(|n| hash.set(&key(n), b"old", &limits)));
-            let kept = hash.share();
-            assert!((0..count).all(|n| !hash.set(&key(n), b"new", &limits)));
-            assert!(kept.iter().all(|(_, value)| value == b"old") && kept.len() == count as usize);
-            let (mut seen, mut cursor) = (0, 0);
-            loop {
-                cursor = hash.scan(cursor, &mut |_, value| seen += usize::from(value == b"new"));
-                if cursor == 0 {
-                    break;
-                }
-            }
-            assert_eq!(seen, count as usize);
         }
     }
 }

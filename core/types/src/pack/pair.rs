@@ -4,9 +4,8 @@
 //! | widths: u8 | field length: 1, 2 or 4 bytes | value length: 0, 1, 2 or 4 bytes | field | value |
 //! ```
 //!
-//! A width of 0 stands for an empty value, so a short member costs two bytes more than itself. Two bits of
-//! `widths` stay free for a field's own expiry. Invariant: the pointer owns an allocation of the size class
-//! that the lengths determine.
+//! A width of 0 stands for an empty value, so a short member costs two bytes more than itself. Invariant: the
+//! pointer owns an allocation of the size class that the lengths determine.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};

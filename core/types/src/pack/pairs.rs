@@ -95,6 +95,15 @@ impl<const STEP: usize> Pairs<STEP> {
         self.records += 1;
     }
 
+    /// Adds a record so that it has `index`; at the end when there are fewer.
+    pub(crate) fn insert(&mut self, index: usize, field: &[u8], value: &[u8]) {
+        let at = self.records().nth(index).map_or(self.bytes.len(), |record| record.span.start);
+        let old = self.bytes.len();
+        self.push(field, value);
+        let grown = self.bytes.len() - old;
+        self.bytes[at..].rotate_right(grown);
+    }
+
     /// Makes the value of a record another one.
     pub(crate) fn set_value(&mut self, span: Span, value: &[u8]) {
         let (old, new) = (span.end - span.last, room(value));
