@@ -1,6 +1,6 @@
 //! Commands on keys of any type: existence, expiry, names, iteration, DUMP and RESTORE.
 
-use crate::call::{Call, Handled, done, read};
+use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
 use crate::scan;
 use crate::spec::{Flags, Group, KeyAccess, Keys, Row};
@@ -114,7 +114,7 @@ fn pexpireat(call: &mut Call<'_>) -> Handled {
 
 /// When EXPIRE's options let the new time pass.
 #[derive(Clone, Copy, Debug, Default)]
-struct ExpireCondition {
+pub(crate) struct ExpireCondition {
     without: bool,
     with: bool,
     later: bool,
@@ -147,7 +147,21 @@ impl ExpireCondition {
         Ok(c)
     }
 
-    fn allows(self, before: Option<i64>, at: i64) -> bool {
+    /// The condition that a single word stands for.
+    pub(crate) fn named(args: Args<'_>, i: usize) -> Option<ExpireCondition> {
+        let mut c = ExpireCondition::default();
+        match () {
+            () if args.is(i, "nx") => c.without = true,
+            () if args.is(i, "xx") => c.with = true,
+            () if args.is(i, "gt") => c.later = true,
+            () if args.is(i, "lt") => c.sooner = true,
+            () => return None,
+        }
+        Some(c)
+    }
+
+    /// Whether `at` may take the place of `before` (`None`: never).
+    pub(crate) fn allows(self, before: Option<i64>, at: i64) -> bool {
         !(self.without && before.is_some()
             || self.with && before.is_none()
             || self.later && before.is_none_or(|b| at <= b)

@@ -218,6 +218,7 @@ impl Engine {
             ("instantaneous_ops_per_sec", self.rate.per_second()),
             ("total_error_replies", counters.error_replies),
             ("expired_keys", stats.expired),
+            ("expired_subkeys", stats.expired_fields),
             ("evicted_keys", stats.evicted),
             ("keyspace_hits", stats.hits),
             ("keyspace_misses", stats.misses),
@@ -245,7 +246,13 @@ impl Engine {
         r.errors(&self.error_stats);
         for index in 0..self.keyspace.database_count() {
             let db = self.keyspace.database(index).stats();
-            r.database(index, db.keys as u64, db.expiring as u64, db.avg_ttl_ms as u64);
+            r.database(
+                index,
+                db.keys as u64,
+                db.expiring as u64,
+                db.avg_ttl_ms as u64,
+                db.field_expiring as u64,
+            );
         }
     }
 }

@@ -24,7 +24,7 @@ impl Engine {
         raw: Option<&[u8]>,
     ) {
         let effects = &self.keyspace.effects;
-        if effects.changes == 0 && !effects.has_touches() {
+        if effects.changes == 0 && !effects.has_touches() && effects.rewritten_count == 0 {
             return;
         }
         if self.log.enabled {
@@ -50,8 +50,12 @@ impl Engine {
         self.keyspace.effects.clear();
     }
 
-    /// Keys that left by themselves are DELs in the log, before the command that found them gone.
+    /// Fields and keys that left by themselves are HDELs and DELs in the log, before the command that found them gone. Fields
+    /// come first: a hash loses fields before it goes as a whole, never after.
     fn log_removals(&mut self) {
+        for (db, command) in self.keyspace.effects.lost_fields() {
+            self.log.add_command(db, &command);
+        }
         for (touch, key) in self.keyspace.effects.touches() {
             if matches!(touch.cause, Cause::Expired | Cause::Evicted) {
                 self.log.add_command(touch.db as usize, &[b"DEL", key]);
@@ -121,6 +125,12 @@ impl Engine {
             }
             Cause::Expired => self.notify(t.db, &t.key, Event::EXPIRED),
             Cause::Evicted => self.notify(t.db, &t.key, Event::EVICTED),
+            Cause::FieldsExpired { emptied } => {
+                self.notify(t.db, &t.key, Event::HEXPIRED);
+                if emptied {
+                    self.notify(t.db, &t.key, Event::DEL);
+                }
+            }
         }
     }
 

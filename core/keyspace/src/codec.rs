@@ -22,8 +22,12 @@ fn kind_of(entry: &Entry) -> u8 {
         View::Set(_) => kind::SET,
         View::ZSet(zset) if zset.encoding() == "listpack" => kind::ZSET_LISTPACK,
         View::ZSet(_) => kind::ZSET_2,
-        View::Hash(hash) if hash.encoding() == "listpack" => kind::HASH_LISTPACK,
-        View::Hash(_) => kind::HASH,
+        View::Hash(hash) => match (hash.encoding() == "hashtable", hash.next_expiry().is_some()) {
+            (false, false) => kind::HASH_LISTPACK,
+            (false, true) => kind::HASH_LISTPACK_EX,
+            (true, false) => kind::HASH,
+            (true, true) => kind::HASH_METADATA,
+        },
         View::Stream(_) => kind::STREAM_LISTPACKS_2,
     }
 }
@@ -166,7 +170,15 @@ fn write_zset(writer: &mut Writer, zset: &types::zset::ZSet) {
 }
 
 fn write_hash(writer: &mut Writer, hash: &types::hash::Hash) {
-    if hash.encoding() == "listpack" {
+    if let Some(least) = hash.next_expiry() {
+        writer.milliseconds(least);
+        return if hash.encoding() == "hashtable" {
+            write_timed_table(writer, hash, least);
+        } else {
+            write_timed_listpack(writer, hash);
+        };
+    }
+    if hash.encoding() != "hashtable" {
         let mut packed = listpack::Builder::new();
         for (field, value) in hash.iter() {
             packed.push(field);
@@ -180,6 +192,31 @@ fn write_hash(writer: &mut Writer, hash: &types::hash::Hash) {
         writer.string(field);
         writer.string(value);
     }
+}
+
+/// Each field behind its time: 0 for none, else from 1 on, counted from the `least`.
+fn write_timed_table(writer: &mut Writer, hash: &types::hash::Hash, least: i64) {
+    writer.length(hash.stored_len() as u64);
+    for (field, value, at) in hash.timed_fields() {
+        writer.length(at.map_or(0, |at| (at - least) as u64 + 1));
+        writer.string(field);
+        writer.string(value);
+    }
+}
+
+/// Field, value and time in threes, by time; those that stay (time 0) are the last, as Redis counts on.
+fn write_timed_listpack(writer: &mut Writer, hash: &types::hash::Hash) {
+    let mut fields: Vec<_> = hash.timed_fields().collect();
+    fields.sort_by_key(|(_, _, at)| at.unwrap_or(i64::MAX));
+    let (mut packed, mut time) = (listpack::Builder::new(), Vec::new());
+    for (field, value, at) in fields {
+        packed.push(field);
+        packed.push(value);
+        time.clear();
+        base::number::push_i64(&mut time, at.unwrap_or(0));
+        packed.push(&time);
+    }
+    writer.listpack(&mut packed);
 }
 
 fn stream_id(id: Id) -> StreamId {
@@ -254,11 +291,12 @@ fn build(value: rdb::Value, limits: &Limits, seed: u64) -> Result<Value, LoadErr
         }
         rdb::Value::Hash(fields) => {
             let mut hash = types::hash::Hash::new(seed);
-            if fields.iter().any(|(_, _, expiry)| expiry.is_some()) {
-                return Err("hash fields with an expiry are not supported yet");
-            }
-            if !fields.iter().all(|(field, value, _)| hash.set(field, value, limits)) {
+            if !fields.iter().all(|(field, value, _)| hash.set_keeping_expiry(field, value, limits)) {
                 return Err(DUPLICATE);
+            }
+            // Backwards, for of fields with the same time the last one set comes first.
+            for (field, _, at) in fields.iter().rev().filter(|(_, _, at)| at.is_some()) {
+                hash.set_expiry(field, *at);
             }
             Value::Hash(hash)
         }

@@ -4,9 +4,11 @@
 //! whole-key writes book the touched key themselves, partial writes do so through the guards.
 
 use crate::effects::{Cause, Event};
+use crate::fields::next_field_expiry;
 use crate::guard::{Guard, Stored, StringGuard, WrongType};
 use crate::space::Keyspace;
 use table::Position;
+use types::hash::Hash;
 use types::{Entry, Kind, Value, View};
 
 /// What becomes of the expiry when a value is replaced.
@@ -145,10 +147,55 @@ impl<'a> Db<'a> {
     ///
     /// # Errors
     /// When the key holds another type.
+    #[inline]
     pub fn find<T: Stored>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
-        match self.entry(key) {
-            None => Ok(None),
-            Some(entry) => entry.get::<T>().map(Some).ok_or(WrongType),
+        let position = self.locate(key);
+        self.read::<T>(position)
+    }
+
+    /// The hash at `key`, to read these fields of it. Those whose time is over leave it first; others do not show.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    #[inline]
+    pub fn find_fields(&mut self, key: &[u8], fields: &[&[u8]]) -> Result<Option<&Hash>, WrongType> {
+        let position = self.locate(key);
+        let position = position.filter(|at| self.space.expire_named_fields(self.index, *at, fields));
+        self.read::<Hash>(position)
+    }
+
+    /// The hash at `key`, to read fields that chance picks: some of those whose time is over leave it first, others do not
+    /// show.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn find_any_fields(&mut self, key: &[u8]) -> Result<Option<&Hash>, WrongType> {
+        /// Fields that one look-up may take out.
+        const TAKEN_MAX: usize = 128;
+        if let Some(position) = self.locate(key)
+            && self.space.has_due_fields(self.index, position)
+        {
+            self.space.expire_some_fields(self.index, position, TAKEN_MAX);
+        }
+        self.find::<Hash>(key)
+    }
+
+    #[inline]
+    fn read<T: Stored>(&mut self, position: Option<Position>) -> Result<Option<&T>, WrongType> {
+        let Some(position) = position else {
+            self.space.stats.misses += 1;
+            return Ok(None);
+        };
+        self.space.stats.hits += 1;
+        self.hide_due_fields::<T>(position);
+        self.space.access(self.index, position).get::<T>().map(Some).ok_or(WrongType)
+    }
+
+    #[inline]
+    fn hide_due_fields<T: Stored>(&mut self, position: Position) {
+        // Known when this is compiled: only hashes pay for it.
+        if T::KIND == Kind::Hash {
+            self.space.hide_due_fields(self.index, position);
         }
     }
 
@@ -163,6 +210,7 @@ impl<'a> Db<'a> {
         if self.space.access(self.index, position).get::<T>().is_none() {
             return Err(WrongType);
         }
+        self.hide_due_fields::<T>(position);
         Ok(Some(Guard::new(self.space, self.index, position, false)))
     }
 
@@ -177,6 +225,7 @@ impl<'a> Db<'a> {
                 if self.space.access(self.index, position).get::<T>().is_none() {
                     return Err(WrongType);
                 }
+                self.hide_due_fields::<T>(position);
                 Ok(Guard::new(self.space, self.index, position, false))
             }
             None => {
@@ -370,6 +419,8 @@ impl<'a> Db<'a> {
         fresh.set_access(self.space.fresh_access());
         let after = fresh.expiry();
         let old = self.space.dbs[self.index].table.replace_at(position, fresh);
+        self.space.dbs[self.index].field_expiring -= usize::from(next_field_expiry(&old).is_some());
+        self.space.field_expiry_changed(self.index, position, None);
         self.space.expiry_changed(self.index, hash, old.expiry(), after);
         self.space.discard(old);
     }

@@ -51,6 +51,8 @@ impl Event {
     pub const EXPIRED: Event = Event::new(EventClass::EXPIRED, "expired");
     /// A key had to go because memory was full.
     pub const EVICTED: Event = Event::new(EventClass::EVICTED, "evicted");
+    /// Fields of a hash outlived their time.
+    pub const HEXPIRED: Event = Event::new(EventClass::HASH, "hexpired");
     /// A key was created.
     pub const NEW: Event = Event::new(EventClass::NEW, "new");
 }
@@ -70,6 +72,11 @@ pub enum Cause {
     Expired,
     /// It was evicted. The log gets a DEL.
     Evicted,
+    /// Fields of the hash outlived their time. The log gets an HDEL.
+    FieldsExpired {
+        /// None is left, so the key was removed.
+        emptied: bool,
+    },
 }
 
 /// One touched key.
@@ -102,13 +109,15 @@ pub struct Effects {
     pub flushed: bool,
     /// How many commands `rewritten` holds.
     pub rewritten_count: u32,
+    /// Fields that expired, as the commands that the log gets for them: database number and arguments.
+    lost_fields: Vec<(u32, Vec<Vec<u8>>)>,
 }
 
 impl Effects {
     /// Records that `key` of `db` was touched.
     #[inline]
     pub fn touch(&mut self, db: usize, key: &[u8], cause: Cause) {
-        let by_itself = matches!(cause, Cause::Expired | Cause::Evicted);
+        let by_itself = matches!(cause, Cause::Expired | Cause::Evicted | Cause::FieldsExpired { .. });
         let is_change = !matches!(cause, Cause::Also(_));
         self.changes += u32::from(is_change && !by_itself);
         self.dirty += u64::from(is_change);
@@ -116,6 +125,22 @@ impl Effects {
         if self.observed || for_log {
             self.record(db, key, cause);
         }
+    }
+
+    /// Records that `fields` of the hash `key` expired.
+    pub(crate) fn fields_expired(&mut self, db: usize, key: &[u8], fields: Vec<Vec<u8>>, emptied: bool) {
+        self.touch(db, key, Cause::FieldsExpired { emptied });
+        if self.logging {
+            let command = [b"HDEL".to_vec(), key.to_vec()].into_iter().chain(fields).collect();
+            self.lost_fields.push((db as u32, command));
+        }
+    }
+
+    /// The commands that take the expired fields out again where the log is replayed, each with its database.
+    pub fn lost_fields(&self) -> impl Iterator<Item = (usize, Vec<&[u8]>)> {
+        self.lost_fields
+            .iter()
+            .map(|(db, command)| (*db as usize, command.iter().map(Vec::as_slice).collect()))
     }
 
     fn record(&mut self, db: usize, key: &[u8], cause: Cause) {
@@ -160,6 +185,7 @@ impl Effects {
         self.rewritten_count = 0;
         self.flushed = false;
         self.touched.clear();
+        self.lost_fields.clear();
         self.arena.clear();
         self.rewritten.clear();
         if self.arena.capacity() > KEEP_BYTES_MAX {

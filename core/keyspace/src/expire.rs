@@ -1,17 +1,21 @@
 //! Expiry: keeping the wheel's invariant, and letting keys go on time in bounded slices.
 
 use crate::effects::Cause;
+use crate::fields::{is_unfiled, next_field_expiry};
 use crate::space::Keyspace;
 use crate::wheel::Due;
 use table::Position;
 use types::Entry;
 
 impl Keyspace {
-    /// Adds an entry whose key is not there. Does not file its expiry: see [`Keyspace::expiry_changed`].
+    /// Adds an entry whose key is not there. Files the expiry of fields, but not its own: see
+    /// [`Keyspace::expiry_changed`].
     pub(crate) fn insert(&mut self, db: usize, hash: u64, mut entry: Entry) -> Position {
         entry.set_epoch(self.epoch);
         entry.set_access(self.fresh_access());
-        self.dbs[db].table.insert_new(hash, entry)
+        let position = self.dbs[db].table.insert_new(hash, entry);
+        self.field_expiry_changed(db, position, None);
+        position
     }
 
     /// Adds an entry as a loader read it; false (and the entry dropped) when the key is there already.
@@ -58,6 +62,9 @@ impl Keyspace {
         if entry.expiry().is_some() {
             self.dbs[db].expiring -= 1;
         }
+        if next_field_expiry(&entry).is_some() {
+            self.dbs[db].field_expiring -= 1;
+        }
         entry
     }
 
@@ -76,7 +83,7 @@ impl Keyspace {
         let mut left = budget;
         for db in 0..self.dbs.len() {
             while let Some(Due(hash)) = self.next_due(db, &mut left) {
-                self.expire_hash(db, hash);
+                self.expire_hash(db, hash, &mut left);
             }
             if left == 0 {
                 self.stats.expire_budget_ends += 1;
@@ -92,29 +99,36 @@ impl Keyspace {
         database.wheel.next_due(self.now.unix_ms, budget, &mut |hash| {
             let mut earliest = None;
             table.find_hash(hash, &mut |entry| {
-                earliest = match (earliest, entry.expiry()) {
-                    (Some(a), Some(b)) => Some(i64::min(a, b)),
-                    (a, b) => a.or(b),
-                };
+                earliest = sooner(earliest, next_expiry(entry));
                 false
             });
             earliest
         })
     }
 
-    /// Deals with a due item: entries of this hash that are due leave, one that is not yet is filed again.
-    fn expire_hash(&mut self, db: usize, hash: u64) {
+    /// Deals with a due item: entries of this hash that are due leave, and due fields of hashes as far as `budget` allows; what
+    /// is not due yet, or has to wait, is filed again.
+    fn expire_hash(&mut self, db: usize, hash: u64, budget: &mut usize) {
         let now = self.now.unix_ms;
         while let Some(position) =
             self.dbs[db].table.find_hash(hash, &mut |e| e.expiry().is_some_and(|at| at <= now))
         {
             self.expire_at(db, position);
         }
+        while *budget > 0
+            && let Some(position) =
+                self.dbs[db].table.find_hash(hash, &mut |e| next_field_expiry(e).is_some_and(|at| at <= now))
+        {
+            *budget -= self.expire_some_fields(db, position, *budget);
+        }
         let later = self.dbs[db].table.find_hash(hash, &mut |e| e.expiry().is_some());
         if let Some(position) = later
             && let Some(at) = self.dbs[db].table.at(position).expiry()
         {
             self.dbs[db].wheel.file(hash, at, now);
+        }
+        if let Some(position) = self.dbs[db].table.find_hash(hash, &mut |e| is_unfiled(e, now)) {
+            self.file_fields(db, position);
         }
     }
 
@@ -123,10 +137,10 @@ impl Keyspace {
     pub fn trim_wheels(&mut self) {
         const STALE_FLOOR: usize = 100_000;
         for database in &mut self.dbs {
-            if database.wheel.items() > STALE_FLOOR + 3 * database.expiring {
+            if database.wheel.items() > STALE_FLOOR + 3 * (database.expiring + database.field_expiring) {
                 let mut fresh = crate::wheel::Wheel::new();
                 for entry in database.table.iter() {
-                    if let Some(at) = entry.expiry() {
+                    if let Some(at) = next_expiry(entry) {
                         fresh.file(database.table.hash_of(entry.key()), at, self.now.unix_ms);
                     }
                 }
@@ -134,4 +148,17 @@ impl Keyspace {
             }
         }
     }
+}
+
+/// The earlier of two times, where there are two.
+fn sooner(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// When something of the entry expires next: the key, or a field.
+fn next_expiry(entry: &Entry) -> Option<i64> {
+    sooner(entry.expiry(), next_field_expiry(entry))
 }

@@ -1,12 +1,13 @@
 //! The write guard: a collection under change, and what must happen when the change is over.
 
 use crate::effects::Cause;
+use crate::fields::next_field_expiry;
 use crate::space::Keyspace;
 use base::Random;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use table::Position;
-use types::{Collection, Limits, Value};
+use types::{Collection, Kind, Limits, Value};
 
 /// A collection that can stand under a key.
 pub trait Stored: Collection + Into<Value> + 'static {}
@@ -31,12 +32,14 @@ pub struct Guard<'a, T: Stored> {
     position: Position,
     changed: bool,
     created: bool,
+    /// When the first field of a hash expired before the change.
+    next_expiry: Option<i64>,
     collection: PhantomData<T>,
 }
 
 impl<'a, T: Stored> Guard<'a, T> {
     pub(crate) fn new(space: &'a mut Keyspace, db: usize, position: Position, created: bool) -> Guard<'a, T> {
-        Guard { space, db, position, changed: false, created, collection: PhantomData }
+        Guard { space, db, position, changed: false, created, next_expiry: None, collection: PhantomData }
     }
 
     /// Declares that the mutable use changed nothing after all, so nothing is booked.
@@ -58,6 +61,10 @@ impl<'a, T: Stored> Guard<'a, T> {
         if !self.changed {
             self.changed = true;
             self.space.preimage(self.db, self.position);
+            // Known when this is compiled: only hashes pay for the question.
+            if T::KIND == Kind::Hash {
+                self.next_expiry = next_field_expiry(self.space.dbs[self.db].table.at(self.position));
+            }
         }
     }
 
@@ -86,13 +93,16 @@ impl<T: Stored> DerefMut for Guard<'_, T> {
 
 impl<T: Stored> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        let empty = (**self).is_empty();
+        let empty = Collection::is_empty(&**self);
         if self.created && empty {
             self.space.remove_at(self.db, self.position);
             return;
         }
         if !self.changed {
             return;
+        }
+        if T::KIND == Kind::Hash {
+            self.space.field_expiry_changed(self.db, self.position, self.next_expiry);
         }
         let cause = if empty { Cause::Emptied } else { Cause::Changed };
         let key = self.space.dbs[self.db].table.at(self.position).key();

@@ -12,6 +12,7 @@ mod digest;
 mod effects;
 mod evict;
 mod expire;
+mod fields;
 mod guard;
 mod snapshot;
 mod space;

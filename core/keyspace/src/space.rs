@@ -5,6 +5,7 @@ use crate::evict::{EvictionPool, Ranking};
 use crate::snapshot::Snapshot;
 use crate::wheel::Wheel;
 use base::{Now, Random};
+use persist::rdb;
 use table::Table;
 use types::{Entry, Limits};
 
@@ -17,6 +18,8 @@ pub struct Stats {
     pub misses: u64,
     /// Keys whose time was over.
     pub expired: u64,
+    /// Fields of hashes whose time was over.
+    pub expired_fields: u64,
     /// Keys that had to go because memory was full.
     pub evicted: u64,
     /// Bounded expiry passes that ended by their budget with keys still due.
@@ -30,6 +33,8 @@ pub struct DbStats {
     pub keys: usize,
     /// Keys with an expiry.
     pub expiring: usize,
+    /// Hashes of which fields expire.
+    pub field_expiring: usize,
     /// Estimated mean time to live, milliseconds; 0 when unknown.
     pub avg_ttl_ms: i64,
 }
@@ -39,6 +44,8 @@ pub struct DbStats {
 pub struct Database {
     pub(crate) table: Table<Entry>,
     pub(crate) expiring: usize,
+    /// Hashes of which fields expire.
+    pub(crate) field_expiring: usize,
     pub(crate) wheel: Wheel,
     /// The number under which a running snapshot knows this database (SWAPDB moves databases, not their content).
     pub(crate) snapshot_number: usize,
@@ -53,6 +60,7 @@ impl Database {
         Database {
             table: Table::new(seed),
             expiring: 0,
+            field_expiring: 0,
             wheel: Wheel::new(),
             snapshot_number: number,
             snapshot_cursor: None,
@@ -63,7 +71,12 @@ impl Database {
     /// Size figures.
     pub fn stats(&self) -> DbStats {
         let avg_ttl_ms = if self.expiring == 0 { 0 } else { self.ttl_mean_ms };
-        DbStats { keys: self.table.len(), expiring: self.expiring, avg_ttl_ms }
+        DbStats {
+            keys: self.table.len(),
+            expiring: self.expiring,
+            field_expiring: self.field_expiring,
+            avg_ttl_ms,
+        }
     }
 
     /// How many keys the table has room for as it is.
@@ -165,6 +178,12 @@ impl Keyspace {
     /// Keys in all databases.
     pub fn key_count(&self) -> usize {
         self.dbs.iter().map(|db| db.table.len()).sum()
+    }
+
+    /// The lowest RDB version that can hold what is there now.
+    pub fn snapshot_version(&self) -> u16 {
+        let timed = self.dbs.iter().any(|db| db.field_expiring > 0);
+        if timed { rdb::VERSION_FIELD_EXPIRY } else { rdb::VERSION }
     }
 
     /// Starts loading the buckets and then the entries of `keys`, so that a batch of commands does not wait for memory one by one.

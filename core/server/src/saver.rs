@@ -14,7 +14,7 @@ use engine::{Engine, SessionId};
 use keyspace::Piece;
 use parking_lot::{Condvar, Mutex};
 use persist::aof::{Log, Place, Recovered};
-use persist::rdb::{self, SnapshotFile, Writer};
+use persist::rdb::{SnapshotFile, Writer};
 
 use crate::durable::Journal;
 use crate::shared::Shared;
@@ -407,6 +407,7 @@ fn replace(shared: &Shared) -> Result<(), String> {
 struct View {
     compress: bool,
     checksum: bool,
+    version: u16,
     rdb_name: String,
     unix_ms: i64,
     changes: u64,
@@ -427,6 +428,7 @@ impl View {
         Ok(View {
             compress,
             checksum,
+            version: engine.keyspace.snapshot_version(),
             rdb_name: engine.config.dbfilename.clone(),
             unix_ms: shared.clock.now().unix_ms,
             changes: engine.keyspace.effects.dirty,
@@ -455,7 +457,7 @@ impl View {
         let disk = &*shared.durable.disk;
         let mut file = SnapshotFile::create(disk, dir, u64::from(std::process::id())).map_err(text)?;
         let mut writer = Writer::new(self.compress, self.checksum);
-        writer.header(rdb::VERSION);
+        writer.header(self.version);
         writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::memory::used() as u64, is_base);
         self.libraries.iter().for_each(|code| writer.function(code));
         let mut pieces = Vec::new();

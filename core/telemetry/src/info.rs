@@ -67,6 +67,7 @@ pub(crate) struct Database {
     pub(crate) keys: u64,
     pub(crate) expiring: u64,
     pub(crate) avg_ttl_ms: u64,
+    pub(crate) field_expiring: u64,
 }
 
 /// All that is told at one moment.
@@ -135,8 +136,8 @@ impl Report {
     }
 
     /// Adds a database; empty ones are metrics too.
-    pub fn database(&mut self, index: usize, keys: u64, expiring: u64, avg_ttl_ms: u64) {
-        self.databases.push(Database { index, keys, expiring, avg_ttl_ms });
+    pub fn database(&mut self, index: usize, keys: u64, expiring: u64, avg_ttl_ms: u64, field_expiring: u64) {
+        self.databases.push(Database { index, keys, expiring, avg_ttl_ms, field_expiring });
     }
 
     /// The percentiles of Latencystats, 0 to 100.
@@ -206,11 +207,11 @@ impl Report {
             }
             "Keyspace" => {
                 for db in self.databases.iter().filter(|db| db.keys > 0) {
-                    let Database { index, keys, expiring, avg_ttl_ms } = db;
+                    let Database { index, keys, expiring, avg_ttl_ms, field_expiring } = db;
                     line(
                         out,
                         format_args!(
-                            "db{index}:keys={keys},expires={expiring},avg_ttl={avg_ttl_ms},subexpiry=0"
+                            "db{index}:keys={keys},expires={expiring},avg_ttl={avg_ttl_ms},subexpiry={field_expiring}"
                         ),
                     );
                 }
@@ -298,8 +299,8 @@ pub(crate) mod tests {
         let mut errors = ErrorStats::default();
         errors.record("ERR x");
         report.errors(&errors);
-        report.database(0, 3, 1, 1500);
-        report.database(1, 0, 0, 0);
+        report.database(0, 3, 1, 1500, 2);
+        report.database(1, 0, 0, 0, 0);
         report
     }
 
@@ -338,7 +339,7 @@ pub(crate) mod tests {
             "cmdstat_get:calls=2,usec=6,usec_per_call=3.00,rejected_calls=0,failed_calls=0",
             "cmdstat_config|get:calls=0,usec=0,usec_per_call=0.00,rejected_calls=1,failed_calls=0",
             "errorstat_ERR:count=1",
-            "db0:keys=3,expires=1,avg_ttl=1500,subexpiry=0",
+            "db0:keys=3,expires=1,avg_ttl=1500,subexpiry=2",
         ] {
             assert!(text.contains(&format!("\r\n{expected}\r\n")), "{expected}\n{text}");
         }

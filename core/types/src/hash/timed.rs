@@ -27,6 +27,8 @@ pub(super) struct Timed {
     times: ZSet,
     /// Fields due by then are hidden. Unix milliseconds; 0: none.
     hidden_ms: i64,
+    /// See [`Hash::filed`].
+    filed_ms: i64,
 }
 
 impl Timed {
@@ -151,7 +153,12 @@ impl Hash {
         if !matches!(self.form, Form::Timed(_)) {
             let plain = std::mem::replace(self, Hash::new(self.seed));
             (self.large, self.timed) = (plain.large, true);
-            self.form = Form::Timed(Box::new(Timed { times: ZSet::new(plain.seed), plain, hidden_ms: 0 }));
+            self.form = Form::Timed(Box::new(Timed {
+                times: ZSet::new(plain.seed),
+                plain,
+                hidden_ms: 0,
+                filed_ms: 0,
+            }));
         }
         match &mut self.form {
             Form::Timed(timed) => timed,
@@ -175,6 +182,21 @@ impl Hash {
         match &self.form {
             Form::Packed(_) | Form::Table(_) => None,
             Form::Timed(timed) => timed.earliest(),
+        }
+    }
+
+    /// Notes that an index of times has the hash under `at_ms`, until it is noted again or no field expires any more.
+    pub fn note_filed(&mut self, at_ms: i64) {
+        if let Form::Timed(timed) = &mut self.form {
+            timed.filed_ms = at_ms;
+        }
+    }
+
+    /// What was noted last; 0 if nothing.
+    pub fn filed(&self) -> i64 {
+        match &self.form {
+            Form::Packed(_) | Form::Table(_) => 0,
+            Form::Timed(timed) => timed.filed_ms,
         }
     }
 

@@ -1,0 +1,111 @@
+//! Expiry of single fields of hashes: hidden when a hash is looked up, gone when it is their turn.
+//!
+//! A hash may have a million fields that are due at once, so nobody who looks one up may have to take them all
+//! out. A look-up only tells the hash the time, after which due fields do not show. They leave in slices when
+//! the wheel says so, and one by one when a command asks for them by name. In the log each is an HDEL.
+//!
+//! A hash notes when the wheel has it last. A due item whose hash is noted for later is one too many, left behind
+//! by a field that was to expire sooner, and is dropped.
+
+use crate::space::Keyspace;
+use table::Position;
+use types::hash::Hash;
+use types::{Entry, View};
+
+/// When the next field of the entry expires, if it is a hash with such fields.
+#[inline]
+pub(crate) fn next_field_expiry(entry: &Entry) -> Option<i64> {
+    match entry.view() {
+        View::Hash(hash) => hash.next_expiry(),
+        _ => None,
+    }
+}
+
+/// Whether the entry has fields that expire, and the last item that the wheel was given for them has come.
+pub(crate) fn is_unfiled(entry: &Entry, now_ms: i64) -> bool {
+    next_field_expiry(entry).is_some() && entry.get::<Hash>().is_some_and(|hash| hash.filed() <= now_ms)
+}
+
+impl Keyspace {
+    /// Whether fields of the entry at `position` are due.
+    #[inline]
+    pub(crate) fn has_due_fields(&self, db: usize, position: Position) -> bool {
+        next_field_expiry(self.dbs[db].table.at(position)).is_some_and(|at| at <= self.now.unix_ms)
+            && !self.keep_expired
+    }
+
+    /// Makes the due fields of the entry at `position` invisible.
+    #[inline]
+    pub(crate) fn hide_due_fields(&mut self, db: usize, position: Position) {
+        if self.has_due_fields(db, position)
+            && let Some(hash) = self.dbs[db].table.at_mut(position).hash_mut()
+        {
+            hash.hide_due(self.now.unix_ms);
+        }
+    }
+
+    /// Takes those of the fields `named` out that are due; false when the hash has gone with them.
+    #[inline]
+    pub(crate) fn expire_named_fields(&mut self, db: usize, position: Position, named: &[&[u8]]) -> bool {
+        !self.has_due_fields(db, position)
+            || self.expire_fields(db, position, &mut |hash, now_ms| hash.take_due_among(now_ms, named)).1
+    }
+
+    /// Takes up to `count` due fields out; how many, at least 1.
+    pub(crate) fn expire_some_fields(&mut self, db: usize, position: Position, count: usize) -> usize {
+        self.expire_fields(db, position, &mut |hash, now_ms| hash.take_due(now_ms, count)).0.max(1)
+    }
+
+    /// Takes out what `take` does, with all that belongs to it: how many fields, and whether the hash is still there.
+    #[cold]
+    fn expire_fields(
+        &mut self,
+        db: usize,
+        position: Position,
+        take: &mut dyn FnMut(&mut Hash, i64) -> Vec<Vec<u8>>,
+    ) -> (usize, bool) {
+        self.preimage(db, position);
+        let Some(hash) = self.dbs[db].table.at_mut(position).hash_mut() else { return (0, true) };
+        let before = hash.next_expiry();
+        let taken = take(hash, self.now.unix_ms);
+        let (emptied, count) = (hash.stored_len() == 0, taken.len());
+        if count == 0 {
+            return (0, true);
+        }
+        self.stats.expired_fields += count as u64;
+        self.effects.fields_expired(db, self.dbs[db].table.at(position).key(), taken, emptied);
+        self.field_expiry_changed(db, position, before);
+        if emptied {
+            self.remove_at(db, position);
+        }
+        (count, !emptied)
+    }
+
+    /// Books that the next field of the entry at `position` expired at `before` until now, and files what it is now where
+    /// that is sooner.
+    #[inline]
+    pub(crate) fn field_expiry_changed(&mut self, db: usize, position: Position, before: Option<i64>) {
+        let after = next_field_expiry(self.dbs[db].table.at(position));
+        if before == after {
+            return;
+        }
+        let database = &mut self.dbs[db];
+        database.field_expiring += usize::from(before.is_none());
+        database.field_expiring -= usize::from(after.is_none());
+        if after.is_some_and(|at| before.is_none_or(|earlier| at < earlier)) {
+            self.file_fields(db, position);
+        }
+    }
+
+    /// Files the next expiry of a field of the entry at `position`.
+    pub(crate) fn file_fields(&mut self, db: usize, position: Position) {
+        let database = &mut self.dbs[db];
+        let item = database.table.hash_of(database.table.at(position).key());
+        if let Some(hash) = database.table.at_mut(position).hash_mut()
+            && let Some(at) = hash.next_expiry()
+        {
+            hash.note_filed(at);
+            database.wheel.file(item, at, self.now.unix_ms);
+        }
+    }
+}

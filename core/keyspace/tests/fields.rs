@@ -1,0 +1,241 @@
+//! Expiry of single fields under a virtual clock: the keyspace against a naive model, its log, and its snapshots.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be read back has failed")]
+
+use base::{Now, Random};
+use persist::rdb::{self, Reader, Writer};
+use std::collections::BTreeMap;
+use tandem_keyspace::{Cause, Db, Keyspace, Piece, encode_dump, encode_entry};
+use types::hash::Hash;
+
+/// Values and expiry of the fields of a hash.
+type Fields = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
+type Model = BTreeMap<Vec<u8>, Fields>;
+
+const START_MS: i64 = 1_700_000_000_000;
+
+fn name(prefix: &str, n: u64) -> Vec<u8> {
+    format!("{prefix}{n}").into_bytes()
+}
+
+/// One random command on both.
+fn change(space: &mut Keyspace, model: &mut Model, random: &mut Random, fields: u64) {
+    let now = space.now.unix_ms;
+    let (key, field) = (name("key", random.below(6)), name("field", random.below(fields)));
+    let limits = space.limits.clone();
+    let mut db = Db::new(space, 0);
+    match random.below(10) {
+        0..4 => {
+            let at = (random.below(3) > 0).then(|| now + 1 + random.below(3_000) as i64);
+            let mut hash = db.upsert::<Hash>(&key).unwrap();
+            hash.set(&field, b"value", &limits);
+            hash.set_expiry(&field, at);
+            model.entry(key).or_default().insert(field, (b"value".to_vec(), at));
+        }
+        4 | 5 => {
+            if let Some(mut hash) = db.find_mut::<Hash>(&key).unwrap() {
+                hash.remove(&field);
+            }
+            model.get_mut(&key).map(|fields| fields.remove(&field));
+        }
+        6 => {
+            // As every command does that gives a field by name a new life.
+            db.find_fields(&key, &[&field]).unwrap();
+            if let Some(mut hash) = db.find_mut::<Hash>(&key).unwrap() {
+                hash.set_expiry(&field, None);
+            }
+            if let Some(field) = model.get_mut(&key).and_then(|fields| fields.get_mut(&field)) {
+                field.1 = None;
+            }
+        }
+        7 => {
+            db.find_fields(&key, &[&field]).unwrap();
+        }
+        8 => {
+            let to = name("key", random.below(6));
+            if to != key
+                && let Some(entry) = db.take(&key, Cause::Changed)
+            {
+                db.put(&to, entry.into_value(), None);
+                let moved = model.remove(&key).unwrap_or_default();
+                model.insert(to, moved);
+            }
+        }
+        _ => {
+            if random.below(8) == 0 {
+                db.remove(&key);
+                model.remove(&key);
+            }
+        }
+    }
+    model.retain(|_, fields| !fields.is_empty());
+}
+
+fn forget_due(model: &mut Model, now: i64) {
+    for fields in model.values_mut() {
+        fields.retain(|_, (_, at)| at.is_none_or(|at| at > now));
+    }
+    model.retain(|_, fields| !fields.is_empty());
+}
+
+/// All that the keyspace holds, fields that are over included.
+fn held(space: &mut Keyspace) -> Model {
+    let db = Db::new(space, 0);
+    let fields = |hash: &Hash| hash.timed_fields().map(|(f, v, at)| (f.to_vec(), (v.to_vec(), at))).collect();
+    db.iter().map(|entry| (entry.key().to_vec(), fields(entry.get::<Hash>().unwrap()))).collect()
+}
+
+#[test]
+fn fields_show_until_their_time_and_are_gone_soon_after() {
+    for (seed, fields) in [(1, 3), (2, 30), (3, 400)] {
+        let mut random = Random::new(seed);
+        let (mut space, mut model) = (Keyspace::new(1, seed), Model::new());
+        for _ in 0..4_000 {
+            let now = space.now.unix_ms.max(START_MS) + random.below(25) as i64;
+            space.set_now(Now::at_ms(now));
+            forget_due(&mut model, now);
+            change(&mut space, &mut model, &mut random, fields);
+            if random.below(3) == 0 {
+                space.expire_due(5);
+            }
+            let key = name("key", random.below(6));
+            let shown = Db::new(&mut space, 0).find::<Hash>(&key).unwrap().map_or(0, Hash::len);
+            assert_eq!(shown, model.get(&key).map_or(0, Fields::len));
+        }
+        let timed = model.values().filter(|f| f.values().any(|(_, at)| at.is_some())).count();
+        while space.expire_due(100) {}
+        space.set_now(Now::at_ms(space.now.unix_ms + 40));
+        while space.expire_due(100) {}
+        forget_due(&mut model, space.now.unix_ms);
+        assert_eq!(held(&mut space), model, "nobody has asked for them, yet they are gone");
+        assert!(space.database(0).stats().field_expiring <= timed);
+        space.set_now(Now::at_ms(space.now.unix_ms + 4_000));
+        while space.expire_due(7) {}
+        forget_due(&mut model, space.now.unix_ms);
+        assert_eq!(held(&mut space), model);
+        assert_eq!((space.database(0).stats().field_expiring, space.snapshot_version()), (0, 10));
+    }
+}
+
+#[test]
+fn a_budget_bounds_what_one_pass_takes_out_of_a_large_hash() {
+    let mut space = Keyspace::new(1, 1);
+    space.set_now(Now::at_ms(START_MS));
+    space.effects.logging = true;
+    let limits = space.limits.clone();
+    {
+        let mut db = Db::new(&mut space, 0);
+        let mut hash = db.upsert::<Hash>(b"h").unwrap();
+        for n in 0..1_000 {
+            hash.set(&name("f", n), b"v", &limits);
+            hash.set_expiry(&name("f", n), Some(START_MS + 10));
+        }
+    }
+    assert_eq!((space.database(0).stats().field_expiring, space.snapshot_version()), (1, 12));
+    space.set_now(Now::at_ms(START_MS + 100));
+    assert!(Db::new(&mut space, 0).find::<Hash>(b"h").unwrap().unwrap().is_empty());
+    for pass in 1..=4 {
+        let more = space.expire_due(300);
+        assert_eq!((space.stats.expired_fields <= pass * 300, more), (true, pass < 4));
+        let lost: usize = space.effects.lost_fields().map(|(_, command)| command.len() - 2).sum();
+        assert_eq!(lost as u64, space.stats.expired_fields);
+    }
+    assert_eq!((space.key_count(), space.stats.expired_fields), (0, 1_000));
+    let last = space.effects.touches().last().unwrap().0.cause;
+    assert_eq!(last, Cause::FieldsExpired { emptied: true });
+}
+
+#[test]
+fn a_field_that_is_asked_for_takes_its_hash_along_when_it_was_the_last() {
+    let mut space = Keyspace::new(1, 1);
+    space.set_now(Now::at_ms(START_MS));
+    let limits = space.limits.clone();
+    {
+        let mut db = Db::new(&mut space, 0);
+        let mut hash = db.upsert::<Hash>(b"h").unwrap();
+        hash.set(b"f", b"v", &limits);
+        hash.set_expiry(b"f", Some(START_MS + 10));
+    }
+    space.effects.clear();
+    space.set_now(Now::at_ms(START_MS + 10));
+    space.keep_expired = true;
+    assert!(Db::new(&mut space, 0).find_fields(b"h", &[b"f"]).unwrap().unwrap().contains(b"f"));
+    space.keep_expired = false;
+    assert!(Db::new(&mut space, 0).find_fields(b"h", &[b"g"]).unwrap().unwrap().is_empty());
+    assert_eq!(space.key_count(), 1);
+    assert!(Db::new(&mut space, 0).find_fields(b"h", &[b"f"]).unwrap().is_none());
+    assert_eq!((space.key_count(), space.effects.changes), (0, 0), "the log gets no command for it but HDEL");
+}
+
+/// Reads the pieces back into a fresh keyspace, as DUMP shows the values.
+fn loaded(pieces: Vec<Piece>) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut writer = Writer::new(false, true);
+    writer.header(rdb::VERSION_FIELD_EXPIRY);
+    for piece in pieces {
+        match piece {
+            Piece::Bytes(bytes) => writer.raw(&bytes),
+            Piece::Large { db, entry } => writer.raw(&encode_entry(db, &entry, true)),
+        }
+    }
+    writer.end();
+    let bytes = writer.take();
+    let mut space = Keyspace::new(1, 99);
+    let mut reader = Reader::new(bytes.as_slice(), Some(bytes.len() as u64), true).unwrap();
+    while let Some(item) = reader.next().unwrap() {
+        if let rdb::Item::Entry(record) = item {
+            let entry = tandem_keyspace::entry_from_rdb(&space, record).unwrap();
+            assert!(space.load(0, entry), "a key stands in the snapshot twice");
+        }
+    }
+    contents(&mut space)
+}
+
+/// Every hash as sorted text.
+fn contents(space: &mut Keyspace) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    held(space).into_iter().map(|(key, fields)| (key, format!("{fields:?}").into_bytes())).collect()
+}
+
+#[test]
+fn a_snapshot_holds_fields_that_expire_while_it_is_written() {
+    for (seed, fields) in [(1, 4), (2, 60), (3, 1_000)] {
+        let mut random = Random::new(seed);
+        let (mut space, mut model) = (Keyspace::new(1, seed), Model::new());
+        space.set_now(Now::at_ms(START_MS));
+        (0..6_000).for_each(|_| change(&mut space, &mut model, &mut random, fields));
+        let before = contents(&mut space);
+        assert!(space.begin_snapshot(false));
+        let mut pieces = Vec::new();
+        while !space.step_snapshot(1) {
+            space.set_now(Now::at_ms(space.now.unix_ms + random.below(900) as i64));
+            space.expire_due(20);
+            (0..5).for_each(|_| change(&mut space, &mut model, &mut random, fields));
+            pieces.append(&mut space.take_snapshot_pieces());
+        }
+        pieces.append(&mut space.take_snapshot_pieces());
+        space.end_snapshot();
+        assert_eq!(loaded(pieces), before, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_dump_keeps_the_expiry_of_fields_in_both_forms() {
+    for count in [3, 700] {
+        let mut space = Keyspace::new(1, 1);
+        space.set_now(Now::at_ms(START_MS));
+        let mut hash: Hash = types::Collection::new(1);
+        for n in 0..count {
+            hash.set(&name("f", n), b"v", &space.limits);
+            hash.set_expiry(&name("f", n), (n % 3 > 0).then_some(START_MS + n as i64));
+        }
+        let entry = types::Entry::new(b"k", hash.into(), None);
+        let payload = encode_dump(&entry);
+        let kind = if count == 3 { rdb::kind::HASH_LISTPACK_EX } else { rdb::kind::HASH_METADATA };
+        assert_eq!(payload[0], kind);
+        let back = tandem_keyspace::decode_dump(&space, b"k", &payload).unwrap();
+        let sorted = |entry: &types::Entry| {
+            let hash = entry.get::<Hash>().unwrap();
+            hash.timed_fields().map(|(f, v, at)| (f.to_vec(), (v.to_vec(), at))).collect::<Fields>()
+        };
+        assert_eq!(sorted(&back), sorted(&entry));
+    }
+}
