@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// The instance to ask; its socket is looked for where systemd and `tandem up` put it.
     #[arg(conflicts_with_all = ["socket", "address"])]
     name: Option<Name>,
+    /// The folder of the `tandem up` that runs the instance.
+    #[arg(long, requires = "name")]
+    dir: Option<PathBuf>,
     /// The health socket to ask. Where nothing is named, $TANDEM_HEALTH_SOCKET.
     #[arg(long, conflicts_with = "address")]
     socket: Option<PathBuf>,
@@ -70,7 +73,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let timeout = Duration::from_millis(options.timeout_ms);
     let answer = match (&options.address, options.name, &options.socket) {
         (Some(address), _, _) => over_network(address, timeout)?,
-        (None, Some(name), _) => ask(&socket_of(name), timeout)?,
+        (None, Some(name), _) => ask(&socket_of(name, options.dir.as_deref()), timeout)?,
         (None, None, Some(socket)) => ask(socket, timeout)?,
         (None, None, None) => match std::env::var_os(SOCKET_VARIABLE) {
             Some(socket) => ask(Path::new(&socket), timeout)?,
@@ -87,8 +90,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// The first of the usual places where there is a socket, or the usual one for the error to name.
-fn socket_of(name: Name) -> PathBuf {
+/// The socket in the folder named, or the first of the usual places where there is one, or the usual place for
+/// the error to name.
+fn socket_of(name: Name, dir: Option<&Path>) -> PathBuf {
+    if let Some(dir) = dir {
+        return up::health_socket(dir, name);
+    }
     let system = Path::new("/run").join(name.program()).join("health.sock");
     let local = up::health_socket(Path::new(up::DIRECTORY), name);
     if !system.exists() && local.exists() { local } else { system }
@@ -154,6 +161,12 @@ mod tests {
             panic!("must be a refusal")
         };
         assert_eq!(why, "NOAUTH Authentication required.");
+    }
+
+    #[test]
+    fn a_folder_names_the_socket_in_it() {
+        let socket = socket_of(Name::Queue, Some(Path::new("/srv/pair")));
+        assert_eq!(socket, Path::new("/srv/pair/queue/health.sock"));
     }
 
     #[test]

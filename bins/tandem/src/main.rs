@@ -37,6 +37,9 @@ enum Task {
     /// Run one instance of the pair in this process.
     #[command(hide = true, disable_help_flag = true)]
     Instance {
+        /// The process of `tandem up`, with which this one ends.
+        #[arg(long)]
+        parent: Option<i32>,
         name: health::Name,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
@@ -48,7 +51,9 @@ fn main() -> ExitCode {
         Task::Up(options) => up::run(&options),
         Task::Health(options) => health::run(&options),
         Task::Server { words } => server::run(profiles::Profile::Plain, words),
-        Task::Instance { name, words } => server::run(profile(name), words),
+        Task::Instance { parent, name, words } => {
+            up::end_with(parent).and_then(|()| server::run(profile(name), words))
+        }
     };
     outcome.unwrap_or_else(|error| {
         // Where standard error is closed there is nobody to tell.
@@ -89,6 +94,15 @@ mod tests {
             };
             assert_eq!(passed, words);
         }
+    }
+
+    #[test]
+    fn an_instance_may_be_told_its_parent() {
+        let words = ["tandem", "instance", "--parent", "7", "cache", "--port", "8"];
+        let Task::Instance { parent, words, .. } = Line::try_parse_from(words).unwrap().task else {
+            panic!("not an instance")
+        };
+        assert_eq!((parent, words), (Some(7), vec!["--port".to_owned(), "8".to_owned()]));
     }
 
     #[test]

@@ -7,13 +7,14 @@
 //! ```text
 //! tandem-data/             0700
 //!   secrets/NAME-password  0600, made once
+//!   secrets/metrics-token  0600, made once if the metrics can be reached from other machines
 //!   tls/                   the authority and both certificates
 //!   NAME/                  the instance's data and its health socket
 //! ```
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ use clap::Args;
 use control::certs::Authority;
 use control::health::{Answer, ask};
 use control::{Stop, secrets};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use crate::health::Name;
 use crate::say;
@@ -93,6 +94,35 @@ impl Options {
     }
 }
 
+/// The address that other machines would use for a bound one: itself, or, when all are bound, that of the
+/// default route. Asking for the route sends nothing.
+fn outer_address(bind: IpAddr) -> Option<IpAddr> {
+    if !bind.is_unspecified() {
+        return Some(bind);
+    }
+    let (own, elsewhere) = match bind {
+        IpAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
+        IpAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
+    };
+    let socket = UdpSocket::bind(own).ok()?;
+    socket.connect(elsewhere).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Has this instance end in order when the `up` that started it ends in whatever way, also by `kill -9`.
+///
+/// # Errors
+/// When it has ended already.
+pub(crate) fn end_with(parent: Option<i32>) -> anyhow::Result<()> {
+    let Some(parent) = parent else { return Ok(()) };
+    set_parent_process_death_signal(Some(Signal::TERM)).context("asking to be told of the parent's end")?;
+    // It may have ended before the kernel was asked.
+    if getppid() != Pid::from_raw(parent) {
+        bail!("the process that started this one has ended");
+    }
+    Ok(())
+}
+
 /// Where an instance under `root` has its health socket.
 pub(crate) fn health_socket(root: &Path, name: Name) -> PathBuf {
     root.join(name.as_str()).join("health.sock")
@@ -103,7 +133,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let stops = control::stop_signals().context("taking over the signals")?;
     check_folder(&options.dir)?;
     check_ports(options)?;
-    let house = House::prepare(&options.dir)?;
+    let house = House::prepare(&options.dir, options.bind)?;
     let mut pair = Vec::new();
     for name in Name::BOTH {
         match Instance::start(&house, options, name) {
@@ -153,20 +183,25 @@ fn check_ports(options: &Options) -> anyhow::Result<()> {
 /// The directory with all that must be there before a start.
 struct House {
     root: PathBuf,
+    /// The address that clients connect to.
+    outer: IpAddr,
 }
 
 impl House {
-    fn prepare(directory: &Path) -> anyhow::Result<House> {
+    fn prepare(directory: &Path, bind: IpAddr) -> anyhow::Result<House> {
         make_private(directory)?;
         let root = directory.canonicalize().with_context(|| directory.display().to_string())?;
         make_private(&root.join("secrets"))?;
-        let house = House { root };
+        let house = House { root, outer: outer_address(bind).unwrap_or(bind) };
         for name in Name::BOTH {
             make_private(&house.root.join(name.as_str()))?;
             let found = secrets::read_or_create(&house.password_file(name))?;
             if let Some(warning) = found.warning {
                 say(&format!("warning: {warning}"));
             }
+        }
+        if house.is_public() {
+            secrets::read_or_create(&house.metrics_token())?;
         }
         house.renew_certificates()?;
         Ok(house)
@@ -176,14 +211,25 @@ impl House {
         self.root.join("secrets").join(format!("{}-password", name.as_str()))
     }
 
+    /// Other machines can reach the pair: then metrics ask for a token and are encrypted for its sake, and
+    /// only TLS is offered (`tls auto`).
+    fn is_public(&self) -> bool {
+        !self.outer.is_loopback()
+    }
+
+    fn metrics_token(&self) -> PathBuf {
+        self.root.join("secrets").join("metrics-token")
+    }
+
     fn tls(&self) -> PathBuf {
         self.root.join("tls")
     }
 
     /// Makes what is missing or due; the instances watch the files and take new ones up.
     fn renew_certificates(&self) -> anyhow::Result<()> {
+        let names = [self.outer.to_string()];
         for name in Name::BOTH {
-            let issued = Authority::new(&self.tls(), name.program(), &[]).ensure(SystemTime::now())?;
+            let issued = Authority::new(&self.tls(), name.program(), &names).ensure(SystemTime::now())?;
             for made in issued.made {
                 say(&format!("made {made}"));
             }
@@ -197,13 +243,20 @@ impl House {
         for name in Name::BOTH {
             let found = secrets::read(&self.password_file(name))?;
             let password = String::from_utf8_lossy(found.secret.reveal()).into_owned();
-            let address = SocketAddr::new(options.bind, options.port(name));
-            text += &format!("  {}    redis://default:{password}@{address}\n", name.as_str());
-            text += &format!("           rediss://default:{password}@{address}\n");
-            if options.metrics_port(name) != 0 {
-                let metrics = SocketAddr::new(options.bind, options.metrics_port(name));
-                text += &format!("           http://{metrics}/metrics\n");
+            let address = SocketAddr::new(self.outer, options.port(name));
+            let schemes: &[&str] = if self.is_public() { &["rediss"] } else { &["redis", "rediss"] };
+            for (at, scheme) in schemes.iter().enumerate() {
+                let label = if at == 0 { name.as_str() } else { "" };
+                text += &format!("  {label:<8} {scheme}://default:{password}@{address}\n");
             }
+            if options.metrics_port(name) != 0 {
+                let metrics = SocketAddr::new(self.outer, options.metrics_port(name));
+                let scheme = if self.is_public() { "https" } else { "http" };
+                text += &format!("           {scheme}://{metrics}/metrics\n");
+            }
+        }
+        if self.is_public() {
+            text += &format!("  bearer token of the metrics: {}\n", self.metrics_token().display());
         }
         Ok(text + &format!("  authority of the certificates: {}", self.tls().join("ca.crt").display()))
     }
@@ -285,7 +338,7 @@ impl Instance {
 fn program(name: Name) -> anyhow::Result<Command> {
     let own = std::env::current_exe().context("finding this program's own file")?;
     let mut command = Command::new(own);
-    command.args(["instance", name.as_str()]);
+    command.args(["instance", "--parent", &std::process::id().to_string(), name.as_str()]);
     Ok(command)
 }
 
@@ -294,8 +347,7 @@ fn arguments(house: &House, options: &Options, name: Name) -> Vec<String> {
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     let certificate = |extension: &str| path(house.tls().join(format!("{}.{extension}", name.program())));
     let bind = options.bind.to_string();
-    let mut words = Vec::new();
-    for (directive, value) in [
+    let mut directives = vec![
         ("bind", bind.clone()),
         ("port", options.port(name).to_string()),
         ("dir", path(house.root.join(name.as_str()))),
@@ -307,11 +359,12 @@ fn arguments(house: &House, options: &Options, name: Name) -> Vec<String> {
         ("metrics-bind", bind),
         ("metrics-port", options.metrics_port(name).to_string()),
         ("health-socket", path(health_socket(&house.root, name))),
-    ] {
-        words.push(format!("--{directive}"));
-        words.push(value);
+    ];
+    if house.is_public() {
+        directives.push(("metrics-token-file", path(house.metrics_token())));
+        directives.push(("metrics-tls", "yes".to_owned()));
     }
-    words
+    directives.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]).collect()
 }
 
 /// Copies a child's lines to our output under its name, and keeps the last ones.
@@ -416,6 +469,8 @@ mod tests {
         options: Options,
     }
 
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn options(words: &[&str]) -> Options {
         Line::try_parse_from([&["up"], words].concat()).unwrap().options
     }
@@ -424,13 +479,13 @@ mod tests {
     fn the_house_is_private_and_stays_the_same() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("data");
-        let house = House::prepare(&root).unwrap();
+        let house = House::prepare(&root, LOOPBACK).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&root), 0o700);
         assert_eq!(mode(&house.password_file(Name::Cache)), 0o600);
         assert_eq!(mode(&house.tls().join("ca.key")), 0o600);
         let first = house.connection_strings(&options(&[])).unwrap();
-        let again = House::prepare(&root).unwrap().connection_strings(&options(&[])).unwrap();
+        let again = House::prepare(&root, LOOPBACK).unwrap().connection_strings(&options(&[])).unwrap();
         assert_eq!(first, again);
         assert!(first.contains("@127.0.0.1:6380\n") && first.contains("http://127.0.0.1:9121/metrics"));
     }
@@ -438,11 +493,31 @@ mod tests {
     #[test]
     fn no_password_is_on_a_childs_command_line() {
         let directory = tempfile::tempdir().unwrap();
-        let house = House::prepare(directory.path()).unwrap();
+        let house = House::prepare(directory.path(), LOOPBACK).unwrap();
         let words = arguments(&house, &options(&["--queue-port", "7000"]), Name::Queue).join(" ");
         let secret = secrets::read(&house.password_file(Name::Queue)).unwrap().secret;
         assert!(!words.contains(std::str::from_utf8(secret.reveal()).unwrap()));
         assert!(words.contains("--port 7000 ") && words.contains("--requirepass-file /"));
+    }
+
+    #[test]
+    fn a_public_pair_offers_only_tls_for_its_address_and_guards_its_metrics() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options(&["--bind", "192.0.2.7"]);
+        let house = House::prepare(directory.path(), options.bind).unwrap();
+        let names = std::fs::read_to_string(house.tls().join("tandem-cache.names")).unwrap();
+        assert!(names.lines().any(|name| name == "192.0.2.7"));
+        let words = arguments(&house, &options, Name::Cache).join(" ");
+        assert!(words.contains("--metrics-tls yes") && words.contains("secrets/metrics-token"), "{words}");
+        let text = house.connection_strings(&options).unwrap();
+        assert!(text.contains("@192.0.2.7:6379\n") && text.contains("https://192.0.2.7:9121/metrics"));
+        assert!(!text.contains("redis://") && !text.contains("http://"), "{text}");
+    }
+
+    #[test]
+    fn an_instance_whose_parent_has_gone_does_not_start() {
+        assert!(end_with(Some(i32::MAX)).is_err() && end_with(None).is_ok());
+        set_parent_process_death_signal(None).unwrap();
     }
 
     #[test]
