@@ -192,6 +192,7 @@ settings! {
     metrics_tls: bool = "metrics-tls", Values::flag, "Speak TLS there.";
     metrics_token_file: String = "metrics-token-file", Values::text, "File of the token a scraper must show; empty for none.";
     health_socket: String = "health-socket", Values::text, "Unix socket of health checks; empty for none.";
+    loading_process_events_interval_bytes: u64 = "loading-process-events-interval-bytes", Values::count, "Bytes loaded between two looks at clients.";
     key_load_delay: i64 = "key-load-delay", Values::int, "Microseconds to wait after each loaded key; negative: keys a microsecond.";
     rdb_key_save_delay: i64 = "rdb-key-save-delay", Values::int, "Microseconds to wait after each saved key; negative: keys a microsecond.";
     loading_events_interval_bytes: usize = "loading-process-events-interval-bytes", Values::size, "Bytes loaded between two looks at clients.";

@@ -19,6 +19,9 @@ pub trait Instance: Send + Sync + 'static {
     /// A stop was asked for; begin it and return. The server ends its process by itself.
     fn shutdown(&self, reason: Stop);
 
+    /// Somebody wants the process to end at once and to leave a report: `signal` (SIGABRT) came from outside.
+    fn crash(&self, signal: i32);
+
     /// The certificate files changed and were found good; use this for connections to come.
     fn reload_tls(&self, config: Arc<ServerConfig>);
 

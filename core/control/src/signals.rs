@@ -1,4 +1,4 @@
-//! The process' signals: SIGTERM and SIGINT stop it, SIGHUP reads the certificates again.
+//! The process' signals: SIGTERM and SIGINT stop it, SIGHUP reads the certificates again, SIGABRT ends it with a report.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +10,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::instance::{Level, Stop};
 use crate::plane::Plane;
 
+/// The number of the signal, on all systems that we know.
+const SIGABRT: i32 = 6;
+
 /// Takes the signals over. From the moment this returns they no longer end the process by themselves.
 pub(crate) fn watch(plane: &Arc<Plane>) -> io::Result<()> {
     let (terminate, interrupt, hang_up) =
@@ -17,6 +20,7 @@ pub(crate) fn watch(plane: &Arc<Plane>) -> io::Result<()> {
     tokio::spawn(stop_on(terminate, Arc::clone(plane), [Stop::Terminated; 2]));
     tokio::spawn(stop_on(interrupt, Arc::clone(plane), [Stop::Interrupted, Stop::Insisted]));
     tokio::spawn(reload_on(hang_up, Arc::clone(plane)));
+    tokio::spawn(crash_on(signal(SignalKind::from_raw(SIGABRT))?, Arc::clone(plane)));
     Ok(())
 }
 
@@ -57,6 +61,12 @@ pub fn stop_signals() -> io::Result<Receiver<Stop>> {
         });
     })?;
     Ok(hear)
+}
+
+async fn crash_on(mut signals: Signal, plane: Arc<Plane>) {
+    if signals.recv().await.is_some() {
+        plane.call(|instance| instance.crash(SIGABRT)).await;
+    }
 }
 
 async fn reload_on(mut signals: Signal, plane: Arc<Plane>) {

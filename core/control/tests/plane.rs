@@ -47,6 +47,8 @@ impl Puppet {
 }
 
 impl Instance for Puppet {
+    fn crash(&self, _: i32) {}
+
     fn metrics(&self) -> String {
         let hang = *self.hang.lock().unwrap();
         std::thread::sleep(hang);

@@ -183,6 +183,10 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     }
     engine.apply_config();
     engine.make_room(turn.outside);
+    if proposed.changed.contains(&"appendonly") && engine.config.appendonly && !turn.outside.is_rewriting() {
+        // The log begins with a base, and whoever waits for that asks at once.
+        turn.outside.rewrite_begins();
+    }
     engine.jobs.push(Job::ConfigChanged { names: proposed.changed });
     turn.reply.ok();
     Ok(Step::Done(None))

@@ -35,6 +35,10 @@ pub trait Outside {
     fn save_begins(&mut self);
     /// [`Job::RewriteLog`] follows: from now on `is_rewriting`.
     fn rewrite_begins(&mut self);
+    /// SHUTDOWN ABORT: the server goes on if it is about to stop and still can; whether it was.
+    fn abort_shutdown(&mut self) -> bool {
+        false
+    }
     /// When an RDB was last written, Unix seconds.
     fn last_save_unix_s(&self) -> i64;
     /// Does nothing for so long (DEBUG SLEEP): the whole engine waits.

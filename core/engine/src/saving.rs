@@ -99,7 +99,11 @@ fn shutdown(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         return Err(Error::SYNTAX);
     }
     if abort {
-        return Err(Error::new("ERR No shutdown in progress."));
+        if !turn.outside.abort_shutdown() {
+            return Err(Error::new("ERR No shutdown in progress."));
+        }
+        turn.reply.ok();
+        return Ok(Step::Done(None));
     }
     engine.jobs.push(Job::Shutdown { session: turn.session, save, now, force });
     Ok(Step::Later)

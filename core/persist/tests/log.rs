@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tandem_persist::aof::{
-    Annotation, AppendError, Commands, Log, Place, Publication, Recovered, State, SyncHandle, recover,
+    Annotation, AppendError, Base, Commands, Log, Place, Publication, Recovered, State, SyncHandle, recover,
 };
 use tandem_persist::disk::{Disk, Fault, Memory, Real, write_all};
 use tandem_persist::rdb::{Item, Reader, Value, Writer, kind};
@@ -123,7 +123,7 @@ impl Clients {
             log.abort_rewrite();
             return true;
         }
-        let publication = log.plan_finish().unwrap();
+        let publication = log.plan_finish(Base::Snapshot).unwrap();
         self.publish(log, publication, &temp, count)
     }
 
@@ -185,6 +185,81 @@ fn a_crash_at_any_call_keeps_all_that_was_synced() {
             }
         }
     }
+}
+
+/// Appends to a log that was there, then starts one anew from memory, which held `held` commands.
+fn start_beside(disk: &Memory, held: u64) -> bool {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let Ok(mut log) = Log::start(Arc::clone(&shared), place()) else { return false };
+    if append(&mut log, &command(held)).is_err() {
+        return false;
+    }
+    let Ok(temp) = base(disk, held) else { return false };
+    let Ok(publication) = log.plan_finish(Base::Snapshot) else { return false };
+    let Ok(published) = publication.run(&temp) else { return false };
+    drop(log.install(published));
+    append(&mut log, &command(held + 1)).is_ok() && log.sync().is_ok()
+}
+
+#[test]
+fn a_crash_while_a_log_is_started_leaves_the_old_one_or_the_new_one() {
+    for is_beside_another in [true, false] {
+        let before = if is_beside_another { written(5).0 } else { Memory::new() };
+        let before = before.crash(0);
+        let old = load(&before, &recover(&before.crash(0), &place(), true, 1).unwrap());
+        let whole = before.crash(0);
+        assert!(start_beside(&whole, 100));
+        for dies in 0..whole.calls() {
+            let disk = before.crash(0);
+            disk.inject(Fault::DieAt(dies));
+            start_beside(&disk, 100);
+            for image in 0..4 {
+                let after = disk.crash(image);
+                let trace = format!("beside another {is_beside_another}, dead at call {dies}, image {image}");
+                let recovered = recover(&after, &place(), true, 2).unwrap_or_else(|e| panic!("{trace}: {e}"));
+                let count = load(&after, &recovered);
+                assert!(count == old || (100..=102).contains(&count), "{trace}: {count}");
+                Log::open(Arc::new(after.clone()), place(), &recovered).unwrap();
+                let names = after.list(&place().log_dir()).unwrap();
+                assert!(!names.iter().any(|name| name.starts_with("temp-")), "{trace}: {names:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_first_log_that_a_crash_interrupts_is_no_log() {
+    let create = |disk: &Memory| Log::create(Arc::new(disk.clone()), place(), b"some base", Base::Commands);
+    let whole = Memory::new();
+    create(&whole).unwrap();
+    for dies in 0..whole.calls() {
+        let disk = Memory::new();
+        disk.inject(Fault::DieAt(dies));
+        assert!(create(&disk).is_err(), "dead at call {dies}");
+        for image in 0..4 {
+            let after = disk.crash(image);
+            let manifest = place().log_dir().join(place().manifest_name());
+            if after.len(&manifest).is_err() {
+                let recovered = recover(&after, &place(), true, 1).unwrap_or_else(|e| panic!("{dies}: {e}"));
+                assert!(recovered.fresh, "dead at call {dies}, image {image}");
+            }
+        }
+    }
+}
+
+#[test]
+fn times_stand_before_the_first_batch_of_a_second() {
+    let disk = Memory::new();
+    let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
+    log.set_timestamps(true);
+    for unix_ms in [7_000, 7_999, 8_000] {
+        log.append(&mut command(0), unix_ms).unwrap();
+    }
+    let text = disk.bytes(&place().log_dir().join("appendonly.aof.1.incr.aof")).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with("#TS:7\r\n*2"), "{text}");
+    assert_eq!((text.matches("#TS:7").count(), text.matches("#TS:8").count()), (1, 1));
+    assert!(recover(&disk, &place(), false, 1).unwrap().tails.is_empty());
 }
 
 fn written(batches: u64) -> (Memory, PathBuf) {
@@ -307,7 +382,7 @@ fn a_failed_sync_is_final_until_the_log_is_replaced() {
     assert!(matches!(log.state(), State::Failed(_)));
     assert!(log.sync().is_err() && append(&mut log, &command(3)).is_err() && log.plan_rewrite().is_err());
     let temp = base(&disk, 3).unwrap();
-    let published = log.plan_replacement().unwrap().run(&temp).unwrap();
+    let published = log.plan_replacement(Base::Snapshot).unwrap().run(&temp).unwrap();
     drop(log.install(published));
     append(&mut log, &command(3)).unwrap();
     log.sync().unwrap();
@@ -398,13 +473,13 @@ fn a_change_of_files_never_touches_the_disk_under_the_lock_and_is_alone() {
     let recovered = recover(&disk, &place(), false, 7).unwrap();
     let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
     let plan = log.plan_rewrite().unwrap();
-    assert!(log.plan_rewrite().is_err() && log.plan_replacement().is_err());
+    assert!(log.plan_rewrite().is_err() && log.plan_replacement(Base::Snapshot).is_err());
     let prepared = plan.run();
     let calls = disk.calls();
     log.begin_rewrite(prepared).unwrap();
     assert_eq!(disk.calls(), calls);
     append(&mut log, &command(3)).unwrap();
-    let publication = log.plan_finish().unwrap();
+    let publication = log.plan_finish(Base::Snapshot).unwrap();
     assert!(log.plan_rewrite().is_err());
     let temp = base(&disk, 3).unwrap();
     let published = publication.run(&temp).unwrap();
@@ -484,7 +559,7 @@ fn redis_loads_what_we_write() {
     let base = temp.path().join("temp-1.rdb");
     std::fs::write(&base, writer.as_bytes()).unwrap();
     append(&mut log, b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n").unwrap();
-    let published = log.plan_finish().unwrap().run(&base).unwrap();
+    let published = log.plan_finish(Base::Snapshot).unwrap().run(&base).unwrap();
     drop(log.install(published));
     append(&mut log, b"*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*1\r\n$4\r\nEXEC\r\n").unwrap();
     log.sync().unwrap();

@@ -21,9 +21,10 @@ use crate::client::Bounds;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::durable::Durable;
+use crate::files::Files;
 use crate::instance::Front;
 use crate::logger::Logger;
-use crate::saver::{Files, REDIS_VERSION};
+use crate::saver::REDIS_VERSION;
 use crate::shared::{CHORES_MAX, Chore, Parts, Shared};
 use crate::stop::Wanted;
 use crate::tick::Worker;
@@ -60,7 +61,8 @@ impl Running {
 
     /// Asks the server to stop, as SIGTERM does.
     pub fn stop(&self) {
-        self.shared.chore(Chore::Stop(Wanted::default()));
+        self.shared
+            .chore(Chore::Stop(Wanted { signal: Some(control::Stop::Terminated), ..Wanted::default() }));
     }
 
     /// Waits until the server has stopped.
@@ -192,7 +194,10 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
     for (thread, poller) in pollers.into_iter().enumerate() {
         let mut clients = Clients::new(shared, thread, poller, Bounds::of(&config));
         clients.listeners = if thread == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
-        running.spawn(&format!("io-{thread}"), move || Worker::new(shared, thread, clients).run())?;
+        running.spawn(&format!("io-{thread}"), move || {
+            shared.loading.wait_at_the_doors();
+            Worker::new(shared, thread, clients).run();
+        })?;
     }
     shared.logger.notice("Server initialized");
     running.load(&config)?;
@@ -208,7 +213,13 @@ impl Running {
 
     fn load(&self, config: &Config) -> anyhow::Result<()> {
         let shared = self.shared;
-        if let Err(why) = crate::loader::load(shared) {
+        let loaded = crate::loader::load(shared);
+        shared.loading.open_the_doors();
+        if shared.ended.load(Ordering::Acquire) {
+            // Stopped by a signal meanwhile.
+            return Ok(());
+        }
+        if let Err(why) = loaded {
             shared.logger.warning(&why);
             shared.failed.store(true, Ordering::Release);
             crate::stop::end(shared, false);

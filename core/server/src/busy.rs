@@ -12,6 +12,7 @@ use crate::shared::Shared;
 
 const BUSY: &[u8] =
     b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n";
+const LOADING: &[u8] = b"-LOADING Redis is loading the dataset in memory\r\n";
 const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
 const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
 const NOPERM: &[u8] = b"-NOPERM this user has no permissions to stop scripts\r\n";
@@ -141,6 +142,9 @@ fn refuse(shared: &Shared, wish: Wish, may_kill: bool, out: &mut Vec<u8>) {
                 save: Some(false),
                 ..Default::default()
             }));
+        }
+        Wish::Session | Wish::Enter { .. } | Wish::Other if shared.is_loading() => {
+            out.extend_from_slice(LOADING);
         }
         Wish::Session | Wish::Enter { .. } | Wish::Other => out.extend_from_slice(BUSY),
     }

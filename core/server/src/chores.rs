@@ -9,9 +9,12 @@ use control::password::{PasswordError, Record};
 use engine::{Job, SessionId};
 
 use crate::logger::Level;
-use crate::saver::{Listener, Task};
+use crate::saver::{Kind, Listener, Task};
 use crate::shared::{Chore, Shared};
 use crate::stop::Wanted;
+
+/// The signal that a DEBUG SEGFAULT stands for.
+const SIGSEGV: i32 = 11;
 
 /// Works until the server ends.
 pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
@@ -53,7 +56,7 @@ fn run(shared: &'static Shared, job: Job) {
         }
         Job::RewriteLog => shared.saver.add(Task::Rewrite),
         Job::Shutdown { session, save, now: _, force } => {
-            crate::stop::stop(shared, Wanted { save, force, session: Some(session) });
+            crate::stop::stop(shared, Wanted { save, force, session: Some(session), signal: None });
         }
         Job::ConfigChanged { names } => config_changed(shared, &names),
         Job::RewriteConfig { session } => {
@@ -72,7 +75,7 @@ fn run(shared: &'static Shared, job: Job) {
         }
         Job::Crash { why } => {
             shared.logger.warning(&format!("Crashing as asked for by {why}."));
-            std::process::abort();
+            crate::instance::crash(shared, SIGSEGV);
         }
     }
 }
@@ -157,6 +160,7 @@ pub(crate) fn config_changed(shared: &Shared, names: &[&'static str]) {
         match *name {
             "appendonly" => switch_log(shared, config.appendonly),
             "appendfsync" => shared.durable.set_fsync(config.appendfsync),
+            "aof-disable-auto-gc" if !config.aof_disable_auto_gc => shared.durable.clean(shared),
             "port" | "bind" | "unixsocket" | "tls-port" => {
                 shared.logger.notice("The new addresses hold after a restart.")
             }
@@ -168,15 +172,16 @@ pub(crate) fn config_changed(shared: &Shared, names: &[&'static str]) {
 fn switch_log(shared: &Shared, on: bool) {
     let is_on = shared.durable.lock().log.is_some();
     match (is_on, on) {
-        (false, true) => shared.saver.add(Task::StartLog),
+        (false, true) => shared.saver.add(Task::StartLog(Listener::Nobody)),
         (true, false) => {
-            let mut journal = shared.durable.lock();
-            let mut engine = shared.engine.lock();
-            engine.set_logging(false);
-            engine.take_log(&mut Vec::new());
-            shared.durable.set_log(&mut journal, None, shared);
+            if shared.saver.cancel(Kind::Rewrite) {
+                shared
+                    .logger
+                    .notice("Killing AOF child: there is none, but the rewrite that runs is given up");
+            }
+            crate::rewrite::switch_off(shared);
         }
-        _ => {}
+        _ => shared.saver.begins_nothing(),
     }
 }
 

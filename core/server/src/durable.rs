@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use config::AppendFsync;
+use config::{AppendFsync, Config};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use persist::aof::{AppendError, Log, Prepared, Publication, State};
 use persist::disk::Disk;
@@ -39,6 +39,11 @@ const QUEUE_BYTES_MAX: usize = 256 << 20;
 const REFUSED_FULL: &str = "MISCONF Errors writing to the AOF file: No space left on device";
 const REFUSED_SLOW: &str =
     "MISCONF Errors writing to the AOF file: the disk is too slow, too much waits to be written";
+
+const REFUSED_SAVES: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist \
+     to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors \
+     during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
+     details about the RDB error.";
 
 /// Log bytes that nobody has begun to write.
 #[derive(Default)]
@@ -97,8 +102,17 @@ pub(crate) struct Durable {
     fsync: AtomicFsync,
     /// Replies with a ticket up to here may leave.
     safe: AtomicU64,
+    /// Either of the two below.
     refusing: AtomicBool,
     refusal: Mutex<Option<String>>,
+    /// Snapshots fail, and `stop-writes-on-bgsave-error` has writes refused then.
+    saves_fail: AtomicBool,
+    /// `no-appendfsync-on-rewrite`.
+    yields_to_rewrite: AtomicBool,
+    /// `aof-timestamp-enabled`.
+    timestamps: AtomicBool,
+    /// `aof-disable-auto-gc`.
+    keeps_history: AtomicBool,
     /// Rings for the log thread.
     sync_wanted: Bell,
     /// Rings for the append thread.
@@ -144,6 +158,10 @@ impl Durable {
             safe: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
             refusal: Mutex::new(None),
+            saves_fail: AtomicBool::new(false),
+            yields_to_rewrite: AtomicBool::new(false),
+            timestamps: AtomicBool::new(false),
+            keeps_history: AtomicBool::new(false),
             sync_wanted: Bell::default(),
             write_wanted: Bell::default(),
             syncing_since_us: AtomicU64::new(0),
@@ -163,6 +181,57 @@ impl Durable {
     pub(crate) fn set_fsync(&self, fsync: AppendFsync) {
         self.fsync.set(fsync);
         self.sync_wanted.ring();
+    }
+
+    /// Takes over what the configuration says of the log; `saves_ok`: the last snapshot was good.
+    pub(crate) fn follow(&self, config: &Config, saves_ok: bool) {
+        self.yields_to_rewrite.store(config.no_appendfsync_on_rewrite, Ordering::Relaxed);
+        self.timestamps.store(config.aof_timestamp_enabled, Ordering::Relaxed);
+        self.keeps_history.store(config.aof_disable_auto_gc, Ordering::Relaxed);
+        if let Some(log) = &mut self.lock().log {
+            self.instruct(log);
+        }
+        self.look_at_saves(config, saves_ok);
+    }
+
+    fn instruct(&self, log: &mut Log) {
+        log.set_timestamps(self.timestamps.load(Ordering::Relaxed));
+        log.set_keeps_history(self.keeps_history());
+    }
+
+    /// Whether replaced files of the log stay.
+    pub(crate) fn keeps_history(&self) -> bool {
+        self.keeps_history.load(Ordering::Relaxed)
+    }
+
+    /// Refuses writes while snapshots are wanted and fail, if that is configured.
+    pub(crate) fn look_at_saves(&self, config: &Config, saves_ok: bool) {
+        let fail = !saves_ok && config.stop_writes_on_bgsave_error && !config.save.is_empty();
+        let refusal = self.refusal.lock();
+        self.saves_fail.store(fail, Ordering::Release);
+        self.refusing.store(fail || refusal.is_some(), Ordering::Release);
+    }
+
+    /// Deletes replaced files of the log that were kept.
+    pub(crate) fn clean(&self, shared: &Shared) {
+        let plan = self.lock().log.as_ref().map(Log::plan_cleaning);
+        match plan {
+            None => {}
+            Some(Ok(plan)) => {
+                let cleaned = plan.run();
+                if let Some(log) = &mut self.lock().log {
+                    log.install_cleaned(cleaned);
+                }
+            }
+            Some(Err(error)) => {
+                shared.logger.notice(&format!("Old AOF files are deleted with the next rewrite: {error}"));
+            }
+        }
+    }
+
+    /// Whether the log waits for its first base.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.lock().log.as_ref().is_some_and(Log::is_starting)
     }
 
     /// Whether replies wait for an fsync.
@@ -281,8 +350,9 @@ impl Durable {
     }
 
     fn accept_writes(&self) {
-        self.refusing.store(false, Ordering::Release);
-        *self.refusal.lock() = None;
+        let mut refusal = self.refusal.lock();
+        *refusal = None;
+        self.refusing.store(self.saves_fail.load(Ordering::Acquire), Ordering::Release);
     }
 
     /// Why writes must be refused now, if they must. When the disk is nearly full only those are that `grows` tells to need room; what
@@ -291,6 +361,9 @@ impl Durable {
     pub(crate) fn write_refusal(&self, grows: bool) -> Option<String> {
         if !self.refusing.load(Ordering::Acquire) {
             return None;
+        }
+        if self.saves_fail.load(Ordering::Acquire) {
+            return Some(REFUSED_SAVES.to_owned());
         }
         self.refusal.lock().clone().filter(|why| grows || why != REFUSED_FULL)
     }
@@ -366,6 +439,9 @@ impl Durable {
     pub(crate) fn set_log(&self, journal: &mut Journal, log: Option<Log>, shared: &Shared) {
         self.take_queue(journal);
         journal.log = log;
+        if let Some(log) = &mut journal.log {
+            self.instruct(log);
+        }
         journal.pending.clear();
         journal.written_ticket = journal.pending_ticket;
         self.is_logging.store(journal.log.is_some(), Ordering::Release);
@@ -441,7 +517,7 @@ impl Durable {
         // A file system that does not say how much room it has is taken to have some.
         let free = self.disk.free_bytes(&dir).unwrap_or(u64::MAX);
         let is_full = self.refusal.lock().as_deref() == Some(REFUSED_FULL);
-        if free < RESERVE_BYTES && !self.refusing.load(Ordering::Acquire) {
+        if free < RESERVE_BYTES && self.refusal.lock().is_none() {
             shared
                 .logger
                 .warning("The disk of the AOF is nearly full; writes are refused until there is room.");
@@ -461,6 +537,12 @@ impl Durable {
             }
             let Some(log) = &journal.log else { return };
             if log.position_synced() == log.position() || *log.state() != State::Ready {
+                return;
+            }
+            if self.yields_to_rewrite.load(Ordering::Relaxed) && shared.saver.running.load(Ordering::Acquire)
+            {
+                // As asked for: what is written while a snapshot is may be lost with the machine.
+                self.advance(journal.written_ticket, shared);
                 return;
             }
             (log.sync_handle(), journal.written_ticket)

@@ -42,6 +42,21 @@ impl Front {
     }
 }
 
+/// Ends the process at once, with a report in the log and a core file if the system keeps them. Signals that the
+/// processor raises (a bad memory access) end it without a report: nothing safe can be done in their handlers.
+pub(crate) fn crash(shared: &Shared, signal: i32) -> ! {
+    let uptime_s = shared.clock.micros() / 1_000_000;
+    shared.logger.warning("=== BUG REPORT START ===");
+    shared.logger.warning(&format!("Redis {} crashed by signal: {signal}", crate::saver::REDIS_VERSION));
+    shared.logger.warning(&format!(
+        "Tandem {} ({} profile), up for {uptime_s} seconds",
+        env!("CARGO_PKG_VERSION"),
+        shared.profile.name()
+    ));
+    shared.logger.warning("=== BUG REPORT END ===");
+    std::process::abort();
+}
+
 impl Instance for Front {
     fn metrics(&self) -> String {
         let mut page = self.page.lock();
@@ -80,7 +95,11 @@ impl Instance for Front {
             crate::stop::end(self.shared, false);
             return;
         }
-        self.shared.chore(Chore::Stop(Wanted::default()));
+        self.shared.chore(Chore::Stop(Wanted { signal: Some(reason), ..Wanted::default() }));
+    }
+
+    fn crash(&self, signal: i32) {
+        crash(self.shared, signal);
     }
 
     fn reload_tls(&self, config: Arc<ServerConfig>) {

@@ -7,11 +7,14 @@
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use engine::Engine;
-use persist::aof::{Commands, Log, LogFile, Recovered};
-use persist::rdb::{Entry, Item, Reader};
+use persist::aof::{Base, Commands, Log, LogFile, Recovered};
+use persist::rdb::{Entry, Item, Reader, Writer};
 
+use crate::saver::{Listener, REDIS_VERSION, Task};
 use crate::shared::{Loading, Shared};
 
 /// Records that are taken into the engine in one go.
@@ -19,6 +22,9 @@ const BATCH_RECORDS: usize = 512;
 
 /// Bytes of decoded records that are taken in one go, about.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// The longest rest at a time of a start that is slowed down, microseconds.
+const REST_US: u64 = 20_000;
 
 /// What was loaded.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,14 +44,20 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     let appendonly = shared.engine.lock().config.appendonly;
     let began_us = shared.clock.micros();
     shared.engine.lock().keyspace.keep_expired = true;
-    let loaded = if appendonly { load_log(shared)? } else { load_snapshot(shared, Loaded::default())? };
+    let (loaded, starts_log) = match appendonly {
+        true => load_log(shared)?,
+        false => (load_snapshot(shared, Loaded::default())?, false),
+    };
     let mut engine = shared.engine.lock();
     engine.replay_end();
     engine.keyspace.keep_expired = false;
     engine.keyspace.effects.clear();
     engine.keyspace.effects.dirty = 0;
-    engine.set_logging(appendonly);
+    engine.set_logging(appendonly && !starts_log);
     drop(engine);
+    if starts_log {
+        start_log(shared)?;
+    }
     shared.saver.last_save_unix_s.store(shared.clock.now().unix_ms / 1000, Ordering::Relaxed);
     let seconds = (shared.clock.micros() - began_us) as f64 / 1e6;
     if appendonly {
@@ -117,12 +129,41 @@ fn load_snapshot(shared: &Shared, mut loaded: Loaded) -> Result<Loaded, String> 
     let source = disk.read(&path, 0).map_err(|error| format!("{}: {error}", path.display()))?;
     read_snapshot(shared, &path, source, bytes, true, &mut loaded)?;
     let Loaded { keys, expired, .. } = loaded;
+    shared.loading.keys_loaded.store(keys, Ordering::Relaxed);
+    shared.loading.keys_expired.store(expired, Ordering::Relaxed);
     shared.logger.notice(&format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}."));
     Ok(loaded)
 }
 
-/// The log, file by file; then it is open for appending.
-fn load_log(shared: &Shared) -> Result<Loaded, String> {
+/// The first log of a server that had a snapshot must hold its data before anything is logged, or a crash would leave
+/// a log without it.
+fn start_log(shared: &Shared) -> Result<(), String> {
+    let (tell, hear) = sync_channel(1);
+    shared.saver.add(Task::StartLog(Listener::Thread(tell)));
+    let done = hear.recv().unwrap_or_else(|_| Err("the saving thread has gone".to_owned()));
+    done.map_err(|why| format!("Can't write the first append-only file: {why}"))
+}
+
+/// Makes the log of an empty data set.
+fn create_log(shared: &Shared) -> std::io::Result<Log> {
+    let (rdb_preamble, checksum) = {
+        let config = &shared.engine.lock().config;
+        (config.aof_use_rdb_preamble, config.rdbchecksum)
+    };
+    let (disk, place) = (shared.durable.disk.clone(), shared.files.log_place());
+    if !rdb_preamble {
+        return Log::create(disk, place, b"", Base::Commands);
+    }
+    let mut base = Writer::new(false, checksum);
+    base.header(persist::rdb::VERSION);
+    let (unix_ms, used_memory) = (shared.clock.now().unix_ms, crate::memory::used() as u64);
+    base.standard_aux(REDIS_VERSION, unix_ms, used_memory, true);
+    base.end();
+    Log::create(disk, place, &base.take(), Base::Snapshot)
+}
+
+/// The log, file by file; then it is open for appending. True when it is still to be started, from a snapshot.
+fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     let place = shared.files.log_place();
     let disk = &shared.durable.disk;
     let recovered = recovered(shared)?;
@@ -130,23 +171,27 @@ fn load_log(shared: &Shared) -> Result<Loaded, String> {
         shared.logger.warning(&format!("The end of the AOF was not whole and was set aside: {tail:?}"));
     }
     let mut loaded = Loaded::default();
-    if recovered.fresh {
-        loaded = load_snapshot(shared, loaded)?;
+    if recovered.fresh && has_snapshot(shared) {
+        return Ok((load_snapshot(shared, loaded)?, true));
     }
     shared.loading.begin(shared, total(&recovered));
     for file in &recovered.files {
         load_file(shared, file, &mut loaded)?;
     }
-    let log = Log::open(disk.clone(), place, &recovered)
-        .map_err(|error| format!("Can't open the append-only file: {error}"))?;
+    let log = match recovered.fresh {
+        true => create_log(shared),
+        false => Log::open(disk.clone(), place, &recovered),
+    };
+    let log = log.map_err(|error| format!("Can't open the append-only file: {error}"))?;
     let mut journal = shared.durable.lock();
     shared.durable.set_log(&mut journal, Some(log), shared);
     drop(journal);
-    if recovered.fresh && loaded.keys > 0 {
-        // The first log of a server that had a snapshot must hold its data too.
-        shared.saver.add(crate::saver::Task::Rewrite);
-    }
-    Ok(loaded)
+    Ok((loaded, false))
+}
+
+fn has_snapshot(shared: &Shared) -> bool {
+    let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
+    shared.durable.disk.len(&path).is_ok_and(|bytes| bytes > 0)
 }
 
 fn total(recovered: &Recovered) -> u64 {
@@ -168,7 +213,8 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
         let mut commands = Commands::new(source(offset)?, offset, file.bytes);
         loop {
             let (mut batch, mut bytes) = (Vec::new(), 0);
-            while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+            let pace = Pace::of(shared)?;
+            while batch.len() < pace.records && bytes < pace.bytes {
                 let Some(argv) = commands.next().map_err(|error| fail(&format!("{error:?}")))? else { break };
                 bytes += argv.iter().map(Vec::len).sum::<usize>();
                 batch.push(argv);
@@ -177,7 +223,8 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
                 break;
             }
             loaded.commands += batch.len() as u64;
-            replay(shared, &batch).map_err(|error| fail(&error))?;
+            replay(shared, &batch, &file.path)?;
+            pace.rest(shared, batch.len())?;
             shared.loading.bytes_done.store(before + commands.offset(), Ordering::Relaxed);
         }
     }
@@ -185,12 +232,20 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
     Ok(())
 }
 
-fn replay(shared: &Shared, batch: &[Vec<Vec<u8>>]) -> Result<(), String> {
+fn replay(shared: &Shared, batch: &[Vec<Vec<u8>>], path: &Path) -> Result<(), String> {
     let mut engine = shared.engine.lock();
     engine.begin_batch(shared.clock.now());
     for argv in batch {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-        engine.replay(&argv, &mut crate::shared::Backstage { shared })?;
+        let done = engine.replay(&argv, &mut crate::shared::Backstage { shared });
+        shared.busy.end();
+        done.map_err(|why| match why.starts_with("ERR unknown command") {
+            true => {
+                let name = String::from_utf8_lossy(argv[0]);
+                format!("Unknown command '{name}' reading the append only file {}", path.display())
+            }
+            false => format!("Bad file format reading the append only file {}: {why}", path.display()),
+        })?;
     }
     finish_batch(&mut engine);
     crate::memory::publish();
@@ -224,7 +279,8 @@ fn read_snapshot(
     loop {
         let (mut batch, began) = (Vec::new(), reader.offset());
         let mut ended = false;
-        while batch.len() < BATCH_RECORDS && reader.offset() - began < BATCH_BYTES as u64 {
+        let pace = Pace::of(shared)?;
+        while batch.len() < pace.records && reader.offset() - began < pace.bytes as u64 {
             match reader.next().map_err(|error| fail(&error))? {
                 Some(item) => batch.push(item),
                 None => {
@@ -233,7 +289,9 @@ fn read_snapshot(
                 }
             }
         }
+        let records = batch.len();
         take_in(shared, batch, drops_expired, loaded).map_err(|error| fail(&error))?;
+        pace.rest(shared, records)?;
         shared.loading.bytes_done.store(before + reader.offset(), Ordering::Relaxed);
         if ended {
             return Ok(reader.offset());
@@ -288,6 +346,53 @@ fn take_in_entry(
     keyspace::Db::new(&mut engine.keyspace, db).put_entry(entry);
     loaded.keys += 1;
     Ok(())
+}
+
+/// How much is taken in one go, and how long after it nothing is: `loading-process-events-interval-bytes` and
+/// `key-load-delay`, with which tests slow a start down.
+struct Pace {
+    records: usize,
+    bytes: usize,
+    /// Microseconds a record; negative: records a microsecond.
+    delay_us: i64,
+}
+
+impl Pace {
+    /// As configured at the moment.
+    ///
+    /// # Errors
+    /// The server is ending.
+    fn of(shared: &Shared) -> Result<Pace, String> {
+        if shared.ended.load(Ordering::Acquire) {
+            return Err("The server was stopped while it was loading.".to_owned());
+        }
+        let config = &shared.engine.lock().config;
+        let delay_us = config.key_load_delay;
+        // With a delay in short steps, so that a stop or a new delay is noticed.
+        let records = if delay_us > 0 {
+            (REST_US / delay_us.unsigned_abs()).clamp(1, BATCH_RECORDS as u64)
+        } else {
+            BATCH_RECORDS as u64
+        };
+        let bytes = usize::try_from(config.loading_process_events_interval_bytes).unwrap_or(BATCH_BYTES);
+        Ok(Pace { records: records as usize, bytes: bytes.min(BATCH_BYTES), delay_us })
+    }
+
+    /// Waits for what so many records cost.
+    fn rest(&self, shared: &Shared, records: usize) -> Result<(), String> {
+        let each = self.delay_us.unsigned_abs();
+        let mut left_us = match self.delay_us {
+            0 => return Ok(()),
+            1.. => each.saturating_mul(records as u64),
+            _ => records as u64 / each,
+        };
+        while left_us > 0 && Pace::of(shared)?.delay_us == self.delay_us {
+            let nap_us = left_us.min(REST_US);
+            std::thread::sleep(Duration::from_micros(nap_us));
+            left_us -= nap_us;
+        }
+        Ok(())
+    }
 }
 
 impl Loading {

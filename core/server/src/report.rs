@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use engine::Report;
 
+use crate::saver::Kind;
 use crate::shared::Shared;
 
 /// Adds them. Runs with the engine held, so it only looks at what is at hand.
@@ -40,20 +41,27 @@ fn fill_persistence(shared: &Shared, report: &mut Report) {
     let current = |runs: bool| seconds(history.since_s.filter(|_| runs).map(|since_s| now_s - since_s));
     report.set("loading", u64::from(shared.is_loading()));
     report.set("async_loading", 0u64);
-    report.set("current_save_keys_processed", 0u64);
-    report.set("current_save_keys_total", 0u64);
-    report.set("rdb_bgsave_in_progress", u64::from(saver.is_saving()));
+    report.set("current_save_keys_processed", saver.keys_written.load(Ordering::Relaxed));
+    report.set("current_save_keys_total", saver.keys_total.load(Ordering::Relaxed));
+    // What was asked for while the other kind runs is scheduled, and not in progress yet.
+    let (saves, rewrites) = (saver.is_saving(), saver.is_rewriting());
+    let waits_for_save = rewrites && saves && saver.current() != Some(Kind::Rewrite);
+    let saves = saves && (waits_for_save || !rewrites);
+    let rewrites = rewrites && !waits_for_save;
+    report.set("rdb_bgsave_in_progress", u64::from(saves));
     report.set("rdb_last_save_time", saver.last_save_unix_s.load(Ordering::Relaxed));
     report.set("rdb_last_bgsave_status", status(history.save.ok));
     report.set("rdb_last_bgsave_time_sec", seconds(history.save.took_s));
-    report.set("rdb_current_bgsave_time_sec", current(saver.is_saving()));
+    report.set("rdb_current_bgsave_time_sec", current(saves));
     report.set("rdb_saves", history.saves);
+    report.set("rdb_last_load_keys_loaded", loading.keys_loaded.load(Ordering::Relaxed));
+    report.set("rdb_last_load_keys_expired", loading.keys_expired.load(Ordering::Relaxed));
     let is_logging = durable.is_logging.load(Ordering::Relaxed);
     report.set("aof_enabled", u64::from(is_logging));
-    report.set("aof_rewrite_in_progress", u64::from(saver.is_rewriting()));
-    report.set("aof_rewrite_scheduled", 0u64);
+    report.set("aof_rewrite_in_progress", u64::from(rewrites));
+    report.set("aof_rewrite_scheduled", u64::from(waits_for_save));
     report.set("aof_last_rewrite_time_sec", seconds(history.rewrite.took_s));
-    report.set("aof_current_rewrite_time_sec", current(saver.is_rewriting()));
+    report.set("aof_current_rewrite_time_sec", current(rewrites));
     report.set("aof_last_bgrewrite_status", status(history.rewrite.ok));
     report.set("aof_rewrites", history.rewrites);
     report.set("aof_last_write_status", status(durable.last_write_ok.load(Ordering::Relaxed)));

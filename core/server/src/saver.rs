@@ -1,34 +1,25 @@
 //! Snapshots and rewrites of the log: one thread that walks the data in short slices and writes a file.
 //!
-//! The slices (of about [`SLICE_US`] each) are taken by the first I/O thread between its batches: a thread of its
+//! The slices (see `feed`) are taken by the first I/O thread between its batches: a thread of its
 //! own would be put off the processor with the engine in its hand, and every client would wait for it. What a
 //! slice gave is fed to the saver thread, which encodes large values and writes, so a slow disk slows down the
 //! snapshot and nothing else. One task runs at a time; what was asked for meanwhile waits, at most one of each kind.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
+use config::Config;
 use engine::{Engine, SessionId};
-use keyspace::Piece;
 use parking_lot::{Condvar, Mutex};
-use persist::aof::{Log, Place, Recovered};
-use persist::rdb::{SnapshotFile, Writer};
 
-use crate::durable::Journal;
+use crate::feed::Feed;
+use crate::rewrite::{replace, rewrite, start_log};
 use crate::shared::Shared;
+use crate::view::{CANCELLED, View};
 
-/// How long the engine is held for one slice, microseconds, about.
-const SLICE_US: u64 = 100;
-
-/// Bytes that wait to be written before no further slice is taken.
-const FEED_BYTES_MAX: usize = 8 << 20;
-
-/// Entries of the first slice, and the bounds of what it grows and shrinks to.
-const SLICE_ENTRIES: usize = 64;
-const SLICE_ENTRIES_MIN: usize = 4;
-const SLICE_ENTRIES_MAX: usize = 4096;
+/// The version that an RDB names as its writer's, and INFO shows.
+pub(crate) const REDIS_VERSION: &str = "7.4.2";
 
 /// Seconds between automatic attempts after one has failed.
 const RETRY_S: u64 = 10;
@@ -42,8 +33,8 @@ pub(crate) enum Task {
     Rewrite,
     /// A new log instead of one that has failed.
     Replace,
-    /// A log where there was none (CONFIG SET appendonly yes).
-    StartLog,
+    /// A log where there was none (CONFIG SET appendonly yes, or a snapshot at the first start of a log).
+    StartLog(Listener),
     /// The data set thrown away and read again (DEBUG RELOAD, DEBUG LOADAOF).
     Reload {
         /// Who waits.
@@ -53,7 +44,25 @@ pub(crate) enum Task {
     },
 }
 
-/// Who hears of a save's end.
+/// What a task is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Save,
+    Rewrite,
+    Reload,
+}
+
+impl Task {
+    fn kind(&self) -> Kind {
+        match self {
+            Task::Save(_) => Kind::Save,
+            Task::Rewrite | Task::Replace | Task::StartLog(_) => Kind::Rewrite,
+            Task::Reload { .. } => Kind::Reload,
+        }
+    }
+}
+
+/// Who hears of a task's end.
 #[derive(Debug)]
 pub(crate) enum Listener {
     Nobody,
@@ -99,8 +108,19 @@ pub(crate) struct Saver {
     /// A snapshot of either kind is being written.
     pub(crate) running: AtomicBool,
     replacement_wanted: AtomicBool,
-    /// The log was switched on and its base could not be written.
-    base_missing: AtomicBool,
+    /// The log was switched on and could not be started.
+    start_failed: AtomicBool,
+    /// What the thread is at.
+    current: Mutex<Option<Kind>>,
+    /// The running task is to be given up.
+    cancelled: AtomicBool,
+    /// So is every other.
+    ending: AtomicBool,
+    /// `rdb-key-save-delay`.
+    pub(crate) key_delay_us: AtomicI64,
+    /// Keys of the running snapshot, and how many of them are written.
+    pub(crate) keys_total: AtomicU64,
+    pub(crate) keys_written: AtomicU64,
     pub(crate) history: Mutex<History>,
     /// When the last good save ended, unix seconds.
     pub(crate) last_save_unix_s: AtomicI64,
@@ -131,6 +151,13 @@ impl Saver {
         self.rewriting.store(true, Ordering::Release);
     }
 
+    /// A rewrite that was promised is not needed.
+    pub(crate) fn begins_nothing(&self) {
+        let tasks = self.tasks.lock();
+        let rewrites = tasks.iter().any(|task| task.kind() == Kind::Rewrite);
+        self.rewriting.store(rewrites || self.current() == Some(Kind::Rewrite), Ordering::Release);
+    }
+
     /// The log has failed and must be replaced.
     pub(crate) fn want_replacement(&self) {
         self.replacement_wanted.store(true, Ordering::Release);
@@ -141,15 +168,47 @@ impl Saver {
         match task {
             Task::Save(_) => self.save_begins(),
             Task::Reload { .. } => {}
-            Task::Rewrite | Task::Replace | Task::StartLog => self.rewrite_begins(),
+            Task::Rewrite | Task::Replace | Task::StartLog(_) => self.rewrite_begins(),
         }
         self.tasks.lock().push_back(task);
         self.wake.notify_one();
     }
 
-    /// Ends the thread after its present task.
-    pub(crate) fn wake(&self) {
+    /// Ends the thread; a task that runs is given up.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
         self.wake.notify_all();
+    }
+
+    /// Takes over what the configuration says of snapshots.
+    pub(crate) fn follow(&self, config: &Config) {
+        self.key_delay_us.store(config.rdb_key_save_delay, Ordering::Relaxed);
+    }
+
+    /// What the thread is at.
+    pub(crate) fn current(&self) -> Option<Kind> {
+        *self.current.lock()
+    }
+
+    /// Gives the running task up if it is of this kind; false when it is not.
+    pub(crate) fn cancel(&self, kind: Kind) -> bool {
+        let current = self.current.lock();
+        let runs = *current == Some(kind);
+        if runs {
+            self.cancelled.store(true, Ordering::Release);
+        }
+        runs
+    }
+
+    /// Whether the running task is to be given up.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire) || self.ending.load(Ordering::Acquire)
+    }
+
+    fn set_current(&self, kind: Option<Kind>) {
+        let mut current = self.current.lock();
+        *current = kind;
+        self.cancelled.store(false, Ordering::Release);
     }
 
     /// Starts a save when a save point is reached. Called by the tick with the engine at hand.
@@ -185,13 +244,15 @@ impl Saver {
         if self.replacement_wanted.load(Ordering::Acquire) {
             return self.add(Task::Replace);
         }
-        if self.base_missing.load(Ordering::Acquire) {
-            return self.add(Task::Rewrite);
-        }
-        let (percent, least) = {
+        let (percent, least, appendonly) = {
             let Some(engine) = shared.engine.try_lock() else { return };
-            (engine.config.auto_aof_rewrite_percentage, engine.config.auto_aof_rewrite_min_size)
+            let config = &engine.config;
+            (config.auto_aof_rewrite_percentage, config.auto_aof_rewrite_min_size, config.appendonly)
         };
+        if self.start_failed.load(Ordering::Acquire) && appendonly {
+            shared.logger.notice("AOF background was scheduled: the log could not be started before.");
+            return self.add(Task::StartLog(Listener::Nobody));
+        }
         if percent == 0 || shared.durable.file_bytes.load(Ordering::Relaxed) < least.min(1 << 20) {
             return;
         }
@@ -209,8 +270,10 @@ impl Saver {
     pub(crate) fn keep(&self, shared: &Shared) {
         while let Some(task) = self.next(shared) {
             let began_s = shared.clock.micros() / 1_000_000;
+            self.set_current(Some(task.kind()));
             if let Task::Reload { session, how } = task {
                 self.reload(shared, session, how);
+                self.set_current(None);
                 continue;
             }
             self.history.lock().since_s = Some(began_s);
@@ -219,14 +282,15 @@ impl Saver {
                 Task::Save(_) => self.save(shared),
                 Task::Rewrite => rewrite(shared),
                 Task::Replace => replace(shared),
-                Task::StartLog => start_log(shared),
+                Task::StartLog(_) => start_log(shared),
                 Task::Reload { .. } => continue,
             };
             match (&task, &result) {
                 (Task::Replace, Ok(())) => self.replacement_wanted.store(false, Ordering::Release),
-                (Task::Rewrite, Ok(())) => self.base_missing.store(false, Ordering::Release),
+                (Task::StartLog(_), _) => self.start_failed.store(result.is_err(), Ordering::Release),
                 _ => {}
             }
+            self.set_current(None);
             self.note(shared, is_save, began_s, &result);
             self.tell(shared, task, result);
         }
@@ -247,24 +311,34 @@ impl Saver {
 
     fn note(&self, shared: &Shared, is_save: bool, began_s: u64, result: &Result<(), String>) {
         let now_s = shared.clock.micros() / 1_000_000;
-        let outcome = Outcome {
-            ok: result.is_ok(),
-            took_s: Some(now_s - began_s),
-            failed_s: result.is_err().then_some(now_s),
-        };
+        let gave_up = matches!(result, Err(why) if why == CANCELLED);
         let mut history = self.history.lock();
         history.since_s = None;
+        let last_ok = if is_save { history.save.ok } else { history.rewrite.ok };
+        let outcome = Outcome {
+            // What was given up on purpose says nothing about the disk.
+            ok: result.is_ok() || (gave_up && last_ok),
+            took_s: Some(now_s - began_s),
+            failed_s: (result.is_err() && !gave_up).then_some(now_s),
+        };
         match is_save {
             true => (history.save, history.saves) = (outcome, history.saves + 1),
             false => (history.rewrite, history.rewrites) = (outcome, history.rewrites + 1),
         }
         drop(history);
+        if is_save {
+            let config = shared.engine.lock().config.clone();
+            shared.durable.look_at_saves(&config, outcome.ok);
+        }
         let flag = if is_save { &self.saving } else { &self.rewriting };
-        let waits = self.tasks.lock().iter().any(|task| matches!(task, Task::Save(_)) == is_save);
+        let kind = if is_save { Kind::Save } else { Kind::Rewrite };
+        let waits = self.tasks.lock().iter().any(|task| task.kind() == kind);
         flag.store(waits, Ordering::Release);
         match (result, is_save) {
             (Ok(()), true) => shared.logger.notice("Background saving terminated with success"),
             (Ok(()), false) => shared.logger.notice("Background AOF rewrite finished successfully"),
+            (Err(_), true) if gave_up => shared.logger.notice("Background saving was given up"),
+            (Err(_), false) if gave_up => shared.logger.notice("Background AOF rewrite was given up"),
             (Err(why), true) => shared.logger.warning(&format!("Background saving error: {why}")),
             (Err(why), false) => {
                 shared.logger.warning(&format!("Background AOF rewrite terminated by error: {why}"))
@@ -281,7 +355,9 @@ impl Saver {
                 });
             }),
             // Whoever does not wait any more need not be told.
-            Task::Save(Listener::Thread(tell)) => drop(tell.send(result)),
+            Task::Save(Listener::Thread(tell)) | Task::StartLog(Listener::Thread(tell)) => {
+                drop(tell.send(result));
+            }
             _ => {}
         }
     }
@@ -305,291 +381,11 @@ impl Saver {
         let view = View::begin(shared, |_| Ok(()))?;
         let (changes, name) = (view.changes, view.rdb_name.clone());
         let file = view.write(shared, &place, false)?;
-        file.finish(&name).map_err(text)?;
+        file.finish(&name).map_err(|error| error.to_string())?;
         let effects = &mut shared.engine.lock().keyspace.effects;
         effects.dirty = effects.dirty.saturating_sub(changes);
         self.last_save_unix_s.store(shared.clock.now().unix_ms / 1000, Ordering::Relaxed);
         shared.logger.notice("DB saved on disk");
         Ok(())
-    }
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
-
-/// Writes a new base and drops what it replaces; the log goes on in a new file meanwhile. What waits for a
-/// disk is done without the engine.
-fn rewrite(shared: &Shared) -> Result<(), String> {
-    let plan = shared.durable.lock().log.as_ref().map(Log::plan_rewrite);
-    let Some(plan) = plan else { return rewrite_without_log(shared) };
-    shared.logger.notice("Background append only file rewriting started");
-    let place = shared.files.place();
-    let prepared = plan.map_err(text)?.run();
-    let mut journal = shared.durable.lock();
-    let view = View::begin(shared, |engine| {
-        shared.durable.begin_rewrite(&mut journal, prepared, shared)?;
-        engine.log_switched();
-        Ok(())
-    })?;
-    drop(journal);
-    finish_rewrite(shared, &view, &place)
-}
-
-/// Writes the base of a rewrite that has begun, and publishes it.
-fn finish_rewrite(shared: &Shared, view: &View, place: &Path) -> Result<(), String> {
-    let temp = view.write(shared, place, true).and_then(|file| file.finish_in_place().map_err(text));
-    let done = temp.and_then(|temp| shared.durable.publish(&temp, Log::plan_finish, |_| {}));
-    if done.is_err()
-        && let Some(log) = &mut shared.durable.lock().log
-    {
-        log.abort_rewrite();
-    }
-    done
-}
-
-/// BGREWRITEAOF while there is no log: the files are made, nothing more is written to them.
-fn rewrite_without_log(shared: &Shared) -> Result<(), String> {
-    let (place, aof) = (shared.files.place(), shared.files.log_place());
-    let recovered = recovered(shared, &aof)?;
-    let view = View::begin(shared, |_| Ok(()))?;
-    let temp = view.write(shared, &place, true)?.finish_in_place().map_err(text)?;
-    let log = Log::open(shared.durable.disk.clone(), aof, &recovered).map_err(text)?;
-    log.plan_replacement().and_then(|publication| publication.run(&temp)).map(drop).map_err(text)
-}
-
-/// Opens the log that is there, or an empty one, to be replaced as a whole.
-fn recovered(shared: &Shared, place: &Place) -> Result<Recovered, String> {
-    let unix_ms = shared.clock.now().unix_ms;
-    persist::aof::recover(&*shared.durable.disk, place, true, unix_ms).map_err(text)
-}
-
-/// Starts a log from what is in memory.
-fn start_log(shared: &Shared) -> Result<(), String> {
-    let aof = shared.files.log_place();
-    let recovered = recovered(shared, &aof)?;
-    let mut log = Log::open(shared.durable.disk.clone(), aof, &recovered).map_err(text)?;
-    let prepared = log.plan_rewrite().map_err(text)?.run();
-    let mut journal = shared.durable.lock();
-    let view = View::begin(shared, |engine| {
-        log.begin_rewrite(prepared).map_err(text)?;
-        shared.durable.set_log(&mut journal, Some(log), shared);
-        engine.set_logging(true);
-        engine.log_switched();
-        Ok(())
-    })?;
-    drop(journal);
-    let done = finish_rewrite(shared, &view, &shared.files.place());
-    // A log without its base is no log: a rewrite is tried again until there is one.
-    shared.saver.base_missing.store(done.is_err(), Ordering::Release);
-    done
-}
-
-/// Writes everything anew after the log has failed.
-fn replace(shared: &Shared) -> Result<(), String> {
-    shared
-        .logger
-        .warning("Replacing the AOF by a new one written from memory, because the old one has failed.");
-    let place = shared.files.place();
-    let (mut covered, mut journal) = (0, shared.durable.lock());
-    let view = View::begin(shared, |engine| {
-        covered = shared.durable.covered(&mut journal);
-        engine.log_switched();
-        Ok(())
-    })?;
-    drop(journal);
-    let temp = view.write(shared, &place, true)?.finish_in_place().map_err(text)?;
-    let also = |journal: &mut Journal| shared.durable.replaced(journal, covered, shared);
-    shared.durable.publish(&temp, Log::plan_replacement, also)
-}
-
-/// A snapshot under way in the engine.
-struct View {
-    compress: bool,
-    checksum: bool,
-    version: u16,
-    rdb_name: String,
-    unix_ms: i64,
-    changes: u64,
-    /// The sources of all function libraries.
-    libraries: Vec<Vec<u8>>,
-}
-
-impl View {
-    /// Begins a snapshot; `also` happens at the very same moment.
-    fn begin(shared: &Shared, also: impl FnOnce(&mut Engine) -> Result<(), String>) -> Result<View, String> {
-        let mut engine = shared.engine.lock();
-        let (compress, checksum) = (engine.config.rdbcompression, engine.config.rdbchecksum);
-        also(&mut engine)?;
-        if !engine.keyspace.begin_snapshot(compress) {
-            return Err("a snapshot is being written already".to_owned());
-        }
-        shared.saver.running.store(true, Ordering::Release);
-        Ok(View {
-            compress,
-            checksum,
-            version: engine.keyspace.snapshot_version(),
-            rdb_name: engine.config.dbfilename.clone(),
-            unix_ms: shared.clock.now().unix_ms,
-            changes: engine.keyspace.effects.dirty,
-            libraries: engine.library_codes(),
-        })
-    }
-
-    /// Writes the snapshot into a temporary file, and ends it in the engine whatever happens.
-    fn write<'a>(&self, shared: &'a Shared, dir: &Path, is_base: bool) -> Result<SnapshotFile<'a>, String> {
-        let written = self.write_file(shared, dir, is_base);
-        if written.is_err() {
-            shared.engine.lock().keyspace.cancel_snapshot();
-            while !shared.saver.feed.next(shared, &mut Vec::new()) {}
-        }
-        shared.engine.lock().keyspace.end_snapshot();
-        shared.saver.running.store(false, Ordering::Release);
-        written
-    }
-
-    fn write_file<'a>(
-        &self,
-        shared: &'a Shared,
-        dir: &Path,
-        is_base: bool,
-    ) -> Result<SnapshotFile<'a>, String> {
-        let disk = &*shared.durable.disk;
-        let mut file = SnapshotFile::create(disk, dir, u64::from(std::process::id())).map_err(text)?;
-        let mut writer = Writer::new(self.compress, self.checksum);
-        writer.header(self.version);
-        writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::memory::used() as u64, is_base);
-        self.libraries.iter().for_each(|code| writer.function(code));
-        let mut pieces = Vec::new();
-        loop {
-            let through = shared.saver.feed.next(shared, &mut pieces);
-            for piece in pieces.drain(..) {
-                write_piece(&mut writer, piece, self.compress);
-                writer.drain(&mut |bytes| file.write(bytes)).map_err(text)?;
-            }
-            crate::memory::publish();
-            if through {
-                break;
-            }
-        }
-        writer.end();
-        writer.drain(&mut |bytes| file.write(bytes)).map_err(text)?;
-        Ok(file)
-    }
-}
-
-/// The version that an RDB names as its writer's, and INFO shows.
-pub(crate) const REDIS_VERSION: &str = "7.4.2";
-
-fn write_piece(writer: &mut Writer, piece: Piece, compress: bool) {
-    match piece {
-        Piece::Bytes(bytes) => writer.raw(&bytes),
-        Piece::Large { db, entry } => writer.raw(&keyspace::encode_entry(db, &entry, compress)),
-    }
-}
-
-/// What slices gave, on its way from the I/O thread that takes them to the saver thread.
-pub(crate) struct Feed {
-    state: Mutex<FeedState>,
-    filled: Condvar,
-    /// A walk is under way, and there is room for what a slice gives.
-    wanted: AtomicBool,
-}
-
-struct FeedState {
-    pieces: Vec<Piece>,
-    bytes: usize,
-    through: bool,
-    /// Entries of the next slice, kept such that one takes about as long as it may.
-    entries: usize,
-}
-
-impl Default for Feed {
-    fn default() -> Feed {
-        let state = FeedState { pieces: Vec::new(), bytes: 0, through: false, entries: SLICE_ENTRIES };
-        Feed { state: Mutex::new(state), filled: Condvar::new(), wanted: AtomicBool::new(false) }
-    }
-}
-
-impl Feed {
-    /// Whether a slice is to be taken.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Acquire)
-    }
-
-    /// Takes one slice.
-    pub(crate) fn take_slice(&self, engine: &mut Engine, clock: &crate::clock::Clock) {
-        let mut state = self.state.lock();
-        let began_us = clock.micros();
-        state.through = engine.keyspace.step_snapshot(state.entries);
-        let pieces = engine.keyspace.take_snapshot_pieces();
-        state.bytes += pieces.iter().map(Piece::bytes).sum::<usize>();
-        state.pieces.extend(pieces);
-        state.entries = match clock.micros() - began_us {
-            spent_us if spent_us > SLICE_US => (state.entries / 2).max(SLICE_ENTRIES_MIN),
-            spent_us if spent_us < SLICE_US / 2 => (state.entries * 2).min(SLICE_ENTRIES_MAX),
-            _ => state.entries,
-        };
-        if state.through || state.bytes >= FEED_BYTES_MAX {
-            self.wanted.store(false, Ordering::Release);
-        }
-        if state.through || !state.pieces.is_empty() {
-            self.filled.notify_one();
-        }
-    }
-
-    /// Waits for what further slices give; true when it is the last of it.
-    fn next(&self, shared: &Shared, pieces: &mut Vec<Piece>) -> bool {
-        let mut state = self.state.lock();
-        while state.pieces.is_empty() && !state.through {
-            if !self.wanted.swap(true, Ordering::AcqRel) {
-                shared.wake_all();
-            }
-            self.filled.wait(&mut state);
-        }
-        pieces.append(&mut state.pieces);
-        state.bytes = 0;
-        if !state.through && !self.wanted.swap(true, Ordering::AcqRel) {
-            shared.wake_all();
-        }
-        core::mem::take(&mut state.through)
-    }
-}
-
-/// Where the server's files are.
-#[derive(Clone, Debug)]
-pub(crate) struct Files {
-    dir: PathBuf,
-    appenddirname: String,
-    appendfilename: String,
-    pub(crate) config: Option<PathBuf>,
-}
-
-impl Files {
-    pub(crate) fn new(config: &config::Settings, file: Option<PathBuf>) -> Files {
-        let dir = match config.dir.as_str() {
-            "" => PathBuf::from("."),
-            dir => PathBuf::from(dir),
-        };
-        Files {
-            dir,
-            appenddirname: config.appenddirname.clone(),
-            appendfilename: config.appendfilename.clone(),
-            config: file,
-        }
-    }
-
-    /// The directory of the snapshot.
-    pub(crate) fn place(&self) -> PathBuf {
-        self.dir.clone()
-    }
-
-    /// The log.
-    pub(crate) fn log_place(&self) -> Place {
-        Place {
-            dir: self.dir.clone(),
-            dir_name: self.appenddirname.clone(),
-            file_name: self.appendfilename.clone(),
-        }
     }
 }

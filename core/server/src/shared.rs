@@ -5,18 +5,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use base::Now;
 use config::Config;
 use engine::{BusyVerdict, Delivery, Engine, Job, Outside};
 use net::{Accepted, Full, Mailbox, TlsHandle};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::Profile;
 
 use crate::clock::Clock;
 use crate::durable::Durable;
+use crate::files::Files;
 use crate::logger::Logger;
-use crate::saver::{Files, Saver};
+use crate::saver::Saver;
 use crate::stop::Wanted;
 
 /// What one thread sends to an I/O thread.
@@ -111,6 +113,31 @@ pub(crate) struct Loading {
     pub(crate) began_unix_s: AtomicU64,
     pub(crate) bytes_total: AtomicU64,
     pub(crate) bytes_done: AtomicU64,
+    /// Of the last snapshot that was loaded.
+    pub(crate) keys_loaded: AtomicU64,
+    pub(crate) keys_expired: AtomicU64,
+    doors: Mutex<bool>,
+    opened: Condvar,
+}
+
+/// How long clients wait for a start before they are told LOADING: most data sets are there by then, and whoever
+/// connects at once need not try again.
+const DOORS_PATIENCE: Duration = Duration::from_millis(300);
+
+impl Loading {
+    /// Waits until the data is there, or has taken long enough.
+    pub(crate) fn wait_at_the_doors(&self) {
+        let mut open = self.doors.lock();
+        if !*open {
+            self.opened.wait_for(&mut open, DOORS_PATIENCE);
+        }
+    }
+
+    /// Lets clients in.
+    pub(crate) fn open_the_doors(&self) {
+        *self.doors.lock() = true;
+        self.opened.notify_all();
+    }
 }
 
 /// Shared by all threads.
@@ -135,6 +162,8 @@ pub(crate) struct Shared {
     open: AtomicBool,
     /// A stop is under way.
     pub(crate) stopping: AtomicBool,
+    /// SHUTDOWN ABORT was asked for.
+    pub(crate) stop_aborted: AtomicBool,
     /// I/O threads end after their tick.
     pub(crate) stopped: AtomicBool,
     /// All other threads end, too.
@@ -209,6 +238,7 @@ impl Shared {
             profile,
             config_version: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            stop_aborted: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -370,6 +400,9 @@ impl Shared {
             Ordering::Relaxed,
         );
         self.logger.set_least(config.loglevel as u8);
+        self.saver.follow(config);
+        let saves_ok = self.saver.history.lock().save.ok;
+        self.durable.follow(config, saves_ok);
         self.config_version.fetch_add(1, Ordering::AcqRel);
         self.wake_all();
     }
@@ -378,6 +411,23 @@ impl Shared {
 
     pub(crate) fn check_config(&self, config: &Config) -> Result<(), String> {
         self.profile.check(config).map_err(|violation| violation.to_string())
+    }
+
+    pub(crate) fn abort_stop(&self) -> bool {
+        let stops = self.stopping.load(Ordering::Acquire) && !self.stopped.load(Ordering::Acquire);
+        if stops {
+            self.logger.warning("Shutdown manually aborted.");
+            self.stop_aborted.store(true, Ordering::Release);
+        }
+        stops
+    }
+
+    /// A script has begun to run for too long.
+    pub(crate) fn log_slow_script(&self, running_ns: u64) {
+        self.logger.warning(&format!(
+            "Slow script detected: still in execution after {} milliseconds. SCRIPT KILL ends it unless it has written.",
+            running_ns / 1_000_000
+        ));
     }
 
     pub(crate) fn is_loading(&self) -> bool {
@@ -405,6 +455,9 @@ impl Outside for Backstage<'_> {
 
     fn busy(&mut self, what: engine::Busy<'_>) -> BusyVerdict {
         let busy = &self.shared.busy;
+        if !busy.is_on() {
+            self.shared.log_slow_script(what.running_ns);
+        }
         busy.begin(self.shared.clock.micros().saturating_sub(what.running_ns / 1000), what.has_written);
         busy.verdict()
     }
@@ -439,6 +492,10 @@ impl Outside for Backstage<'_> {
 
     fn rewrite_begins(&mut self) {
         self.shared.saver.rewrite_begins();
+    }
+
+    fn abort_shutdown(&mut self) -> bool {
+        self.shared.abort_stop()
     }
 
     fn last_save_unix_s(&self) -> i64 {

@@ -1,11 +1,12 @@
 //! The end: saving what is to be saved, the last fsync, and letting the threads go.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 
+use control::Stop;
 use engine::SessionId;
 
-use crate::saver::{Listener, Task};
+use crate::saver::{Kind, Listener, Task};
 use crate::shared::Shared;
 
 /// How a stop was asked for.
@@ -17,6 +18,16 @@ pub(crate) struct Wanted {
     pub(crate) force: bool,
     /// Who asked, to be told when it fails.
     pub(crate) session: Option<SessionId>,
+    /// By a signal: the configuration says how.
+    pub(crate) signal: Option<Stop>,
+}
+
+/// Why a stop does not happen.
+enum Stay {
+    /// What cannot be kept; for the log.
+    Failed(String),
+    /// SHUTDOWN ABORT.
+    Aborted,
 }
 
 /// Brings the server to its end. False when saving has failed and the server goes on.
@@ -24,32 +35,81 @@ pub(crate) fn stop(shared: &Shared, wanted: Wanted) -> bool {
     if shared.stopping.swap(true, Ordering::AcqRel) {
         return true;
     }
+    shared.stop_aborted.store(false, Ordering::Release);
+    match try_to_stop(shared, wanted) {
+        Ok(()) => end(shared, true),
+        Err(why) => go_on(shared, wanted.session, why),
+    }
+}
+
+fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
+    let wanted = as_configured(shared, wanted)?;
     shared.logger.notice("User requested shutdown...");
     end_script(shared);
     if shared.is_loading() {
         // There is nothing to save that is not on the disk.
-        return end(shared, true);
+        return Ok(());
     }
-    let saves = match wanted.save {
-        Some(save) => save,
-        // A busy script holds the engine; then there is no looking, and nothing to wait for.
-        None => {
-            shared.engine.try_lock_for(ENGINE_PATIENCE).is_some_and(|engine| !engine.config.save.is_empty())
+    let keeps = |why: String| match wanted.force {
+        true => {
+            shared.logger.warning(&format!("{why}. Exit anyway."));
+            Ok(())
         }
+        false => Err(Stay::Failed(format!("{why}, can't exit"))),
     };
-    if saves && let Err(why) = save(shared) {
-        shared.logger.warning(&format!("Error trying to save the DB, can't exit: {why}"));
-        if !wanted.force {
-            return go_on(shared, wanted.session);
-        }
+    if shared.durable.is_starting() {
+        keeps("Writing initial AOF".to_owned())?;
     }
-    if let Err(why) = shared.durable.finish(shared) {
-        shared.logger.warning(&format!("The AOF is not durable, can't exit: {why}"));
-        if !wanted.force && wanted.save != Some(false) {
-            return go_on(shared, wanted.session);
-        }
+    give_up_tasks(shared);
+    let saves = wanted.save.unwrap_or_else(|| {
+        // A busy script holds the engine; then there is no looking, and nothing to wait for.
+        shared.engine.try_lock_for(ENGINE_PATIENCE).is_some_and(|engine| !engine.config.save.is_empty())
+    });
+    if saves && let Err(why) = save(shared)? {
+        shared.logger.warning(&format!("The snapshot could not be written: {why}"));
+        keeps("Error trying to save the DB".to_owned())?;
     }
-    end(shared, true)
+    if let Err(why) = shared.durable.finish(shared)
+        && wanted.save != Some(false)
+    {
+        shared.logger.warning(&format!("The log could not be made durable: {why}"));
+        keeps("The AOF is not durable".to_owned())?;
+    }
+    Ok(())
+}
+
+/// A signal's way of stopping, once the cron runs that would notice it.
+fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
+    let Some(signal) = wanted.signal else { return Ok(wanted) };
+    loop {
+        let Some(engine) = shared.engine.try_lock_for(ENGINE_PATIENCE) else { return Ok(wanted) };
+        if !engine.is_cron_paused() {
+            let flags = match signal {
+                Stop::Terminated => engine.config.shutdown_on_sigterm,
+                Stop::Interrupted | Stop::Insisted => engine.config.shutdown_on_sigint,
+            };
+            let save = if flags.save() { Some(true) } else { flags.nosave().then_some(false) };
+            return Ok(Wanted { save, force: flags.force(), ..wanted });
+        }
+        drop(engine);
+        if shared.stop_aborted.load(Ordering::Acquire) {
+            return Err(Stay::Aborted);
+        }
+        std::thread::sleep(LOOK_PERIOD);
+    }
+}
+
+/// What is being written is given up: the last save replaces a snapshot, and the log is whole without a rewrite.
+fn give_up_tasks(shared: &Shared) {
+    if shared.saver.cancel(Kind::Save) {
+        shared
+            .logger
+            .warning("There is a child saving an .rdb. Killing it! (The running snapshot is given up.)");
+    } else if shared.saver.cancel(Kind::Rewrite) {
+        shared
+            .logger
+            .warning("There is a child rewriting the AOF. Killing it! (The running rewrite is given up.)");
+    }
 }
 
 /// A script that runs away must not keep the process. One that has not written is ended; one that has gets some time, and is then
@@ -77,14 +137,31 @@ const SCRIPT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// How long a stop waits to read the configuration.
 const ENGINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
-fn save(shared: &Shared) -> Result<(), String> {
+/// How often a stop that waits looks whether it was aborted.
+const LOOK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
+
+fn save(shared: &Shared) -> Result<Result<(), String>, Stay> {
     shared.logger.notice("Saving the final RDB snapshot before exiting.");
     let (tell, hear) = sync_channel(1);
     shared.saver.add(Task::Save(Listener::Thread(tell)));
-    hear.recv().unwrap_or_else(|_| Err("the saving thread has gone".to_owned()))
+    loop {
+        match hear.recv_timeout(LOOK_PERIOD) {
+            Ok(result) => return Ok(result),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Err("the saving thread has gone".to_owned())),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if shared.stop_aborted.load(Ordering::Acquire) {
+            shared.saver.cancel(Kind::Save);
+            return Err(Stay::Aborted);
+        }
+    }
 }
 
-fn go_on(shared: &Shared, session: Option<SessionId>) -> bool {
+fn go_on(shared: &Shared, session: Option<SessionId>, why: Stay) -> bool {
+    match why {
+        Stay::Failed(why) => shared.logger.warning(&why),
+        Stay::Aborted => {}
+    }
     shared.logger.warning("Errors trying to shut down the server. Check the logs for more information.");
     shared.stopping.store(false, Ordering::Release);
     if let Some(session) = session {
@@ -105,7 +182,7 @@ pub(crate) fn end(shared: &Shared, friendly: bool) -> bool {
     shared.stopped.store(true, Ordering::Release);
     shared.ended.store(true, Ordering::Release);
     shared.wake_all();
-    shared.saver.wake();
+    shared.saver.end();
     shared.durable.ring();
     shared.chore(crate::shared::Chore::Second);
     true

@@ -59,6 +59,7 @@ impl Outside for World<'_> {
         if self.looked_us.is_none_or(|looked_us| now_us >= looked_us + LOOK_PERIOD_US) {
             self.shared.busy.begin(now_us.saturating_sub(what.running_ns / 1000), what.has_written);
             if self.looked_us.is_none() {
+                self.shared.log_slow_script(what.running_ns);
                 self.net.put_input_aside(self.scratch);
             }
             self.net.tell_busy();
@@ -99,6 +100,10 @@ impl Outside for World<'_> {
 
     fn rewrite_begins(&mut self) {
         self.shared.saver.rewrite_begins();
+    }
+
+    fn abort_shutdown(&mut self) -> bool {
+        self.shared.abort_stop()
     }
 
     fn last_save_unix_s(&self) -> i64 {

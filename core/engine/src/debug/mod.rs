@@ -248,6 +248,11 @@ fn restart(_: &mut Engine, _: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 impl Engine {
+    /// Whether DEBUG PAUSE-CRON holds what happens without a request.
+    pub fn is_cron_paused(&self) -> bool {
+        self.switches.cron_paused
+    }
+
     /// From now on this is another data set to replicas.
     fn change_replication_id(&mut self) {
         let random = &mut self.keyspace.random;

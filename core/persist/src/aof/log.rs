@@ -20,10 +20,12 @@
 use std::io;
 use std::sync::Arc;
 
-use super::record::push_follows;
-use super::rewrite::{self, Open, Prepared, Publication, Published, Retired, RewritePlan, Target, Turn};
+use super::record::{push_follows, push_timestamp};
+use super::rewrite::{
+    self, Base, Cleaning, Next, Open, Prepared, Publication, Published, Retired, RewritePlan, Target, Turn,
+};
 use super::{Annotation, FileKind, Manifest, ManifestFile, Place, Recovered};
-use crate::disk::{Disk, Syncer, temp_name, write_all};
+use crate::disk::{self, Disk, Syncer, temp_name, write_all};
 
 /// Whether the log can be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +112,14 @@ pub struct Log {
     generation: u64,
     /// Sequence number of the first file that a running rewrite's base does not cover.
     rewrite_from: Option<u64>,
+    /// No manifest names the file yet: it becomes the first one of the log when a base is published.
+    is_starting: bool,
+    /// Write the time before a batch of a new second.
+    timestamps: bool,
+    /// The second that was written last.
+    timestamp_s: i64,
+    /// Leave replaced files where they are.
+    keeps_history: bool,
     state: State,
     turn: Turn,
 }
@@ -140,25 +150,99 @@ impl Log {
         };
         rewrite::drop_history(&*disk, &place, &mut manifest);
         drop_leftovers(&*disk, &place, &manifest);
-        let open = Open::new(file)?;
+        let log = Log::on(disk, place, manifest, Open::new(file)?);
         Ok(Log {
+            file_bytes: bytes,
+            file_synced: bytes,
+            position_synced: bytes,
+            last_seq: recovered.last_seq,
+            batch_crc: crc,
+            ..log
+        })
+    }
+
+    /// Makes the log of an empty data set where there was none: an empty base, given as its bytes, and a first file.
+    pub fn create(disk: Arc<dyn Disk>, place: Place, base: &[u8], form: Base) -> io::Result<Log> {
+        let dir = place.log_dir();
+        disk.create_dir(&dir)?;
+        disk.sync_dir(&place.dir)?;
+        let base_file = ManifestFile::new(place.base_name(1, form), 1, FileKind::Base);
+        let mut manifest = Manifest { base: Some(base_file.clone()), ..Manifest::default() };
+        let incremental = ManifestFile::new(place.incremental_name(1), 1, FileKind::Incremental);
+        manifest.incrementals.push(incremental.clone());
+        rewrite::prepare_manifest(&*disk, &place, &manifest)?;
+        let mut file = disk.create(&dir.join(&base_file.name))?;
+        write_all(&mut *file, base).map_err(|(_, error)| error)?;
+        file.sync()?;
+        let open = Open::new(disk.create(&dir.join(&incremental.name))?)?;
+        disk::put_in_place(&*disk, &dir, &place.manifest_name())?;
+        Ok(Log::on(disk, place, manifest, open))
+    }
+
+    /// Starts a log from what is in memory, beside the files of an old one if there is one. Appends go to a file that
+    /// no manifest names, as behind `begin_rewrite`; the base of this moment is published with `plan_finish`. Until
+    /// then the old log is what would be loaded. Dropping the log instead leaves that as it is; see
+    /// [`Log::discard_start`].
+    ///
+    /// # Errors
+    /// The directory cannot be written, or what is there is not a log that may be replaced.
+    pub fn start(disk: Arc<dyn Disk>, place: Place) -> io::Result<Log> {
+        let manifest = super::recover::manifest_to_replace(&*disk, &place)?;
+        let dir = place.log_dir();
+        disk.create_dir(&dir)?;
+        disk.sync_dir(&place.dir)?;
+        let open = Open::new(disk.create(&dir.join(place.starting_name()))?)?;
+        let from = manifest.next_incremental_seq();
+        Ok(Log { is_starting: true, rewrite_from: Some(from), ..Log::on(disk, place, manifest, open) })
+    }
+
+    /// Gives up a start whose base was not published: removes the file that was appended to.
+    pub fn discard_start(self) {
+        if self.is_starting {
+            // One that cannot be removed is overwritten by the next start.
+            self.disk.remove(&self.place.log_dir().join(self.place.starting_name())).unwrap_or_default();
+        }
+    }
+
+    /// Whether the log waits for its first base and is not what would be loaded.
+    pub fn is_starting(&self) -> bool {
+        self.is_starting
+    }
+
+    /// A log that goes on with an empty file.
+    fn on(disk: Arc<dyn Disk>, place: Place, manifest: Manifest, open: Open) -> Log {
+        Log {
             disk,
             place,
             manifest,
             open,
             before: None,
-            file_bytes: bytes,
-            file_synced: bytes,
+            file_bytes: 0,
+            file_synced: 0,
             file_position: 0,
-            position_synced: bytes,
-            last_seq: recovered.last_seq,
-            batch_crc: crc,
+            position_synced: 0,
+            last_seq: 0,
+            batch_crc: 0,
             follows_bytes: None,
             generation: 0,
             rewrite_from: None,
+            is_starting: false,
+            timestamps: false,
+            timestamp_s: 0,
+            keeps_history: false,
             state: State::Ready,
             turn: Turn::default(),
-        })
+        }
+    }
+
+    /// Whether the first batch of each second is preceded by the time (`aof-timestamp-enabled`).
+    pub fn set_timestamps(&mut self, on: bool) {
+        self.timestamps = on;
+    }
+
+    /// Whether files that a rewrite replaced stay (`aof-disable-auto-gc`), named as history in the manifest.
+    pub fn set_keeps_history(&mut self, on: bool) {
+        self.keeps_history = on;
     }
 
     /// Appends a batch of whole commands (transactions complete) and the line that closes it, in one write; `batch`
@@ -172,6 +256,12 @@ impl Log {
         let mut head = Vec::new();
         if let Some(bytes) = self.follows_bytes {
             push_follows(bytes, &mut head);
+        }
+        let unix_s = unix_ms.div_euclid(1000);
+        if self.timestamps && self.timestamp_s != unix_s {
+            push_timestamp(unix_s, &mut head);
+        }
+        if !head.is_empty() {
             batch.splice(0..0, head.iter().copied());
         }
         let crc = base::crc64::update(self.batch_crc, batch);
@@ -183,7 +273,7 @@ impl Log {
             return Err(self.cut_back(error));
         }
         self.file_bytes += batch.len() as u64;
-        (self.last_seq, self.batch_crc, self.follows_bytes) = (line.seq, 0, None);
+        (self.last_seq, self.batch_crc, self.follows_bytes, self.timestamp_s) = (line.seq, 0, None, unix_s);
         Ok(self.position())
     }
 
@@ -298,30 +388,36 @@ impl Log {
         self.rewrite_from = self.manifest.incrementals.last().map(|file| file.seq);
         self.follows_bytes = Some(self.file_bytes);
         self.file_position = self.position();
-        (self.file_bytes, self.file_synced, self.batch_crc) = (0, 0, 0);
+        (self.file_bytes, self.file_synced, self.batch_crc, self.timestamp_s) = (0, 0, 0, 0);
         let old = std::mem::replace(&mut self.open, open);
         let is_synced = self.position_synced == self.file_position;
         self.before = Some(Before { syncer: old.syncer, is_synced });
         Ok(())
     }
 
-    /// How to publish the base of the rewrite, a file that holds the state at `begin_rewrite`.
-    pub fn plan_finish(&self) -> io::Result<Publication> {
+    /// How to publish the base of the rewrite, a file that holds the state at `begin_rewrite`, or at `start`.
+    pub fn plan_finish(&self, form: Base) -> io::Result<Publication> {
         let from = self.rewrite_from.ok_or_else(|| io::Error::other("no rewrite has begun"))?;
         let mut target = self.target()?;
         let files = std::mem::take(&mut target.manifest.incrementals);
         let (kept, replaced) = files.into_iter().partition(|file| file.seq >= from);
         target.manifest.incrementals = kept;
-        Ok(self.publication(target, replaced, false))
+        let next = if self.is_starting { Next::Adopted(from) } else { Next::Same };
+        Ok(target.publication(replaced, form, next))
     }
 
     /// How to replace the whole log by a base and a new file, which is the only way out of `Failed`: the base must
     /// hold everything ever appended. Appends that succeed before `install` are lost, so the log must have failed, or
     /// get none.
-    pub fn plan_replacement(&self) -> io::Result<Publication> {
+    pub fn plan_replacement(&self, form: Base) -> io::Result<Publication> {
         let mut target = self.target()?;
         let replaced = std::mem::take(&mut target.manifest.incrementals);
-        Ok(self.publication(target, replaced, true))
+        Ok(target.publication(replaced, form, Next::New))
+    }
+
+    /// How to delete what has been kept as history.
+    pub fn plan_cleaning(&self) -> io::Result<Cleaning> {
+        Ok(Cleaning { target: self.target()? })
     }
 
     fn target(&self) -> io::Result<Target> {
@@ -332,41 +428,32 @@ impl Log {
             disk: Arc::clone(&self.disk),
             place: self.place.clone(),
             manifest: self.manifest.clone(),
+            keeps_history: self.keeps_history,
             turn: Arc::clone(&self.turn),
         })
-    }
-
-    /// The next base in place of the old one; that and `replaced` become history.
-    fn publication(
-        &self,
-        mut target: Target,
-        replaced: Vec<ManifestFile>,
-        with_new_file: bool,
-    ) -> Publication {
-        let seq = self.manifest.next_base_seq();
-        let base_name = self.place.base_name(seq);
-        let base = ManifestFile::new(base_name.clone(), seq, FileKind::Base);
-        let history = target.manifest.base.replace(base).into_iter().chain(replaced);
-        let history = history.map(|file| ManifestFile { kind: FileKind::History, ..file });
-        target.manifest.history.extend(history);
-        Publication { target, base_name, with_new_file }
     }
 
     /// Takes note of what has been published. The handles of files that are gone come back, to be dropped where no
     /// lock is held.
     pub fn install(&mut self, published: Published) -> Retired {
         let Published { manifest, open, _turn } = published;
-        (self.manifest, self.rewrite_from) = (manifest, None);
+        (self.manifest, self.rewrite_from, self.is_starting) = (manifest, None, false);
         // The base holds what was in the file before, so nothing waits for that any more.
         let before = self.before.take().map(|before| before.syncer);
         let Some(open) = open else { return Retired { _file: None, _syncers: [before, None] } };
         self.file_position = self.position();
         self.position_synced = self.file_position;
         (self.file_bytes, self.file_synced, self.batch_crc, self.follows_bytes) = (0, 0, 0, None);
+        self.timestamp_s = 0;
         self.generation += 1;
         self.state = State::Ready;
         let old = std::mem::replace(&mut self.open, open);
         Retired { _file: Some(old.file), _syncers: [before, Some(old.syncer)] }
+    }
+
+    /// Takes note of a cleaning.
+    pub fn install_cleaned(&mut self, cleaned: Published) {
+        self.manifest = cleaned.manifest;
     }
 
     /// Gives up the rewrite. The files stay as they are, one more in number.
@@ -398,7 +485,7 @@ fn drop_leftovers(disk: &dyn Disk, place: &Place, manifest: &Manifest) {
             && name.ends_with(".incr.aof")
             && !is_named(&name)
             && matches!(disk.len(&path), Ok(0));
-        if is_empty_file || name == temp {
+        if is_empty_file || name == temp || name == place.starting_name() {
             // One that cannot be deleted is in nobody's way.
             disk.remove(&path).unwrap_or_default();
         }

@@ -134,13 +134,13 @@ impl Manifest {
     }
 
     pub(super) fn next_base_seq(&self) -> u64 {
-        let used = self.history.iter().chain(&self.base).map(|f| f.seq).max();
-        used.unwrap_or(0) + 1
+        let replaced = self.history.iter().filter(|file| !file.name.contains(".incr."));
+        replaced.chain(&self.base).map(|file| file.seq).max().unwrap_or(0) + 1
     }
 
     pub(super) fn next_incremental_seq(&self) -> u64 {
-        let used = self.history.iter().chain(&self.incrementals).map(|f| f.seq).max();
-        used.unwrap_or(0) + 1
+        let replaced = self.history.iter().filter(|file| !file.name.contains(".base."));
+        replaced.chain(&self.incrementals).map(|file| file.seq).max().unwrap_or(0) + 1
     }
 }
 
@@ -210,6 +210,8 @@ fn quoted_word(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<S
                 'n' => bytes.push(b'\n'),
                 'r' => bytes.push(b'\r'),
                 't' => bytes.push(b'\t'),
+                'a' => bytes.push(0x07),
+                'b' => bytes.push(0x08),
                 other => bytes.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
             },
             other => bytes.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -225,6 +227,11 @@ fn quoted(word: &str) -> String {
     for byte in word.bytes() {
         match byte {
             b'"' | b'\\' => text.extend(['\\', byte as char]),
+            b'\n' => text += "\\n",
+            b'\r' => text += "\\r",
+            b'\t' => text += "\\t",
+            0x07 => text += "\\a",
+            0x08 => text += "\\b",
             b' ' | 0x21..=0x7e => text.push(byte as char),
             _ => text += &format!("\\x{byte:02x}"),
         }

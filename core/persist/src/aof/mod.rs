@@ -20,19 +20,24 @@
 //! A file that a rewrite moved to begins with `#TDM-AFTER:<bytes>\r\n`, the size of the file before it at that moment:
 //! the two are synced in order but later, so a power failure may take the end of the one and leave the other.
 //!
+//! A log that is started beside the files of an old one appends to `temp-<name>.incr`, which no manifest names until
+//! the first base is published with it: until then the old log is what is loaded, whole, and never a mix of the two.
+//!
 //! [`recover`] judges the files and cuts a torn tail; [`Commands`] reads what it found good; [`Log`] goes on writing.
 
+mod commands;
 mod log;
 mod manifest;
 mod record;
 mod recover;
 mod rewrite;
 
+pub use commands::{ConvertError, snapshot_to_commands};
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
 pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
 pub use record::{Annotation, BadRecord, Commands, Record, Scanner};
 pub use recover::{LogFile, Recovered, RefuseError, Tail, recover};
-pub use rewrite::{Prepared, Publication, Published, Retired, RewritePlan};
+pub use rewrite::{Base, Cleaning, Prepared, Publication, Published, Retired, RewritePlan, replace_files};
 
 use std::path::{Path, PathBuf};
 
@@ -63,8 +68,17 @@ impl Place {
         format!("{}.manifest", self.file_name)
     }
 
-    fn base_name(&self, seq: u64) -> String {
-        format!("{}.{seq}.base.rdb", self.file_name)
+    fn base_name(&self, seq: u64, form: Base) -> String {
+        let ending = match form {
+            Base::Snapshot => "rdb",
+            Base::Commands => "aof",
+        };
+        format!("{}.{seq}.base.{ending}", self.file_name)
+    }
+
+    /// What a log that is being started appends to, until its first base is published.
+    fn starting_name(&self) -> String {
+        crate::disk::temp_name(&format!("{}.incr", self.file_name))
     }
 
     fn incremental_name(&self, seq: u64) -> String {

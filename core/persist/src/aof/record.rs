@@ -46,6 +46,11 @@ pub(super) fn push_follows(bytes: u64, out: &mut Vec<u8>) {
     push_line(out, format_args!("#TDM-AFTER:{bytes}\r\n"));
 }
 
+/// Appends Redis' own note of the time, unix seconds.
+pub(super) fn push_timestamp(unix_s: i64, out: &mut Vec<u8>) {
+    push_line(out, format_args!("#TS:{unix_s}\r\n"));
+}
+
 fn push_line(out: &mut Vec<u8>, line: std::fmt::Arguments<'_>) {
     io::Write::write_fmt(out, line).expect("a write to a vector never fails");
 }

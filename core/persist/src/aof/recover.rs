@@ -16,6 +16,8 @@ use super::{BadRecord, FileKind, Manifest, ManifestFile, Place, Record, Scanner}
 use crate::disk::{self, Disk, write_all};
 use crate::rdb;
 
+/// A transaction that does not end is a torn end like any other.
+const TORN_MULTI: &str = "Unexpected end of file reading the append only file: a MULTI without its EXEC";
 /// What precedes a line of ours within a file.
 const MARK: &[u8] = b"#TDM";
 /// A whole run of zeros this long is what an unwritten disk block looks like, bytes.
@@ -91,7 +93,7 @@ pub struct RefuseError {
 
 impl fmt::Display for RefuseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
+        write!(f, "{} is not loaded", self.path.display())?;
         if let Some(offset) = self.offset {
             write!(f, " at offset {offset}")?;
         }
@@ -220,18 +222,7 @@ fn read_manifest(disk: &dyn Disk, place: &Place) -> Result<Option<Manifest>, Ref
     let text = match disk::read_whole(disk, &path, MANIFEST_BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let names = disk.list(&dir).map_err(io_refuse(&dir))?;
-            let ours = format!("{}.", place.file_name);
-            // An empty one is what a crash in the first start leaves, before the first manifest.
-            let is_log = |n: &&String| {
-                n.starts_with(&ours)
-                    && (n.ends_with(".aof") || n.ends_with(".rdb"))
-                    && !matches!(disk.len(&dir.join(n)), Ok(0))
-            };
-            if let Some(name) = names.iter().find(is_log) {
-                let what = format!("the manifest is missing but {name} is there; restore it from a backup");
-                return refuse(&path, None, what);
-            }
+            refuse_orphans(disk, place)?;
             return if has_old { upgrade(disk, place).map(Some).map_err(io_refuse(&old)) } else { Ok(None) };
         }
         Err(error) => return Err(io_refuse(&path)(error)),
@@ -244,6 +235,49 @@ fn read_manifest(disk: &dyn Disk, place: &Place) -> Result<Option<Manifest>, Ref
         move_old(disk, place).map_err(io_refuse(&old))?;
     }
     Ok(Some(manifest))
+}
+
+/// Where there is no manifest there must be no log: its files without their order are of no use, and a start that
+/// passes over them would delete them one day.
+fn refuse_orphans(disk: &dyn Disk, place: &Place) -> Result<(), RefuseError> {
+    let (dir, manifest_name) = (place.log_dir(), place.manifest_name());
+    let names = disk.list(&dir).map_err(io_refuse(&dir))?;
+    let ours = format!("{}.", place.file_name);
+    // A manifest that a crash kept from its place tells which files belong to a log that never came to be.
+    let prepared = disk::read_whole(disk, &dir.join(disk::temp_name(&manifest_name)), MANIFEST_BYTES_MAX);
+    let prepared = prepared.ok().and_then(|text| Manifest::parse(&text).ok()).unwrap_or_default();
+    let is_unborn =
+        |name: &str| prepared.base.iter().chain(&prepared.incrementals).any(|file| file.name == name);
+    // An empty one is what a crash in the first start leaves, before the first manifest.
+    let is_log = |name: &&String| {
+        name.starts_with(&ours)
+            && (name.ends_with(".aof") || name.ends_with(".rdb"))
+            && !is_unborn(name)
+            && !matches!(disk.len(&dir.join(name)), Ok(0))
+    };
+    match names.iter().find(is_log) {
+        Some(name) => {
+            let what = format!("the manifest is missing but {name} is there; restore it from a backup");
+            refuse(&dir.join(manifest_name), None, what)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The manifest of a log that is to be replaced as a whole; nothing of it is read, moved or changed. An empty one when
+/// there is no log.
+pub(super) fn manifest_to_replace(disk: &dyn Disk, place: &Place) -> io::Result<Manifest> {
+    let path = place.log_dir().join(place.manifest_name());
+    match disk::read_whole(disk, &path, MANIFEST_BYTES_MAX) {
+        Ok(text) => {
+            Manifest::parse(&text).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            refuse_orphans(disk, place).map_err(io::Error::other)?;
+            Ok(Manifest::default())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// First the manifest, then the move: a crash between them is recognised and the move done again.
@@ -339,7 +373,7 @@ impl Scan {
             let record = match scanner.next() {
                 Ok(Some(record)) => record,
                 Ok(None) if in_multi => {
-                    self.damaged("a MULTI without its EXEC at the end", start, None, false);
+                    self.damaged(TORN_MULTI, start, None, false);
                     return Ok(());
                 }
                 Ok(None) => return Ok(()),

@@ -6,6 +6,9 @@
 //!   plan_finish       ->  Publication::run: base, manifest, unlink  ->  install: what is kept in memory
 //!   plan_replacement  ->  the same, with a new file too             ->  install: the same, and appends go to it
 //! ```
+//! A log that is being started beside an old one (`Log::start`) is published the same way, with the file it has been
+//! appending to; until then the old manifest stands.
+//!
 //! At each moment base and files in the manifest's order are the whole log: the new file is named durably before
 //! the first byte goes to it, and what is replaced is deleted when a manifest without it is durable. Only one change
 //! is under way at a time, which a token tells that every part hands on ([`Turn`]): two could write each other's
@@ -40,10 +43,45 @@ pub(super) struct Target {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) place: Place,
     pub(super) manifest: Manifest,
+    pub(super) keeps_history: bool,
     pub(super) turn: Turn,
 }
 
+/// What a base is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// An RDB.
+    Snapshot,
+    /// Commands (`aof-use-rdb-preamble no`).
+    Commands,
+}
+
+/// Where appends go when a base has been published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// To the file that the log has moved to already.
+    Same,
+    /// To a new file.
+    New,
+    /// To the file of a log that was being started, which gets its name with this number.
+    Adopted(u64),
+    /// Nowhere: there is no log, only its files.
+    Nowhere,
+}
+
 impl Target {
+    /// The next base in place of the old one; that and `replaced` become history, the newest first.
+    pub(super) fn publication(mut self, replaced: Vec<ManifestFile>, form: Base, next: Next) -> Publication {
+        let seq = self.manifest.next_base_seq();
+        let base_name = self.place.base_name(seq, form);
+        let base = ManifestFile::new(base_name.clone(), seq, FileKind::Base);
+        let old_base = self.manifest.base.replace(base);
+        let history = replaced.into_iter().rev().chain(old_base);
+        let history = history.map(|file| ManifestFile { kind: FileKind::History, ..file });
+        self.manifest.history.splice(0..0, history);
+        Publication { target: self, base_name, next }
+    }
+
     /// Makes the next incremental file; a manifest must name it before anything is appended.
     fn create_incremental(&mut self) -> io::Result<Open> {
         let (name, file) = create_incremental(&*self.disk, &self.place, &self.manifest)?;
@@ -87,8 +125,7 @@ pub struct Publication {
     /// Names the base to be, and what it replaces as history.
     pub(super) target: Target,
     pub(super) base_name: String,
-    /// Whether the log goes on in a new file.
-    pub(super) with_new_file: bool,
+    pub(super) next: Next,
 }
 
 /// The log's files after a publication; for [`super::Log::install`].
@@ -102,12 +139,64 @@ impl Publication {
     /// Moves `temp`, a synced file on the same file system, to its name, writes the manifest, then deletes what is
     /// replaced. After an error either manifest may be on the disk; the log is whole with both.
     pub fn run(self, temp: &Path) -> io::Result<Published> {
-        let Publication { mut target, base_name, with_new_file } = self;
-        let open = if with_new_file { Some(target.create_incremental()?) } else { None };
-        target.disk.rename(temp, &target.place.log_dir().join(&base_name))?;
-        target.write_manifest()?;
-        drop_history(&*target.disk, &target.place, &mut target.manifest);
+        let Publication { mut target, base_name, next } = self;
+        let dir = target.place.log_dir();
+        let open = if next == Next::New { Some(target.create_incremental()?) } else { None };
+        if let Next::Adopted(seq) = next {
+            let name = target.place.incremental_name(seq);
+            target.manifest.incrementals.push(ManifestFile::new(name, seq, FileKind::Incremental));
+        }
+        // Before any file gets its name: recovery tells by it that they are of a log which is not there yet.
+        prepare_manifest(&*target.disk, &target.place, &target.manifest)?;
+        target.disk.rename(temp, &dir.join(&base_name))?;
+        if let (Next::Adopted(_), Some(file)) = (next, target.manifest.incrementals.last()) {
+            target.disk.rename(&dir.join(target.place.starting_name()), &dir.join(&file.name))?;
+        }
+        disk::put_in_place(&*target.disk, &dir, &target.place.manifest_name())?;
+        if !target.keeps_history {
+            drop_history(&*target.disk, &target.place, &mut target.manifest);
+        }
         Ok(Published { manifest: target.manifest, open, _turn: target.turn })
+    }
+}
+
+/// Replaces the files of a log that is not in use by a base, a synced file on the same file system.
+///
+/// # Errors
+/// What is there is not a log that may be replaced, or the disk has failed; the old files are as they were, or the
+/// new base is in place.
+pub fn replace_files(
+    disk: &Arc<dyn Disk>,
+    place: &Place,
+    temp: &Path,
+    form: Base,
+    keeps_history: bool,
+) -> io::Result<()> {
+    let mut manifest = super::recover::manifest_to_replace(&**disk, place)?;
+    disk.create_dir(&place.log_dir())?;
+    disk.sync_dir(&place.dir)?;
+    let replaced = std::mem::take(&mut manifest.incrementals);
+    let target = Target {
+        disk: Arc::clone(disk),
+        place: place.clone(),
+        manifest,
+        keeps_history,
+        turn: Turn::default(),
+    };
+    target.publication(replaced, form, Next::Nowhere).run(temp).map(drop)
+}
+
+/// Files of the history to be deleted; see [`super::Log::plan_cleaning`].
+pub struct Cleaning {
+    pub(super) target: Target,
+}
+
+impl Cleaning {
+    /// Deletes them; for [`super::Log::install_cleaned`].
+    pub fn run(self) -> Published {
+        let Cleaning { mut target } = self;
+        drop_history(&*target.disk, &target.place, &mut target.manifest);
+        Published { manifest: target.manifest, open: None, _turn: target.turn }
     }
 }
 
@@ -149,7 +238,11 @@ pub(super) fn drop_history(disk: &dyn Disk, place: &Place, manifest: &mut Manife
 }
 
 pub(super) fn write_manifest(disk: &dyn Disk, place: &Place, manifest: &Manifest) -> io::Result<()> {
-    let (dir, name) = (place.log_dir(), place.manifest_name());
-    disk::prepare(disk, &dir, &name, manifest.to_text().as_bytes())?;
-    disk::put_in_place(disk, &dir, &name)
+    prepare_manifest(disk, place, manifest)?;
+    disk::put_in_place(disk, &place.log_dir(), &place.manifest_name())
+}
+
+/// Writes a manifest that is not in place yet.
+pub(super) fn prepare_manifest(disk: &dyn Disk, place: &Place, manifest: &Manifest) -> io::Result<()> {
+    disk::prepare(disk, &place.log_dir(), &place.manifest_name(), manifest.to_text().as_bytes())
 }

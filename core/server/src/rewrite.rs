@@ -1,0 +1,106 @@
+//! The tasks that change the log's files: a new base, a new log, a log in place of one that has failed.
+
+use std::path::Path;
+
+use persist::aof::Log;
+
+use crate::durable::Journal;
+use crate::shared::Shared;
+use crate::view::View;
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Writes a new base and drops what it replaces; the log goes on in a new file meanwhile. What waits for a
+/// disk is done without the engine.
+pub(crate) fn rewrite(shared: &Shared) -> Result<(), String> {
+    let plan = shared.durable.lock().log.as_ref().map(Log::plan_rewrite);
+    let Some(plan) = plan else { return rewrite_without_log(shared) };
+    shared.logger.notice("Background append only file rewriting started");
+    let place = shared.files.place();
+    let prepared = plan.map_err(text)?.run();
+    let mut journal = shared.durable.lock();
+    let view = View::begin(shared, |engine| {
+        shared.durable.begin_rewrite(&mut journal, prepared, shared)?;
+        engine.log_switched();
+        Ok(())
+    })?;
+    drop(journal);
+    let done = finish(shared, &view, &place);
+    if done.is_err()
+        && let Some(log) = &mut shared.durable.lock().log
+    {
+        log.abort_rewrite();
+    }
+    done
+}
+
+/// Writes the base of a rewrite that has begun, and publishes it.
+fn finish(shared: &Shared, view: &View, place: &Path) -> Result<(), String> {
+    let temp = view.write_base(shared, place)?;
+    shared.durable.publish(&temp, |log| log.plan_finish(view.form), |_| {})
+}
+
+/// BGREWRITEAOF while there is no log: a base is made in place of all its files, nothing more is written.
+fn rewrite_without_log(shared: &Shared) -> Result<(), String> {
+    shared.logger.notice("Background append only file rewriting started");
+    let (place, aof) = (shared.files.place(), shared.files.log_place());
+    let view = View::begin(shared, |_| Ok(()))?;
+    let temp = view.write_base(shared, &place)?;
+    let keeps = shared.durable.keeps_history();
+    persist::aof::replace_files(&shared.durable.disk, &aof, &temp, view.form, keeps).map_err(text)
+}
+
+/// Starts a log from what is in memory. Until its base is published the files of an old log stay what would be
+/// loaded, so a crash finds either of the two and never a mix.
+pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
+    let mut log = Some(Log::start(shared.durable.disk.clone(), shared.files.log_place()).map_err(text)?);
+    let mut journal = shared.durable.lock();
+    let begun = View::begin(shared, |engine| {
+        shared.durable.set_log(&mut journal, log.take(), shared);
+        engine.set_logging(true);
+        engine.log_switched();
+        Ok(())
+    });
+    drop(journal);
+    let done = begun.and_then(|view| finish(shared, &view, &shared.files.place()));
+    if done.is_err() {
+        switch_off(shared);
+    }
+    done
+}
+
+/// Ends the log. One that has no base yet leaves nothing behind.
+pub(crate) fn switch_off(shared: &Shared) {
+    let mut journal = shared.durable.lock();
+    let mut engine = shared.engine.lock();
+    engine.set_logging(false);
+    engine.take_log(&mut Vec::new());
+    let old = journal.log.take();
+    shared.durable.set_log(&mut journal, None, shared);
+    drop(engine);
+    drop(journal);
+    if let Some(log) = old.filter(Log::is_starting) {
+        shared.logger.notice("Removing the temp incr aof file, because the log has no base yet");
+        log.discard_start();
+    }
+}
+
+/// Writes everything anew after the log has failed.
+pub(crate) fn replace(shared: &Shared) -> Result<(), String> {
+    shared
+        .logger
+        .warning("Replacing the AOF by a new one written from memory, because the old one has failed.");
+    let place = shared.files.place();
+    let (mut covered, mut journal) = (0, shared.durable.lock());
+    let view = View::begin(shared, |engine| {
+        covered = shared.durable.covered(&mut journal);
+        engine.log_switched();
+        Ok(())
+    })?;
+    drop(journal);
+    let temp = view.write_base(shared, &place)?;
+    let also = |journal: &mut Journal| shared.durable.replaced(journal, covered, shared);
+    shared.durable.publish(&temp, |log| log.plan_replacement(view.form), also)
+}

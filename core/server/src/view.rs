@@ -1,0 +1,218 @@
+//! A snapshot under way, and the file it is written into.
+//!
+//! The saver thread writes what the feed gives, at the pace that `rdb-key-save-delay` asks for (tests slow a
+//! snapshot down with it), and can be told at any time to give up: then the view in the engine is ended, the
+//! temporary file removed, and nothing has changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use engine::Engine;
+use keyspace::Piece;
+use persist::aof::Base;
+use persist::disk::write_all;
+use persist::rdb::{Reader, SnapshotFile, Writer};
+
+use crate::saver::REDIS_VERSION;
+use crate::shared::Shared;
+
+/// How long the writer sleeps at most before it looks whether to give up or to hurry.
+const NAP_US: u64 = 10_000;
+
+/// Why a snapshot was given up.
+pub(crate) const CANCELLED: &str = "it was given up";
+
+/// A snapshot under way in the engine.
+pub(crate) struct View {
+    compress: bool,
+    checksum: bool,
+    version: u16,
+    /// The sources of all function libraries.
+    libraries: Vec<Vec<u8>>,
+    unix_ms: i64,
+    /// Write the time into a base of commands.
+    timestamps: bool,
+    /// The form of a base of the log.
+    pub(crate) form: Base,
+    pub(crate) rdb_name: String,
+    /// Changes since the last save at the moment it began.
+    pub(crate) changes: u64,
+}
+
+impl View {
+    /// Begins a snapshot; `also` happens at the very same moment.
+    pub(crate) fn begin(
+        shared: &Shared,
+        also: impl FnOnce(&mut Engine) -> Result<(), String>,
+    ) -> Result<View, String> {
+        let mut engine = shared.engine.lock();
+        let config = &engine.config;
+        let (compress, checksum, timestamps) =
+            (config.rdbcompression, config.rdbchecksum, config.aof_timestamp_enabled);
+        let form = if config.aof_use_rdb_preamble { Base::Snapshot } else { Base::Commands };
+        also(&mut engine)?;
+        if !engine.keyspace.begin_snapshot(compress) {
+            return Err("a snapshot is being written already".to_owned());
+        }
+        shared.saver.running.store(true, Ordering::Release);
+        Ok(View {
+            compress,
+            checksum,
+            version: engine.keyspace.snapshot_version(),
+            libraries: engine.library_codes(),
+            timestamps,
+            form,
+            rdb_name: engine.config.dbfilename.clone(),
+            unix_ms: shared.clock.now().unix_ms,
+            changes: engine.keyspace.effects.dirty,
+        })
+    }
+
+    /// Writes the snapshot into a temporary file, and ends it in the engine whatever happens.
+    pub(crate) fn write<'a>(
+        &self,
+        shared: &'a Shared,
+        dir: &Path,
+        is_base: bool,
+    ) -> Result<SnapshotFile<'a>, String> {
+        let written = self.write_file(shared, dir, is_base);
+        if written.is_err() {
+            shared.saver.feed.give_up(shared);
+        } else {
+            shared.engine.lock().keyspace.end_snapshot();
+        }
+        shared.saver.running.store(false, Ordering::Release);
+        shared.saver.keys_total.store(0, Ordering::Relaxed);
+        shared.saver.keys_written.store(0, Ordering::Relaxed);
+        written
+    }
+
+    /// Writes the base of a log in its form; a synced file that waits for its name.
+    pub(crate) fn write_base(&self, shared: &Shared, dir: &Path) -> Result<PathBuf, String> {
+        let snapshot = self.write(shared, dir, true)?.finish_in_place().map_err(text)?;
+        match self.form {
+            Base::Snapshot => Ok(snapshot),
+            Base::Commands => {
+                let commands = dir.join(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
+                let done = self.convert(shared, &snapshot, &commands);
+                // Whatever stays is overwritten next time.
+                let _ = shared.durable.disk.remove(if done.is_ok() { &snapshot } else { &commands });
+                done.map(|()| commands)
+            }
+        }
+    }
+
+    /// Turns a snapshot into the commands that build it.
+    fn convert(&self, shared: &Shared, snapshot: &Path, commands: &Path) -> Result<(), String> {
+        let disk = &*shared.durable.disk;
+        let bytes = disk.len(snapshot).map_err(text)?;
+        let reader =
+            Reader::new(disk.read(snapshot, 0).map_err(text)?, Some(bytes), self.checksum).map_err(text)?;
+        let mut file = disk.create(commands).map_err(text)?;
+        let unix_s = self.timestamps.then_some(self.unix_ms.div_euclid(1000));
+        persist::aof::snapshot_to_commands(reader, unix_s, &mut |part| {
+            write_all(&mut *file, part).map_err(|(_, error)| error)
+        })
+        .map_err(text)?;
+        file.sync().map_err(text)
+    }
+
+    fn write_file<'a>(
+        &self,
+        shared: &'a Shared,
+        dir: &Path,
+        is_base: bool,
+    ) -> Result<SnapshotFile<'a>, String> {
+        let disk = &*shared.durable.disk;
+        let mut file = SnapshotFile::create(disk, dir, u64::from(std::process::id())).map_err(text)?;
+        let mut writer = Writer::new(self.compress, self.checksum);
+        writer.header(self.version);
+        writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::memory::used() as u64, is_base);
+        self.libraries.iter().for_each(|code| writer.function(code));
+        let mut pieces = Vec::new();
+        loop {
+            let fed = shared.saver.feed.next(shared, &mut pieces);
+            for piece in pieces.drain(..) {
+                write_piece(&mut writer, piece, self.compress);
+                writer.drain(&mut |bytes| file.write(bytes)).map_err(text)?;
+            }
+            crate::memory::publish();
+            shared.saver.keys_total.store(fed.keys_total, Ordering::Relaxed);
+            pace(shared, fed.keys)?;
+            if fed.through {
+                break;
+            }
+        }
+        writer.end();
+        writer.drain(&mut |bytes| file.write(bytes)).map_err(text)?;
+        Ok(file)
+    }
+}
+
+/// Sleeps so long that as many keys count as written as are. An error when the snapshot is to be given up.
+fn pace(shared: &Shared, keys: u64) -> Result<(), String> {
+    let saver = &shared.saver;
+    let mut slept_us = 0;
+    loop {
+        if saver.is_cancelled() {
+            return Err(CANCELLED.to_owned());
+        }
+        let written = saver.keys_written.load(Ordering::Relaxed);
+        let delay_us = saver.key_delay_us.load(Ordering::Relaxed);
+        if written >= keys || delay_us == 0 {
+            saver.keys_written.store(keys, Ordering::Relaxed);
+            return Ok(());
+        }
+        let (nap_us, mut done) = nap(delay_us, keys - written);
+        std::thread::sleep(Duration::from_micros(nap_us));
+        slept_us += nap_us;
+        // A key that takes longer than a nap counts when so many naps are over.
+        if done == 0 && slept_us >= delay_us.unsigned_abs() {
+            (done, slept_us) = (1, 0);
+        }
+        saver.keys_written.store(written + done, Ordering::Relaxed);
+    }
+}
+
+/// One nap, microseconds, and for how many of `keys` keys it counts. A positive delay is microseconds for a key, a
+/// negative one keys for a microsecond.
+fn nap(delay_us: i64, keys: u64) -> (u64, u64) {
+    let each = delay_us.unsigned_abs();
+    match delay_us > 0 {
+        true if each >= NAP_US => (NAP_US, 0),
+        true => {
+            let count = (NAP_US / each).min(keys);
+            (count * each, count)
+        }
+        false => {
+            let count = (NAP_US.saturating_mul(each)).min(keys);
+            ((count / each).max(1), count)
+        }
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn write_piece(writer: &mut Writer, piece: Piece, compress: bool) {
+    match piece {
+        Piece::Bytes(bytes) => writer.raw(&bytes),
+        Piece::Large { db, entry } => writer.raw(&keyspace::encode_entry(db, &entry, compress)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn naps_are_short_and_add_up_to_the_delay() {
+        assert_eq!(nap(100, 1_000), (10_000, 100));
+        assert_eq!(nap(100, 3), (300, 3));
+        assert_eq!(nap(10_000_000, 5), (NAP_US, 0), "looks up again before the key is through");
+        assert_eq!(nap(-200, 100_000), (500, 100_000));
+        assert_eq!(nap(-200, 10_000_000), (NAP_US, 2_000_000));
+    }
+}
