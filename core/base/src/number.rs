@@ -29,10 +29,55 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     }
 }
 
+/// Reads an unsigned number as C's `strtoull` does up to the end of the text or its first NUL: also behind blanks and a
+/// plus sign, and with leading zeros. Redis reads the parts of stream ids so.
+pub fn parse_c_u64(text: &[u8]) -> Option<u64> {
+    let end = text.iter().position(|c| *c == 0).unwrap_or(text.len());
+    let begin = text[..end].iter().position(|c| !is_c_blank(*c as char))?;
+    let digits = text[begin..end].strip_prefix(b"+").unwrap_or(&text[begin..end]);
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, c| {
+        let digit = c.wrapping_sub(b'0');
+        if digit > 9 { None } else { n.checked_mul(10)?.checked_add(u64::from(digit)) }
+    })
+}
+
 /// Reads a double as Redis does for scores: decimal or hexadecimal, exponents, `inf` and `infinity` of any
-/// sign and case. Refuses NaN, blanks, and the empty text.
+/// sign and case. Refuses NaN, blanks, the empty text, and numbers that no double is near to (`1e400`, `1e-400`).
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let text = core::str::from_utf8(text).ok()?;
+    let value = parse_any_f64(text)?;
+    let (infinite, zero) = (value.is_infinite(), value == 0.0);
+    if !infinite && !zero {
+        return Some(value);
+    }
+    let digits = text.trim_start_matches(['+', '-']).as_bytes();
+    let said = if infinite { digits[0].eq_ignore_ascii_case(&b'i') } else { !has_value(digits) };
+    said.then_some(value)
+}
+
+/// Reads a double as C's `strtod` does up to the end of the text or its first NUL: also behind blanks, nothing as 0,
+/// and beyond the largest double as infinity. Redis reads the bounds of score ranges like this. Refuses NaN.
+pub fn parse_c_f64(text: &[u8]) -> Option<f64> {
+    let end = text.iter().position(|c| *c == 0).unwrap_or(text.len());
+    let text = core::str::from_utf8(&text[..end]).ok()?;
+    if text.is_empty() { Some(0.0) } else { parse_any_f64(text.trim_start_matches(is_c_blank)) }
+}
+
+fn is_c_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
+}
+
+/// Whether a number's digits before its exponent say something else than zero.
+fn has_value(digits: &[u8]) -> bool {
+    let hexadecimal = digits.len() > 2 && digits[..2].eq_ignore_ascii_case(b"0x");
+    let (digits, exponent) = if hexadecimal { (&digits[2..], b'p') } else { (digits, b'e') };
+    digits.iter().take_while(|c| !c.eq_ignore_ascii_case(&exponent)).any(|c| !matches!(c, b'0' | b'.'))
+}
+
+fn parse_any_f64(text: &str) -> Option<f64> {
     if text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
         return None;
     }
@@ -246,6 +291,18 @@ mod tests {
         for bad in ["", "nan", " 1", "1 ", "1x", "0x", "--1"] {
             assert_eq!(parse_f64(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn numbers_beyond_any_double_are_refused_unless_c_reads_them() {
+        for text in ["1e400", "-1e400", "1e-400", "0x1p5000"] {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!((parse_f64(b"0e400"), parse_f64(b"-inf")), (Some(0.0), Some(f64::NEG_INFINITY)));
+        assert_eq!((parse_c_f64(b"1e400"), parse_c_f64(b"")), (Some(f64::INFINITY), Some(0.0)));
+        assert_eq!((parse_c_f64(b" 1\0x"), parse_c_f64(b"1 "), parse_c_f64(b" ")), (Some(1.0), None, None));
+        assert_eq!([&b"01"[..], b" +1", b"1\0x"].map(parse_c_u64), [Some(1); 3]);
+        assert_eq!([&b""[..], b"-1", b"1 ", b"18446744073709551616"].map(parse_c_u64), [None; 4]);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
 use crate::spec::{Group, Row};
-use base::limits::STRING_BYTES_MAX;
 use base::number::parse_i64;
 use core::ops::Range;
 use keyspace::{Event, EventClass, Text, Ttl};
@@ -39,22 +38,23 @@ fn with_bytes<R>(call: &mut Call<'_>, key: &[u8], with: impl FnOnce(&[u8]) -> R)
     })
 }
 
-/// A bit offset: within the longest string. A leading `#` counts in fields of `width` bits.
-fn bit_offset(text: &[u8], width: Option<u32>) -> Result<u64, Error> {
+/// A bit offset: within `bytes_max`. A leading `#` counts in fields of `width` bits.
+fn bit_offset(text: &[u8], width: Option<u32>, bytes_max: usize) -> Result<u64, Error> {
     let (digits, unit) = match (text, width) {
         ([b'#', digits @ ..], Some(width)) => (digits, i64::from(width)),
         _ => (text, 1),
     };
     let offset = parse_i64(digits).and_then(|n| n.checked_mul(unit)).ok_or(BAD_OFFSET)?;
     let offset = u64::try_from(offset).map_err(|_| BAD_OFFSET)?;
-    if offset / 8 >= STRING_BYTES_MAX as u64 { Err(BAD_OFFSET) } else { Ok(offset) }
+    if offset / 8 >= bytes_max as u64 { Err(BAD_OFFSET) } else { Ok(offset) }
 }
 
 // Single bits.
 
 fn setbit(call: &mut Call<'_>) -> Handled {
     const BAD_BIT: Error = Error::new("ERR bit is not an integer or out of range");
-    let (key, offset) = (call.args.at(1), bit_offset(call.args.at(2), None)?);
+    let bytes_max = call.db.space().limits.string_bytes;
+    let (key, offset) = (call.args.at(1), bit_offset(call.args.at(2), None, bytes_max)?);
     let on = match parse_i64(call.args.at(3)) {
         Some(bit @ (0 | 1)) => bit == 1,
         _ => return Err(BAD_BIT),
@@ -81,7 +81,8 @@ fn reach(bytes: &mut Vec<u8>, offset: u64) {
 }
 
 fn getbit(call: &mut Call<'_>) -> Handled {
-    let (key, offset) = (call.args.at(1), bit_offset(call.args.at(2), None)?);
+    let bytes_max = call.db.space().limits.string_bytes;
+    let (key, offset) = (call.args.at(1), bit_offset(call.args.at(2), None, bytes_max)?);
     let on = with_bytes(call, key, |bytes| bits::get(bytes, offset))?;
     call.reply.integer(i64::from(on == Some(true)));
     read()
@@ -237,7 +238,7 @@ fn field_type(text: &[u8]) -> Result<Field, Error> {
     Ok(Field { signed, width: width as u32 })
 }
 
-fn field_steps(args: Args<'_>) -> Result<FieldSteps, Error> {
+fn field_steps(args: Args<'_>, bytes_max: usize) -> Result<FieldSteps, Error> {
     let (mut steps, mut policy, mut i) = (FieldSteps::new(), Overflow::Wrap, 2);
     while i < args.len() {
         let left = args.len() - i - 1;
@@ -256,7 +257,7 @@ fn field_steps(args: Args<'_>) -> Result<FieldSteps, Error> {
             return Err(Error::SYNTAX);
         }
         let field = field_type(args.at(i + 1))?;
-        let offset = bit_offset(args.at(i + 2), Some(field.width))?;
+        let offset = bit_offset(args.at(i + 2), Some(field.width), bytes_max)?;
         let action = match () {
             () if is_get => FieldAction::Get,
             () if is_set => FieldAction::Set(args.int(i + 3)?),
@@ -269,7 +270,7 @@ fn field_steps(args: Args<'_>) -> Result<FieldSteps, Error> {
 }
 
 fn bitfield(call: &mut Call<'_>) -> Handled {
-    let steps = field_steps(call.args)?;
+    let steps = field_steps(call.args, call.db.space().limits.string_bytes)?;
     let written = steps.iter().filter(|step| !matches!(step.action, FieldAction::Get));
     match written.map(|step| step.offset + u64::from(step.field.width) - 1).max() {
         None => read_fields(call, &steps),
@@ -278,7 +279,7 @@ fn bitfield(call: &mut Call<'_>) -> Handled {
 }
 
 fn bitfield_ro(call: &mut Call<'_>) -> Handled {
-    let steps = field_steps(call.args)?;
+    let steps = field_steps(call.args, call.db.space().limits.string_bytes)?;
     if steps.iter().any(|step| !matches!(step.action, FieldAction::Get)) {
         return Err(Error::new("ERR BITFIELD_RO only supports the GET subcommand"));
     }

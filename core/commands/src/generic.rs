@@ -410,8 +410,11 @@ fn flush(call: &mut Call<'_>, databases: core::ops::Range<usize>) {
 }
 
 fn swapdb(call: &mut Call<'_>) -> Handled {
-    let first = database_index(call, call.args.at(1)).map_err(|e| swap_error(e, "first"))?;
-    let second = database_index(call, call.args.at(2)).map_err(|e| swap_error(e, "second"))?;
+    for (i, which) in [(1, "first"), (2, "second")] {
+        call.args.int(i).map_err(|_| Error::text(format!("ERR invalid {which} DB index")))?;
+    }
+    let first = database_index(call, call.args.at(1))?;
+    let second = database_index(call, call.args.at(2))?;
     let space = call.db.space();
     if first != second {
         if space.effects.observed {
@@ -430,10 +433,6 @@ fn swapdb(call: &mut Call<'_>) -> Handled {
     }
     call.reply.ok();
     read()
-}
-
-fn swap_error(error: Error, which: &str) -> Error {
-    if error == Error::NOT_AN_INTEGER { Error::text(format!("ERR invalid {which} DB index")) } else { error }
 }
 
 // OBJECT.
@@ -731,16 +730,26 @@ fn ordered(
         let weight = if alpha {
             Weight::Text(text)
         } else {
-            let number = text.map_or(Some(0.0), |t| base::number::parse_f64(&t));
+            let number = text.map_or(Some(0.0), |t| sort_weight(&t));
             Weight::Number(number.ok_or(Error::new("ERR One or more scores can't be converted into double"))?)
         };
         weighed.push((weight, element));
     }
     weighed.sort_by(|(a, x), (b, y)| {
-        let order = a.partial_cmp(b).unwrap_or(core::cmp::Ordering::Equal).then_with(|| x.cmp(y));
+        let mut order = a.partial_cmp(b).unwrap_or(core::cmp::Ordering::Equal);
+        if !(alpha && by.is_some()) {
+            order = order.then_with(|| x.cmp(y)); // equal texts of other keys stay as they came
+        }
         if options.descending { order.reverse() } else { order }
     });
     Ok(weighed.into_iter().map(|(_, element)| element).collect())
+}
+
+/// A weight is read as C reads numbers, but for those that no double is near to.
+fn sort_weight(text: &[u8]) -> Option<f64> {
+    let weight = base::number::parse_c_f64(text)?;
+    let beyond = weight.is_infinite() && !text.iter().any(|c| c.eq_ignore_ascii_case(&b'n'));
+    (!beyond).then_some(weight)
 }
 
 fn limited(elements: Vec<Vec<u8>>, limit: Option<(i64, i64)>) -> Vec<Vec<u8>> {

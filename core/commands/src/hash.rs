@@ -231,23 +231,24 @@ fn hstrlen(call: &mut Call<'_>) -> Handled {
 
 fn hscan(call: &mut Call<'_>) -> Handled {
     let mut cursor = scan::cursor(call.args.at(2))?;
-    let options = scan::options(call.args, 3, false, true)?;
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let (mut seen, mut steps) = (0, 0);
-    match call.db.find::<Hash>(call.args.at(1))? {
-        None => cursor = 0,
-        Some(hash) => loop {
-            cursor = hash.scan(cursor, &mut |field, value| {
-                seen += 1;
-                if options.matches(field) {
-                    found.push((field.to_vec(), if options.no_values { Vec::new() } else { value.to_vec() }));
-                }
-            });
-            steps += 1;
-            if cursor == 0 || seen >= options.count || steps >= options.count.saturating_mul(10) {
-                break;
+    let Some(hash) = call.db.find::<Hash>(call.args.at(1))? else {
+        scan::reply_nothing(&mut call.reply);
+        return read();
+    };
+    let options = scan::options(call.args, 3, false, true)?;
+    loop {
+        cursor = hash.scan(cursor, &mut |field, value| {
+            seen += 1;
+            if options.matches(field) {
+                found.push((field.to_vec(), if options.no_values { Vec::new() } else { value.to_vec() }));
             }
-        },
+        });
+        steps += 1;
+        if cursor == 0 || seen >= options.count || steps >= options.count.saturating_mul(10) {
+            break;
+        }
     }
     call.reply.array(2);
     call.reply.bulk(cursor.to_string().as_bytes());

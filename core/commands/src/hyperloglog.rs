@@ -71,7 +71,7 @@ fn pfadd(call: &mut Call<'_>) -> Handled {
                 sketches::add(&mut sketch, element, SPARSE_BYTES_MAX)?;
             }
             sketches::invalidate(&mut sketch);
-            call.db.put_text(key, &sketch, Ttl::Clear);
+            call.db.edit_text(key)?.bytes().append(&mut sketch);
         }
     }
     call.reply.integer(1);
@@ -124,7 +124,7 @@ fn pfmerge(call: &mut Call<'_>) -> Handled {
         sketches::raise(&mut sketch, index, value, SPARSE_BYTES_MAX)?;
     }
     sketches::invalidate(&mut sketch);
-    call.db.put_text(target, &sketch, Ttl::Keep);
+    *call.db.edit_text(target)?.bytes() = sketch;
     call.reply.ok();
     done(PFADD)
 }

@@ -186,7 +186,9 @@ struct PosOptions {
 
 fn pos_options(args: Args<'_>) -> Result<PosOptions, Error> {
     let mut options = PosOptions { rank: 1, count: None, comparisons_max: 0 };
-    let not_negative = |value: i64, text| usize::try_from(value).map_err(|_| Error::new(text));
+    let not_negative = |i: usize, text| {
+        args.int(i).ok().and_then(|value| usize::try_from(value).ok()).ok_or(Error::new(text))
+    };
     for i in (3..args.len()).step_by(2) {
         if i + 1 == args.len() {
             return Err(Error::SYNTAX);
@@ -195,9 +197,9 @@ fn pos_options(args: Args<'_>) -> Result<PosOptions, Error> {
             options.rank = args.int(i + 1)?;
             check_rank(options.rank)?;
         } else if args.is(i, "count") {
-            options.count = Some(not_negative(args.int(i + 1)?, "ERR COUNT can't be negative")?);
+            options.count = Some(not_negative(i + 1, "ERR COUNT can't be negative")?);
         } else if args.is(i, "maxlen") {
-            options.comparisons_max = not_negative(args.int(i + 1)?, "ERR MAXLEN can't be negative")?;
+            options.comparisons_max = not_negative(i + 1, "ERR MAXLEN can't be negative")?;
         } else {
             return Err(Error::SYNTAX);
         }
@@ -416,8 +418,8 @@ fn lmpop(call: &mut Call<'_>) -> Handled {
 }
 
 fn blmpop(call: &mut Call<'_>) -> Handled {
-    let timeout_ms = call.args.timeout_ms(1)?;
     let options = multi_pop_options(call.args, 2)?;
+    let timeout_ms = call.args.timeout_ms(1)?;
     if pop_first_of(call, &options)? {
         return done(pop_event(options.end));
     }

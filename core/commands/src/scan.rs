@@ -2,6 +2,7 @@
 
 use crate::call::Args;
 use crate::error::Error;
+use resp::Reply;
 use types::Kind;
 
 /// The options of the SCAN family.
@@ -67,6 +68,13 @@ pub(crate) fn options(
         }
     }
     Ok(out)
+}
+
+/// The reply for a key that is not there; its options are not looked at.
+pub(crate) fn reply_nothing(reply: &mut Reply<'_>) {
+    reply.array(2);
+    reply.bulk(b"0");
+    reply.array(0);
 }
 
 fn kind_named(name: &[u8]) -> Option<Kind> {

@@ -108,7 +108,7 @@ fn new_id(text: &[u8]) -> Result<NewId, Error> {
         return Ok(NewId::Auto);
     }
     match text.strip_suffix(b"-*") {
-        Some(ms) => Ok(NewId::AutoSeq(base::number::parse_u64(ms).ok_or(INVALID_ID)?)),
+        Some(ms) => Ok(NewId::AutoSeq(base::number::parse_c_u64(ms).ok_or(INVALID_ID)?)),
         None => Ok(NewId::Exact(strict_id(text, 0)?)),
     }
 }

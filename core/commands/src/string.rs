@@ -67,19 +67,16 @@ enum Lifetime {
     At(i64),
 }
 
-/// Reads `EX n`, `PX n`, `EXAT n`, `PXAT n` at `i`; `None` when it is another word.
-fn expiry_option(args: Args<'_>, i: usize, now_ms: i64, command: &str) -> Result<Option<i64>, Error> {
-    let (unit_ms, from_ms) = match () {
-        () if args.is(i, "ex") => (1000, now_ms),
-        () if args.is(i, "px") => (1, now_ms),
-        () if args.is(i, "exat") => (1000, 0),
-        () if args.is(i, "pxat") => (1, 0),
-        () => return Ok(None),
-    };
-    if i + 1 >= args.len() {
-        return Err(Error::SYNTAX);
-    }
-    expiry_at(args.int(i + 1)?, unit_ms, from_ms, command).map(Some)
+/// Whether `EX n`, `PX n`, `EXAT n` or `PXAT n` stands at `i`, with whatever in place of `n`.
+fn is_expiry_option(args: Args<'_>, i: usize) -> bool {
+    i + 1 < args.len() && ["ex", "px", "exat", "pxat"].iter().any(|word| args.is(i, word))
+}
+
+/// The absolute time that the option at `i` says, Unix milliseconds.
+fn expiry_option(args: Args<'_>, i: usize, now_ms: i64, command: &str) -> Result<i64, Error> {
+    let unit_ms = if args.is(i, "ex") || args.is(i, "exat") { 1000 } else { 1 };
+    let from_ms = if args.is(i, "ex") || args.is(i, "px") { now_ms } else { 0 };
+    expiry_at(args.int(i + 1)?, unit_ms, from_ms, command)
 }
 
 /// The absolute time of an expiry argument, Unix milliseconds. It must be positive and fit.
@@ -102,7 +99,7 @@ struct SetOptions {
 fn set_options(args: Args<'_>, now_ms: i64) -> Result<SetOptions, Error> {
     let mut options =
         SetOptions { lifetime: Lifetime::Unsaid, only_if_absent: false, only_if_present: false, get: false };
-    let mut i = 3;
+    let (mut i, mut expiry) = (3, None);
     while i < args.len() {
         if args.is(i, "nx") && !options.only_if_present {
             options.only_if_absent = true;
@@ -110,17 +107,19 @@ fn set_options(args: Args<'_>, now_ms: i64) -> Result<SetOptions, Error> {
             options.only_if_present = true;
         } else if args.is(i, "get") {
             options.get = true;
-        } else if args.is(i, "keepttl") && options.lifetime == Lifetime::Unsaid {
+        } else if args.is(i, "keepttl") && expiry.is_none() {
             options.lifetime = Lifetime::Keep;
-        } else if options.lifetime == Lifetime::Unsaid
-            && let Some(at) = expiry_option(args, i, now_ms, "set")?
-        {
-            options.lifetime = Lifetime::At(at);
+        } else if options.lifetime == Lifetime::Unsaid && expiry.is_none() && is_expiry_option(args, i) {
+            expiry = Some(i);
             i += 1;
         } else {
             return Err(Error::SYNTAX);
         }
         i += 1;
+    }
+    // Only now: a wrong word behind it is told before a wrong time.
+    if let Some(i) = expiry {
+        options.lifetime = Lifetime::At(expiry_option(args, i, now_ms, "set")?);
     }
     Ok(options)
 }
@@ -202,9 +201,14 @@ fn getdel(call: &mut Call<'_>) -> Handled {
 
 fn getex(call: &mut Call<'_>) -> Handled {
     let (key, now) = (call.args.at(1), call.db.now_ms());
-    let lifetime = getex_options(call.args, now)?;
+    check_getex(call.args)?;
     let text = call.db.text(key)?;
     let found = text.is_some();
+    let lifetime = match call.args.len() {
+        4 if found => Lifetime::At(expiry_option(call.args, 2, now, "getex")?),
+        3 => Lifetime::Persist,
+        _ => Lifetime::Unsaid,
+    };
     reply_text(&mut call.reply, text);
     match lifetime {
         _ if !found => read(),
@@ -227,11 +231,12 @@ fn getex(call: &mut Call<'_>) -> Handled {
     }
 }
 
-fn getex_options(args: Args<'_>, now_ms: i64) -> Result<Lifetime, Error> {
+/// Whether the words of GETEX are right; their time is looked at when the key is there.
+fn check_getex(args: Args<'_>) -> Result<(), Error> {
     match args.len() {
-        2 => Ok(Lifetime::Unsaid),
-        3 if args.is(2, "persist") => Ok(Lifetime::Persist),
-        4 => expiry_option(args, 2, now_ms, "getex")?.map(Lifetime::At).ok_or(Error::SYNTAX),
+        2 => Ok(()),
+        3 if args.is(2, "persist") => Ok(()),
+        4 if is_expiry_option(args, 2) => Ok(()),
         _ => Err(Error::SYNTAX),
     }
 }
@@ -309,7 +314,7 @@ fn strlen(call: &mut Call<'_>) -> Handled {
 fn append(call: &mut Call<'_>) -> Handled {
     let (key, tail) = (call.args.at(1), call.args.at(2));
     let before = call.db.text(key)?.map_or(0, |t| t.len());
-    check_length(before, tail.len())?;
+    check_length(call, before, tail.len())?;
     let len = {
         let mut text = call.db.edit_text(key)?;
         text.bytes().extend_from_slice(tail);
@@ -319,8 +324,12 @@ fn append(call: &mut Call<'_>) -> Handled {
     done(APPEND)
 }
 
-fn check_length(offset: usize, more: usize) -> Result<(), Error> {
-    if offset.saturating_add(more) > base::limits::STRING_BYTES_MAX { Err(Error::TOO_LONG) } else { Ok(()) }
+fn check_length(call: &mut Call<'_>, offset: usize, more: usize) -> Result<(), Error> {
+    if offset.saturating_add(more) > call.db.space().limits.string_bytes {
+        Err(Error::TOO_LONG)
+    } else {
+        Ok(())
+    }
 }
 
 fn setrange(call: &mut Call<'_>) -> Handled {
@@ -332,7 +341,7 @@ fn setrange(call: &mut Call<'_>) -> Handled {
         call.reply.count(before);
         return read();
     }
-    check_length(offset, patch.len())?;
+    check_length(call, offset, patch.len())?;
     let len = {
         let mut text = call.db.edit_text(key)?;
         let bytes = text.bytes();

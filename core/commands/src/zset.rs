@@ -249,23 +249,24 @@ fn rank(call: &mut Call<'_>, name: &str, of: RankOf) -> Handled {
 
 fn zscan(call: &mut Call<'_>) -> Handled {
     let mut cursor = scan::cursor(call.args.at(2))?;
-    let options = scan::options(call.args, 3, false, false)?;
     let mut found: Vec<(Vec<u8>, f64)> = Vec::new();
     let (mut seen, mut steps) = (0, 0);
-    match call.db.find::<ZSet>(call.args.at(1))? {
-        None => cursor = 0,
-        Some(set) => loop {
-            cursor = set.scan(cursor, &mut |member, score| {
-                seen += 1;
-                if options.matches(member) {
-                    found.push((member.to_vec(), score));
-                }
-            });
-            steps += 1;
-            if cursor == 0 || seen >= options.count || steps >= options.count.saturating_mul(10) {
-                break;
+    let Some(set) = call.db.find::<ZSet>(call.args.at(1))? else {
+        scan::reply_nothing(&mut call.reply);
+        return read();
+    };
+    let options = scan::options(call.args, 3, false, false)?;
+    loop {
+        cursor = set.scan(cursor, &mut |member, score| {
+            seen += 1;
+            if options.matches(member) {
+                found.push((member.to_vec(), score));
             }
-        },
+        });
+        steps += 1;
+        if cursor == 0 || seen >= options.count || steps >= options.count.saturating_mul(10) {
+            break;
+        }
     }
     call.reply.array(2);
     call.reply.bulk(cursor.to_string().as_bytes());

@@ -116,6 +116,7 @@ pub(crate) fn limits(c: &Config) -> types::Limits {
         list_size: c.list_max_listpack_size,
         stream_node_bytes: c.stream_node_max_bytes,
         stream_node_entries: c.stream_node_max_entries,
+        string_bytes: c.proto_max_bulk_len.min(base::limits::STRING_BYTES_MAX),
     }
 }
 

@@ -88,7 +88,7 @@ impl Engine {
                 continue;
             }
             if !self.watchers.is_empty() {
-                self.break_watches(t.db, &t.key, by);
+                self.break_watches(t.db, &t.key, t.cause, by);
             }
             if !self.tracking.is_empty() && !flushed {
                 self.invalidate(&t.key, by);

@@ -4,6 +4,7 @@ use crate::acl::Denial;
 use crate::engine::{Called, Engine, EngineHandler, Origin, Step, Turn};
 use crate::session::{SessionId, Transaction};
 use commands::{Args, Error, Flags, Group, Row};
+use keyspace::Cause;
 
 const ANYWHERE: Flags =
     Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
@@ -147,6 +148,9 @@ impl Engine {
         if session.watched.contains(&place) {
             return;
         }
+        if keyspace::Db::new(&mut self.keyspace, session.db).is_over(key) {
+            session.watched_over.push(place.clone());
+        }
         session.watched.push(place.clone());
         self.watchers.entry(place).or_default().push(id);
     }
@@ -155,6 +159,7 @@ impl Engine {
     pub(crate) fn unwatch(&mut self, id: SessionId) {
         let Some(session) = self.sessions.find_mut(id) else { return };
         session.watch_broken = false;
+        session.watched_over.clear();
         let watched = core::mem::take(&mut session.watched);
         if watched.is_empty() {
             return;
@@ -180,10 +185,15 @@ impl Engine {
         self.settle_background();
     }
 
-    /// Marks the transactions of those who watch a touched key.
-    pub(crate) fn break_watches(&mut self, db: usize, key: &[u8], by: Option<SessionId>) {
-        let Some(watchers) = self.watchers.get(&(db, key.to_vec())) else { return };
+    /// Marks the transactions of those who watch a touched key. That it leaves because its time is over is no change for
+    /// those who found it like this.
+    pub(crate) fn break_watches(&mut self, db: usize, key: &[u8], cause: Cause, by: Option<SessionId>) {
+        let place = (db, key.to_vec());
+        let Some(watchers) = self.watchers.get(&place) else { return };
         for id in watchers.clone() {
+            if cause == Cause::Expired && self.sessions.find_mut(id).is_some_and(|s| s.was_over(&place)) {
+                continue;
+            }
             let in_own_exec = Some(id) == by && self.sessions.find(id).is_some_and(|s| s.in_exec);
             if let Some(session) = self.sessions.find_mut(id)
                 && !in_own_exec

@@ -124,6 +124,13 @@ impl<'a> Db<'a> {
         Some(self.space.dbs[self.index].table.at(position))
     }
 
+    /// Whether `key` is still stored though its time is over. It stays.
+    pub fn is_over(&self, key: &[u8]) -> bool {
+        let table = &self.space.dbs[self.index].table;
+        let expiry = table.locate(table.hash_of(key), key).and_then(|position| table.at(position).expiry());
+        expiry.is_some_and(|at| at <= self.space.now.unix_ms)
+    }
+
     /// Whether `key` exists.
     pub fn contains(&mut self, key: &[u8]) -> bool {
         self.locate(key).is_some()

@@ -94,6 +94,8 @@ pub struct Limits {
     pub stream_node_bytes: usize,
     /// `stream-node-max-entries`.
     pub stream_node_entries: usize,
+    /// `proto-max-bulk-len`: bytes that commands may let a string grow to.
+    pub string_bytes: usize,
 }
 
 impl Default for Limits {
@@ -109,6 +111,7 @@ impl Default for Limits {
             list_size: -2,
             stream_node_bytes: 4096,
             stream_node_entries: 100,
+            string_bytes: base::limits::STRING_BYTES_MAX,
         }
     }
 }

@@ -146,6 +146,23 @@ impl Stream {
         self.0.nodes.len()
     }
 
+    /// Number of nodes that Redis' radix tree has for these chunks: XINFO reports them. Runs of bytes without a branch
+    /// are one node there, and each key ends in one without bytes.
+    pub fn radix_node_count(&self) -> usize {
+        fn below(keys: &[[u8; 16]], depth: usize) -> usize {
+            let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return 1 };
+            if keys.len() == 1 {
+                return 1 + usize::from(depth < first.len());
+            }
+            let shared = first[depth..].iter().zip(&last[depth..]).take_while(|(a, b)| a == b).count();
+            let branch = depth + shared;
+            let children = keys.chunk_by(|a, b| a[branch] == b[branch]);
+            usize::from(shared > 0) + 1 + children.map(|part| below(part, branch + 1)).sum::<usize>()
+        }
+        let keys: Vec<[u8; 16]> = self.0.nodes.iter().map(|node| node.chunk.first_id().to_bytes()).collect();
+        below(&keys, 0)
+    }
+
     /// Replace the counters, as XSETID and loading do. What cannot be, because there are later or more entries,
     /// is corrected: a file may say anything. `entries_added` stays a number that a reply can hold.
     pub fn set_counters(&mut self, last_id: Id, entries_added: u64, max_deleted_id: Id) {

@@ -97,8 +97,8 @@ fn reply_position(reply: &mut Reply<'_>, stream: &Stream, group: &Group) {
 
 pub(super) fn stream(call: &mut Call<'_>) -> Handled {
     let args = call.args;
-    let count = full_count(args)?;
     let stream = call.db.find::<Stream>(args.at(2))?.ok_or(Error::NO_SUCH_KEY)?;
+    let count = full_count(args)?;
     match count {
         None => {
             call.reply.map(10);
@@ -144,7 +144,7 @@ fn reply_figures(reply: &mut Reply<'_>, stream: &Stream) {
     };
     figure("length", stream.entry_count());
     figure("radix-tree-keys", chunks as u64);
-    figure("radix-tree-nodes", chunks as u64 + 1);
+    figure("radix-tree-nodes", stream.radix_node_count() as u64);
     for (name, id) in
         [("last-generated-id", stream.last_id()), ("max-deleted-entry-id", stream.max_deleted_id())]
     {

@@ -176,8 +176,8 @@ pub(super) fn zmpop(call: &mut Call<'_>) -> Handled {
 }
 
 pub(super) fn bzmpop(call: &mut Call<'_>) -> Handled {
-    let timeout_ms = call.args.timeout_ms(1)?;
     let options = multi_pop_options(call.args, 2)?;
+    let timeout_ms = call.args.timeout_ms(1)?;
     if pop_first_of(call, &options)? {
         return done(options.side.event());
     }

@@ -68,7 +68,7 @@ fn score_bound(text: &[u8]) -> Result<ScoreBound, Error> {
         Some(rest) => (rest, true),
         None => (text, false),
     };
-    let score = base::number::parse_f64(number).ok_or(Error::new("ERR min or max is not a float"))?;
+    let score = base::number::parse_c_f64(number).ok_or(Error::new("ERR min or max is not a float"))?;
     Ok(ScoreBound { score, exclusive })
 }
 
@@ -103,6 +103,8 @@ impl<'a> Wanted<'a> {
             i += 1;
         }
         let (by, reverse) = (by.unwrap_or(By::Rank), reverse.unwrap_or(false));
+        // Redis takes a count of -1 for no LIMIT at all.
+        let limit = limit.filter(|(_, count)| by != By::Rank || *count != -1);
         if limit.is_some() && by == By::Rank {
             return Err(Error::new(
                 "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",

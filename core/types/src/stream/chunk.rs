@@ -45,6 +45,11 @@ impl Chunk {
         Chunk { first, last: first, buf: Vec::with_capacity(capacity), live: 0, begin: 0 }
     }
 
+    /// The identity of the first entry, deleted or not.
+    pub(super) fn first_id(&self) -> Id {
+        self.first
+    }
+
     pub(super) fn live(&self) -> usize {
         self.live as usize
     }

@@ -1,6 +1,6 @@
 //! The identity of a stream entry: milliseconds and a sequence number within them.
 
-use base::number::parse_u64;
+use base::number::parse_c_u64;
 
 /// An entry's identity; later entries have greater ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,11 +38,22 @@ impl Id {
         }
     }
 
-    /// Reads `ms-seq`, or `ms` alone with `missing_seq` as the rest.
+    /// Both numbers, high bytes first, so that the order of the bytes is that of the identities.
+    pub fn to_bytes(self) -> [u8; 16] {
+        ((u128::from(self.ms) << 64) | u128::from(self.seq)).to_be_bytes()
+    }
+
+    /// Longest text that may be an identity, bytes: Redis' own limit.
+    const TEXT_BYTES_MAX: usize = 127;
+
+    /// Reads `ms-seq`, or `ms` alone with `missing_seq` as the rest; the numbers as C reads them (`01-`).
     pub fn parse(text: &[u8], missing_seq: u64) -> Option<Id> {
+        if text.len() > Self::TEXT_BYTES_MAX {
+            return None;
+        }
         match text.iter().position(|byte| *byte == b'-') {
-            None => Some(Id { ms: parse_u64(text)?, seq: missing_seq }),
-            Some(dash) => Some(Id { ms: parse_u64(&text[..dash])?, seq: parse_u64(&text[dash + 1..])? }),
+            None => Some(Id { ms: parse_c_u64(text)?, seq: missing_seq }),
+            Some(dash) => Some(Id { ms: parse_c_u64(&text[..dash])?, seq: parse_c_u64(&text[dash + 1..])? }),
         }
     }
 

@@ -123,6 +123,7 @@ fn identities_rise_or_are_refused() {
     assert_eq!(Id::parse(b"12", 9), Some(Id::new(12, 9)));
     assert_eq!(&*Id::new(1000, 7).text(), b"1000-7");
     assert_eq!(Id::parse(&Id::MAX.text(), 0), Some(Id::MAX));
+    assert_eq!(Id::parse(b"01-+2", 0), Some(Id::new(1, 2)));
     assert_eq!([&b"12-"[..], b"-3", b"", b"1-2-3", b"x"].map(|t| Id::parse(t, 0)), [None; 5]);
 }
 
@@ -230,4 +231,19 @@ fn a_shared_stream_keeps_its_entries_and_groups() {
     assert_eq!(shared.group(b"g").map(|g| (g.pending().len(), g.consumers().len())), Some((0, 0)));
     let copied = stream.0.nodes.iter().zip(&shared.0.nodes).filter(|(a, b)| !Arc::ptr_eq(&a.chunk, &b.chunk));
     assert_eq!(copied.count(), 1);
+}
+
+#[test]
+fn nodes_are_counted_as_in_a_radix_tree() {
+    let mut stream = Stream::new(0);
+    let limits = Limits { stream_node_entries: 1, ..Limits::default() };
+    let mut counts = vec![stream.radix_node_count()];
+    for ms in [5, 10, 300] {
+        stream
+            .append(NewId::Exact(Id::new(ms, 1)), [(&b"f"[..], &b"v"[..])].into_iter(), 0, &limits)
+            .unwrap();
+        counts.push(stream.radix_node_count());
+    }
+    // The root alone; a run and its end; a run, a branch and two of these; another branch one byte before.
+    assert_eq!(counts, [1, 2, 6, 9]);
 }
