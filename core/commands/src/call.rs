@@ -134,6 +134,10 @@ pub enum OnTimeout {
     NullArray,
     /// The null of a value.
     Null,
+    /// How many replicas have it: none (WAIT).
+    Zero,
+    /// How many logs have it, and how many replicas' logs: the engine knows (WAITAOF).
+    Synced,
 }
 
 /// A handler's result: what it did, or the error reply.
@@ -157,8 +161,8 @@ impl Call<'_> {
     pub fn wait_for(&mut self, keys: &[&[u8]], timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Handled {
         if !self.may_block {
             match on_timeout {
-                OnTimeout::NullArray => self.reply.null_array(),
                 OnTimeout::Null => self.reply.null(),
+                _ => self.reply.null_array(),
             }
             return read();
         }

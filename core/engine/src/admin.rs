@@ -91,13 +91,14 @@ fn unknown_config(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "CONFIG"))
 }
 
-/// Writes the help of a container: usage lines and what they do, as status replies in Redis' layout.
+/// Writes the help of a container: usage lines and what they do, as status replies in Redis' layout. A line break begins another reply.
 pub(crate) fn help(reply: &mut Reply<'_>, container: &str, lines: &[(&str, &str)]) {
-    reply.array(lines.len() * 2 + 3);
+    let lines: Vec<(&str, &str)> = lines.iter().copied().chain([("HELP", "Print this help.")]).collect();
+    reply.array(1 + lines.iter().map(|(_, what)| 1 + what.lines().count()).sum::<usize>());
     reply.status(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-    for (usage, what) in lines.iter().chain([&("HELP", "Print this help.")]) {
+    for (usage, what) in lines {
         reply.status(usage);
-        reply.status(&format!("    {what}"));
+        what.lines().for_each(|line| reply.status(&format!("    {line}")));
     }
 }
 
@@ -195,6 +196,7 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn config_resetstat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     engine.reset_statistics();
+    turn.outside.reset_statistics();
     turn.reply.ok();
     Ok(Step::Done(None))
 }

@@ -190,12 +190,19 @@ impl Engine {
         match how {
             OnTimeout::NullArray => reply.null_array(),
             OnTimeout::Null => reply.null(),
+            OnTimeout::Zero => reply.integer(0),
+            OnTimeout::Synced => {
+                reply.array(2);
+                reply.integer(self.end_sync_waiting(id));
+                reply.integer(0);
+            }
         }
         self.deliver(id, out, true, false);
     }
 
     /// Ends a client's waiting with an error.
     pub(crate) fn end_waiting_with(&mut self, id: SessionId, error: &[u8]) {
+        self.end_sync_waiting(id);
         let protocol = self.sessions.find(id).map_or(Protocol::Resp2, |s| s.protocol);
         let mut out = Vec::new();
         Reply::wire(&mut out, protocol).error(error);
@@ -207,15 +214,22 @@ impl Engine {
         /// Items of the expiry index looked at in one tick.
         const EXPIRE_BUDGET: usize = 512;
         self.keyspace.set_now(now);
+        self.serve_synced(outside);
         self.time_out_waiters();
         if self.paused_until_us != 0 {
             self.release_held(outside);
         }
-        let more = !self.switches.cron_paused && self.keyspace.expire_due(EXPIRE_BUDGET);
+        let more = !self.switches.cron_paused
+            && self.timed("expire-cycle", outside, |engine| engine.keyspace.expire_due(EXPIRE_BUDGET));
         self.settle_background();
         self.serve_ready(outside);
         let pause_end = (self.paused_until_us != 0).then_some(self.paused_until_us);
-        if more { Some(now.mono_us) } else { self.waiters.next_deadline().into_iter().chain(pause_end).min() }
+        let look_at_log =
+            (!self.sync_waiters.is_empty()).then_some(now.mono_us + crate::replication::SYNC_LOOK_US);
+        if more {
+            return Some(now.mono_us);
+        }
+        self.waiters.next_deadline().into_iter().chain(pause_end).chain(look_at_log).min()
     }
 
     /// Slow background work, ten times a second or so.

@@ -15,7 +15,7 @@ use keyspace::{Db, Event, Keyspace};
 use resp::Reply;
 use script::{Functions, Interpreter};
 use std::collections::HashMap;
-use telemetry::{CommandStats, ErrorStats, Rate, Slowlog};
+use telemetry::{CommandStats, ErrorStats, LatencyEvents, Rate, Slowlog};
 
 /// A request as it came in.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +97,10 @@ pub struct Engine {
     pub acl: Acl,
     pub(crate) pubsub: PubSub,
     pub(crate) waiters: Waiters,
+    /// Clients in WAITAOF.
+    pub(crate) sync_waiters: Vec<crate::replication::SyncWaiter>,
+    /// The log's last batch known to be on the disk, as of the last look.
+    pub(crate) synced_ticket: u64,
     pub(crate) watchers: HashMap<(usize, Vec<u8>), Vec<SessionId>>,
     pub(crate) tracking: TrackingTable,
     pub(crate) monitors: Vec<SessionId>,
@@ -110,6 +114,9 @@ pub struct Engine {
     pub(crate) command_stats: Vec<CommandStats>,
     pub(crate) error_stats: ErrorStats,
     pub(crate) slowlog: Slowlog,
+    pub(crate) latency: LatencyEvents,
+    /// How long a command runs before anybody wants to know, nanoseconds.
+    pub(crate) noteworthy_ns: u64,
     pub(crate) counters: Counters,
     /// Commands a second.
     pub(crate) rate: Rate,
@@ -120,6 +127,8 @@ pub struct Engine {
     /// Even the consumers' reserve is used up.
     pub(crate) over_reserve: bool,
     pub(crate) started_us: u64,
+    /// Memory in use before any data was loaded, bytes.
+    pub startup_bytes: usize,
     pub(crate) run_id: String,
     /// Names the data set to replicas.
     pub(crate) replication_id: String,
@@ -180,6 +189,8 @@ impl Engine {
             acl,
             pubsub: PubSub::default(),
             waiters: Waiters::default(),
+            sync_waiters: Vec::new(),
+            synced_ticket: 0,
             watchers: HashMap::new(),
             tracking: TrackingTable::default(),
             monitors: Vec::new(),
@@ -191,12 +202,15 @@ impl Engine {
             command_stats: (0..commands).map(|_| CommandStats::default()).collect(),
             error_stats: ErrorStats::default(),
             slowlog: Slowlog::default(),
+            latency: LatencyEvents::default(),
+            noteworthy_ns: u64::MAX,
             counters: Counters::default(),
             rate: Rate::default(),
             depth: 0,
             over_memory: false,
             over_reserve: false,
             started_us: now.mono_us,
+            startup_bytes: 0,
             run_id: run_id(&seed, b"run"),
             replication_id: run_id(&seed, b"replication"),
             switches: crate::debug::Switches::default(),
@@ -219,6 +233,8 @@ impl Engine {
         self.keyspace.limits = crate::admin::limits(s);
         self.keyspace.ranking = crate::admin::ranking(s);
         self.slowlog.configure(s.slowlog_log_slower_than_us, s.slowlog_max_len);
+        self.watch_durations();
+        let s = &self.config;
         self.acl.log.set_max(s.acllog_max_len);
         self.acl.channels_open = s.acl_pubsub_default == config::AclPubsub::Allchannels;
         self.observe();
@@ -258,8 +274,8 @@ impl Engine {
     /// Work for the control plane, in order.
     pub fn take_jobs(&mut self, into: &mut Vec<Job>) {
         into.append(&mut self.jobs);
-        if let Some(trash) = self.keyspace.take_trash() {
-            into.push(Job::Free(trash));
+        if let Some((trash, objects)) = self.keyspace.take_trash() {
+            into.push(Job::Free { trash, objects });
         }
     }
 
@@ -535,14 +551,20 @@ impl Engine {
     fn count(&mut self, command: usize, started: u64, outside: &dyn Outside, id: SessionId, args: Args<'_>) {
         let spent = outside.nanos().saturating_sub(started);
         self.counters.commands += 1;
-        self.command_stats[command].record(spent);
-        if self.slowlog.is_slow(spent) && !self.table.commands[command].spec.flags.has(Flags::SKIP_SLOWLOG) {
-            self.note_slow(id, args, spent);
+        self.command_stats[command].record(spent, self.config.latency_tracking);
+        if spent >= self.noteworthy_ns {
+            self.note_slow(command, id, args, spent);
         }
     }
 
+    /// A command that is slow enough for the slow log, for a latency event, or for both.
     #[cold]
-    fn note_slow(&mut self, id: SessionId, args: Args<'_>, spent: u64) {
+    fn note_slow(&mut self, command: usize, id: SessionId, args: Args<'_>, spent: u64) {
+        let flags = self.table.commands[command].spec.flags;
+        self.note_event(if flags.has(Flags::FAST) { "fast-command" } else { "command" }, spent / 1_000_000);
+        if !self.slowlog.is_slow(spent) || flags.has(Flags::SKIP_SLOWLOG) {
+            return;
+        }
         let session = self.sessions.at(id);
         let unix_s = self.keyspace.now.unix_ms / 1000;
         self.slowlog.push(unix_s, spent / 1000, args.all(), session.info.address.as_bytes(), &session.name);

@@ -222,7 +222,7 @@ impl Engine {
             && functions.libraries().len() > 0
         {
             let old = functions.flush();
-            self.jobs.push(Job::Free(Box::new(old)));
+            self.jobs.push(Job::Free { trash: Box::new(old), objects: 1 });
         }
     }
 

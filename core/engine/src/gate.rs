@@ -155,7 +155,7 @@ impl Engine {
         self.over_reserve = used > limit;
         self.over_memory = used > limit.saturating_sub(self.config.queue_reserve as usize);
         if self.over_memory {
-            self.evict_until(limit, outside);
+            self.timed("eviction-cycle", outside, |engine| engine.evict_until(limit, outside));
         }
     }
 

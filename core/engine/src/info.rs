@@ -1,4 +1,4 @@
-//! INFO and LATENCY: what the engine tells about itself. The server adds what only it knows.
+//! INFO: what the engine tells about itself. The server adds what only it knows.
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Outside;
@@ -12,41 +12,9 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 }
 
 /// The rows of this family.
-pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("info", -1, info).flags(LATE.and(Flags::DANGEROUS)).docs(
-        "1.0.0",
-        "O(1)",
-        "Returns information and statistics about the server.",
-    ),
-    row("latency", -2, unknown)
-        .docs("2.8.13", "Depends on subcommand.", "A container for latency diagnostics commands.")
-        .subcommands(&[
-            row("latency|histogram", -2, histogram).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs(
-                "7.0.0",
-                "O(N) where N is the number of commands with latency information being retrieved.",
-                "Returns the cumulative distribution of latencies of a subset or all commands.",
-            ),
-            row("latency|history", 3, history).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs(
-                "2.8.13",
-                "O(1)",
-                "Returns timestamp-latency samples for an event.",
-            ),
-            row("latency|latest", 2, latest).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs(
-                "2.8.13",
-                "O(1)",
-                "Returns the latest latency samples for all events.",
-            ),
-            row("latency|reset", -2, reset).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(LATE)).docs(
-                "2.8.13",
-                "O(1)",
-                "Resets the latency data for one or more events.",
-            ),
-        ]),
-];
-
-fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    Err(commands::unknown_subcommand(turn.args, "LATENCY"))
-}
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("info", -1, info)
+    .flags(LATE.and(Flags::DANGEROUS))
+    .docs("1.0.0", "O(1)", "Returns information and statistics about the server.")];
 
 fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let sections: Vec<String> =
@@ -54,52 +22,6 @@ fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let report = engine.report(turn.outside);
     let names: Vec<&str> = sections.iter().map(String::as_str).collect();
     turn.reply.verbatim(b"txt", report.info(&names).as_bytes());
-    Ok(Step::Done(None))
-}
-
-fn histogram(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let wanted = turn.args.rest(2);
-    let found: Vec<usize> = (0..engine.command_stats.len())
-        .filter(|i| engine.command_stats[*i].calls > 0)
-        .filter(|i| {
-            let name = engine.table.commands[*i].spec.name.as_bytes();
-            wanted.is_empty()
-                || wanted.iter().any(|w| {
-                    name.eq_ignore_ascii_case(w)
-                        || name.starts_with(&[&w.to_ascii_lowercase(), b"|".as_slice()].concat())
-                })
-        })
-        .collect();
-    turn.reply.map(found.len());
-    for index in found {
-        let stats = &engine.command_stats[index];
-        turn.reply.bulk(engine.table.commands[index].spec.name.as_bytes());
-        turn.reply.map(2);
-        turn.reply.bulk(b"calls");
-        turn.reply.integer(stats.calls as i64);
-        turn.reply.bulk(b"histogram_usec");
-        let buckets: Vec<(u64, u64)> = stats.histogram.cumulative_us().collect();
-        turn.reply.map(buckets.len());
-        for (us, count) in buckets {
-            turn.reply.integer(us as i64);
-            turn.reply.integer(count as i64);
-        }
-    }
-    Ok(Step::Done(None))
-}
-
-fn latest(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.array(0);
-    Ok(Step::Done(None))
-}
-
-fn history(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.array(0);
-    Ok(Step::Done(None))
-}
-
-fn reset(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.integer(0);
     Ok(Step::Done(None))
 }
 
@@ -130,6 +52,7 @@ impl Engine {
         let uptime_s = self.keyspace.now.mono_us.saturating_sub(self.started_us) / 1_000_000;
         r.set("uptime_in_seconds", uptime_s);
         r.set("uptime_in_days", uptime_s / 86_400);
+        self.report_listeners(r);
         r.set("lru_clock", (self.keyspace.now.unix_ms as u64 / 1000) & 0xff_ffff);
         r.set("server_time_usec", self.keyspace.now.unix_us as u64);
         r.set("cluster_enabled", 0u64);
@@ -152,6 +75,23 @@ impl Engine {
         }
         r.set("second_repl_offset", -1i64);
         r.set("repl_backlog_size", self.config.repl_backlog_size as u64);
+    }
+
+    fn report_listeners(&self, r: &mut Report) {
+        let c = &self.config;
+        let mut listeners = Vec::new();
+        let bind: String = c.bind.iter().map(|address| format!(",bind={address}")).collect();
+        for (name, port) in [("tcp", c.port), ("tls", c.tls_port)] {
+            if port != 0 {
+                listeners.push(format!("name={name}{bind},port={port}"));
+            }
+        }
+        if !c.unixsocket.is_empty() {
+            listeners.push(format!("name=unix,bind={}", c.unixsocket));
+        }
+        for (field, text) in ["listener0", "listener1", "listener2"].iter().zip(&listeners) {
+            r.set(field, text.as_str());
+        }
     }
 
     fn report_clients(&self, r: &mut Report) {
@@ -186,6 +126,11 @@ impl Engine {
         r.set("maxmemory", self.config.maxmemory);
         r.set("maxmemory_policy", self.config.maxmemory_policy.name());
         r.set("mem_allocator", "jemalloc-5.3.0");
+        let clients: usize = self.sessions.iter().map(|(_, s)| s.buffers.0 + s.buffers.1).sum();
+        let overhead = self.startup_bytes + clients + self.keyspace.table_bytes();
+        r.set("mem_clients_normal", clients as u64);
+        r.set("used_memory_startup", self.startup_bytes as u64);
+        r.set("used_memory_overhead", overhead as u64);
         self.report_scripts(r);
     }
 
@@ -233,6 +178,7 @@ impl Engine {
             ("tandem_oom_refusals", counters.oom_refusals),
             ("rdb_changes_since_last_save", self.keyspace.effects.dirty),
             ("slowlog_len", self.slowlog.len() as u64),
+            ("eventloop_duration_cmd_sum", self.command_stats.iter().map(|s| s.nanos).sum::<u64>() / 1000),
         ];
         values.into_iter().for_each(|(name, value)| r.set(name, value));
     }
@@ -244,6 +190,8 @@ impl Engine {
             }
         }
         r.errors(&self.error_stats);
+        r.percentiles(&self.config.latency_percentiles);
+        r.track_latency(self.config.latency_tracking);
         for index in 0..self.keyspace.database_count() {
             let db = self.keyspace.database(index).stats();
             r.database(

@@ -10,6 +10,7 @@ mod acl;
 mod admin;
 mod blocking;
 mod client;
+mod cluster;
 mod connection;
 mod debug;
 mod engine;
@@ -17,13 +18,15 @@ mod eval;
 mod functions;
 mod gate;
 mod info;
+mod latency;
 mod log;
-mod lone;
 mod memory;
+mod module;
 mod monitor;
 mod outside;
 mod pubsub;
 mod replay;
+mod replication;
 mod running;
 mod saving;
 mod session;
@@ -35,7 +38,7 @@ mod transaction;
 
 pub use acl::{Acl, Secret, digest_of};
 pub use engine::{Counters, Engine, Next, Request, TOO_MANY_CLIENTS};
-pub use outside::{Busy, BusyVerdict, Delivery, Job, Outside, Reload};
+pub use outside::{Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
 pub use session::{ClientInfo, SessionId};
 pub use telemetry::Report;
 
@@ -47,15 +50,18 @@ fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
         acl::COMMANDS,
         admin::COMMANDS,
         client::COMMANDS,
+        cluster::COMMANDS,
         connection::COMMANDS,
         debug::COMMANDS,
         eval::COMMANDS,
         functions::COMMANDS,
         info::COMMANDS,
-        lone::COMMANDS,
+        latency::COMMANDS,
         memory::COMMANDS,
+        module::COMMANDS,
         monitor::COMMANDS,
         pubsub::COMMANDS,
+        replication::COMMANDS,
         saving::COMMANDS,
         slowlog::COMMANDS,
         transaction::COMMANDS,

@@ -41,8 +41,23 @@ pub trait Outside {
     }
     /// When an RDB was last written, Unix seconds.
     fn last_save_unix_s(&self) -> i64;
+    /// CONFIG RESETSTAT: what the world counts begins anew.
+    fn reset_statistics(&mut self) {}
+    /// How far the log has come. Where there is none it does not matter.
+    fn log_tickets(&self) -> LogTickets {
+        LogTickets::default()
+    }
     /// Does nothing for so long (DEBUG SLEEP): the whole engine waits.
     fn sleep_ns(&mut self, nanoseconds: u64);
+}
+
+/// How far the log has come, in batches of what the engine has handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogTickets {
+    /// The last batch handed over; what the engine still holds goes into the next one.
+    pub last: u64,
+    /// The last batch known to be on the disk.
+    pub synced: u64,
 }
 
 /// What keeps the engine busy.
@@ -150,7 +165,12 @@ pub enum Job {
         session: SessionId,
     },
     /// Free memory.
-    Free(Box<dyn Send>),
+    Free {
+        /// What is to be dropped.
+        trash: Box<dyn Send>,
+        /// How many keys or values that are.
+        objects: usize,
+    },
     /// A line for the server's log.
     Log {
         /// 0 debug, 1 verbose, 2 notice, 3 warning.
@@ -205,7 +225,7 @@ impl core::fmt::Debug for Job {
             Job::RewriteConfig { .. } => "RewriteConfig",
             Job::SaveAcl { .. } => "SaveAcl",
             Job::LoadAcl { .. } => "LoadAcl",
-            Job::Free(_) => "Free",
+            Job::Free { .. } => "Free",
             Job::Log { .. } => "Log",
             Job::Reload { .. } => "Reload",
             Job::SleepBeforeLogging { .. } => "SleepBeforeLogging",

@@ -26,6 +26,11 @@ fn unknown_slowlog(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn slowlog_get(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.args.len() > 3 {
+        return Err(Error::new(
+            "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
+        ));
+    }
     let count = match turn.args.find(2) {
         None => 10,
         Some(text) => base::number::parse_i64(text)
@@ -63,7 +68,10 @@ fn slowlog_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         &mut turn.reply,
         "SLOWLOG",
         &[
-            ("GET [<count>]", "Return top <count> entries from the slowlog (default: 10, -1 mean all)."),
+            (
+                "GET [<count>]",
+                "Return top <count> entries from the slowlog (default: 10, -1 mean all).\nEntries are made of:\nid, timestamp, time in microseconds, arguments array, client IP and port,\nclient name",
+            ),
             ("LEN", "Return the length of the slowlog."),
             ("RESET", "Reset the slowlog."),
         ],

@@ -53,6 +53,9 @@ impl Digest {
                     self.add_unit(|unit| {
                         unit.mix(field);
                         unit.mix(value);
+                        if hash.expiry(field).flatten().is_some() {
+                            unit.add(b"!!hexpire!!");
+                        }
                     });
                 }
             }
@@ -164,7 +167,16 @@ mod tests {
         assert_eq!(digest(b"z"), "add2331778047cac4c55be92e1d8909f7d7640de");
         assert_eq!(digest(b"h"), "d127864ed50239662bf61bafc9bda63c17da5b37");
         assert_eq!(digest(b"x"), "34837dc08bfb0c3907659ba46d6292d7de2d4eb8");
+        let mut hash = db.upsert::<types::hash::Hash>(b"t").unwrap();
+        for (field, value) in [("a", "1"), ("b", "2")] {
+            hash.parts().0.set(field.as_bytes(), value.as_bytes(), &types::Limits::default());
+        }
+        hash.parts().0.set_expiry(b"a", Some(33_177_117_420_000));
+        drop(hash);
+        let mut digest = |key: &[u8]| hex::encode(&digest_value(db.peek(key)).0);
+        assert_eq!(digest(b"t"), "c07db73128914a41e685572f9d83e5ec946f598d");
         assert_eq!(digest(b"none"), "0".repeat(40));
+        db.remove(b"t");
         Db::new(&mut space, 3).put_text(b"k", b"", Ttl::Clear);
         assert_eq!(hex::encode(&space.digest().0), "29117f79603293ed3c8070900ae23c5b6ab2cff5");
     }

@@ -79,6 +79,11 @@ impl Database {
         }
     }
 
+    /// Heap bytes of the table itself, without its entries.
+    pub fn table_bytes(&self) -> usize {
+        self.table.bytes()
+    }
+
     /// How many keys the table has room for as it is.
     pub fn slots(&self) -> usize {
         /// A bucket of the table is so many bytes and holds so many items.
@@ -169,6 +174,11 @@ impl Keyspace {
         &self.dbs[index]
     }
 
+    /// Heap bytes of all databases' tables, without their entries.
+    pub fn table_bytes(&self) -> usize {
+        self.dbs.iter().map(Database::table_bytes).sum()
+    }
+
     /// The entry of `key` in database `db` without any trace; one whose time is over leaves first.
     pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<&Entry> {
         let position = crate::db::Db::new(self, db).locate(key)?;
@@ -230,12 +240,14 @@ impl Keyspace {
         self.dbs.swap(a, b);
     }
 
-    /// What waits to be freed on another thread.
-    pub fn take_trash(&mut self) -> Option<Box<dyn Send>> {
+    /// What waits to be freed on another thread, and how many keys or values that are.
+    pub fn take_trash(&mut self) -> Option<(Box<dyn Send>, usize)> {
         if self.trash.is_empty() && self.trash_tables.is_empty() {
             return None;
         }
-        Some(Box::new((core::mem::take(&mut self.trash), core::mem::take(&mut self.trash_tables))))
+        let (entries, tables) = (core::mem::take(&mut self.trash), core::mem::take(&mut self.trash_tables));
+        let objects = entries.len() + tables.iter().map(Table::len).sum::<usize>();
+        Some((Box::new((entries, tables)), objects))
     }
 
     /// Frees an entry here when that is cheap, elsewhere when it is not.

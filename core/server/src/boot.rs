@@ -172,6 +172,7 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
     load_users(shared, &config)?;
     crate::chores::copy_users(shared);
     *shared.allocator.lock() = crate::memory::correct();
+    shared.engine.lock().startup_bytes = crate::memory::used();
     if !config.pidfile.is_empty() {
         crate::listen::write_pidfile(&config.pidfile)?;
     }

@@ -65,6 +65,8 @@ pub(crate) struct Clients {
     /// Bytes read from and written to clients since the start.
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
     accepted: Vec<Accepted>,
     accept_due: bool,
     accept_not_before_us: u64,
@@ -97,6 +99,8 @@ impl Clients {
             gone: Vec::new(),
             bytes_in: 0,
             bytes_out: 0,
+            reads: 0,
+            writes: 0,
             accepted: Vec::new(),
             accept_due: true,
             accept_not_before_us: 0,
@@ -231,6 +235,7 @@ impl Clients {
         let held = client.conn.held();
         let outcome = client.conn.read(scratch, limits);
         self.bytes_in += (client.conn.held() - held) as u64;
+        self.reads += 1;
         self.touched.push(id);
         match outcome {
             ReadOutcome::Data { more } => {
@@ -337,6 +342,7 @@ impl Clients {
         let pending = client.conn.pending();
         let outcome = client.conn.flush(&self.poller, &mut self.pool);
         self.bytes_out += (pending - client.conn.pending()) as u64;
+        self.writes += 1;
         match outcome {
             Flush::Drained => client.over_soft_since_s = None,
             Flush::More => {

@@ -122,6 +122,8 @@ pub(crate) struct Durable {
     pub(crate) delayed_fsyncs: AtomicU64,
     /// The last write to the log succeeded.
     pub(crate) last_write_ok: AtomicBool,
+    /// The last ticket whose bytes are known to be on the disk.
+    synced: AtomicU64,
     /// There is a log.
     pub(crate) is_logging: AtomicBool,
     /// A sleep before each write of the log, microseconds: a door for tests.
@@ -167,6 +169,7 @@ impl Durable {
             syncing_since_us: AtomicU64::new(0),
             delayed_fsyncs: AtomicU64::new(0),
             last_write_ok: AtomicBool::new(true),
+            synced: AtomicU64::new(0),
             is_logging: AtomicBool::new(false),
             sleep_before_us: AtomicU64::new(0),
             file_bytes: AtomicU64::new(0),
@@ -249,6 +252,18 @@ impl Durable {
         self.queue.lock()
     }
 
+    /// How far the log has come. Takes the queue: the engine is held, so its order is kept.
+    pub(crate) fn tickets(&self) -> engine::LogTickets {
+        let last = self.queue.lock().ticket;
+        engine::LogTickets { last, synced: self.synced.load(Ordering::Acquire) }
+    }
+
+    /// Bytes of log that wait to be written; `None` when somebody is at it.
+    pub(crate) fn pending_bytes(&self) -> Option<usize> {
+        let pending = self.journal.try_lock()?.pending.len();
+        Some(pending + self.queue.lock().bytes.len())
+    }
+
     /// Whether replies with this ticket may leave.
     #[inline]
     pub(crate) fn is_safe(&self, ticket: u64) -> bool {
@@ -308,7 +323,10 @@ impl Durable {
         if sleep_us > 0 {
             std::thread::sleep(Duration::from_micros(sleep_us));
         }
-        match log.append(pending, shared.clock.now().unix_ms) {
+        let began_us = shared.clock.micros();
+        let appended = log.append(pending, shared.clock.now().unix_ms);
+        shared.meters.note_disk("aof-write", shared.clock.micros() - began_us);
+        match appended {
             Ok(_) => {
                 pending.clear();
                 self.file_bytes.store(log.file_bytes(), Ordering::Relaxed);
@@ -536,6 +554,9 @@ impl Durable {
                 self.write_pending(&mut journal, shared);
             }
             let Some(log) = &journal.log else { return };
+            if log.position_synced() == log.position() && journal.pending.is_empty() {
+                self.synced.fetch_max(journal.written_ticket, Ordering::AcqRel);
+            }
             if log.position_synced() == log.position() || *log.state() != State::Ready {
                 return;
             }
@@ -550,6 +571,8 @@ impl Durable {
         self.syncing_since_us.store(shared.clock.micros().max(1), Ordering::Release);
         let done = handle.run();
         let spent_us = shared.clock.micros() - self.syncing_since_us.swap(0, Ordering::AcqRel);
+        let event = if self.is_always() { "aof-fsync-always" } else { "aof-fsync-everysec" };
+        shared.meters.note_disk(event, spent_us);
         if spent_us > 1_000_000 {
             self.delayed_fsyncs.fetch_add(1, Ordering::Relaxed);
             shared.logger.notice(&format!(
@@ -560,7 +583,10 @@ impl Durable {
         let mut journal = self.lock();
         let Some(log) = &mut journal.log else { return };
         match log.apply(done) {
-            Ok(()) => self.advance(ticket, shared),
+            Ok(()) => {
+                self.synced.fetch_max(ticket, Ordering::AcqRel);
+                self.advance(ticket, shared);
+            }
             Err(error) => self.write_failed(&error, shared),
         }
     }

@@ -20,6 +20,7 @@ mod listen;
 mod loader;
 mod logger;
 mod memory;
+mod meters;
 mod plane;
 mod report;
 mod rewrite;

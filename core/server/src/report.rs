@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use engine::Report;
+use telemetry::V;
 
 use crate::saver::Kind;
 use crate::shared::Shared;
@@ -10,6 +11,7 @@ use crate::shared::Shared;
 /// Adds them. Runs with the engine held, so it only looks at what is at hand.
 pub(crate) fn fill(shared: &Shared, report: &mut Report) {
     fill_server(shared, report);
+    fill_meters(shared, report);
     fill_persistence(shared, report);
     fill_memory(shared, report);
     fill_cpu(report);
@@ -21,12 +23,38 @@ fn fill_server(shared: &Shared, report: &mut Report) {
     report.set("io_threads_active", u64::from(shared.mailboxes.len() > 1));
     report.set("config_file", shared.files.config.as_ref().map_or("", |path| path.to_str().unwrap_or("")));
     report.set("executable", std::env::current_exe().unwrap_or_default().to_str().unwrap_or(""));
-    report.set("shutdown_in_milliseconds", 0u64);
-    let sum = |of: fn(&crate::shared::Pulse) -> &std::sync::atomic::AtomicU64| -> u64 {
-        shared.pulses.iter().map(|pulse| of(pulse).load(Ordering::Relaxed)).sum()
-    };
-    report.set("total_net_input_bytes", sum(|pulse| &pulse.bytes_in));
-    report.set("total_net_output_bytes", sum(|pulse| &pulse.bytes_out));
+    report.set("os", os().as_str());
+}
+
+/// System, release and machine, as `uname -srm` tells them.
+fn os() -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
+    format!("{} {} {}", read("ostype").trim(), read("osrelease").trim(), std::env::consts::ARCH)
+}
+
+fn fill_meters(shared: &Shared, report: &mut Report) {
+    let totals = shared.meters.totals(&shared.pulses);
+    for (name, value) in [
+        ("total_net_input_bytes", totals.bytes_in),
+        ("total_net_output_bytes", totals.bytes_out),
+        ("total_reads_processed", totals.reads),
+        ("total_writes_processed", totals.writes),
+        ("eventloop_cycles", totals.ticks),
+        ("eventloop_duration_sum", totals.busy_us),
+        ("lazyfree_pending_objects", shared.meters.free_pending.load(Ordering::Relaxed)),
+        ("lazyfreed_objects", shared.meters.freed.load(Ordering::Relaxed)),
+    ] {
+        report.set(name, value);
+    }
+    let rates = shared.meters.rates.lock();
+    report.set("instantaneous_input_kbps", V::F(rates.bytes_in.per_second() as f64 / 1024.0, 2));
+    report.set("instantaneous_output_kbps", V::F(rates.bytes_out.per_second() as f64 / 1024.0, 2));
+    let ticks = rates.ticks.per_second();
+    report.set("instantaneous_eventloop_cycles_per_sec", ticks);
+    report.set(
+        "instantaneous_eventloop_duration_usec",
+        rates.busy_us.per_second().checked_div(ticks).unwrap_or(0),
+    );
 }
 
 fn status(ok: bool) -> &'static str {
@@ -69,7 +97,6 @@ fn fill_persistence(shared: &Shared, report: &mut Report) {
         report.set("aof_current_size", durable.log_bytes.load(Ordering::Relaxed));
         report.set("aof_base_size", durable.base_bytes.load(Ordering::Relaxed));
         report.set("aof_pending_rewrite", 0u64);
-        report.set("aof_buffer_length", 0u64);
         report.set("aof_pending_bio_fsync", 0u64);
         report.set("aof_delayed_fsync", durable.delayed_fsyncs.load(Ordering::Relaxed));
     }
@@ -90,6 +117,12 @@ fn fill_memory(shared: &Shared, report: &mut Report) {
     report.set("allocator_allocated", figures.allocated as u64);
     report.set("allocator_active", figures.active as u64);
     report.set("allocator_resident", figures.resident as u64);
+    let measured = config::memory::read(&config::memory::Places::default());
+    report.set("total_system_memory", measured.machine);
+    if let Some(log) = shared.durable.pending_bytes() {
+        report.set("mem_aof_buffer", log as u64);
+        report.set("aof_buffer_length", log as u64);
+    }
 }
 
 /// Processor time of the process, from the kernel's account in hundredths of a second.

@@ -43,6 +43,12 @@ pub(crate) struct Pulse {
     /// Bytes read from its clients, and written to them.
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
+    /// How often it has read from one, and written to one.
+    pub(crate) reads: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    /// Its ticks, and the microseconds they took without the waiting.
+    pub(crate) ticks: AtomicU64,
+    pub(crate) busy_us: AtomicU64,
     /// Output of its clients waits for the log.
     pub(crate) parked: AtomicBool,
 }
@@ -152,6 +158,7 @@ pub(crate) struct Shared {
     pub(crate) busy: BusyState,
     pub(crate) doors: crate::doors::Doors,
     pub(crate) loading: Loading,
+    pub(crate) meters: Arc<crate::meters::Meters>,
     pub(crate) jobs: control::Jobs,
     pub(crate) tls: Arc<TlsHandle>,
     tls_mode: AtomicU8,
@@ -232,6 +239,7 @@ impl Shared {
             busy: BusyState::default(),
             doors: crate::doors::Doors::default(),
             loading: Loading::default(),
+            meters: Arc::default(),
             jobs,
             tls: Arc::new(TlsHandle::new(None)),
             tls_mode: AtomicU8::new(0),
@@ -316,17 +324,21 @@ impl Shared {
     fn hand_on(&self, jobs: &mut Vec<Job>) {
         for job in jobs.drain(..) {
             match job {
-                Job::Free(trash) => self.free(trash),
+                Job::Free { trash, objects } => self.free(trash, objects),
                 job => self.chore(Chore::Job(job)),
             }
         }
     }
 
-    /// Frees memory on another thread.
-    fn free(&self, trash: Box<dyn Send>) {
+    /// Frees the memory of so many objects on another thread.
+    fn free(&self, trash: Box<dyn Send>, objects: usize) {
+        let meters = Arc::clone(&self.meters);
+        meters.free_pending.fetch_add(objects as u64, Ordering::Relaxed);
         let release = Box::new(move || {
             drop(trash);
             crate::memory::publish();
+            meters.free_pending.fetch_sub(objects as u64, Ordering::Relaxed);
+            meters.freed.fetch_add(objects as u64, Ordering::Relaxed);
         });
         if let Err(release) = self.jobs.free(release) {
             release();
@@ -500,6 +512,15 @@ impl Outside for Backstage<'_> {
 
     fn last_save_unix_s(&self) -> i64 {
         self.shared.saver.last_save_unix_s.load(Ordering::Relaxed)
+    }
+
+    fn log_tickets(&self) -> engine::LogTickets {
+        self.shared.durable.tickets()
+    }
+
+    fn reset_statistics(&mut self) {
+        self.shared.meters.reset(&self.shared.pulses);
+        self.shared.durable.delayed_fsyncs.store(0, Ordering::Relaxed);
     }
 
     fn sleep_ns(&mut self, nanoseconds: u64) {

@@ -44,6 +44,11 @@ pub(crate) struct Worker {
     cron_due_us: u64,
     buffers_due_us: u64,
     config_version: u64,
+    /// Ticks so far, and the microseconds they took without the waiting.
+    ticks: u64,
+    busy_us: u64,
+    /// When the waiting last ended.
+    woke_us: u64,
     /// The engine was not to be had: a script runs.
     engine_busy: bool,
 }
@@ -63,6 +68,9 @@ impl Worker {
             cron_due_us: 0,
             buffers_due_us: 0,
             config_version: 0,
+            ticks: 0,
+            busy_us: 0,
+            woke_us: 0,
             engine_busy: false,
         }
     }
@@ -101,6 +109,10 @@ impl Worker {
         let pulse = &self.shared.pulses[self.thread];
         pulse.bytes_in.store(self.clients.bytes_in, Ordering::Relaxed);
         pulse.bytes_out.store(self.clients.bytes_out, Ordering::Relaxed);
+        pulse.reads.store(self.clients.reads, Ordering::Relaxed);
+        pulse.writes.store(self.clients.writes, Ordering::Relaxed);
+        pulse.ticks.store(self.ticks, Ordering::Relaxed);
+        pulse.busy_us.store(self.busy_us, Ordering::Relaxed);
         Ok(())
     }
 
@@ -125,11 +137,16 @@ impl Worker {
         pulse.ticked_us.store(now_us, Ordering::Relaxed);
         pulse.polling.store(false, Ordering::Relaxed);
         self.clients.now_s = now_us / 1_000_000;
+        self.woke_us = now_us;
+        self.ticks += 1;
         outcome
     }
 
     fn timeout(&mut self) -> Duration {
         let now_us = self.shared.clock.micros();
+        if self.woke_us > 0 {
+            self.busy_us += now_us.saturating_sub(self.woke_us);
+        }
         if self.engine_busy {
             return Duration::from_micros(BUSY_SLEEP_US);
         }
@@ -310,6 +327,7 @@ impl Worker {
             self.cron_due_us = now.mono_us + period_us;
             engine.cron(now, &mut world);
             shared.saver.look_at_save_points(shared, engine);
+            shared.meters.sample(shared, engine);
             shared.set_open(engine.acl.default_is_open());
         }
         world.end_busy();

@@ -110,6 +110,15 @@ impl Outside for World<'_> {
         self.shared.saver.last_save_unix_s.load(Ordering::Relaxed)
     }
 
+    fn log_tickets(&self) -> engine::LogTickets {
+        self.shared.durable.tickets()
+    }
+
+    fn reset_statistics(&mut self) {
+        self.shared.meters.reset(&self.shared.pulses);
+        self.shared.durable.delayed_fsyncs.store(0, Ordering::Relaxed);
+    }
+
     fn sleep_ns(&mut self, nanoseconds: u64) {
         std::thread::sleep(std::time::Duration::from_nanos(nanoseconds));
     }

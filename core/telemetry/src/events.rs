@@ -126,6 +126,32 @@ impl LatencyEvent {
     pub fn spikes(&self) -> impl Iterator<Item = (i64, u64)> {
         self.spikes.iter().copied()
     }
+
+    /// What the spikes have in common.
+    pub fn summary(&self) -> LatencySummary {
+        let count = self.spikes.len() as u64;
+        let (Some((first_s, _)), Some((last_s, _)), 1..) = (self.spikes.front(), self.spikes.back(), count)
+        else {
+            return LatencySummary::default();
+        };
+        let mean_ms = self.spikes.iter().map(|(_, ms)| ms).sum::<u64>() / count;
+        let deviation_ms = self.spikes.iter().map(|(_, ms)| ms.abs_diff(mean_ms)).sum::<u64>() / count;
+        let period_s = (last_s - first_s) as f64 / (count as f64 - 1.0).max(1.0);
+        LatencySummary { count, mean_ms, deviation_ms, period_s }
+    }
+}
+
+/// The spikes of an event in a few numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LatencySummary {
+    /// How many.
+    pub count: u64,
+    /// Their mean, milliseconds.
+    pub mean_ms: u64,
+    /// Their mean distance from it, milliseconds.
+    pub deviation_ms: u64,
+    /// The mean time between two, seconds.
+    pub period_s: f64,
 }
 
 /// What LATENCY LATEST and HISTORY tell.

@@ -63,14 +63,16 @@ impl Histogram {
         self.counts.as_ref().map_or(0, |counts| counts[..end].iter().sum())
     }
 
-    /// Bounds in microseconds, powers of two, with how many took less; only where the number grows.
+    /// Bounds in microseconds with how many took no longer; only where the number grows. The bounds are those of Redis, whose buckets
+    /// end at powers of two of 1024 ns, plus their own width, an 128th: 1, 2, 4, 8, 16, 33, 66 and so on.
     pub fn cumulative_us(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let mut before = 0;
         (0..=(POWERS as u32 - MICROSECOND_BITS)).filter_map(move |power| {
             let count = self.below_us(power);
             let grows = count > before;
             before = count;
-            grows.then_some((1 << power, count))
+            let nanos = 1u64 << (power + MICROSECOND_BITS);
+            grows.then_some(((nanos + nanos / 128 - 1) / 1000, count))
         })
     }
 
@@ -107,13 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_powers_of_two_and_counts_add_up() {
+    fn bounds_are_those_of_redis_and_counts_add_up() {
         let mut histogram = Histogram::default();
         for nanos in [0, 900, 1_500, 3_000, 1_000_000, u64::MAX] {
             histogram.record(nanos);
         }
         let found: Vec<_> = histogram.cumulative_us().collect();
-        assert_eq!(found, [(1, 2), (2, 3), (4, 4), (1024, 5), (1 << 30, 6)]);
+        assert_eq!(found, [(1, 2), (2, 3), (4, 4), (1056, 5), (1_108_101_562, 6)]);
         assert_eq!(histogram.len(), 6);
     }
 

@@ -78,6 +78,7 @@ pub struct Report {
     pub(crate) errors: ErrorStats,
     pub(crate) databases: Vec<Database>,
     pub(crate) percentiles: Vec<f64>,
+    tracks_latency: bool,
 }
 
 impl Default for Report {
@@ -112,6 +113,7 @@ impl Report {
             errors: ErrorStats::default(),
             databases: Vec::new(),
             percentiles: vec![50.0, 99.0, 99.9],
+            tracks_latency: true,
         }
     }
 
@@ -145,6 +147,11 @@ impl Report {
         self.percentiles = percentiles.to_vec();
     }
 
+    /// Whether Latencystats shows anything.
+    pub fn track_latency(&mut self, tracks: bool) {
+        self.tracks_latency = tracks;
+    }
+
     /// The text of a field, or its default.
     pub fn text(&self, name: &str) -> Option<String> {
         let at = *BY_NAME.get(name)?;
@@ -153,7 +160,7 @@ impl Report {
     }
 
     /// A field's number, or 0.
-    pub(crate) fn number(&self, name: &str) -> f64 {
+    pub fn number(&self, name: &str) -> f64 {
         self.text(name).and_then(|text| text.parse().ok()).unwrap_or(0.0)
     }
 
@@ -197,7 +204,7 @@ impl Report {
                     line(out, format_args!("errorstat_{name}:count={count}"));
                 }
             }
-            "Latencystats" => {
+            "Latencystats" if self.tracks_latency => {
                 for (name, stats) in self.commands.iter().filter(|(_, stats)| !stats.histogram.is_empty()) {
                     let part =
                         |percent: &f64| format!("p{percent}={:.3}", stats.histogram.percentile_us(*percent));
@@ -229,6 +236,7 @@ impl Report {
         let used = || self.number("used_memory");
         let rss = || self.number("used_memory_rss");
         let part = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
+        let between = |a: &str, b: &str| format!("{}", self.number(a) - self.number(b));
         Some(match name {
             "used_memory_peak_perc" => {
                 format!("{:.2}%", part(used(), self.number("used_memory_peak")) * 100.0)
@@ -240,6 +248,13 @@ impl Report {
             }
             "mem_fragmentation_ratio" => format!("{:.2}", part(rss(), used())),
             "mem_fragmentation_bytes" => format!("{}", rss() - used()),
+            "allocator_frag_bytes" => between("allocator_active", "allocator_allocated"),
+            "allocator_rss_bytes" => between("allocator_resident", "allocator_active"),
+            "rss_overhead_bytes" => between("used_memory_rss", "allocator_resident"),
+            "allocator_rss_ratio" => {
+                format!("{:.2}", part(self.number("allocator_resident"), self.number("allocator_active")))
+            }
+            "rss_overhead_ratio" => format!("{:.2}", part(rss(), self.number("allocator_resident"))),
             "allocator_frag_ratio" => {
                 format!("{:.2}", part(self.number("allocator_active"), self.number("allocator_allocated")))
             }
@@ -292,8 +307,8 @@ pub(crate) mod tests {
         report.set("maxmemory", 1u64 << 30);
         report.set("used_cpu_sys", 0.25);
         let mut get = CommandStats::default();
-        get.record(2_000);
-        get.record(4_000);
+        get.record(2_000, true);
+        get.record(4_000, true);
         report.command("get", &get);
         report.command("config|get", &CommandStats { rejected: 1, ..CommandStats::default() });
         let mut errors = ErrorStats::default();

@@ -10,12 +10,14 @@
 
 mod events;
 pub mod fields;
+mod graph;
 mod histogram;
 mod info;
 mod prometheus;
 mod stats;
 
-pub use events::{LatencyEvent, LatencyEvents, Rate, SlowEntry, Slowlog};
+pub use events::{LatencyEvent, LatencyEvents, LatencySummary, Rate, SlowEntry, Slowlog};
+pub use graph::latency_graph;
 pub use histogram::Histogram;
 pub use info::{Report, V};
 pub use prometheus::prometheus;

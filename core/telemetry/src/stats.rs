@@ -27,11 +27,14 @@ pub struct CommandStats {
 }
 
 impl CommandStats {
-    /// Counts a call.
-    pub fn record(&mut self, nanos: u64) {
+    /// Counts a call; `tracked`: also in the histogram.
+    #[inline]
+    pub fn record(&mut self, nanos: u64, tracked: bool) {
         self.calls += 1;
         self.nanos += nanos;
-        self.histogram.record(nanos);
+        if tracked {
+            self.histogram.record(nanos);
+        }
     }
 }
 

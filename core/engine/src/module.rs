@@ -1,0 +1,93 @@
+//! MODULE and LOLWUT: no code is loaded from outside, and what the server looks like.
+
+use crate::admin::help;
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use commands::{Error, Flags, Group, Row};
+
+const OPERATOR: Flags = Flags::ADMIN.and(Flags::NOSCRIPT);
+const LOADS: Flags = OPERATOR.and(Flags::NO_ASYNC_LOADING);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Server, run)
+}
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
+    row("lolwut", -1, lolwut).readonly().fast().docs("5.0.0", "O(1)", "Displays computer art and the server's version."),
+    row("module", -2, unknown).docs("4.0.0", "Depends on subcommand.", "A container for module commands.").subcommands(&[
+        row("module|help", 2, module_help).flags(Flags::LOADING.and(Flags::STALE)).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+        row("module|list", 2, module_list).flags(OPERATOR).docs("4.0.0", "O(N) where N is the number of loaded modules.", "Returns all loaded modules."),
+        row("module|load", -3, load).flags(LOADS).docs("4.0.0", "O(1)", "Loads a module."),
+        row("module|loadex", -3, load).flags(LOADS).docs("7.0.0", "O(1)", "Loads a module using extended parameters."),
+        row("module|unload", 3, unload).flags(LOADS).docs("4.0.0", "O(1)", "Unloads a module."),
+    ]),
+];
+
+fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    Err(commands::unknown_subcommand(turn.args, "MODULE"))
+}
+
+fn module_list(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.array(0);
+    Ok(Step::Done(None))
+}
+
+/// Whether `enable-module-command` lets this client try.
+fn check_allowed(engine: &Engine, turn: &Turn<'_>) -> Result<(), Error> {
+    let value = engine.config.get(&[b"enable-module-command"]).pop().map(|(_, value)| value);
+    let local = engine.sessions.at(turn.session).info.local;
+    match value.as_deref() {
+        Some(b"yes") => Ok(()),
+        Some(b"local") if local => Ok(()),
+        _ => Err(Error::new(
+            "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+        )),
+    }
+}
+
+fn load(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    check_allowed(engine, turn)?;
+    let path = String::from_utf8_lossy(turn.args.at(2)).into_owned();
+    let text = format!("Module {path} was not loaded: this server loads no code from outside.");
+    engine.jobs.push(crate::outside::Job::Log { level: 3, text });
+    Err(Error::new("ERR Error loading the extension. Please check the server logs."))
+}
+
+fn unload(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    check_allowed(engine, turn)?;
+    Err(Error::new("ERR Error unloading module: no such module with that name"))
+}
+
+fn module_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    help(
+        &mut turn.reply,
+        "MODULE",
+        &[
+            ("LIST", "Return a list of loaded modules."),
+            (
+                "LOAD <path> [<arg> ...]",
+                "Load a module library from <path>, passing to it any optional arguments.",
+            ),
+            (
+                "LOADEX <path> [[CONFIG NAME VALUE] [CONFIG NAME VALUE]] [ARGS ...]",
+                "Load a module library from <path>, while passing it module configurations and optional arguments.",
+            ),
+            ("UNLOAD <name>", "Unload a module."),
+        ],
+    );
+    Ok(Step::Done(None))
+}
+
+fn lolwut(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.args.is(1, "version") && turn.args.len() > 2 {
+        turn.args.int(2)?;
+    }
+    let text = format!(
+        "One bicycle, two riders.\nRedis ver. {}, Tandem {}\n",
+        crate::connection::REDIS_VERSION,
+        env!("CARGO_PKG_VERSION")
+    );
+    turn.reply.verbatim(b"txt", text.as_bytes());
+    Ok(Step::Done(None))
+}

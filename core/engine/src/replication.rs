@@ -1,0 +1,207 @@
+//! What a server answers about replication that has no replicas and can have none: it is always a master of its own.
+//!
+//! Questions are answered as a lone master answers them, attempts to change that are refused in plain words. WAIT and WAITAOF are real:
+//! they wait, and WAITAOF knows what the log has made durable.
+
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::outside::{LogTickets, Outside};
+use crate::session::SessionId;
+use commands::{Args, Error, Flags, Group, OnTimeout, Row, Wait};
+
+const LATE: Flags = Flags::LOADING.and(Flags::STALE);
+const OPERATOR: Flags = Flags::ADMIN.and(Flags::NOSCRIPT);
+const CHANGE: Flags = OPERATOR.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING);
+const FEED: Flags = OPERATOR.and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Server, run)
+}
+
+const fn generic(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Generic, run)
+}
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
+    row("failover", -1, failover).flags(OPERATOR.and(Flags::STALE)).docs("6.2.0", "O(1)", "Starts a coordinated failover from a server to one of its replicas."),
+    row("psync", -3, feed).flags(FEED).docs("2.8.0", "", "An internal command used in replication."),
+    row("replconf", -1, replconf).flags(OPERATOR.and(LATE).and(Flags::ALLOW_BUSY)).docs("3.0.0", "O(1)", "An internal command for configuring the replication stream."),
+    row("replicaof", 3, replicaof).flags(CHANGE).docs("5.0.0", "O(1)", "Configures a server as replica of another, or promotes it to a master."),
+    row("role", 1, role).flags(LATE.and(Flags::NOSCRIPT).and(Flags::FAST).and(Flags::ADMIN)).docs("2.8.12", "O(1)", "Returns the replication role."),
+    row("slaveof", 3, replicaof).flags(CHANGE).docs("1.0.0", "O(1)", "Sets a Redis server as a replica of another, or promotes it to being a master."),
+    row("sync", 1, feed).flags(FEED).docs("1.0.0", "", "An internal command used in replication."),
+    generic("wait", 3, wait).flags(Flags::BLOCKING).docs("3.0.0", "O(1)", "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed."),
+    generic("waitaof", 4, waitaof).flags(Flags::BLOCKING).docs("7.2.0", "O(1)", "Blocks until all of the preceding write commands sent by the connection are written to the append-only file of the master and/or replicas."),
+];
+
+/// How often a client that waits for an fsync is looked at, microseconds.
+pub(crate) const SYNC_LOOK_US: u64 = 2_000;
+
+/// A client in WAITAOF.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SyncWaiter {
+    session: SessionId,
+    /// What it has written is durable once the log is synced up to this ticket.
+    ticket: u64,
+    /// It also asked for replicas, which never come.
+    wants_replicas: bool,
+}
+
+fn role(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.array(3);
+    turn.reply.bulk(b"master");
+    turn.reply.integer(0);
+    turn.reply.array(0);
+    Ok(Step::Done(None))
+}
+
+fn replicaof(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if turn.args.is(1, "no") && turn.args.is(2, "one") {
+        turn.reply.ok();
+        return Ok(Step::Done(None));
+    }
+    port(turn.args.at(2)).ok_or(Error::new("ERR Invalid master port"))?;
+    Err(Error::new("ERR this server does not replicate yet: it is always a master"))
+}
+
+fn port(text: &[u8]) -> Option<u16> {
+    u16::try_from(base::number::parse_i64(text)?).ok()
+}
+
+/// SYNC and PSYNC: a would-be replica hears at once that it gets nothing here.
+fn feed(_: &mut Engine, _: &mut Turn<'_>) -> Result<Step, Error> {
+    Err(Error::new("ERR this server does not replicate yet: it cannot feed a replica"))
+}
+
+/// What a replica says about itself is checked and forgotten.
+fn replconf(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let args = turn.args;
+    if args.len().is_multiple_of(2) {
+        return Err(Error::SYNTAX);
+    }
+    for i in (1..args.len()).step_by(2) {
+        match args.at(i).to_ascii_lowercase().as_slice() {
+            b"listening-port" | b"rdb-only" => drop(args.int(i + 1)?),
+            b"ip-address" | b"capa" | b"rdb-filter-only" => {}
+            // These two are never answered.
+            b"ack" | b"getack" => return Ok(Step::Done(None)),
+            _ => {
+                let name = String::from_utf8_lossy(args.at(i));
+                return Err(Error::text(format!("ERR Unrecognized REPLCONF option: {name}")));
+            }
+        }
+    }
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn failover(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let args = turn.args;
+    let (mut i, mut abort, mut timeout, mut target, mut force) = (1, false, false, false, false);
+    while i < args.len() {
+        match () {
+            () if args.is(i, "timeout") && i + 1 < args.len() && !timeout => {
+                if args.int(i + 1)? <= 0 {
+                    return Err(Error::new("ERR FAILOVER timeout must be greater than 0"));
+                }
+                timeout = true;
+                i += 1;
+            }
+            () if args.is(i, "abort") && args.len() == 2 => abort = true,
+            () if args.is(i, "to") && i + 2 < args.len() && !target => {
+                args.int(i + 2)?;
+                target = true;
+                i += 2;
+            }
+            () if args.is(i, "force") && !force => force = true,
+            () => return Err(Error::SYNTAX),
+        }
+        i += 1;
+    }
+    Err(Error::new(if abort {
+        "ERR No failover in progress."
+    } else {
+        "ERR FAILOVER requires connected replicas."
+    }))
+}
+
+/// A waiting time in milliseconds; `None`: for ever.
+fn timeout_ms(args: Args<'_>, i: usize) -> Result<Option<u64>, Error> {
+    let timeout = base::number::parse_i64(args.at(i))
+        .ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
+    let timeout = u64::try_from(timeout).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
+    Ok((timeout > 0).then_some(timeout))
+}
+
+fn block(timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Step {
+    let wait = Wait { keys: Vec::new(), timeout_ms, on_timeout, again: None, on_removal: false };
+    Step::Block(Box::new(wait))
+}
+
+fn wait(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let replicas = turn.args.int(1)?;
+    let timeout_ms = timeout_ms(turn.args, 2)?;
+    if replicas <= 0 || !turn.may_block {
+        turn.reply.integer(0);
+        return Ok(Step::Done(None));
+    }
+    Ok(block(timeout_ms, OnTimeout::Zero))
+}
+
+fn waitaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let local = turn.args.int(1)?;
+    if !(0..=1).contains(&local) {
+        return Err(Error::new("ERR value is out of range, value must between 0 and 1"));
+    }
+    let replicas = turn.args.int(2)?;
+    if replicas < 0 {
+        return Err(Error::OUT_OF_RANGE_POSITIVE);
+    }
+    let timeout_ms = timeout_ms(turn.args, 3)?;
+    if local > 0 && !engine.log.enabled {
+        return Err(Error::new(
+            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        ));
+    }
+    let LogTickets { last, synced } = turn.outside.log_tickets();
+    let ticket = last + u64::from(engine.has_log());
+    let is_synced = engine.log.enabled && synced >= ticket;
+    if (replicas == 0 && (local == 0 || is_synced)) || !turn.may_block {
+        turn.reply.array(2);
+        turn.reply.integer(i64::from(is_synced));
+        turn.reply.integer(0);
+        return Ok(Step::Done(None));
+    }
+    engine.sync_waiters.push(SyncWaiter { session: turn.session, ticket, wants_replicas: replicas > 0 });
+    Ok(block(timeout_ms, OnTimeout::Synced))
+}
+
+impl Engine {
+    /// Answers the clients whose writes have become durable.
+    pub(crate) fn serve_synced(&mut self, outside: &dyn Outside) {
+        if self.sync_waiters.is_empty() {
+            return;
+        }
+        self.synced_ticket = outside.log_tickets().synced;
+        let sessions = &self.sessions;
+        self.sync_waiters.retain(|w| sessions.find(w.session).is_some_and(|s| s.waiting.is_some()));
+        let synced = self.synced_ticket;
+        let served: Vec<SessionId> = (self.sync_waiters.iter())
+            .filter(|w| w.ticket <= synced && !w.wants_replicas)
+            .map(|w| w.session)
+            .collect();
+        for id in served {
+            if let Some(waiting) = self.unblock(id) {
+                self.end_waiting(id, waiting.wait.on_timeout);
+            }
+        }
+    }
+
+    /// How many logs have what the client in WAITAOF wrote, 0 or 1; it waits no more.
+    pub(crate) fn end_sync_waiting(&mut self, id: SessionId) -> i64 {
+        let Some(at) = self.sync_waiters.iter().position(|w| w.session == id) else { return 0 };
+        let waiter = self.sync_waiters.swap_remove(at);
+        i64::from(self.log.enabled && waiter.ticket <= self.synced_ticket)
+    }
+}
