@@ -104,13 +104,18 @@ impl Asked {
     const WHOLE: Asked = Asked { start: 0, end: None, unit: 8 };
 
     /// Reads `start [end [BYTE|BIT]]` from argument `i` on.
-    fn parse(args: Args<'_>, i: usize) -> Result<Asked, Error> {
+    fn parse(args: Args<'_>, i: usize, end_first: bool) -> Result<Asked, Error> {
         if args.len() > i + 3 {
             return Err(Error::SYNTAX);
         }
         let mut asked = Asked::WHOLE;
         if args.len() > i {
             asked.start = args.int(i)?;
+        }
+        let end = (args.len() > i + 1).then(|| args.int(i + 1));
+        // Of a bad end and a bad unit, BITCOUNT names the end and BITPOS the unit.
+        if end_first && let Some(Err(error)) = end {
+            return Err(error);
         }
         if args.len() > i + 2 {
             asked.unit = match () {
@@ -119,9 +124,7 @@ impl Asked {
                 () => return Err(Error::SYNTAX),
             };
         }
-        if args.len() > i + 1 {
-            asked.end = Some(args.int(i + 1)?);
-        }
+        asked.end = end.transpose()?;
         Ok(asked)
     }
 
@@ -139,7 +142,7 @@ fn bitcount(call: &mut Call<'_>) -> Handled {
     if call.args.len() == 3 {
         return Err(Error::SYNTAX);
     }
-    let asked = Asked::parse(call.args, 2)?;
+    let asked = Asked::parse(call.args, 2, true)?;
     // Ends in the wrong order mean nothing here, but BITPOS first moves both to the string's beginning if need be.
     let reversed = asked.start < 0 && asked.end.is_some_and(|end| end < 0 && asked.start > end);
     let counted = |bytes: &[u8]| if reversed { 0 } else { bits::count(bytes, asked.bits(bytes.len())) };
@@ -153,7 +156,7 @@ fn bitpos(call: &mut Call<'_>) -> Handled {
         bit @ (0 | 1) => bit == 1,
         _ => return Err(Error::new("ERR The bit argument must be 1 or 0.")),
     };
-    let asked = Asked::parse(call.args, 3)?;
+    let asked = Asked::parse(call.args, 3, false)?;
     let found = with_bytes(call, call.args.at(1), |bytes| {
         let range = asked.bits(bytes.len());
         let behind = (!on && asked.end.is_none() && !range.is_empty()).then_some(range.end);
@@ -183,8 +186,16 @@ fn bitop(call: &mut Call<'_>) -> Handled {
         () if args.is(1, "or") => Some(Operation::Or),
         () if args.is(1, "xor") => Some(Operation::Xor),
         () if args.is(1, "not") => None,
+        () if args.is(1, "diff") => Some(Operation::Diff),
+        () if args.is(1, "diff1") => Some(Operation::Diff1),
+        () if args.is(1, "andor") => Some(Operation::AndOr),
+        () if args.is(1, "one") => Some(Operation::One),
         () => return Err(Error::SYNTAX),
     };
+    if matches!(operation, Some(Operation::Diff | Operation::Diff1 | Operation::AndOr)) && args.len() < 5 {
+        let name = String::from_utf8_lossy(args.at(1)).to_uppercase();
+        return Err(Error::text(format!("ERR BITOP {name} must be called with at least two source keys.")));
+    }
     if operation.is_none() && args.len() != 4 {
         return Err(Error::new("ERR BITOP NOT must be called with a single source key."));
     }
@@ -296,8 +307,22 @@ fn read_fields(call: &mut Call<'_>, steps: &[FieldStep]) -> Handled {
     read()
 }
 
+/// Whether the steps only set what is there already: then nothing is booked, as in Redis. Additions always count as a change.
+fn unchanged_by(bytes: &[u8], steps: &[FieldStep], last_bit: u64) -> bool {
+    last_bit < 8 * bytes.len() as u64
+        && steps.iter().all(|FieldStep { field, offset, action, policy }| match action {
+            FieldAction::Get => true,
+            FieldAction::Set(value) => field.fitted(*value, *policy) == Some(field.get(bytes, *offset)),
+            FieldAction::Add(_) => false,
+        })
+}
+
 fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Handled {
-    let mut text = call.db.edit_text(call.args.at(1))?;
+    let key = call.args.at(1);
+    if with_bytes(call, key, |bytes| unchanged_by(bytes, steps, last_bit))? == Some(true) {
+        return read_fields(call, steps);
+    }
+    let mut text = call.db.edit_text(key)?;
     let bytes = text.bytes();
     reach(bytes, last_bit);
     call.reply.array(steps.len());
@@ -346,6 +371,11 @@ mod tests {
                 ("BITOP NOT n b", ":1"),
                 ("BITPOS n 0", ":7"),
                 ("BITPOS n 0 0 6 BIT", ":-1"),
+                ("BITOP DIFF d b", "-ERR BITOP DIFF must be called with at least two source keys."),
+                ("BITOP DIFF1 d b n", ":1"),
+                ("BITCOUNT d", ":7"),
+                ("BITOP one d b n", ":1"),
+                ("BITCOUNT d", ":8"),
                 ("SETBIT b 4294967296 1", "-ERR bit offset is not an integer or out of range"),
                 ("SETBIT b 1 2", "-ERR bit is not an integer or out of range"),
             ],

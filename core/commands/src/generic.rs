@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::scan;
 use crate::spec::{Flags, Group, KeyAccess, Keys, Row};
 use keyspace::{Cause, Event, EventClass};
-use types::{Entry, Kind};
+use types::{Entry, Kind, View};
 
 const EXPIRE: Event = Event::new(EventClass::GENERIC, "expire");
 const PERSIST: Event = Event::new(EventClass::GENERIC, "persist");
@@ -473,10 +473,12 @@ fn object_encoding(call: &mut Call<'_>) -> Handled {
 }
 
 fn object_refcount(call: &mut Call<'_>) -> Handled {
-    if call.db.contains(call.args.at(2)) {
-        call.reply.integer(1)
-    } else {
-        call.reply.null()
+    const SHARED_MAX: i64 = 9_999;
+    match call.db.peek(call.args.at(2)).map(Entry::view) {
+        None => call.reply.null(),
+        // What Redis tells of the integers that it keeps once for all keys.
+        Some(View::Int(0..=SHARED_MAX)) => call.reply.integer(i64::from(i32::MAX)),
+        Some(_) => call.reply.integer(1),
     }
     read()
 }
@@ -582,6 +584,12 @@ fn restore(call: &mut Call<'_>) -> Handled {
     }
     entry.set_expiry(at);
     call.db.put_entry(entry);
+    let ranking = call.db.space().ranking;
+    let aged = options.idle.and_then(|idle| ranking.aged(idle.unsigned_abs(), now));
+    let frequent = options.freq.and_then(|freq| ranking.frequent(freq as u8, now));
+    if let Some(access) = aged.or(frequent) {
+        call.db.set_access(key, access);
+    }
     let at = at.unwrap_or(0).to_string();
     call.propagate(&[b"RESTORE", key, at.as_bytes(), call.args.at(3), b"REPLACE", b"ABSTTL"]);
     done(RESTORE)

@@ -4,7 +4,7 @@ use crate::call::{Call, Handled, done, read};
 use crate::error::Error;
 use crate::spec::{Flags, Group, KeyAccess, Row};
 use keyspace::{Event, EventClass, Text, Ttl};
-use types::hyperloglog::{self as sketches, Corrupt, Registers, SPARSE_BYTES_MAX};
+use types::hyperloglog::{self as sketches, Corrupt, Registers};
 
 const PFADD: Event = Event::new(EventClass::STRING, "pfadd");
 const NOT_A_SKETCH: Error = Error::new("WRONGTYPE Key is not a valid HyperLogLog string value.");
@@ -44,6 +44,7 @@ fn with_sketch<R>(
 
 fn pfadd(call: &mut Call<'_>) -> Handled {
     let (key, elements) = (call.args.at(1), call.args.rest(2));
+    let sparse_bytes = call.db.space().limits.hll_sparse_bytes;
     // Looked at first, so that elements that are there already are no change.
     let news = with_sketch(call, key, |sketch| {
         for element in elements {
@@ -62,13 +63,13 @@ fn pfadd(call: &mut Call<'_>) -> Handled {
         Some(true) => {
             let mut text = call.db.edit_text(key)?;
             for element in elements {
-                sketches::add(text.bytes(), element, SPARSE_BYTES_MAX)?;
+                sketches::add(text.bytes(), element, sparse_bytes)?;
             }
         }
         None => {
             let mut sketch = sketches::empty();
             for element in elements {
-                sketches::add(&mut sketch, element, SPARSE_BYTES_MAX)?;
+                sketches::add(&mut sketch, element, sparse_bytes)?;
             }
             sketches::invalidate(&mut sketch);
             call.db.edit_text(key)?.bytes().append(&mut sketch);
@@ -107,6 +108,7 @@ fn count_one(call: &mut Call<'_>, key: &[u8]) -> Handled {
 
 fn pfmerge(call: &mut Call<'_>) -> Handled {
     let (target, mut registers, mut dense) = (call.args.at(1), Registers::default(), false);
+    let sparse_bytes = call.db.space().limits.hll_sparse_bytes;
     let mut merged = None;
     for key in call.args.rest(1) {
         let found = with_sketch(call, key, |sketch| {
@@ -121,7 +123,7 @@ fn pfmerge(call: &mut Call<'_>) -> Handled {
         sketches::make_dense(&mut sketch)?;
     }
     for (index, &value) in registers.values().iter().enumerate().filter(|(_, value)| **value > 0) {
-        sketches::raise(&mut sketch, index, value, SPARSE_BYTES_MAX)?;
+        sketches::raise(&mut sketch, index, value, sparse_bytes)?;
     }
     sketches::invalidate(&mut sketch);
     *call.db.edit_text(target)?.bytes() = sketch;

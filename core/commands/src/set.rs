@@ -64,6 +64,7 @@ fn sadd(call: &mut Call<'_>) -> Handled {
     let limits = call.db.space().limits.clone();
     let mut guard = call.db.upsert::<Set>(call.args.at(1))?;
     let set = &mut *guard;
+    set.expect(call.args.at(2), call.args.len() - 2, &limits);
     let added = call.args.rest(2).iter().filter(|member| set.add(member, &limits)).count();
     if added == 0 {
         guard.leave_unchanged();
@@ -269,10 +270,16 @@ fn intersect(sources: &mut [Set], visit: &mut dyn FnMut(&[u8]) -> bool) {
 type Combine = fn(&mut [Set], &mut Set, &Limits);
 
 fn inter_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {
+    // The smallest set tells what the members are likely to be.
+    let smallest = sources.iter().min_by_key(|set| set.len());
+    if smallest.is_some_and(|set| set.encoding() != "intset") {
+        result.expect_any();
+    }
     intersect(sources, &mut |member| {
         result.add(member, limits);
         true
     });
+    result.prefer_ints(limits);
 }
 
 fn union_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {

@@ -197,6 +197,11 @@ pub enum Keys {
         /// Whether argument 1 is a destination.
         destination: bool,
     },
+    /// Argument `count_at` tells how many pairs of key and value follow it (MSETEX).
+    CountedPairs {
+        /// Index of the count.
+        count_at: usize,
+    },
     /// Half of what follows the word STREAMS (XREAD, XREADGROUP).
     Streams,
     /// Argument 1, and the one behind the word STORE (SORT, GEORADIUS).
@@ -381,6 +386,11 @@ pub fn found_keys(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<(usize, KeyAccess)>
             let sources =
                 (count_at + 1..end).map(|i| (i, if destination { KeyAccess::Read } else { spec.access }));
             Some(destination.then_some((1, KeyAccess::Write)).into_iter().chain(sources).collect())
+        }
+        Keys::CountedPairs { count_at } => {
+            let count = usize::try_from(base::number::parse_i64(argv.get(count_at)?)?).ok()?;
+            let end = count.checked_mul(2)?.checked_add(count_at + 1)?;
+            (end <= argv.len()).then(|| (count_at + 1..end).step_by(2).map(|i| (i, spec.access)).collect())
         }
         Keys::Streams => {
             let at = argv.iter().position(|a| a.eq_ignore_ascii_case(b"streams"))? + 1;

@@ -9,12 +9,13 @@ use crate::spec::{Group, KeyAccess, Keys, Row};
 use keyspace::{Event, EventClass};
 use resp::Reply;
 use smallvec::SmallVec;
-use types::stream::{AppendError, Entry, Id, Keep, NewId, Precision, Stream};
+use types::stream::{AppendError, Entry, Id, Keep, NewId, Precision, References, Stream};
 
 mod claim;
 mod group;
 mod info;
 mod read_groups;
+mod removal;
 
 const XADD: Event = Event::new(EventClass::STREAM, "xadd");
 const XDEL: Event = Event::new(EventClass::STREAM, "xdel");
@@ -55,10 +56,12 @@ static XINFO: &[Row] = &[
 #[rustfmt::skip]
 pub static COMMANDS: &[Row] = &[
     row("xack", -4, group::xack).key().write().fast().docs("5.0.0", "O(1) for each message ID processed.", "Returns the number of messages that were successfully acknowledged by the consumer group member of a stream."),
+    row("xackdel", -6, removal::xackdel).key().write().fast().docs("8.2.0", "O(1) for each message ID processed.", "Acknowledges and deletes one or multiple messages for a stream consumer group."),
     row("xadd", -5, xadd).key().grows().fast().docs("5.0.0", "O(1) when adding a new entry, O(N) when trimming where N being the number of entries evicted.", "Appends a new message to a stream. Creates the key if it doesn't exist."),
     row("xautoclaim", -6, claim::xautoclaim).key().write().fast().docs("6.2.0", "O(1) if COUNT is small.", "Changes, or acquires, ownership of messages in a consumer group, as if the messages were delivered to as consumer group member."),
     row("xclaim", -6, claim::xclaim).key().write().fast().docs("5.0.0", "O(log N) with N being the number of messages in the PEL of the consumer group.", "Changes, or acquires, ownership of a message in a consumer group, as if the message was delivered a consumer group member."),
     row("xdel", -3, xdel).key().write().fast().docs("5.0.0", "O(1) for each single item to delete in the stream, regardless of the stream size.", "Returns the number of messages after removing them from a stream."),
+    row("xdelex", -5, removal::xdelex).key().write().fast().docs("8.2.0", "O(1) for each single item to delete in the stream, regardless of the stream size.", "Deletes one or multiple entries from the stream."),
     row("xgroup", -2, group::xgroup).subcommands(XGROUP).docs("5.0.0", "Depends on subcommand.", "A container for consumer groups commands."),
     row("xinfo", -2, info::xinfo).subcommands(XINFO).docs("5.0.0", "Depends on subcommand.", "A container for stream introspection commands."),
     row("xlen", 2, xlen).key().readonly().fast().docs("5.0.0", "O(1)", "Return the number of messages in a stream."),
@@ -143,10 +146,26 @@ struct TrimRequest {
     keep: Option<Keep>,
     approximate: bool,
     limit: Option<i64>,
+    /// What is done about groups that hold what goes.
+    references: Option<References>,
     /// XADD only.
     no_create: bool,
     /// XADD: where the identity stands.
     next: usize,
+}
+
+/// A trim as the log gets it.
+#[derive(Debug)]
+struct Trimmed {
+    word: &'static [u8],
+    threshold: Vec<u8>,
+    references: Option<&'static [u8]>,
+}
+
+impl Trimmed {
+    fn words(&self) -> impl Iterator<Item = &[u8]> {
+        [self.word, b"=", &self.threshold].into_iter().chain(self.references)
+    }
 }
 
 /// Most entries that one approximate trim removes when LIMIT does not tell: as many as 100 chunks may hold,
@@ -159,8 +178,14 @@ fn default_limit(node_entries: usize) -> u64 {
 }
 
 fn trim_request(args: Args<'_>, adds: bool) -> Result<TrimRequest, Error> {
-    let mut out =
-        TrimRequest { keep: None, approximate: false, limit: None, no_create: false, next: args.len() };
+    let mut out = TrimRequest {
+        keep: None,
+        approximate: false,
+        limit: None,
+        references: None,
+        no_create: false,
+        next: args.len(),
+    };
     let mut i = 2;
     while i < args.len() {
         let more = args.len() - 1 - i;
@@ -176,6 +201,8 @@ fn trim_request(args: Args<'_>, adds: bool) -> Result<TrimRequest, Error> {
             }
             out.limit = Some(limit);
             i += 1;
+        } else if out.references.is_none() && removal::references_word(args, i).is_some() {
+            out.references = removal::references_word(args, i);
         } else if adds && args.is(i, "nomkstream") {
             out.no_create = true;
         } else if adds {
@@ -232,12 +259,28 @@ impl TrimRequest {
         }
     }
 
+    /// Does the trim, if one was asked for; returns how many entries went.
+    fn run(&self, stream: &mut Stream, node_entries: usize) -> u64 {
+        let Some(keep) = self.keep else { return 0 };
+        stream.trim_minding(keep, self.precision(node_entries), self.references.unwrap_or_default())
+    }
+
     /// The words that name the trim to the log as it turned out: exact, so that it does not depend on chunks.
-    fn outcome(&self, stream: &Stream) -> Option<(&'static [u8], Vec<u8>)> {
-        match self.keep? {
-            Keep::Latest(_) => Some((b"MAXLEN", stream.entry_count().to_string().into_bytes())),
-            Keep::From(_) => Some((b"MINID", stream.first_id().text().to_vec())),
-        }
+    fn outcome(&self, stream: &Stream) -> Option<Trimmed> {
+        let references = match self.references {
+            None | Some(References::Keep) => None,
+            Some(References::Drop) => Some(&b"DELREF"[..]),
+            Some(References::Acknowledged) => Some(&b"ACKED"[..]),
+        };
+        // What is needed was passed over, so the ends of the stream do not tell what had been asked for.
+        let asked = self.references == Some(References::Acknowledged);
+        let (word, threshold): (&'static [u8], _) = match self.keep? {
+            Keep::Latest(most) if asked => (b"MAXLEN", most.to_string().into_bytes()),
+            Keep::Latest(_) => (b"MAXLEN", stream.entry_count().to_string().into_bytes()),
+            Keep::From(min) if asked || stream.entry_count() == 0 => (b"MINID", min.text().to_vec()),
+            Keep::From(_) => (b"MINID", stream.first_id().text().to_vec()),
+        };
+        Some(Trimmed { word, threshold, references })
     }
 }
 
@@ -274,9 +317,7 @@ fn xadd(call: &mut Call<'_>) -> Handled {
     let pairs = fields.chunks_exact(2).map(|pair| (pair[0], pair[1]));
     stream.append(NewId::Exact(id), pairs, now_ms, limits).map_err(append_error)?;
     let mut trimmed = None;
-    if let Some(keep) = request.keep
-        && stream.trim(keep, request.precision(limits.stream_node_entries)) > 0
-    {
+    if request.keep.is_some() && request.run(stream, limits.stream_node_entries) > 0 {
         trimmed = request.outcome(stream);
     }
     drop(guard);
@@ -288,14 +329,14 @@ fn xadd(call: &mut Call<'_>) -> Handled {
     done(XADD)
 }
 
-fn propagate_add(call: &mut Call<'_>, id: Id, trimmed: Option<(&[u8], Vec<u8>)>, fields: &[&[u8]]) {
+fn propagate_add(call: &mut Call<'_>, id: Id, trimmed: Option<Trimmed>, fields: &[&[u8]]) {
     if !call.db.space().effects.logging {
         return;
     }
     let text = id.text();
     let mut argv: SmallVec<[&[u8]; 16]> = SmallVec::from_slice(&[b"XADD", call.args.at(1)]);
-    if let Some((word, threshold)) = &trimmed {
-        argv.extend_from_slice(&[word, b"=", threshold]);
+    if let Some(trimmed) = &trimmed {
+        argv.extend(trimmed.words());
     }
     argv.push(&text);
     argv.extend_from_slice(fields);
@@ -307,16 +348,17 @@ fn xtrim(call: &mut Call<'_>) -> Handled {
     let key = call.args.at(1);
     let node_entries = call.db.space().limits.stream_node_entries;
     let (mut removed, mut outcome) = (0, None);
-    if let (Some(mut stream), Some(keep)) = (call.db.find_mut::<Stream>(key)?, request.keep) {
-        removed = stream.trim(keep, request.precision(node_entries));
+    if let Some(mut stream) = call.db.find_mut::<Stream>(key)? {
+        removed = request.run(&mut stream, node_entries);
         outcome = request.outcome(&stream);
         if removed == 0 {
             stream.leave_unchanged();
         }
     }
     call.reply.integer(removed as i64);
-    if let Some((word, threshold)) = outcome.filter(|_| removed > 0 && request.approximate) {
-        call.propagate(&[b"XTRIM", key, word, b"=", &threshold]);
+    if let Some(trimmed) = outcome.filter(|_| removed > 0 && request.approximate) {
+        let argv: SmallVec<[&[u8]; 8]> = [b"XTRIM", key].into_iter().chain(trimmed.words()).collect();
+        call.propagate(&argv);
     }
     done(XTRIM)
 }

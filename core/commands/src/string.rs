@@ -1,14 +1,16 @@
 //! Strings: SET and its relatives, counters, ranges.
 
+mod conditional;
 mod lcs;
 
 use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
-use crate::spec::{Group, KeyAccess, Row};
+use crate::spec::{Group, KeyAccess, Keys, Row};
 use base::long_double::LongDouble;
 use base::number::{parse_i64, push_i64};
 use keyspace::{Event, EventClass, Text, Ttl};
 use resp::Reply;
+use types::Entry;
 
 const SET: Event = Event::new(EventClass::STRING, "set");
 const INCRBY: Event = Event::new(EventClass::STRING, "incrby");
@@ -27,6 +29,7 @@ pub static COMMANDS: &[Row] = &[
     row("append", 3, append).key().grows().fast().docs("2.0.0", "O(1)", "Appends a string to the value of a key. Creates the key if it doesn't exist."),
     row("decr", 2, decr).key().grows().fast().docs("1.0.0", "O(1)", "Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist."),
     row("decrby", 3, decrby).key().grows().fast().docs("1.0.0", "O(1)", "Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist."),
+    row("delifeq", 3, conditional::delifeq).key().write().fast().access(KeyAccess::Both).docs("9.0.0", "O(1)", "Delete key if value matches string."),
     row("get", 2, get).key().readonly().fast().docs("1.0.0", "O(1)", "Returns the string value of a key."),
     row("getdel", 2, getdel).key().write().fast().docs("6.2.0", "O(1)", "Returns the string value of a key after deleting the key."),
     row("getex", -2, getex).key().write().fast().docs("6.2.0", "O(1)", "Returns the string value of a key after setting its expiration time."),
@@ -38,6 +41,7 @@ pub static COMMANDS: &[Row] = &[
     row("lcs", -3, lcs::lcs).keys(1, 2, 1).readonly().docs("7.0.0", "O(N*M) where N and M are the lengths of s1 and s2, respectively", "Finds the longest common substring."),
     row("mget", -2, mget).keys(1, -1, 1).readonly().fast().docs("1.0.0", "O(N) where N is the number of keys", "Atomically returns the string values of one or more keys."),
     row("mset", -3, mset).keys(1, -1, 2).grows().access(KeyAccess::Write).docs("1.0.1", "O(N) where N is the number of keys", "Atomically creates or modifies the string values of one or more keys."),
+    row("msetex", -4, conditional::msetex).movable_keys(Keys::CountedPairs { count_at: 1 }).grows().access(KeyAccess::Write).docs("9.1.0", "O(N) where N is the number of keys to set.", "Atomically creates or modifies the string values of one or more keys, and optionally set their expiration."),
     row("msetnx", -3, msetnx).keys(1, -1, 2).grows().access(KeyAccess::Write).docs("1.0.1", "O(N) where N is the number of keys", "Atomically modifies the string values of one or more keys only when all keys don't exist."),
     row("psetex", 4, psetex).key().grows().access(KeyAccess::Write).docs("2.6.0", "O(1)", "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist."),
     row("set", -3, set).key().grows().docs("1.0.0", "O(1)", "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist."),
@@ -89,23 +93,44 @@ fn expiry_at(value: i64, unit_ms: i64, from_ms: i64, command: &str) -> Result<i6
 }
 
 #[derive(Debug)]
-struct SetOptions {
+struct SetOptions<'a> {
     lifetime: Lifetime,
     only_if_absent: bool,
     only_if_present: bool,
+    only_if_equal: Option<&'a [u8]>,
     get: bool,
 }
 
-fn set_options(args: Args<'_>, now_ms: i64) -> Result<SetOptions, Error> {
-    let mut options =
-        SetOptions { lifetime: Lifetime::Unsaid, only_if_absent: false, only_if_present: false, get: false };
-    let (mut i, mut expiry) = (3, None);
+/// Reads the options of `command`, which is `set` or `msetex`, from argument `first` on.
+fn set_options<'a>(
+    args: Args<'a>,
+    first: usize,
+    now_ms: i64,
+    command: &str,
+) -> Result<SetOptions<'a>, Error> {
+    let mut options = SetOptions {
+        lifetime: Lifetime::Unsaid,
+        only_if_absent: false,
+        only_if_present: false,
+        only_if_equal: None,
+        get: false,
+    };
+    let (mut i, mut expiry) = (first, None);
+    let one = command == "set";
     while i < args.len() {
-        if args.is(i, "nx") && !options.only_if_present {
+        let equal = options.only_if_equal.is_some();
+        if args.is(i, "nx") && !options.only_if_present && !equal {
             options.only_if_absent = true;
-        } else if args.is(i, "xx") && !options.only_if_absent {
+        } else if args.is(i, "xx") && !options.only_if_absent && !equal {
             options.only_if_present = true;
-        } else if args.is(i, "get") {
+        } else if one
+            && args.is(i, "ifeq")
+            && i + 1 < args.len()
+            && !(equal || options.only_if_absent || options.only_if_present)
+        {
+            options.only_if_equal = Some(args.at(i + 1));
+            i += 1;
+        } else if one && args.is(i, "get") {
             options.get = true;
         } else if args.is(i, "keepttl") && expiry.is_none() {
             options.lifetime = Lifetime::Keep;
@@ -119,7 +144,7 @@ fn set_options(args: Args<'_>, now_ms: i64) -> Result<SetOptions, Error> {
     }
     // Only now: a wrong word behind it is told before a wrong time.
     if let Some(i) = expiry {
-        options.lifetime = Lifetime::At(expiry_option(args, i, now_ms, "set")?);
+        options.lifetime = Lifetime::At(expiry_option(args, i, now_ms, command)?);
     }
     Ok(options)
 }
@@ -131,13 +156,18 @@ fn set(call: &mut Call<'_>) -> Handled {
         call.reply.ok();
         return done(SET);
     }
-    let options = set_options(call.args, call.db.now_ms())?;
+    let options = set_options(call.args, 3, call.db.now_ms(), "set")?;
+    let unequal = match options.only_if_equal {
+        Some(wanted) => conditional::equals(call, key, wanted)? != Some(true),
+        None => false,
+    };
     if options.get {
         let before = call.db.text(key)?;
         reply_text(&mut call.reply, before);
     }
-    let blocked = (options.only_if_absent || options.only_if_present)
-        && call.db.contains(key) != options.only_if_present;
+    let blocked = unequal
+        || (options.only_if_absent || options.only_if_present)
+            && call.db.contains(key) != options.only_if_present;
     if blocked {
         if !options.get {
             call.reply.null();
@@ -148,6 +178,12 @@ fn set(call: &mut Call<'_>) -> Handled {
         Lifetime::At(at) => put_expiring(call, key, value, at),
         Lifetime::Keep => call.db.put_text(key, value, Ttl::Keep),
         Lifetime::Unsaid | Lifetime::Persist => call.db.put_text(key, value, Ttl::Clear),
+    }
+    if options.only_if_equal.is_some() && !matches!(options.lifetime, Lifetime::At(_)) {
+        // Said again, the condition would not hold; and not every server knows it.
+        let keep = [b"KEEPTTL".as_slice()];
+        let keep = if options.lifetime == Lifetime::Keep { &keep[..] } else { &[] };
+        call.propagate(&[&[b"SET", key, value], keep].concat());
     }
     if !options.get {
         call.reply.ok();
@@ -211,7 +247,6 @@ fn getex(call: &mut Call<'_>) -> Handled {
     };
     reply_text(&mut call.reply, text);
     match lifetime {
-        _ if !found => read(),
         Lifetime::At(at) if at <= now => {
             call.db.remove(key);
             call.propagate(&[b"DEL", key]);
@@ -313,7 +348,12 @@ fn strlen(call: &mut Call<'_>) -> Handled {
 
 fn append(call: &mut Call<'_>) -> Handled {
     let (key, tail) = (call.args.at(1), call.args.at(2));
-    let before = call.db.text(key)?.map_or(0, |t| t.len());
+    let Some(before) = call.db.text(key)?.map(|t| t.len()) else {
+        check_length(call, 0, tail.len())?;
+        call.db.put_text(key, tail, Ttl::Clear);
+        call.reply.count(tail.len());
+        return done(APPEND);
+    };
     check_length(call, before, tail.len())?;
     let len = {
         let mut text = call.db.edit_text(key)?;
@@ -418,7 +458,8 @@ fn incrbyfloat(call: &mut Call<'_>) -> Handled {
     };
     let by = LongDouble::parse(call.args.at(2)).ok_or(Error::NOT_A_FLOAT)?;
     let text = float_sum(before, by)?;
-    call.db.put_text(key, text.as_bytes(), Ttl::Keep);
+    let expiry = call.db.peek(key).and_then(|entry| entry.expiry());
+    call.db.put_entry(Entry::printed(key, text.as_bytes(), expiry));
     call.propagate(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
     call.reply.bulk(text.as_bytes());
     done(INCRBYFLOAT)

@@ -115,6 +115,7 @@ pub(crate) fn limits(c: &Config) -> types::Limits {
         zset_entries: c.zset_max_listpack_entries,
         zset_value: c.zset_max_listpack_value,
         list_size: c.list_max_listpack_size,
+        hll_sparse_bytes: c.hll_sparse_max_bytes,
         stream_node_bytes: c.stream_node_max_bytes,
         stream_node_entries: c.stream_node_max_entries,
         string_bytes: c.proto_max_bulk_len.min(base::limits::STRING_BYTES_MAX),
@@ -253,7 +254,10 @@ fn command_info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error>
 /// First key, last key, step, as COMMAND tells them.
 fn key_positions(keys: Keys) -> (i64, i64, i64) {
     match keys {
-        Keys::None | Keys::Streams | Keys::Counted { destination: false, .. } => (0, 0, 0),
+        Keys::None
+        | Keys::Streams
+        | Keys::CountedPairs { .. }
+        | Keys::Counted { destination: false, .. } => (0, 0, 0),
         Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
         Keys::Counted { destination: true, .. } | Keys::FirstAndStore => (1, 1, 1),
     }
@@ -318,6 +322,15 @@ fn key_specs(spec: &commands::Spec, reply: &mut Reply<'_>) {
                 flags,
                 ("index", &[("index", count_at as i64)]),
                 ("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
+            );
+        }
+        Keys::CountedPairs { count_at } => {
+            reply.array(1);
+            key_spec(
+                reply,
+                flags,
+                ("index", &[("index", count_at as i64)]),
+                ("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 2)]),
             );
         }
         Keys::Streams | Keys::FirstAndStore => {

@@ -153,7 +153,11 @@ impl Engine {
             outside: &mut *outside,
             may_block: true,
         };
-        match self.call(command, turn, None, Origin::Ready) {
+        let called = self.call(command, turn, None, Origin::Ready);
+        // The same call, that waited in between.
+        self.counters.commands -= 1;
+        self.command_stats[command].went_on();
+        match called {
             Called::Block(_) => {
                 if let Some(session) = self.sessions.find_mut(id) {
                     session.waiting = Some(waiting);

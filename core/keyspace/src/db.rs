@@ -358,6 +358,13 @@ impl<'a> Db<'a> {
         true
     }
 
+    /// Sets the access field of `key` (see [`Ranking`](crate::Ranking)), which is no change of the data.
+    pub fn set_access(&mut self, key: &[u8], access: u32) {
+        if let Some(position) = self.locate(key) {
+            self.space.dbs[self.index].table.at_mut(position).set_access(access);
+        }
+    }
+
     /// Tells a further event of a change to `key` that is booked already (SET with an expiry: `set`, then `expire`).
     pub fn also(&mut self, key: &[u8], event: Event) {
         self.space.effects.touch(self.index, key, Cause::Also(event));

@@ -34,6 +34,17 @@ impl Ranking {
         }
     }
 
+    /// The access field of an entry that was last used `idle_s` seconds ago, under recency.
+    pub fn aged(self, idle_s: u64, unix_ms: i64) -> Option<u32> {
+        let back = (idle_s & u64::from(ACCESS_MASK)) as u32;
+        (self == Ranking::Recency).then(|| self.clock(unix_ms).wrapping_sub(back) & ACCESS_MASK)
+    }
+
+    /// The access field of an entry whose counter is `frequency` now, under frequency.
+    pub fn frequent(self, frequency: u8, unix_ms: i64) -> Option<u32> {
+        (self != Ranking::Recency).then(|| self.clock(unix_ms) << 8 | u32::from(frequency))
+    }
+
     /// Seconds since the last access that `access` tells, under recency.
     pub fn idle_seconds(self, access: u32, unix_ms: i64) -> u32 {
         self.clock(unix_ms).wrapping_sub(access) & ACCESS_MASK

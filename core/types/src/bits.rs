@@ -16,6 +16,14 @@ pub enum Operation {
     Or,
     /// Bits that an odd number of them has.
     Xor,
+    /// Bits of the first that none of the others has.
+    Diff,
+    /// Bits that some of the others have, but not the first.
+    Diff1,
+    /// Bits of the first that some of the others have.
+    AndOr,
+    /// Bits that exactly one of them has.
+    One,
 }
 
 /// Bit `offset`; zero behind the end.
@@ -106,6 +114,21 @@ pub fn combine(operation: Operation, sources: &[Vec<u8>]) -> Vec<u8> {
     let Some((head, tail)) = sources.split_first() else { return Vec::new() };
     let mut out = head.clone();
     out.resize(len, 0);
+    match operation {
+        Operation::And | Operation::Or | Operation::Xor => {}
+        Operation::One => return in_exactly_one(out, tail),
+        Operation::Diff | Operation::Diff1 | Operation::AndOr => {
+            let mut others = combine(Operation::Or, tail);
+            others.resize(len, 0);
+            let pairs = out.iter_mut().zip(others);
+            match operation {
+                Operation::Diff => pairs.for_each(|(a, b)| *a &= !b),
+                Operation::Diff1 => pairs.for_each(|(a, b)| *a = b & !*a),
+                _ => pairs.for_each(|(a, b)| *a &= b),
+            }
+            return out;
+        }
+    }
     for source in tail {
         let pairs = out.iter_mut().zip(source);
         match operation {
@@ -113,11 +136,24 @@ pub fn combine(operation: Operation, sources: &[Vec<u8>]) -> Vec<u8> {
                 pairs.for_each(|(a, b)| *a &= b);
                 out[source.len()..].fill(0);
             }
-            Operation::Or => pairs.for_each(|(a, b)| *a |= b),
             Operation::Xor => pairs.for_each(|(a, b)| *a ^= b),
+            _ => pairs.for_each(|(a, b)| *a |= b),
         }
     }
     out
+}
+
+/// The bits that exactly one has of `once` (as long as the longest) and the others.
+fn in_exactly_one(mut once: Vec<u8>, others: &[Vec<u8>]) -> Vec<u8> {
+    let mut more = vec![0; once.len()];
+    for source in others {
+        for ((once, more), byte) in once.iter_mut().zip(&mut more).zip(source) {
+            *more |= *once & byte;
+            *once |= byte;
+        }
+    }
+    once.iter_mut().zip(more).for_each(|(once, more)| *once &= !more);
+    once
 }
 
 /// An integer type of a bit field: sign and width.
@@ -240,6 +276,10 @@ mod tests {
         assert_eq!(combine(Operation::And, &sources), b"\x01\0\0\0");
         assert_eq!(combine(Operation::Or, &sources), b"\xff\xf2\x63\x02");
         assert_eq!(combine(Operation::Xor, &sources), [b'a' ^ 0x0f ^ 0xff, b'b' ^ 0xf0, b'c' ^ 1, 2]);
+        assert_eq!(combine(Operation::Diff, &sources), [0, b'b' & !0xf0, b'c' & !1, 0]);
+        assert_eq!(combine(Operation::Diff1, &sources), [!b'a', 0xf0 & !b'b', 0, 2]);
+        assert_eq!(combine(Operation::AndOr, &sources), [b'a', b'b' & 0xf0, 1, 0]);
+        assert_eq!(combine(Operation::One, &sources), [!b'a' & !0x0f, b'b' ^ 0xf0, b'c' ^ 1, 2]);
     }
 
     #[test]

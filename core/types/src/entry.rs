@@ -121,6 +121,15 @@ impl Entry {
         Entry(Raw::new(key, expiry, body))
     }
 
+    /// An entry of a number that was printed: kept as its text even where that is the text of an integer, which is how
+    /// clients see the results of INCRBYFLOAT.
+    pub fn printed(key: &[u8], text: &[u8], expiry: Option<i64>) -> Entry {
+        match text.len() <= INLINE_MAX {
+            true => Entry(Raw::new(key, expiry, Body::Inline(text))),
+            false => Entry::string(key, text, expiry),
+        }
+    }
+
     /// The key.
     #[inline]
     pub fn key(&self) -> &[u8] {

@@ -38,7 +38,7 @@ impl Place {
 
     /// The place of a score: the middle of its cell.
     pub fn of_score(score: f64) -> Place {
-        let cell = Cell::of_bits(score as u64);
+        let cell = Cell::of_bits(bits_of_score(score));
         let (longitude, latitude) = (cell.longitudes(), cell.latitudes());
         let middle = |range: Range<f64>, max: f64| ((range.start + range.end) / 2.0).clamp(-max, max);
         Place { longitude: middle(longitude, LONGITUDE_MAX), latitude: middle(latitude, LATITUDE_MAX) }
@@ -136,6 +136,14 @@ impl Cell {
         let shift = 2 * (STEPS - self.steps);
         (self.bits() << shift) as f64..((self.bits() + 1) << shift) as f64
     }
+}
+
+/// The bits of any score, as the processor of Redis' first home turns a double into an unsigned number: what is too large or
+/// below zero keeps its low 64 bits. Such scores come from ZADD; what GEOPOS tells of them is known to clients' tests.
+fn bits_of_score(score: f64) -> u64 {
+    const HIGH: f64 = (1u64 << 63) as f64;
+    let signed = |score: f64| if (-HIGH..HIGH).contains(&score) { score as i64 as u64 } else { 1 << 63 };
+    if score < HIGH { signed(score) } else { signed(score - HIGH) ^ 1 << 63 }
 }
 
 /// The bits of `value` at the even places.

@@ -90,6 +90,8 @@ pub struct Limits {
     pub zset_value: usize,
     /// `list-max-listpack-size`: elements of a node when positive, else -1 to -5 for 4 to 64 KiB.
     pub list_size: i64,
+    /// `hll-sparse-max-bytes`: bytes up to which a HyperLogLog stays sparse.
+    pub hll_sparse_bytes: usize,
     /// `stream-node-max-bytes`.
     pub stream_node_bytes: usize,
     /// `stream-node-max-entries`.
@@ -109,6 +111,7 @@ impl Default for Limits {
             zset_entries: 128,
             zset_value: 64,
             list_size: -2,
+            hll_sparse_bytes: hyperloglog::SPARSE_BYTES_MAX,
             stream_node_bytes: 4096,
             stream_node_entries: 100,
             string_bytes: base::limits::STRING_BYTES_MAX,

@@ -199,7 +199,7 @@ impl List {
     pub fn set(&mut self, index: i64, value: &[u8], limits: &Limits) -> bool {
         let Some(index) = self.index(index) else { return false };
         match &mut self.repr {
-            Repr::Short(packed) if fits_set(packed, value, limits) => {
+            Repr::Short(packed) if fits_short(packed, value, limits) => {
                 packed.replace(packed.offset_of(index), value);
             }
             _ => {
@@ -212,6 +212,10 @@ impl List {
 
     /// Put `value` before (or behind) the first element equal to `pivot`; false when there is none.
     pub fn insert(&mut self, place: Place, pivot: &[u8], value: &[u8], limits: &Limits) -> bool {
+        // Room is made before the pivot is looked for, as `OBJECT ENCODING` can tell.
+        if matches!(&self.repr, Repr::Short(packed) if !fits_short(packed, value, limits)) {
+            self.chunks(limits);
+        }
         let Some(found) = self.iter().position(|element| element == pivot) else { return false };
         let index = if place == Place::Before { found } else { found + 1 };
         match &mut self.repr {
@@ -329,13 +333,9 @@ pub enum Place {
     After,
 }
 
-/// Whether a short list stays short with `value` added: here a single large element counts too.
+/// Whether a short list stays short with `value` added (or put in the place of another, which counts the same as in
+/// Redis): here a single large element counts too.
 fn fits_short(packed: &Packed, value: &[u8], limits: &Limits) -> bool {
     let limits = ChunkLimits::new(limits.list_size);
     packed.bytes() + value.len() <= limits.bytes_max as usize && packed.count() < limits.count_max as usize
-}
-
-/// Whether a short list stays short when `value` takes the place of an element.
-fn fits_set(packed: &Packed, value: &[u8], limits: &Limits) -> bool {
-    packed.bytes() + value.len() <= ChunkLimits::new(limits.list_size).bytes_max as usize
 }

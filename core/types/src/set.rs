@@ -122,6 +122,44 @@ impl Set {
         new
     }
 
+    /// Takes the form for `count` members to be added, the first of them being `first`: many are not worth a form
+    /// that they would outgrow. As in Redis, members that are not different count too.
+    pub fn expect(&mut self, first: &[u8], count: usize, limits: &Limits) {
+        match &self.form {
+            Form::Ints(ints) if ints.len() == 0 => {
+                if count <= limits.set_intset && parse_i64(first).is_some() {
+                } else if count <= limits.set_entries {
+                    self.form = Form::Packed(Pairs::new());
+                } else {
+                    self.tabled();
+                }
+            }
+            Form::Ints(_) if count > limits.set_intset => drop(self.tabled()),
+            Form::Packed(_) if count > limits.set_entries => drop(self.tabled()),
+            _ => {}
+        }
+    }
+
+    /// Takes the form for members that may be anything, while it has none.
+    pub fn expect_any(&mut self) {
+        if self.is_empty() {
+            self.form = Form::Packed(Pairs::new());
+        }
+    }
+
+    /// Takes the form of integers if all members are some and the limits allow it.
+    pub fn prefer_ints(&mut self, limits: &Limits) {
+        if matches!(self.form, Form::Ints(_)) || self.len() > limits.set_intset {
+            return;
+        }
+        let mut ints = Ints::new();
+        for member in self.iter() {
+            let Some(value) = parse_i64(&member) else { return };
+            ints.add(value);
+        }
+        self.form = Form::Ints(ints);
+    }
+
     /// Takes the form that a member which is no integer asks for.
     fn leave_ints(&mut self, member: &[u8], limits: &Limits) {
         let longest = self.iter().map(|member| member.len()).max().unwrap_or(0).max(member.len());
@@ -355,6 +393,18 @@ mod tests {
         let mut set = Set::new(1);
         set.add(&[b'x'; 65], &limits);
         assert_eq!(set.encoding(), "hashtable");
+        for (first, count, encoding) in
+            [("1", 512, "intset"), ("1", 513, "hashtable"), ("a", 128, "listpack"), ("a", 129, "hashtable")]
+        {
+            let mut set = Set::new(1);
+            set.expect(first.as_bytes(), count, &limits);
+            set.add(first.as_bytes(), &limits);
+            assert_eq!(set.encoding(), encoding, "{first} {count}");
+            set.expect(b"2", 513, &limits);
+            assert_eq!(set.encoding(), "hashtable");
+            set.prefer_ints(&limits);
+            assert_eq!(set.encoding() == "intset", first == "1");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub use deliver::{AutoClaimed, Claim, Claimed, Delivered};
 pub use group::{Consumer, Group, Pending, PendingFilter};
 pub use id::{AppendError, Id, IdText, NewId};
 pub use iter::Iter;
+pub use references::{References, Removal};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ mod deliver;
 mod group;
 mod id;
 mod iter;
+mod references;
 #[cfg(test)]
 mod tests;
 

@@ -85,9 +85,12 @@ fn position_options(args: Args<'_>, creates: bool) -> Result<PositionOptions, Er
 }
 
 /// The identity that `$` or a text means for a stream.
-fn position(text: &[u8], stream: Option<&Stream>) -> Result<Id, Error> {
+fn position(text: &[u8], stream: Option<&Stream>, creates: bool) -> Result<Id, Error> {
     match text {
         b"$" => Ok(stream.map_or(Id::MIN, Stream::last_id)),
+        // SETID alone knows the two ends by these names.
+        b"-" if !creates => Ok(Id::MIN),
+        b"+" if !creates => Ok(Id::MAX),
         _ => strict_id(text, 0),
     }
 }
@@ -99,7 +102,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Handled {
     if stream.is_none() && !options.make_stream {
         return Err(KEY_NEEDED);
     }
-    let last = position(call.args.at(4), stream)?;
+    let last = position(call.args.at(4), stream, true)?;
     if stream.is_some_and(|stream| stream.group(name).is_some()) {
         return Err(Error::new("BUSYGROUP Consumer Group name already exists"));
     }
@@ -121,7 +124,7 @@ fn stream_with_group<'c>(call: &'c mut Call<'_>) -> Result<Guard<'c, Stream>, Er
 pub(super) fn set_id(call: &mut Call<'_>) -> Handled {
     let (args, options) = (call.args, position_options(call.args, false)?);
     let mut stream = stream_with_group(call)?;
-    let last = position(args.at(4), Some(&*stream))?;
+    let last = position(args.at(4), Some(&*stream), false)?;
     stream.set_group_position(args.at(3), last, options.entries_read);
     drop(stream);
     call.reply.ok();

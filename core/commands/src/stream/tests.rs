@@ -174,3 +174,63 @@ fn an_emptied_stream_stays_and_a_refused_addition_makes_none() {
         "{info}"
     );
 }
+
+const READ_BY_TWO: [(&str, &str); 4] = [
+    ("XGROUP CREATE s g 0", "+OK"),
+    ("XGROUP CREATE s h 0", "+OK"),
+    (
+        "XREADGROUP GROUP g c COUNT 2 STREAMS s >",
+        "*1 *2 $1 s *2 *2 $3 1-1 *2 $1 a $1 1 *2 $3 1-2 *2 $1 a $1 2",
+    ),
+    ("XREADGROUP GROUP h c COUNT 1 STREAMS s >", "*1 *2 $1 s *1 *2 $3 1-1 *2 $1 a $1 1"),
+];
+
+#[test]
+fn a_deletion_minds_the_groups_as_told() {
+    let mut space = dialogue(&[&THREE[..], &READ_BY_TWO].concat());
+    for (line, reply, log) in [
+        ("XDELEX s ACKED IDS 3 1-1 1-2 2-0", "*3 :2 :2 :2", ""),
+        ("XACKDEL s g ACKED IDS 2 1-1 9-9", "*2 :2 :-1", "*4 $4 XACK $1 s $1 g $3 1-1"),
+        ("XACKDEL s h ACKED IDS 1 1-1", "*1 :1", "*4 $4 XACK $1 s $1 h $3 1-1 *3 $4 XDEL $1 s $3 1-1"),
+        ("XDELEX s IDS 1 1-2", "*1 :1", "*3 $4 XDEL $1 s $3 1-2"),
+        ("XPENDING s g", "*4 :1 $3 1-2 $3 1-2 *1 *2 $1 c $1 1", ""),
+        ("XDELEX s IDS 1 1-2 DELREF", "*1 :-1", "*4 $4 XACK $1 s $1 g $3 1-2 *4 $4 XACK $1 s $1 h $3 1-2"),
+        ("XPENDING s g", "*4 :0 $-1 $-1 *-1", ""),
+        ("XDELEX s IDS 2 1-1", "-ERR The `numids` parameter must match the number of arguments", ""),
+        ("XDELEX s IDS 0 1-1", "-ERR Number of IDs must be a positive integer", ""),
+        ("XDELEX s KEEPREF ACKED IDS 1 1-1", "-ERR syntax error", ""),
+        ("XDELEX none IDS 2 1-1 x", "*2 :-1 :-1", ""),
+        ("XACKDEL s none IDS 1 x", "*1 :-1", ""),
+    ] {
+        let ran = run(&mut space, Protocol::Resp2, line);
+        assert_eq!((ran.reply.as_str(), ran.log.as_str()), (reply, log), "{line}");
+    }
+}
+
+#[test]
+fn a_trim_minds_the_groups_as_told() {
+    let mut space = dialogue(&[&THREE[..], &READ_BY_TWO].concat());
+    for (line, reply) in [
+        ("XTRIM s MAXLEN 0 ACKED", ":0"),
+        ("XACK s g 1-1 1-2", ":2"),
+        ("XACK s h 1-1", ":1"),
+        ("XTRIM s MAXLEN 0 ACKED", ":1"),
+        ("XTRIM s ACKED MAXLEN 0 DELREF", "-ERR syntax error"),
+        ("XREADGROUP GROUP h c COUNT 1 STREAMS s >", "*1 *2 $1 s *1 *2 $3 1-2 *2 $1 a $1 2"),
+        ("XTRIM s MINID 2 DELREF", ":1"),
+        ("XPENDING s h", "*4 :0 $-1 $-1 *-1"),
+        ("XADD s DELREF MAXLEN 1 3-0 a 1", "$3 3-0"),
+        ("XLEN s", ":1"),
+        ("XGROUP CREATE s i -", "-ERR Invalid stream ID specified as stream command argument"),
+        ("XGROUP SETID s g +", "+OK"),
+    ] {
+        assert_eq!(run(&mut space, Protocol::Resp2, line).reply, reply, "{line}");
+    }
+}
+
+#[test]
+fn an_addition_below_its_own_minid_is_logged_as_asked() {
+    let mut space = Keyspace::new(1, 1);
+    let log = run(&mut space, Protocol::Resp2, "XADD s MINID 9 5-1 a 1").log;
+    assert_eq!(log, "*8 $4 XADD $1 s $5 MINID $1 = $3 9-0 $3 5-1 $1 a $1 1");
+}

@@ -96,8 +96,10 @@ impl<'a> Wanted<'a> {
                     i += 2;
                 }
                 () if fixed.reverse.is_none() && args.is(i, "rev") => reverse = Some(true),
-                () if fixed.by.is_none() && args.is(i, "byscore") => by = Some(By::Score),
-                () if fixed.by.is_none() && args.is(i, "bylex") => by = Some(By::Lex),
+                () if by.is_none() && args.is(i, "byscore") => {
+                    by = Some(By::Score);
+                }
+                () if by.is_none() && args.is(i, "bylex") => by = Some(By::Lex),
                 () => return Err(Error::SYNTAX),
             }
             i += 1;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::Read;
 
 use super::reader::{Corrupt, Error, Reader};
-use super::stream::{self, Consumer, Group, Pending, StreamId, StreamParts};
+use super::stream::{self, Consumer, Group, Pending, StreamId, StreamMeta, StreamParts};
 use super::{VERSION_VALKEY, kind};
 use crate::pack::{Piece, intset, listpack, ziplist, zipmap};
 
@@ -219,7 +219,8 @@ impl<R: Read> Reader<R> {
             return Err(self.corrupt("a stream's last id is before its last entry"));
         }
         for _ in 0..self.count(5)? {
-            meta.groups.push(self.group(kind)?);
+            let group = self.group(kind, meta)?;
+            meta.groups.push(group);
         }
         Ok(parts)
     }
@@ -228,11 +229,11 @@ impl<R: Read> Reader<R> {
         Ok(StreamId { ms: self.length()?, seq: self.length()? })
     }
 
-    fn group(&mut self, kind: u8) -> Result<Group, Error> {
+    fn group(&mut self, kind: u8, meta: &StreamMeta) -> Result<Group, Error> {
         let name = self.string()?;
         let last_id = self.stream_id()?;
         let entries_read = match kind {
-            kind::STREAM_LISTPACKS => None,
+            kind::STREAM_LISTPACKS => read_up_to(meta, last_id),
             _ => Some(self.length()?).filter(|&n| n != u64::MAX),
         };
         let count = self.count(25)?;
@@ -339,4 +340,29 @@ fn expiring_fields(pieces: &[Piece<'_>]) -> Result<Vec<Field>, Corrupt> {
         _ => Err(Corrupt("a field's expiry is not a time")),
     };
     triples.iter().map(|[field, value, ms]| Ok((field.to_vec(), value.to_vec(), expiry(ms)?))).collect()
+}
+/// How many entries a group has read that has come to `id`, where a file of old does not tell: what follows from the ends
+/// of the stream.
+fn read_up_to(meta: &StreamMeta, id: StreamId) -> Option<u64> {
+    match () {
+        () if meta.entries_added == 0 => Some(0),
+        () if id == meta.last_id => Some(meta.entries_added),
+        () if id <= meta.first_id => Some(u64::from(id == meta.first_id)),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_old_file_leaves_out_follows_from_the_ends() {
+        let id = |ms| StreamId { ms, seq: 0 };
+        let meta = StreamMeta { first_id: id(5), last_id: id(9), entries_added: 4, ..StreamMeta::default() };
+        for (at, read) in [(0, Some(0)), (5, Some(1)), (6, None), (9, Some(4)), (10, None)] {
+            assert_eq!(read_up_to(&meta, id(at)), read, "{at}");
+        }
+        assert_eq!(read_up_to(&StreamMeta::default(), id(3)), Some(0));
+    }
 }
