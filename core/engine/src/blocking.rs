@@ -207,7 +207,13 @@ impl Engine {
     /// Ends a client's waiting with an error.
     pub(crate) fn end_waiting_with(&mut self, id: SessionId, error: &[u8]) {
         self.end_sync_waiting(id);
-        let protocol = self.sessions.find(id).map_or(Protocol::Resp2, |s| s.protocol);
+        let Some(session) = self.sessions.find(id) else { return };
+        let (protocol, command) = (session.protocol, session.last_command);
+        if let Some(command) = command {
+            self.command_stats[command].failed += 1;
+        }
+        self.counters.error_replies += 1;
+        self.error_stats.record(&String::from_utf8_lossy(error));
         let mut out = Vec::new();
         Reply::wire(&mut out, protocol).error(error);
         self.deliver(id, out, true, false);

@@ -567,7 +567,8 @@ impl Engine {
         }
         let session = self.sessions.at(id);
         let unix_s = self.keyspace.now.unix_ms / 1000;
-        self.slowlog.push(unix_s, spent / 1000, args.all(), session.info.address.as_bytes(), &session.name);
+        let shown = crate::slowlog::without_secrets(self.table.commands[command].spec.name, args);
+        self.slowlog.push(unix_s, spent / 1000, &shown, session.info.address.as_bytes(), &session.name);
     }
 
     /// Makes the client wait for a job; `argv` will be run again when it is done.

@@ -2,7 +2,7 @@
 
 use crate::admin::help;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
-use commands::{Error, Flags, Group, Row};
+use commands::{Args, Error, Flags, Group, Row};
 
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);
 
@@ -77,4 +77,66 @@ fn slowlog_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         ],
     );
     Ok(Step::Done(None))
+}
+
+/// The arguments of a request as the slow log may show them: what is or may hold a password is not.
+pub(crate) fn without_secrets<'a>(command: &str, args: Args<'a>) -> Vec<&'a [u8]> {
+    const HIDDEN: &[u8] = b"(redacted)";
+    let mut shown = args.all().to_vec();
+    let mut hide = |from: usize, to: usize| {
+        let to = to.min(shown.len());
+        shown.get_mut(from..to).into_iter().flatten().for_each(|arg| *arg = HIDDEN);
+    };
+    match command {
+        "acl|setuser" => hide(2, args.len()),
+        "config|set" => {
+            for i in (2..args.len()).step_by(2) {
+                if ["masterauth", "masteruser", "requirepass", "tls-key-file-pass"]
+                    .iter()
+                    .any(|name| args.is(i, name))
+                {
+                    hide(i + 1, i + 2);
+                }
+            }
+        }
+        "migrate" => {
+            for i in 6..args.len() {
+                if args.is(i, "auth") {
+                    hide(i + 1, i + 2);
+                } else if args.is(i, "auth2") {
+                    hide(i + 1, i + 3);
+                }
+            }
+        }
+        _ => {}
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(command: &str, line: &str) -> String {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let shown = without_secrets(command, Args::new(&words));
+        shown.iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn passwords_do_not_come_into_the_slow_log() {
+        for (command, line, expected) in [
+            ("acl|setuser", "acl setuser me >pw +get", "acl setuser (redacted) (redacted) (redacted)"),
+            ("config|set", "config set hz 10 requirepass pw", "config set hz 10 requirepass (redacted)"),
+            ("migrate", "migrate h 1 k 0 5 auth pw", "migrate h 1 k 0 5 auth (redacted)"),
+            (
+                "migrate",
+                "migrate h 1 k 0 5 auth2 me pw keys a",
+                "migrate h 1 k 0 5 auth2 (redacted) (redacted) keys a",
+            ),
+            ("get", "get requirepass", "get requirepass"),
+        ] {
+            assert_eq!(shown(command, line), expected);
+        }
+    }
 }

@@ -77,7 +77,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "command - high 500 ms, low 100 ms (all time high 500 ms)");
         assert_eq!(lines[1].len(), 80);
-        assert_eq!(lines[2..], ["  #", " _|", " ||", "_||", "   ", "165", "m9s", " s "]);
+        assert_eq!(lines[2..], ["  #", " _|", " ||", "_||", "   ", "115", "mm9", "  s"]);
     }
 
     #[test]
