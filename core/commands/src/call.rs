@@ -176,6 +176,14 @@ pub fn wait(wait: Wait) -> Handled {
     Ok(Outcome::Block(Box::new(wait)))
 }
 
+/// The error for options that a subcommand has not.
+pub fn bad_subcommand(args: Args<'_>, container: &str) -> Error {
+    let name = String::from_utf8_lossy(args.at(1));
+    Error::text(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+    ))
+}
+
 /// The error for a subcommand that `container` (upper case) has not.
 pub fn unknown_subcommand(args: Args<'_>, container: &str) -> Error {
     const SHOWN_BYTES_MAX: usize = 128;

@@ -419,6 +419,8 @@ fn swapdb(call: &mut Call<'_>) -> Handled {
     if first != second {
         if space.effects.observed {
             for index in [first, second] {
+                // What is over leaves here: to have it elsewhere is no change there.
+                call.db.other(index).remove_expired();
                 let keys: Vec<Vec<u8>> = call.db.other(index).iter().map(|e| e.key().to_vec()).collect();
                 let effects = &mut call.db.space().effects;
                 for key in keys {
@@ -691,7 +693,7 @@ fn sort_with(call: &mut Call<'_>, may_store: bool) -> Handled {
     let is_set = call.db.peek(key).is_some_and(|e| e.kind() == Kind::Set);
     let mut elements = sort_elements(call, key)?;
     let unsorted = options.by.is_some_and(|pattern| !pattern.contains(&b'*'));
-    if !unsorted || is_set && options.store.is_some() {
+    if !unsorted || is_set && (options.store.is_some() || call.db.space().in_script) {
         elements = ordered(call, elements, &options, unsorted)?;
     } else if options.descending {
         elements.reverse();

@@ -23,7 +23,8 @@ pub mod string;
 pub mod zset;
 
 pub use call::{
-    Args, Call, Handled, Handler, OnTimeout, Outcome, Wait, done, read, unknown_subcommand, wait,
+    Args, Call, Handled, Handler, OnTimeout, Outcome, Wait, bad_subcommand, done, read, unknown_subcommand,
+    wait,
 };
 pub use error::Error;
 pub use spec::{Flags, Group, KeyAccess, Keys, Row, Spec, found_keys};

@@ -254,10 +254,9 @@ fn command_info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error>
 /// First key, last key, step, as COMMAND tells them.
 fn key_positions(keys: Keys) -> (i64, i64, i64) {
     match keys {
-        Keys::None
-        | Keys::Streams
-        | Keys::CountedPairs { .. }
-        | Keys::Counted { destination: false, .. } => (0, 0, 0),
+        Keys::None | Keys::Streams | Keys::CountedPairs { .. } | Keys::Counted { destination: false, .. } => {
+            (0, 0, 0)
+        }
         Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
         Keys::Counted { destination: true, .. } | Keys::FirstAndStore => (1, 1, 1),
     }

@@ -12,7 +12,7 @@ use base::Now;
 use commands::{Args, Call, Error, Flags, Outcome, Wait};
 use config::Config;
 use keyspace::{Db, Event, Keyspace};
-use resp::Reply;
+use resp::{Protocol, Reply};
 use script::{Functions, Interpreter};
 use std::collections::HashMap;
 use telemetry::{CommandStats, ErrorStats, LatencyEvents, Rate, Slowlog};
@@ -140,6 +140,19 @@ pub struct Engine {
     pub(crate) replay_session: Option<SessionId>,
     /// Clients whose request waits for the end of CLIENT PAUSE, oldest first.
     pub(crate) held: Vec<SessionId>,
+}
+
+/// What a connection knows of its client without asking the engine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// It subscribes to something.
+    pub is_subscriber: bool,
+    /// It may end a script that runs too long.
+    pub may_kill_scripts: bool,
+    /// It has opened a transaction.
+    pub is_in_transaction: bool,
+    /// The protocol of its replies.
+    pub protocol: Protocol,
 }
 
 /// Plain counters for INFO and metrics.
@@ -328,6 +341,18 @@ impl Engine {
     /// Whether the client subscribes to anything (its output has its own limits).
     pub fn is_subscriber(&self, id: SessionId) -> bool {
         self.sessions.find(id).is_some_and(Session::is_subscriber)
+    }
+
+    /// What must be known of a client while a script holds the engine.
+    #[inline]
+    pub fn facts(&self, id: SessionId) -> Facts {
+        let Some(session) = self.sessions.find(id) else { return Facts::default() };
+        Facts {
+            is_subscriber: session.is_subscriber(),
+            may_kill_scripts: self.may_kill_scripts(id),
+            is_in_transaction: session.multi.is_some(),
+            protocol: session.protocol,
+        }
     }
 
     /// Whether the client may end a running script.

@@ -175,7 +175,7 @@ fn evaluate_sha(engine: &mut Engine, turn: &mut Turn<'_>, read_only: bool) -> Re
     run(engine, turn, &sha, read_only)
 }
 
-fn parse_sha(text: &[u8]) -> Option<Sha> {
+pub(crate) fn parse_sha(text: &[u8]) -> Option<Sha> {
     let mut sha: Sha = text.try_into().ok()?;
     sha.make_ascii_lowercase();
     Some(sha)

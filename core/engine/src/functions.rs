@@ -7,7 +7,7 @@ use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::{Job, Outside};
 use crate::running::{BUSY_NESTED, COUNTED, Program, SCRIPT};
 use commands::{Args, Error, Flags, Group, Row};
-use resp::{Reply, Sink};
+use resp::{Protocol, Reply, Sink};
 use script::{Functions, Host, Interrupt, Library, Policy};
 
 /// How long the loading of a library may take, nanoseconds. While data is loaded there is no limit: what was
@@ -100,7 +100,8 @@ fn run(engine: &mut Engine, turn: &mut Turn<'_>, read_only: bool) -> Result<Step
     let flags = functions(engine)?.flags(name).ok_or(Error::new("ERR Function not found"))?;
     let (keys, args) = turn.args.rest(3).split_at(key_count(turn.args)?);
     let mut functions = engine.functions.take().ok_or(BUSY_NESTED)?;
-    let program = Program { flags, read_only, function: Some(name) };
+    let function = RunningFunction::new(name, &functions);
+    let program = Program { flags, read_only, function: Some(function) };
     let step = engine.run_program(turn, program, |host, reply| functions.run(name, keys, args, host, reply));
     engine.functions = Some(functions);
     step
@@ -145,7 +146,7 @@ fn delete(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn flush(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if turn.args.len() > 3 {
-        return Err(commands::unknown_subcommand(turn.args, "FUNCTION"));
+        return Err(commands::bad_subcommand(turn.args, "FUNCTION"));
     }
     if turn.args.len() == 3 && !turn.args.is(2, "async") && !turn.args.is(2, "sync") {
         return Err(Error::new("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
@@ -158,7 +159,7 @@ fn flush(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn restore(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if turn.args.len() > 4 {
-        return Err(commands::unknown_subcommand(turn.args, "FUNCTION"));
+        return Err(commands::bad_subcommand(turn.args, "FUNCTION"));
     }
     let policy = match () {
         () if turn.args.len() == 3 || turn.args.is(3, "append") => Policy::Append,
@@ -302,15 +303,57 @@ fn dump(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 /// As far as it is answered here, nothing runs.
 fn stats(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let functions = functions(engine)?;
-    turn.reply.map(2);
-    turn.reply.bulk(b"running_script");
-    turn.reply.null();
-    write_engines(&mut turn.reply, functions.libraries().len(), functions.function_count());
+    let (libraries, functions) = (functions.libraries().len(), functions.function_count());
+    write_stats(&mut turn.reply, libraries, functions, |reply| reply.null());
     Ok(Step::Done(None))
 }
 
-/// The end of FUNCTION STATS.
-pub(crate) fn write_engines(reply: &mut Reply<'_>, libraries: usize, functions: usize) {
+/// A function that runs, and what FUNCTION STATS tells beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunningFunction<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// How many libraries there are.
+    pub libraries: usize,
+    /// How many functions they have.
+    pub functions: usize,
+}
+
+impl<'a> RunningFunction<'a> {
+    fn new(name: &'a [u8], all: &Functions) -> RunningFunction<'a> {
+        RunningFunction { name, libraries: all.libraries().len(), functions: all.function_count() }
+    }
+}
+
+/// Appends the reply of FUNCTION STATS while `function` runs, called by `argv`, for `running_ms` so far.
+pub fn push_function_stats(
+    out: &mut Vec<u8>,
+    protocol: Protocol,
+    function: RunningFunction<'_>,
+    argv: &[&[u8]],
+    running_ms: u64,
+) {
+    let mut reply = Reply::wire(out, protocol);
+    write_stats(&mut reply, function.libraries, function.functions, |reply| {
+        reply.map(3);
+        reply.bulk(b"name");
+        reply.bulk(function.name);
+        reply.bulk(b"command");
+        reply.bulks(argv);
+        reply.bulk(b"duration_ms");
+        reply.integer(running_ms as i64);
+    });
+}
+
+fn write_stats(
+    reply: &mut Reply<'_>,
+    libraries: usize,
+    functions: usize,
+    running: impl FnOnce(&mut Reply<'_>),
+) {
+    reply.map(2);
+    reply.bulk(b"running_script");
+    running(reply);
     reply.bulk(b"engines");
     reply.map(1);
     reply.bulk(b"LUA");

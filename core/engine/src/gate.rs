@@ -6,7 +6,7 @@ use crate::acl::Denial;
 use crate::engine::{Engine, Request};
 use crate::outside::{Job, Outside};
 use crate::session::{Queued, SessionId};
-use commands::{Args, Error, Flags, Spec};
+use commands::{Args, Error, Flags, Group, Spec};
 use resp::Reply;
 
 /// What a client from elsewhere gets while there is no password.
@@ -49,6 +49,14 @@ impl Engine {
             }
         }
         if self.sessions.at(id).multi.is_some() && !runs_inside_multi(self.table.commands[command].spec) {
+            self.make_room(outside);
+            if self.over_memory && self.over_reserve {
+                // A queue needs memory, too.
+                self.counters.oom_refusals += 1;
+                self.command_stats[command].rejected += 1;
+                self.refuse_in(id, &OOM, reply);
+                return None;
+            }
             self.queue(id, command, argv, reply);
             return None;
         }
@@ -112,7 +120,7 @@ impl Engine {
             self.check_acl(id, command, argv, context)?;
         }
         if spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE) {
-            self.check_write(id, spec, outside)?;
+            self.check_write(spec, argv, outside)?;
         }
         if outside.is_loading() && !spec.flags.has(Flags::LOADING) {
             return Err(LOADING);
@@ -121,11 +129,12 @@ impl Engine {
     }
 
     /// What stands against a write: full memory, a disk that keeps nothing.
-    fn check_write(&mut self, id: SessionId, spec: &Spec, outside: &mut dyn Outside) -> Result<(), Error> {
+    fn check_write(&mut self, spec: &Spec, argv: &[&[u8]], outside: &mut dyn Outside) -> Result<(), Error> {
         self.make_room(outside);
-        let exec_would_fail = self.sessions.at(id).multi.is_some() && !spec.flags.has(Flags::DENYOOM);
-        if !exec_would_fail {
-            self.check_memory(spec.flags)?;
+        self.check_memory(spec.flags)?;
+        if self.over_memory && spec.group == Group::Scripting && self.script_grows(spec.name, argv) {
+            self.counters.oom_refusals += 1;
+            return Err(OOM);
         }
         if let Some(refusal) = outside.write_refusal(grows(spec.flags)) {
             return Err(Error::text(refusal));
@@ -135,12 +144,18 @@ impl Engine {
 
     /// Refuses what would grow while memory is full. What only moves an element goes on inside the consumers' reserve.
     pub(crate) fn check_memory(&mut self, flags: Flags) -> Result<(), Error> {
-        let full = if flags.has(Flags::MOVES) { self.over_reserve } else { self.over_memory };
-        if full && flags.has(Flags::DENYOOM) {
+        if self.lacks_room(flags) {
             self.counters.oom_refusals += 1;
             return Err(OOM);
         }
         Ok(())
+    }
+
+    /// Whether a command with these flags would need memory that there is not.
+    #[inline]
+    pub(crate) fn lacks_room(&self, flags: Flags) -> bool {
+        let full = if flags.has(Flags::MOVES) { self.over_reserve } else { self.over_memory };
+        full && flags.has(Flags::DENYOOM)
     }
 
     /// Evicts until memory is below its limit, in bounded work; notes whether that succeeded.

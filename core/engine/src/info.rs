@@ -142,6 +142,7 @@ impl Engine {
             ("number_of_cached_scripts", scripts.len() as u64),
             ("number_of_functions", functions.function_count() as u64),
             ("number_of_libraries", functions.libraries().len() as u64),
+            ("evicted_scripts", scripts.evicted()),
             ("used_memory_vm_eval", eval),
             ("used_memory_lua", eval),
             ("used_memory_vm_functions", vm),

@@ -37,10 +37,12 @@ mod tracking;
 mod transaction;
 
 pub use acl::{Acl, Secret, digest_of};
-pub use engine::{Counters, Engine, Next, Request, TOO_MANY_CLIENTS};
+pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
+pub use functions::{RunningFunction, push_function_stats};
 pub use outside::{Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
 pub use session::{ClientInfo, SessionId};
 pub use telemetry::Report;
+pub use transaction::Amends;
 
 use commands::Row;
 

@@ -68,7 +68,7 @@ pub struct Busy<'a> {
     /// Whether it has written, so that it cannot be killed without leaving half of it behind.
     pub has_written: bool,
     /// The function that runs; none for a script of EVAL.
-    pub function: Option<&'a [u8]>,
+    pub function: Option<crate::RunningFunction<'a>>,
     /// The request that runs it.
     pub argv: &'a [&'a [u8]],
 }

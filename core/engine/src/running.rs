@@ -3,6 +3,7 @@
 //! The interpreter is taken out of the engine while it runs something, so the script's host can have the whole engine. Each call of a
 //! script is a call like any other (same table, same settle); its records are kept together in the log as one unit.
 
+use crate::RunningFunction;
 use crate::engine::{Called, Engine, Origin, Step, Turn};
 use crate::outside::{Busy, BusyVerdict, Job, Outside};
 use crate::session::SessionId;
@@ -24,8 +25,8 @@ pub(crate) struct Program<'a> {
     pub(crate) flags: script::Flags,
     /// The command that runs it promises that nothing is written.
     pub(crate) read_only: bool,
-    /// The name of the function; none for a script.
-    pub(crate) function: Option<&'a [u8]>,
+    /// The function; none for a script.
+    pub(crate) function: Option<RunningFunction<'a>>,
 }
 
 impl Engine {
@@ -58,7 +59,9 @@ impl Engine {
             has_failed: false,
             engine: self,
         };
+        host.engine.keyspace.in_script = true;
         let outcome = run(&mut host, turn.reply.as_sink());
+        host.engine.keyspace.in_script = false;
         let has_failed = host.has_failed;
         self.sessions.at_mut(turn.session).db = db_before;
         if !nested {
@@ -88,6 +91,20 @@ impl Engine {
         if let Some(command) = self.table.find(args.all()) {
             self.command_stats[command].failed += 1;
         }
+    }
+
+    /// Whether a request runs a script that declares no more than that it may write, so that it needs room.
+    #[cold]
+    pub(crate) fn script_grows(&self, name: &str, argv: &[&[u8]]) -> bool {
+        let Some(subject) = argv.get(1) else { return false };
+        let flags = match name {
+            "eval" | "eval_ro" => script::flags_of(subject),
+            "evalsha" | "evalsha_ro" => crate::eval::parse_sha(subject)
+                .and_then(|sha| self.scripts.as_ref().and_then(|scripts| scripts.flags(&sha))),
+            "fcall" | "fcall_ro" => self.functions.as_ref().and_then(|functions| functions.flags(subject)),
+            _ => None,
+        };
+        flags.is_some_and(|flags| flags.is_declared && !flags.allow_oom && !flags.no_writes)
     }
 
     /// What stands against a script before it begins. One without flags is looked at call by call.
@@ -122,7 +139,7 @@ struct Running<'a> {
     /// When the world was asked last whether to go on, nanoseconds since the start.
     asked_ns: u64,
     /// The function that runs; none for a script of EVAL.
-    function: Option<&'a [u8]>,
+    function: Option<RunningFunction<'a>>,
     /// The request that runs it.
     argv: &'a [&'a [u8]],
     read_only: bool,
@@ -135,13 +152,16 @@ struct Running<'a> {
 
 impl Host for Running<'_> {
     fn call(&mut self, argv: &[&[u8]], sink: &mut dyn Sink) {
-        let command = match self.admit(argv) {
-            Ok(command) => command,
-            Err(error) => {
-                self.engine.refuse(&error, &mut Reply::sink(sink));
-                return;
-            }
+        let Some(command) = self.engine.table.find(argv) else {
+            let unknown = Error::new("ERR Unknown Redis command called from script");
+            self.engine.refuse(&unknown, &mut Reply::sink(sink));
+            return;
         };
+        if let Err(error) = self.admit(command, argv) {
+            self.engine.command_stats[command].rejected += 1;
+            self.engine.refuse(&error, &mut Reply::sink(sink));
+            return;
+        }
         let flags = self.engine.table.commands[command].spec.flags;
         self.has_written |= flags.has(Flags::WRITE);
         let logging = self.engine.log.enabled;
@@ -201,7 +221,7 @@ impl Host for Running<'_> {
     }
 
     fn acl_allows(&mut self, argv: &[&[u8]]) -> Result<bool, String> {
-        let unknown = || "ERR Invalid command passed to redis.acl_check_cmd()".to_owned();
+        let unknown = || "Invalid command passed to redis.acl_check_cmd()".to_owned();
         let command = self.engine.table.find(argv).ok_or_else(unknown)?;
         let user = self.engine.sessions.at(self.session).user;
         Ok(self.engine.acl.check(user, &self.engine.table, command, argv).is_ok())
@@ -210,10 +230,8 @@ impl Host for Running<'_> {
 
 impl Running<'_> {
     /// The gate of a script's own calls.
-    fn admit(&mut self, argv: &[&[u8]]) -> Result<usize, Error> {
+    fn admit(&mut self, command: usize, argv: &[&[u8]]) -> Result<(), Error> {
         let engine = &mut *self.engine;
-        let command =
-            engine.table.find(argv).ok_or(Error::new("ERR Unknown Redis command called from script"))?;
         let spec = engine.table.commands[command].spec;
         if !engine.table.commands[command].subcommands.is_empty() {
             return Err(commands::unknown_subcommand(Args::new(argv), &spec.name.to_ascii_uppercase()));
@@ -243,7 +261,7 @@ impl Running<'_> {
                 ))
             })?;
         }
-        Ok(command)
+        Ok(())
     }
 
     fn check_first_write(&mut self, flags: Flags) -> Result<(), Error> {

@@ -71,6 +71,12 @@ fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         turn.reply.null_array();
         return Ok(Step::Done(None));
     }
+    if engine.has_no_room_for(&multi, turn) {
+        return Err(Error::text(format!(
+            "EXECABORT Transaction discarded because of: {}",
+            crate::gate::OOM.as_str()
+        )));
+    }
     engine.run_queue(turn, &multi);
     // EXEC is shown behind what it ran: that is the natural order for a reader.
     if !engine.monitors.is_empty() {
@@ -83,6 +89,12 @@ fn watch(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if engine.sessions.at(turn.session).multi.is_some() {
         return Err(Error::new("ERR WATCH inside MULTI is not allowed"));
     }
+    // A key whose time is over leaves now: that it leaves is no change to whoever watches it from here on.
+    let db = engine.sessions.at(turn.session).db;
+    for key in turn.args.rest(1) {
+        keyspace::Db::new(&mut engine.keyspace, db).contains(key);
+    }
+    engine.settle_background();
     for key in turn.args.rest(1) {
         engine.watch(turn.session, key);
     }
@@ -111,7 +123,36 @@ fn rights_withdrawn(denial: &Denial) -> Error {
     ))
 }
 
+/// What happened to a client's transaction while a script held the engine, in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amends {
+    /// It was ended, by DISCARD or an EXEC that was refused.
+    pub is_dropped: bool,
+    /// One was opened.
+    pub is_opened: bool,
+    /// A command was refused in it.
+    pub is_broken: bool,
+}
+
 impl Engine {
+    /// Makes up for what a client was told while the engine was not at hand.
+    #[cold]
+    pub fn amend(&mut self, id: SessionId, amends: Amends) {
+        if amends.is_dropped {
+            self.unwatch(id);
+        }
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        if amends.is_dropped {
+            session.multi = None;
+        }
+        if amends.is_opened {
+            session.multi = Some(Box::new(Transaction::default()));
+        }
+        if let (true, Some(multi)) = (amends.is_broken, &mut session.multi) {
+            multi.broken = true;
+        }
+    }
+
     fn run_queue(&mut self, turn: &mut Turn<'_>, multi: &Transaction) {
         turn.reply.array(multi.queue.len());
         self.depth += 1;
@@ -140,6 +181,16 @@ impl Engine {
         self.log.end_unit();
         self.sessions.at_mut(turn.session).in_exec = false;
         self.depth -= 1;
+    }
+
+    /// Whether memory is full and a queued command would need some.
+    fn has_no_room_for(&mut self, multi: &Transaction, turn: &Turn<'_>) -> bool {
+        if self.replay_session == Some(turn.session) {
+            return false;
+        }
+        self.make_room(turn.outside);
+        let flags = |queued: &crate::session::Queued| self.table.commands[queued.command].spec.flags;
+        multi.queue.iter().any(|queued| self.lacks_room(flags(queued)))
     }
 
     fn watch(&mut self, id: SessionId, key: &[u8]) {

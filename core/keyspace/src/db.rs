@@ -400,6 +400,16 @@ impl<'a> Db<'a> {
         self.space.dbs[self.index].table.iter().filter(move |e| e.expiry().is_none_or(|at| at > now))
     }
 
+    /// Removes all entries whose time is over. O(n): for SWAPDB while somebody watches keys.
+    pub fn remove_expired(&mut self) {
+        let now = self.space.now.unix_ms;
+        let table = &self.space.dbs[self.index].table;
+        let over = table.iter().filter(|e| e.expiry().is_some_and(|at| at <= now));
+        for key in over.map(|e| e.key().to_vec()).collect::<Vec<_>>() {
+            self.contains(&key);
+        }
+    }
+
     // Inner steps.
 
     #[inline]

@@ -113,6 +113,8 @@ pub struct Keyspace {
     pub stats: Stats,
     /// Whether reads leave the access clock alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
+    /// Whether a script runs: what has no order of its own then comes in a fixed one.
+    pub in_script: bool,
     /// Whether keys leave only when they are looked at (DEBUG SET-ACTIVE-EXPIRE 0).
     pub no_active_expire: bool,
     /// Whether keys are left alone although their time is over (loading, a paused server, a replica).
@@ -142,6 +144,7 @@ impl Keyspace {
             limits: Limits::default(),
             stats: Stats::default(),
             no_touch: false,
+            in_script: false,
             no_active_expire: false,
             keep_expired: false,
             skip_checksums: false,
@@ -179,9 +182,12 @@ impl Keyspace {
         self.dbs.iter().map(Database::table_bytes).sum()
     }
 
-    /// The entry of `key` in database `db` without any trace; one whose time is over leaves first.
+    /// The entry of `key` in database `db` without any trace, also one whose time is over.
     pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<&Entry> {
-        let position = crate::db::Db::new(self, db).locate(key)?;
+        let kept = core::mem::replace(&mut self.keep_expired, true);
+        let position = crate::db::Db::new(self, db).locate(key);
+        self.keep_expired = kept;
+        let position = position?;
         Some(self.dbs[db].table.at(position))
     }
 

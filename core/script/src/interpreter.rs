@@ -1,10 +1,10 @@
 //! The interpreter: compiles a script once, keeps it by its hash, and runs it.
 //!
 //! A compiled script is a kept Lua function, so a run costs its own work and two small tables. Memory is bounded
-//! by the machine's limit; the number of scripts that came with EVAL by `Limits::eval_scripts`, the oldest of
-//! which make room, while those of SCRIPT LOAD stay until `flush`.
+//! by the machine's limit; the number of scripts that came with EVAL by `Limits::eval_scripts`, the least recently
+//! used of which make room, while those of SCRIPT LOAD stay until `flush`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use resp::{Protocol, Sink};
@@ -12,6 +12,7 @@ use sha1::{Digest, Sha1};
 
 use crate::convert::{self, Name};
 use crate::raw::{Lua, Machine, Raise, Reference};
+use crate::recency::{Place, Recency};
 use crate::sandbox::{self, Role};
 use crate::shebang::{self, Flags};
 use crate::{Host, errors};
@@ -40,7 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_bytes: 512 << 20,
-            eval_scripts: 10_000,
+            eval_scripts: 500,
             version: "7.4.0".into(),
             version_number: 0x0007_0400,
         }
@@ -50,7 +51,7 @@ impl Default for Limits {
 /// How a script came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// With EVAL: it may be forgotten when too many came.
+    /// With EVAL: it may be forgotten when others come.
     Eval,
     /// With SCRIPT LOAD: it is kept until `flush`.
     Load,
@@ -77,7 +78,8 @@ pub enum RunError {
 struct Script {
     function: Reference,
     flags: Flags,
-    origin: Origin,
+    /// Its place among those that came with EVAL.
+    place: Option<Place>,
 }
 
 /// A Lua state with its compiled scripts. One belongs to each engine.
@@ -87,7 +89,8 @@ pub struct Interpreter {
     globals: Reference,
     handler: Reference,
     scripts: HashMap<Sha, Script, BuildHasherDefault<ShaHasher>>,
-    evaluated: VecDeque<Sha>,
+    evaluated: Recency,
+    evicted: u64,
     runs: u32,
 }
 
@@ -116,7 +119,8 @@ impl Interpreter {
             globals,
             handler,
             scripts: HashMap::default(),
-            evaluated: VecDeque::new(),
+            evaluated: Recency::default(),
+            evicted: 0,
             runs: 0,
         }
     }
@@ -128,8 +132,9 @@ impl Interpreter {
     pub fn load(&mut self, source: &[u8], origin: Origin) -> Result<Sha, CompileError> {
         let sha = sha_of(source);
         if let Some(script) = self.scripts.get_mut(&sha) {
-            if origin == Origin::Load {
-                script.origin = origin;
+            if let (Origin::Load, Some(place)) = (origin, script.place) {
+                self.evaluated.remove(place);
+                script.place = None;
             }
             return Ok(sha);
         }
@@ -147,21 +152,15 @@ impl Interpreter {
             return Err(CompileError(format!("ERR Error compiling script (new function): {text}")));
         }
         let function = lua.keep();
-        self.scripts.insert(sha, Script { function, flags, origin });
-        if origin == Origin::Eval {
-            self.evaluated.push_back(sha);
-            self.make_room();
+        let place = (origin == Origin::Eval).then(|| self.evaluated.add(sha));
+        self.scripts.insert(sha, Script { function, flags, place });
+        if self.evaluated.len() > self.limits.eval_scripts.max(1)
+            && let Some(oldest) = self.evaluated.pop()
+        {
+            self.forget(&oldest);
+            self.evicted += 1;
         }
         Ok(sha)
-    }
-
-    fn make_room(&mut self) {
-        while self.evaluated.len() > self.limits.eval_scripts.max(1) {
-            let Some(oldest) = self.evaluated.pop_front() else { return };
-            if self.scripts.get(&oldest).is_some_and(|script| script.origin == Origin::Eval) {
-                self.forget(&oldest);
-            }
-        }
     }
 
     fn forget(&mut self, sha: &Sha) {
@@ -180,9 +179,14 @@ impl Interpreter {
         Some(self.scripts.get(sha)?.flags)
     }
 
+    /// How many scripts have made room for others.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     /// Forgets all scripts, and starts with a fresh Lua state.
     pub fn flush(&mut self) {
-        *self = Self::new(self.limits.clone());
+        *self = Self { evicted: self.evicted, ..Self::new(self.limits.clone()) };
     }
 
     /// How many scripts are loaded.
@@ -213,6 +217,9 @@ impl Interpreter {
         reply: &mut dyn Sink,
     ) -> Result<(), RunError> {
         let Some(script) = self.scripts.get(sha) else { return Err(RunError::NoScript) };
+        if let Some(place) = script.place {
+            self.evaluated.touch(place);
+        }
         let lua = self.machine.lua();
         lua.push_kept(self.handler);
         lua.push_kept(script.function);

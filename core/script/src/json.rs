@@ -213,7 +213,10 @@ impl Encoder<'_> {
             }
             Kind::Nil => self.out.extend_from_slice(b"null"),
             Kind::Light if self.lua.is_null(-1) => self.out.extend_from_slice(b"null"),
-            Kind::Table => self.table(depth + 1)?,
+            Kind::Table => {
+                self.lua.see_through();
+                self.table(depth + 1)?;
+            }
             _ => return Err(format!("Cannot serialise {}: type not supported", self.lua.type_name(-1))),
         }
         Ok(())
@@ -574,36 +577,76 @@ impl Decoder<'_> {
         Ok(end)
     }
 
+    /// A number as C reads one: as far as it goes. What JSON does not allow is taken unless that is switched off.
     fn number(&mut self) -> Result<(), String> {
         let rest = &self.text[self.at..];
-        let length = rest
-            .iter()
-            .position(|c| !(c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.')))
-            .unwrap_or(rest.len());
-        let token = &rest[..length];
-        let digits = token.strip_prefix(b"-").unwrap_or(token);
-        let is_json = digits.first().is_some_and(u8::is_ascii_digit)
-            && !(digits.len() > 1 && digits[0] == b'0' && matches!(digits[1], b'0'..=b'9' | b'x' | b'X'));
-        if !is_json && !self.settings.decode_invalid {
-            return Err(format!("Expected value but found invalid number at character {}", self.at + 1));
+        let wrong =
+            |what: &str| Err(format!("Expected value but found invalid {what} at character {}", self.at + 1));
+        let takes_odd = self.settings.decode_invalid;
+        match rest.first() {
+            Some(b'-' | b'0'..=b'9') if !takes_odd && is_odd_number(rest) => return wrong("number"),
+            Some(b'-' | b'0'..=b'9') => {}
+            _ if takes_odd && is_odd_number(rest) => {}
+            _ => return wrong("token"),
         }
-        let text = std::str::from_utf8(token).unwrap_or_default();
-        let lower = digits.to_ascii_lowercase();
-        let value = match lower.as_slice() {
-            b"nan" => Some(f64::NAN),
-            _ if token.starts_with(b"+") && !lower.starts_with(b"+i") => None,
-            hex if hex.starts_with(b"0x") => base::number::parse_f64(token),
-            _ => text.parse().ok(),
-        };
-        let Some(value) = value else {
-            return if is_json || token.starts_with(b"-") {
-                Err(format!("Expected value but found invalid number at character {}", self.at + 1))
-            } else {
-                Err(format!("Expected value but found invalid token at character {}", self.at + 1))
-            };
-        };
+        let Some((value, length)) = leading_number(rest) else { return wrong("number") };
         self.at += length;
         self.lua.push_number(value);
         Ok(())
     }
+}
+
+/// Whether this begins like a number that JSON does not know: `+1`, `0x1f`, `01`, `Inf`, `NaN`.
+fn is_odd_number(text: &[u8]) -> bool {
+    let begins = |text: &[u8], word: &[u8]| text.get(..3).is_some_and(|head| head.eq_ignore_ascii_case(word));
+    match text {
+        [b'+', ..] => true,
+        [b'-', b'0', b'x' | b'X' | b'0'..=b'9', ..] | [b'0', b'x' | b'X' | b'0'..=b'9', ..] => true,
+        [b'-', rest @ ..] => begins(rest, b"inf") || begins(rest, b"nan"),
+        _ => begins(text, b"inf") || begins(text, b"nan"),
+    }
+}
+
+/// The number that `text` begins with, and how many bytes it takes, as strtod has it.
+fn leading_number(text: &[u8]) -> Option<(f64, usize)> {
+    let sign = usize::from(matches!(text.first(), Some(b'+' | b'-')));
+    let body = &text[sign..];
+    let lower: Vec<u8> = body.iter().take(8).map(u8::to_ascii_lowercase).collect();
+    let length = match lower.as_slice() {
+        b"infinity" => 8,
+        [b'i', b'n', b'f', ..] | [b'n', b'a', b'n', ..] => 3,
+        [b'0', b'x', digit, ..] if digit.is_ascii_hexdigit() => {
+            2 + body[2..].iter().take_while(|c| c.is_ascii_hexdigit() || **c == b'.').count()
+        }
+        _ => decimal_length(body)?,
+    };
+    let token = std::str::from_utf8(&text[..sign + length]).ok()?;
+    let value = match lower.get(1) {
+        Some(b'x') if length > 2 => base::number::parse_f64(token.as_bytes()),
+        _ => token.parse().ok(),
+    };
+    Some((value?, sign + length))
+}
+
+/// How many bytes of `text` are a decimal number without sign.
+fn decimal_length(text: &[u8]) -> Option<usize> {
+    let digits = |from: usize| text[from..].iter().take_while(|c| c.is_ascii_digit()).count();
+    let whole = digits(0);
+    let mut length = whole;
+    let mut fraction = 0;
+    if text.get(whole) == Some(&b'.') {
+        fraction = digits(whole + 1);
+        length += 1 + fraction;
+    }
+    if whole + fraction == 0 {
+        return None;
+    }
+    if matches!(text.get(length), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(text.get(length + 1), Some(b'+' | b'-')));
+        let exponent = digits((length + 1 + sign).min(text.len()));
+        if exponent > 0 {
+            length += 1 + sign + exponent;
+        }
+    }
+    Some(length)
 }

@@ -15,13 +15,14 @@ mod library;
 mod msgpack;
 mod random;
 mod raw;
+mod recency;
 mod sandbox;
 mod shebang;
 mod structs;
 
 pub use functions::{Function, Functions, Library, Policy};
 pub use interpreter::{CompileError, Interpreter, Limits, Origin, RunError, Sha, sha_of};
-pub use shebang::Flags;
+pub use shebang::{Flags, flags_of};
 
 /// What the running of a script needs from whoever runs it.
 pub trait Host {

@@ -15,13 +15,13 @@ const MISSING: &str = "Missing bytes in input.";
 pub(crate) fn open(lua: Lua) {
     lua.push_table(0, 8);
     lua.set_function("pack", pack);
-    lua.set_function("unpack", |lua: Lua| unpack(lua, 0, 0, false));
-    lua.set_function("unpack_one", |lua: Lua| unpack(lua, 1, optional(lua, 2, 0), true));
+    lua.set_function("unpack", |lua: Lua| unpack(lua, 0, 0));
+    lua.set_function("unpack_one", |lua: Lua| unpack(lua, 1, optional(lua, 2, 0)));
     lua.set_function("unpack_limit", |lua: Lua| {
         if !lua.is_numeric(2) {
             return lua.raise_type(2, "number");
         }
-        unpack(lua, lua.number(2) as i64, optional(lua, 3, 0), true)
+        unpack(lua, lua.number(2) as i64, optional(lua, 3, 0))
     });
     for (name, value) in [
         ("_NAME", "cmsgpack"),
@@ -66,7 +66,10 @@ fn push_value(lua: Lua, out: &mut Vec<u8>, depth: usize) {
         Kind::String => push_text(out, lua.bytes(-1).unwrap_or_default()),
         Kind::Boolean => out.push(if lua.boolean(-1) { 0xC3 } else { 0xC2 }),
         Kind::Number => push_number(out, lua.number(-1)),
-        Kind::Table if depth < DEPTH_MAX && lua.reserve(6) => push_table(lua, out, depth),
+        Kind::Table if depth < DEPTH_MAX && lua.reserve(6) => {
+            lua.see_through();
+            push_table(lua, out, depth);
+        }
         _ => out.push(0xC0),
     }
     lua.pop(1);
@@ -89,7 +92,8 @@ fn push_text(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn push_number(out: &mut Vec<u8>, value: f64) {
-    if value.trunc() == value && (-9.3e18..9.2e18).contains(&value) {
+    if value.trunc() == value && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value)
+    {
         return push_integer(out, value as i64);
     }
     if f64::from(value as f32) == value {
@@ -173,7 +177,9 @@ fn push_table(lua: Lua, out: &mut Vec<u8>, depth: usize) {
     }
 }
 
-fn unpack(lua: Lua, limit: i64, offset: i64, tells_offset: bool) -> Outcome {
+/// Unpacks up to `limit` values from `offset` on, and tells before them where it stopped (-1 at the end); all of them,
+/// without that, when both are 0.
+fn unpack(lua: Lua, limit: i64, offset: i64) -> Outcome {
     let Some(input) = lua.bytes(1) else { return lua.raise_type(1, "string") };
     if limit < 0 || offset < 0 {
         return lua.raise(format!(
@@ -184,8 +190,9 @@ fn unpack(lua: Lua, limit: i64, offset: i64, tells_offset: bool) -> Outcome {
     if offset as usize > input.len() {
         return lua.raise(format!("Start offset {offset} greater than input length {}.", input.len()));
     }
-    let limit = if limit == 0 { i64::MAX } else { limit };
-    if tells_offset {
+    let is_whole = limit == 0 && offset == 0;
+    let limit = if is_whole { i64::MAX } else { limit };
+    if !is_whole {
         lua.push_nil();
     }
     let first = lua.top();
@@ -200,7 +207,7 @@ fn unpack(lua: Lua, limit: i64, offset: i64, tells_offset: bool) -> Outcome {
         }
         count += 1;
     }
-    if tells_offset {
+    if !is_whole {
         let is_end = reader.at >= input.len();
         lua.push_number(if is_end { -1.0 } else { reader.at as f64 });
         lua.replace(first);
@@ -242,18 +249,13 @@ impl<'a> Reader<'a> {
             0x90..0xA0 => self.array(usize::from(mark & 15), depth)?,
             0xA0..0xC0 => lua.push_bytes(self.take(usize::from(mark & 31))?),
             0xC0 => lua.push_nil(),
-            0xC1 => return Err(BAD_FORMAT),
+            // Binary strings and extensions: refused, as the C library does.
+            0xC1 | 0xC4..=0xC9 | 0xD4..=0xD8 => return Err(BAD_FORMAT),
             0xC2 | 0xC3 => lua.push_boolean(mark == 0xC3),
-            0xC4..=0xC6 => self.text(1 << (mark - 0xC4))?,
-            0xC7..=0xC9 => {
-                let length = self.unsigned(1 << (mark - 0xC7))? as usize;
-                self.extension(length)?;
-            }
             0xCA => lua.push_number(f64::from(f32::from_bits(self.unsigned(4)? as u32))),
             0xCB => lua.push_number(f64::from_bits(self.unsigned(8)?)),
             0xCC..=0xCF => lua.push_number(self.unsigned(1 << (mark - 0xCC))? as f64),
             0xD0..=0xD3 => lua.push_number(self.signed(1 << (mark - 0xD0))? as f64),
-            0xD4..=0xD8 => self.extension(1 << (mark - 0xD4))?,
             0xD9..=0xDB => self.text(1 << (mark - 0xD9))?,
             0xDC | 0xDD => {
                 let count = self.unsigned(if mark == 0xDC { 2 } else { 4 })? as usize;
@@ -272,11 +274,6 @@ impl<'a> Reader<'a> {
         let length = self.unsigned(width)? as usize;
         self.lua.push_bytes(self.take(length)?);
         Ok(())
-    }
-
-    /// Types that Lua has not: refused, as the C library does.
-    fn extension(&mut self, _length: usize) -> Result<(), &'static str> {
-        Err(BAD_FORMAT)
     }
 
     fn enter(&self, depth: usize) -> Result<(), &'static str> {

@@ -552,6 +552,14 @@ impl Lua {
         }
     }
 
+    /// Puts the table that a protected one stands for in its place on top; any other value stays.
+    pub(crate) fn see_through(self) {
+        // SAFETY: a value lies on top and there is room; in our mode nothing here can raise.
+        if unsafe { push_backing(self.raw(), -1) } {
+            self.replace(-2);
+        }
+    }
+
     /// Whether the value is a protected table's stand-in.
     pub(crate) fn is_protected(self, index: c_int) -> bool {
         // SAFETY: a valid index and room; in our mode nothing here can raise.

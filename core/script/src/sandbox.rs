@@ -143,7 +143,10 @@ fn protect_all(lua: Lua) {
     // The metatable of strings is shared by all scripts.
     lua.push_bytes(b"");
     if lua.push_metatable(-1) {
-        lua.push_copy(2);
+        lua.push_table(0, 1);
+        lua.push_field(1, "string");
+        lua.set_field(-2, "__index");
+        protect(lua);
         lua.set_field(-2, "__metatable");
         lua.pop(1);
     }

@@ -37,6 +37,11 @@ impl Flags {
     }
 }
 
+/// What a source declares about itself; `None` when its first line is wrong.
+pub fn flags_of(source: &[u8]) -> Option<Flags> {
+    parse(source).ok().map(|(flags, _)| flags)
+}
+
 /// Splits a source into flags and what is to be compiled, which keeps its line numbers. The error is in
 /// Redis' words, without code.
 pub(crate) fn parse(source: &[u8]) -> Result<(Flags, &[u8]), String> {

@@ -4,7 +4,7 @@ use crate::raw::{Kind, Lua, Outcome};
 
 /// The widest integer, and the largest alignment, that a format may ask for.
 const WIDTH_MAX: usize = 32;
-/// How many bytes one format may describe.
+/// How many bytes one format may make.
 const SIZE_MAX: usize = 64 << 20;
 
 /// Pushes the library's table.
@@ -15,14 +15,30 @@ pub(crate) fn open(lua: Lua) {
     lua.set_function("size", size);
 }
 
-enum Item {
-    Integer { width: usize, is_signed: bool },
-    Float,
-    Double,
-    Char(Option<usize>),
-    Text,
-    Pad,
-    Nothing,
+/// An option of a format, before what it stands for is looked at.
+#[derive(Clone, Copy)]
+struct Item {
+    letter: u8,
+    /// Bytes; 0 where the letter alone does not tell.
+    size: usize,
+    /// Bytes that go before it.
+    padding: usize,
+}
+
+/// What is wrong with a format.
+enum Fault {
+    /// To be blamed on the first argument.
+    Argument(String),
+    Plain(String),
+}
+
+impl Fault {
+    fn raise(self, lua: Lua) -> Outcome {
+        match self {
+            Fault::Argument(text) => lua.raise_argument(1, &text),
+            Fault::Plain(text) => lua.raise(text),
+        }
+    }
 }
 
 struct Format<'a> {
@@ -36,71 +52,66 @@ impl<'a> Format<'a> {
         Self { rest: text, is_little: cfg!(target_endian = "little"), align: 1 }
     }
 
-    fn digits(&mut self) -> Result<Option<usize>, String> {
+    /// The number that stands next in the format; it fits a C int.
+    fn number(&mut self, default: usize) -> Result<usize, Fault> {
         let mut number: Option<usize> = None;
         while let Some((digit @ b'0'..=b'9', rest)) = self.rest.split_first() {
             self.rest = rest;
             let value = number.unwrap_or(0) * 10 + usize::from(digit - b'0');
-            if value > SIZE_MAX {
-                return Err("integral size overflow".into());
+            if value > i32::MAX as usize {
+                return Err(Fault::Plain("integral size overflow".into()));
             }
             number = Some(value);
         }
-        Ok(number)
+        Ok(number.unwrap_or(default))
     }
 
-    fn width(&mut self, default: usize) -> Result<usize, String> {
-        let width = self.digits()?.unwrap_or(default);
-        if width > WIDTH_MAX || width == 0 {
-            return Err(format!("integral size {width} is larger than limit of {WIDTH_MAX}"));
-        }
-        Ok(width)
-    }
-
-    /// The next item with the padding that goes before it, for an offset of `total`.
-    fn next(&mut self, total: usize) -> Result<Option<(Item, usize)>, String> {
+    /// The next option, for an offset of `total`.
+    fn next(&mut self, total: usize) -> Result<Option<Item>, Fault> {
         let Some((&letter, rest)) = self.rest.split_first() else { return Ok(None) };
         self.rest = rest;
-        let integer = |width, is_signed| Item::Integer { width, is_signed };
-        let item = match letter {
-            b'b' | b'B' => integer(1, letter == b'b'),
-            b'h' | b'H' => integer(2, letter == b'h'),
-            b'l' | b'L' => integer(8, letter == b'l'),
-            b'T' => integer(8, false),
-            b'i' | b'I' => integer(self.width(4)?, letter == b'i'),
-            b'f' => Item::Float,
-            b'd' => Item::Double,
-            b'x' => Item::Pad,
-            b'c' => Item::Char(self.digits()?),
-            b's' => Item::Text,
-            b' ' => Item::Nothing,
-            b'<' | b'>' => {
-                self.is_little = letter == b'<';
-                Item::Nothing
+        let size = match letter {
+            b'b' | b'B' | b'x' => 1,
+            b'h' | b'H' => 2,
+            b'f' => 4,
+            b'l' | b'L' | b'T' | b'd' => 8,
+            b'c' => self.number(1)?,
+            b'i' | b'I' => {
+                let size = self.number(4)?;
+                if size > WIDTH_MAX {
+                    let text = format!("integral size {size} is larger than limit of {WIDTH_MAX}");
+                    return Err(Fault::Plain(text));
+                }
+                size
             }
+            _ => 0,
+        };
+        let align = size.min(self.align);
+        let padding = match letter {
+            b'c' => 0,
+            _ if align == 0 => 0,
+            _ => (align - (total & (align - 1))) & (align - 1),
+        };
+        Ok(Some(Item { letter, size, padding }))
+    }
+
+    /// Obeys an option that stands for no value.
+    fn control(&mut self, letter: u8) -> Result<(), Fault> {
+        match letter {
+            b' ' => {}
+            b'<' | b'>' => self.is_little = letter == b'<',
             b'!' => {
-                let align = self.digits()?.unwrap_or(8);
-                if align == 0 || !align.is_power_of_two() || align > WIDTH_MAX {
-                    return Err("alignment is not a power of 2".into());
+                let align = self.number(8)?;
+                if !align.is_power_of_two() {
+                    return Err(Fault::Plain(format!("alignment {align} is not a power of 2")));
                 }
                 self.align = align;
-                Item::Nothing
             }
-            other => return Err(format!("invalid format option '{}'", other as char)),
-        };
-        let natural = match item {
-            Item::Integer { width, .. } => width,
-            Item::Float => 4,
-            Item::Double => 8,
-            _ => 1,
-        };
-        let align = natural.min(self.align);
-        let padding = if align > 1 && align.is_power_of_two() {
-            (align - (total & (align - 1))) & (align - 1)
-        } else {
-            0
-        };
-        Ok(Some((item, padding)))
+            other => {
+                return Err(Fault::Argument(format!("invalid format option '{}'", other as char)));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -108,47 +119,40 @@ fn pack(lua: Lua) -> Outcome {
     let Some(text) = lua.bytes(1) else { return lua.raise_type(1, "string") };
     let mut format = Format::new(text);
     let mut out = Vec::new();
-    let mut argument = 1;
+    let mut argument = 2;
+    // A missing argument is a nil.
+    lua.push_nil();
     loop {
-        let (item, padding) = match format.next(out.len()) {
-            Ok(Some(next)) => next,
+        let item = match format.next(out.len()) {
+            Ok(Some(item)) => item,
             Ok(None) => break,
-            Err(message) if message.starts_with("invalid format") => return lua.raise_argument(1, &message),
-            Err(message) => return lua.raise(message),
+            Err(fault) => return fault.raise(lua),
         };
-        out.resize(out.len() + padding, 0);
-        match item {
-            Item::Nothing => continue,
-            Item::Pad => {
-                out.push(0);
-                continue;
-            }
-            _ => argument += 1,
-        }
-        match item {
-            Item::Integer { .. } | Item::Float | Item::Double if !lua.is_numeric(argument) => {
-                return lua.raise_type(argument, "number");
-            }
-            Item::Integer { width, .. } => {
-                push_integer(&mut out, lua.number(argument), width, format.is_little)
-            }
-            Item::Float => {
-                push_float(&mut out, &(lua.number(argument) as f32).to_le_bytes(), format.is_little)
-            }
-            Item::Double => push_float(&mut out, &lua.number(argument).to_le_bytes(), format.is_little),
-            _ => {
-                let Some(bytes) = lua.bytes(argument) else { return lua.raise_type(argument, "string") };
-                let length = match item {
-                    Item::Char(length) => length.unwrap_or(1),
-                    _ => 0,
-                };
-                if bytes.len() < length {
-                    return lua.raise_argument(argument, "string too short");
+        out.resize(out.len() + item.padding, 0);
+        match item.letter {
+            b'x' => out.push(0),
+            b'b' | b'B' | b'h' | b'H' | b'l' | b'L' | b'T' | b'i' | b'I' | b'f' | b'd' => {
+                if !lua.is_numeric(argument) {
+                    return lua.raise_type(argument, "number");
                 }
-                let is_whole = matches!(item, Item::Text) || length == 0;
-                out.extend_from_slice(if is_whole { bytes } else { &bytes[..length] });
-                if matches!(item, Item::Text) {
+                push_number(&mut out, lua.number(argument), item, format.is_little);
+                argument += 1;
+            }
+            b'c' | b's' => {
+                let Some(bytes) = lua.bytes(argument) else { return lua.raise_type(argument, "string") };
+                argument += 1;
+                let size = if item.size == 0 { bytes.len() } else { item.size };
+                let Some(bytes) = bytes.get(..size) else {
+                    return lua.raise_argument(argument, "string too short");
+                };
+                out.extend_from_slice(bytes);
+                if item.letter == b's' {
                     out.push(0);
+                }
+            }
+            other => {
+                if let Err(fault) = format.control(other) {
+                    return fault.raise(lua);
                 }
             }
         }
@@ -158,6 +162,14 @@ fn pack(lua: Lua) -> Outcome {
     }
     lua.push_bytes(&out);
     Ok(1)
+}
+
+fn push_number(out: &mut Vec<u8>, value: f64, item: Item, is_little: bool) {
+    match item.letter {
+        b'f' => push_float(out, &(value as f32).to_le_bytes(), is_little),
+        b'd' => push_float(out, &value.to_le_bytes(), is_little),
+        _ => push_integer(out, value, item.size, is_little),
+    }
 }
 
 fn push_integer(out: &mut Vec<u8>, value: f64, width: usize, is_little: bool) {
@@ -182,92 +194,95 @@ fn size(lua: Lua) -> Outcome {
     let mut format = Format::new(text);
     let mut total = 0_usize;
     loop {
-        match format.next(total) {
+        let item = match format.next(total) {
+            Ok(Some(item)) => item,
             Ok(None) => break,
-            Ok(Some((Item::Text, _))) => {
-                return lua.raise_argument(1, "variable-size format in size calculation");
-            }
-            Ok(Some((Item::Char(Some(0)), _))) => {
-                return lua.raise_argument(1, "variable-length format in size calculation");
-            }
-            Ok(Some((item, padding))) => total += padding + fixed_size(&item),
-            Err(message) if message.starts_with("invalid format") => return lua.raise_argument(1, &message),
-            Err(message) => return lua.raise(message),
+            Err(fault) => return fault.raise(lua),
+        };
+        if item.size == 0 && matches!(item.letter, b's' | b'c') {
+            let name = if item.letter == b's' { "s" } else { "c0" };
+            return lua.raise_argument(1, &format!("option '{name}' has no fixed size"));
         }
-        if total > SIZE_MAX {
-            return lua.raise("format result too large");
+        if !item.letter.is_ascii_alphanumeric()
+            && let Err(fault) = format.control(item.letter)
+        {
+            return fault.raise(lua);
         }
+        total = total.saturating_add(item.padding + item.size);
     }
     lua.push_number(total as f64);
     Ok(1)
 }
 
-fn fixed_size(item: &Item) -> usize {
-    match item {
-        Item::Integer { width, .. } => *width,
-        Item::Float => 4,
-        Item::Double => 8,
-        Item::Char(length) => length.unwrap_or(1),
-        Item::Pad => 1,
-        Item::Text | Item::Nothing => 0,
-    }
-}
-
 fn unpack(lua: Lua) -> Outcome {
     let Some(text) = lua.bytes(1) else { return lua.raise_type(1, "string") };
     let Some(data) = lua.bytes(2) else { return lua.raise_type(2, "string") };
+    if !matches!(lua.kind(3), Kind::None | Kind::Nil) && !lua.is_numeric(3) {
+        return lua.raise_type(3, "number");
+    }
     let start = if lua.is_numeric(3) { lua.number(3) as i64 } else { 1 };
-    if start < 1 {
+    if start == 0 {
         return lua.raise_argument(3, "offset must be 1 or greater");
     }
-    let mut at = usize::try_from(start - 1).unwrap_or(usize::MAX);
+    // A negative one lies behind every end.
+    let mut at = usize::try_from(start - 1).unwrap_or(usize::MAX >> 1);
     let mut format = Format::new(text);
     let base = lua.top();
     loop {
-        let (item, padding) = match format.next(at) {
-            Ok(Some(next)) => next,
+        let item = match format.next(at) {
+            Ok(Some(item)) => item,
             Ok(None) => break,
-            Err(message) if message.starts_with("invalid format") => return lua.raise_argument(1, &message),
-            Err(message) => return lua.raise(message),
+            Err(fault) => return fault.raise(lua),
         };
         if !lua.reserve(4) {
             return lua.raise("too many results");
         }
-        at = at.saturating_add(padding);
-        let mut length = fixed_size(&item);
-        if let Item::Char(Some(0)) = item {
-            // The length is the number read just before, which this string replaces.
-            if lua.top() == base || lua.kind(-1) != Kind::Number {
-                return lua.raise("format 'c0' needs a previous size");
-            }
-            length = lua.number(-1) as usize;
-            lua.pop(1);
-        }
-        let Some(bytes) = at.checked_add(length).and_then(|end| data.get(at..end)) else {
+        at = at.saturating_add(item.padding);
+        let Some(bytes) = slice(data, at, item.size) else {
             return lua.raise_argument(2, "data string too short");
         };
-        at += length;
-        match item {
-            Item::Integer { is_signed, .. } => {
-                lua.push_number(read_integer(bytes, format.is_little, is_signed))
+        let mut size = item.size;
+        match item.letter {
+            b'x' => {}
+            b'b' | b'B' | b'h' | b'H' | b'l' | b'L' | b'T' | b'i' | b'I' => {
+                lua.push_number(read_integer(bytes, format.is_little, item.letter.is_ascii_lowercase()));
             }
-            Item::Float => {
-                lua.push_number(f64::from(f32::from_bits(read_bits(bytes, format.is_little) as u32)))
+            b'f' => lua.push_number(f64::from(f32::from_bits(read_bits(bytes, format.is_little) as u32))),
+            b'd' => lua.push_number(f64::from_bits(read_bits(bytes, format.is_little))),
+            b'c' if size > 0 => lua.push_bytes(bytes),
+            b'c' => {
+                // The size is the number read just before, which this string replaces.
+                if lua.top() == base || !lua.is_numeric(-1) {
+                    return lua.raise("format 'c0' needs a previous size");
+                }
+                size = lua.number(-1) as usize;
+                lua.pop(1);
+                let Some(bytes) = slice(data, at, size) else {
+                    return lua.raise_argument(2, "data string too short");
+                };
+                lua.push_bytes(bytes);
             }
-            Item::Double => lua.push_number(f64::from_bits(read_bits(bytes, format.is_little))),
-            Item::Char(_) => lua.push_bytes(bytes),
-            Item::Text => {
+            b's' => {
                 let Some(length) = data[at..].iter().position(|&byte| byte == 0) else {
                     return lua.raise("unfinished string in data");
                 };
                 lua.push_bytes(&data[at..at + length]);
-                at += length + 1;
+                size = length + 1;
             }
-            Item::Pad | Item::Nothing => {}
+            other => {
+                if let Err(fault) = format.control(other) {
+                    return fault.raise(lua);
+                }
+            }
         }
+        at += size;
     }
     lua.push_number((at + 1) as f64);
     Ok((lua.top() - base) as usize)
+}
+
+fn slice(data: &[u8], at: usize, size: usize) -> Option<&[u8]> {
+    data.get(at..at.checked_add(size)?)
 }
 
 fn read_bits(bytes: &[u8], is_little: bool) -> u64 {

@@ -1,8 +1,11 @@
 //! What clients are told while a script or command holds the engine for longer than it should.
 //!
-//! Nothing here may touch the engine. SCRIPT KILL and SHUTDOWN NOSAVE are taken note of; commands that open
-//! a session wait in the input until the engine is free; all others are refused in Redis' words.
+//! Nothing here may touch the engine. SCRIPT KILL, FUNCTION KILL and SHUTDOWN NOSAVE are taken note of; FUNCTION
+//! STATS is answered from what the running function has left; transactions may be opened and dropped, which the
+//! engine learns when it is free; commands that open a session wait in the input until then; all others are
+//! refused in Redis' words.
 
+use engine::Amends;
 use net::{Parts, Pool, Scratch};
 use resp::{Parsed, Span};
 
@@ -10,9 +13,10 @@ use crate::client::{Bounds, Client, push_protocol_error};
 use crate::doors::Entry;
 use crate::shared::Shared;
 
-const BUSY: &[u8] =
-    b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n";
-const LOADING: &[u8] = b"-LOADING Redis is loading the dataset in memory\r\n";
+const BUSY: &str = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+const BUSY_FUNCTION: &str =
+    "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
+const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
 const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
 const NOPERM: &[u8] = b"-NOPERM this user has no permissions to stop scripts\r\n";
@@ -27,8 +31,15 @@ const ANSWERS_MAX: usize = 512;
 /// What a request is, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wish {
-    Kill,
+    Kill {
+        /// FUNCTION KILL, not SCRIPT KILL.
+        is_function: bool,
+    },
+    Stats,
     Shutdown,
+    Multi,
+    Exec,
+    Discard,
     /// AUTH: whether its name and password let in is told from a copy of the users.
     Enter {
         name: Vec<u8>,
@@ -43,13 +54,21 @@ fn wish(argv: &[&[u8]]) -> Wish {
     let is =
         |at: usize, word: &str| argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
     if argv.len() == 2 && is(1, "kill") && (is(0, "script") || is(0, "function")) {
-        Wish::Kill
+        Wish::Kill { is_function: is(0, "function") }
+    } else if argv.len() == 2 && is(0, "function") && is(1, "stats") {
+        Wish::Stats
+    } else if argv.len() == 1 && is(0, "multi") {
+        Wish::Multi
+    } else if argv.len() == 1 && is(0, "exec") {
+        Wish::Exec
+    } else if argv.len() == 1 && is(0, "discard") {
+        Wish::Discard
     } else if is(0, "shutdown") && argv[1..].iter().any(|arg| arg.eq_ignore_ascii_case(b"nosave")) {
         Wish::Shutdown
     } else if is(0, "auth") && matches!(argv.len(), 2 | 3) {
         let name = if argv.len() == 3 { argv[1] } else { b"default" };
         Wish::Enter { name: name.to_vec(), password: argv[argv.len() - 1].to_vec() }
-    } else if ["auth", "hello", "reset", "quit"].iter().any(|word| is(0, word)) {
+    } else if ["auth", "hello", "reset", "quit", "watch", "unwatch"].iter().any(|word| is(0, word)) {
         Wish::Session
     } else {
         Wish::Other
@@ -69,6 +88,7 @@ pub(crate) fn answer(
     }
     let mut trusted = client.trusted || client.let_in || (client.session.is_none() && shared.is_open());
     let mut may_kill = client.may_kill || (client.session.is_none() && shared.is_open());
+    let mut state = State { is_open: client.is_in_transaction, amends: client.amends.unwrap_or_default() };
     let limits = client.request_limits(bounds);
     let Parts { input, out } = client.conn.parts(scratch, pool);
     let (mut at, mut spans, mut left_over, mut close) = (0, Vec::<Span>::new(), false, false);
@@ -115,6 +135,10 @@ pub(crate) fn answer(
                     }
                 }
             }
+            Some(wish @ (Wish::Multi | Wish::Exec | Wish::Discard | Wish::Other)) if trusted => {
+                in_transaction(shared, wish, &mut state, out);
+            }
+            Some(Wish::Stats) if trusted => tell_stats(shared, client.protocol, out),
             Some(wish) if trusted => refuse(shared, wish, may_kill, out),
             Some(_) => out.extend_from_slice(NOAUTH),
             None => {}
@@ -122,17 +146,82 @@ pub(crate) fn answer(
         at += len;
     }
     client.conn.consume(at);
+    client.is_in_transaction = state.is_open;
+    client.amends = (state.amends != Amends::default()).then_some(state.amends);
     if close {
         client.conn.close_after_flush();
     }
     left_over
 }
 
+/// A client's transaction as it is told of meanwhile.
+struct State {
+    is_open: bool,
+    amends: Amends,
+}
+
+fn busy_text(shared: &Shared) -> &'static str {
+    match shared.busy.function() {
+        _ if shared.is_loading() => LOADING,
+        Some(_) => BUSY_FUNCTION,
+        None => BUSY,
+    }
+}
+
+fn push_error(out: &mut Vec<u8>, text: &str) {
+    out.push(b'-');
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What opens or ends a transaction is done, as far as the client can tell; everything else breaks one.
+fn in_transaction(shared: &Shared, wish: Wish, state: &mut State, out: &mut Vec<u8>) {
+    match wish {
+        Wish::Multi if state.is_open => push_error(out, "ERR MULTI calls can not be nested"),
+        Wish::Multi => {
+            out.extend_from_slice(b"+OK\r\n");
+            state.is_open = true;
+            state.amends.is_opened = true;
+        }
+        Wish::Discard if !state.is_open => push_error(out, "ERR DISCARD without MULTI"),
+        Wish::Discard | Wish::Exec if state.is_open => {
+            match wish {
+                Wish::Discard => out.extend_from_slice(b"+OK\r\n"),
+                _ => push_error(
+                    out,
+                    &format!("EXECABORT Transaction discarded because of: {}", busy_text(shared)),
+                ),
+            }
+            state.is_open = false;
+            state.amends = Amends { is_dropped: true, ..Amends::default() };
+        }
+        _ => {
+            push_error(out, busy_text(shared));
+            state.amends.is_broken |= state.is_open;
+        }
+    }
+}
+
+fn tell_stats(shared: &Shared, protocol: resp::Protocol, out: &mut Vec<u8>) {
+    let Some(function) = shared.busy.function() else { return push_error(out, BUSY) };
+    let argv: Vec<&[u8]> = function.argv.iter().map(Vec::as_slice).collect();
+    let running = engine::RunningFunction {
+        name: &function.name,
+        libraries: function.libraries,
+        functions: function.functions,
+    };
+    let running_ms = shared.clock.micros().saturating_sub(shared.busy.since_us()) / 1000;
+    engine::push_function_stats(out, protocol, running, &argv, running_ms);
+}
+
 fn refuse(shared: &Shared, wish: Wish, may_kill: bool, out: &mut Vec<u8>) {
     match wish {
-        Wish::Kill | Wish::Shutdown if !may_kill => out.extend_from_slice(NOPERM),
-        Wish::Kill if shared.busy.has_written() => out.extend_from_slice(UNKILLABLE),
-        Wish::Kill => {
+        Wish::Kill { .. } | Wish::Shutdown if !may_kill => out.extend_from_slice(NOPERM),
+        Wish::Kill { is_function } if is_function != shared.busy.function().is_some() => {
+            push_error(out, busy_text(shared));
+        }
+        Wish::Kill { .. } if shared.busy.has_written() => out.extend_from_slice(UNKILLABLE),
+        Wish::Kill { .. } => {
             shared.busy.ask_kill();
             out.extend_from_slice(b"+OK\r\n");
         }
@@ -143,10 +232,7 @@ fn refuse(shared: &Shared, wish: Wish, may_kill: bool, out: &mut Vec<u8>) {
                 ..Default::default()
             }));
         }
-        Wish::Session | Wish::Enter { .. } | Wish::Other if shared.is_loading() => {
-            out.extend_from_slice(LOADING);
-        }
-        Wish::Session | Wish::Enter { .. } | Wish::Other => out.extend_from_slice(BUSY),
+        _ => push_error(out, busy_text(shared)),
     }
 }
 
@@ -161,8 +247,10 @@ mod tests {
 
     #[test]
     fn only_what_ends_the_script_or_opens_a_session_is_special() {
-        assert_eq!(wish_of("SCRIPT kill"), Wish::Kill);
-        assert_eq!(wish_of("function KILL"), Wish::Kill);
+        assert_eq!(wish_of("SCRIPT kill"), Wish::Kill { is_function: false });
+        assert_eq!(wish_of("function KILL"), Wish::Kill { is_function: true });
+        assert_eq!(wish_of("function stats"), Wish::Stats);
+        assert_eq!((wish_of("multi"), wish_of("exec x")), (Wish::Multi, Wish::Other));
         assert_eq!(wish_of("script kill now"), Wish::Other);
         assert_eq!(wish_of("SHUTDOWN nosave"), Wish::Shutdown);
         assert_eq!(wish_of("SHUTDOWN NOW NOSAVE"), Wish::Shutdown);

@@ -51,6 +51,12 @@ pub(crate) struct Client {
     pub(crate) trusted: bool,
     /// It may stop a script that runs too long.
     pub(crate) may_kill: bool,
+    /// It has opened a transaction.
+    pub(crate) is_in_transaction: bool,
+    /// What happened to its transaction while a script held the engine, which does not know yet.
+    pub(crate) amends: Option<engine::Amends>,
+    /// The protocol of its replies.
+    pub(crate) protocol: resp::Protocol,
     /// It was let in while a script held the engine, which knows nothing of that: it is closed afterwards.
     pub(crate) let_in: bool,
     /// It subscribes to something, so the limits of subscribers hold.
@@ -78,6 +84,9 @@ impl Client {
             session: None,
             trusted: false,
             may_kill: false,
+            is_in_transaction: false,
+            amends: None,
+            protocol: resp::Protocol::Resp2,
             let_in: false,
             subscriber: false,
             waiting: false,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base::Now;
 use config::Config;
-use engine::{BusyVerdict, Delivery, Engine, Job, Outside};
+use engine::{Busy, BusyVerdict, Delivery, Engine, Job, Outside};
 use net::{Accepted, Full, Mailbox, TlsHandle};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::Profile;
@@ -60,6 +60,17 @@ pub(crate) struct BusyState {
     has_written: AtomicBool,
     since_us: AtomicU64,
     verdict: AtomicU8,
+    /// The function that runs; none for a script of EVAL.
+    function: Mutex<Option<Arc<BusyFunction>>>,
+}
+
+/// A function that runs too long.
+#[derive(Debug)]
+pub(crate) struct BusyFunction {
+    pub(crate) name: Vec<u8>,
+    pub(crate) argv: Vec<Vec<u8>>,
+    pub(crate) libraries: usize,
+    pub(crate) functions: usize,
 }
 
 /// `tls auto` in `Shared::tls_mode`.
@@ -83,9 +94,22 @@ impl BusyState {
         self.since_us.load(Ordering::Acquire)
     }
 
-    pub(crate) fn begin(&self, since_us: u64, has_written: bool) {
-        self.since_us.store(since_us, Ordering::Release);
-        self.has_written.store(has_written, Ordering::Release);
+    /// The function that runs; none for a script of EVAL.
+    pub(crate) fn function(&self) -> Option<Arc<BusyFunction>> {
+        self.function.lock().clone()
+    }
+
+    pub(crate) fn begin(&self, now_us: u64, what: Busy<'_>) {
+        self.since_us.store(now_us.saturating_sub(what.running_ns / 1000), Ordering::Release);
+        self.has_written.store(what.has_written, Ordering::Release);
+        if !self.is_on() {
+            *self.function.lock() = what.function.map(|function| {
+                let argv = what.argv.iter().map(|arg| arg.to_vec()).collect();
+                let (name, libraries, functions) =
+                    (function.name.to_vec(), function.libraries, function.functions);
+                Arc::new(BusyFunction { name, argv, libraries, functions })
+            });
+        }
         self.on.store(true, Ordering::Release);
     }
 
@@ -465,12 +489,12 @@ impl Outside for Backstage<'_> {
         crate::memory::used()
     }
 
-    fn busy(&mut self, what: engine::Busy<'_>) -> BusyVerdict {
+    fn busy(&mut self, what: Busy<'_>) -> BusyVerdict {
         let busy = &self.shared.busy;
         if !busy.is_on() {
             self.shared.log_slow_script(what.running_ns);
         }
-        busy.begin(self.shared.clock.micros().saturating_sub(what.running_ns / 1000), what.has_written);
+        busy.begin(self.shared.clock.micros(), what);
         busy.verdict()
     }
 

@@ -260,11 +260,17 @@ impl Worker {
         }
         if let (true, Some(session)) = (client.may_run(), client.session) {
             let bounds = self.clients.bounds;
+            if let Some(amends) = client.amends.take() {
+                engine.amend(session, amends);
+            }
             let mut world = World::new(self.shared, &mut self.clients, &self.scratch);
             let ran = run(&mut client, session, engine, &mut world, &mut self.window, &bounds);
             left_over = ran == Ran::Budget;
-            client.subscriber = engine.is_subscriber(session);
-            client.may_kill = engine.may_kill_scripts(session);
+            let facts = engine.facts(session);
+            client.subscriber = facts.is_subscriber;
+            client.may_kill = facts.may_kill_scripts;
+            client.is_in_transaction = facts.is_in_transaction;
+            client.protocol = facts.protocol;
         }
         let (ended, held) = (client.ended, client.conn.held());
         self.clients.put_back(id, client);

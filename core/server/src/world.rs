@@ -57,7 +57,7 @@ impl Outside for World<'_> {
     fn busy(&mut self, what: Busy<'_>) -> BusyVerdict {
         let now_us = self.shared.clock.micros();
         if self.looked_us.is_none_or(|looked_us| now_us >= looked_us + LOOK_PERIOD_US) {
-            self.shared.busy.begin(now_us.saturating_sub(what.running_ns / 1000), what.has_written);
+            self.shared.busy.begin(now_us, what);
             if self.looked_us.is_none() {
                 self.shared.log_slow_script(what.running_ns);
                 self.net.put_input_aside(self.scratch);

@@ -1,7 +1,7 @@
 //! Consumer groups: making and removing them and their consumers, acknowledging, and what is pending.
 
 use super::{end_id, ids, start_id, strict_id};
-use crate::call::{Args, Call, Handled, done, read, unknown_subcommand};
+use crate::call::{Args, Call, Handled, bad_subcommand, done, read, unknown_subcommand};
 use crate::error::Error;
 use keyspace::{Event, EventClass, Guard};
 use types::stream::{Group, Id, PendingFilter, Stream};
@@ -78,7 +78,7 @@ fn position_options(args: Args<'_>, creates: bool) -> Result<PositionOptions, Er
             out.entries_read = u64::try_from(count).ok();
             i += 2;
         } else {
-            return Err(super::info::bad_subcommand(args, "XGROUP"));
+            return Err(bad_subcommand(args, "XGROUP"));
         }
     }
     Ok(out)

@@ -2,7 +2,7 @@
 
 use super::group::no_such_group;
 use super::{reply_entries, reply_entry};
-use crate::call::{Args, Call, Handled, read, unknown_subcommand};
+use crate::call::{Args, Call, Handled, bad_subcommand, read, unknown_subcommand};
 use crate::error::Error;
 use resp::Reply;
 use types::stream::{Consumer, Entry, Group, Id, Stream};
@@ -13,14 +13,6 @@ const FULL_COUNT_DEFAULT: usize = 10;
 /// XINFO with a subcommand that there is not.
 pub(super) fn xinfo(call: &mut Call<'_>) -> Handled {
     Err(unknown_subcommand(call.args, "XINFO"))
-}
-
-/// The error for options that a subcommand has not.
-pub(super) fn bad_subcommand(args: Args<'_>, container: &str) -> Error {
-    let name = String::from_utf8_lossy(args.at(1));
-    Error::text(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-    ))
 }
 
 pub(super) fn reply_help(call: &mut Call<'_>, lines: &[&str]) -> Handled {
