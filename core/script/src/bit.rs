@@ -38,7 +38,8 @@ fn unary(lua: Lua, work: impl Fn(u32) -> u32) -> Outcome {
 
 fn fold(lua: Lua, work: impl Fn(u32, u32) -> u32) -> Outcome {
     let mut value = argument(lua, 1)?;
-    for n in 2..=lua.top() {
+    // From the last to the first, which tells in errors.
+    for n in (2..=lua.top()).rev() {
         value = work(value, argument(lua, n)?);
     }
     give(lua, value)

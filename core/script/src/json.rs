@@ -23,7 +23,6 @@ struct Settings {
     keeps_buffer: bool,
     encode_invalid: Invalid,
     decode_invalid: bool,
-    array_metatable: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -43,7 +42,6 @@ const DEFAULTS: Settings = Settings {
     keeps_buffer: true,
     encode_invalid: Invalid::Refused,
     decode_invalid: true,
-    array_metatable: false,
 };
 
 /// Pushes the library's table.
@@ -59,7 +57,6 @@ pub(crate) fn open(lua: Lua) {
     method(lua, "encode_keep_buffer", |lua: Lua| flag(lua, |s| &mut s.keeps_buffer));
     method(lua, "encode_invalid_numbers", encode_invalid_numbers);
     method(lua, "decode_invalid_numbers", |lua: Lua| flag(lua, |s| &mut s.decode_invalid));
-    method(lua, "decode_array_with_array_mt", |lua: Lua| flag(lua, |s| &mut s.array_metatable));
     lua.pop(1);
     lua.set_function("new", |lua: Lua| {
         open(lua);
@@ -369,8 +366,14 @@ fn decode(lua: Lua) -> Outcome {
     if text.len() >= 2 && (text[0] == 0 || text[1] == 0) {
         return lua.raise("JSON parser does not support UTF-16 or UTF-32");
     }
-    let mut decoder =
-        Decoder { lua, settings: lua.cell::<Settings>().get(), text, at: 0, buffer: Vec::new() };
+    let mut decoder = Decoder {
+        lua,
+        settings: lua.cell::<Settings>().get(),
+        text,
+        at: 0,
+        buffer: Vec::new(),
+        expected: "value",
+    };
     match decoder.document() {
         Ok(()) => Ok(1),
         Err(message) => lua.raise(message),
@@ -383,6 +386,8 @@ struct Decoder<'a> {
     text: &'a [u8],
     at: usize,
     buffer: Vec<u8>,
+    /// What may stand here, for errors in the token that does.
+    expected: &'static str,
 }
 
 impl Decoder<'_> {
@@ -404,23 +409,32 @@ impl Decoder<'_> {
         self.text.get(self.at).copied()
     }
 
-    fn unexpected<T>(&mut self, expected: &str) -> Result<T, String> {
+    fn unexpected<T>(&mut self, expected: &'static str) -> Result<T, String> {
+        self.expected = expected;
         let at = self.at + 1;
         let rest = &self.text[self.at.min(self.text.len())..];
-        let found = match rest.first() {
-            None => "T_END",
-            Some(b'{') => "T_OBJ_BEGIN",
-            Some(b'}') => "T_OBJ_END",
-            Some(b'[') => "T_ARR_BEGIN",
-            Some(b']') => "T_ARR_END",
-            Some(b',') => "T_COMMA",
-            Some(b':') => "T_COLON",
-            Some(b'"') => "T_STRING",
-            Some(b'0'..=b'9' | b'-') => "T_NUMBER",
-            _ if rest.starts_with(b"true") || rest.starts_with(b"false") => "T_BOOLEAN",
-            _ if rest.starts_with(b"null") => "T_NULL",
-            _ => "invalid token",
-        };
+        let found =
+            match rest.first() {
+                None => "T_END",
+                Some(b'{') => "T_OBJ_BEGIN",
+                Some(b'}') => "T_OBJ_END",
+                Some(b'[') => "T_ARR_BEGIN",
+                Some(b']') => "T_ARR_END",
+                Some(b',') => "T_COMMA",
+                Some(b':') => "T_COLON",
+                Some(b'"') => {
+                    // The token is read whole before anybody asks what it is.
+                    self.text_value()?;
+                    "T_STRING"
+                }
+                Some(b'0'..=b'9' | b'-') => "T_NUMBER",
+                _ if self.settings.decode_invalid && is_odd_number(rest) => {
+                    if leading_number(rest).is_some() { "T_NUMBER" } else { "invalid number" }
+                }
+                _ if rest.starts_with(b"true") || rest.starts_with(b"false") => "T_BOOLEAN",
+                _ if rest.starts_with(b"null") => "T_NULL",
+                _ => "invalid token",
+            };
         Err(format!("Expected {expected} but found {found} at character {at}"))
     }
 
@@ -428,6 +442,7 @@ impl Decoder<'_> {
         if self.lua.is_over_limit() {
             return Err("not enough memory".into());
         }
+        self.expected = "value";
         match self.peek() {
             Some(b'"') => self.text_value(),
             Some(b'{') => self.nested(depth + 1, Self::object),
@@ -485,6 +500,7 @@ impl Decoder<'_> {
             if self.peek() != Some(b'"') {
                 return self.unexpected("object key string");
             }
+            self.expected = "object key string";
             self.text_value()?;
             if self.peek() != Some(b':') {
                 return self.unexpected("colon");
@@ -498,7 +514,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn separator(&mut self, end: u8, expected: &str) -> Result<ControlFlow<()>, String> {
+    fn separator(&mut self, end: u8, expected: &'static str) -> Result<ControlFlow<()>, String> {
         let flow = match self.peek() {
             Some(b',') => ControlFlow::Continue(()),
             Some(found) if found == end => ControlFlow::Break(()),
@@ -530,7 +546,8 @@ impl Decoder<'_> {
                 None => {
                     self.at = at;
                     return Err(format!(
-                        "Expected value but found unexpected end of string at character {}",
+                        "Expected {} but found unexpected end of string at character {}",
+                        self.expected,
                         at + 1
                     ));
                 }
@@ -551,15 +568,22 @@ impl Decoder<'_> {
             Some(b'f') => 12,
             Some(b'r') => 13,
             Some(b'u') => return self.unicode(at),
-            _ => return Err(format!("Expected value but found invalid escape code at character {}", at + 1)),
+            _ => {
+                return Err(format!(
+                    "Expected {} but found invalid escape code at character {}",
+                    self.expected,
+                    at + 1
+                ));
+            }
         };
         self.buffer.push(plain);
         Ok(at + 2)
     }
 
     fn unicode(&mut self, at: usize) -> Result<usize, String> {
+        let expected = self.expected;
         let wrong =
-            || format!("Expected value but found invalid unicode escape code at character {}", at + 1);
+            || format!("Expected {expected} but found invalid unicode escape code at character {}", at + 1);
         let unit = |at: usize| {
             let digits = self.text.get(at..at + 6).filter(|digits| digits.starts_with(b"\\u"))?;
             digits[2..].iter().try_fold(0, |sum, &c| Some(sum * 16 + (c as char).to_digit(16)?))

@@ -10,6 +10,9 @@ const DEPTH_MAX: usize = 16;
 const READ_DEPTH_MAX: usize = 1_000;
 const BAD_FORMAT: &str = "Bad data format in input.";
 const MISSING: &str = "Missing bytes in input.";
+/// What Lua itself says of such keys.
+const KEY_IS_NIL: &str = "table index is nil";
+const KEY_IS_NAN: &str = "table index is NaN";
 
 /// Pushes the library's table.
 pub(crate) fn open(lua: Lua) {
@@ -203,7 +206,8 @@ fn unpack(lua: Lua, limit: i64, offset: i64) -> Outcome {
             return lua.raise("too many values to unpack");
         }
         if let Err(text) = reader.value(0) {
-            return lua.raise(text);
+            let is_luas = text == KEY_IS_NIL || text == KEY_IS_NAN;
+            return if is_luas { lua.raise_plain(text.as_bytes()) } else { lua.raise(text) };
         }
         count += 1;
     }
@@ -254,7 +258,8 @@ impl<'a> Reader<'a> {
             0xC2 | 0xC3 => lua.push_boolean(mark == 0xC3),
             0xCA => lua.push_number(f64::from(f32::from_bits(self.unsigned(4)? as u32))),
             0xCB => lua.push_number(f64::from_bits(self.unsigned(8)?)),
-            0xCC..=0xCF => lua.push_number(self.unsigned(1 << (mark - 0xCC))? as f64),
+            // The widest is read as if it had a sign.
+            0xCC..=0xCF => lua.push_number(self.unsigned(1 << (mark - 0xCC))? as i64 as f64),
             0xD0..=0xD3 => lua.push_number(self.signed(1 << (mark - 0xD0))? as f64),
             0xD9..=0xDB => self.text(1 << (mark - 0xD9))?,
             0xDC | 0xDD => {
@@ -301,7 +306,11 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             self.value(depth + 1)?;
             self.value(depth + 1)?;
-            self.lua.set_pair(-3);
+            match self.lua.kind(-2) {
+                Kind::Nil => return Err(KEY_IS_NIL),
+                Kind::Number if self.lua.number(-2).is_nan() => return Err(KEY_IS_NAN),
+                _ => self.lua.set_pair(-3),
+            }
             self.check_memory()?;
         }
         Ok(())

@@ -55,16 +55,13 @@ pub(crate) fn machine(limits: &Limits, role: Role) -> Machine {
 /// Keeps the globals that a library's chunk sees while it is loaded: little more than
 /// `redis.register_function`. The stack is as `machine` left it.
 pub(crate) fn keep_load_globals(lua: Lua, limits: &Limits) -> Reference {
-    push_guard(lua);
     lua.push_table(0, 1);
     api::open_for_load(lua, limits);
     refuse_missing(lua, -2);
     protect(lua);
     lua.set_field(-2, "redis");
     refuse_missing(lua, -2);
-    let globals = lua.keep();
-    lua.pop(1);
-    globals
+    lua.keep()
 }
 
 /// Lets chunks see `globals`, a kept table, from now on.
@@ -108,6 +105,7 @@ fn open(lua: Lua, limits: &Limits, role: Role) {
     lua.set_basics();
     lua.set_function("collectgarbage", collect_garbage);
     lua.set_function("loadstring", load_string);
+    lua.set_function("getmetatable", get_metatable);
     lua.push_field(1, "math");
     random::open(lua);
     lua.pop(1);
@@ -134,7 +132,6 @@ fn open_load(lua: Lua) {
 
 /// Puts stand-ins for the libraries and for the globals into place.
 fn protect_all(lua: Lua) {
-    push_guard(lua);
     for name in LIBRARIES {
         lua.push_field(1, name);
         protect(lua);
@@ -155,18 +152,16 @@ fn protect_all(lua: Lua) {
     refuse_missing(lua, 1);
     lua.push_copy(1);
     protect(lua);
+    if lua.push_metatable(-1) {
+        lua.push_table(0, 0);
+        protect(lua);
+        lua.set_field(-2, "__metatable");
+        lua.pop(1);
+    }
     lua.push_copy(-1);
     lua.set_field(1, "_G");
     lua.set_globals();
     lua.set_top(1);
-}
-
-/// Puts what `getmetatable` gives for a protected table, read-only itself, at index 2, which is the top.
-fn push_guard(lua: Lua) {
-    lua.push_table(0, 0);
-    lua.push_copy(2);
-    protect(lua);
-    lua.replace(2);
 }
 
 /// Makes it an error to read a field that the table at `index` does not have.
@@ -176,18 +171,32 @@ fn refuse_missing(lua: Lua, index: i32) {
     lua.set_metatable(index);
 }
 
-/// Replaces the table on top by its stand-in. Index 2 holds what `getmetatable` shows.
+/// Replaces the table on top by its stand-in, which shows no metatable.
 fn protect(lua: Lua) {
     lua.push_table(0, 0);
     lua.push_table(0, 4);
     lua.push_copy(-3);
     lua.set_field(-2, "__index");
-    lua.push_copy(2);
-    lua.set_field(-2, "__metatable");
     lua.set_function("__newindex", |lua: Lua| lua.raise(READ_ONLY));
     lua.mark_protected(-3);
     lua.set_metatable(-2);
     lua.remove(-2);
+}
+
+/// `getmetatable`: a stand-in has none unless it tells one.
+fn get_metatable(lua: Lua) -> Outcome {
+    if lua.kind(1) == Kind::None {
+        return lua.raise_argument(1, "value expected");
+    }
+    if !lua.push_metatable(1) {
+        lua.push_nil();
+        return Ok(1);
+    }
+    lua.push_field(-1, "__metatable");
+    if lua.kind(-1) == Kind::Nil && !lua.is_protected(1) {
+        lua.pop(1);
+    }
+    Ok(1)
 }
 
 fn missing_global(lua: Lua) -> Outcome {

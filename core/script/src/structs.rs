@@ -173,11 +173,24 @@ fn push_number(out: &mut Vec<u8>, value: f64, item: Item, is_little: bool) {
 }
 
 fn push_integer(out: &mut Vec<u8>, value: f64, width: usize, is_little: bool) {
-    let bits = if value < 0.0 { value as i64 as u64 } else { value as u64 };
+    let bits = to_bits(value);
     let start = out.len();
     out.extend((0..width).map(|n| if n < 8 { (bits >> (8 * n)) as u8 } else { 0 }));
     if !is_little {
         out[start..].reverse();
+    }
+}
+
+/// A number as 64 bits, as a C cast on common hardware gives them.
+fn to_bits(value: f64) -> u64 {
+    if value < 0.0 {
+        value as i64 as u64
+    } else if value.is_nan() {
+        1 << 63
+    } else if value < 18_446_744_073_709_551_616.0 {
+        value as u64
+    } else {
+        0
     }
 }
 
@@ -295,6 +308,8 @@ fn read_integer(bytes: &[u8], is_little: bool, is_signed: bool) -> f64 {
     if !is_signed {
         return bits as f64;
     }
-    let unused = 64 - 8 * bytes.len().min(8) as u32;
-    ((bits << unused) as i64 >> unused) as f64
+    // The sign's place is taken modulo 64, as a C shift on common hardware does for odd sizes.
+    let mask = u64::MAX.wrapping_shl((8 * bytes.len() as u32).wrapping_sub(1));
+    let extended = if bits & mask != 0 { bits | mask } else { bits };
+    extended as i64 as f64
 }

@@ -192,6 +192,7 @@ fn globals_are_protected() {
     }
     assert_eq!(run("local n = 0 for k in pairs(redis) do n = n + 1 end return n > 20"), ":1\r\n");
     assert_eq!(run("return type(rawget(_G, 'redis')) .. type(next(redis))"), "$11\r\ntablestring\r\n");
+    assert_eq!(run("return getmetatable('').__index == string and getmetatable(redis) == nil"), ":1\r\n");
     assert_eq!(run("return loadstring('\\27Lua') == nil"), ":1\r\n");
     assert_eq!(
         run("local d = {'return ', '5'} local n = 0 return load(function() n = n + 1 return d[n] end)()"),
@@ -252,7 +253,7 @@ fn messagepack_is_written_and_read() {
     assert_eq!(run("return cmsgpack.unpack(cmsgpack.pack({1, {x = 'y'}}))[2].x"), "$1\r\ny\r\n");
     assert!(run("return cmsgpack.unpack('\\220\\255\\255')").contains("Missing bytes in input."));
     assert!(run("return cmsgpack.unpack('\\193')").contains("Bad data format in input."));
-    assert_eq!(run("return cmsgpack.unpack('\\196\\002hi')"), "$2\r\nhi\r\n");
+    assert!(run("return cmsgpack.unpack('\\196\\002hi')").contains("Bad data format in input."));
 }
 
 #[test]
