@@ -61,7 +61,7 @@ impl Config {
                 _ => vec![text.to_vec()],
             };
             config.assign_at(at, &words, Origin::Set).map_err(|why| SetError::failed(lossy(name), why))?;
-            if config.value_at(at) != self.value_at(at) {
+            if config.value_at(at) != self.value_at(at) && !changed.contains(&TABLE[at].name) {
                 changed.push(TABLE[at].name);
             }
         }
@@ -69,7 +69,7 @@ impl Config {
         Ok(Proposed { config, changed })
     }
 
-    /// The row of each pair, all known, changeable and named once.
+    /// The row of each pair, all known, changeable and named once; of two names of one row the later counts.
     fn places(&self, pairs: &[(&[u8], &[u8])], local: bool) -> Result<Vec<usize>, SetError> {
         let may_change_protected = match self.enable_protected_configs {
             DebugAccess::Yes => true,
@@ -83,7 +83,7 @@ impl Config {
                 "can't set immutable config"
             } else if TABLE[at].protected && !may_change_protected {
                 "can't set protected config"
-            } else if places.contains(&at) {
+            } else if pairs[..places.len()].iter().any(|(before, _)| before.eq_ignore_ascii_case(name)) {
                 "duplicate parameter"
             } else {
                 places.push(at);
@@ -162,6 +162,18 @@ mod tests {
                 "shutdown options SAVE and NOSAVE can't be used simultaneously",
             ),
             ("proto-max-bulk-len", "1", "argument must be between 1048576 and 9223372036854775807 inclusive"),
+            ("maxmemory-samples", "65", "argument must be between 1 and 64 inclusive"),
+            (
+                "tls-protocols",
+                "TLSv1.2 TLSv1.1",
+                "TLSv1 and TLSv1.1 are not offered: they are unsafe; name TLSv1.2 or TLSv1.3",
+            ),
+            (
+                "cluster-announce-hostname",
+                "a_b",
+                "Hostnames may only contain alphanumeric characters, hyphens or dots",
+            ),
+            ("proc-title-template", "{title}", "template format is invalid or contains unknown variables"),
             ("proc-title-template", "{foo}", "template format is invalid or contains unknown variables"),
         ];
         for (name, value, why) in cases {
@@ -173,6 +185,8 @@ mod tests {
         assert_eq!(set(&mut config, &[("maxmemory", "1"), ("rename-command", "x")]), unknown);
         let twice = "ERR CONFIG SET failed (possibly related to argument 'maxmemory') - duplicate parameter";
         assert_eq!(set(&mut config, &[("maxmemory", "1"), ("maxmemory", "2")]), twice);
+        assert_eq!(set(&mut config, &[("lua-time-limit", "1"), ("busy-reply-threshold", "2")]), "OK");
+        assert_eq!(config.busy_reply_threshold_ms, 2);
     }
 
     #[test]
@@ -183,6 +197,16 @@ mod tests {
             ("maxmemory", "1g", "1000000000"),
             ("maxmemory", "1gb", "1073741824"),
             ("maxmemory", "5b", "5"),
+            ("maxmemory", "", "0"),
+            ("notify-keyspace-events", "AKEmn", "AKEm"),
+            (
+                "client-output-buffer-limit",
+                "",
+                "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
+            ),
+            ("locale-collate", "C", "C"),
+            ("tls-protocols", "TLSv1.2 tlsv1.3", "TLSv1.2 tlsv1.3"),
+            ("cluster-announce-hostname", "a-1.example", "a-1.example"),
             ("maxmemory-clients", "10%", "10%"),
             ("save", "900 1 300 10", "900 1 300 10"),
             ("save", "", ""),

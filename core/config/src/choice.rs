@@ -184,26 +184,16 @@ choice! {
 }
 
 choice! {
-    /// How a replica receives a full copy.
-    DisklessLoad {
-        /// Through a file.
-        Disabled = "disabled",
-        /// From the socket when it holds nothing.
-        OnEmptyDb = "on-empty-db",
-        /// From the socket into a second data set.
-        Swapdb = "swapdb",
-    }
-}
-
-choice! {
-    /// What happens when a propagated command fails.
-    PropagationErrors {
-        /// It is counted and logged.
-        Ignore = "ignore",
-        /// The process ends.
-        Panic = "panic",
-        /// The process ends on a replica.
-        PanicOnReplicas = "panic-on-replicas",
+    /// How the kernel's score for choosing a victim when memory is short (`oom_score_adj`) is set.
+    OomScoreAdj {
+        /// As it was at the start.
+        No = "no",
+        /// By an amount over that; the older name of `relative`.
+        Yes = "yes",
+        /// By an amount over that.
+        Relative = "relative",
+        /// To a value.
+        Absolute = "absolute",
     }
 }
 
@@ -324,7 +314,7 @@ impl NotifyFlags {
         Some(NotifyFlags(bits))
     }
 
-    /// The letters in Redis' order, with `A` for all classes.
+    /// The letters in Redis' order, with `A` for all classes. Beside `A`, Redis does not show `n`.
     pub(crate) fn text(self) -> String {
         let mut text = String::new();
         if self.0 & Self::ALL == Self::ALL {
@@ -332,7 +322,10 @@ impl NotifyFlags {
         } else {
             text.extend(Self::CLASSES.iter().filter(|(_, bit)| self.0 & bit != 0).map(|(name, _)| *name));
         }
-        text.extend(Self::OTHERS.iter().filter(|(_, bit)| self.0 & bit != 0).map(|(name, _)| *name));
+        let hides_new = text == "A";
+        let others =
+            Self::OTHERS.iter().filter(|(name, bit)| self.0 & bit != 0 && !(hides_new && *name == 'n'));
+        text.extend(others.map(|(name, _)| *name));
         text
     }
 }

@@ -47,6 +47,12 @@ pub enum Kind {
     Primary,
     /// A template of the process title.
     Title,
+    /// A name whose characters are letters, digits, hyphens and dots; the text is the error for others.
+    Name(&'static str),
+    /// Words for versions of TLS; empty for all that are offered.
+    TlsVersions,
+    /// A locale; only those that sort by bytes are known.
+    Locale,
 }
 
 /// Save after this many seconds if at least this many changes were made.
@@ -142,6 +148,9 @@ impl Kind {
             Kind::Choice(names) => choice(word, names).map(Value::Choice),
             Kind::Notify => notify(word),
             Kind::Title => title(word),
+            Kind::Name(why) => name_of_letters(word, why),
+            Kind::TlsVersions => tls_versions(word),
+            Kind::Locale => locale(word),
             _ => Ok(Value::Text(word.to_vec())),
         }
     }
@@ -233,8 +242,11 @@ fn memory(word: &[u8], min: i64, max: i64) -> Result<Value, String> {
     between(bytes, min, max)
 }
 
-/// Bytes with an optional unit: `k m g` are powers of ten, `kb mb gb` powers of two.
+/// Bytes with an optional unit: `k m g` are powers of ten, `kb mb gb` powers of two. Nothing at all is 0.
 pub fn parse_memory(word: &[u8]) -> Option<i128> {
+    if word.is_empty() {
+        return Some(0);
+    }
     let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, unit) = word.split_at(digits);
     let factor: i128 = match unit.to_ascii_lowercase().as_slice() {
@@ -331,7 +343,37 @@ fn title(word: &[u8]) -> Result<Value, String> {
         }
         rest = &rest[close + 1..];
     }
+    // The title is empty while the server runs, and a template must not come to nothing.
+    if word.strip_prefix(b"{title}").unwrap_or(word).is_empty() {
+        return Err(WHY.into());
+    }
     Ok(Value::Text(word.to_vec()))
+}
+
+fn name_of_letters(word: &[u8], why: &str) -> Result<Value, String> {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.".contains(byte);
+    if word.iter().all(fits) { Ok(Value::Text(word.to_vec())) } else { Err(why.into()) }
+}
+
+fn tls_versions(word: &[u8]) -> Result<Value, String> {
+    for version in word.split(|byte| *byte == b' ').filter(|version| !version.is_empty()) {
+        if version.eq_ignore_ascii_case(b"TLSv1") || version.eq_ignore_ascii_case(b"TLSv1.1") {
+            return Err("TLSv1 and TLSv1.1 are not offered: they are unsafe; name TLSv1.2 or TLSv1.3".into());
+        }
+        if !version.eq_ignore_ascii_case(b"TLSv1.2") && !version.eq_ignore_ascii_case(b"TLSv1.3") {
+            return Err(
+                "Invalid tls-protocols specified. Use a combination of 'TLSv1.2' and 'TLSv1.3'.".into()
+            );
+        }
+    }
+    Ok(Value::Text(word.to_vec()))
+}
+
+fn locale(word: &[u8]) -> Result<Value, String> {
+    match word {
+        b"" | b"C" | b"POSIX" | b"C.UTF-8" | b"C.utf8" => Ok(Value::Text(word.to_vec())),
+        _ => Err("Invalid locale name: only C and POSIX, the order of bytes, are known".into()),
+    }
 }
 
 fn list(words: &[Vec<u8>]) -> Result<Value, String> {
@@ -360,6 +402,11 @@ fn save_points(words: &[Vec<u8>]) -> Result<Value, String> {
 }
 
 fn output_limits(words: &[Vec<u8>], old: Option<&Value>) -> Result<Value, String> {
+    if let (Some(old), [word]) = (old, words)
+        && word.is_empty()
+    {
+        return Ok(old.clone());
+    }
     if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
     }

@@ -28,8 +28,8 @@ mod words;
 pub use args::{Invocation, read_args};
 pub use change::Proposed;
 pub use choice::{
-    AclPubsub, AppendFsync, DebugAccess, DisklessLoad, Eviction, LogLevel, MaxmemoryPolicy, NotifyFlags,
-    PropagationErrors, ShutdownFlags, TlsAuthClients, TlsMode,
+    AclPubsub, AppendFsync, DebugAccess, Eviction, LogLevel, MaxmemoryPolicy, NotifyFlags, OomScoreAdj,
+    ShutdownFlags, TlsAuthClients, TlsMode,
 };
 pub use directives::{Change, Directive, Disposition};
 pub use error::{LoadError, SetError};

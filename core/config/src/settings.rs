@@ -3,8 +3,8 @@
 //! Rebuilt as a whole after every change, so a field can never disagree with the table.
 
 use crate::choice::{
-    AclPubsub, AppendFsync, DebugAccess, DisklessLoad, LogLevel, MaxmemoryPolicy, NotifyFlags,
-    PropagationErrors, ShutdownFlags, TlsAuthClients, TlsMode,
+    AclPubsub, AppendFsync, DebugAccess, LogLevel, MaxmemoryPolicy, NotifyFlags, OomScoreAdj, ShutdownFlags,
+    TlsAuthClients, TlsMode,
 };
 use crate::kind::{OutputLimit, SavePoint, Value};
 use crate::values::Values;
@@ -22,7 +22,7 @@ macro_rules! settings {
             }
 
             #[cfg(test)]
-            const ROWS: &'static [&'static str] = &[$($name),*];
+            const ROWS: &'static [(&'static str, &'static str)] = &[$(($name, stringify!($field))),*];
         }
     };
 }
@@ -55,6 +55,13 @@ fn percentiles(values: &Values<'_>, name: &str) -> Vec<f64> {
     }
 }
 
+fn oom_scores(values: &Values<'_>, name: &str) -> [i64; 3] {
+    match values.value(name) {
+        Value::OomScores(scores) => *scores,
+        _ => [0; 3],
+    }
+}
+
 fn access(values: &Values<'_>, name: &str) -> DebugAccess {
     DebugAccess::at(values.choice(name))
 }
@@ -68,7 +75,6 @@ type V<'a, 'b> = &'a Values<'b>;
 #[rustfmt::skip]
 settings! {
     bind: Vec<String> = "bind", Values::words, "Addresses to listen on; a leading `-` makes a missing one no error, `*` is all of IPv4, `::*` all of IPv6.";
-    bind_source_addr: String = "bind-source-addr", Values::text, "Local address of connections to a primary; empty for any.";
     port: u16 = "port", Values::port, "TCP port; 0 for none.";
     protected_mode: bool = "protected-mode", Values::flag, "Without a password, refuse clients from other machines.";
     tcp_backlog: u64 = "tcp-backlog", Values::count, "Connections that may wait to be accepted.";
@@ -76,6 +82,7 @@ settings! {
     timeout_seconds: u64 = "timeout", Values::count, "Idle seconds after which a client is closed; 0 for never.";
     unixsocket: String = "unixsocket", Values::text, "Path of the Unix socket; empty for none.";
     unixsocketperm: u32 = "unixsocketperm", bits, "Permissions of the Unix socket; 0 to leave them.";
+    socket_mark: u32 = "socket-mark-id", bits, "Mark of the listening sockets for packet filters; 0 for none.";
     new_connections_max: usize = "max-new-connections-per-cycle", Values::size, "Connections accepted in one tick.";
     new_tls_connections_max: usize = "max-new-tls-connections-per-cycle", Values::size, "TLS connections accepted in one tick.";
     maxclients: usize = "maxclients", Values::size, "Connections at one time.";
@@ -84,24 +91,24 @@ settings! {
     tls_port: u16 = "tls-port", Values::port, "A second port that speaks only TLS; 0 for none.";
     tls_cert_file: String = "tls-cert-file", Values::text, "Certificate chain, PEM; empty for none.";
     tls_key_file: String = "tls-key-file", Values::text, "Key, PEM.";
-    tls_client_cert_file: String = "tls-client-cert-file", Values::text, "Certificate shown to a primary.";
-    tls_client_key_file: String = "tls-client-key-file", Values::text, "Its key.";
     tls_ca_cert_file: String = "tls-ca-cert-file", Values::text, "Believed authorities, PEM.";
     tls_ca_cert_dir: String = "tls-ca-cert-dir", Values::text, "Folder of believed authorities.";
     tls_auth_clients: TlsAuthClients = "tls-auth-clients", |v: V<'_, '_>, n| TlsAuthClients::at(v.choice(n)), "Whether clients must show a certificate.";
-    tls_replication: bool = "tls-replication", Values::flag, "Speak TLS to the primary.";
     tls_protocols: String = "tls-protocols", Values::text, "Versions offered; empty for all that are safe.";
     tls_session_caching: bool = "tls-session-caching", Values::flag, "Let clients resume sessions.";
-    tls_session_cache_size: usize = "tls-session-cache-size", Values::size, "Sessions remembered.";
+    tls_session_cache_timeout_seconds: u64 = "tls-session-cache-timeout", Values::count, "Seconds in which a session may be resumed; 0 for none.";
+    tls_prefer_server_ciphers: bool = "tls-prefer-server-ciphers", Values::flag, "Choose suites in the server's order.";
     pidfile: String = "pidfile", Values::text, "File of the process number; empty for none.";
     loglevel: LogLevel = "loglevel", |v: V<'_, '_>, n| LogLevel::at(v.choice(n)), "Least important lines that are logged.";
     logfile: String = "logfile", Values::text, "File of the log; empty for standard output.";
     always_show_logo: bool = "always-show-logo", Values::flag, "Print the banner also into files.";
     databases: usize = "databases", Values::size, "How many databases there are.";
     hz: u32 = "hz", bits, "Rounds of background work a second, 1 to 500.";
-    shutdown_timeout_seconds: u64 = "shutdown-timeout", Values::count, "Seconds to wait for lagging replicas at the end.";
     shutdown_on_sigint: ShutdownFlags = "shutdown-on-sigint", |v, n| ShutdownFlags::from_bits(bits(v, n)), "What SIGINT does.";
     shutdown_on_sigterm: ShutdownFlags = "shutdown-on-sigterm", |v, n| ShutdownFlags::from_bits(bits(v, n)), "What SIGTERM does.";
+    oom_score_adj: OomScoreAdj = "oom-score-adj", |v: V<'_, '_>, n| OomScoreAdj::at(v.choice(n)), "How the kernel's score of the process is set.";
+    oom_score: i64 = "oom-score-adj-values", |v: V<'_, '_>, n| oom_scores(v, n)[0], "The score of a primary; -2000 to 2000.";
+    disable_thp: bool = "disable-thp", Values::flag, "Keep the kernel from giving huge pages.";
     jemalloc_bg_thread: bool = "jemalloc-bg-thread", Values::flag, "The allocator returns memory in the background.";
     enable_protected_configs: DebugAccess = "enable-protected-configs", access, "Who may change protected directives.";
     enable_debug_command: DebugAccess = "enable-debug-command", access, "Who may use DEBUG.";
@@ -116,13 +123,7 @@ settings! {
     maxmemory_eviction_tenacity: u64 = "maxmemory-eviction-tenacity", Values::count, "0 to 100: time eviction may take in one go.";
     maxmemory_clients: u64 = "maxmemory-clients", |v, n| share(v, n, v.count("maxmemory")), "Bytes of all clients' buffers, a percentage already applied; 0 for no limit.";
     queue_reserve: u64 = "queue-reserve", |v, n| share(v, n, v.count("maxmemory")), "Bytes of maxmemory kept for consumers, a percentage already applied.";
-    replica_ignore_maxmemory: bool = "replica-ignore-maxmemory", Values::flag, "A replica leaves eviction to its primary.";
     active_expire_effort: u32 = "active-expire-effort", bits, "1 to 10.";
-    lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", Values::flag, "Free evicted values in the background.";
-    lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", Values::flag, "Free expired values in the background.";
-    lazyfree_lazy_server_del: bool = "lazyfree-lazy-server-del", Values::flag, "Free overwritten values in the background.";
-    lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", Values::flag, "DEL acts as UNLINK.";
-    lazyfree_lazy_user_flush: bool = "lazyfree-lazy-user-flush", Values::flag, "FLUSHALL acts as with ASYNC.";
     lfu_log_factor: u32 = "lfu-log-factor", bits, "How slowly the use counter grows.";
     lfu_decay_minutes: u32 = "lfu-decay-time", bits, "Minutes after which the use counter shrinks; 0 for never.";
     output_limits: [OutputLimit; 3] = "client-output-buffer-limit", output_limits, "Limits of normal, replica and pubsub clients, in this order.";
@@ -147,8 +148,6 @@ settings! {
     rdbcompression: bool = "rdbcompression", Values::flag, "Compress strings in snapshots.";
     rdbchecksum: bool = "rdbchecksum", Values::flag, "Snapshots carry a checksum.";
     dbfilename: String = "dbfilename", Values::text, "Name of the snapshot, without a folder.";
-    rdb_del_sync_files: bool = "rdb-del-sync-files", Values::flag, "Remove snapshots that only replication needed.";
-    rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", Values::flag, "Make snapshots durable piece by piece.";
     dir: String = "dir", Values::text, "Folder of all files; empty for the current one.";
     appendonly: bool = "appendonly", Values::flag, "Keep a log of all writes.";
     appendfilename: String = "appendfilename", Values::text, "First part of the names of the log's files.";
@@ -160,28 +159,8 @@ settings! {
     aof_load_truncated: bool = "aof-load-truncated", Values::flag, "Start although the log's end is missing.";
     aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", Values::flag, "The log begins with a snapshot.";
     aof_timestamp_enabled: bool = "aof-timestamp-enabled", Values::flag, "Write times into the log.";
-    aof_rewrite_incremental_fsync: bool = "aof-rewrite-incremental-fsync", Values::flag, "Make a rewritten log durable piece by piece.";
     aof_disable_auto_gc: bool = "aof-disable-auto-gc", Values::flag, "Keep superseded files of the log.";
-    masterauth: Vec<u8> = "masterauth", Values::bytes, "Password for the primary; empty for none.";
-    masteruser: String = "masteruser", Values::text, "User for the primary; empty for the default one.";
-    replica_serve_stale_data: bool = "replica-serve-stale-data", Values::flag, "Answer while the primary is away.";
-    replica_read_only: bool = "replica-read-only", Values::flag, "A replica refuses writes.";
-    replica_priority: u64 = "replica-priority", Values::count, "Preference in a failover; 0 for never.";
-    replica_announced: bool = "replica-announced", Values::flag, "Sentinel may list this replica.";
-    replica_announce_ip: String = "replica-announce-ip", Values::text, "Address told to the primary; empty for the real one.";
-    replica_announce_port: u16 = "replica-announce-port", Values::port, "Port told to the primary; 0 for the real one.";
-    replica_lazy_flush: bool = "replica-lazy-flush", Values::flag, "Free the old data in the background before a full copy.";
-    repl_ping_replica_period_seconds: u64 = "repl-ping-replica-period", Values::count, "Seconds between pings to replicas.";
-    repl_timeout_seconds: u64 = "repl-timeout", Values::count, "Seconds of silence that end a link.";
-    repl_disable_tcp_nodelay: bool = "repl-disable-tcp-nodelay", Values::flag, "Collect small packets to replicas.";
     repl_backlog_size: usize = "repl-backlog-size", Values::size, "Bytes kept for replicas that come back.";
-    repl_backlog_ttl_seconds: u64 = "repl-backlog-ttl", Values::count, "Seconds the backlog outlives the last replica; 0 for ever.";
-    repl_diskless_sync: bool = "repl-diskless-sync", Values::flag, "Send full copies without a file.";
-    repl_diskless_sync_delay_seconds: u64 = "repl-diskless-sync-delay", Values::count, "Seconds to wait for more replicas.";
-    repl_diskless_sync_max_replicas: usize = "repl-diskless-sync-max-replicas", Values::size, "Replicas that end that wait; 0 for none.";
-    repl_diskless_load: DisklessLoad = "repl-diskless-load", |v: V<'_, '_>, n| DisklessLoad::at(v.choice(n)), "How a full copy is received.";
-    min_replicas_max_lag_seconds: u64 = "min-replicas-max-lag", Values::count, "Seconds of lag that still count.";
-    propagation_error_behavior: PropagationErrors = "propagation-error-behavior", |v: V<'_, '_>, n| PropagationErrors::at(v.choice(n)), "What happens when a propagated command fails.";
     slowlog_log_slower_than_us: i64 = "slowlog-log-slower-than", Values::int, "Microseconds from which a command is slow; negative for none.";
     slowlog_max_len: usize = "slowlog-max-len", Values::size, "Slow commands remembered.";
     latency_monitor_threshold_ms: u64 = "latency-monitor-threshold", Values::count, "Milliseconds from which an event is remembered; 0 for none.";
@@ -195,7 +174,6 @@ settings! {
     loading_process_events_interval_bytes: u64 = "loading-process-events-interval-bytes", Values::count, "Bytes loaded between two looks at clients.";
     key_load_delay: i64 = "key-load-delay", Values::int, "Microseconds to wait after each loaded key; negative: keys a microsecond.";
     rdb_key_save_delay: i64 = "rdb-key-save-delay", Values::int, "Microseconds to wait after each saved key; negative: keys a microsecond.";
-    loading_events_interval_bytes: usize = "loading-process-events-interval-bytes", Values::size, "Bytes loaded between two looks at clients.";
 }
 
 #[cfg(test)]
@@ -206,8 +184,42 @@ mod tests {
     #[test]
     fn a_directive_acts_exactly_if_code_can_read_it() {
         for row in TABLE {
-            let field = Settings::ROWS.contains(&row.name);
+            let field = Settings::ROWS.iter().any(|(name, _)| *name == row.name);
             assert_eq!(row.does == Disposition::Acts, field, "{}", row.name);
         }
+    }
+
+    /// All code of `core` and `bins` but this file, tests left out.
+    fn sources(folder: &std::path::Path, into: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let skipped = ["target", "tests", "settings.rs"].iter().any(|name| path.ends_with(name));
+            if path.is_dir() && !skipped {
+                sources(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !skipped {
+                let text = std::fs::read_to_string(&path).unwrap();
+                into.push_str(text.split("#[cfg(test)]\nmod tests {").next().unwrap());
+            }
+        }
+    }
+
+    /// A field that nobody reads is a directive that pretends to act.
+    #[test]
+    fn every_directive_that_acts_is_read_by_code() {
+        let mut code = String::new();
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        sources(&root.join("core"), &mut code);
+        sources(&root.join("bins"), &mut code);
+        let is_word =
+            |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+        let reads = |text: &str| {
+            code.match_indices(text).any(|(at, found)| !is_word(code.as_bytes().get(at + found.len())))
+        };
+        let unread: Vec<_> = Settings::ROWS
+            .iter()
+            .filter(|(name, field)| !reads(&format!(".{field}")) && !reads(&format!("place(\"{name}\")")))
+            .map(|(name, _)| *name)
+            .collect();
+        assert!(unread.is_empty(), "nobody reads {unread:?}");
     }
 }

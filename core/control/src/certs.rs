@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use crate::secrets::{Existing, write_private, write_whole};
-use crate::tls::{self, ClientCerts, TlsFiles};
+use crate::tls::{self, ClientCerts, TlsFiles, TlsOptions};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -236,7 +236,9 @@ impl Authority {
             cert: self.path("crt"),
             key: self.path("key"),
             client_ca: None,
+            client_ca_dir: None,
             clients: ClientCerts::Ignored,
+            options: TlsOptions::default(),
         }
     }
 

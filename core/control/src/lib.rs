@@ -23,11 +23,12 @@ mod plane;
 pub mod secrets;
 mod signals;
 mod socket;
+mod tickets;
 pub mod tls;
 
 pub use instance::{Health, Instance, Level, Stop};
 pub use jobs::{DeletionDone, Jobs, Overloaded, PasswordDone, Release};
 pub use password::PasswordCache;
-pub use plane::{ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings};
+pub use plane::{Certificates, ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings};
 pub use rustls::ServerConfig;
 pub use signals::stop_signals;

@@ -23,7 +23,7 @@ use crate::notify::Notifier;
 use crate::secrets::Secret;
 use crate::signals;
 use crate::socket::HealthSocket;
-use crate::tls::{self, ClientCerts, Fingerprint, TlsError, TlsFiles};
+use crate::tls::{self, ClientCerts, Fingerprint, TlsError, TlsFiles, TlsOptions};
 
 /// Longest a call into the server may take before the server counts as hung.
 pub(crate) const INSTANCE_PATIENCE: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ pub enum TlsSettings {
     Files(TlsFiles),
     /// From an authority of our own, made at first start and renewed in time. Whether clients must show
     /// certificates is said beside it; they are then issued by other means than ours.
-    Own(Authority, ClientCerts),
+    Own(Authority, ClientCerts, TlsOptions),
 }
 
 /// Why the control plane did not start.
@@ -130,7 +130,7 @@ impl ControlPlane {
             .map_err(StartError::Runtime)?;
         let plane = Arc::new(Plane {
             slots: Arc::new(Semaphore::new(INSTANCE_CALLS_MAX)),
-            tls: settings.tls.map(|tls| Tls::start(tls, instance.as_ref())).transpose()?,
+            tls: Mutex::new(settings.tls.map(|tls| Tls::start(tls, instance.as_ref())).transpose()?),
             notifier: Notifier::from_environment(),
             instance,
         });
@@ -144,10 +144,8 @@ impl ControlPlane {
                     HealthSocket::bind(&path).map_err(|error| StartError::HealthSocket(path, error))?;
                 tokio::spawn(socket.serve(Arc::clone(&plane)));
             }
-            if plane.tls.is_some() {
-                tokio::spawn(watch_files(Arc::clone(&plane)));
-                tokio::spawn(renew(Arc::clone(&plane)));
-            }
+            tokio::spawn(watch_files(Arc::clone(&plane)));
+            tokio::spawn(renew(Arc::clone(&plane)));
             if let Some(pings) = Notifier::watchdog(&plane) {
                 tokio::spawn(pings);
             }
@@ -158,7 +156,7 @@ impl ControlPlane {
 }
 
 fn start_http(settings: HttpSettings, plane: &Arc<Plane>) -> Result<Vec<SocketAddr>, StartError> {
-    if settings.tls && plane.tls.is_none() {
+    if settings.tls && plane.tls().is_none() {
         return Err(StartError::HttpsWithoutCertificates);
     }
     let mut bound = Vec::new();
@@ -188,19 +186,12 @@ impl Handle {
     /// The TLS configuration for the data port's new connections; later ones arrive by
     /// [`Instance::reload_tls`].
     pub fn tls_config(&self) -> Option<Arc<ServerConfig>> {
-        Some(self.plane.tls.as_ref()?.lock().data.clone())
+        Some(self.plane.tls().as_ref()?.loaded.data.clone())
     }
 
-    /// Uses other certificate files from now on, as after CONFIG SET tls-cert-file, and watches them.
-    ///
-    /// # Errors
-    /// The files do not make a configuration; the old ones stay in use.
-    pub fn use_tls_files(&self, files: TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
-        let Some(tls) = &self.plane.tls else { return tls::load(&files) };
-        let loaded = Loaded::from(files)?;
-        let config = loaded.data.clone();
-        *tls.lock() = loaded;
-        Ok(config)
+    /// The way to other certificates.
+    pub fn certificates(&self) -> Certificates {
+        Certificates(Arc::clone(&self.plane))
     }
 
     /// Tells the service manager that clients are served. Until then, while the server ticks, its start
@@ -216,6 +207,23 @@ impl Handle {
     }
 }
 
+/// The way to change the certificates of a running control plane.
+#[derive(Clone, Debug)]
+pub struct Certificates(Arc<Plane>);
+
+impl Certificates {
+    /// Uses other certificates from now on, as after CONFIG SET tls-cert-file, and watches their files.
+    ///
+    /// # Errors
+    /// See [`StartError`]; the old ones stay in use.
+    pub fn replace(&self, settings: Option<TlsSettings>) -> Result<Option<Arc<ServerConfig>>, StartError> {
+        let fresh = settings.map(|tls| Tls::start(tls, self.0.instance.as_ref())).transpose()?;
+        let config = fresh.as_ref().map(|tls| tls.loaded.data.clone());
+        *self.0.tls() = fresh;
+        Ok(config)
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
@@ -228,7 +236,7 @@ impl Drop for Handle {
 pub(crate) struct Plane {
     instance: Arc<dyn Instance>,
     slots: Arc<Semaphore>,
-    tls: Option<Tls>,
+    tls: Mutex<Option<Tls>>,
     notifier: Notifier,
 }
 
@@ -273,14 +281,44 @@ impl Plane {
 
     /// The certificate for the metrics endpoint, for connections from now on.
     pub(crate) fn http_tls(&self) -> Option<Arc<ServerConfig>> {
-        Some(self.tls.as_ref()?.lock().http.clone())
+        Some(self.tls().as_ref()?.loaded.http.clone())
+    }
+
+    fn tls(&self) -> std::sync::MutexGuard<'_, Option<Tls>> {
+        // Nothing panics while it is held, and what it guards is whole at every moment.
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads the files in use again; `None` when they are as they were.
+    fn reload(&self, always: bool) -> Option<Result<Arc<ServerConfig>, TlsError>> {
+        let files = {
+            let mut tls = self.tls();
+            let loaded = &mut tls.as_mut()?.loaded;
+            let seen = Fingerprint::of(&loaded.files);
+            if seen == loaded.seen && !always {
+                return None;
+            }
+            // Remembered also when loading fails, so that one bad state is told once.
+            loaded.seen = seen;
+            loaded.files.clone()
+        };
+        let fresh = match Loaded::from(files) {
+            Ok(fresh) => fresh,
+            Err(error) => return Some(Err(error)),
+        };
+        let config = fresh.data.clone();
+        let mut tls = self.tls();
+        // Other files may have been named meanwhile; then these are nobody's.
+        let current = tls.as_mut().filter(|tls| tls.loaded.files == fresh.files)?;
+        current.loaded = fresh;
+        Some(Ok(config))
     }
 
     /// Reads the certificate files again, when they changed or `always`; a bad state of them is logged
     /// once and changes nothing.
     pub(crate) async fn reload_tls(self: &Arc<Self>, always: bool) {
         let plane = Arc::clone(self);
-        let outcome = tokio::task::spawn_blocking(move || plane.tls.as_ref()?.reload(always)).await;
+        let outcome = tokio::task::spawn_blocking(move || plane.reload(always)).await;
         match outcome.ok().flatten() {
             None => {}
             Some(Err(error)) => {
@@ -295,7 +333,7 @@ impl Plane {
 
     /// Has the own authority renew what is due. Blocks on files.
     fn renew(&self) -> Option<Result<Vec<String>, CertError>> {
-        let authority = self.tls.as_ref()?.authority.as_ref()?;
+        let authority = self.tls().as_ref()?.authority.clone()?;
         Some(authority.ensure(SystemTime::now()).map(|issued| issued.made))
     }
 }
@@ -309,7 +347,7 @@ impl fmt::Debug for Plane {
 /// The certificates in use and the authority that renews them, if it is ours.
 struct Tls {
     authority: Option<Authority>,
-    loaded: Mutex<Loaded>,
+    loaded: Loaded,
 }
 
 /// One state of the files, loaded.
@@ -338,40 +376,16 @@ impl Tls {
     fn start(settings: TlsSettings, instance: &dyn Instance) -> Result<Tls, StartError> {
         let (authority, files) = match settings {
             TlsSettings::Files(files) => (None, files),
-            TlsSettings::Own(authority, clients) => {
+            TlsSettings::Own(authority, clients, options) => {
                 let issued = authority.ensure(SystemTime::now()).map_err(StartError::Certificates)?;
                 for made in &issued.made {
                     instance.log(Level::Notice, &format!("made {made}"));
                 }
                 let client_ca = (clients != ClientCerts::Ignored).then_some(issued.ca);
-                (Some(authority), TlsFiles { client_ca, clients, ..issued.files })
+                (Some(authority), TlsFiles { client_ca, clients, options, ..issued.files })
             }
         };
-        Ok(Tls { authority, loaded: Mutex::new(Loaded::from(files).map_err(StartError::Tls)?) })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Loaded> {
-        // Nothing panics while it is held, and what it guards is whole at every moment.
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// `None` when the files are as they were.
-    fn reload(&self, always: bool) -> Option<Result<Arc<ServerConfig>, TlsError>> {
-        let files = {
-            let mut loaded = self.lock();
-            let seen = Fingerprint::of(&loaded.files);
-            if seen == loaded.seen && !always {
-                return None;
-            }
-            // Remembered also when loading fails, so that one bad state is told once.
-            loaded.seen = seen;
-            loaded.files.clone()
-        };
-        Some(Loaded::from(files).map(|fresh| {
-            let config = fresh.data.clone();
-            *self.lock() = fresh;
-            config
-        }))
+        Ok(Tls { authority, loaded: Loaded::from(files).map_err(StartError::Tls)? })
     }
 }
 
@@ -387,7 +401,7 @@ async fn renew(plane: Arc<Plane>) {
         tokio::time::sleep(RENEWAL_PERIOD).await;
         let worker = Arc::clone(&plane);
         match tokio::task::spawn_blocking(move || worker.renew()).await.ok().flatten() {
-            None => return,
+            None => {}
             Some(Ok(made)) => {
                 for made in made {
                     plane.log(Level::Notice, format!("renewed {made}")).await;

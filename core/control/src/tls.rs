@@ -12,8 +12,11 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use crate::tickets::Tickets;
 
 /// Longest certificate or key file that is read, in bytes: a bundle of all public CAs is 250 KiB.
 pub const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -27,8 +30,32 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Authorities that client certificates must come from; needed unless `clients` is `Ignored`.
     pub client_ca: Option<PathBuf>,
+    /// A folder of further such authorities; every file in it that holds certificates counts.
+    pub client_ca_dir: Option<PathBuf>,
     /// Whether clients must show a certificate.
     pub clients: ClientCerts,
+    /// How connections are made.
+    pub options: TlsOptions,
+}
+
+/// How connections are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// TLS 1.2 is offered.
+    pub tls12: bool,
+    /// TLS 1.3 is offered.
+    pub tls13: bool,
+    /// Seconds in which a session may be resumed; 0 for never.
+    pub session_seconds: u32,
+    /// The server's order of cipher suites counts, not the client's.
+    pub server_order: bool,
+}
+
+impl Default for TlsOptions {
+    /// Redis' own: both versions, five minutes, the client's order.
+    fn default() -> TlsOptions {
+        TlsOptions { tls12: true, tls13: true, session_seconds: 300, server_order: false }
+    }
 }
 
 /// What is asked of clients.
@@ -70,7 +97,10 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// Reads the files into a configuration for TLS 1.2 and 1.3 with session tickets.
+/// Most files looked at in a folder of authorities: more is a wrong folder.
+const CA_FILES_MAX: usize = 1024;
+
+/// Reads the files into a configuration. Sessions are remembered by the clients, in tickets.
 ///
 /// # Errors
 /// A file is missing or unusable, or key and certificate do not belong together.
@@ -81,13 +111,14 @@ pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let unfit = |error: rustls::Error| TlsError::Unfit(files.cert.clone(), error.to_string());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions(files.options))
         .map_err(unfit)?;
     let builder = match files.clients {
         ClientCerts::Ignored => builder.with_no_client_auth(),
         wanted => {
-            let path = files.client_ca.as_ref().ok_or(TlsError::NoClientAuthority)?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider);
+            let path = files.client_ca.as_ref().or(files.client_ca_dir.as_ref());
+            let path = path.ok_or(TlsError::NoClientAuthority)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(files)?), provider);
             let verifier = match wanted {
                 ClientCerts::Required => verifier,
                 _ => verifier.allow_unauthenticated(),
@@ -98,9 +129,17 @@ pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(unfit)?;
+    config.ignore_client_order = files.options.server_order;
     // Tickets keep the resumption state at the client; without them a thousand reconnecting clients
     // would push each other out of a table here.
-    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(unfit)?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    if files.options.session_seconds == 0 {
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = Arc::new(Tickets::new(files.options.session_seconds).map_err(unfit)?);
+        // One is enough: a client keeps the newest, and each costs bytes at every connect.
+        config.send_tls13_tickets = 1;
+    }
     Ok(Arc::new(config))
 }
 
@@ -115,10 +154,36 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(chain)
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+fn versions(options: TlsOptions) -> &'static [&'static SupportedProtocolVersion] {
+    static ONLY_12: &[&SupportedProtocolVersion] = &[&TLS12];
+    static ONLY_13: &[&SupportedProtocolVersion] = &[&TLS13];
+    match (options.tls12, options.tls13) {
+        (true, false) => ONLY_12,
+        (false, true) => ONLY_13,
+        _ => rustls::ALL_VERSIONS,
+    }
+}
+
+/// The authorities of the file and of the folder.
+fn roots(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| TlsError::Unfit(path.to_owned(), error.to_string()))?;
+    let mut add = |path: &Path, certificate| {
+        roots.add(certificate).map_err(|error| TlsError::Unfit(path.to_owned(), error.to_string()))
+    };
+    if let Some(path) = &files.client_ca {
+        certificates(path)?.into_iter().try_for_each(|certificate| add(path, certificate))?;
+    }
+    if let Some(dir) = &files.client_ca_dir {
+        let unreadable = |error| TlsError::Io(dir.clone(), error);
+        for entry in std::fs::read_dir(dir).map_err(unreadable)?.take(CA_FILES_MAX) {
+            let path = entry.map_err(unreadable)?.path();
+            // Lists of revocation, keys and notes lie beside certificates in such folders.
+            let Ok(chain) = certificates(&path) else { continue };
+            chain.into_iter().try_for_each(|certificate| add(&path, certificate))?;
+        }
+    }
+    if roots.is_empty() {
+        return Err(TlsError::NoClientAuthority);
     }
     Ok(roots)
 }
@@ -139,7 +204,7 @@ fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
 /// What tells one state of the files from another without reading them: inode, size and time of change.
 /// Renaming a new file over the old, as certbot and Kubernetes do, changes the inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fingerprint([Option<(u64, u64, i64, i64)>; 3]);
+pub(crate) struct Fingerprint([Option<(u64, u64, i64, i64)>; 4]);
 
 impl Fingerprint {
     pub(crate) fn of(files: &TlsFiles) -> Fingerprint {
@@ -147,7 +212,12 @@ impl Fingerprint {
             let metadata = std::fs::metadata(path).ok()?;
             Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
         };
-        Fingerprint([stamp(&files.cert), stamp(&files.key), files.client_ca.as_deref().and_then(stamp)])
+        Fingerprint([
+            stamp(&files.cert),
+            stamp(&files.key),
+            files.client_ca.as_deref().and_then(stamp),
+            files.client_ca_dir.as_deref().and_then(stamp),
+        ])
     }
 }
 
@@ -175,7 +245,13 @@ mod tests {
         let issued = Authority::new(directory.path(), "one", &[]).ensure(SystemTime::now()).unwrap();
         let required = TlsFiles { clients: ClientCerts::Required, ..issued.files };
         assert!(matches!(load(&required), Err(TlsError::NoClientAuthority)));
-        assert!(load(&TlsFiles { client_ca: Some(issued.ca), ..required }).is_ok());
+        let by_file = TlsFiles { client_ca: Some(issued.ca), ..required.clone() };
+        assert!(load(&by_file).is_ok());
+        let by_folder = TlsFiles { client_ca_dir: Some(directory.path().to_owned()), ..required.clone() };
+        assert!(load(&by_folder).is_ok());
+        let empty = tempfile::tempdir().unwrap();
+        let nobody = TlsFiles { client_ca_dir: Some(empty.path().to_owned()), ..required };
+        assert!(matches!(load(&nobody), Err(TlsError::NoClientAuthority)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Stream
 use tandem_control::certs::Authority;
 use tandem_control::health::{Answer, ask};
 use tandem_control::secrets::Secret;
-use tandem_control::tls::{ClientCerts, TlsFiles};
+use tandem_control::tls::{ClientCerts, TlsFiles, TlsOptions};
 use tandem_control::{
     ControlPlane, Handle, Health, HttpSettings, Instance, Level, Settings, StartError, Stop, TlsSettings,
 };
@@ -228,7 +228,7 @@ fn https_uses_the_own_authority_and_follows_replaced_files() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path(), "tandem-cache", &[]);
     let puppet = Puppet::new();
-    let tls = Some(TlsSettings::Own(authority, ClientCerts::Ignored));
+    let tls = Some(TlsSettings::Own(authority, ClientCerts::Ignored, TlsOptions::default()));
     let wanted = Settings { http: http(None, true), tls, ..settings() };
     let handle = ControlPlane::start(wanted, puppet.clone()).unwrap();
     let address = handle.http_addresses()[0];
@@ -260,10 +260,10 @@ fn metrics_ask_no_client_certificate_and_other_files_can_be_set() {
     let handle = ControlPlane::start(wanted, Puppet::new()).unwrap();
     let address = handle.http_addresses()[0];
     assert!(exchange(tls_client(address, &first.ca), "/metrics", "").contains("redis_up 1"));
-    handle.use_tls_files(second.files.clone()).unwrap();
+    handle.certificates().replace(Some(TlsSettings::Files(second.files.clone()))).unwrap();
     assert!(exchange(tls_client(address, &second.ca), "/metrics", "").contains("redis_up 1"));
     let broken = TlsFiles { key: first.ca.with_file_name("a.key"), ..second.files };
-    assert!(handle.use_tls_files(broken).is_err());
+    assert!(handle.certificates().replace(Some(TlsSettings::Files(broken))).is_err());
     assert!(exchange(tls_client(address, &second.ca), "/metrics", "").contains("redis_up 1"));
 }
 
@@ -341,7 +341,11 @@ fn child() {
     let Some(directory) = std::env::var_os("CONTROL_TEST_DIRECTORY") else { return };
     let directory = Path::new(&directory);
     let puppet = Puppet::new();
-    let tls = Some(TlsSettings::Own(Authority::new(directory, "a", &[]), ClientCerts::Ignored));
+    let tls = Some(TlsSettings::Own(
+        Authority::new(directory, "a", &[]),
+        ClientCerts::Ignored,
+        TlsOptions::default(),
+    ));
     let handle = ControlPlane::start(Settings { signals: true, tls, ..settings() }, puppet.clone()).unwrap();
     handle.ready();
     std::fs::write(directory.join("up"), "").unwrap();

@@ -158,7 +158,7 @@ fn config_get(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let rest = turn.args.rest(2);
     if !rest.len().is_multiple_of(2) {
-        return Err(Error::arity("config|set"));
+        return Err(Error::SYNTAX);
     }
     let mut pairs: Vec<(&[u8], &[u8])> = rest.chunks_exact(2).map(|p| (p[0], p[1])).collect();
     let password = pairs.iter().position(|(name, _)| name.eq_ignore_ascii_case(b"requirepass"));
@@ -178,6 +178,9 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         let name = String::from_utf8_lossy(pairs[0].0).into_owned();
         Error::text(SetError::failed(name, why).to_string())
     })?;
+    turn.outside
+        .follow_config(&engine.config, &proposed.config, &proposed.changed)
+        .map_err(|(name, why)| Error::text(SetError::failed(name, why).to_string()))?;
     engine.config = proposed.config;
     if password.is_some() {
         let secrets = secret.map(crate::acl::Secret::Argon2id).into_iter().collect();

@@ -221,7 +221,7 @@ impl Engine {
 
     /// Background work of a tick: time-outs, keys whose time is over. The next time this is needed, monotonic microseconds.
     pub fn tick(&mut self, now: base::Now, outside: &mut dyn Outside) -> Option<u64> {
-        /// Items of the expiry index looked at in one tick.
+        /// Items of the expiry index looked at in one tick, for each step of `active-expire-effort`.
         const EXPIRE_BUDGET: usize = 512;
         self.keyspace.set_now(now);
         self.serve_synced(outside);
@@ -230,7 +230,9 @@ impl Engine {
             self.release_held(outside);
         }
         let more = !self.switches.cron_paused
-            && self.timed("expire-cycle", outside, |engine| engine.keyspace.expire_due(EXPIRE_BUDGET));
+            && self.timed("expire-cycle", outside, |engine| {
+                engine.keyspace.expire_due(EXPIRE_BUDGET * engine.config.active_expire_effort as usize)
+            });
         self.settle_background();
         self.serve_ready(outside);
         let pause_end = (self.paused_until_us != 0).then_some(self.paused_until_us);

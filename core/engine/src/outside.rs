@@ -20,6 +20,19 @@ pub trait Outside {
     /// # Errors
     /// The reason why not.
     fn check_config(&self, config: &Config) -> Result<(), String>;
+    /// Brings the world from one configuration to the next, before it is in force: sockets, certificates, limits. `changed` names the
+    /// directives whose values differ.
+    ///
+    /// # Errors
+    /// The directive at fault and the reason; then nothing has changed.
+    fn follow_config(
+        &mut self,
+        _from: &Config,
+        _to: &Config,
+        _changed: &[&'static str],
+    ) -> Result<(), (&'static str, String)> {
+        Ok(())
+    }
     /// Adds the fields of INFO that only the server knows.
     fn report(&self, report: &mut Report);
     /// Whether a write must be refused because it could not be kept, and why (the error reply, `MISCONF …`). `grows` tells whether it may

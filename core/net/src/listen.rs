@@ -33,6 +33,8 @@ pub struct ListenOptions {
     pub backlog: u32,
     /// Keepalive idle time in seconds (`tcp-keepalive`); 0 turns it off.
     pub keepalive_s: u32,
+    /// Mark for packet filters (`socket-mark-id`); 0 for none. Needs the right to administer the network.
+    pub mark: u32,
     /// Let several sockets share the port (`SO_REUSEPORT`).
     pub reuse_port: bool,
     /// The Unix socket, if any.
@@ -253,6 +255,9 @@ fn prepare(socket: &Socket, address: SocketAddr, options: &ListenOptions) -> io:
     }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    if options.mark != 0 {
+        socket.set_mark(options.mark)?;
     }
     socket.set_tcp_nodelay(true)?;
     keepalive(SockRef::from(socket), options.keepalive_s)

@@ -1,7 +1,8 @@
 //! From a command line to a server that serves: configuration, sockets, threads, data.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::durable::Durable;
 use crate::files::Files;
 use crate::instance::Front;
+use crate::listen::Entrance;
 use crate::logger::Logger;
 use crate::saver::REDIS_VERSION;
 use crate::shared::{CHORES_MAX, Chore, Parts, Shared};
@@ -31,9 +33,6 @@ use crate::tick::Worker;
 
 /// Events that one wait reports; more come with the next.
 const EVENTS_MAX: usize = 1024;
-
-/// Descriptors needed beyond one for each client.
-const SPARE_DESCRIPTORS: u64 = 64;
 
 /// What stands before a record in place of a plain password.
 const RECORD_PREFIX: &str = "argon2id:";
@@ -137,21 +136,24 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
     let files = Files::new(&config, file);
     std::fs::create_dir_all(files.place())
         .with_context(|| format!("Can't make the directory '{}'", files.place().display()))?;
-    raise_descriptor_limit(config.maxclients as u64, &logger);
-
-    let mut listeners = match crate::listen::bind(&config) {
-        Ok(listeners) => listeners,
+    if let Err(possible) = crate::limits::raise_descriptors(config.maxclients as u64) {
+        logger.warning(&format!(
+            "You requested maxclients of {}, but the limit of open files lets in only {possible}.",
+            config.maxclients
+        ));
+    }
+    let entrance = match Entrance::open(&config) {
+        Ok(entrance) => entrance,
         Err(error) => {
             logger.warning(&error.to_string());
             return Err(error);
         }
     };
-    logger.write(&banner(&config));
+    greet(&config, &logger);
     let pollers = (0..thread_count(&config))
         .map(|_| Poller::new(EVENTS_MAX))
         .collect::<Result<Vec<_>, _>>()
         .context("Can't make an event queue")?;
-    listeners.iter_mut().try_for_each(|(set, _)| pollers[0].add_listeners(set))?;
 
     let clock = Clock::new();
     let (chores, work) = sync_channel(CHORES_MAX);
@@ -168,7 +170,9 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
         chores,
         files,
         base_config: loaded.base,
+        entrance,
     })));
+    take_limits(shared, &config);
     load_users(shared, &config)?;
     crate::chores::copy_users(shared);
     *shared.allocator.lock() = crate::memory::correct();
@@ -179,11 +183,13 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
     let front = Arc::new(Front { shared, page: Mutex::default() });
     let plane = ControlPlane::start(crate::plane::settings(profile, &config, signals)?, front)?;
     shared.tls.set(plane.tls_config());
+    // Nobody else sets it.
+    let _ = shared.certificates.set(plane.certificates());
 
     let mut running = Running {
         shared,
-        addresses: listeners.iter().flat_map(|(set, _)| set.addresses()).collect(),
-        unix_path: listeners.iter().find_map(|(set, _)| set.unix_path().map(Path::to_owned)),
+        addresses: shared.entrance.addresses(),
+        unix_path: shared.entrance.unix_path(),
         pidfile: config.pidfile.clone(),
         threads: Vec::new(),
         plane: Some(plane),
@@ -193,8 +199,7 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
     running.spawn("append", move || shared.durable.keep_writing(shared))?;
     running.spawn("saver", move || shared.saver.keep(shared))?;
     for (thread, poller) in pollers.into_iter().enumerate() {
-        let mut clients = Clients::new(shared, thread, poller, Bounds::of(&config));
-        clients.listeners = if thread == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
+        let clients = Clients::new(shared, thread, poller, Bounds::of(&config));
         running.spawn(&format!("io-{thread}"), move || {
             shared.loading.wait_at_the_doors();
             Worker::new(shared, thread, clients).run();
@@ -310,19 +315,27 @@ fn thread_count(config: &Config) -> usize {
     if cores <= 2 { 1 } else { (cores / 2).min(THREADS_MAX) }
 }
 
-fn raise_descriptor_limit(maxclients: u64, logger: &Logger) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let wanted = maxclients + SPARE_DESCRIPTORS;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
+/// What the configuration says about the process; what the system refuses is told and done without.
+fn take_limits(shared: &Shared, config: &Config) {
+    if config.disable_thp
+        && let Err(error) = crate::limits::disable_huge_pages()
+    {
+        shared.logger.notice(&format!("Huge pages cannot be switched off for this process: {error}"));
     }
-    let current = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum });
-    if raised.is_err() || current < wanted {
-        logger.warning(&format!(
-            "You requested maxclients of {maxclients} requiring at least {wanted} max file descriptors; there are {current}."
-        ));
+    if config.oom_score_adj != config::OomScoreAdj::No
+        && let Err(why) = crate::live::adjust_oom_score(shared, config, config)
+    {
+        shared.logger.warning(&why);
+    }
+    crate::memory::free_in_background(config.jemalloc_bg_thread);
+}
+
+/// Says what runs here: with a banner where a person may be watching, or always if so configured.
+fn greet(config: &Config, logger: &Logger) {
+    if config.always_show_logo || config.logfile.is_empty() && std::io::stdout().is_terminal() {
+        logger.write(&banner(config));
+    } else {
+        logger.notice(&format!("Running mode=standalone, port={}.", config.port));
     }
 }
 

@@ -161,9 +161,12 @@ pub(crate) fn config_changed(shared: &Shared, names: &[&'static str]) {
             "appendonly" => switch_log(shared, config.appendonly),
             "appendfsync" => shared.durable.set_fsync(config.appendfsync),
             "aof-disable-auto-gc" if !config.aof_disable_auto_gc => shared.durable.clean(shared),
-            "port" | "bind" | "unixsocket" | "tls-port" => {
-                shared.logger.notice("The new addresses hold after a restart.")
+            "tcp-keepalive" => {
+                if let Err(error) = shared.entrance.set_keepalive(config.tcp_keepalive_seconds as u32) {
+                    shared.logger.warning(&format!("tcp-keepalive: {error}"));
+                }
             }
+            "jemalloc-bg-thread" => crate::memory::free_in_background(config.jemalloc_bg_thread),
             _ => {}
         }
     }

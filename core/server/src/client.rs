@@ -17,6 +17,8 @@ pub(crate) struct Bounds {
     pub(crate) query_bytes_max: usize,
     /// Idle seconds after which a client is closed; 0 for never.
     pub(crate) idle_s: u64,
+    /// Connections accepted in one tick: in plaintext or on a Unix socket, and on the port that speaks only TLS.
+    pub(crate) accepts_max: [usize; 2],
     /// Output limits of ordinary clients and of subscribers.
     pub(crate) output: [config::OutputLimit; 2],
 }
@@ -26,6 +28,7 @@ impl Bounds {
         Bounds {
             bulk_bytes_max: settings.proto_max_bulk_len,
             query_bytes_max: settings.client_query_buffer_limit,
+            accepts_max: [settings.new_connections_max, settings.new_tls_connections_max],
             idle_s: settings.timeout_seconds,
             output: [settings.output_limits[0], settings.output_limits[2]],
         }

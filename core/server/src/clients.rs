@@ -12,15 +12,12 @@ use std::time::Duration;
 
 use engine::SessionId;
 use net::{
-    Accepted, Accepting, Connection, Flush, Id, Listeners, Poller, Pool, ReadOutcome, Ready, Scratch, Slots,
-    Timers,
+    Accepted, Accepting, Connection, Flush, Id, Poller, Pool, ReadOutcome, Ready, Scratch, Slots, Timers,
 };
 
 use crate::client::{Bounds, Client};
+use crate::listen::Role;
 use crate::shared::{Mail, Shared};
-
-/// Connections accepted in one tick when the configuration does not say.
-const ACCEPTS_MAX: usize = 1000;
 
 /// Rest after the kernel refused to accept (no descriptors), microseconds.
 const ACCEPT_PAUSE_US: u64 = 100_000;
@@ -37,8 +34,6 @@ pub(crate) struct Clients {
     /// The number of this thread.
     pub(crate) thread: usize,
     pub(crate) poller: Poller,
-    /// Only the first thread listens.
-    pub(crate) listeners: Vec<(Listeners, bool)>,
     pub(crate) slots: Slots<Option<Box<Client>>>,
     pub(crate) pool: Pool,
     pub(crate) timers: Timers,
@@ -82,7 +77,6 @@ impl Clients {
             shared,
             thread,
             poller,
-            listeners: Vec::new(),
             slots: Slots::new(),
             pool: Pool::new(),
             timers: Timers::new(0),
@@ -102,7 +96,7 @@ impl Clients {
             reads: 0,
             writes: 0,
             accepted: Vec::new(),
-            accept_due: true,
+            accept_due: thread == 0,
             accept_not_before_us: 0,
             next_thread: 0,
             due: Vec::new(),
@@ -161,28 +155,41 @@ impl Clients {
         }
     }
 
-    /// Accepts connections and gives each to a thread.
+    /// Accepts connections and gives each to a thread. Only the first one does.
     pub(crate) fn accept(&mut self, now_us: u64) {
+        if self.thread != 0 {
+            return;
+        }
+        if self.shared.entrance.has_changed() {
+            self.accept_due = true;
+        }
         if !self.accept_due || now_us < self.accept_not_before_us {
             return;
         }
         self.accept_due = false;
-        for at in 0..self.listeners.len() {
-            let (listeners, tls_only) = &mut self.listeners[at];
-            let tls_only = *tls_only;
-            match listeners.accept(ACCEPTS_MAX, &mut self.accepted) {
+        let shared = self.shared;
+        let mut doors = match shared.entrance.doors(&self.poller) {
+            Ok(doors) => doors,
+            Err(error) => return self.rest_from_accepting(now_us, &error),
+        };
+        let mut accepted = std::mem::take(&mut self.accepted);
+        for door in doors.iter_mut() {
+            let tls_only = door.role == Role::Tls;
+            match door.listeners.accept(self.bounds.accepts_max[usize::from(tls_only)], &mut accepted) {
                 Accepting::Drained => {}
                 Accepting::More => self.accept_due = true,
-                Accepting::Failed(error) => {
-                    self.shared.logger.warning(&format!("Accepting client connection: {error}"));
-                    self.accept_due = true;
-                    self.accept_not_before_us = now_us + ACCEPT_PAUSE_US;
-                }
+                Accepting::Failed(error) => self.rest_from_accepting(now_us, &error),
             }
-            let mut accepted = std::mem::take(&mut self.accepted);
             accepted.drain(..).for_each(|socket| self.place(socket, tls_only));
-            self.accepted = accepted;
         }
+        self.accepted = accepted;
+    }
+
+    /// No event will tell when the kernel can accept again.
+    fn rest_from_accepting(&mut self, now_us: u64, error: &io::Error) {
+        self.shared.logger.warning(&format!("Accepting client connection: {error}"));
+        self.accept_due = true;
+        self.accept_not_before_us = now_us + ACCEPT_PAUSE_US;
     }
 
     fn place(&mut self, accepted: Accepted, tls_only: bool) {

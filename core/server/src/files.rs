@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use parking_lot::Mutex;
 use persist::aof::Place;
 
 /// Where the server's files are.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Files {
-    dir: PathBuf,
+    dir: Mutex<PathBuf>,
     appenddirname: String,
     appendfilename: String,
     pub(crate) config: Option<PathBuf>,
@@ -20,7 +21,7 @@ impl Files {
             dir => PathBuf::from(dir),
         };
         Files {
-            dir,
+            dir: Mutex::new(dir),
             appenddirname: config.appenddirname.clone(),
             appendfilename: config.appendfilename.clone(),
             config: file,
@@ -29,13 +30,18 @@ impl Files {
 
     /// The directory of the snapshot.
     pub(crate) fn place(&self) -> PathBuf {
-        self.dir.clone()
+        self.dir.lock().clone()
+    }
+
+    /// Snapshots and the ACL file are in another directory from now on.
+    pub(crate) fn move_to(&self, dir: &str) {
+        *self.dir.lock() = PathBuf::from(dir);
     }
 
     /// The log.
     pub(crate) fn log_place(&self) -> Place {
         Place {
-            dir: self.dir.clone(),
+            dir: self.place(),
             dir_name: self.appenddirname.clone(),
             file_name: self.appendfilename.clone(),
         }

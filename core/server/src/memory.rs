@@ -48,6 +48,11 @@ pub(crate) fn publish() {
     }
 }
 
+/// Has the allocator give memory back on threads of its own, or not; one that cannot goes on as it is.
+pub(crate) fn free_in_background(on: bool) {
+    let _ = tikv_jemalloc_ctl::background_thread::write(on);
+}
+
 /// Figures of the allocator, bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Figures {

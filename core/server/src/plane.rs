@@ -4,28 +4,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use config::{Config, TlsAuthClients, TlsMode};
+use config::{Config, Origin, TlsAuthClients, TlsMode};
 use control::certs::Authority;
 use control::secrets::Secret;
-use control::tls::{ClientCerts, TlsFiles};
+use control::tls::{ClientCerts, TlsFiles, TlsOptions};
 use control::{HttpSettings, Settings, TlsSettings};
 use profiles::Profile;
 
 /// The settings of the control plane.
 ///
 /// # Errors
-/// A metrics address that is none, or a token that cannot be read.
+/// A metrics address that is none, a token that cannot be read, TLS without certificates.
 pub(crate) fn settings(profile: Profile, config: &Config, signals: bool) -> anyhow::Result<Settings> {
-    let name = match profile {
-        Profile::Cache => "tandem-cache",
-        Profile::Queue => "tandem-queue",
-        Profile::Plain => "tandem",
-    };
     Ok(Settings {
-        name: name.to_owned(),
+        name: program(profile).to_owned(),
         http: http(config)?,
         health_socket: (!config.health_socket.is_empty()).then(|| PathBuf::from(&config.health_socket)),
-        tls: tls(profile, config, name),
+        tls: tls(profile, config)?,
         signals,
     })
 }
@@ -50,26 +45,76 @@ fn http(config: &Config) -> anyhow::Result<Option<HttpSettings>> {
     Ok(Some(HttpSettings { addresses, token, tls: config.metrics_tls }))
 }
 
-fn tls(profile: Profile, config: &Config, name: &str) -> Option<TlsSettings> {
-    let clients = match config.tls_auth_clients {
-        TlsAuthClients::No => ClientCerts::Ignored,
-        TlsAuthClients::Optional => ClientCerts::Optional,
-        TlsAuthClients::Yes => ClientCerts::Required,
-    };
+/// Where the certificates come from, if TLS is spoken anywhere.
+///
+/// # Errors
+/// TLS is asked for without certificates, or client certificates without an authority.
+pub(crate) fn tls(profile: Profile, config: &Config) -> anyhow::Result<Option<TlsSettings>> {
+    if config.tls == TlsMode::Off && config.tls_port == 0 && !config.metrics_tls {
+        return Ok(None);
+    }
+    let options = options(config);
     if !config.tls_cert_file.is_empty() {
-        let ca = &config.tls_ca_cert_file;
-        return Some(TlsSettings::Files(TlsFiles {
-            cert: (&config.tls_cert_file).into(),
-            key: (&config.tls_key_file).into(),
-            client_ca: (!ca.is_empty()).then(|| ca.into()),
-            clients: if ca.is_empty() { ClientCerts::Ignored } else { clients },
-        }));
+        let path = |text: &String| (!text.is_empty()).then(|| PathBuf::from(text));
+        let (client_ca, client_ca_dir) = (path(&config.tls_ca_cert_file), path(&config.tls_ca_cert_dir));
+        let clients = client_certificates(config, client_ca.is_some() || client_ca_dir.is_some())?;
+        let (cert, key) = (PathBuf::from(&config.tls_cert_file), PathBuf::from(&config.tls_key_file));
+        return Ok(Some(TlsSettings::Files(TlsFiles {
+            cert,
+            key,
+            client_ca,
+            client_ca_dir,
+            clients,
+            options,
+        })));
+    }
+    if profile == Profile::Plain {
+        return Err(anyhow!("No tls-cert-file configured!"));
     }
     // An authority of our own needs a place that outlives the process.
-    let wanted = config.tls != TlsMode::Off || config.tls_port != 0 || config.metrics_tls;
-    if profile == Profile::Plain || !wanted || config.dir.is_empty() {
-        return None;
+    if config.dir.is_empty() {
+        return Ok(None);
     }
     let directory = Path::new(&config.dir).join("tls");
-    Some(TlsSettings::Own(Authority::new(&directory, name, &[]), ClientCerts::Ignored))
+    let authority = Authority::new(&directory, program(profile), &[]);
+    Ok(Some(TlsSettings::Own(authority, ClientCerts::Ignored, options)))
+}
+
+/// What is asked of clients. Nothing, if nobody said that certificates are wanted and there is no authority.
+fn client_certificates(config: &Config, has_authority: bool) -> anyhow::Result<ClientCerts> {
+    let is_default = config.origin("tls-auth-clients").is_none_or(|origin| *origin == Origin::Default);
+    match config.tls_auth_clients {
+        TlsAuthClients::No => Ok(ClientCerts::Ignored),
+        _ if !has_authority && is_default => Ok(ClientCerts::Ignored),
+        _ if !has_authority => Err(anyhow!(
+            "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-auth-clients is on!"
+        )),
+        TlsAuthClients::Optional => Ok(ClientCerts::Optional),
+        TlsAuthClients::Yes => Ok(ClientCerts::Required),
+    }
+}
+
+fn options(config: &Config) -> TlsOptions {
+    let offers = |version: &str| {
+        let mut named = config.tls_protocols.split(' ').filter(|name| !name.is_empty()).peekable();
+        named.peek().is_none() || named.any(|name| name.eq_ignore_ascii_case(version))
+    };
+    TlsOptions {
+        tls12: offers("TLSv1.2"),
+        tls13: offers("TLSv1.3"),
+        session_seconds: match config.tls_session_caching {
+            true => u32::try_from(config.tls_session_cache_timeout_seconds).unwrap_or(u32::MAX),
+            false => 0,
+        },
+        server_order: config.tls_prefer_server_ciphers,
+    }
+}
+
+/// The name of the program and of its certificate.
+fn program(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Cache => "tandem-cache",
+        Profile::Queue => "tandem-queue",
+        Profile::Plain => "tandem",
+    }
 }

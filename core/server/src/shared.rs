@@ -3,8 +3,8 @@
 //! It lives as long as the process, so threads hold a plain reference to it. Locks are taken in one order:
 //! journal, engine, queue of the log; everything else is a leaf.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::Now;
@@ -17,6 +17,7 @@ use profiles::Profile;
 use crate::clock::Clock;
 use crate::durable::Durable;
 use crate::files::Files;
+use crate::listen::Entrance;
 use crate::logger::Logger;
 use crate::saver::Saver;
 use crate::stop::Wanted;
@@ -185,6 +186,11 @@ pub(crate) struct Shared {
     pub(crate) meters: Arc<crate::meters::Meters>,
     pub(crate) jobs: control::Jobs,
     pub(crate) tls: Arc<TlsHandle>,
+    /// The way to other certificates, once the control plane runs.
+    pub(crate) certificates: OnceLock<control::Certificates>,
+    pub(crate) entrance: Entrance,
+    /// The kernel's score of the process at its start.
+    pub(crate) oom_base: i64,
     tls_mode: AtomicU8,
     pub(crate) profile: Profile,
     /// Rises when the configuration has changed, so that copies of it are renewed.
@@ -243,13 +249,25 @@ pub(crate) struct Parts {
     pub(crate) chores: std::sync::mpsc::SyncSender<Chore>,
     pub(crate) files: Files,
     pub(crate) base_config: Config,
+    pub(crate) entrance: Entrance,
 }
 
 impl Shared {
     /// A server that is loading.
     pub(crate) fn new(parts: Parts) -> Shared {
-        let Parts { engine, wakers, clock, logger, durable, jobs, profile, chores, files, base_config } =
-            parts;
+        let Parts {
+            engine,
+            wakers,
+            clock,
+            logger,
+            durable,
+            jobs,
+            profile,
+            chores,
+            files,
+            base_config,
+            entrance,
+        } = parts;
         let config = engine.config.clone();
         let shared = Shared {
             open: AtomicBool::new(engine.acl.default_is_open()),
@@ -266,6 +284,9 @@ impl Shared {
             meters: Arc::default(),
             jobs,
             tls: Arc::new(TlsHandle::new(None)),
+            certificates: OnceLock::new(),
+            entrance,
+            oom_base: crate::limits::oom_score(),
             tls_mode: AtomicU8::new(0),
             profile,
             config_version: AtomicU64::new(0),
@@ -500,6 +521,15 @@ impl Outside for Backstage<'_> {
 
     fn check_config(&self, config: &Config) -> Result<(), String> {
         self.shared.check_config(config)
+    }
+
+    fn follow_config(
+        &mut self,
+        from: &Config,
+        to: &Config,
+        changed: &[&'static str],
+    ) -> Result<(), (&'static str, String)> {
+        crate::live::follow(self.shared, from, to, changed)
     }
 
     fn report(&self, report: &mut engine::Report) {

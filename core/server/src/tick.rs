@@ -361,6 +361,7 @@ impl Worker {
 
     /// The last tick: what can still be written is written.
     fn say_goodbye(&mut self) {
+        self.shared.entrance.close();
         self.mailbox();
         self.clients.write();
     }

@@ -72,6 +72,15 @@ impl Outside for World<'_> {
         self.shared.check_config(config)
     }
 
+    fn follow_config(
+        &mut self,
+        from: &Config,
+        to: &Config,
+        changed: &[&'static str],
+    ) -> Result<(), (&'static str, String)> {
+        crate::live::follow(self.shared, from, to, changed)
+    }
+
     fn report(&self, report: &mut engine::Report) {
         crate::report::fill(self.shared, report);
     }

@@ -24,6 +24,7 @@ pub fn options() -> ListenOptions {
         port: Some(0),
         backlog: 64,
         keepalive_s: 300,
+        mark: 0,
         reuse_port: false,
         unix: None,
     }

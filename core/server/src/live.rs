@@ -1,0 +1,128 @@
+//! What a change of the configuration does outside the engine while its client waits: sockets, certificates,
+//! limits of the process.
+//!
+//! All of it may be refused by the system. The steps are tried in order; when one fails, those before it are
+//! taken back by the same functions with the two configurations exchanged.
+
+use config::{Config, OomScoreAdj};
+
+use crate::shared::Shared;
+
+/// Tries to bring the world from one configuration to another.
+type Try = fn(&Shared, &Config, &Config) -> Result<(), String>;
+
+/// The directives of a step, and the step.
+const STEPS: &[(&[&str], Try)] = &[
+    (&["dir"], change_dir),
+    (&["maxclients"], raise_maxclients),
+    (&["oom-score-adj", "oom-score-adj-values"], adjust_oom_score),
+    (TLS, renew_tls),
+    (&["bind", "port", "tls-port"], move_sockets),
+];
+
+const TLS: &[&str] = &[
+    "tls-port",
+    "tls-cert-file",
+    "tls-key-file",
+    "tls-ca-cert-file",
+    "tls-ca-cert-dir",
+    "tls-auth-clients",
+    "tls-protocols",
+    "tls-prefer-server-ciphers",
+    "tls-session-caching",
+    "tls-session-cache-timeout",
+];
+
+/// Follows a change of the directives `changed`, or says which of them is at fault and why. Then nothing has
+/// changed.
+pub(crate) fn follow(
+    shared: &Shared,
+    from: &Config,
+    to: &Config,
+    changed: &[&'static str],
+) -> Result<(), (&'static str, String)> {
+    let named = |names: &[&str]| changed.iter().find(|name| names.contains(name));
+    for (at, (names, step)) in STEPS.iter().enumerate() {
+        let Some(name) = named(names) else { continue };
+        let Err(why) = step(shared, from, to) else { continue };
+        for (_, step) in STEPS[..at].iter().rev().filter(|(names, _)| named(names).is_some()) {
+            if let Err(why) = step(shared, to, from) {
+                shared.logger.warning(&format!("Failed to restore the previous settings: {why}"));
+            }
+        }
+        return Err((*name, why));
+    }
+    Ok(())
+}
+
+/// The log's files are named relative to `dir` and must not be in two places.
+fn change_dir(shared: &Shared, from: &Config, to: &Config) -> Result<(), String> {
+    if from.appendonly || to.appendonly {
+        return Err("the log is in dir: set appendonly to no before moving it".to_owned());
+    }
+    let metadata = std::fs::metadata(&to.dir).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
+        _ => error.to_string(),
+    })?;
+    if !metadata.is_dir() {
+        return Err("Not a directory".to_owned());
+    }
+    shared.files.move_to(&to.dir);
+    Ok(())
+}
+
+fn raise_maxclients(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+    match crate::limits::raise_descriptors(to.maxclients as u64) {
+        Ok(()) => Ok(()),
+        Err(possible) => {
+            shared.logger.warning(&format!(
+                "Unable to set the max number of files needed for maxclients {}.",
+                to.maxclients
+            ));
+            Err(format!(
+                "The operating system is not able to handle the specified number of clients, try with {possible}"
+            ))
+        }
+    }
+}
+
+/// See `oom-score-adj`.
+pub(crate) fn adjust_oom_score(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+    let score = match to.oom_score_adj {
+        OomScoreAdj::No => shared.oom_base,
+        OomScoreAdj::Yes | OomScoreAdj::Relative => shared.oom_base + to.oom_score,
+        OomScoreAdj::Absolute => to.oom_score,
+    };
+    crate::limits::set_oom_score(score).map_err(|error| {
+        shared.logger.warning(&format!("Unable to write oom_score_adj: {error}"));
+        "Failed to apply new oom_score_adj configuration, check server logs.".to_owned()
+    })
+}
+
+fn renew_tls(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+    let Some(certificates) = shared.certificates.get() else { return Ok(()) };
+    let renewed = crate::plane::tls(shared.profile, to)
+        .and_then(|settings| certificates.replace(settings).map_err(anyhow::Error::from));
+    match renewed {
+        Ok(config) => {
+            shared.tls.set(config);
+            Ok(())
+        }
+        Err(error) => {
+            shared.logger.warning(&format!("Failed to configure TLS: {error}"));
+            Err("Unable to update TLS configuration. Check server logs.".to_owned())
+        }
+    }
+}
+
+fn move_sockets(shared: &Shared, from: &Config, to: &Config) -> Result<(), String> {
+    shared.entrance.move_to(from, to).map_err(|error| {
+        shared.logger.warning(&error.to_string());
+        match (from.port, from.tls_port) != (to.port, to.tls_port) {
+            true => "Unable to listen on this port. Check server logs.".to_owned(),
+            false => "Failed to bind to specified addresses.".to_owned(),
+        }
+    })?;
+    shared.wake_all();
+    Ok(())
+}
