@@ -397,12 +397,6 @@ fn flushall(call: &mut Call<'_>) -> Handled {
 
 fn flush(call: &mut Call<'_>, databases: core::ops::Range<usize>) {
     for index in databases {
-        let space = call.db.space();
-        if space.effects.observed {
-            let keys: Vec<Vec<u8>> = call.db.other(index).iter().map(|e| e.key().to_vec()).collect();
-            let effects = &mut call.db.space().effects;
-            keys.iter().for_each(|key| effects.touch(index, key, Cause::Changed));
-        }
         call.db.space().flush(index);
     }
     call.db.space().effects.changes += 1;
@@ -415,20 +409,7 @@ fn swapdb(call: &mut Call<'_>) -> Handled {
     }
     let first = database_index(call, call.args.at(1))?;
     let second = database_index(call, call.args.at(2))?;
-    let space = call.db.space();
     if first != second {
-        if space.effects.observed {
-            for index in [first, second] {
-                // What is over leaves here: to have it elsewhere is no change there.
-                call.db.other(index).remove_expired();
-                let keys: Vec<Vec<u8>> = call.db.other(index).iter().map(|e| e.key().to_vec()).collect();
-                let effects = &mut call.db.space().effects;
-                for key in keys {
-                    effects.touch(first, &key, Cause::Changed);
-                    effects.touch(second, &key, Cause::Changed);
-                }
-            }
-        }
         let space = call.db.space();
         space.swap(first, second);
         space.effects.changes += 1;

@@ -41,6 +41,14 @@ impl Waiters {
         }
     }
 
+    /// Notes that whole databases were emptied or exchanged: every key of theirs that anybody waits for.
+    pub(crate) fn make_all_ready(&mut self, databases: &[usize]) {
+        let places =
+            self.by_key.keys().filter(|place| databases.contains(&place.0) && !self.ready.contains(place));
+        let places: Vec<Place> = places.cloned().collect();
+        self.ready.extend(places);
+    }
+
     /// The earliest time at which a client's waiting ends, monotonic microseconds.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.deadlines.first().map(|(at, _)| *at)

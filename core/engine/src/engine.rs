@@ -101,7 +101,7 @@ pub struct Engine {
     pub(crate) sync_waiters: Vec<crate::replication::SyncWaiter>,
     /// The log's last batch known to be on the disk, as of the last look.
     pub(crate) synced_ticket: u64,
-    pub(crate) watchers: HashMap<(usize, Vec<u8>), Vec<SessionId>>,
+    pub(crate) watchers: HashMap<(usize, Vec<u8>), Vec<crate::transaction::Watch>>,
     pub(crate) tracking: TrackingTable,
     pub(crate) monitors: Vec<SessionId>,
     /// Taken out while a script runs.

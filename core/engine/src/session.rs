@@ -133,8 +133,6 @@ pub(crate) struct Session {
     pub(crate) in_exec: bool,
     pub(crate) multi: Option<Box<Transaction>>,
     pub(crate) watched: Vec<(usize, Vec<u8>)>,
-    /// Those of them whose time was over already when they were watched, and that have not left since.
-    pub(crate) watched_over: Vec<(usize, Vec<u8>)>,
     /// A watched key has changed: EXEC will give null.
     pub(crate) watch_broken: bool,
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
@@ -152,12 +150,6 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn is_subscriber(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
-    }
-
-    /// Whether a watched key was over from the beginning; asked when it leaves, so the next time it is not.
-    pub(crate) fn was_over(&mut self, place: &(usize, Vec<u8>)) -> bool {
-        let at = self.watched_over.iter().position(|p| p == place);
-        at.map(|at| self.watched_over.swap_remove(at)).is_some()
     }
 
     /// Whether only subscriber commands are allowed (RESP2 with subscriptions).
@@ -205,7 +197,6 @@ impl Sessions {
             in_exec: false,
             multi: None,
             watched: Vec::new(),
-            watched_over: Vec::new(),
             watch_broken: false,
             subscriptions: None,
             waiting: None,

@@ -79,6 +79,11 @@ impl Engine {
         if flushed && !self.tracking.is_empty() {
             self.invalidate_all();
         }
+        let whole = self.keyspace.effects.whole_databases().to_vec();
+        if !whole.is_empty() {
+            self.break_watches_of(&whole, by);
+            self.waiters.make_all_ready(&whole);
+        }
         let touched: Vec<Touched> = (self.keyspace.effects.touches())
             .map(|(t, key)| Touched { db: t.db as usize, key: key.to_vec(), cause: t.cause })
             .collect();
@@ -88,7 +93,7 @@ impl Engine {
                 continue;
             }
             if !self.watchers.is_empty() {
-                self.break_watches(t.db, &t.key, t.cause, by);
+                self.break_watches(t.db, &t.key, t.cause == Cause::Expired, by);
             }
             if !self.tracking.is_empty() && !flushed {
                 self.invalidate(&t.key, by);

@@ -4,7 +4,14 @@ use crate::acl::Denial;
 use crate::engine::{Called, Engine, EngineHandler, Origin, Step, Turn};
 use crate::session::{SessionId, Transaction};
 use commands::{Args, Error, Flags, Group, Row};
-use keyspace::Cause;
+
+/// A client that watches a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    pub(crate) id: SessionId,
+    /// Whether the key was there (and alive) when the client began. As long as its watch holds, that has not changed.
+    pub(crate) was_there: bool,
+}
 
 const ANYWHERE: Flags =
     Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
@@ -194,30 +201,27 @@ impl Engine {
     }
 
     fn watch(&mut self, id: SessionId, key: &[u8]) {
+        let was_there = self.keyspace.lives(self.sessions.at(id).db, key);
         let session = self.sessions.at_mut(id);
         let place = (session.db, key.to_vec());
         if session.watched.contains(&place) {
             return;
         }
-        if keyspace::Db::new(&mut self.keyspace, session.db).is_over(key) {
-            session.watched_over.push(place.clone());
-        }
         session.watched.push(place.clone());
-        self.watchers.entry(place).or_default().push(id);
+        self.watchers.entry(place).or_default().push(Watch { id, was_there });
     }
 
     /// Forgets what a client watches.
     pub(crate) fn unwatch(&mut self, id: SessionId) {
         let Some(session) = self.sessions.find_mut(id) else { return };
         session.watch_broken = false;
-        session.watched_over.clear();
         let watched = core::mem::take(&mut session.watched);
         if watched.is_empty() {
             return;
         }
         for place in watched {
             if let Some(watchers) = self.watchers.get_mut(&place) {
-                watchers.retain(|w| *w != id);
+                watchers.retain(|w| w.id != id);
                 if watchers.is_empty() {
                     self.watchers.remove(&place);
                 }
@@ -236,17 +240,28 @@ impl Engine {
         self.settle_background();
     }
 
-    /// Marks the transactions of those who watch a touched key. That it leaves because its time is over is no change for
-    /// those who found it like this.
-    pub(crate) fn break_watches(&mut self, db: usize, key: &[u8], cause: Cause, by: Option<SessionId>) {
-        let place = (db, key.to_vec());
-        let Some(watchers) = self.watchers.get(&place) else { return };
-        for id in watchers.clone() {
-            if cause == Cause::Expired && self.sessions.find_mut(id).is_some_and(|s| s.was_over(&place)) {
-                continue;
-            }
-            let in_own_exec = Some(id) == by && self.sessions.find(id).is_some_and(|s| s.in_exec);
-            if let Some(session) = self.sessions.find_mut(id)
+    /// Marks the transactions of those who watch a touched key; `expired`: it only left, so nobody minds who never saw it.
+    pub(crate) fn break_watches(&mut self, db: usize, key: &[u8], expired: bool, by: Option<SessionId>) {
+        let Some(watchers) = self.watchers.get(&(db, key.to_vec())) else { return };
+        let ids: Vec<SessionId> = watchers.iter().filter(|w| w.was_there || !expired).map(|w| w.id).collect();
+        self.break_all(&ids, by);
+    }
+
+    /// Marks the transactions of those who watch a key of one of the databases `changed` that was there, or is there now that
+    /// these were emptied or exchanged. Looks at what is watched, never at all that the databases held.
+    pub(crate) fn break_watches_of(&mut self, changed: &[usize], by: Option<SessionId>) {
+        let mut ids = Vec::new();
+        for ((db, key), watchers) in self.watchers.iter().filter(|(place, _)| changed.contains(&place.0)) {
+            let is_there = self.keyspace.lives(*db, key);
+            ids.extend(watchers.iter().filter(|w| w.was_there || is_there).map(|w| w.id));
+        }
+        self.break_all(&ids, by);
+    }
+
+    fn break_all(&mut self, ids: &[SessionId], by: Option<SessionId>) {
+        for id in ids {
+            let in_own_exec = Some(*id) == by && self.sessions.find(*id).is_some_and(|s| s.in_exec);
+            if let Some(session) = self.sessions.find_mut(*id)
                 && !in_own_exec
             {
                 session.watch_broken = true;

@@ -51,6 +51,69 @@ fn a_transaction_runs_as_one_and_a_watched_key_breaks_it() {
     assert_eq!(b.run(c, "EXEC"), "-EXECABORT Transaction discarded because of previous errors.\r\n");
 }
 
+/// Whether EXEC runs after c has begun to watch, and d has said these lines.
+fn exec_runs(prepare: &[&str], watched: &str, meanwhile: &[&str]) -> bool {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    prepare.iter().for_each(|line| _ = b.run(d, line));
+    b.run(c, &format!("WATCH {watched}"));
+    meanwhile.iter().for_each(|line| _ = b.run(d, line));
+    b.run(c, "MULTI");
+    b.run(c, "PING");
+    b.run(c, "EXEC") == "*1\r\n+PONG\r\n"
+}
+
+#[test]
+fn emptying_or_exchanging_databases_breaks_the_watches_of_keys_that_were_or_are_there() {
+    let in_second = ["SELECT 1", "SET b 1", "SELECT 0"];
+    assert!(!exec_runs(&["SET a 1"], "a", &["FLUSHALL"]));
+    assert!(!exec_runs(&["SET a 1"], "a", &["FLUSHDB"]));
+    assert!(exec_runs(&["SET b 1"], "a", &["FLUSHALL"]), "it was not there");
+    assert!(exec_runs(&["SET a 1"], "a", &["SELECT 1", "SET b 1", "FLUSHDB"]), "another database");
+    assert!(!exec_runs(&["SET a 1"], "a", &["SWAPDB 0 1"]), "it was there");
+    assert!(!exec_runs(&in_second, "b", &["SWAPDB 0 1"]), "it is there now");
+    assert!(exec_runs(&in_second, "c", &["SWAPDB 0 1"]));
+    assert!(exec_runs(&["SET a 1"], "a", &["SWAPDB 1 2"]));
+}
+
+#[test]
+fn a_client_that_waits_for_a_key_gets_it_from_a_database_that_is_swapped_in() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    b.run(c, "BLPOP jobs 0");
+    for line in ["SELECT 1", "RPUSH jobs x"] {
+        b.run(d, line);
+    }
+    assert_eq!(b.delivered(c), "");
+    b.run(d, "SWAPDB 0 1");
+    assert_eq!(b.delivered(c), "*2\r\n$4\r\njobs\r\n$1\r\nx\r\n");
+}
+
+#[test]
+fn the_log_gets_absolute_field_expiries_and_the_removal_of_fields() {
+    let mut b = Bench::new();
+    b.engine.set_logging(true);
+    let c = b.connect();
+    b.run(c, "HSET h a 1 b 2 c 3");
+    b.log();
+    let at = b.now_ms() + 100;
+    b.run(c, "HPEXPIRE h 100 NX FIELDS 2 a none");
+    assert!(b.log().ends_with(&format!("HPEXPIREAT h {at} FIELDS 1 a")));
+    b.run(c, "HGETEX h PX 100 FIELDS 1 b");
+    assert_eq!(b.log(), format!("HPEXPIREAT h {at} FIELDS 1 b"));
+    b.run(c, "HINCRBYFLOAT h b 1");
+    assert!(b.log().contains(&format!("HSET h b 3|HPEXPIREAT h {at} FIELDS 1 b")));
+    b.run(c, "HGETDEL h FIELDS 2 none none");
+    assert_eq!(b.log(), "");
+    b.pass_ms(100);
+    assert_eq!(b.run(c, "HGET h a"), "$-1\r\n");
+    assert_eq!(b.log(), "HDEL h a");
+    b.pass_ms(50);
+    b.tick();
+    assert_eq!(b.log(), "HDEL h b");
+    assert_eq!(b.run(c, "HGETALL h"), "*2\r\n$1\r\nc\r\n$1\r\n3\r\n");
+}
+
 #[test]
 fn the_log_gets_absolute_times_units_and_removals() {
     let mut b = Bench::new();

@@ -124,13 +124,6 @@ impl<'a> Db<'a> {
         Some(self.space.dbs[self.index].table.at(position))
     }
 
-    /// Whether `key` is still stored though its time is over. It stays.
-    pub fn is_over(&self, key: &[u8]) -> bool {
-        let table = &self.space.dbs[self.index].table;
-        let expiry = table.locate(table.hash_of(key), key).and_then(|position| table.at(position).expiry());
-        expiry.is_some_and(|at| at <= self.space.now.unix_ms)
-    }
-
     /// Whether `key` exists.
     pub fn contains(&mut self, key: &[u8]) -> bool {
         self.locate(key).is_some()
@@ -398,16 +391,6 @@ impl<'a> Db<'a> {
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         let now = self.space.now.unix_ms;
         self.space.dbs[self.index].table.iter().filter(move |e| e.expiry().is_none_or(|at| at > now))
-    }
-
-    /// Removes all entries whose time is over. O(n): for SWAPDB while somebody watches keys.
-    pub fn remove_expired(&mut self) {
-        let now = self.space.now.unix_ms;
-        let table = &self.space.dbs[self.index].table;
-        let over = table.iter().filter(|e| e.expiry().is_some_and(|at| at <= now));
-        for key in over.map(|e| e.key().to_vec()).collect::<Vec<_>>() {
-            self.contains(&key);
-        }
     }
 
     // Inner steps.

@@ -105,10 +105,12 @@ pub struct Effects {
     pub changes: u32,
     /// The commands that the log gets in place of the one received, already encoded; empty: as received.
     pub rewritten: Vec<u8>,
-    /// Whole databases were emptied: caches of clients are void altogether.
+    /// Whole databases were emptied or exchanged: caches of clients are void altogether.
     pub flushed: bool,
     /// How many commands `rewritten` holds.
     pub rewritten_count: u32,
+    /// Databases that were emptied or exchanged while somebody observed.
+    whole: Vec<usize>,
     /// Fields that expired, as the commands that the log gets for them: database number and arguments.
     lost_fields: Vec<(u32, Vec<Vec<u8>>)>,
 }
@@ -154,9 +156,23 @@ impl Effects {
         self.touched.iter().map(|t| (*t, &self.arena[t.start as usize..(t.start + t.len) as usize]))
     }
 
-    /// Whether any key was recorded.
+    /// Whether any key or whole database was recorded.
     pub fn has_touches(&self) -> bool {
-        !self.touched.is_empty()
+        !self.touched.is_empty() || !self.whole.is_empty()
+    }
+
+    /// Records that database `db` was emptied or exchanged as a whole; its keys are not recorded one by one, for there may be
+    /// millions.
+    pub(crate) fn touch_database(&mut self, db: usize) {
+        self.flushed = true;
+        if self.observed {
+            self.whole.push(db);
+        }
+    }
+
+    /// The databases that were emptied or exchanged, if anybody observes.
+    pub fn whole_databases(&self) -> &[usize] {
+        &self.whole
     }
 
     /// Adds a command that the log gets in place of the one received.
@@ -186,6 +202,7 @@ impl Effects {
         self.flushed = false;
         self.touched.clear();
         self.lost_fields.clear();
+        self.whole.clear();
         self.arena.clear();
         self.rewritten.clear();
         if self.arena.capacity() > KEEP_BYTES_MAX {

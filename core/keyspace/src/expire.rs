@@ -2,8 +2,8 @@
 
 use crate::effects::Cause;
 use crate::fields::{is_unfiled, next_field_expiry};
-use crate::space::Keyspace;
-use crate::wheel::Due;
+use crate::space::{Database, Keyspace};
+use crate::wheel::{Due, Wheel};
 use table::Position;
 use types::Entry;
 
@@ -82,7 +82,7 @@ impl Keyspace {
         }
         let mut left = budget;
         for db in 0..self.dbs.len() {
-            while let Some(Due(hash)) = self.next_due(db, &mut left) {
+            while let Some(Due(hash)) = self.dbs[db].next_due(self.now.unix_ms, &mut left) {
                 self.expire_hash(db, hash, &mut left);
             }
             if left == 0 {
@@ -91,19 +91,6 @@ impl Keyspace {
             }
         }
         false
-    }
-
-    fn next_due(&mut self, db: usize, budget: &mut usize) -> Option<Due> {
-        let database = &mut self.dbs[db];
-        let table = &database.table;
-        database.wheel.next_due(self.now.unix_ms, budget, &mut |hash| {
-            let mut earliest = None;
-            table.find_hash(hash, &mut |entry| {
-                earliest = sooner(earliest, next_expiry(entry));
-                false
-            });
-            earliest
-        })
     }
 
     /// Deals with a due item: entries of this hash that are due leave, and due fields of hashes as far as `budget` allows; what
@@ -132,21 +119,69 @@ impl Keyspace {
         }
     }
 
-    /// Drops stale items when they outnumber the living by far (keys set and deleted long before their time): one bounded step,
-    /// to be called now and then. Rebuilds the wheel of one database from its table.
+    /// Drops stale items when they outnumber the living by far (keys set and deleted long before their time), to be called now
+    /// and then. One call looks at about [`TRIM_ENTRIES`] entries of one database: a new wheel takes over at once, the table is
+    /// walked to file in it what is there already, and until that is through the old wheel goes on telling what is due.
     pub fn trim_wheels(&mut self) {
         const STALE_FLOOR: usize = 100_000;
         for database in &mut self.dbs {
-            if database.wheel.items() > STALE_FLOOR + 3 * (database.expiring + database.field_expiring) {
-                let mut fresh = crate::wheel::Wheel::new();
-                for entry in database.table.iter() {
-                    if let Some(at) = next_expiry(entry) {
-                        fresh.file(database.table.hash_of(entry.key()), at, self.now.unix_ms);
-                    }
-                }
-                database.wheel = fresh;
+            let living = database.expiring + database.field_expiring;
+            if database.old_wheel.is_none() && database.wheel.items() > STALE_FLOOR + 3 * living {
+                let old = core::mem::replace(&mut database.wheel, Wheel::new());
+                database.old_wheel = Some(Box::new(OldWheel { wheel: old, cursor: 0 }));
+            }
+            if database.refile_some(self.now.unix_ms, TRIM_ENTRIES) {
+                return;
             }
         }
+    }
+}
+
+/// Entries that one call of [`Keyspace::trim_wheels`] looks at: half a millisecond's work.
+const TRIM_ENTRIES: usize = 4096;
+
+/// A wheel that is on its way out, and how far the table has been walked to file anew what it holds.
+#[derive(Debug)]
+pub(crate) struct OldWheel {
+    wheel: Wheel,
+    cursor: u64,
+}
+
+impl Database {
+    /// Walks on until about `entries` were looked at; whether there was anything to do.
+    fn refile_some(&mut self, now_ms: i64, entries: usize) -> bool {
+        let Some(old) = &mut self.old_wheel else { return false };
+        let (table, wheel, mut seen) = (&self.table, &mut self.wheel, 0);
+        while seen < entries {
+            old.cursor = table.walk(old.cursor, &mut |entry| {
+                seen += 1;
+                if let Some(at) = next_expiry(entry) {
+                    wheel.file(table.hash_of(entry.key()), at, now_ms);
+                }
+            });
+            seen += 1;
+            if old.cursor == 0 {
+                self.old_wheel = None;
+                break;
+            }
+        }
+        true
+    }
+
+    /// The next item that is due in either wheel. Lowers `budget` by the items looked at.
+    fn next_due(&mut self, now_ms: i64, budget: &mut usize) -> Option<Due> {
+        let table = &self.table;
+        let mut expiry_of = |hash| {
+            let mut earliest = None;
+            table.find_hash(hash, &mut |entry| {
+                earliest = sooner(earliest, next_expiry(entry));
+                false
+            });
+            earliest
+        };
+        let old = self.old_wheel.as_mut();
+        let due = old.and_then(|old| old.wheel.next_due(now_ms, budget, &mut expiry_of));
+        due.or_else(|| self.wheel.next_due(now_ms, budget, &mut expiry_of))
     }
 }
 

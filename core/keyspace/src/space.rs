@@ -2,6 +2,7 @@
 
 use crate::effects::Effects;
 use crate::evict::{EvictionPool, Ranking};
+use crate::expire::OldWheel;
 use crate::snapshot::Snapshot;
 use crate::wheel::Wheel;
 use base::{Now, Random};
@@ -47,6 +48,8 @@ pub struct Database {
     /// Hashes of which fields expire.
     pub(crate) field_expiring: usize,
     pub(crate) wheel: Wheel,
+    /// The wheel before, while it is being replaced because most of it was stale.
+    pub(crate) old_wheel: Option<Box<OldWheel>>,
     /// The number under which a running snapshot knows this database (SWAPDB moves databases, not their content).
     pub(crate) snapshot_number: usize,
     /// How far a running snapshot has walked; `None`: through.
@@ -62,6 +65,7 @@ impl Database {
             expiring: 0,
             field_expiring: 0,
             wheel: Wheel::new(),
+            old_wheel: None,
             snapshot_number: number,
             snapshot_cursor: None,
             ttl_mean_ms: 0,
@@ -191,6 +195,13 @@ impl Keyspace {
         Some(self.dbs[db].table.at(position))
     }
 
+    /// Whether `key` is in the database `index` and its time is not over. Leaves no trace and takes nothing out.
+    pub fn lives(&self, index: usize, key: &[u8]) -> bool {
+        let table = &self.dbs[index].table;
+        let expiry = table.find(table.hash_of(key), key).map(Entry::expiry);
+        expiry.is_some_and(|at| at.is_none_or(|at| at > self.now.unix_ms))
+    }
+
     /// Keys in all databases.
     pub fn key_count(&self) -> usize {
         self.dbs.iter().map(|db| db.table.len()).sum()
@@ -232,7 +243,7 @@ impl Keyspace {
         let old = core::mem::replace(&mut self.dbs[index], fresh);
         let removed = old.table.len();
         self.effects.dirty += removed as u64;
-        self.effects.flushed = true;
+        self.effects.touch_database(index);
         match &mut self.snapshot {
             Some(snapshot) if old.snapshot_cursor.is_some() => snapshot.adopt(old),
             _ if removed > 0 => self.trash_tables.push(old.table),
@@ -244,6 +255,8 @@ impl Keyspace {
     /// Exchanges the content of two databases.
     pub fn swap(&mut self, a: usize, b: usize) {
         self.dbs.swap(a, b);
+        self.effects.touch_database(a);
+        self.effects.touch_database(b);
     }
 
     /// What waits to be freed on another thread, and how many keys or values that are.

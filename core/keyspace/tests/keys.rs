@@ -82,6 +82,45 @@ fn keys_set_and_deleted_again_and_again_do_not_fill_the_index() {
 }
 
 #[test]
+fn keys_leave_on_time_while_the_index_is_being_replaced() {
+    let mut space = space();
+    let name = |n: i64| format!("key{n}").into_bytes();
+    for n in 0..500_000 {
+        let mut db = Db::new(&mut space, 0);
+        db.put_text(&name(n), b"1", Ttl::At(START_MS + 86_400_000));
+        // What stays expires within a minute, in turn.
+        if n % 25 == 0 {
+            db.set_expiry(&name(n), Some(START_MS + 1 + n % 60_000))
+        } else {
+            db.remove(&name(n))
+        };
+        space.effects.clear();
+    }
+    assert_eq!(space.database(0).stats().expiring, 20_000);
+    for ms in (0..60_100).step_by(100) {
+        space.set_now(Now::at_ms(START_MS + ms));
+        space.trim_wheels();
+        while space.expire_due(1000) {}
+        let late = Db::new(&mut space, 0)
+            .iter()
+            .filter(|e| e.expiry().is_some_and(|at| at < START_MS + ms - 50))
+            .count();
+        assert_eq!(late, 0, "after {ms} ms");
+        // One key in a step is set anew, so that the walk meets keys that were filed meanwhile.
+        Db::new(&mut space, 0).put_text(b"again", b"1", Ttl::At(START_MS + ms + 60));
+    }
+    space.set_now(Now::at_ms(START_MS + 61_000));
+    while space.expire_due(1000) {}
+    assert_eq!((space.key_count(), space.stats.expired), (0, 20_000 + 601));
+    let mut passes = 0;
+    space.set_now(Now::at_ms(START_MS + 200_000_000));
+    while space.expire_due(1000) {
+        passes += 1;
+    }
+    assert!(passes < 150, "{passes} thousand stale items were kept");
+}
+
+#[test]
 fn the_idle_go_first_and_only_those_that_may() {
     let mut space = space();
     for i in 0..200 {
