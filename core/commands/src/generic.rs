@@ -573,8 +573,14 @@ fn restore(call: &mut Call<'_>) -> Handled {
     if let Some(access) = aged.or(frequent) {
         call.db.set_access(key, access);
     }
-    let at = at.unwrap_or(0).to_string();
-    call.propagate(&[b"RESTORE", key, at.as_bytes(), call.args.at(3), b"REPLACE", b"ABSTTL"]);
+    if let Some(at) = at.map(|at| at.to_string()) {
+        let mut argv = call.args.all().to_vec();
+        argv[2] = at.as_bytes();
+        if !options.absolute {
+            argv.push(b"ABSTTL");
+        }
+        call.propagate(&argv);
+    }
     done(RESTORE)
 }
 

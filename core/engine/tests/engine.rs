@@ -90,6 +90,41 @@ fn a_client_that_waits_for_a_key_gets_it_from_a_database_that_is_swapped_in() {
 }
 
 #[test]
+fn observers_hear_what_happens_to_fields() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    b.run(c, "CONFIG SET notify-keyspace-events KA");
+    b.run(d, "SUBSCRIBE __keyspace@0__:h");
+    for (line, events) in [
+        ("HSETEX h EX 100 FIELDS 2 a 1 b 2", "hset hexpire"),
+        ("HEXPIRE h 50 FIELDS 2 a none", "hexpire"),
+        ("HEXPIRE h 50 NX FIELDS 1 a", ""),
+        ("HGETEX h PERSIST FIELDS 1 a", "hpersist"),
+        ("HPERSIST h FIELDS 1 a", ""),
+        ("HPERSIST h FIELDS 1 b", "hpersist"),
+        ("HGETDEL h FIELDS 1 none", ""),
+        ("HSETEX h EX 0 FIELDS 1 b 2", "hset hdel"),
+        ("HEXPIRE h 0 FIELDS 1 a", "hdel del"),
+        ("HSETEX h PX 20 FIELDS 2 a 1 b 2", "hset hexpire"),
+    ] {
+        b.run(c, line);
+        assert_eq!(last_words(&b.delivered(d)), events, "{line}");
+    }
+    b.pass_ms(20);
+    b.run(c, "HMGET h a");
+    assert_eq!(last_words(&b.delivered(d)), "hexpired");
+    b.pass_ms(40);
+    b.tick();
+    assert_eq!(last_words(&b.delivered(d)), "hexpired del");
+}
+
+/// The events of messages, without channels and frames.
+fn last_words(messages: &str) -> String {
+    let words = messages.split("*3\r\n").filter_map(|message| message.trim_end().rsplit("\r\n").next());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
 fn the_log_gets_absolute_field_expiries_and_the_removal_of_fields() {
     let mut b = Bench::new();
     b.engine.set_logging(true);

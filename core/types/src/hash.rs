@@ -27,7 +27,8 @@ mod timed;
 const PACKED_FIELDS_MAX: usize = 128;
 /// Bytes in one buffer: what a change may have to move.
 const PACKED_BYTES_MAX: usize = 8 << 10;
-const _: () = assert!(PACKED_BYTES_MAX <= ELEMENT_MAX);
+/// Bytes in one buffer where `hash-max-listpack-value` asks for more.
+const PACKED_BYTES_ASKED_MAX: usize = 1 << 20;
 
 /// Fields with values.
 #[derive(Clone)]
@@ -142,7 +143,9 @@ impl Hash {
     /// Sets a field and leaves its expiry as it is; says whether it is new.
     pub fn set_keeping_expiry(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
         self.large |= field.len() > limits.hash_value || value.len() > limits.hash_value;
-        let new = self.put(field, value);
+        // Who raises the limit that far wants one buffer, whatever its changes cost.
+        let asked = limits.hash_value > PACKED_BYTES_MAX && !self.large;
+        let new = self.put(field, value, if asked { PACKED_BYTES_ASKED_MAX } else { PACKED_BYTES_MAX });
         self.large |= self.stored_len() > limits.hash_entries;
         new
     }
@@ -156,12 +159,14 @@ impl Hash {
         absent
     }
 
-    fn put(&mut self, field: &[u8], value: &[u8]) -> bool {
+    fn put(&mut self, field: &[u8], value: &[u8], bytes_max: usize) -> bool {
         if let Form::Packed(pairs) = &mut self.form {
             let found = pairs.find(field).map(|record| (record.span, room(record.value)));
             let grown =
                 pairs.bytes() + room(value) + found.map_or(room(field), |_| 0) - found.map_or(0, |f| f.1);
-            let fits = grown <= PACKED_BYTES_MAX && (found.is_some() || pairs.len() < PACKED_FIELDS_MAX);
+            let fits = grown <= bytes_max
+                && field.len().max(value.len()) <= ELEMENT_MAX
+                && (found.is_some() || pairs.len() < PACKED_FIELDS_MAX);
             match found {
                 Some((span, _)) if fits => {
                     pairs.set_value(span, value);
@@ -175,7 +180,7 @@ impl Hash {
             }
         }
         if let Form::Timed(timed) = &mut self.form {
-            return timed.plain.put(field, value);
+            return timed.plain.put(field, value, bytes_max);
         }
         let table = self.table();
         let hash = table.hash_of(field);

@@ -223,3 +223,18 @@ fn a_shared_hash_keeps_the_fields_that_expire_later_on() {
         assert!(kept.timed_fields().all(|(_, value, at)| value == b"v" && at == Some(90)));
     }
 }
+
+#[test]
+fn a_raised_limit_keeps_long_values_in_the_order_of_insertion() {
+    let limits = Limits { hash_value: 1_000_000, ..Limits::default() };
+    let mut hash = Hash::new(1);
+    for (n, len) in [(0, 5), (1, 65_535), (2, 9_000), (3, 1)] {
+        hash.set(&key(n), &vec![b'v'; len], &limits);
+    }
+    assert!(hash.iter().map(|(field, _)| field.to_vec()).eq((0..4).map(key)));
+    assert_eq!(hash.encoding(), "listpack");
+    hash.set(&key(4), &[b'v'; 65_536], &limits);
+    assert_eq!((hash.encoding(), hash.len(), hash.value_len(&key(1))), ("listpack", 5, 65_535));
+    hash.set(&key(5), b"w", &Limits::default());
+    assert!(matches!(hash.form, Form::Table(_)));
+}
