@@ -184,7 +184,8 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, from_ms: i64, command: &str) -> 
         return read();
     }
     call.reply.integer(1);
-    if at <= call.db.now_ms() {
+    // While a log is loaded nothing expires: what follows in it was written to the key as it was.
+    if at <= call.db.now_ms() && !call.db.space().keep_expired {
         call.db.remove(key);
         call.propagate(&[b"DEL", key]);
         return done(Event::DEL);

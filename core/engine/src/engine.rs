@@ -530,12 +530,22 @@ impl Engine {
             Ok(Outcome::Done(event)) => Ok(Step::Done(event)),
             Ok(Outcome::Block(wait)) => Ok(Step::Block(wait)),
             Err(error) => {
+                if error.as_str() == keyspace::BAD_DATA {
+                    self.log_bad_payload(turn.args);
+                }
                 self.fail(&error, &mut turn.reply, command);
                 Err(())
             }
         };
         self.count(command, started, turn.outside, turn.session, turn.args);
         result
+    }
+
+    /// RESTORE key ttl payload: tells the operator what the client is not told.
+    #[cold]
+    fn log_bad_payload(&mut self, args: Args<'_>) {
+        let why = keyspace::dump_complaint(args.at(3));
+        self.jobs.push(Job::Log { level: 3, text: format!("A payload was refused: {why}") });
     }
 
     fn call_engine(

@@ -81,6 +81,14 @@ pub fn decode_dump(space: &Keyspace, key: &[u8], payload: &[u8]) -> Result<Entry
         .map_err(|e| format!("ERR {e}"))
 }
 
+/// The error reply to a payload whose value is damaged.
+pub const BAD_DATA: &str = "ERR Bad data format";
+
+/// What is wrong with a payload that got [`BAD_DATA`], for the server's log.
+pub fn dump_complaint(payload: &[u8]) -> String {
+    dump::complaint(payload)
+}
+
 /// The entry of an RDB record.
 ///
 /// # Errors

@@ -62,6 +62,25 @@ pub fn decode(payload: &[u8], verify: bool) -> Result<Value, Error> {
     if whole && !value.is_empty() && value.is_unique() { Ok(value) } else { Err(Error::Value) }
 }
 
+/// What is wrong with the value in a payload that was not accepted, for the server's log.
+pub fn complaint(payload: &[u8]) -> String {
+    let Ok((version, body)) = unframed(payload, false) else { return "the frame is damaged".to_owned() };
+    let Some((kind, body)) = body.split_first() else { return "there is no value".to_owned() };
+    let form = rdb::kind::name(*kind);
+    let mut reader = Reader::bare(body, Some(body.len() as u64), false, version);
+    match reader.value(*kind) {
+        Err(error) => format!("{form} integrity check failed: {error}"),
+        Ok(value) if value.is_empty() => format!("{form} integrity check failed: it is empty"),
+        Ok(Value::Stream(_)) if reader.offset() == body.len() as u64 => {
+            "Duplicate stream consumer detected, or a group that is there twice".to_owned()
+        }
+        Ok(value) if !value.is_unique() => {
+            format!("{form} integrity check failed: listpack with dup elements, or another form of them")
+        }
+        Ok(_) => format!("{form} integrity check failed: something follows it"),
+    }
+}
+
 /// The payload of function libraries, given as their sources.
 pub fn encode_libraries<'a>(compress: bool, codes: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut writer = Writer::new(compress, false);

@@ -23,6 +23,9 @@ const BATCH_RECORDS: usize = 512;
 /// Bytes of decoded records that are taken in one go, about.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// Names of empty keys that are told; there may be any number.
+const EMPTY_KEYS_TOLD_MAX: u64 = 10;
+
 /// The longest rest at a time of a start that is slowed down, microseconds.
 const REST_US: u64 = 20_000;
 
@@ -32,6 +35,8 @@ pub(crate) struct Loaded {
     pub(crate) keys: u64,
     pub(crate) expired: u64,
     pub(crate) commands: u64,
+    /// Keys that held nothing.
+    empty: u64,
     /// A key that is there already is an error.
     is_strict: bool,
 }
@@ -128,10 +133,12 @@ fn load_snapshot(shared: &Shared, mut loaded: Loaded) -> Result<Loaded, String> 
     shared.loading.begin(shared, bytes);
     let source = disk.read(&path, 0).map_err(|error| format!("{}: {error}", path.display()))?;
     read_snapshot(shared, &path, source, bytes, true, &mut loaded)?;
-    let Loaded { keys, expired, .. } = loaded;
+    let Loaded { keys, expired, empty, .. } = loaded;
     shared.loading.keys_loaded.store(keys, Ordering::Relaxed);
     shared.loading.keys_expired.store(expired, Ordering::Relaxed);
-    shared.logger.notice(&format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}."));
+    shared.logger.notice(&format!(
+        "Done loading RDB, keys loaded: {keys}, keys expired: {expired}, empty keys skipped: {empty}."
+    ));
     Ok(loaded)
 }
 
@@ -310,6 +317,15 @@ fn take_in(
     for item in batch {
         match item {
             Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } => {}
+            Item::EmptyKey(key) => {
+                loaded.empty += 1;
+                if loaded.empty <= EMPTY_KEYS_TOLD_MAX {
+                    let key = String::from_utf8_lossy(&key).into_owned();
+                    shared
+                        .logger
+                        .notice(&format!("The snapshot holds nothing for a key; skipping empty key: {key}"));
+                }
+            }
             Item::Function(code) => {
                 engine.take_in_library(&code, !loaded.is_strict, &crate::shared::Backstage { shared })?;
             }

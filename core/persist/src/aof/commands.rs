@@ -47,7 +47,7 @@ pub fn snapshot_to_commands<R: Read>(
     }
     while let Some(item) = snapshot.next().map_err(ConvertError::Snapshot)? {
         match item {
-            Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } => {}
+            Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } | Item::EmptyKey(_) => {}
             Item::Function(code) => push(&mut out, &[b"FUNCTION", b"LOAD", b"REPLACE", &code]),
             Item::Entry(entry) => {
                 if db.replace(entry.db) != Some(entry.db) {

@@ -489,7 +489,7 @@ fn judge(
     }
     let behind = whole_commands(&tail[bad_at..]);
     let marked = scan.annotated || damage.in_batch || tail.windows(6).any(|w| w == b"\n#TDM:");
-    if !marked && damage.bad_byte.is_some() && !zero_filled && behind > 0 {
+    if !marked && damage.bad_byte.is_some() && !zero_filled {
         let what = format!(
             "{}, and {behind} whole commands follow: make a backup of your AOF file, then use \
              ./redis-check-aof --fix <filename.manifest>",

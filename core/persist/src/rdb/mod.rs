@@ -84,6 +84,24 @@ pub fn version_of(kind: u8) -> u16 {
 
 /// The type bytes.
 pub mod kind {
+    /// What a value of this type byte is, for messages.
+    pub fn name(kind: u8) -> &'static str {
+        match kind {
+            HASH_ZIPMAP => "Zipmap",
+            LIST_ZIPLIST => "List ziplist",
+            SET_INTSET => "Intset",
+            ZSET_ZIPLIST => "Zset ziplist",
+            HASH_ZIPLIST => "Hash ziplist",
+            LIST_QUICKLIST => "Quicklist ziplist",
+            LIST_QUICKLIST_2 => "Quicklist listpack",
+            STREAM_LISTPACKS | STREAM_LISTPACKS_2 | STREAM_LISTPACKS_3 => "Stream listpack",
+            HASH_LISTPACK | HASH_LISTPACK_EX | HASH_LISTPACK_EX_CANDIDATE => "Hash listpack",
+            ZSET_LISTPACK => "Zset listpack",
+            SET_LISTPACK => "Set listpack",
+            _ => "Value",
+        }
+    }
+
     /// One string.
     pub const STRING: u8 = 0;
     /// Elements one by one.

@@ -69,7 +69,7 @@ impl std::fmt::Display for Error {
             }
             Error::Corrupt { what, offset } => write!(f, "the RDB is corrupt before byte {offset}: {what}"),
             Error::Checksum { stored, computed } => {
-                write!(f, "Wrong RDB checksum: the file says {stored:016x}, its bytes give {computed:016x}")
+                write!(f, "RDB CRC error: the file says {stored:016x}, its bytes give {computed:016x}")
             }
         }
     }
@@ -134,6 +134,8 @@ pub enum Item {
     Function(Vec<u8>),
     /// A key.
     Entry(Entry),
+    /// The name of a key whose collection is empty; it holds nothing and is to be passed over.
+    EmptyKey(Vec<u8>),
 }
 
 /// Reads items until `None`, which is given only after the end mark and a right checksum.
@@ -246,6 +248,7 @@ impl<R: Read> Reader<R> {
                         return Ok(Some(Item::Entry(entry)));
                     }
                     self.empty_keys += 1;
+                    return Ok(Some(Item::EmptyKey(entry.key)));
                 }
             }
         }
