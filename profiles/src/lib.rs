@@ -46,8 +46,8 @@ impl std::error::Error for Violation {}
 
 const QUEUE_EVICTS: &str = "a queue must not evict: jobs would vanish. Leave maxmemory-policy noeviction and \
                             raise maxmemory, or use tandem-cache";
-const QUEUE_FORGETS: &str = "a queue must be on disk: jobs would vanish at a restart. Leave appendonly yes, or \
-                             set save points first";
+const QUEUE_FORGETS: &str = "a queue must log its writes: jobs that it has acknowledged since the last snapshot would \
+                             vanish with the process. Leave appendonly yes, or run `tandem server`, which has no rules";
 const CACHE_LOGS: &str = "a cache writes nothing to disk, so that it never waits for one. Use tandem-queue for \
                           data that must be kept";
 
@@ -90,9 +90,7 @@ impl Profile {
             Profile::Queue if config.maxmemory_policy != MaxmemoryPolicy::Noeviction => {
                 Some(("maxmemory-policy", QUEUE_EVICTS))
             }
-            Profile::Queue if !config.appendonly && config.save.is_empty() => {
-                Some(("appendonly", QUEUE_FORGETS))
-            }
+            Profile::Queue if !config.appendonly => Some(("appendonly", QUEUE_FORGETS)),
             Profile::Cache if config.appendonly => Some(("appendonly", CACHE_LOGS)),
             Profile::Cache if !config.save.is_empty() => Some(("save", CACHE_LOGS)),
             Profile::Cache | Profile::Queue => None,
@@ -153,10 +151,11 @@ mod tests {
 
     #[test]
     fn what_breaks_a_promise_is_refused_with_a_way_out() {
-        let cases: [(Profile, &[&str], &str); 5] = [
+        let cases: [(Profile, &[&str], &str); 6] = [
             (Profile::Queue, &["--maxmemory-policy", "allkeys-lru"], "maxmemory-policy"),
             (Profile::Queue, &["--maxmemory-policy", "volatile-ttl"], "maxmemory-policy"),
             (Profile::Queue, &["--appendonly", "no", "--save", ""], "appendonly"),
+            (Profile::Queue, &["--appendonly", "no", "--save", "1", "1"], "appendonly"),
             (Profile::Cache, &["--appendonly", "yes"], "appendonly"),
             (Profile::Cache, &["--save", "1", "1"], "save"),
         ];
@@ -166,7 +165,6 @@ mod tests {
             assert_eq!(violation.directive, directive, "{args:?}");
             assert_eq!(Profile::Plain.check(&config), Ok(()));
         }
-        assert_eq!(Profile::Queue.check(&load(Profile::Queue, &["--appendonly", "no"])), Ok(()));
         assert_eq!(Profile::Queue.check(&load(Profile::Queue, &["--save", ""])), Ok(()));
         let why =
             Profile::Cache.check(&load(Profile::Cache, &["--appendonly", "yes"])).unwrap_err().to_string();

@@ -111,6 +111,9 @@ impl<'a> Reader<'a> {
     }
 
     fn read_value(&mut self, at: usize, values: &[Vec<u8>], origin: Origin) -> Result<(), String> {
+        // A lone `save` clears the points like an empty one.
+        let nothing = [Vec::new()];
+        let values = if TABLE[at].kind == Kind::Save && values.is_empty() { &nothing } else { values };
         if values.is_empty() {
             return Err("wrong number of arguments".into());
         }
@@ -268,6 +271,7 @@ pub(crate) mod tests {
         assert_eq!(save("save 900 1\nsave 300 10"), "900 1 300 10");
         assert_eq!(save("save 900 1 300 10"), "900 1 300 10");
         assert_eq!(save("save \"\""), "");
+        assert_eq!(save("save 900 1\nsave"), "");
         assert_eq!(save("save 900 1\nsave \"\"\nsave 1 1\nsave \"2 2 3 3\""), "1 1 2 2 3 3");
     }
 

@@ -75,13 +75,17 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
         shared.logger.warning(&format!("The log could not be made durable: {why}"));
         keeps("The AOF is not durable".to_owned())?;
     }
-    Ok(())
+    // The last moment; whoever aborts later is told that nothing stops any more.
+    if shared.stop_aborted.load(Ordering::Acquire) { Err(Stay::Aborted) } else { Ok(()) }
 }
 
 /// A signal's way of stopping, once the cron runs that would notice it.
 fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
     let Some(signal) = wanted.signal else { return Ok(wanted) };
     loop {
+        if shared.stop_aborted.load(Ordering::Acquire) {
+            return Err(Stay::Aborted);
+        }
         let Some(engine) = shared.engine.try_lock_for(ENGINE_PATIENCE) else { return Ok(wanted) };
         if !engine.is_cron_paused() {
             let flags = match signal {
@@ -92,9 +96,6 @@ fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
             return Ok(Wanted { save, force: flags.force(), ..wanted });
         }
         drop(engine);
-        if shared.stop_aborted.load(Ordering::Acquire) {
-            return Err(Stay::Aborted);
-        }
         std::thread::sleep(LOOK_PERIOD);
     }
 }
