@@ -161,7 +161,13 @@ impl Engine {
             outside: &mut *outside,
             may_block: true,
         };
+        // What this leaves for the client itself stands behind its reply.
+        let outer = core::mem::replace(&mut self.own_from, self.deliveries.len());
         let called = self.call(command, turn, None, Origin::Ready);
+        if self.deliveries.len() > self.own_from {
+            self.take_own(id, out.len(), &mut out);
+        }
+        self.own_from = outer;
         // The same call, that waited in between.
         self.counters.commands -= 1;
         self.command_stats[command].went_on();

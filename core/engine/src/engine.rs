@@ -5,11 +5,11 @@ use crate::blocking::Waiters;
 use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
 use crate::pubsub::PubSub;
-use crate::session::{ClientInfo, ReplyMode, Session, SessionId, Sessions};
+use crate::session::{ClientBuffers, ClientInfo, ReplyMode, Session, SessionId, Sessions};
 use crate::table::{Run, Table};
 use crate::tracking::TrackingTable;
 use base::Now;
-use commands::{Args, Call, Error, Flags, Outcome, Wait};
+use commands::{Args, Call, Error, Flags, Group, Outcome, Wait};
 use config::Config;
 use keyspace::{Db, Event, Keyspace};
 use resp::{Protocol, Reply};
@@ -110,6 +110,8 @@ pub struct Engine {
     pub(crate) functions: Option<Functions>,
     pub(crate) log: Log,
     pub(crate) deliveries: Vec<Delivery>,
+    /// Where the deliveries of the request that runs begin.
+    pub(crate) own_from: usize,
     pub(crate) jobs: Vec<Job>,
     pub(crate) command_stats: Vec<CommandStats>,
     pub(crate) error_stats: ErrorStats,
@@ -140,6 +142,8 @@ pub struct Engine {
     pub(crate) replay_session: Option<SessionId>,
     /// Clients whose request waits for the end of CLIENT PAUSE, oldest first.
     pub(crate) held: Vec<SessionId>,
+    /// Memory of all clients as last counted, bytes.
+    pub(crate) clients_bytes: usize,
 }
 
 /// What a connection knows of its client without asking the engine.
@@ -172,6 +176,8 @@ pub struct Counters {
     pub acl_denied: [u64; 4],
     /// Scripts that ran.
     pub scripts: u64,
+    /// Clients closed because all together held too much memory.
+    pub evicted_clients: u64,
     /// Highest `used_memory` seen, bytes.
     pub memory_peak: usize,
 }
@@ -211,6 +217,7 @@ impl Engine {
             functions: Some(Functions::new(crate::eval::limits())),
             log: Log::default(),
             deliveries: Vec::new(),
+            own_from: 0,
             jobs: Vec::new(),
             command_stats: (0..commands).map(|_| CommandStats::default()).collect(),
             error_stats: ErrorStats::default(),
@@ -233,6 +240,7 @@ impl Engine {
             pause_writes_only: false,
             replay_session: None,
             held: Vec::new(),
+            clients_bytes: 0,
             config,
         };
         engine.apply_config();
@@ -281,7 +289,11 @@ impl Engine {
 
     /// What other clients get, in order.
     pub fn take_deliveries(&mut self, into: &mut Vec<Delivery>) {
+        if self.has_broadcast() {
+            self.broadcast_changes();
+        }
         into.append(&mut self.deliveries);
+        self.own_from = 0;
     }
 
     /// Work for the control plane, in order.
@@ -324,7 +336,9 @@ impl Engine {
         self.unsubscribe_all(id);
         self.stop_tracking(id);
         self.monitors.retain(|m| *m != id);
-        self.sessions.remove(id);
+        if let Some(session) = self.sessions.remove(id) {
+            self.clients_bytes -= session.counted_bytes;
+        }
         self.observe();
     }
 
@@ -370,9 +384,10 @@ impl Engine {
     }
 
     /// Tells how large a client's buffers are, bytes, for CLIENT LIST.
-    pub fn tell_buffers(&mut self, id: SessionId, query: usize, output: usize) {
+    pub fn tell_buffers(&mut self, id: SessionId, buffers: ClientBuffers) {
         if let Some(session) = self.sessions.find_mut(id) {
-            session.buffers = (query, output);
+            session.buffers = buffers;
+            self.recount(id);
         }
     }
 
@@ -402,14 +417,15 @@ impl Engine {
         session.last_us = self.keyspace.now.mono_us;
         session.commands += 1;
         let (protocol, mode) = (session.protocol, session.reply_mode);
-        if self.paused_until_us != 0 && self.is_held(id, request.argv) {
-            self.defer(id, request.argv);
-            self.held.push(id);
-            return Next::Wait;
-        }
         let before = out.len();
-        let next = match self.admit(id, &request, &mut Reply::wire(out, protocol), outside) {
+        self.own_from = self.deliveries.len();
+        let admitted = self.admit(id, &request, &mut Reply::wire(out, protocol), outside);
+        if self.deliveries.len() > self.own_from {
+            self.take_own(id, before, out);
+        }
+        let next = match admitted {
             Some(command) => self.run(id, command, &request, out, outside),
+            None if self.paused_until_us != 0 && self.is_waiting(id) => return Next::Wait,
             None => Next::Continue,
         };
         if mode != ReplyMode::On {
@@ -465,7 +481,28 @@ impl Engine {
             }
         };
         self.serve_ready(outside);
+        if self.deliveries.len() > self.own_from {
+            self.take_own(id, out.len(), out);
+        }
+        if !self.tracking.is_empty() {
+            self.spend_caching(id, self.table.commands[command].spec);
+            self.bound_tracking();
+        }
         next
+    }
+
+    /// Puts what this request has left for its own client into its output at `at`: pushes come before or behind a reply, in their order.
+    #[cold]
+    pub(crate) fn take_own(&mut self, id: SessionId, at: usize, out: &mut Vec<u8>) {
+        let Some(session) = self.sessions.find(id) else { return };
+        let place = (session.info.thread, session.info.token);
+        let is_own = |d: &Delivery| (d.thread, d.token) == place && !(d.resume || d.close || d.drop);
+        let mut own = Vec::new();
+        for delivery in self.deliveries.extract_if(self.own_from.., |d| is_own(d)) {
+            own.extend_from_slice(&delivery.bytes);
+        }
+        out.splice(at..at, own);
+        self.own_from = self.deliveries.len();
     }
 
     /// One call: run, count, settle. The reply is written, also when it is an error.
@@ -480,6 +517,9 @@ impl Engine {
         if !self.monitors.is_empty() && origin != Origin::Ready {
             self.show_monitors(id, command, args, origin);
         }
+        if matches!(origin, Origin::Client | Origin::Ready) {
+            self.sessions.at_mut(id).last_command = Some(command);
+        }
         let db = self.sessions.at(id).db;
         self.keyspace.no_touch = self.sessions.at(id).no_touch;
         let started = turn.outside.nanos();
@@ -488,11 +528,10 @@ impl Engine {
             Run::Data(handler) => self.call_data(handler, db, turn, started, command),
             Run::Engine(handler) => self.call_engine(handler, turn, started, command),
         };
-        self.sessions.at_mut(id).last_command = Some(command);
         match outcome {
             Ok(Step::Done(event)) => {
                 self.settle(id, db, event, args, raw);
-                if spec.flags.has(Flags::READONLY) && origin != Origin::Transaction {
+                if spec.flags.has(Flags::READONLY) && spec.group != Group::Scripting {
                     self.track_reads(id, spec, args);
                 }
                 Called::Done
@@ -607,7 +646,7 @@ impl Engine {
     }
 
     /// Makes the client wait for a job; `argv` will be run again when it is done.
-    fn defer(&mut self, id: SessionId, argv: &[&[u8]]) {
+    pub(crate) fn defer(&mut self, id: SessionId, argv: &[&[u8]]) {
         let argv = argv.iter().map(|a| a.to_vec()).collect();
         self.sessions.at_mut(id).deferred = Some(Box::new(crate::session::Deferred { argv }));
     }
@@ -635,16 +674,17 @@ impl Engine {
     pub(crate) fn deliver(&mut self, id: SessionId, bytes: Vec<u8>, resume: bool, close: bool) {
         let Some(session) = self.sessions.find(id) else { return };
         let (thread, token) = (session.info.thread, session.info.token);
-        if let Some(last) = self.deliveries.last_mut()
+        let from = self.own_from.min(self.deliveries.len());
+        if let Some(last) = self.deliveries[from..].last_mut()
             && (last.thread, last.token) == (thread, token)
-            && !last.close
+            && !(last.close || last.drop)
         {
             last.bytes.extend_from_slice(&bytes);
             last.resume |= resume;
             last.close |= close;
             return;
         }
-        self.deliveries.push(Delivery { thread, token, bytes, resume, close });
+        self.deliveries.push(Delivery { thread, token, bytes, resume, close, drop: false });
     }
 
     /// A password check is done.

@@ -199,3 +199,19 @@ fn run(engine: &mut Engine, turn: &mut Turn<'_>, sha: &Sha, read_only: bool) -> 
     engine.scripts = Some(scripts);
     step
 }
+
+impl Engine {
+    /// What the script of an EVAL or EVALSHA, or the function of an FCALL, declares about itself, if anything.
+    pub(crate) fn declared_flags(&mut self, name: &str, argv: &[&[u8]]) -> Option<script::Flags> {
+        if let "fcall" | "fcall_ro" = name {
+            return self.functions.as_ref()?.flags(argv.get(1)?);
+        }
+        let scripts = self.scripts.as_mut()?;
+        let sha = match name {
+            "eval" | "eval_ro" => scripts.load(argv.get(1)?, script::Origin::Eval).ok()?,
+            "evalsha" | "evalsha_ro" => parse_sha(argv.get(1)?)?,
+            _ => return None,
+        };
+        scripts.flags(&sha).filter(|flags| flags.is_declared)
+    }
+}

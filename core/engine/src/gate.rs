@@ -48,6 +48,9 @@ impl Engine {
                 return None;
             }
         }
+        if self.paused_until_us != 0 && self.hold(id, command, argv) {
+            return None;
+        }
         if self.sessions.at(id).multi.is_some() && !runs_inside_multi(self.table.commands[command].spec) {
             self.make_room(outside);
             if self.over_memory && self.over_reserve {
@@ -119,7 +122,8 @@ impl Engine {
             let context = if session.multi.is_some() { "multi" } else { "toplevel" };
             self.check_acl(id, command, argv, context)?;
         }
-        if spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE) {
+        let replicates = spec.flags.has(Flags::MAY_REPLICATE) && !spec.flags.has(Flags::PUBSUB);
+        if spec.flags.has(Flags::WRITE) || replicates {
             self.check_write(spec, argv, outside)?;
         }
         if outside.is_loading() && !spec.flags.has(Flags::LOADING) {
@@ -162,7 +166,7 @@ impl Engine {
     #[inline]
     pub(crate) fn make_room(&mut self, outside: &dyn Outside) {
         let limit = self.config.maxmemory as usize;
-        if limit == 0 {
+        if limit == 0 || self.paused_until_us != 0 {
             (self.over_memory, self.over_reserve) = (false, false);
             return;
         }

@@ -96,21 +96,20 @@ impl Engine {
 
     fn report_clients(&self, r: &mut Report) {
         let (waiting, blocking_keys) = self.waiters.counts();
-        let (tracking, tracking_keys) = self.tracking.counts();
+        let (tracking, _) = self.tracking.counts();
         let (mut subscribers, mut watching, mut query_max, mut output_max) = (0u64, 0u64, 0, 0);
         for (_, s) in self.sessions.iter() {
             subscribers += u64::from(s.is_subscriber());
             watching += u64::from(!s.watched.is_empty());
-            query_max = query_max.max(s.buffers.0);
-            output_max = output_max.max(s.buffers.1);
+            query_max = query_max.max(s.buffers.query);
+            output_max = output_max.max(s.buffers.output);
         }
         r.set("connected_clients", self.sessions.len() as u64);
         r.set("maxclients", self.config.maxclients as u64);
         r.set("client_recent_max_input_buffer", query_max as u64);
         r.set("client_recent_max_output_buffer", output_max as u64);
-        r.set("blocked_clients", waiting as u64);
+        r.set("blocked_clients", (waiting + self.held.len()) as u64);
         r.set("tracking_clients", tracking as u64);
-        r.set("tracking_total_keys", tracking_keys as u64);
         r.set("pubsub_clients", subscribers);
         r.set("watching_clients", watching);
         r.set("total_watched_keys", self.watchers.len() as u64);
@@ -126,7 +125,7 @@ impl Engine {
         r.set("maxmemory", self.config.maxmemory);
         r.set("maxmemory_policy", self.config.maxmemory_policy.name());
         r.set("mem_allocator", "jemalloc-5.3.0");
-        let clients: usize = self.sessions.iter().map(|(_, s)| s.buffers.0 + s.buffers.1).sum();
+        let clients: usize = self.sessions.iter().map(|(_, s)| s.memory_bytes()).sum();
         let overhead = self.startup_bytes + clients + self.keyspace.table_bytes();
         r.set("mem_clients_normal", clients as u64);
         r.set("used_memory_startup", self.startup_bytes as u64);
@@ -166,6 +165,10 @@ impl Engine {
             ("expired_keys", stats.expired),
             ("expired_subkeys", stats.expired_fields),
             ("evicted_keys", stats.evicted),
+            ("tracking_total_keys", self.tracking.counts().1 as u64),
+            ("tracking_total_items", self.tracking.item_count() as u64),
+            ("tracking_total_prefixes", self.tracked_prefix_count() as u64),
+            ("evicted_clients", counters.evicted_clients),
             ("keyspace_hits", stats.hits),
             ("keyspace_misses", stats.misses),
             ("expired_time_cap_reached_count", stats.expire_budget_ends),

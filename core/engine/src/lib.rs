@@ -10,6 +10,7 @@ mod acl;
 mod admin;
 mod blocking;
 mod client;
+mod clients;
 mod cluster;
 mod connection;
 mod debug;
@@ -40,7 +41,7 @@ pub use acl::{Acl, Secret, digest_of};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use functions::{RunningFunction, push_function_stats};
 pub use outside::{Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
-pub use session::{ClientInfo, SessionId};
+pub use session::{ClientBuffers, ClientInfo, SessionId};
 pub use telemetry::Report;
 pub use transaction::Amends;
 

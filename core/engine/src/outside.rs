@@ -1,6 +1,6 @@
 //! What the engine asks of the world around it, and what it leaves to be done there.
 
-use crate::session::SessionId;
+use crate::session::{ClientBuffers, ClientInfo, SessionId};
 use base::Now;
 use config::Config;
 use telemetry::Report;
@@ -54,6 +54,10 @@ pub trait Outside {
     }
     /// When an RDB was last written, Unix seconds.
     fn last_save_unix_s(&self) -> i64;
+    /// A client's buffers, as far as they can be seen from here: those of another I/O thread's clients cannot.
+    fn client_buffers(&self, _client: &ClientInfo) -> Option<ClientBuffers> {
+        None
+    }
     /// CONFIG RESETSTAT: what the world counts begins anew.
     fn reset_statistics(&mut self) {}
     /// How far the log has come. Where there is none it does not matter.
@@ -110,6 +114,8 @@ pub struct Delivery {
     pub resume: bool,
     /// Close the connection after the bytes.
     pub close: bool,
+    /// Close it at once, whatever was not written yet.
+    pub drop: bool,
 }
 
 /// Work for the control plane. Jobs with a `session` make it wait until [`crate::Engine`] is told the outcome.

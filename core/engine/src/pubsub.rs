@@ -1,7 +1,7 @@
 //! Publish and subscribe: channels, patterns, shard channels, and their messages.
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
-use crate::session::{SessionId, Subscriptions};
+use crate::session::{NAME_BYTES, SessionId, Subscriptions};
 use commands::{Error, Flags, Group, Row};
 use resp::Reply;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("psubscribe", -2, |e, t| subscribe(e, t, Kind::Pattern)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of patterns to subscribe to.", "Listens for messages published to channels that match one or more patterns."),
-    row("publish", 3, publish).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST)).docs("2.0.0", "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns (by any client).", "Posts a message to a channel."),
+    row("publish", 3, publish).flags(Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST)).docs("2.0.0", "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns (by any client).", "Posts a message to a channel."),
     row("pubsub", -2, unknown).docs("2.8.0", "Depends on subcommand.", "A container for Pub/Sub commands.").subcommands(&[
         row("pubsub|channels", -2, channels).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("2.8.0", "O(N) where N is the number of active channels", "Returns the active channels."),
         row("pubsub|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs("6.2.0", "O(1)", "Returns helpful text about the different subcommands."),
@@ -25,7 +25,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
         row("pubsub|shardnumsub", -2, shardnumsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("7.0.0", "O(N) where N is the number of requested shard channels", "Returns the count of subscribers of shard channels."),
     ]),
     row("punsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Pattern)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of patterns to unsubscribe.", "Stops listening to messages published to channels that match one or more patterns."),
-    row("spublish", 3, spublish).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST)).keys(1, 1, 1).docs("7.0.0", "O(N) where N is the number of clients subscribed to the receiving shard channel.", "Post a message to a shard channel"),
+    row("spublish", 3, spublish).flags(Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST)).keys(1, 1, 1).docs("7.0.0", "O(N) where N is the number of clients subscribed to the receiving shard channel.", "Post a message to a shard channel"),
     row("ssubscribe", -2, |e, t| subscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1).docs("7.0.0", "O(N) where N is the number of shard channels to subscribe to.", "Listens for messages published to shard channels."),
     row("subscribe", -2, |e, t| subscribe(e, t, Kind::Channel)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of channels to subscribe to.", "Listens for messages published to channels."),
     row("sunsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1).docs("7.0.0", "O(N) where N is the number of shard channels to unsubscribe.", "Stops listening to messages posted to shard channels."),
@@ -110,6 +110,7 @@ fn subscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<Ste
         let count =
             if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
         if new {
+            subscriptions.bytes += name.len() + NAME_BYTES;
             engine.pubsub.add(kind, name, turn.session);
         }
         confirm(&mut turn.reply, kind.subscribed(), Some(name), count);
@@ -129,7 +130,9 @@ fn unsubscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<S
     }
     for name in names {
         let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
-        kind.of(subscriptions).remove(&name);
+        if kind.of(subscriptions).remove(&name) {
+            subscriptions.bytes -= name.len() + NAME_BYTES;
+        }
         let count =
             if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
         engine.pubsub.remove(kind, &name, turn.session);

@@ -33,6 +33,25 @@ pub struct ClientInfo {
     pub fd: i32,
 }
 
+/// What a connection's buffers hold, as the server knows it. Sizes in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientBuffers {
+    /// Input that has come and is neither executed nor taken apart.
+    pub query: usize,
+    /// The part of an unfinished request that is taken apart already.
+    pub parsed: usize,
+    /// Room for more input that is already allocated.
+    pub query_free: usize,
+    /// Output that is not yet written.
+    pub output: usize,
+    /// What is allocated for output.
+    pub output_room: usize,
+    /// Bytes received since the connection came.
+    pub net_in: u64,
+    /// Bytes sent since then.
+    pub net_out: u64,
+}
+
 /// CLIENT REPLY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ReplyMode {
@@ -41,6 +60,12 @@ pub(crate) enum ReplyMode {
     Off,
     SkipNext,
 }
+
+/// About what a name takes beside its own bytes in the sets and tables that it is put into.
+pub(crate) const NAME_BYTES: usize = 96;
+
+/// About what a queued command takes beside its arguments.
+const QUEUED_BYTES: usize = 128;
 
 /// A queued command of MULTI.
 #[derive(Debug)]
@@ -65,6 +90,8 @@ pub(crate) struct Subscriptions {
     pub(crate) channels: BTreeSet<Vec<u8>>,
     pub(crate) patterns: BTreeSet<Vec<u8>>,
     pub(crate) shard_channels: BTreeSet<Vec<u8>>,
+    /// Bytes that all these take, here and in the lists of listeners.
+    pub(crate) bytes: usize,
 }
 
 impl Subscriptions {
@@ -95,11 +122,15 @@ pub(crate) struct Tracking {
     pub(crate) redirect: Option<u64>,
     pub(crate) broadcast: bool,
     pub(crate) prefixes: Vec<Vec<u8>>,
+    /// Bytes that the prefixes take.
+    pub(crate) prefix_bytes: usize,
     pub(crate) opt_in: bool,
     pub(crate) opt_out: bool,
     pub(crate) no_loop: bool,
     /// CLIENT CACHING yes/no, for the next command.
     pub(crate) caching: Option<bool>,
+    /// The client that messages were to go to is gone.
+    pub(crate) redirect_broken: bool,
 }
 
 /// Why a client's next requests have to wait for something other than keys.
@@ -143,13 +174,41 @@ pub(crate) struct Session {
     pub(crate) tracking: Option<Box<Tracking>>,
     /// To be closed by the server after what is written.
     pub(crate) kill: bool,
-    /// Buffer sizes as the server last told them: (query, output) bytes.
-    pub(crate) buffers: (usize, usize),
+    /// Buffers as the server last told them.
+    pub(crate) buffers: ClientBuffers,
+    /// Bytes of the arguments of the command that runs, when somebody looks at it.
+    pub(crate) running_bytes: usize,
+    /// Bytes that watched keys take.
+    pub(crate) watched_bytes: usize,
+    /// What this client is counted with in the memory of all clients, bytes.
+    pub(crate) counted_bytes: usize,
 }
 
 impl Session {
     pub(crate) fn is_subscriber(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
+    }
+
+    /// Bytes of the arguments that it holds: of the command that runs or that waits.
+    pub(crate) fn argv_bytes(&self) -> usize {
+        let all = |argv: &[Vec<u8>]| argv.iter().map(Vec::len).sum::<usize>();
+        self.running_bytes
+            + self.waiting.as_ref().map_or(0, |w| all(&w.argv))
+            + self.deferred.as_ref().map_or(0, |d| all(&d.argv))
+    }
+
+    /// What this client takes of the memory, bytes: its buffers and everything that grows by what it asks for.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let b = &self.buffers;
+        size_of::<Session>()
+            + (b.query + b.parsed + b.query_free)
+            + b.output.max(b.output_room)
+            + self.argv_bytes()
+            + self.multi.as_ref().map_or(0, |m| m.bytes + m.queue.len() * QUEUED_BYTES)
+            + self.watched_bytes
+            + self.subscriptions.as_ref().map_or(0, |s| s.bytes)
+            + self.tracking.as_ref().map_or(0, |t| t.prefix_bytes)
+            + self.name.len()
     }
 
     /// Whether only subscriber commands are allowed (RESP2 with subscriptions).
@@ -204,7 +263,10 @@ impl Sessions {
             verdict: None,
             tracking: None,
             kill: false,
-            buffers: (0, 0),
+            buffers: ClientBuffers::default(),
+            running_bytes: 0,
+            watched_bytes: 0,
+            counted_bytes: 0,
         };
         let index = self.slab.insert(session) as u32;
         SessionId { index, serial }
@@ -243,6 +305,10 @@ impl Sessions {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.slab.iter().map(|(index, s)| (SessionId { index: index as u32, serial: s.serial }, s))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SessionId, &mut Session)> {
+        self.slab.iter_mut().map(|(index, s)| (SessionId { index: index as u32, serial: s.serial }, s))
     }
 
     pub(crate) fn len(&self) -> usize {

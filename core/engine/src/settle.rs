@@ -33,7 +33,7 @@ impl Engine {
                 self.log_call(db, args, raw);
             }
         }
-        if self.keyspace.effects.has_touches() {
+        if self.keyspace.effects.has_touches() || self.keyspace.effects.flushed {
             self.tell_observers(Some(id), event);
         }
         self.keyspace.effects.clear();

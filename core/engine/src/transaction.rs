@@ -207,6 +207,7 @@ impl Engine {
         if session.watched.contains(&place) {
             return;
         }
+        session.watched_bytes += key.len() + crate::session::NAME_BYTES;
         session.watched.push(place.clone());
         self.watchers.entry(place).or_default().push(Watch { id, was_there });
     }
@@ -215,6 +216,7 @@ impl Engine {
     pub(crate) fn unwatch(&mut self, id: SessionId) {
         let Some(session) = self.sessions.find_mut(id) else { return };
         session.watch_broken = false;
+        session.watched_bytes = 0;
         let watched = core::mem::take(&mut session.watched);
         if watched.is_empty() {
             return;

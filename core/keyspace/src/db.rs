@@ -408,7 +408,9 @@ impl<'a> Db<'a> {
         let position = table.locate(hash, key)?;
         match table.at(position).expiry() {
             Some(at) if at <= self.space.now.unix_ms && !self.space.keep_expired => {
-                self.space.expire_at(self.index, position);
+                if !self.space.hold_expired {
+                    self.space.expire_at(self.index, position);
+                }
                 None
             }
             _ => Some(position),
@@ -417,8 +419,19 @@ impl<'a> Db<'a> {
 
     fn insert_entry(&mut self, hash: u64, entry: Entry) {
         let expiry = entry.expiry();
+        if self.space.hold_expired {
+            self.make_way(hash, entry.key());
+        }
         self.space.insert(self.index, hash, entry);
         self.space.expiry_changed(self.index, hash, None, expiry);
+    }
+
+    /// Removes a held entry of the same key, which lookups do not show.
+    #[cold]
+    fn make_way(&mut self, hash: u64, key: &[u8]) {
+        if let Some(position) = self.space.dbs[self.index].table.locate(hash, key) {
+            self.space.expire_at(self.index, position);
+        }
     }
 
     fn replace_at(&mut self, hash: u64, position: Position, mut fresh: Entry) {

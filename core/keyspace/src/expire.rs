@@ -77,7 +77,7 @@ impl Keyspace {
     /// Lets keys go whose time is over, looking at no more than `budget` items over all databases. True when some may still be due.
     /// The effects hold the keys; the caller settles them.
     pub fn expire_due(&mut self, budget: usize) -> bool {
-        if self.keep_expired || self.no_active_expire {
+        if self.keep_expired || self.hold_expired || self.no_active_expire {
             return false;
         }
         let mut left = budget;

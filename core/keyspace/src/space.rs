@@ -123,6 +123,8 @@ pub struct Keyspace {
     pub no_active_expire: bool,
     /// Whether keys are left alone although their time is over (loading, a paused server, a replica).
     pub keep_expired: bool,
+    /// Keys whose time is over are not shown but stay where they are (CLIENT PAUSE).
+    pub hold_expired: bool,
     /// Whether payloads are believed whose checksum is wrong (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
     pub skip_checksums: bool,
     pub(crate) snapshot: Option<Snapshot>,
@@ -151,6 +153,7 @@ impl Keyspace {
             in_script: false,
             no_active_expire: false,
             keep_expired: false,
+            hold_expired: false,
             skip_checksums: false,
             snapshot: None,
             epoch: false,

@@ -355,7 +355,7 @@ impl Connection {
                 }
                 break;
             }
-            grow(&mut self.own, count, limits.want);
+            grow(&mut self.own, count, limits.want.saturating_sub(total));
             self.own.extend_from_slice(&scratch.tail()[..count]);
             total += count;
             if count < READ {

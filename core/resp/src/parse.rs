@@ -162,6 +162,11 @@ impl Parser {
         }
     }
 
+    /// Bytes of the unfinished request that are read already: everything before the argument at hand.
+    pub fn parsed_bytes(&self) -> usize {
+        self.position
+    }
+
     /// Whether a request has begun and is not whole.
     pub fn is_mid_request(&self) -> bool {
         self.position != 0

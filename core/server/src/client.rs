@@ -1,12 +1,15 @@
 //! One client as its I/O thread knows it: the connection, the request in progress, and a few facts about
 //! its session that must be at hand without the engine.
 
-use engine::SessionId;
+use engine::{ClientBuffers, SessionId};
 use net::{Connection, ReadLimits};
 use resp::{Limits, Parser};
 
 /// Bytes that one read may take in; more waits in the kernel and holds the sender back.
 const READ_BUDGET: usize = 1 << 20;
+
+/// Output that no limit counts, bytes. Redis leaves out up to 16 KiB, and nothing of a reply whose length it learns late (KEYS).
+pub(crate) const UNCOUNTED_OUTPUT_BYTES: usize = 4 * 1024;
 
 /// What the configuration says about connections, copied so that it can be read without the engine.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Bounds {
     pub(crate) idle_s: u64,
     /// Connections accepted in one tick: in plaintext or on a Unix socket, and on the port that speaks only TLS.
     pub(crate) accepts_max: [usize; 2],
+    /// Whether all clients together have a limit.
+    pub(crate) limits_clients: bool,
     /// Output limits of ordinary clients and of subscribers.
     pub(crate) output: [config::OutputLimit; 2],
 }
@@ -30,7 +35,18 @@ impl Bounds {
             query_bytes_max: settings.client_query_buffer_limit,
             accepts_max: [settings.new_connections_max, settings.new_tls_connections_max],
             idle_s: settings.timeout_seconds,
+            limits_clients: settings.maxmemory_clients > 0,
             output: [settings.output_limits[0], settings.output_limits[2]],
+        }
+    }
+}
+
+impl Bounds {
+    /// Bytes of output at which a client is closed at once.
+    pub(crate) fn output_bytes_max(&self, subscriber: bool) -> usize {
+        match self.output[usize::from(subscriber)].hard_bytes {
+            0 => usize::MAX,
+            bytes => (bytes as usize).saturating_add(UNCOUNTED_OUTPUT_BYTES),
         }
     }
 }
@@ -42,6 +58,7 @@ pub(crate) struct Listed {
     pub(crate) runnable: bool,
     pub(crate) dirty: bool,
     pub(crate) parked: bool,
+    pub(crate) resized: bool,
 }
 
 /// A client of this thread.
@@ -73,6 +90,8 @@ pub(crate) struct Client {
     /// Its output may leave once the log is safe up to here.
     pub(crate) parked_until: u64,
     pub(crate) listed: Listed,
+    /// Bytes received and sent since it came.
+    pub(crate) net: (u64, u64),
     /// When it last sent anything, monotonic seconds.
     pub(crate) heard_s: u64,
     /// Since when its output has been over the soft limit, monotonic seconds.
@@ -97,6 +116,7 @@ impl Client {
             missing: 0,
             parked_until: 0,
             listed: Listed::default(),
+            net: (0, 0),
             heard_s: now_s,
             over_soft_since_s: None,
         }
@@ -108,6 +128,27 @@ impl Client {
 
     pub(crate) fn request_limits(&self, bounds: &Bounds) -> Limits {
         if self.trusted { Limits::trusted(bounds.bulk_bytes_max) } else { Limits::stranger() }
+    }
+
+    /// Its buffers, as the engine wants to know them.
+    pub(crate) fn buffers(&self) -> ClientBuffers {
+        let (query, output_room) = self.conn.buffer_bytes();
+        let held = self.conn.held();
+        let parsed = self.parser.parsed_bytes().min(held);
+        ClientBuffers {
+            query: held - parsed,
+            parsed,
+            query_free: query.saturating_sub(held),
+            output: self.conn.pending(),
+            output_room,
+            net_in: self.net.0,
+            net_out: self.net.1,
+        }
+    }
+
+    /// Output beyond the first block, the only output that limits count, bytes.
+    pub(crate) fn counted_output(&self) -> u64 {
+        self.conn.pending().saturating_sub(UNCOUNTED_OUTPUT_BYTES) as u64
     }
 
     /// Whether requests may be taken from its input.

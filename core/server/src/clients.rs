@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::SessionId;
@@ -53,6 +54,8 @@ pub(crate) struct Clients {
     parked: Vec<Id>,
     /// Read from in this tick: their input must be let go at its end.
     touched: Vec<Id>,
+    /// Whose buffers have changed since the engine was told, while clients have a limit.
+    pub(crate) resized: Vec<Id>,
     /// Whom the engine does not know yet.
     pub(crate) fresh: Vec<Id>,
     /// Whom the engine must forget.
@@ -89,6 +92,7 @@ impl Clients {
             dirty: Vec::new(),
             parked: Vec::new(),
             touched: Vec::new(),
+            resized: Vec::new(),
             fresh: Vec::new(),
             gone: Vec::new(),
             bytes_in: 0,
@@ -241,9 +245,14 @@ impl Clients {
         let limits = client.read_limits(&self.bounds);
         let held = client.conn.held();
         let outcome = client.conn.read(scratch, limits);
-        self.bytes_in += (client.conn.held() - held) as u64;
         self.reads += 1;
+        let received = (client.conn.held() - held) as u64;
+        self.bytes_in += received;
+        client.net.0 += received;
         self.touched.push(id);
+        if self.bounds.limits_clients {
+            mark(&mut client.listed.resized, &mut self.resized, id);
+        }
         match outcome {
             ReadOutcome::Data { more } => {
                 client.heard_s = self.now_s;
@@ -263,6 +272,7 @@ impl Clients {
     /// A request that does not fit, or a blocked client that sends on and on.
     fn close_full(&mut self, id: Id) {
         self.shared.logger.warning("Closing client that reached max query buffer length");
+        self.shared.query_disconnections.fetch_add(1, Ordering::Relaxed);
         self.close(id);
     }
 
@@ -300,6 +310,15 @@ impl Clients {
     /// The client, unless its requests run.
     pub(crate) fn find(&mut self, id: Id) -> Option<&mut Client> {
         find(&mut self.slots, id)
+    }
+
+    /// Its buffers have changed: the engine is told, while clients have a limit.
+    pub(crate) fn mark_resized(&mut self, id: Id) {
+        if self.bounds.limits_clients
+            && let Some(client) = find(&mut self.slots, id)
+        {
+            mark(&mut client.listed.resized, &mut self.resized, id);
+        }
     }
 
     /// It has something to write.
@@ -348,8 +367,13 @@ impl Clients {
         }
         let pending = client.conn.pending();
         let outcome = client.conn.flush(&self.poller, &mut self.pool);
-        self.bytes_out += (pending - client.conn.pending()) as u64;
         self.writes += 1;
+        let sent = (pending - client.conn.pending()) as u64;
+        self.bytes_out += sent;
+        client.net.1 += sent;
+        if self.bounds.limits_clients {
+            mark(&mut client.listed.resized, &mut self.resized, id);
+        }
         match outcome {
             Flush::Drained => client.over_soft_since_s = None,
             Flush::More => {
@@ -389,13 +413,13 @@ impl Clients {
         let (bounds, now_s) = (self.bounds, self.now_s);
         let Some(client) = find(&mut self.slots, id) else { return };
         let limit = bounds.output[usize::from(client.subscriber)];
-        let pending = client.conn.pending() as u64;
+        let pending = client.counted_output();
         if limit.soft_bytes > 0 && pending > limit.soft_bytes {
             if client.over_soft_since_s.is_none() {
                 self.timers.arm(id, now_s + limit.soft_seconds + 1);
             }
             let since_s = *client.over_soft_since_s.get_or_insert(now_s);
-            if now_s < since_s + limit.soft_seconds && !is_over(limit.hard_bytes, pending) {
+            if now_s <= since_s + limit.soft_seconds && !is_over(limit.hard_bytes, pending) {
                 return;
             }
         } else {
@@ -408,7 +432,29 @@ impl Clients {
         let text =
             format!("Client {who} scheduled to be closed ASAP for overcoming of output buffer limits.");
         self.shared.logger.warning(&text);
+        self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
         self.close(id);
+    }
+
+    /// Whether its output is over the limit that holds at once.
+    pub(crate) fn is_over_hard_limit(&self, client: &Client) -> bool {
+        is_over(self.bounds.output[usize::from(client.subscriber)].hard_bytes, client.counted_output())
+    }
+
+    /// Closes a client whose output has just grown beyond the limit that holds at once. True when it is gone.
+    pub(crate) fn check_hard_limit(&mut self, id: Id) -> bool {
+        let over = (self.slots.get(id))
+            .is_some_and(|slot| slot.as_deref().is_some_and(|c| self.is_over_hard_limit(c)));
+        if over {
+            self.check_output(id);
+        }
+        over
+    }
+
+    /// The same for one whose requests have run: nothing of its output is sent.
+    pub(crate) fn cut_off(&mut self, id: Id, client: Box<Client>) {
+        self.put_back(id, client);
+        self.check_output(id);
     }
 
     /// Handles deadlines: handshakes, idle clients, output that is not read.
@@ -460,12 +506,7 @@ impl Clients {
             if let Some(client) = slot
                 && let Some(session) = client.session
             {
-                let (query, output) = client.conn.buffer_bytes();
-                engine.tell_buffers(
-                    session,
-                    query.max(client.conn.held()),
-                    output.max(client.conn.pending()),
-                );
+                engine.tell_buffers(session, client.buffers());
             }
         }
     }

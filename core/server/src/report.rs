@@ -24,6 +24,9 @@ fn fill_server(shared: &Shared, report: &mut Report) {
     report.set("config_file", shared.files.config.as_ref().map_or("", |path| path.to_str().unwrap_or("")));
     report.set("executable", std::env::current_exe().unwrap_or_default().to_str().unwrap_or(""));
     report.set("os", os().as_str());
+    let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
+    report.set("client_query_buffer_limit_disconnections", count(&shared.query_disconnections));
+    report.set("client_output_buffer_limit_disconnections", count(&shared.output_disconnections));
 }
 
 /// System, release and machine, as `uname -srm` tells them.

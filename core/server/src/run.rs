@@ -156,8 +156,10 @@ pub(crate) fn run(
     bounds: &Bounds,
 ) -> Ran {
     let mut limits = client.request_limits(bounds);
+    let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.subscriber));
     let Parts { input, out } = client.conn.parts(world.scratch, &mut world.net.pool);
     let (argv, left) = (SmallVec::new(), REQUESTS_PER_TICK_MAX);
+    let output_max = output_max.saturating_add(out.len() - pending);
     let mut turn = Turn { id, input, out, engine, world, at: 0, argv, left };
     let (mut next, mut ran) = (Next::Continue, Ran::All);
     loop {
@@ -185,6 +187,10 @@ pub(crate) fn run(
             }
         } else if !matches!(end, End::Full) || turn.at < window.requests.last().map_or(0, |ahead| ahead.end) {
             client.parser = Parser::default();
+        }
+        if next == Next::Continue && turn.out.len() > output_max {
+            // Its output is dropped and so is the rest of its input.
+            next = Next::Close;
         }
         if next != Next::Continue {
             break;

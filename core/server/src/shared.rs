@@ -182,6 +182,10 @@ pub(crate) struct Shared {
     pub(crate) saver: Saver,
     pub(crate) busy: BusyState,
     pub(crate) doors: crate::doors::Doors,
+    /// Clients closed because of `client-query-buffer-limit`.
+    pub(crate) query_disconnections: AtomicU64,
+    /// Clients closed because of `client-output-buffer-limit`.
+    pub(crate) output_disconnections: AtomicU64,
     pub(crate) loading: Loading,
     pub(crate) meters: Arc<crate::meters::Meters>,
     pub(crate) jobs: control::Jobs,
@@ -280,6 +284,8 @@ impl Shared {
             saver: Saver::default(),
             busy: BusyState::default(),
             doors: crate::doors::Doors::default(),
+            query_disconnections: AtomicU64::new(0),
+            output_disconnections: AtomicU64::new(0),
             loading: Loading::default(),
             meters: Arc::default(),
             jobs,

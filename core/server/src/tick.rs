@@ -202,8 +202,17 @@ impl Worker {
         if delivery.close {
             client.conn.close_after_flush();
         }
+        if delivery.drop {
+            return self.clients.close(id);
+        }
+        if !delivery.bytes.is_empty() && self.clients.check_hard_limit(id) {
+            return;
+        }
+        let Clients { slots, .. } = &mut self.clients;
+        let Some(Some(client)) = slots.get_mut(id) else { return };
         let goes_on = delivery.resume && client.conn.held() > 0;
         self.clients.mark_dirty(id);
+        self.clients.mark_resized(id);
         if goes_on {
             self.clients.mark_runnable(id);
         }
@@ -211,7 +220,8 @@ impl Worker {
 
     fn wants_engine(&self) -> bool {
         let clients = &self.clients;
-        if !clients.runnable.is_empty() || !clients.fresh.is_empty() || !clients.gone.is_empty() {
+        let waits = !clients.runnable.is_empty() || !clients.resized.is_empty();
+        if waits || !clients.fresh.is_empty() || !clients.gone.is_empty() {
             return true;
         }
         let now_us = self.shared.clock.micros();
@@ -239,6 +249,7 @@ impl Worker {
         engine.begin_batch(now);
         self.renew_bounds(engine);
         self.introduce(engine);
+        self.tell_resized(engine);
         let mut logged = engine.log_len();
         // Taken one by one: while a script holds the engine, those behind it are answered by `tell_busy`.
         for _ in 0..self.clients.runnable.len() {
@@ -249,6 +260,20 @@ impl Worker {
                 self.wrote.push(id);
             }
         }
+        engine.evict_clients();
+    }
+
+    /// While the memory of clients has a limit: tells the engine the buffers of those that have read or written since it last heard.
+    fn tell_resized(&mut self, engine: &mut Engine) {
+        for id in self.clients.resized.drain(..) {
+            if let Some(Some(client)) = self.clients.slots.get_mut(id) {
+                client.listed.resized = false;
+                if let Some(session) = client.session {
+                    engine.tell_buffers(session, client.buffers());
+                }
+            }
+        }
+        engine.evict_clients();
     }
 
     fn execute_one(&mut self, engine: &mut Engine, id: Id) {
@@ -258,12 +283,15 @@ impl Worker {
         if client.let_in {
             client.conn.close_after_flush();
         }
-        if let (true, Some(session)) = (client.may_run(), client.session) {
+        if let (true, Some(session)) = (client.may_run(), client.session)
+            && !(engine.limits_clients() && engine.is_ended(session))
+        {
             let bounds = self.clients.bounds;
             if let Some(amends) = client.amends.take() {
                 engine.amend(session, amends);
             }
             let mut world = World::new(self.shared, &mut self.clients, &self.scratch);
+            world.running_net = client.net;
             let ran = run(&mut client, session, engine, &mut world, &mut self.window, &bounds);
             left_over = ran == Ran::Budget;
             let facts = engine.facts(session);
@@ -273,6 +301,12 @@ impl Worker {
             client.protocol = facts.protocol;
         }
         let (ended, held) = (client.ended, client.conn.held());
+        if self.clients.is_over_hard_limit(&client) {
+            return self.clients.cut_off(id, client);
+        }
+        if engine.limits_clients() {
+            self.tell(engine, &client);
+        }
         self.clients.put_back(id, client);
         self.clients.touch(id);
         self.clients.mark_dirty(id);
@@ -280,6 +314,16 @@ impl Worker {
             self.clients.mark_runnable(id);
         } else if ended {
             self.clients.end(id);
+        }
+    }
+
+    /// Tells the engine a client's buffers.
+    fn tell(&self, engine: &mut Engine, client: &Client) {
+        if let Some(session) = client.session
+            && !engine.is_ended(session)
+        {
+            engine.tell_buffers(session, client.buffers());
+            engine.evict_clients();
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use base::Now;
 use config::Config;
-use engine::{Busy, BusyVerdict, Outside};
-use net::Scratch;
+use engine::{Busy, BusyVerdict, ClientBuffers, ClientInfo, Outside};
+use net::{Id, Scratch};
 
 use crate::clients::Clients;
 use crate::shared::Shared;
@@ -20,13 +20,15 @@ pub(crate) struct World<'a> {
     pub(crate) net: &'a mut Clients,
     /// Input of this tick; that of the running client is borrowed from it.
     pub(crate) scratch: &'a Scratch,
+    /// Bytes that the running client has sent and received before.
+    pub(crate) running_net: (u64, u64),
     /// When others were last looked at during this request, monotonic microseconds.
     looked_us: Option<u64>,
 }
 
 impl<'a> World<'a> {
     pub(crate) fn new(shared: &'static Shared, net: &'a mut Clients, scratch: &'a Scratch) -> World<'a> {
-        World { shared, net, scratch, looked_us: None }
+        World { shared, net, scratch, running_net: (0, 0), looked_us: None }
     }
 
     /// The request is over; if it was a long one, clients are served again.
@@ -117,6 +119,17 @@ impl Outside for World<'_> {
 
     fn last_save_unix_s(&self) -> i64 {
         self.shared.saver.last_save_unix_s.load(Ordering::Relaxed)
+    }
+
+    fn client_buffers(&self, client: &ClientInfo) -> Option<ClientBuffers> {
+        if usize::from(client.thread) != self.net.thread {
+            return None;
+        }
+        let (net_in, net_out) = self.running_net;
+        match self.net.slots.get(Id::from_bits(client.token))? {
+            Some(client) => Some(client.buffers()),
+            None => Some(ClientBuffers { net_in, net_out, ..ClientBuffers::default() }),
+        }
     }
 
     fn log_tickets(&self) -> engine::LogTickets {

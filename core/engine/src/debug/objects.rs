@@ -143,7 +143,7 @@ pub(super) fn client_eviction(engine: &mut Engine, turn: &mut Turn<'_>) -> Resul
     const CLASSES: usize = 19;
     let mut classes = [(0usize, 0usize); CLASSES];
     for (_, session) in engine.sessions.iter() {
-        let bytes = session.buffers.0 + session.buffers.1;
+        let bytes = session.memory_bytes();
         let class = (bytes.max(1).ilog2().saturating_sub(SMALLEST_BITS) as usize).min(CLASSES - 1);
         classes[class].0 += bytes;
         classes[class].1 += 1;

@@ -97,14 +97,14 @@ impl Bench {
             if d.token == client as u64 {
                 text.push_str(&String::from_utf8_lossy(&d.bytes));
             }
-            d.token != client as u64 || d.close
+            d.token != client as u64 || (d.close || d.drop)
         });
         text
     }
 
     /// Whether a client was told to close.
     pub(crate) fn closed(&self, client: usize) -> bool {
-        self.delivered.iter().any(|d| d.token == client as u64 && d.close)
+        self.delivered.iter().any(|d| d.token == client as u64 && (d.close || d.drop))
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

@@ -1,0 +1,209 @@
+//! CLIENT LIST and CLIENT INFO: a client as one line of text.
+//!
+//! Sizes of buffers are the server's; they are asked for when a line is to be written, because what was told before is up to a second old.
+
+use crate::engine::{Engine, Step, Turn};
+use crate::outside::Outside;
+use crate::session::{Session, SessionId};
+use commands::{Args, Error};
+use resp::Protocol;
+
+/// Room that Redis gives a client's input at first, bytes: what is free of it is shown for the client that runs the command.
+const QUERY_ROOM_BYTES: usize = 20_474;
+
+/// Bytes of output that Redis keeps apart from the list (`obl` and `omem`); also the size of an item of that list.
+const OUTPUT_BLOCK_BYTES: usize = 16_384;
+
+/// The kinds of clients, as CLIENT LIST TYPE, CLIENT KILL TYPE and the output limits tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Normal,
+    Pubsub,
+    Master,
+    Replica,
+}
+
+impl Kind {
+    pub(super) fn parse(text: &[u8]) -> Result<Kind, Error> {
+        match text.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(Kind::Normal),
+            b"pubsub" => Ok(Kind::Pubsub),
+            b"master" => Ok(Kind::Master),
+            b"slave" | b"replica" => Ok(Kind::Replica),
+            _ => Err(Error::text(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(text)))),
+        }
+    }
+
+    pub(super) fn of(session: &Session) -> Kind {
+        if session.is_subscriber() { Kind::Pubsub } else { Kind::Normal }
+    }
+}
+
+pub(super) fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    engine.look_at_buffers(turn.session, turn.args, turn.outside);
+    let line = client_line(engine, engine.sessions.at(turn.session)) + "\n";
+    turn.reply.verbatim(b"txt", line.as_bytes());
+    Ok(Step::Done(None))
+}
+
+pub(super) fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let args = turn.args;
+    engine.look_at_buffers(turn.session, args, turn.outside);
+    let is_shown = |id: SessionId, s: &Session| !s.kill || id == turn.session;
+    let mut all: Vec<&Session> =
+        engine.sessions.iter().filter(|(id, s)| is_shown(*id, s)).map(|(_, s)| s).collect();
+    all.sort_by_key(|s| s.id);
+    match args.len() {
+        2 => {}
+        4 if args.is(2, "type") => {
+            let kind = Kind::parse(args.at(3))?;
+            all.retain(|s| Kind::of(s) == kind);
+        }
+        4.. if args.is(2, "id") => {
+            let ids: Vec<u64> = args.rest(3).iter().map(|a| client_id(a)).collect::<Result<_, _>>()?;
+            all = ids
+                .iter()
+                .filter_map(|id| all.binary_search_by_key(id, |s| s.id).ok().map(|at| all[at]))
+                .collect();
+        }
+        _ => return Err(Error::SYNTAX),
+    }
+    let mut out = String::new();
+    for session in all {
+        out.push_str(&client_line(engine, session));
+        out.push('\n');
+    }
+    turn.reply.verbatim(b"txt", out.as_bytes());
+    Ok(Step::Done(None))
+}
+
+fn client_id(text: &[u8]) -> Result<u64, Error> {
+    base::number::parse_i64(text)
+        .filter(|n| *n > 0)
+        .map(|n| n as u64)
+        .ok_or(Error::new("ERR Invalid client ID"))
+}
+
+/// One line of CLIENT LIST, without its end.
+pub(crate) fn client_line(engine: &Engine, s: &Session) -> String {
+    let now = engine.keyspace.now.mono_us;
+    let seconds = |since: u64| now.saturating_sub(since) / 1_000_000;
+    let (sub, psub, ssub) = s
+        .subscriptions
+        .as_ref()
+        .map_or((0, 0, 0), |u| (u.channels.len(), u.patterns.len(), u.shard_channels.len()));
+    let multi = s.multi.as_ref().map_or(-1, |m| m.queue.len() as i64);
+    let command = s.last_command.map_or("NULL", |c| engine.table.commands[c].spec.name);
+    let redirect = s.tracking.as_ref().map_or(-1, |t| t.redirect.map_or(0, |r| r as i64));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let who = format!(
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={multi} watch={}",
+        s.id,
+        s.info.address,
+        s.info.local_address,
+        s.info.fd,
+        text(&s.name),
+        seconds(s.created_us),
+        seconds(s.last_us),
+        flags(s),
+        s.db,
+        s.watched.len(),
+    );
+    format!(
+        "{who} {} tot-mem={} events=r cmd={command} user={} redir={redirect} resp={} lib-name={} lib-ver={} io-thread={} tot-net-in={} tot-net-out={} tot-cmds={}",
+        memory_fields(s),
+        s.memory_bytes(),
+        text(engine.acl.name(s.user)),
+        if s.protocol == Protocol::Resp3 { 3 } else { 2 },
+        text(&s.lib_name),
+        text(&s.lib_version),
+        s.info.thread,
+        s.buffers.net_in,
+        s.buffers.net_out,
+        s.commands,
+    )
+}
+
+/// The fields about buffers. Output is shown as Redis holds it: a first block, and the rest as a list of such blocks.
+fn memory_fields(s: &Session) -> String {
+    let b = &s.buffers;
+    let block = b.output.min(OUTPUT_BLOCK_BYTES);
+    let listed = b.output - block;
+    let room = b.output_room.min(OUTPUT_BLOCK_BYTES);
+    format!(
+        "qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={room} rbp={room} obl={block} oll={} omem={listed}",
+        b.query,
+        b.query_free,
+        b.parsed + s.argv_bytes(),
+        s.multi.as_ref().map_or(0, |m| m.bytes),
+        listed.div_ceil(OUTPUT_BLOCK_BYTES),
+    )
+}
+
+fn flags(s: &Session) -> String {
+    let mut out = String::new();
+    let mut add = |on: bool, letter: char| {
+        if on {
+            out.push(letter);
+        }
+    };
+    add(s.monitor, 'O');
+    add(s.is_subscriber(), 'P');
+    add(s.multi.is_some(), 'x');
+    add(s.waiting.is_some() || s.deferred.is_some(), 'b');
+    add(s.tracking.is_some(), 't');
+    add(s.tracking.as_ref().is_some_and(|t| t.redirect_broken), 'R');
+    add(s.tracking.as_ref().is_some_and(|t| t.broadcast), 'B');
+    add(s.watch_broken, 'd');
+    add(s.kill, 'c');
+    add(s.info.unix, 'U');
+    add(s.no_evict, 'e');
+    add(s.no_touch, 'T');
+    if out.is_empty() {
+        out.push('N');
+    }
+    out
+}
+
+impl Engine {
+    /// Asks the server for the buffers of all clients. The one whose command (`args`) runs has just that in its input.
+    pub(crate) fn look_at_buffers(&mut self, running: SessionId, args: Args<'_>, outside: &dyn Outside) {
+        for (id, session) in self.sessions.iter_mut() {
+            if let Some(buffers) = outside.client_buffers(&session.info) {
+                session.buffers = buffers;
+            }
+            if id == running {
+                let query = request_bytes(args);
+                session.buffers.query = query;
+                session.buffers.query_free = QUERY_ROOM_BYTES.saturating_sub(query);
+            }
+            session.running_bytes = if id == running { args.all().iter().map(|a| a.len()).sum() } else { 0 };
+        }
+    }
+}
+
+/// The size of a request in RESP.
+fn request_bytes(args: Args<'_>) -> usize {
+    let digits = |n: usize| n.checked_ilog10().unwrap_or(0) as usize + 1;
+    let line = |n: usize| 3 + digits(n);
+    line(args.len()) + args.all().iter().map(|a| line(a.len()) + a.len() + 2).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_shown_as_a_block_and_a_list() {
+        let now = base::Now::at_ms(1);
+        let mut engine = Engine::new(config::Config::default(), crate::Acl::new(Vec::new()), [1; 32], now);
+        let id = engine.connect(crate::ClientInfo::default(), now).expect("there is room");
+        let buffers =
+            crate::ClientBuffers { output: 40_000, output_room: 65_536, ..crate::ClientBuffers::default() };
+        engine.tell_buffers(id, buffers);
+        let line = client_line(&engine, engine.sessions.at(id));
+        assert!(line.contains(" rbs=16384 rbp=16384 obl=16384 oll=2 omem=23616 "), "{line}");
+        let argv: [&[u8]; 2] = [b"CLIENT", b"LIST"];
+        assert_eq!(request_bytes(Args::new(&argv)), 26);
+    }
+}

@@ -1,0 +1,291 @@
+//! CLIENT: what clients tell about themselves, and what is told about them.
+
+mod caching;
+mod kill;
+mod line;
+mod pause;
+
+pub(crate) use self::line::client_line;
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::outside::Delivery;
+use crate::session::{ReplyMode, SessionId};
+use commands::{Args, Error, Flags, Group, OnTimeout, Row};
+
+const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
+const ANYBODY: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Connection, run)
+}
+
+/// The rows of this family.
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown)
+    .docs("2.4.0", "Depends on subcommand.", "A container for client connection commands.")
+    .subcommands(&[
+        row("client|caching", 3, caching::caching).flags(ANYBODY).docs(
+            "6.0.0",
+            "O(1)",
+            "Instructs the server whether to track the keys in the next request.",
+        ),
+        row("client|getname", 2, getname).flags(ANYBODY).docs(
+            "2.6.9",
+            "O(1)",
+            "Returns the name of the connection.",
+        ),
+        row("client|getredir", 2, caching::getredir).flags(ANYBODY).docs(
+            "6.0.0",
+            "O(1)",
+            "Returns the client ID to which the connection's tracking notifications are redirected.",
+        ),
+        row("client|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs(
+            "5.0.0",
+            "O(1)",
+            "Returns helpful text about the different subcommands.",
+        ),
+        row("client|id", 2, id).flags(ANYBODY).docs(
+            "5.0.0",
+            "O(1)",
+            "Returns the unique client ID of the connection.",
+        ),
+        row("client|info", 2, line::info).flags(ANYBODY).docs(
+            "6.2.0",
+            "O(1)",
+            "Returns information about the connection.",
+        ),
+        row("client|kill", -3, kill::kill).flags(ADMIN).docs(
+            "2.4.0",
+            "O(N) where N is the number of client connections",
+            "Terminates open connections.",
+        ),
+        row("client|list", -2, line::list).flags(ADMIN).docs(
+            "2.4.0",
+            "O(N) where N is the number of client connections",
+            "Lists open connections.",
+        ),
+        row("client|no-evict", 3, no_evict).flags(ADMIN).docs(
+            "7.0.0",
+            "O(1)",
+            "Sets the client eviction mode of the connection.",
+        ),
+        row("client|no-touch", 3, no_touch).flags(ANYBODY).docs(
+            "7.2.0",
+            "O(1)",
+            "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+        ),
+        row("client|pause", -3, pause::pause).flags(ADMIN).docs(
+            "3.0.0",
+            "O(1)",
+            "Suspends commands processing.",
+        ),
+        row("client|reply", 3, reply).flags(ANYBODY).docs(
+            "3.2.0",
+            "O(1)",
+            "Instructs the server whether to reply to commands.",
+        ),
+        row("client|setinfo", 4, setinfo).flags(ANYBODY).docs(
+            "7.2.0",
+            "O(1)",
+            "Sets information specific to the client or connection.",
+        ),
+        row("client|setname", 3, setname).flags(ANYBODY).docs("2.6.9", "O(1)", "Sets the connection name."),
+        row("client|tracking", -3, caching::tracking).flags(ANYBODY).docs(
+            "6.0.0",
+            "O(1). Some options may introduce additional complexity.",
+            "Controls server-assisted client-side caching for the connection.",
+        ),
+        row("client|trackinginfo", 2, caching::trackinginfo).flags(ANYBODY).docs(
+            "6.2.0",
+            "O(1)",
+            "Returns information about server-assisted client-side caching for the connection.",
+        ),
+        row("client|unblock", -3, unblock).flags(ADMIN).docs(
+            "5.0.0",
+            "O(log N) where N is the number of client connections",
+            "Unblocks a client blocked by a blocking command from a different connection.",
+        ),
+        row("client|unpause", 2, pause::unpause).flags(ADMIN).docs(
+            "6.2.0",
+            "O(N) Where N is the number of paused clients",
+            "Resumes processing commands from paused clients.",
+        ),
+    ])];
+
+fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    Err(commands::unknown_subcommand(turn.args, "CLIENT"))
+}
+
+fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    crate::admin::help(
+        &mut turn.reply,
+        "CLIENT",
+        &[
+            (
+                "CACHING (YES|NO)",
+                "Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+            ),
+            ("GETREDIR", "Return the client ID we are redirecting to when tracking is enabled."),
+            ("GETNAME", "Return the name of the current connection."),
+            ("ID", "Return the ID of the current connection."),
+            ("INFO", "Return information about the current client connection."),
+            ("KILL <ip:port>", "Kill connection made from <ip:port>."),
+            ("KILL <option> <value> [<option> <value> [...]]", "Kill connections."),
+            ("LIST [options ...]", "Return information about client connections."),
+            ("UNPAUSE", "Stop the current client pause, resuming traffic."),
+            (
+                "PAUSE <timeout> [WRITE|ALL]",
+                "Suspend all, or just write, clients for <timeout> milliseconds.",
+            ),
+            ("REPLY (ON|OFF|SKIP)", "Control the replies sent to the current connection."),
+            ("SETNAME <name>", "Assign the name <name> to the current connection."),
+            ("SETINFO <option> <value>", "Set client meta attr."),
+            ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
+            (
+                "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+                "Control server assisted client side caching.",
+            ),
+            ("TRACKINGINFO", "Report tracking status for the current connection."),
+            ("NO-EVICT (ON|OFF)", "Protect current client connection from eviction."),
+            ("NO-TOUCH (ON|OFF)", "Will not touch LRU/LFU stats when this mode is on."),
+        ],
+    );
+    Ok(Step::Done(None))
+}
+
+fn id(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    turn.reply.integer(engine.sessions.at(turn.session).id as i64);
+    Ok(Step::Done(None))
+}
+
+/// A name or attribute may hold printable characters without blanks.
+pub(crate) fn check_name(name: &[u8]) -> Result<(), Error> {
+    if name.iter().all(|c| (b'!'..=b'~').contains(c)) {
+        return Ok(());
+    }
+    Err(Error::new("ERR Client names cannot contain spaces, newlines or special characters."))
+}
+
+fn setname(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let name = turn.args.at(2);
+    check_name(name)?;
+    engine.sessions.at_mut(turn.session).name = name.to_vec();
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn getname(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let name = &engine.sessions.at(turn.session).name;
+    if name.is_empty() {
+        turn.reply.null()
+    } else {
+        turn.reply.bulk(name)
+    }
+    Ok(Step::Done(None))
+}
+
+fn setinfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let value = turn.args.at(3);
+    let (which, label) = match () {
+        () if turn.args.is(2, "lib-name") => (true, "lib-name"),
+        () if turn.args.is(2, "lib-ver") => (false, "lib-ver"),
+        () => {
+            return Err(Error::text(format!(
+                "ERR Unrecognized option '{}'",
+                String::from_utf8_lossy(turn.args.at(2))
+            )));
+        }
+    };
+    if check_name(value).is_err() {
+        return Err(Error::text(format!(
+            "ERR {label} cannot contain spaces, newlines or special characters."
+        )));
+    }
+    let session = engine.sessions.at_mut(turn.session);
+    if which {
+        session.lib_name = value.to_vec()
+    } else {
+        session.lib_version = value.to_vec()
+    }
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn on_off(args: Args<'_>, i: usize) -> Result<bool, Error> {
+    match () {
+        () if args.is(i, "on") => Ok(true),
+        () if args.is(i, "off") => Ok(false),
+        () => Err(Error::SYNTAX),
+    }
+}
+
+fn no_evict(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    engine.sessions.at_mut(turn.session).no_evict = on_off(turn.args, 2)?;
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn no_touch(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    engine.sessions.at_mut(turn.session).no_touch = on_off(turn.args, 2)?;
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+fn reply(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let session = engine.sessions.at_mut(turn.session);
+    match () {
+        () if turn.args.is(2, "on") => {
+            session.reply_mode = ReplyMode::On;
+            turn.reply.ok();
+        }
+        () if turn.args.is(2, "off") => {
+            session.reply_mode = ReplyMode::Off;
+        }
+        () if turn.args.is(2, "skip") => {
+            if session.reply_mode == ReplyMode::On {
+                session.reply_mode = ReplyMode::SkipNext;
+            }
+        }
+        () => return Err(Error::SYNTAX),
+    }
+    Ok(Step::Done(None))
+}
+
+fn unblock(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let with_error = match turn.args.len() {
+        3 => false,
+        4 if turn.args.is(3, "timeout") => false,
+        4 if turn.args.is(3, "error") => true,
+        _ => return Err(Error::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+    };
+    let client = turn.args.int(2)?;
+    let waiting =
+        engine.sessions.by_client_id(client as u64).and_then(|id| engine.unblock(id).map(|w| (id, w)));
+    turn.reply.integer(i64::from(waiting.is_some()));
+    if let Some((id, waiting)) = waiting {
+        if with_error {
+            engine.end_waiting_with(id, b"UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        } else {
+            let how: OnTimeout = waiting.wait.on_timeout;
+            engine.end_waiting(id, how);
+        }
+    }
+    Ok(Step::Done(None))
+}
+
+impl Engine {
+    /// Has a client's connection closed: the one whose request runs after its reply, another at once.
+    pub(crate) fn kill(&mut self, id: SessionId, by: SessionId) {
+        match id == by {
+            true => self.sessions.at_mut(id).kill = true,
+            false => self.close_client(id),
+        }
+    }
+
+    /// Has a client's connection closed at once.
+    pub(crate) fn close_client(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        session.kill = true;
+        let (thread, token) = (session.info.thread, session.info.token);
+        self.unblock(id);
+        self.deliveries.push(Delivery { thread, token, drop: true, ..Delivery::default() });
+    }
+}

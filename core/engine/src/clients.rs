@@ -1,0 +1,51 @@
+//! The memory of all clients together, and who goes when it is too much (`maxmemory-clients`).
+//!
+//! Each client is counted with what it took when it was last looked at; the server tells the sizes of buffers after each batch of a
+//! client's requests as long as there is a limit. Who takes the most goes first; CLIENT NO-EVICT protects.
+
+use crate::engine::Engine;
+use crate::session::{Session, SessionId};
+
+impl Engine {
+    /// Counts a client anew.
+    pub(crate) fn recount(&mut self, id: SessionId) {
+        let session = self.sessions.at_mut(id);
+        let bytes = session.memory_bytes();
+        self.clients_bytes = self.clients_bytes - session.counted_bytes + bytes;
+        session.counted_bytes = bytes;
+    }
+
+    /// Whether the memory of clients has a limit, so that the server must tell their buffers at once.
+    pub fn limits_clients(&self) -> bool {
+        self.config.maxmemory_clients > 0
+    }
+
+    /// Whether this client is to be closed: none of its requests may run.
+    pub fn is_ended(&self, id: SessionId) -> bool {
+        self.sessions.find(id).is_none_or(|s| s.kill)
+    }
+
+    /// Closes the largest clients until all together are below the limit.
+    pub fn evict_clients(&mut self) {
+        let limit = self.config.maxmemory_clients as usize;
+        if limit == 0 {
+            return;
+        }
+        if self.clients_bytes <= limit {
+            return;
+        }
+        let may_go = |s: &Session| !s.no_evict && !s.kill;
+        let mut largest: Vec<(usize, SessionId)> =
+            self.sessions.iter().filter(|(_, s)| may_go(s)).map(|(id, s)| (s.counted_bytes, id)).collect();
+        largest.sort_unstable_by(|a, b| b.cmp(a));
+        for (bytes, id) in largest {
+            if self.clients_bytes <= limit {
+                break;
+            }
+            self.counters.evicted_clients += 1;
+            self.clients_bytes -= bytes;
+            self.sessions.at_mut(id).counted_bytes = 0;
+            self.close_client(id);
+        }
+    }
+}
