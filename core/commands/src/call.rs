@@ -57,6 +57,16 @@ impl<'a> Args<'a> {
         base::number::parse_i64(self.at(i)).ok_or(Error::NOT_AN_INTEGER)
     }
 
+    /// Argument `i` as an integer of 32 bits: the number of a database.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn int32(self, i: usize) -> Result<i32, Error> {
+        i32::try_from(self.int(i)?).map_err(|_| {
+            Error::new("ERR value is out of range, value must between -2147483648 and 2147483647")
+        })
+    }
+
     /// Argument `i` as a double.
     ///
     /// # Errors

@@ -273,15 +273,15 @@ fn renamed(entry: Entry, key: &[u8]) -> Entry {
     Entry::new(key, entry.into_value(), expiry)
 }
 
-fn database_index(call: &mut Call<'_>, text: &[u8]) -> Result<usize, Error> {
+fn database_index(call: &mut Call<'_>, i: usize) -> Result<usize, Error> {
     let count = call.db.space().database_count();
-    let index = base::number::parse_i64(text).ok_or(Error::NOT_AN_INTEGER)?;
+    let index = call.args.int32(i)?;
     usize::try_from(index).ok().filter(|i| *i < count).ok_or(Error::new("ERR DB index is out of range"))
 }
 
 fn move_key(call: &mut Call<'_>) -> Handled {
     let key = call.args.at(1);
-    let target = database_index(call, call.args.at(2))?;
+    let target = database_index(call, 2)?;
     if target == call.db.index() {
         return Err(Error::new("ERR source and destination objects are the same"));
     }
@@ -303,7 +303,7 @@ fn copy(call: &mut Call<'_>) -> Handled {
         if call.args.is(i, "replace") {
             replace = true;
         } else if call.args.is(i, "db") && i + 1 < call.args.len() {
-            target = database_index(call, call.args.at(i + 1))?;
+            target = database_index(call, i + 1)?;
             i += 1;
         } else {
             return Err(Error::SYNTAX);
@@ -406,10 +406,10 @@ fn flush(call: &mut Call<'_>, databases: core::ops::Range<usize>) {
 
 fn swapdb(call: &mut Call<'_>) -> Handled {
     for (i, which) in [(1, "first"), (2, "second")] {
-        call.args.int(i).map_err(|_| Error::text(format!("ERR invalid {which} DB index")))?;
+        call.args.int32(i).map_err(|_| Error::text(format!("ERR invalid {which} DB index")))?;
     }
-    let first = database_index(call, call.args.at(1))?;
-    let second = database_index(call, call.args.at(2))?;
+    let first = database_index(call, 1)?;
+    let second = database_index(call, 2)?;
     if first != second {
         let space = call.db.space();
         space.swap(first, second);

@@ -71,7 +71,7 @@ fn quit(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn select(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let index = turn.args.int(1)?;
+    let index = turn.args.int32(1)?;
     let count = engine.keyspace.database_count();
     let index = usize::try_from(index)
         .ok()

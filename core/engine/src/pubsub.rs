@@ -185,12 +185,18 @@ fn counts(map: &BTreeMap<Vec<u8>, Vec<SessionId>>, names: &[&[u8]], reply: &mut 
     }
 }
 
+fn at_most_a_pattern(turn: &Turn<'_>) -> Result<(), Error> {
+    if turn.args.len() > 3 { Err(commands::bad_subcommand(turn.args, "PUBSUB")) } else { Ok(()) }
+}
+
 fn channels(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    at_most_a_pattern(turn)?;
     names(&engine.pubsub.channels, turn.args.find(2), &mut turn.reply);
     Ok(Step::Done(None))
 }
 
 fn shardchannels(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    at_most_a_pattern(turn)?;
     names(&engine.pubsub.shard_channels, turn.args.find(2), &mut turn.reply);
     Ok(Step::Done(None))
 }

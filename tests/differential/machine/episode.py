@@ -9,6 +9,7 @@ from random import Random
 from .compare import mark_of
 from .drive import Step
 from .generate import Generator
+from .tame import tamed
 
 # How often a step of the episode is one of these; the rest are single commands.
 SHARES = (("transaction", 0.02), ("script", 0.04), ("blocked", 0.015), ("subscriber", 0.004), ("tracked", 0.006),
@@ -115,8 +116,11 @@ class Episode:
     def of(self, names):
         """A command out of `names`, as far as the reference knows it."""
         known = [self.by_name[name] for name in names if name in self.by_name]
-        command = self.random.choice(known)
-        return self.generator.words_of(command), command
+        while True:
+            command = self.random.choice(known)
+            words = tamed(self.generator.words_of(command), self.random)
+            if words is not None:
+                return words, command
 
     # Compositions ------------------------------------------------------------------------------
 

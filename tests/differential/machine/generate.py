@@ -73,7 +73,7 @@ class Generator:
         """(words, Command): something that may be sent, whatever it answers."""
         while True:
             made, = self.random.choices(self.commands, cum_weights=self.cumulated)
-            words = tamed(self.words_of(made), made, self.random)
+            words = tamed(self.words_of(made), self.random)
             if words is not None:
                 return words, made
 

@@ -1,7 +1,7 @@
 """The loop: play an episode to both servers, compare, and run down whatever differs.
 
-A difference is believed only when it comes again from empty servers; it is then made small, shown to the other
-real servers (what one of them answers as we do is a difference between versions, not ours), and reported once
+A difference is believed only when it comes again from empty servers; it is then made small, after the other
+real servers were asked (what one of them answers as we do is a difference between versions, not ours), and reported once
 for each kind. After a difference that is known the episode goes on.
 """
 
@@ -124,20 +124,22 @@ class Hunt:
         sign = self.sign_of_last(setup, steps)
         if sign is None:
             self.count["vanished"] += 1
-            return
+            return None
         if sign in self.found or sign in self.explained:
             self.count["again"] += 1
-            return
+            return None
+        like_ours = self.version_like_ours(setup, steps)
+        if like_ours:
+            theirs, ours = self.fresh_play(setup, steps)[-1]
+            self.explained[sign] = Found(sign, index, [], steps[-1:], theirs, ours, like_ours)
+            return self.report(self.explained[sign])
         shrinker = Shrinker(lambda candidate: self.sign_of_last(setup, candidate) == sign)
         steps = shrinker.shrunk(steps)
         setup = self.fewer_settings(setup, steps, sign)
         theirs, ours = self.fresh_play(setup, steps)[-1]
-        found = Found(sign, index, setup, steps, theirs, ours, self.version_like_ours(setup, steps, ours))
-        if found.as_in:
-            self.explained[sign] = found
-        else:
-            self.found[sign] = found
-        self.report(found)
+        found = Found(sign, index, setup, steps, theirs, ours, self.version_like_ours(setup, steps))
+        (self.explained if found.as_in else self.found)[sign] = found
+        return self.report(found)
 
     def sign_of_last(self, setup, steps):
         """The signature of the difference that the last step shows, or None."""
@@ -169,13 +171,15 @@ class Hunt:
                     side.begin(default)
         return setup
 
-    def version_like_ours(self, setup, steps, ours):
+    def version_like_ours(self, setup, steps):
+        """The name of another server that answers the last step as we do. Asked before shrinking, because differences
+        between versions are many and this is quick; and after, because before it they may have gone apart earlier."""
         for name, side in self.others.items():
             side.begin(setup)
             self.ours.begin(setup)
             results = play(side, self.ours, steps)
             at, _, mark = list(resolved(steps, results))[-1]
-            if same(mark, *results[at]) and kind_of(results[at][1]) == kind_of(ours):
+            if same(mark, *results[at]):
                 return name
         return None
 

@@ -13,7 +13,7 @@ EVERYTHING = b"100000"
 PICK_MAX = 1000
 
 
-def tamed(words, command, random):
+def tamed(words, random):
     """The words, changed where needed, or None when there is no taming them."""
     name = words[0].upper()
     rule = RULES.get(name)
