@@ -80,13 +80,13 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// When it is no number, negative, or too far away.
-    pub fn timeout_ms(self, i: usize) -> Result<Option<u64>, Error> {
+    pub fn timeout_ms(self, i: usize, now_ms: i64) -> Result<Option<u64>, Error> {
         let seconds = base::number::parse_f64(self.at(i)).ok_or(Error::TIMEOUT_NOT_A_FLOAT)?;
         if seconds < 0.0 {
             return Err(Error::TIMEOUT_NEGATIVE);
         }
         let ms = (seconds * 1000.0).ceil();
-        if ms >= i64::MAX as f64 {
+        if ms >= i64::MAX as f64 || (ms as i64).checked_add(now_ms).is_none() {
             return Err(Error::new("ERR timeout is out of range"));
         }
         Ok((ms > 0.0).then_some(ms as u64))

@@ -345,7 +345,7 @@ fn brpop(call: &mut Call<'_>) -> Handled {
 
 fn blocking_pop(call: &mut Call<'_>, end: End) -> Handled {
     let last = call.args.len() - 1;
-    let timeout_ms = call.args.timeout_ms(last)?;
+    let timeout_ms = call.args.timeout_ms(last, call.db.now_ms())?;
     let keys = &call.args.all()[1..last];
     for key in keys {
         let Some(mut list) = call.db.find_mut::<List>(key)? else { continue };
@@ -419,7 +419,7 @@ fn lmpop(call: &mut Call<'_>) -> Handled {
 
 fn blmpop(call: &mut Call<'_>) -> Handled {
     let options = multi_pop_options(call.args, 2)?;
-    let timeout_ms = call.args.timeout_ms(1)?;
+    let timeout_ms = call.args.timeout_ms(1, call.db.now_ms())?;
     if pop_first_of(call, &options)? {
         return done(pop_event(options.end));
     }
@@ -445,13 +445,13 @@ fn move_or_null(call: &mut Call<'_>, from: End, to: End) -> Handled {
 }
 
 fn brpoplpush(call: &mut Call<'_>) -> Handled {
-    let timeout_ms = call.args.timeout_ms(3)?;
+    let timeout_ms = call.args.timeout_ms(3, call.db.now_ms())?;
     blocking_move(call, End::Back, End::Front, timeout_ms)
 }
 
 fn blmove(call: &mut Call<'_>) -> Handled {
     let (from, to) = (end_word(call.args, 3)?, end_word(call.args, 4)?);
-    let timeout_ms = call.args.timeout_ms(5)?;
+    let timeout_ms = call.args.timeout_ms(5, call.db.now_ms())?;
     blocking_move(call, from, to, timeout_ms)
 }
 

@@ -72,16 +72,16 @@ class Side:
             self.close(name)
 
     def begin(self, setup):
-        """An empty server and fresh connections, whatever has been before."""
+        """An empty server and fresh connections, whatever has been before. The replies are read by `begun`."""
         self.close_all()
         if self.server.process.poll() is not None:
             self.server.restart()
-        try:
-            self.asking.pipeline(setup)
-        except (OSError, EOFError):
-            self.asking.close()
             self.asking = self.server.client(timeout=REPLY_SECONDS_MAX)
-            self.asking.pipeline(setup)
+        self.asking.send(b"".join(wire.encode(*line) for line in setup))
+
+    def begun(self, setup):
+        for _ in setup:
+            self.asking.raw()
 
     # Calls -----------------------------------------------------------------------------------
 
@@ -154,8 +154,7 @@ class Side:
 
     # Everything up to now ----------------------------------------------------------------------
 
-    def drain(self, where, words):
-        self.push(where, (wire.encode(*words) if words else b"") + wire.encode("PING", LAST))
+    def drained(self, where):
         found = []
         try:
             while True:
@@ -164,6 +163,13 @@ class Side:
                     return b"".join(found)
         except (OSError, EOFError, ValueError) as problem:
             return b"".join(found) + self.broken(where, problem)
+
+
+def begin(theirs, ours, setup):
+    for side in (theirs, ours):
+        side.begin(setup)
+    for side in (theirs, ours):
+        side.begun(setup)
 
 
 def play(theirs, ours, steps):
@@ -188,6 +194,13 @@ def pipelined(theirs, ours, where, steps):
     theirs.push(where, data)
     ours.push(where, data)
     return list(zip(theirs.replies(where, len(steps)), ours.replies(where, len(steps))))
+
+
+def drained(theirs, ours, step):
+    data = (wire.encode(*step.words) if step.words else b"") + wire.encode("PING", LAST)
+    for side in (theirs, ours):
+        side.push(step.where, data)
+    return theirs.drained(step.where), ours.drained(step.where)
 
 
 def rested(_theirs, _ours, step):
@@ -230,7 +243,7 @@ READERS = {b"string": ("GET",), b"list": ("LRANGE", 0, -1), b"set": ("SMEMBERS",
 ACTIONS = {
     "send": lambda t, o, step: (t.send(step.where, step.words), o.send(step.where, step.words)),
     "read": lambda t, o, step: (t.read(step.where), o.read(step.where)),
-    "drain": lambda t, o, step: (t.drain(step.where, step.words), o.drain(step.where, step.words)),
+    "drain": drained,
     "pause": rested,
     "cross": crossed,
 }

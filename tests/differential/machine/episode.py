@@ -18,6 +18,7 @@ EVENTS_SHARE = 0.25  # of the episodes
 EVENTS_EVERY = 12
 SMALL_LIMITS_SHARE = 0.6
 CROSS_SHARE = 0.25
+PATTERNS_APART = (b"n*", b"ch*")  # no channel matches two: which is told first is the server's own order
 PAUSE_SECONDS = b"0.03"  # longer than SHORT by more than a busy machine may be late
 SHORT = b"10"  # milliseconds
 
@@ -189,7 +190,8 @@ class Episode:
     def subscriber(self):
         for _ in range(self.random.randrange(1, 4)):
             name = self.random.choice((b"SUBSCRIBE", b"PSUBSCRIBE", b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SSUBSCRIBE", b"SUNSUBSCRIBE"))
-            channels = [self.random.choice((b"news", b"chat", b"n*", b"")) for _ in range(self.random.randrange(3))]
+            names = PATTERNS_APART if b"PSUB" in name or b"PUNSUB" in name else (b"news", b"chat", b"")
+            channels = [self.random.choice(names) for _ in range(self.random.randrange(3))]
             self.drain("R", name, *channels)
             self.call([b"PUBLISH", b"news", b"hello"])
             self.drain("R", *self.random.choice(((), (b"GET", b"a"), (b"PING",), (b"SELECT", b"1"))))
@@ -212,9 +214,10 @@ class Episode:
         values = self.generator.values
         for _ in range(self.random.randrange(1, 5)):
             key = values.key(None)
-            self.call(self.random.choice((
+            ways = [
                 [b"PEXPIRE", key, SHORT], [b"PSETEX", key, SHORT, b"v"], [b"SET", key, b"v", b"PX", SHORT], [b"GETEX", key, b"PX", SHORT],
-                [b"HPEXPIRE", b"k", SHORT, b"FIELDS", b"2", values.string(None), b"a"])))
+                [b"HPEXPIRE", b"k", SHORT, b"FIELDS", b"2", values.string(None), b"a"]]
+            self.call(self.random.choice([words for words in ways if words[0].decode() in self.by_name]))
         self.pause()
 
     def many(self):

@@ -12,7 +12,7 @@ from harness import wire
 
 from . import state, store
 from .compare import kind_of, mark_of, readable, same
-from .drive import Side, Step, play
+from .drive import Side, Step, begin, play
 from .episode import WRAPPERS, Episode
 from .grammar import commands_of
 from .known import Known
@@ -20,7 +20,7 @@ from .shrink import Shrinker
 
 Found = namedtuple("Found", "signature episode setup steps theirs ours as_in")
 
-EPISODE_STEPS = 300
+EPISODE_STEPS = 500
 DIFFERENCES_MAX = 200  # kinds; a run that finds so many has nothing more to tell
 PAYLOADS = (
     ("SET", "a", "hello"), ("SET", "b", "12"), ("SET", "c", "x" * 300), ("RPUSH", "d", "a", "1", "-70000", "x" * 70),
@@ -80,8 +80,7 @@ class Hunt:
             self.investigate(index, made.setup, made.steps + probe[0])
 
     def fresh_play(self, setup, steps):
-        for side in (self.theirs, self.ours):
-            side.begin(setup)
+        begin(self.theirs, self.ours, setup)
         return play(self.theirs, self.ours, steps)
 
     def first_that_counts(self, steps, results):
@@ -167,16 +166,14 @@ class Hunt:
             default = [("CONFIG", "SET", line[2], DEFAULTS[line[2]])]
             if self.sign_of_last(default + fewer, steps) == sign:
                 setup = fewer
-                for side in (self.theirs, self.ours):
-                    side.begin(default)
+                begin(self.theirs, self.ours, default)
         return setup
 
     def version_like_ours(self, setup, steps):
         """The name of another server that answers the last step as we do. Asked before shrinking, because differences
         between versions are many and this is quick; and after, because before it they may have gone apart earlier."""
         for name, side in self.others.items():
-            side.begin(setup)
-            self.ours.begin(setup)
+            begin(side, self.ours, setup)
             results = play(side, self.ours, steps)
             at, _, mark = list(resolved(steps, results))[-1]
             if same(mark, *results[at]):
@@ -249,7 +246,7 @@ def common_commands(theirs, ours):
 
 def payloads_of(side):
     """DUMP payloads of every type, as the reference writes them."""
-    side.begin([("FLUSHALL",), *PAYLOADS])
+    begin(side, side, [("FLUSHALL",), *PAYLOADS])
     return [payload for (_, key, *_) in PAYLOADS if (payload := side.asking.call("DUMP", key))]
 
 

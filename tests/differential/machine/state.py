@@ -13,10 +13,10 @@ READ = {b"string": [b"GET", b"{k}"], b"list": [b"LRANGE", b"{k}", b"0", b"-1"], 
 
 def difference(play, digests, crosses):
     """(steps that show it, their reply, our reply), or None. `play(steps)` gives pairs of replies."""
-    for database in range(DATABASES):
-        select = Step("P", "call", [b"SELECT", b"%d" % database])
-        keys_step = asked(b"KEYS", b"*")
-        (_, _), keys = play([select, keys_step])
+    selects = [Step("P", "call", [b"SELECT", b"%d" % database]) for database in range(DATABASES)]
+    keys_step = asked(b"KEYS", b"*")
+    names = play([step for select in selects for step in (select, keys_step)])[1::2]
+    for select, keys in zip(selects, names):
         if not same(keys_step.mark, *keys):
             return [select, keys_step], *keys
         found = differing_key(play, select, sorted(wire.decode(keys[0])[0]), crosses)
@@ -31,27 +31,25 @@ def difference(play, digests, crosses):
 
 
 def differing_key(play, select, keys, crosses):
-    for key in keys:
-        steps = [asked(b"TYPE", key), asked(b"OBJECT", b"ENCODING", key), asked(b"PTTL", key)]
-        found = first_difference(play, select, steps)
-        if found:
-            return found
-        kind = wire.decode(play([steps[0]])[0][0])[0]
-        if kind in READ:
-            steps = [asked(*(key if word == b"{k}" else word for word in READ[kind]))]
-            if kind == b"hash":
-                steps.append(asked(b"HLEN", key))
-        steps += [Step("P", "cross", [key])] if crosses and kind != b"none" else []
-        found = first_difference(play, select, steps)
-        if found:
-            return found
-    return None
+    """Asks for all keys at once, first what they are and then what they hold."""
+    if not keys:
+        return None
+    steps = [asked(*words) for key in keys for words in ((b"TYPE", key), (b"OBJECT", b"ENCODING", key), (b"PTTL", key))]
+    replies = play([select, *steps])[1:]
+    found = first_difference(select, steps, replies)
+    if found:
+        return found
+    kinds = [wire.decode(theirs)[0] for theirs, _ in replies[::3]]
+    stored = [(key, kind) for key, kind in zip(keys, kinds) if kind in READ]
+    steps = [asked(*(key if word == b"{k}" else word for word in READ[kind])) for key, kind in stored]
+    steps += [Step("P", "cross", [key]) for key, _ in stored] if crosses else []
+    return first_difference(select, steps, play(steps))
 
 
-def first_difference(play, select, steps):
-    for step, replies in zip(steps, play(steps)):
-        if not same(step.mark, *replies):
-            return [select, step], *replies
+def first_difference(select, steps, replies):
+    for step, pair in zip(steps, replies):
+        if not same(step.mark, *pair):
+            return [select, step], *pair
     return None
 
 

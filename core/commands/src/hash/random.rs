@@ -38,6 +38,7 @@ pub(super) fn hrandfield(call: &mut Call<'_>) -> Handled {
         reply_value(&mut call.reply, hash.and_then(|hash| hash.random(&mut random)).map(|(field, _)| field));
         return read();
     }
+    call.args.int(2)?; // is told before a wrong word behind it
     let with_values = call.args.len() == 4;
     if call.args.len() > 4 || (with_values && !call.args.is(3, "withvalues")) {
         return Err(Error::SYNTAX);

@@ -268,7 +268,7 @@ fn request<'a>(call: &mut Call<'a>, name: &str) -> Result<ReadRequest<'a>, Error
         let more = args.len() - i - 1;
         if args.is(i, "block") && more > 0 {
             i += 1;
-            out.block_ms = block_ms(args, i)?;
+            out.block_ms = block_ms(args, i, call.db.now_ms())?;
             out.blocks = true;
         } else if args.is(i, "count") && more > 0 {
             i += 1;
@@ -302,11 +302,14 @@ fn only_for_groups(grouped: bool, option: &str) -> Result<(), Error> {
     )))
 }
 
-/// BLOCK's time: milliseconds, 0 for ever.
-fn block_ms(args: Args<'_>, i: usize) -> Result<Option<u64>, Error> {
+/// BLOCK's time: milliseconds, 0 for ever. Its end must be a time.
+fn block_ms(args: Args<'_>, i: usize, now_ms: i64) -> Result<Option<u64>, Error> {
     let ms = base::number::parse_i64(args.at(i));
     let ms = ms.ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
     let ms = u64::try_from(ms).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
+    if (ms as i64).checked_add(now_ms).is_none() {
+        return Err(Error::new("ERR timeout is out of range"));
+    }
     Ok((ms > 0).then_some(ms))
 }
 

@@ -103,7 +103,7 @@ pub(super) fn bzpopmax(call: &mut Call<'_>) -> Handled {
 
 fn blocking_pop(call: &mut Call<'_>, side: Side) -> Handled {
     let last = call.args.len() - 1;
-    let timeout_ms = call.args.timeout_ms(last)?;
+    let timeout_ms = call.args.timeout_ms(last, call.db.now_ms())?;
     let keys = &call.args.all()[1..last];
     for key in keys {
         let Some(mut set) = call.db.find_mut::<ZSet>(key)? else { continue };
@@ -177,7 +177,7 @@ pub(super) fn zmpop(call: &mut Call<'_>) -> Handled {
 
 pub(super) fn bzmpop(call: &mut Call<'_>) -> Handled {
     let options = multi_pop_options(call.args, 2)?;
-    let timeout_ms = call.args.timeout_ms(1)?;
+    let timeout_ms = call.args.timeout_ms(1, call.db.now_ms())?;
     if pop_first_of(call, &options)? {
         return done(options.side.event());
     }

@@ -95,10 +95,8 @@ impl<'a> Wanted<'a> {
                     limit = Some((args.int(i + 1)?, args.int(i + 2)?));
                     i += 2;
                 }
-                () if fixed.reverse.is_none() && args.is(i, "rev") => reverse = Some(true),
-                () if by.is_none() && args.is(i, "byscore") => {
-                    by = Some(By::Score);
-                }
+                () if reverse.is_none() && args.is(i, "rev") => reverse = Some(true),
+                () if by.is_none() && args.is(i, "byscore") => by = Some(By::Score),
                 () if by.is_none() && args.is(i, "bylex") => by = Some(By::Lex),
                 () => return Err(Error::SYNTAX),
             }
