@@ -9,6 +9,7 @@
 mod access;
 pub mod bitmap;
 mod call;
+pub mod docs;
 mod error;
 pub mod generic;
 pub mod geo;
