@@ -12,6 +12,7 @@ mod blocking;
 mod client;
 mod clients;
 mod cluster;
+mod command;
 mod connection;
 mod debug;
 mod engine;
@@ -54,6 +55,7 @@ fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
         admin::COMMANDS,
         client::COMMANDS,
         cluster::COMMANDS,
+        command::COMMANDS,
         connection::COMMANDS,
         debug::COMMANDS,
         eval::COMMANDS,

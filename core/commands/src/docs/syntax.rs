@@ -3,7 +3,7 @@
 //! ```text
 //! value        a string            #count   an integer      %score  a number with a fraction
 //! @key         a key               ?glob    a pattern       ^time   a Unix time
-//! name/shown   is shown otherwise  @key*1   a key of the second key specification, @key* of none
+//! name/shown   is shown otherwise  @key*1   found by the second key specification, @key* by none
 //! !NX          just this word, called nx;  !CH:change  is called otherwise
 //! EX=#seconds  an argument behind a word
 //! name(a|b)    one of them         name{a b} all of them, together
@@ -19,8 +19,6 @@ use resp::Reply;
 pub enum Kind<'a> {
     /// A value; the name of its type.
     Value(&'static str),
-    /// A key, and which key specification finds it.
-    Key(Option<i64>),
     /// Only a word.
     Word,
     /// One of these.
@@ -38,6 +36,8 @@ pub struct Argument<'a> {
     pub shown: Option<&'a str>,
     /// What it is.
     pub kind: Kind<'a>,
+    /// Which key specification finds it, of a key, or the keys that are made of it.
+    pub spec: Option<i64>,
     /// The word before it, or the word that it is.
     pub token: Option<&'a str>,
     /// Whether it may be left out.
@@ -111,6 +111,7 @@ impl<'a> Parser<'a> {
             name: "",
             shown: None,
             kind: Kind::Word,
+            spec: None,
             token: None,
             optional: false,
             multiple: false,
@@ -152,8 +153,7 @@ impl<'a> Parser<'a> {
 
     fn leaf(&mut self, argument: &mut Argument<'a>) -> Option<()> {
         const TYPES: &[(&str, &str)] =
-            &[("#", "integer"), ("%", "double"), ("?", "pattern"), ("^", "unix-time")];
-        let is_key = self.takes("@");
+            &[("@", "key"), ("#", "integer"), ("%", "double"), ("?", "pattern"), ("^", "unix-time")];
         let kind = TYPES.iter().find(|(sign, _)| self.takes(sign)).map_or("string", |(_, name)| name);
         argument.name = self.name()?;
         argument.kind = Kind::Value(kind);
@@ -168,24 +168,13 @@ impl<'a> Parser<'a> {
         if self.takes("/") {
             argument.shown = Some(self.run(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':')));
         }
-        if is_key {
-            argument.kind = Kind::Key(self.key_spec()?);
-        }
-        Some(())
-    }
-
-    /// The key specification that finds a key.
-    fn key_spec(&mut self) -> Option<Option<i64>> {
-        let mut spec = self.next_spec;
+        argument.spec = (kind == "key").then_some(self.next_spec);
         if self.takes("*") {
-            let digits = self.run(|c| c.is_ascii_digit());
-            if digits.is_empty() {
-                return Some(None);
-            }
-            spec = digits.parse().ok()?;
+            // Without a number it does not parse, and that is the meaning: no specification finds it.
+            argument.spec = self.run(|c| c.is_ascii_digit()).parse().ok();
         }
-        self.next_spec = spec + 1;
-        Some(Some(spec))
+        self.next_spec = argument.spec.map_or(self.next_spec, |spec| spec + 1);
+        Some(())
     }
 }
 
@@ -198,7 +187,6 @@ pub fn write(arguments: &[Argument<'_>], reply: &mut Reply<'_>) {
 fn write_one(argument: &Argument<'_>, reply: &mut Reply<'_>) {
     let (kind, inner) = match &argument.kind {
         Kind::Value(name) => (*name, None),
-        Kind::Key(_) => ("key", None),
         Kind::Word => ("pure-token", None),
         Kind::OneOf(inner) => ("oneof", Some(inner)),
         Kind::Block(inner) => ("block", Some(inner)),
@@ -209,7 +197,6 @@ fn write_one(argument: &Argument<'_>, reply: &mut Reply<'_>) {
     if inner.is_none() {
         fields.push(("display_text", argument.shown.unwrap_or(name)));
     }
-    let spec = if let Kind::Key(spec) = argument.kind { spec } else { None };
     let later = [
         ("token", argument.token),
         ("since", argument.since),
@@ -224,13 +211,13 @@ fn write_one(argument: &Argument<'_>, reply: &mut Reply<'_>) {
     .filter_map(|(name, is)| is.then_some(name))
     .collect();
     let more = later.iter().filter(|(_, text)| text.is_some()).count();
-    let pairs = fields.len() + usize::from(spec.is_some()) + more;
+    let pairs = fields.len() + usize::from(argument.spec.is_some()) + more;
     reply.map(pairs + usize::from(!flags.is_empty()) + usize::from(inner.is_some()));
     for (name, text) in fields {
         reply.bulk(name.as_bytes());
         reply.bulk(text.as_bytes());
     }
-    if let Some(spec) = spec {
+    if let Some(spec) = argument.spec {
         reply.bulk(b"key_spec_index");
         reply.integer(spec);
     }
@@ -259,14 +246,14 @@ mod tests {
         let line = "@key [condition(!NX|!XX)~2.6.12] LIMIT=limit{#offset #count} [PREFIX=prefix+++] @more...";
         let arguments = parse(line).expect("it is a syntax");
         assert_eq!(arguments.len(), 5);
-        assert_eq!(arguments[0].kind, Kind::Key(Some(0)));
+        assert_eq!((&arguments[0].kind, arguments[0].spec), (&Kind::Value("key"), Some(0)));
         let Kind::OneOf(words) = &arguments[1].kind else { panic!("not one of") };
         assert_eq!((words[0].token, words.len()), (Some("NX"), 2));
         assert_eq!((arguments[1].optional, arguments[1].since), (true, Some("2.6.12")));
         assert_eq!(arguments[2].token, Some("LIMIT"));
         assert!(matches!(&arguments[2].kind, Kind::Block(inner) if inner.len() == 2));
         assert!(arguments[3].multiple && arguments[3].multiple_token && arguments[3].optional);
-        assert_eq!((arguments[4].kind.clone(), arguments[4].multiple), (Kind::Key(Some(1)), true));
+        assert_eq!((arguments[4].spec, arguments[4].multiple), (Some(1), true));
     }
 
     #[test]
