@@ -20,6 +20,9 @@ const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
     Row::new(name, arity, Group::Generic, run)
 }
 
+/// SORT belongs to the families whose values it sorts.
+const SORTED: &[&str] = &["list", "set", "sortedset"];
+
 /// The rows of this family.
 pub static COMMANDS: &[Row] = &[
     row("copy", -3, copy).keys(1, 2, 1).grows().docs("6.2.0", "O(N) worst case for collections", "Copies the value of a key to a new key."),
@@ -51,8 +54,8 @@ pub static COMMANDS: &[Row] = &[
     row("renamenx", 3, renamenx).keys(1, 2, 1).write().fast().docs("1.0.0", "O(1)", "Renames a key only when the target key name doesn't exist."),
     row("restore", -4, restore).key().grows().flags(Flags::DANGEROUS).access(KeyAccess::Write).docs("2.6.0", "O(1) to create the new key and O(N*M) to reconstruct it", "Creates a key from the serialized representation of a value."),
     row("scan", -2, scan_keys).readonly().docs("2.8.0", "O(1) for every call", "Iterates over the key names in the database."),
-    row("sort", -2, sort).movable_keys(Keys::FirstAndStore).grows().flags(Flags::DANGEROUS).docs("1.0.0", "O(N+M*log(M))", "Sorts the elements in a list, a set, or a sorted set, optionally storing the result."),
-    row("sort_ro", -2, sort_ro).movable_keys(Keys::Range { first: 1, last: 1, step: 1 }).readonly().flags(Flags::DANGEROUS).docs("7.0.0", "O(N+M*log(M))", "Returns the sorted elements of a list, a set, or a sorted set."),
+    Row::new("sort", -2, Group::Server, sort as crate::Handler).also(SORTED).movable_keys(Keys::FirstAndStore).grows().flags(Flags::DANGEROUS).docs("1.0.0", "O(N+M*log(M))", "Sorts the elements in a list, a set, or a sorted set, optionally storing the result."),
+    Row::new("sort_ro", -2, Group::Server, sort_ro as crate::Handler).also(SORTED).movable_keys(Keys::Range { first: 1, last: 1, step: 1 }).readonly().flags(Flags::DANGEROUS).docs("7.0.0", "O(N+M*log(M))", "Returns the sorted elements of a list, a set, or a sorted set."),
     row("swapdb", 3, swapdb).write().fast().flags(Flags::DANGEROUS).docs("4.0.0", "O(N) where N is the count of clients watching or blocking on keys from both databases", "Swaps two Redis databases."),
     row("touch", -2, touch).keys(1, -1, 1).readonly().fast().docs("3.2.1", "O(N) where N is the number of keys", "Returns the number of existing keys out of those specified after updating the time they were last accessed."),
     row("ttl", 2, ttl).key().readonly().fast().docs("1.0.0", "O(1)", "Returns the expiration time in seconds of a key."),

@@ -48,6 +48,9 @@ impl Flags {
     /// Only moves an element from one key to another: a consumer's command, allowed in the reserve when adds are refused.
     pub const MOVES: Flags = Flags(1 << 19);
 
+    /// Neither MONITOR nor the slow log shows it, because of what is in its arguments; COMMAND does not tell.
+    pub const UNSEEN: Flags = Flags(1 << 20);
+
     /// Whether every bit of `other` is set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
@@ -73,7 +76,6 @@ impl Flags {
         (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
-        (Flags::MAY_REPLICATE, "may_replicate"),
         (Flags::NO_ASYNC_LOADING, "no_async_loading"),
         (Flags::NO_MULTI, "no_multi"),
         (Flags::MOVABLE_KEYS, "movablekeys"),
@@ -217,6 +219,10 @@ pub struct Spec {
     pub arity: i32,
     /// Where its keys stand.
     pub keys: Keys,
+    /// Whether its subcommands do the work: then it belongs to no family itself.
+    pub container: bool,
+    /// Families it belongs to besides its own.
+    pub more_categories: &'static [&'static str],
     /// How it uses them; with a destination this is the access of the sources.
     pub access: KeyAccess,
     /// What the server has to know.
@@ -249,6 +255,8 @@ impl<H: Copy> Row<H> {
             name,
             arity,
             keys: Keys::None,
+            container: false,
+            more_categories: &[],
             access: KeyAccess::Both,
             flags: Flags(0),
             group,
@@ -312,6 +320,12 @@ impl<H: Copy> Row<H> {
         self.with(Flags::MOVABLE_KEYS)
     }
 
+    /// It belongs to these ACL categories too.
+    pub const fn also(mut self, categories: &'static [&'static str]) -> Row<H> {
+        self.spec.more_categories = categories;
+        self
+    }
+
     /// How the keys are used, where the flags do not tell.
     pub const fn access(mut self, access: KeyAccess) -> Row<H> {
         self.spec.access = access;
@@ -333,6 +347,7 @@ impl<H: Copy> Row<H> {
 
     /// Its subcommands.
     pub const fn subcommands(mut self, rows: &'static [Row<H>]) -> Row<H> {
+        self.spec.container = self.spec.arity < -1;
         self.subcommands = rows;
         self
     }
@@ -355,10 +370,13 @@ impl Spec {
         let has = |flag| self.flags.has(flag);
         out.extend(has(Flags::WRITE).then_some("write"));
         out.extend((has(Flags::READONLY) && self.group != Group::Scripting).then_some("read"));
-        out.extend(self.group.category());
+        out.extend(self.group.category().filter(|_| !self.container));
+        out.extend(self.more_categories);
         out.extend(has(Flags::ADMIN).then_some("admin"));
         out.extend((has(Flags::ADMIN) || has(Flags::DANGEROUS)).then_some("dangerous"));
-        out.extend((has(Flags::PUBSUB) && self.group != Group::Pubsub).then_some("pubsub"));
+        out.extend(
+            (has(Flags::PUBSUB) && !self.container && self.group != Group::Pubsub).then_some("pubsub"),
+        );
         out.push(if has(Flags::FAST) { "fast" } else { "slow" });
         out.extend(has(Flags::BLOCKING).then_some("blocking"));
         out

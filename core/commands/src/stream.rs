@@ -5,7 +5,7 @@
 
 use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
-use crate::spec::{Group, KeyAccess, Keys, Row};
+use crate::spec::{Flags, Group, KeyAccess, Keys, Row};
 use keyspace::{Event, EventClass};
 use resp::Reply;
 use smallvec::SmallVec;
@@ -40,7 +40,7 @@ static XGROUP: &[Row] = &[
     subcommand("xgroup|createconsumer", 5, group::create_consumer).grows().docs("6.2.0", "O(1)", "Creates a consumer in a consumer group."),
     subcommand("xgroup|delconsumer", 5, group::delete_consumer).write().docs("5.0.0", "O(1)", "Deletes a consumer from a consumer group."),
     subcommand("xgroup|destroy", 4, group::destroy).write().docs("5.0.0", "O(N) where N is the number of entries in the group's pending entries list (PEL).", "Destroys a consumer group."),
-    row("xgroup|help", 2, group::help).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+    row("xgroup|help", 2, group::help).flags(Flags::LOADING.and(Flags::STALE)).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
     subcommand("xgroup|setid", -5, group::set_id).write().docs("5.0.0", "O(1)", "Sets the last-delivered ID of a consumer group."),
 ];
 
@@ -48,7 +48,7 @@ static XGROUP: &[Row] = &[
 static XINFO: &[Row] = &[
     subcommand("xinfo|consumers", 4, info::consumers).readonly().docs("5.0.0", "O(1)", "Returns a list of the consumers in a consumer group."),
     subcommand("xinfo|groups", 3, info::groups).readonly().docs("5.0.0", "O(1)", "Returns a list of the consumer groups of a stream."),
-    row("xinfo|help", 2, info::help).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+    row("xinfo|help", 2, info::help).flags(Flags::LOADING.and(Flags::STALE)).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
     subcommand("xinfo|stream", -3, info::stream).readonly().docs("5.0.0", "O(1)", "Returns information about a stream."),
 ];
 

@@ -15,7 +15,7 @@ const fn row(name: &'static str, arity: i32) -> Row<EngineHandler> {
 /// The rows of this family.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("asking", 1).fast().docs("3.0.0", "O(1)", "Signals that a cluster client is following an -ASK redirect."),
+    Row::new("asking", 1, Group::Connection, disabled as EngineHandler).fast().docs("3.0.0", "O(1)", "Signals that a cluster client is following an -ASK redirect."),
     Row::new("cluster", -2, Group::Cluster, unknown as EngineHandler).docs("3.0.0", "Depends on subcommand.", "A container for Redis Cluster commands.").subcommands(&[
         row("cluster|addslots", -3).flags(CHANGE).docs("3.0.0", "O(N)", "Assigns new hash slots to a node."),
         row("cluster|addslotsrange", -4).flags(CHANGE).docs("7.0.0", "O(N)", "Assigns new hash slot ranges to a node."),
@@ -46,8 +46,8 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
         row("cluster|slaves", 3).flags(ADMIN).docs("3.0.0", "O(N)", "Lists the replica nodes of a master node."),
         row("cluster|slots", 2).flags(LATE).docs("3.0.0", "O(N)", "Returns the mapping of cluster slots to nodes."),
     ]),
-    row("readonly", 1).flags(LATE.and(Flags::FAST)).docs("3.0.0", "O(1)", "Enables read-only queries for a connection to a cluster replica node."),
-    row("readwrite", 1).flags(LATE.and(Flags::FAST)).docs("3.0.0", "O(1)", "Enables read-write queries for a connection to a cluster replica node."),
+    Row::new("readonly", 1, Group::Connection, disabled as EngineHandler).flags(LATE.and(Flags::FAST)).docs("3.0.0", "O(1)", "Enables read-only queries for a connection to a cluster replica node."),
+    Row::new("readwrite", 1, Group::Connection, disabled as EngineHandler).flags(LATE.and(Flags::FAST)).docs("3.0.0", "O(1)", "Enables read-write queries for a connection to a cluster replica node."),
 ];
 
 fn disabled(_: &mut Engine, _: &mut Turn<'_>) -> Result<Step, Error> {

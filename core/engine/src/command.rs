@@ -13,7 +13,7 @@ use resp::Reply;
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);
 
 const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
-    Row::new(name, arity, Group::Server, run).flags(LATE)
+    Row::new(name, arity, Group::Connection, run).flags(LATE)
 }
 
 /// The rows of this family.
@@ -99,8 +99,9 @@ fn describe(engine: &Engine, index: usize, reply: &mut Reply<'_>) {
     reply.array(10);
     reply.bulk(spec.name.as_bytes());
     reply.integer(i64::from(spec.arity));
-    let flags: Vec<&str> =
+    let mut flags: Vec<&str> =
         Flags::NAMES.iter().filter(|(flag, _)| spec.flags.has(*flag)).map(|(_, name)| *name).collect();
+    flags.extend(Some("no_mandatory_keys").filter(|_| is_script(spec)));
     reply.set(flags.len());
     flags.iter().for_each(|f| reply.status(f));
     reply.integer(first);
@@ -114,6 +115,11 @@ fn describe(engine: &Engine, index: usize, reply: &mut Reply<'_>) {
     positions::write(keys, reply);
     reply.array(subcommands.len());
     subcommands.iter().for_each(|sub| describe(engine, *sub, reply));
+}
+
+/// Whether it runs a script, which may have no keys at all.
+fn is_script(spec: &Spec) -> bool {
+    spec.group == Group::Scripting && spec.keys != Keys::None
 }
 
 fn document_some(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
@@ -264,5 +270,22 @@ fn flags_of_access(access: KeyAccess) -> &'static [&'static str] {
         KeyAccess::Write => &["OW", "update"],
         KeyAccess::Both => &["RW", "access", "update"],
         KeyAccess::Shallow => &["RO"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Table;
+
+    #[test]
+    fn every_command_is_documented_and_nothing_else() {
+        let table = Table::new();
+        let undocumented: Vec<&str> =
+            table.commands.iter().map(|c| c.spec.name).filter(|name| docs::find(name).is_none()).collect();
+        assert_eq!(undocumented, [""; 0]);
+        let unknown: Vec<&str> =
+            docs::all().map(|d| d.name).filter(|name| table.find_full(name.as_bytes()).is_none()).collect();
+        assert_eq!(unknown, [""; 0]);
     }
 }

@@ -21,7 +21,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("auth", -2, auth).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs(
+    row("auth", -2, auth).flags(HANDSHAKE.and(Flags::UNSEEN)).docs(
         "1.0.0",
         "O(N) where N is the number of passwords defined for the user",
         "Authenticates the connection.",
@@ -31,7 +31,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
         "O(1)",
         "Returns the given string.",
     ),
-    row("hello", -1, hello).flags(HANDSHAKE.and(Flags::SKIP_MONITOR).and(Flags::SKIP_SLOWLOG)).docs(
+    row("hello", -1, hello).flags(HANDSHAKE.and(Flags::UNSEEN)).docs(
         "6.0.0",
         "O(1)",
         "Handshakes with the Redis server.",

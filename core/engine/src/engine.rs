@@ -636,7 +636,7 @@ impl Engine {
     fn note_slow(&mut self, command: usize, id: SessionId, args: Args<'_>, spent: u64) {
         let flags = self.table.commands[command].spec.flags;
         self.note_event(if flags.has(Flags::FAST) { "fast-command" } else { "command" }, spent / 1_000_000);
-        if !self.slowlog.is_slow(spent) || flags.has(Flags::SKIP_SLOWLOG) {
+        if !self.slowlog.is_slow(spent) || flags.has(Flags::SKIP_SLOWLOG) || flags.has(Flags::UNSEEN) {
             return;
         }
         let session = self.sessions.at(id);

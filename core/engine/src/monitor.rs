@@ -29,7 +29,7 @@ impl Engine {
     pub(crate) fn show_monitors(&mut self, id: SessionId, command: usize, args: Args<'_>, origin: Origin) {
         let spec = self.table.commands[command].spec;
         let hidden = spec.flags.has(Flags::SKIP_MONITOR) && spec.group != Group::Scripting;
-        if hidden || spec.flags.has(Flags::ADMIN) {
+        if hidden || spec.flags.has(Flags::UNSEEN) || spec.flags.has(Flags::ADMIN) {
             return;
         }
         self.feed_monitors(id, args, origin);

@@ -29,11 +29,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     ),
     Row::new("exec", 1, Group::Transactions, exec as EngineHandler)
         .flags(
-            Flags::NOSCRIPT
-                .and(Flags::LOADING)
-                .and(Flags::STALE)
-                .and(Flags::SKIP_SLOWLOG)
-                .and(Flags::SKIP_MONITOR),
+            Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG).and(Flags::UNSEEN),
         )
         .docs("1.2.0", "Depends on commands in the transaction", "Executes all commands in a transaction."),
     row("multi", 1, multi).docs("1.2.0", "O(1)", "Starts a transaction."),
