@@ -53,6 +53,7 @@ pub static COMMANDS: &[Row] = &[
     row("rename", 3, rename).keys(1, 2, 1).write().docs("1.0.0", "O(1)", "Renames a key and overwrites the destination."),
     row("renamenx", 3, renamenx).keys(1, 2, 1).write().fast().docs("1.0.0", "O(1)", "Renames a key only when the target key name doesn't exist."),
     row("restore", -4, restore).key().grows().flags(Flags::DANGEROUS).access(KeyAccess::Write).docs("2.6.0", "O(1) to create the new key and O(N*M) to reconstruct it", "Creates a key from the serialized representation of a value."),
+    row("restore-asking", -4, restore).key().grows().flags(Flags::DANGEROUS.and(Flags::ASKING)).access(KeyAccess::Write),
     row("scan", -2, scan_keys).readonly().docs("2.8.0", "O(1) for every call", "Iterates over the key names in the database."),
     Row::new("sort", -2, Group::Server, sort as crate::Handler).also(SORTED).movable_keys(Keys::FirstAndStore).grows().flags(Flags::DANGEROUS).docs("1.0.0", "O(N+M*log(M))", "Sorts the elements in a list, a set, or a sorted set, optionally storing the result."),
     Row::new("sort_ro", -2, Group::Server, sort_ro as crate::Handler).also(SORTED).movable_keys(Keys::Range { first: 1, last: 1, step: 1 }).readonly().flags(Flags::DANGEROUS).docs("7.0.0", "O(N+M*log(M))", "Returns the sorted elements of a list, a set, or a sorted set."),

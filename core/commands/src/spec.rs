@@ -51,6 +51,9 @@ impl Flags {
     /// Neither MONITOR nor the slow log shows it, because of what is in its arguments; COMMAND does not tell.
     pub const UNSEEN: Flags = Flags(1 << 20);
 
+    /// Runs on a slot that is moving in, where there is a cluster.
+    pub const ASKING: Flags = Flags(1 << 21);
+
     /// Whether every bit of `other` is set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
@@ -74,6 +77,7 @@ impl Flags {
         (Flags::STALE, "stale"),
         (Flags::SKIP_MONITOR, "skip_monitor"),
         (Flags::SKIP_SLOWLOG, "skip_slowlog"),
+        (Flags::ASKING, "asking"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
         (Flags::NO_ASYNC_LOADING, "no_async_loading"),

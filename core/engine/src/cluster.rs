@@ -44,6 +44,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
         row("cluster|setslot", -4).flags(CHANGE).docs("3.0.0", "O(1)", "Binds a hash slot to a node."),
         row("cluster|shards", 2).flags(LATE).docs("7.0.0", "O(N)", "Returns the mapping of cluster slots to shards."),
         row("cluster|slaves", 3).flags(ADMIN).docs("3.0.0", "O(N)", "Lists the replica nodes of a master node."),
+        row("cluster|slot-stats", -4).flags(LATE),
         row("cluster|slots", 2).flags(LATE).docs("3.0.0", "O(N)", "Returns the mapping of cluster slots to nodes."),
     ]),
     Row::new("readonly", 1, Group::Connection, disabled as EngineHandler).flags(LATE.and(Flags::FAST)).docs("3.0.0", "O(1)", "Enables read-only queries for a connection to a cluster replica node."),
