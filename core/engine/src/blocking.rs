@@ -233,12 +233,13 @@ impl Engine {
         self.deliver(id, out, true, false);
     }
 
-    /// Background work of a tick: time-outs, keys whose time is over. The next time this is needed, monotonic microseconds.
+    /// Background work of a tick: time-outs, keys whose time is over, room for what clients have not read yet. The next time this is needed, monotonic microseconds.
     pub fn tick(&mut self, now: base::Now, outside: &mut dyn Outside) -> Option<u64> {
         /// Items of the expiry index looked at in one tick, for each step of `active-expire-effort`.
         const EXPIRE_BUDGET: usize = 512;
         self.keyspace.set_now(now);
         self.serve_synced(outside);
+        self.make_room(outside);
         self.time_out_waiters();
         if self.paused_until_us != 0 {
             self.release_held(outside);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, anyhow};
@@ -27,7 +27,7 @@ use crate::instance::Front;
 use crate::listen::Entrance;
 use crate::logger::Logger;
 use crate::saver::REDIS_VERSION;
-use crate::shared::{CHORES_MAX, Chore, Parts, Shared};
+use crate::shared::{Chore, Parts, Shared};
 use crate::stop::Wanted;
 use crate::tick::Worker;
 
@@ -156,7 +156,7 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
         .context("Can't make an event queue")?;
 
     let clock = Clock::new();
-    let (chores, work) = sync_channel(CHORES_MAX);
+    let (chores, work) = channel();
     let engine = new_engine(&config, secrets, &clock)?;
     let durable = Durable::new(Arc::new(Real), config.appendfsync);
     let shared: &'static Shared = Box::leak(Box::new(Shared::new(Parts {

@@ -19,6 +19,7 @@ const SIGSEGV: i32 = 11;
 /// Works until the server ends.
 pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
     while let Ok(chore) = chores.recv() {
+        shared.chores_waiting.fetch_sub(1, Ordering::Relaxed);
         match chore {
             Chore::Job(job) => run(shared, job),
             Chore::Stop(wanted) => {

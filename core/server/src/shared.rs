@@ -3,7 +3,7 @@
 //! It lives as long as the process, so threads hold a plain reference to it. Locks are taken in one order:
 //! journal, engine, queue of the log; everything else is a leaf.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -212,7 +212,9 @@ pub(crate) struct Shared {
     /// The server ends because it failed.
     pub(crate) failed: AtomicBool,
     /// Work that the engine has left, for the worker thread.
-    pub(crate) chores: std::sync::mpsc::SyncSender<Chore>,
+    pub(crate) chores: std::sync::mpsc::Sender<Chore>,
+    /// How much of it waits.
+    pub(crate) chores_waiting: AtomicUsize,
     /// Figures of the allocator, as of the last second.
     pub(crate) allocator: Mutex<crate::memory::Figures>,
     pub(crate) files: Files,
@@ -230,7 +232,7 @@ pub(crate) enum Chore {
     Second,
 }
 
-/// Chores that may wait.
+/// Chores that may wait. Counted beside the channel: one with this bound of its own takes 6 MB from the start.
 pub(crate) const CHORES_MAX: usize = 65_536;
 
 /// What an execution of requests leaves behind for the world.
@@ -250,7 +252,7 @@ pub(crate) struct Parts {
     pub(crate) durable: Durable,
     pub(crate) jobs: control::Jobs,
     pub(crate) profile: Profile,
-    pub(crate) chores: std::sync::mpsc::SyncSender<Chore>,
+    pub(crate) chores: std::sync::mpsc::Sender<Chore>,
     pub(crate) files: Files,
     pub(crate) base_config: Config,
     pub(crate) entrance: Entrance,
@@ -302,6 +304,7 @@ impl Shared {
             ended: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             chores,
+            chores_waiting: AtomicUsize::new(0),
             allocator: Mutex::default(),
             files,
             base_config,
@@ -399,7 +402,12 @@ impl Shared {
     /// Leaves work for the worker thread.
     pub(crate) fn chore(&self, chore: Chore) {
         // Full means tens of thousands of waiting administrative commands; gone means that the process ends.
-        if self.chores.try_send(chore).is_err() && !self.stopping.load(Ordering::Relaxed) {
+        let fits = self.chores_waiting.fetch_add(1, Ordering::Relaxed) < CHORES_MAX;
+        if fits && self.chores.send(chore).is_ok() {
+            return;
+        }
+        self.chores_waiting.fetch_sub(1, Ordering::Relaxed);
+        if !self.stopping.load(Ordering::Relaxed) {
             self.logger.warning("Too many administrative jobs are waiting; one was dropped.");
         }
     }
@@ -504,17 +512,7 @@ pub(crate) struct Backstage<'a> {
 }
 
 impl Outside for Backstage<'_> {
-    fn nanos(&self) -> u64 {
-        self.shared.clock.nanos()
-    }
-
-    fn now(&self) -> Now {
-        self.shared.clock.now()
-    }
-
-    fn used_memory(&self) -> usize {
-        crate::memory::used()
-    }
+    crate::world::answered_by_shared!();
 
     fn busy(&mut self, what: Busy<'_>) -> BusyVerdict {
         let busy = &self.shared.busy;
@@ -523,67 +521,5 @@ impl Outside for Backstage<'_> {
         }
         busy.begin(self.shared.clock.micros(), what);
         busy.verdict()
-    }
-
-    fn check_config(&self, config: &Config) -> Result<(), String> {
-        self.shared.check_config(config)
-    }
-
-    fn follow_config(
-        &mut self,
-        from: &Config,
-        to: &Config,
-        changed: &[&'static str],
-    ) -> Result<(), (&'static str, String)> {
-        crate::live::follow(self.shared, from, to, changed)
-    }
-
-    fn report(&self, report: &mut engine::Report) {
-        crate::report::fill(self.shared, report);
-    }
-
-    fn write_refusal(&self, grows: bool) -> Option<String> {
-        self.shared.durable.write_refusal(grows)
-    }
-
-    fn is_loading(&self) -> bool {
-        self.shared.is_loading()
-    }
-
-    fn is_saving(&self) -> bool {
-        self.shared.saver.is_saving()
-    }
-
-    fn is_rewriting(&self) -> bool {
-        self.shared.saver.is_rewriting()
-    }
-
-    fn save_begins(&mut self) {
-        self.shared.saver.save_begins();
-    }
-
-    fn rewrite_begins(&mut self) {
-        self.shared.saver.rewrite_begins();
-    }
-
-    fn abort_shutdown(&mut self) -> bool {
-        self.shared.abort_stop()
-    }
-
-    fn last_save_unix_s(&self) -> i64 {
-        self.shared.saver.last_save_unix_s.load(Ordering::Relaxed)
-    }
-
-    fn log_tickets(&self) -> engine::LogTickets {
-        self.shared.durable.tickets()
-    }
-
-    fn reset_statistics(&mut self) {
-        self.shared.meters.reset(&self.shared.pulses);
-        self.shared.durable.delayed_fsyncs.store(0, Ordering::Relaxed);
-    }
-
-    fn sleep_ns(&mut self, nanoseconds: u64) {
-        std::thread::sleep(std::time::Duration::from_nanos(nanoseconds));
     }
 }

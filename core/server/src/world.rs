@@ -14,6 +14,91 @@ use crate::shared::Shared;
 /// The least time between two looks at other clients while a script runs, microseconds.
 const LOOK_PERIOD_US: u64 = 5_000;
 
+/// What every implementation of [`Outside`] over a `shared` field answers alike: all but what to do while a script
+/// takes too long.
+macro_rules! answered_by_shared {
+    () => {
+        #[inline]
+        fn nanos(&self) -> u64 {
+            self.shared.clock.nanos()
+        }
+
+        fn now(&self) -> Now {
+            self.shared.clock.now()
+        }
+
+        #[inline]
+        fn used_memory(&self) -> usize {
+            crate::memory::used()
+        }
+
+        fn check_config(&self, config: &Config) -> Result<(), String> {
+            self.shared.check_config(config)
+        }
+
+        fn follow_config(
+            &mut self,
+            from: &Config,
+            to: &Config,
+            changed: &[&'static str],
+        ) -> Result<(), (&'static str, String)> {
+            crate::live::follow(self.shared, from, to, changed)
+        }
+
+        fn report(&self, report: &mut engine::Report) {
+            crate::report::fill(self.shared, report);
+        }
+
+        #[inline]
+        fn write_refusal(&self, grows: bool) -> Option<String> {
+            self.shared.durable.write_refusal(grows)
+        }
+
+        #[inline]
+        fn is_loading(&self) -> bool {
+            self.shared.is_loading()
+        }
+
+        fn is_saving(&self) -> bool {
+            self.shared.saver.is_saving()
+        }
+
+        fn is_rewriting(&self) -> bool {
+            self.shared.saver.is_rewriting()
+        }
+
+        fn save_begins(&mut self) {
+            self.shared.saver.save_begins();
+        }
+
+        fn rewrite_begins(&mut self) {
+            self.shared.saver.rewrite_begins();
+        }
+
+        fn abort_shutdown(&mut self) -> bool {
+            self.shared.abort_stop()
+        }
+
+        fn last_save_unix_s(&self) -> i64 {
+            self.shared.saver.last_save_unix_s.load(Ordering::Relaxed)
+        }
+
+        fn log_tickets(&self) -> engine::LogTickets {
+            self.shared.durable.tickets()
+        }
+
+        fn reset_statistics(&mut self) {
+            self.shared.meters.reset(&self.shared.pulses);
+            self.shared.durable.delayed_fsyncs.store(0, Ordering::Relaxed);
+        }
+
+        fn sleep_ns(&mut self, nanoseconds: u64) {
+            std::thread::sleep(std::time::Duration::from_nanos(nanoseconds));
+        }
+    };
+}
+pub(crate) use answered_by_shared;
+
 /// See [`Outside`].
 pub(crate) struct World<'a> {
     pub(crate) shared: &'static Shared,
@@ -41,19 +126,7 @@ impl<'a> World<'a> {
 }
 
 impl Outside for World<'_> {
-    #[inline]
-    fn nanos(&self) -> u64 {
-        self.shared.clock.nanos()
-    }
-
-    fn now(&self) -> Now {
-        self.shared.clock.now()
-    }
-
-    #[inline]
-    fn used_memory(&self) -> usize {
-        crate::memory::used()
-    }
+    answered_by_shared!();
 
     #[cold]
     fn busy(&mut self, what: Busy<'_>) -> BusyVerdict {
@@ -70,57 +143,6 @@ impl Outside for World<'_> {
         self.shared.busy.verdict()
     }
 
-    fn check_config(&self, config: &Config) -> Result<(), String> {
-        self.shared.check_config(config)
-    }
-
-    fn follow_config(
-        &mut self,
-        from: &Config,
-        to: &Config,
-        changed: &[&'static str],
-    ) -> Result<(), (&'static str, String)> {
-        crate::live::follow(self.shared, from, to, changed)
-    }
-
-    fn report(&self, report: &mut engine::Report) {
-        crate::report::fill(self.shared, report);
-    }
-
-    #[inline]
-    fn write_refusal(&self, grows: bool) -> Option<String> {
-        self.shared.durable.write_refusal(grows)
-    }
-
-    #[inline]
-    fn is_loading(&self) -> bool {
-        self.shared.is_loading()
-    }
-
-    fn is_saving(&self) -> bool {
-        self.shared.saver.is_saving()
-    }
-
-    fn is_rewriting(&self) -> bool {
-        self.shared.saver.is_rewriting()
-    }
-
-    fn save_begins(&mut self) {
-        self.shared.saver.save_begins();
-    }
-
-    fn rewrite_begins(&mut self) {
-        self.shared.saver.rewrite_begins();
-    }
-
-    fn abort_shutdown(&mut self) -> bool {
-        self.shared.abort_stop()
-    }
-
-    fn last_save_unix_s(&self) -> i64 {
-        self.shared.saver.last_save_unix_s.load(Ordering::Relaxed)
-    }
-
     fn client_buffers(&self, client: &ClientInfo) -> Option<ClientBuffers> {
         if usize::from(client.thread) != self.net.thread {
             return None;
@@ -130,18 +152,5 @@ impl Outside for World<'_> {
             Some(client) => Some(client.buffers()),
             None => Some(ClientBuffers { net_in, net_out, ..ClientBuffers::default() }),
         }
-    }
-
-    fn log_tickets(&self) -> engine::LogTickets {
-        self.shared.durable.tickets()
-    }
-
-    fn reset_statistics(&mut self) {
-        self.shared.meters.reset(&self.shared.pulses);
-        self.shared.durable.delayed_fsyncs.store(0, Ordering::Relaxed);
-    }
-
-    fn sleep_ns(&mut self, nanoseconds: u64) {
-        std::thread::sleep(std::time::Duration::from_nanos(nanoseconds));
     }
 }
