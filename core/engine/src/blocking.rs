@@ -239,7 +239,9 @@ impl Engine {
         const EXPIRE_BUDGET: usize = 512;
         self.keyspace.set_now(now);
         self.serve_synced(outside);
-        self.make_room(outside);
+        if !outside.is_loading() && self.paused_until_us == 0 {
+            self.make_room(outside);
+        }
         self.time_out_waiters();
         if self.paused_until_us != 0 {
             self.release_held(outside);
