@@ -613,11 +613,20 @@ impl Engine {
         self.refuse(error, reply);
     }
 
+    /// Counts an error reply.
+    #[cold]
+    pub(crate) fn count_error(&mut self, text: &str) {
+        self.counters.error_replies += 1;
+        if let Some(names) = self.error_stats.record(text) {
+            let why = "Errorstats stopped adding new errors because the number of errors reached the limit";
+            self.jobs.push(Job::Log { level: 3, text: format!("{why}. Current errors code list: {names}") });
+        }
+    }
+
     /// Writes and counts an error.
     #[cold]
     pub(crate) fn refuse(&mut self, error: &Error, reply: &mut Reply<'_>) {
-        self.counters.error_replies += 1;
-        self.error_stats.record(error.as_str());
+        self.count_error(error.as_str());
         reply.error(error.as_str().as_bytes());
     }
 

@@ -215,8 +215,7 @@ impl Host for Running<'_> {
     fn error_replied(&mut self, text: &[u8], is_counted: bool) {
         self.has_failed = true;
         if !is_counted {
-            self.engine.counters.error_replies += 1;
-            self.engine.error_stats.record(&String::from_utf8_lossy(text));
+            self.engine.count_error(&String::from_utf8_lossy(text));
         }
     }
 

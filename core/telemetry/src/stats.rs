@@ -5,8 +5,8 @@ use crate::histogram::Histogram;
 /// Distinct errors counted by name; scripts can invent any number of them.
 const ERRORS_MAX: usize = 128;
 
-/// What further errors are counted as.
-const ERRORS_REST: &str = "ERRORSTATS_OVERFLOW";
+/// What stands in place of all when there are more, as in Redis: then nothing is counted any more until a reset.
+const DISABLED: &str = "ERRORSTATS_DISABLED";
 
 /// Longest name of an error, bytes.
 const ERROR_BYTES_MAX: usize = 64;
@@ -45,26 +45,37 @@ impl CommandStats {
 
 /// Errors by their first word.
 #[derive(Clone, Debug, Default)]
-pub struct ErrorStats(Vec<(String, u64)>);
+pub struct ErrorStats {
+    counts: Vec<(String, u64)>,
+    is_disabled: bool,
+}
 
 impl ErrorStats {
-    /// Counts an error reply, given as its text without the leading `-`.
-    pub fn record(&mut self, error: &str) {
-        let name = error.split(' ').next().filter(|name| is_name(name)).unwrap_or("ERR");
-        if let Some((_, count)) = self.0.iter_mut().find(|(known, _)| known == name) {
-            *count += 1;
-        } else if self.0.len() < ERRORS_MAX {
-            self.0.push((name.into(), 1));
-        } else if let Some((known, count)) = self.0.last_mut() {
-            // The last place is for all that do not fit.
-            ERRORS_REST.clone_into(known);
-            *count += 1;
+    /// Counts an error reply, given as its text without the leading `-`. When this one was too many, the names known so far,
+    /// for the server's log.
+    pub fn record(&mut self, error: &str) -> Option<String> {
+        if self.is_disabled {
+            return None;
         }
+        let name = error.split(' ').next().filter(|name| is_name(name)).unwrap_or("ERR");
+        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| known == name) {
+            *count += 1;
+            return None;
+        }
+        if self.counts.len() < ERRORS_MAX {
+            self.counts.push((name.into(), 1));
+            return None;
+        }
+        let names: Vec<&str> = self.counts.iter().map(|(known, _)| known.as_str()).collect();
+        let names = names.join(", ");
+        self.counts = vec![(DISABLED.to_owned(), 1)];
+        self.is_disabled = true;
+        Some(names)
     }
 
     /// Names and counts, in the order of their first appearance.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(name, count)| (name.as_str(), *count))
+        self.counts.iter().map(|(name, count)| (name.as_str(), *count))
     }
 }
 
@@ -83,14 +94,13 @@ mod tests {
     fn errors_are_counted_by_first_word_and_bounded() {
         let mut errors = ErrorStats::default();
         for text in ["ERR x", "WRONGTYPE y", "ERR z", "a\nb:c d", ""] {
-            errors.record(text);
+            assert_eq!(errors.record(text), None);
         }
         assert_eq!(errors.iter().collect::<Vec<_>>(), [("ERR", 4), ("WRONGTYPE", 1)]);
-        for number in 0..1000 {
-            errors.record(&format!("E{number} x"));
-        }
-        assert_eq!(errors.iter().count(), ERRORS_MAX);
-        assert_eq!(errors.iter().map(|(_, count)| count).sum::<u64>(), 1005);
-        assert_eq!(errors.iter().last().map(|(name, _)| name), Some(ERRORS_REST));
+        let told: Vec<String> =
+            (0..1000).filter_map(|number| errors.record(&format!("E{number} x"))).collect();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("ERR, WRONGTYPE, E0, "));
+        assert_eq!(errors.iter().collect::<Vec<_>>(), [(DISABLED, 1)]);
     }
 }

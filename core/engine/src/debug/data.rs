@@ -54,7 +54,7 @@ pub(super) fn populate(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step,
         value.and_then(|value| usize::try_from(value).ok()).ok_or(Error::OUT_OF_RANGE_POSITIVE)
     };
     let (count, size) = (positive(2)?, positive(4)?);
-    if size > engine.config.proto_max_bulk_len as usize {
+    if size > engine.config.proto_max_bulk_len {
         return Err(Error::TOO_LONG);
     }
     let prefix = args.find(3).unwrap_or(b"key");

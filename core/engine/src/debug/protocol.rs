@@ -3,6 +3,7 @@
 use crate::engine::{Engine, Step, Turn};
 use commands::Error;
 
+#[expect(clippy::approx_constant, reason = "the value that Redis answers, not pi")]
 pub(super) fn protocol(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let reply = &mut turn.reply;
     match turn.args.at(2).to_ascii_lowercase().as_slice() {
