@@ -105,6 +105,7 @@ class Counted:
                 if self.process.poll() is not None:
                     break
             time.sleep(0.2)
+        self.process.kill()
         sys.exit(f"the server did not start; see {self.folder}/valgrind.log")
 
     def stop(self):
@@ -121,7 +122,15 @@ class Counted:
 
 
 def life(binary, kind, pipeline, requests):
+    """Instructions of a server that has answered so many requests."""
     server = Counted(binary)
+    try:
+        return served(server, kind, pipeline, requests)
+    finally:
+        server.process.kill()
+
+
+def served(server, kind, pipeline, requests):
     sha = server.client.one("SCRIPT", "LOAD", SCRIPT).decode()
     make, reply_bytes = kinds(sha)[kind]
     for i in range(KEYS):

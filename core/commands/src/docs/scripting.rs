@@ -63,5 +63,4 @@ pub(super) static DOCS: &[Doc] =
         doc("script|load", "2.6.0", "O(N)", "Has the server know a script.")
             .takes("script")
             .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
-        doc("script|show", "8.0.0", "O(1)", "Shows the source of a script.").takes("sha1"),
     ];
