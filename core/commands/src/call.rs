@@ -1,6 +1,8 @@
 //! One call of a command: what a handler sees, and what it returns.
 
 use crate::error::Error;
+use base::long_double::LongDouble;
+use base::number::parse_c_f64;
 use keyspace::{Db, Event};
 use resp::Reply;
 
@@ -81,7 +83,10 @@ impl<'a> Args<'a> {
     /// # Errors
     /// When it is no number, negative, or too far away.
     pub fn timeout_ms(self, i: usize, now_ms: i64) -> Result<Option<u64>, Error> {
-        let seconds = base::number::parse_f64(self.at(i)).ok_or(Error::TIMEOUT_NOT_A_FLOAT)?;
+        // Redis reads it in 80 bits: what is too large for a double is a number all the same.
+        let text = self.at(i);
+        let seconds =
+            LongDouble::parse(text).and_then(|_| parse_c_f64(text)).ok_or(Error::TIMEOUT_NOT_A_FLOAT)?;
         if seconds < 0.0 {
             return Err(Error::TIMEOUT_NEGATIVE);
         }

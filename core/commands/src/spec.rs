@@ -210,6 +210,8 @@ pub enum Keys {
     },
     /// Half of what follows the word STREAMS (XREAD, XREADGROUP).
     Streams,
+    /// Argument 3, or all behind the word KEYS when that is empty (MIGRATE).
+    ThirdOrKeys,
     /// Argument 1, and the one behind the word STORE (SORT, GEORADIUS).
     FirstAndStore,
 }
@@ -418,6 +420,13 @@ pub fn found_keys(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<(usize, KeyAccess)>
             let at = argv.iter().position(|a| a.eq_ignore_ascii_case(b"streams"))? + 1;
             let half = (argv.len() - at) / 2;
             Some((at..at + half).map(|i| (i, spec.access)).collect())
+        }
+        Keys::ThirdOrKeys => {
+            if !argv.get(3)?.is_empty() {
+                return Some(vec![(3, spec.access)]);
+            }
+            let word = argv.iter().skip(6).position(|a| a.eq_ignore_ascii_case(b"keys"));
+            Some((word.map_or(argv.len(), |at| at + 7)..argv.len()).map(|i| (i, spec.access)).collect())
         }
         Keys::FirstAndStore => {
             let mut out = vec![(1, KeyAccess::Read)];

@@ -88,6 +88,7 @@ fn key_positions(keys: Keys) -> (i64, i64, i64) {
         }
         Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
         Keys::Counted { destination: true, .. } | Keys::FirstAndStore => (1, 1, 1),
+        Keys::ThirdOrKeys => (3, 3, 1),
     }
 }
 

@@ -23,6 +23,7 @@ mod info;
 mod latency;
 mod log;
 mod memory;
+mod migrate;
 mod module;
 mod monitor;
 mod outside;
@@ -41,6 +42,7 @@ mod transaction;
 pub use acl::{Acl, Secret, digest_of};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use functions::{RunningFunction, push_function_stats};
+pub use migrate::{Migrated, Migration, Parcel};
 pub use outside::{Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
 pub use session::{ClientBuffers, ClientInfo, SessionId};
 pub use telemetry::Report;
@@ -63,6 +65,7 @@ fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
         info::COMMANDS,
         latency::COMMANDS,
         memory::COMMANDS,
+        migrate::COMMANDS,
         module::COMMANDS,
         monitor::COMMANDS,
         pubsub::COMMANDS,

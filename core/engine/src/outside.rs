@@ -211,6 +211,13 @@ pub enum Job {
         /// Microseconds; 0 for not at all.
         sleep_us: u64,
     },
+    /// Send keys to another server; tell `Engine::migrated`.
+    Migrate {
+        /// Who waits.
+        session: SessionId,
+        /// What goes where.
+        migration: Box<crate::Migration>,
+    },
     /// End the process at once and without saving anything (DEBUG SEGFAULT and its like).
     Crash {
         /// For the server's log.
@@ -248,6 +255,7 @@ impl core::fmt::Debug for Job {
             Job::Log { .. } => "Log",
             Job::Reload { .. } => "Reload",
             Job::SleepBeforeLogging { .. } => "SleepBeforeLogging",
+            Job::Migrate { .. } => "Migrate",
             Job::Crash { .. } => "Crash",
         })
     }

@@ -74,6 +74,7 @@ fn run(shared: &'static Shared, job: Job) {
             shared.durable.sleep_before_us.store(sleep_us, Ordering::Relaxed);
             finish(shared, session, Ok(()), "");
         }
+        Job::Migrate { session, migration } => crate::migrate::start(shared, session, *migration),
         Job::Crash { why } => {
             shared.logger.warning(&format!("Crashing as asked for by {why}."));
             crate::instance::crash(shared, SIGSEGV);

@@ -23,6 +23,7 @@ mod loader;
 mod logger;
 mod memory;
 mod meters;
+mod migrate;
 mod plane;
 mod report;
 mod rewrite;

@@ -202,3 +202,34 @@ fn bytes_that_are_no_request_end_the_connection_with_a_reason() {
     client.expect("+PONG\r\n-ERR Protocol error: expected '$', got 'P'\r\n");
     client.closed();
 }
+
+#[test]
+fn keys_move_to_another_server_and_stay_if_they_were_changed_meanwhile() {
+    let (here_dir, there_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let here = server(here_dir.path(), &["--save", ""]);
+    let there = server(there_dir.path(), &["--save", ""]);
+    let (mut client, mut other) = (here.client(), there.client());
+    let to = other.stream.peer_addr().unwrap().port();
+    client.ask("RPUSH list 1 2", ":2\r\n");
+    client.ask("SET text x", "+OK\r\n");
+    client.ask(&format!("MIGRATE 127.0.0.1 {to} \"\" 0 5000 COPY KEYS list none"), "+OK\r\n");
+    client.ask(&format!("MIGRATE 127.0.0.1 {to} \"\" 0 5000 REPLACE KEYS list text none"), "+OK\r\n");
+    client.ask("EXISTS list text", ":0\r\n");
+    other.ask("LRANGE list 0 -1", "*2\r\n$1\r\n1\r\n$1\r\n2\r\n");
+    client.ask(&format!("MIGRATE 127.0.0.1 {to} list 0 5000"), "+NOKEY\r\n");
+    client.ask("SET text y", "+OK\r\n");
+    client.ask(
+        &format!("MIGRATE 127.0.0.1 {to} text 0 5000"),
+        "-ERR Target instance replied with error: BUSYKEY Target key name already exists.\r\n",
+    );
+    client.ask("EXISTS text", ":1\r\n");
+
+    let slow = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = slow.local_addr().unwrap().port();
+    client.send(format!("MIGRATE 127.0.0.1 {to} text 0 5000\r\n").as_bytes());
+    let (mut taker, _) = slow.accept().unwrap();
+    here.client().ask("SET text z", "+OK\r\n");
+    std::io::Write::write_all(&mut taker, b"+OK\r\n+OK\r\n").unwrap();
+    client.expect("-ERR a key was changed while it moved: it is on both servers now\r\n");
+    client.ask("GET text", "$1\r\nz\r\n");
+}

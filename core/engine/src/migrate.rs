@@ -1,0 +1,204 @@
+//! MIGRATE: keys that move to another server.
+//!
+//! The engine packs the keys, the world sends them, and what the other server has taken is removed here. Other clients go on
+//! meanwhile, unlike in Redis; so a key that was changed on its way stays, and the caller is told. Nothing is lost either way.
+
+use crate::engine::{Engine, EngineHandler, Origin, Step, Turn};
+use crate::outside::{Job, Outside};
+use crate::session::{ClientInfo, SessionId};
+use base::number::parse_i64;
+use commands::{Args, Error, Flags, Group, Keys, Row};
+use keyspace::{Db, encode_dump};
+use resp::{Protocol, Reply};
+
+/// The rows of this family.
+#[rustfmt::skip]
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
+    Row::new("migrate", -6, Group::Generic, migrate as EngineHandler).movable_keys(Keys::ThirdOrKeys).write().flags(Flags::DANGEROUS).docs("2.6.0", "This command actually executes a DUMP+DEL in the source instance, and a RESTORE in the target instance. See the pages of these commands for time complexity. Also an O(N) data transfer between the two instances is performed.", "Atomically transfers a key from one Redis instance to another."),
+];
+
+/// Time for each step when none is given, milliseconds.
+const TIMEOUT_MS_DEFAULT: u64 = 1_000;
+
+/// Most bytes of one MIGRATE: all of them are in memory at once.
+const PARCELS_BYTES_MAX: usize = 1 << 30;
+
+/// What is to be sent where.
+#[derive(Debug)]
+pub struct Migration {
+    /// Name or address of the other server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The database there.
+    pub database: i64,
+    /// Time for each step, milliseconds.
+    pub timeout_ms: u64,
+    /// What follows AUTH: nothing, a password, or a name and a password.
+    pub auth: Vec<Vec<u8>>,
+    /// Replace what is there under the same keys.
+    pub replace: bool,
+    /// The keys stay here too.
+    copy: bool,
+    /// The database here.
+    from: usize,
+    /// The keys with their values.
+    pub parcels: Vec<Parcel>,
+}
+
+/// A key with its value.
+#[derive(Debug)]
+pub struct Parcel {
+    /// The key.
+    pub key: Vec<u8>,
+    /// Its value as DUMP gives it.
+    pub payload: Vec<u8>,
+    /// How long it has to live, milliseconds; 0: for ever.
+    pub ttl_ms: i64,
+}
+
+/// What came of a migration.
+#[derive(Debug, Default)]
+pub struct Migrated {
+    /// Which parcels the other server has taken, by index.
+    pub taken: Vec<usize>,
+    /// The first error, as an error reply without the `-`.
+    pub error: Option<String>,
+}
+
+fn migrate(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let from = engine.sessions.at(turn.session).db;
+    let (mut migration, keys) = read(turn.args, from)?;
+    if !turn.may_block {
+        return Err(Error::new(
+            "ERR MIGRATE waits for another server: it cannot run in a transaction or script",
+        ));
+    }
+    migration.parcels = pack(engine, from, keys)?;
+    if migration.parcels.is_empty() {
+        turn.reply.status("NOKEY");
+        return Ok(Step::Done(None));
+    }
+    engine.jobs.push(Job::Migrate { session: turn.session, migration: Box::new(migration) });
+    Ok(Step::Later)
+}
+
+/// Reads `host port key|"" database timeout [COPY] [REPLACE] [AUTH p | AUTH2 u p] [KEYS key ...]`.
+fn read<'a>(args: Args<'a>, from: usize) -> Result<(Migration, &'a [&'a [u8]]), Error> {
+    let (mut copy, mut replace, mut auth) = (false, false, Vec::new());
+    let mut keys = args.all().get(3..4).unwrap_or_default();
+    let mut i = 6;
+    while i < args.len() {
+        let left = args.len() - i - 1;
+        let mut take = |count: usize| {
+            auth = args.all()[i + 1..=i + count].iter().map(|word| word.to_vec()).collect();
+            count
+        };
+        i += match () {
+            () if args.is(i, "copy") => {
+                copy = true;
+                0
+            }
+            () if args.is(i, "replace") => {
+                replace = true;
+                0
+            }
+            () if args.is(i, "auth") && left >= 1 => take(1),
+            () if args.is(i, "auth2") && left >= 2 => take(2),
+            () if args.is(i, "keys") => {
+                if !args.at(3).is_empty() {
+                    let text = "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string";
+                    return Err(Error::new(text));
+                }
+                keys = args.rest(i + 1);
+                left
+            }
+            () => return Err(Error::SYNTAX),
+        } + 1;
+    }
+    let timeout_ms = u64::try_from(args.int(5)?).ok().filter(|ms| *ms > 0);
+    let database = args.int(4)?;
+    let port = parse_i64(args.at(2)).and_then(|port| u16::try_from(port).ok());
+    let migration = Migration {
+        host: String::from_utf8_lossy(args.at(1)).into_owned(),
+        // Nobody listens on port 0: connecting fails as it does for any number that is no port.
+        port: port.unwrap_or(0),
+        database,
+        timeout_ms: timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
+        auth,
+        replace,
+        copy,
+        from,
+        parcels: Vec::new(),
+    };
+    Ok((migration, keys))
+}
+
+/// Those of the keys that exist, ready to be sent.
+fn pack(engine: &mut Engine, from: usize, keys: &[&[u8]]) -> Result<Vec<Parcel>, Error> {
+    let mut db = Db::new(&mut engine.keyspace, from);
+    let now = db.now_ms();
+    let (mut parcels, mut bytes) = (Vec::new(), 0usize);
+    for key in keys {
+        let Some(entry) = db.entry(key) else { continue };
+        // One that is about to go may not become one that stays for ever.
+        let ttl_ms = entry.expiry().map_or(0, |at| (at - now).max(1));
+        let parcel = Parcel { key: key.to_vec(), payload: encode_dump(entry), ttl_ms };
+        bytes += parcel.key.len() + parcel.payload.len();
+        if bytes > PARCELS_BYTES_MAX {
+            return Err(Error::new("ERR too much to be moved at once, move fewer keys"));
+        }
+        parcels.push(parcel);
+    }
+    Ok(parcels)
+}
+
+impl Engine {
+    /// A migration is over: removes what the other server has taken, and answers.
+    pub fn migrated(
+        &mut self,
+        id: SessionId,
+        migration: &Migration,
+        outcome: Migrated,
+        outside: &mut dyn Outside,
+    ) {
+        let mut error = outcome.error;
+        if !migration.copy {
+            let taken = outcome.taken.iter().filter_map(|i| migration.parcels.get(*i));
+            let mut db = Db::new(&mut self.keyspace, migration.from);
+            let (same, changed): (Vec<&Parcel>, Vec<&Parcel>) = taken
+                .partition(|parcel| db.peek(&parcel.key).is_none_or(|e| encode_dump(e) == parcel.payload));
+            if !changed.is_empty() && error.is_none() {
+                error = Some("ERR a key was changed while it moved: it is on both servers now".to_owned());
+            }
+            let keys = same.iter().map(|parcel| parcel.key.as_slice());
+            let argv: Vec<&[u8]> = std::iter::once(&b"DEL"[..]).chain(keys).collect();
+            if argv.len() > 1 {
+                self.run_as_server(migration.from, &argv, outside);
+            }
+        }
+        self.complete(id, |reply| match error {
+            None => reply.ok(),
+            Some(error) => reply.error(error.as_bytes()),
+        });
+    }
+
+    /// Runs a command on the server's own behalf: with every right, logged and told to observers like a client's.
+    fn run_as_server(&mut self, db: usize, argv: &[&[u8]], outside: &mut dyn Outside) {
+        let Some(command) = self.table.find(argv) else { return };
+        let user = crate::acl::DEFAULT_USER;
+        let id = self.sessions.insert(ClientInfo::default(), user, true, self.keyspace.now);
+        self.sessions.at_mut(id).db = db;
+        let mut out = Vec::new();
+        let turn = Turn {
+            session: id,
+            args: Args::new(argv),
+            reply: Reply::wire(&mut out, Protocol::Resp2),
+            outside: &mut *outside,
+            may_block: false,
+        };
+        self.call(command, turn, None, Origin::Client);
+        self.serve_ready(outside);
+        self.disconnect(id);
+    }
+}
