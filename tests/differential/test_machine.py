@@ -42,6 +42,7 @@ LIES = {
 }
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_found_and_made_small(redis_server, lie):
     with references.server("7.0") as real:
@@ -54,6 +55,14 @@ def test_a_lie_is_found_and_made_small(redis_server, lie):
     found = next(iter(run.found.values()), None)
     assert found, f"{run.count['commands']} commands did not bring it to light"
     assert len(found.steps) <= 3, hunt.text_of(found, run.seed, "7.0", 2)
+
+
+@pytest.mark.timeout(120)
+def test_a_server_does_not_differ_from_itself(newer_redis):
+    """What two instances of one program answer differently is chance, and has to be tamed or marked."""
+    with references.server("8.2") as twin:
+        run = hunt.Hunt(newer_redis, twin, 3, "8.2", secrets.token_hex(4)).run(seconds_max=12)
+    assert not run.found, "\n".join(hunt.text_of(found, run.seed, "8.2", 3) for found in run.found.values())
 
 
 def test_what_is_found_can_be_played_as_a_scenario(tmp_path):

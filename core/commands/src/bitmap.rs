@@ -326,6 +326,7 @@ fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Hand
     let bytes = text.bytes();
     reach(bytes, last_bit);
     call.reply.array(steps.len());
+    let mut wrote = false;
     for FieldStep { field, offset, action, policy } in steps.iter().copied() {
         let before = field.get(bytes, offset);
         let after = match action {
@@ -338,11 +339,13 @@ fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Hand
             (Some(_), FieldAction::Get) => call.reply.integer(before),
             (Some(after), action) => {
                 field.set(bytes, offset, after);
+                wrote = true;
                 call.reply.integer(if matches!(action, FieldAction::Set(_)) { before } else { after });
             }
         }
     }
-    done(SETBIT)
+    // Redis lets the string grow even if every step failed, but tells nobody.
+    if wrote { done(SETBIT) } else { read() }
 }
 
 #[cfg(test)]

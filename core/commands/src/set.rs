@@ -135,6 +135,7 @@ fn spop(call: &mut Call<'_>) -> Handled {
     let count = call.args.int(2).ok().and_then(|count| usize::try_from(count).ok());
     let count = count.ok_or(Error::OUT_OF_RANGE_POSITIVE)?;
     let mut popped: Vec<Vec<u8>> = Vec::new();
+    call.db.find::<Set>(key)?; // another type is an error even when nothing is wanted
     if count > 0
         && let Some(mut guard) = call.db.find_mut::<Set>(key)?
     {

@@ -215,7 +215,8 @@ class Generator:
         while random.random() < 0.25:
             words += [b"GET", self.by_pattern()]
         for token, share in ((b"ASC", 0.2), (b"DESC", 0.3), (b"ALPHA", 0.6)):
-            if random.random() < share:
+            # Equal texts of other keys stay in the order in which the server holds the elements.
+            if random.random() < share and not (token == b"ALPHA" and b"BY" in words):
                 words.append(token)
         return words
 

@@ -4,9 +4,6 @@ use crate::call::{Args, Call, Handled, read};
 use crate::error::Error;
 use keyspace::Text;
 
-/// Table for the search, bytes: as much as one string may have.
-const TABLE_BYTES_MAX: u128 = base::limits::STRING_BYTES_MAX as u128;
-
 #[derive(Debug, Default)]
 struct Options {
     length: bool,
@@ -26,7 +23,9 @@ struct Match {
 pub(super) fn lcs(call: &mut Call<'_>) -> Handled {
     let (a, b) = (string_at(call, 1)?, string_at(call, 2)?);
     let options = options(call.args)?;
-    if (a.len() as u128 + 1) * (b.len() as u128 + 1) * size_of::<u32>() as u128 > TABLE_BYTES_MAX {
+    // The table for the search may have as many bytes as one string.
+    let table_bytes_max = call.db.space().limits.string_bytes as u128;
+    if (a.len() as u128 + 1) * (b.len() as u128 + 1) * size_of::<u32>() as u128 > table_bytes_max {
         return Err(Error::new(
             "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
         ));
