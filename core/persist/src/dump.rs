@@ -69,7 +69,7 @@ pub fn complaint(payload: &[u8]) -> String {
     let form = rdb::kind::name(*kind);
     let mut reader = Reader::bare(body, Some(body.len() as u64), false, version);
     match reader.value(*kind) {
-        Err(error) => format!("{form} integrity check failed: {error}"),
+        Err(error) => format!("{form} integrity check failed ({error})"),
         Ok(value) if value.is_empty() => format!("{form} integrity check failed: it is empty"),
         Ok(Value::Stream(_)) if reader.offset() == body.len() as u64 => {
             "Duplicate stream consumer detected, or a group that is there twice".to_owned()

@@ -51,7 +51,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     shared.engine.lock().keyspace.keep_expired = true;
     let (loaded, starts_log) = match appendonly {
         true => load_log(shared)?,
-        false => (load_snapshot(shared, Loaded::default())?, false),
+        false => (load_first_snapshot(shared)?, false),
     };
     let mut engine = shared.engine.lock();
     engine.replay_end();
@@ -114,6 +114,14 @@ fn recovered(shared: &Shared) -> Result<Recovered, String> {
     let (disk, place) = (&*shared.durable.disk, shared.files.log_place());
     persist::aof::recover(disk, &place, truncated, shared.clock.now().unix_ms)
         .map_err(|error| format!("The AOF cannot be loaded: {error}"))
+}
+
+/// The snapshot of a start, which ends with it if it cannot be read.
+fn load_first_snapshot(shared: &Shared) -> Result<Loaded, String> {
+    load_snapshot(shared, Loaded::default()).map_err(|why| {
+        shared.logger.warning(&why);
+        "Terminating server after rdb file reading failure.".to_owned()
+    })
 }
 
 /// The snapshot; a missing one is an empty data set.
@@ -179,7 +187,7 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     }
     let mut loaded = Loaded::default();
     if recovered.fresh && has_snapshot(shared) {
-        return Ok((load_snapshot(shared, loaded)?, true));
+        return Ok((load_first_snapshot(shared)?, true));
     }
     shared.loading.begin(shared, total(&recovered));
     for file in &recovered.files {

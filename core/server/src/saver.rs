@@ -116,6 +116,8 @@ pub(crate) struct Saver {
     cancelled: AtomicBool,
     /// So is every other.
     ending: AtomicBool,
+    /// FLUSHALLs that have been looked at.
+    flushes_seen: AtomicU64,
     /// `rdb-key-save-delay`.
     pub(crate) key_delay_us: AtomicI64,
     /// Keys of the running snapshot, and how many of them are written.
@@ -213,6 +215,7 @@ impl Saver {
 
     /// Starts a save when a save point is reached. Called by the tick with the engine at hand.
     pub(crate) fn look_at_save_points(&self, shared: &Shared, engine: &Engine) {
+        self.look_at_flushes(shared, engine);
         if self.is_saving() || engine.config.save.is_empty() || shared.is_loading() {
             return;
         }
@@ -228,6 +231,19 @@ impl Saver {
         *self.disposition.lock() =
             Some(format!("{} changes in {} seconds. Saving...", point.changes, point.seconds));
         self.add(Task::Save(Listener::Nobody));
+    }
+
+    /// Nobody wants a snapshot of what FLUSHALL has removed while it was written; where there are save points the next
+    /// one follows at once, so that a restart does not bring it back.
+    fn look_at_flushes(&self, shared: &Shared, engine: &Engine) {
+        let flushes = engine.keyspace.flushes_of_all;
+        if self.flushes_seen.swap(flushes, Ordering::Relaxed) == flushes || !self.cancel(Kind::Save) {
+            return;
+        }
+        shared.logger.notice("FLUSHALL: the snapshot that is being written is given up.");
+        if !engine.config.save.is_empty() {
+            self.add(Task::Save(Listener::Nobody));
+        }
     }
 
     /// Whether the last attempt failed so short a time ago that the next one waits.

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::durable::Durable;
 use crate::files::Files;
 use crate::listen::Entrance;
-use crate::logger::Logger;
+use crate::logger::{Level, Logger};
 use crate::saver::Saver;
 use crate::stop::Wanted;
 
@@ -379,6 +379,8 @@ impl Shared {
         for job in jobs.drain(..) {
             match job {
                 Job::Free { trash, objects } => self.free(trash, objects),
+                // At once: who reads the log after the reply must find it.
+                Job::Log { level, text } => self.logger.line(Level::from_number(level), &text),
                 job => self.chore(Chore::Job(job)),
             }
         }

@@ -17,6 +17,9 @@ pub struct Iter<'a> {
     declared: Option<u16>,
     seen: usize,
     previous: usize,
+    /// Where the last element begins, says the header; and where the list ends.
+    last: usize,
+    total: usize,
     ended: bool,
 }
 
@@ -30,7 +33,7 @@ pub fn iter(bytes: &[u8]) -> Result<Iter<'_>, Damaged> {
         return Err(Damaged);
     }
     let declared = (elements != u16::MAX).then_some(elements);
-    Ok(Iter { cursor, declared, seen: 0, previous: 0, ended: false })
+    Ok(Iter { cursor, declared, seen: 0, previous: 0, last: last as usize, total: bytes.len(), ended: false })
 }
 
 impl<'a> Iter<'a> {
@@ -70,7 +73,9 @@ impl<'a> Iter<'a> {
 
     fn end(&mut self) -> Result<Option<Piece<'a>>, Damaged> {
         let counted = self.declared.is_none_or(|n| usize::from(n) == self.seen);
-        if self.cursor.rest.is_empty() && counted { Ok(None) } else { Err(Damaged) }
+        // Without elements the end mark stands where the last one would.
+        let ends_right = self.last + self.previous + 1 == self.total;
+        if self.cursor.rest.is_empty() && counted && ends_right { Ok(None) } else { Err(Damaged) }
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) struct Corrupt(pub(crate) &'static str);
 
 impl From<Damaged> for Corrupt {
     fn from(_: Damaged) -> Corrupt {
-        Corrupt("a packed list is damaged")
+        Corrupt("integrity check failed: a packed list is damaged")
     }
 }
 

@@ -183,6 +183,7 @@ impl<R: Read> Reader<R> {
             let blob = self.string()?;
             let node: Result<Vec<Vec<u8>>, Corrupt> = match container {
                 0 if kind == kind::LIST_QUICKLIST => pieces(ziplist::iter(&blob), Piece::to_vec),
+                1 if blob.is_empty() => Err(Corrupt("a list node without bytes")),
                 1 => Ok(vec![blob]),
                 2 => pieces(listpack::iter(&blob), Piece::to_vec),
                 _ => Err(Corrupt("unknown container of a list node")),
