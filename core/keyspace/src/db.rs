@@ -207,11 +207,19 @@ impl<'a> Db<'a> {
     /// When the key holds another type.
     pub fn find_mut<T: Stored>(&mut self, key: &[u8]) -> Result<Option<Guard<'_, T>>, WrongType> {
         let Some(position) = self.locate(key) else { return Ok(None) };
-        if self.space.access(self.index, position).get::<T>().is_none() {
+        self.guard(position).map(Some)
+    }
+
+    #[inline]
+    fn guard<T: Stored>(&mut self, position: Position) -> Result<Guard<'_, T>, WrongType> {
+        let Some(collection) = self.space.access(self.index, position).get::<T>() else {
             return Err(WrongType);
+        };
+        let next_expiry = collection.next_expiry();
+        if next_expiry.is_some() {
+            self.space.hide_due_fields(self.index, position);
         }
-        self.hide_due_fields::<T>(position);
-        Ok(Some(Guard::new(self.space, self.index, position, false)))
+        Ok(Guard::new(self.space, self.index, position, false, next_expiry))
     }
 
     /// The collection at `key`, to change; created empty when there is none (and removed again if it stays empty).
@@ -221,17 +229,11 @@ impl<'a> Db<'a> {
     pub fn upsert<T: Stored>(&mut self, key: &[u8]) -> Result<Guard<'_, T>, WrongType> {
         let hash = self.space.dbs[self.index].table.hash_of(key);
         match self.locate_hashed(hash, key) {
-            Some(position) => {
-                if self.space.access(self.index, position).get::<T>().is_none() {
-                    return Err(WrongType);
-                }
-                self.hide_due_fields::<T>(position);
-                Ok(Guard::new(self.space, self.index, position, false))
-            }
+            Some(position) => self.guard(position),
             None => {
                 let value = T::new(self.space.seed()).into();
                 let position = self.space.insert(self.index, hash, Entry::new(key, value, None));
-                Ok(Guard::new(self.space, self.index, position, true))
+                Ok(Guard::new(self.space, self.index, position, true, None))
             }
         }
     }

@@ -1,13 +1,12 @@
 //! The write guard: a collection under change, and what must happen when the change is over.
 
 use crate::effects::Cause;
-use crate::fields::next_field_expiry;
 use crate::space::Keyspace;
 use base::Random;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use table::Position;
-use types::{Collection, Kind, Limits, Value};
+use types::{Collection, Limits, Value};
 
 /// A collection that can stand under a key.
 pub trait Stored: Collection + Into<Value> + 'static {}
@@ -32,14 +31,20 @@ pub struct Guard<'a, T: Stored> {
     position: Position,
     changed: bool,
     created: bool,
-    /// When the first field of a hash expired before the change.
+    /// When something inside expired next before the change.
     next_expiry: Option<i64>,
     collection: PhantomData<T>,
 }
 
 impl<'a, T: Stored> Guard<'a, T> {
-    pub(crate) fn new(space: &'a mut Keyspace, db: usize, position: Position, created: bool) -> Guard<'a, T> {
-        Guard { space, db, position, changed: false, created, next_expiry: None, collection: PhantomData }
+    pub(crate) fn new(
+        space: &'a mut Keyspace,
+        db: usize,
+        position: Position,
+        created: bool,
+        next_expiry: Option<i64>,
+    ) -> Guard<'a, T> {
+        Guard { space, db, position, changed: false, created, next_expiry, collection: PhantomData }
     }
 
     /// Declares that the mutable use changed nothing after all, so nothing is booked.
@@ -61,10 +66,6 @@ impl<'a, T: Stored> Guard<'a, T> {
         if !self.changed {
             self.changed = true;
             self.space.preimage(self.db, self.position);
-            // Known when this is compiled: only hashes pay for the question.
-            if T::KIND == Kind::Hash {
-                self.next_expiry = next_field_expiry(self.space.dbs[self.db].table.at(self.position));
-            }
         }
     }
 
@@ -93,7 +94,7 @@ impl<T: Stored> DerefMut for Guard<'_, T> {
 
 impl<T: Stored> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        let empty = Collection::is_empty(&**self);
+        let (empty, next_expiry) = (Collection::is_empty(&**self), Collection::next_expiry(&**self));
         if self.created && empty {
             self.space.remove_at(self.db, self.position);
             return;
@@ -101,7 +102,7 @@ impl<T: Stored> Drop for Guard<'_, T> {
         if !self.changed {
             return;
         }
-        if T::KIND == Kind::Hash {
+        if next_expiry != self.next_expiry {
             self.space.field_expiry_changed(self.db, self.position, self.next_expiry);
         }
         let cause = if empty { Cause::Emptied } else { Cause::Changed };

@@ -60,6 +60,11 @@ impl Collection for Hash {
         self.stored_len() == 0
     }
 
+    #[inline]
+    fn next_expiry(&self) -> Option<i64> {
+        Hash::next_expiry(self)
+    }
+
     fn share(&self) -> Hash {
         self.clone()
     }

@@ -62,6 +62,11 @@ pub trait Collection: Sized {
     fn new(seed: u64) -> Self;
     /// Whether no element is left, so that the key has to go.
     fn is_empty(&self) -> bool;
+    /// When something inside expires next, Unix milliseconds; only hashes have that.
+    #[inline]
+    fn next_expiry(&self) -> Option<i64> {
+        None
+    }
     /// A copy that shares structure with `self` where it is large: its cost is bounded by the number of
     /// chunks, not of elements, and later writes to either side leave the other as it was.
     fn share(&self) -> Self;
