@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, anyhow};
@@ -194,23 +194,35 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
         threads: Vec::new(),
         plane: Some(plane),
     };
-    running.spawn("chores", move || crate::chores::keep(shared, &work))?;
-    running.spawn("log", move || shared.durable.keep(shared))?;
-    running.spawn("append", move || shared.durable.keep_writing(shared))?;
-    running.spawn("saver", move || shared.saver.keep(shared))?;
-    for (thread, poller) in pollers.into_iter().enumerate() {
-        let clients = Clients::new(shared, thread, poller, Bounds::of(&config));
-        running.spawn(&format!("io-{thread}"), move || {
-            shared.loading.wait_at_the_doors();
-            Worker::new(shared, thread, clients).run();
-        })?;
-    }
+    running.spawn_all(pollers, work, &config)?;
     shared.logger.notice("Server initialized");
     running.load(&config)?;
     Ok(running)
 }
 
 impl Running {
+    /// Starts all threads; those that serve clients wait at the doors while data is loaded.
+    fn spawn_all(
+        &mut self,
+        pollers: Vec<Poller>,
+        work: Receiver<Chore>,
+        config: &Config,
+    ) -> anyhow::Result<()> {
+        let shared = self.shared;
+        self.spawn("chores", move || crate::chores::keep(shared, &work))?;
+        self.spawn("log", move || shared.durable.keep(shared))?;
+        self.spawn("append", move || shared.durable.keep_writing(shared))?;
+        self.spawn("saver", move || shared.saver.keep(shared))?;
+        for (thread, poller) in pollers.into_iter().enumerate() {
+            let clients = Clients::new(shared, thread, poller, Bounds::of(config));
+            self.spawn(&format!("io-{thread}"), move || {
+                shared.loading.wait_at_the_doors();
+                Worker::new(shared, thread, clients).run();
+            })?;
+        }
+        Ok(())
+    }
+
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
         self.threads.push(thread.context("Can't start a thread")?);
