@@ -27,9 +27,10 @@ fn unknown_slowlog(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn slowlog_get(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if turn.args.len() > 3 {
-        return Err(Error::new(
-            "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
-        ));
+        let name = String::from_utf8_lossy(turn.args.at(1));
+        return Err(Error::text(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try SLOWLOG HELP."
+        )));
     }
     let count = match turn.args.find(2) {
         None => 10,
