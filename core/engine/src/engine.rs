@@ -420,7 +420,7 @@ impl Engine {
         let before = out.len();
         self.own_from = self.deliveries.len();
         let admitted = self.admit(id, &request, &mut Reply::wire(out, protocol), outside);
-        if self.deliveries.len() > self.own_from {
+        if self.deliveries.len() > self.own_from && mode == ReplyMode::On {
             self.take_own(id, before, out);
         }
         let next = match admitted {
@@ -429,7 +429,10 @@ impl Engine {
             None => Next::Continue,
         };
         if mode != ReplyMode::On {
-            self.suppress(id, mode, before, out);
+            // Confirmations of subscriptions are messages, not replies.
+            let told = admitted.is_some_and(|c| self.table.commands[c].spec.name.ends_with("subscribe"));
+            let from = if told { out.len() } else { before };
+            self.suppress(id, mode, from, out);
         }
         if self.sessions.find(id).is_none_or(|s| s.kill) { Next::Close } else { next }
     }
@@ -481,7 +484,7 @@ impl Engine {
             }
         };
         self.serve_ready(outside);
-        if self.deliveries.len() > self.own_from {
+        if self.deliveries.len() > self.own_from && self.sessions.at(id).reply_mode == ReplyMode::On {
             self.take_own(id, out.len(), out);
         }
         if !self.tracking.is_empty() {

@@ -151,7 +151,7 @@ impl Engine {
     fn tell_readers(&mut self, key: &[u8], by: Option<SessionId>) {
         for id in self.tracking.take_readers(key) {
             let told = (self.sessions.find(id).and_then(|s| s.tracking.as_ref()))
-                .is_some_and(|t| !t.broadcast && !(t.no_loop && by == Some(id)));
+                .is_some_and(|t| !(t.broadcast || t.no_loop && by == Some(id)));
             if told {
                 self.push_invalidation(id, &[key]);
             }

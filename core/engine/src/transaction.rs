@@ -64,6 +64,15 @@ fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let Some(multi) = engine.sessions.at_mut(turn.session).multi.take() else {
         return Err(Error::new("ERR EXEC without MULTI"));
     };
+    let outcome = end_transaction(engine, turn, &multi);
+    // EXEC is shown behind what it ran, and also when it ran nothing: a reader sees that the transaction is over.
+    if !engine.monitors.is_empty() {
+        engine.feed_monitors(turn.session, turn.args, Origin::Client);
+    }
+    outcome
+}
+
+fn end_transaction(engine: &mut Engine, turn: &mut Turn<'_>, multi: &Transaction) -> Result<Step, Error> {
     engine.check_watched_expiry(turn.session);
     let stale = engine.sessions.at(turn.session).watch_broken;
     engine.unwatch(turn.session);
@@ -74,17 +83,13 @@ fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         turn.reply.null_array();
         return Ok(Step::Done(None));
     }
-    if engine.has_no_room_for(&multi, turn) {
+    if engine.has_no_room_for(multi, turn) {
         return Err(Error::text(format!(
             "EXECABORT Transaction discarded because of: {}",
             crate::gate::OOM.as_str()
         )));
     }
-    engine.run_queue(turn, &multi);
-    // EXEC is shown behind what it ran: that is the natural order for a reader.
-    if !engine.monitors.is_empty() {
-        engine.feed_monitors(turn.session, turn.args, Origin::Client);
-    }
+    engine.run_queue(turn, multi);
     Ok(Step::Done(None))
 }
 

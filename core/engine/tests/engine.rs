@@ -298,3 +298,57 @@ fn a_full_queue_still_lets_consumers_take() {
     b.outside.used = 1_050_000;
     assert!(b.run(c, "RPOPLPUSH active wait").starts_with("-OOM"));
 }
+
+#[test]
+fn a_client_that_tracks_is_told_behind_its_own_reply() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "HELLO 3");
+    assert_eq!(b.run(c, "CLIENT TRACKING on"), "+OK\r\n");
+    b.run(c, "GET k");
+    assert_eq!(b.run(c, "SET k 1"), "+OK\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+    assert_eq!(b.run(c, "SET k 2"), "+OK\r\n", "it has not read the key again");
+    assert_eq!(b.run(c, "CLIENT TRACKING off"), "+OK\r\n");
+    assert_eq!(b.run(c, "CLIENT TRACKING on BCAST PREFIX a PREFIX b"), "+OK\r\n");
+    b.run(c, "MSET a1 x b1 x c1 x a2 x");
+    let told = b.delivered(c);
+    let want = ">2\r\n$10\r\ninvalidate\r\n*2\r\n$2\r\na1\r\n$2\r\na2\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\nb1\r\n";
+    assert_eq!(told, want);
+}
+
+#[test]
+fn confirmations_of_subscriptions_come_although_replies_are_off() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    assert_eq!(b.run(c, "CLIENT REPLY OFF"), "");
+    assert_eq!(b.run(c, "SUBSCRIBE ch"), "*3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n");
+    assert_eq!(b.run(c, "NOSUCH"), "");
+}
+
+#[test]
+fn a_pause_holds_what_may_write_and_lets_the_rest_go_on() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    assert_eq!(b.run(c, "CLIENT PAUSE 100000 WRITE"), "+OK\r\n");
+    assert_eq!(b.run(d, "GET k"), "$-1\r\n");
+    assert_eq!(b.run(d, "EVAL_RO return(1) 0"), ":1\r\n");
+    assert_eq!(b.run(d, "SET k 1"), "");
+    assert!(b.run(c, "INFO clients").contains("blocked_clients:1\r\n"));
+    assert_eq!(b.run(c, "CLIENT UNPAUSE"), "+OK\r\n");
+    assert_eq!(b.run(c, "GET k"), "$-1\r\n", "it goes on with the next tick");
+}
+
+#[test]
+fn the_largest_client_goes_when_all_hold_too_much() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    assert_eq!(b.run(c, "CLIENT NO-EVICT on"), "+OK\r\n");
+    b.run(d, "MULTI");
+    b.call(d, &["SET", "k", &"x".repeat(100_000)]);
+    assert_eq!(b.run(c, "CONFIG SET maxmemory-clients 50000"), "+OK\r\n");
+    b.tell_buffers();
+    b.engine.evict_clients();
+    b.tick();
+    assert!(b.closed(d) && !b.closed(c));
+    assert!(b.run(c, "INFO stats").contains("evicted_clients:1\r\n"));
+}

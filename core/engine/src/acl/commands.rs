@@ -205,7 +205,7 @@ fn setuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     engine.verified.clear();
     let theirs: Vec<_> =
         engine.sessions.iter().filter(|(_, s)| Some(s.user) == user).map(|(id, _)| id).collect();
-    theirs.into_iter().for_each(|id| engine.end_forbidden_listening(id));
+    theirs.into_iter().for_each(|id| engine.end_forbidden_listening(id, Some(turn.session)));
     turn.reply.ok();
     Ok(Step::Done(None))
 }
@@ -221,7 +221,7 @@ fn deluser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         deleted += 1;
         let theirs: Vec<_> =
             engine.sessions.iter().filter(|(_, s)| s.user == index).map(|(id, _)| id).collect();
-        theirs.into_iter().for_each(|id| engine.end_user(id));
+        theirs.into_iter().for_each(|id| engine.end_user(id, Some(turn.session)));
     }
     turn.reply.integer(deleted);
     Ok(Step::Done(None))

@@ -121,29 +121,32 @@ impl Engine {
             match user {
                 Some(user) => {
                     self.sessions.at_mut(id).user = user;
-                    self.end_forbidden_listening(id);
+                    self.end_forbidden_listening(id, None);
                 }
-                None => self.end_user(id),
+                None => self.end_user(id, None),
             }
         }
         self.verified.clear();
     }
 
-    /// Closes a client that listens to what its user may not listen to any more.
-    pub(super) fn end_forbidden_listening(&mut self, id: SessionId) {
+    /// Closes a client that listens to what its user may not listen to any more; `by`, whose command this is, behind its reply.
+    pub(super) fn end_forbidden_listening(&mut self, id: SessionId, by: Option<SessionId>) {
         let session = self.sessions.at(id);
         let forbidden =
             session.subscriptions.as_ref().is_some_and(|heard| !self.acl.may_listen(session.user, heard));
         if forbidden {
-            self.end_user(id);
+            self.end_user(id, by);
         }
     }
 
     /// Closes a client whose user is gone: whatever it runs meanwhile it runs as nobody.
-    pub(super) fn end_user(&mut self, id: SessionId) {
+    pub(super) fn end_user(&mut self, id: SessionId, by: Option<SessionId>) {
         let session = self.sessions.at_mut(id);
         session.user = DEFAULT_USER;
         session.authenticated = false;
-        self.close_client(id);
+        match by == Some(id) {
+            true => session.kill = true,
+            false => self.close_client(id),
+        }
     }
 }

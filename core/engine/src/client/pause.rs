@@ -63,6 +63,9 @@ impl Engine {
             self.sessions.at_mut(id).multi = Some(multi);
             return changes;
         }
+        if spec.group == Group::Scripting && spec.name.ends_with("_ro") {
+            return false;
+        }
         if spec.group == Group::Scripting
             && let Some(flags) = self.declared_flags(spec.name, argv)
         {

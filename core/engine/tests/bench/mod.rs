@@ -71,6 +71,13 @@ impl Bench {
         self.clients.len() - 1
     }
 
+    /// Tells the engine that all clients' buffers are empty.
+    pub(crate) fn tell_buffers(&mut self) {
+        for id in &self.clients {
+            self.engine.tell_buffers(*id, tandem_engine::ClientBuffers::default());
+        }
+    }
+
     /// Runs a request whose words are separated by blanks.
     pub(crate) fn run(&mut self, client: usize, line: &str) -> String {
         self.call(client, &line.split(' ').collect::<Vec<_>>())
