@@ -107,11 +107,9 @@ pub(crate) struct Durable {
     refusal: Mutex<Option<String>>,
     /// Snapshots fail, and `stop-writes-on-bgsave-error` has writes refused then.
     saves_fail: AtomicBool,
-    /// `no-appendfsync-on-rewrite`.
+    // `no-appendfsync-on-rewrite`, `aof-timestamp-enabled`, `aof-disable-auto-gc`.
     yields_to_rewrite: AtomicBool,
-    /// `aof-timestamp-enabled`.
     timestamps: AtomicBool,
-    /// `aof-disable-auto-gc`.
     keeps_history: AtomicBool,
     /// Rings for the log thread.
     sync_wanted: Bell,
@@ -202,7 +200,6 @@ impl Durable {
         log.set_keeps_history(self.keeps_history());
     }
 
-    /// Whether replaced files of the log stay.
     pub(crate) fn keeps_history(&self) -> bool {
         self.keeps_history.load(Ordering::Relaxed)
     }
@@ -226,9 +223,7 @@ impl Durable {
                     log.install_cleaned(cleaned);
                 }
             }
-            Some(Err(error)) => {
-                shared.logger.notice(&format!("Old AOF files are deleted with the next rewrite: {error}"));
-            }
+            Some(Err(error)) => shared.logger.notice(&format!("Old AOF files stay until a rewrite: {error}")),
         }
     }
 
