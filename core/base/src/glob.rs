@@ -3,8 +3,12 @@
 //! A pattern of many stars is matched by going back to the last star only, so the work is bounded by
 //! pattern length times text length, never exponential.
 
-/// Whether the whole of `text` matches `pattern`. With `ignore_case`, ASCII letters match either case.
+/// Whether the whole of `text` matches `pattern`. With `ignore_case`, ASCII letters match either case. The empty text matches
+/// the empty pattern only, not `*`, as in Redis (which has short cuts for `*` in some places; so have our callers).
 pub fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
+    if text.is_empty() {
+        return pattern.is_empty();
+    }
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     loop {
@@ -94,7 +98,7 @@ mod tests {
         let cases: &[(&str, &str, bool)] = &[
             ("", "", true),
             ("", "a", false),
-            ("*", "", true),
+            ("*", "", false),
             ("*", "abc", true),
             ("a*c", "abbc", true),
             ("a*c", "abbd", false),

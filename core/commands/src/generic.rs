@@ -345,7 +345,7 @@ fn keys(call: &mut Call<'_>) -> Handled {
     let pattern = call.args.at(1);
     let all = pattern == b"*";
     let found: Vec<&[u8]> =
-        call.db.iter().map(|e| e.key()).filter(|k| all || scan::matches_name(pattern, k)).collect();
+        call.db.iter().map(|e| e.key()).filter(|k| all || base::glob::matches(pattern, k, false)).collect();
     call.reply.bulks(&found);
     read()
 }
@@ -562,7 +562,8 @@ fn restore(call: &mut Call<'_>) -> Handled {
     let at = match ttl {
         0 => None,
         ms if options.absolute => Some(ms),
-        ms => Some(ms.saturating_add(now)),
+        // Beyond the end of time Redis comes out before its beginning: the key is over at once.
+        ms => Some(ms.wrapping_add(now)),
     };
     call.reply.ok();
     if at.is_some_and(|at| at <= now) {

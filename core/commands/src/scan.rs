@@ -21,14 +21,8 @@ pub(crate) struct ScanOptions<'a> {
 impl ScanOptions<'_> {
     /// Whether `text` matches the pattern.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
-        self.pattern.is_none_or(|p| matches_name(p, text))
+        self.pattern.is_none_or(|p| base::glob::matches(p, text, false))
     }
-}
-
-/// Whether the name of a key or element matches `pattern`. The empty name matches the empty pattern only, not `**`, as in Redis
-/// (which has a short cut for `*`; so have our callers).
-pub(crate) fn matches_name(pattern: &[u8], name: &[u8]) -> bool {
-    name.is_empty() == pattern.is_empty() && base::glob::matches(pattern, name, false)
 }
 
 /// Reads a cursor as Redis does: any unsigned 64-bit number.

@@ -241,14 +241,13 @@ impl Running<'_> {
         if spec.flags.has(Flags::NOSCRIPT) && !engine.switches.scripts_may_all {
             return Err(Error::new("ERR This Redis command is not allowed from script"));
         }
-        if spec.flags.has(Flags::WRITE) {
-            if self.read_only {
-                return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
-            }
-            // Memory is looked at before the first write only: what has begun may end.
-            if !self.has_written {
-                self.check_first_write(spec.flags)?;
-            }
+        let writes = spec.flags.has(Flags::WRITE);
+        if self.read_only && (writes || spec.flags.has(Flags::MAY_REPLICATE)) {
+            return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
+        }
+        // Memory is looked at before the first write only: what has begun may end.
+        if writes && !self.has_written {
+            self.check_first_write(spec.flags)?;
         }
         let user = self.engine.sessions.at(self.session).user;
         if !self.engine.acl.is_unlimited(user) {
