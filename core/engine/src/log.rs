@@ -64,7 +64,14 @@ impl Log {
             return;
         }
         let number = db.to_string();
-        push_command(self.target(0), &[b"SELECT", number.as_bytes()]);
+        let select: [&[u8]; 2] = [b"SELECT", number.as_bytes()];
+        // The first of a unit stands before it, as everybody writes it.
+        if self.unit.as_ref().is_some_and(|unit| unit.records == 0) {
+            push_command(&mut self.bytes, &select);
+            self.db = Some(db);
+        } else {
+            push_command(self.target(0), &select);
+        }
         match &mut self.unit {
             Some(unit) => unit.db = Some(db),
             None => self.db = Some(db),
@@ -134,5 +141,12 @@ mod tests {
         log.add(0, b"*1\r\n$1\r\nB\r\n", 1);
         log.end_unit();
         assert_eq!(text(&mut log), "*1 $5 MULTI *1 $1 A *1 $1 B *1 $4 EXEC ");
+        log.begin_unit();
+        log.add_command(1, &[b"A"]);
+        log.add_command(2, &[b"B"]);
+        log.end_unit();
+        log.add_command(2, &[b"C"]);
+        let unit = "*2 $6 SELECT $1 1 *1 $5 MULTI *1 $1 A *2 $6 SELECT $1 2 *1 $1 B *1 $4 EXEC ";
+        assert_eq!(text(&mut log), format!("{unit}*1 $1 C "));
     }
 }

@@ -222,6 +222,9 @@ impl Host for Running<'_> {
     fn acl_allows(&mut self, argv: &[&[u8]]) -> Result<bool, String> {
         let unknown = || "Invalid command passed to redis.acl_check_cmd()".to_owned();
         let command = self.engine.table.find(argv).ok_or_else(unknown)?;
+        if !self.engine.table.commands[command].subcommands.is_empty() && argv.len() > 1 {
+            return Err(unknown());
+        }
         let user = self.engine.sessions.at(self.session).user;
         Ok(self.engine.acl.check(user, &self.engine.table, command, argv).is_ok())
     }

@@ -72,7 +72,7 @@ fn bgrewriteaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error>
     if turn.outside.is_rewriting() {
         return Err(Error::new("ERR Background append only file rewriting already in progress"));
     }
-    let status = if turn.outside.is_saving() {
+    let status = if turn.outside.is_saving() || engine.sessions.at(turn.session).in_exec {
         "Background append only file rewriting scheduled"
     } else {
         "Background append only file rewriting started"
