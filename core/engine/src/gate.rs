@@ -69,7 +69,7 @@ impl Engine {
     /// A browser was made to talk to us (a form, DNS rebinding): nothing of it must run, nothing is answered.
     #[cold]
     fn close_http(&mut self, id: SessionId) {
-        self.sessions.at_mut(id).kill = true;
+        self.close_client(id);
         let text = "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted.";
         self.jobs.push(Job::Log { level: 3, text: text.to_owned() });
     }
