@@ -118,7 +118,7 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if !rest.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
     }
-    let mut pairs: Vec<(&[u8], &[u8])> = rest.chunks_exact(2).map(|p| (p[0], p[1])).collect();
+    let pairs: Vec<(&[u8], &[u8])> = rest.chunks_exact(2).map(|p| (p[0], p[1])).collect();
     let password = pairs.iter().position(|(name, _)| name.eq_ignore_ascii_case(b"requirepass"));
     let mut secret = None;
     if let Some(at) = password {
@@ -128,7 +128,6 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
             engine.jobs.push(Job::HashPasswords { session: turn.session, passwords: vec![value.to_vec()] });
             return Ok(Step::Later);
         }
-        pairs[at].1 = b"";
     }
     let local = engine.sessions.at(turn.session).info.local;
     let proposed = engine.config.with(&pairs, local).map_err(|e: SetError| Error::text(e.to_string()))?;

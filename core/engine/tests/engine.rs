@@ -352,3 +352,12 @@ fn the_largest_client_goes_when_all_hold_too_much() {
     assert!(b.closed(d) && !b.closed(c));
     assert!(b.run(c, "INFO stats").contains("evicted_clients:1\r\n"));
 }
+
+#[test]
+fn a_password_that_is_set_stays_in_the_configuration_as_its_record_for_a_rewrite() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    let record = "argon2id:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    assert_eq!(b.run(c, &format!("CONFIG SET requirepass {record}")), "+OK\r\n");
+    assert!(b.run(c, "CONFIG GET requirepass").contains(record));
+}
