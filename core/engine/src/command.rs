@@ -197,8 +197,11 @@ fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
-/// A request's command, and its keys with their places and how they are used.
-fn keys_of(engine: &Engine, args: Args<'_>) -> Result<(&'static Spec, Vec<(usize, KeyAccess)>), Error> {
+/// Keys of a request: their places and how they are used.
+type Found = Vec<(usize, KeyAccess)>;
+
+/// A request's command, and its keys.
+fn keys_of(engine: &Engine, args: Args<'_>) -> Result<(&'static Spec, Found), Error> {
     let argv = args.rest(2);
     let index = engine.table.find(argv).ok_or(Error::new("ERR Invalid command specified"))?;
     let spec = engine.table.commands[index].spec;
