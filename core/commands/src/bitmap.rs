@@ -20,13 +20,13 @@ const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
 /// The rows of this family.
 #[rustfmt::skip]
 pub static COMMANDS: &[Row] = &[
-    row("bitcount", -2, bitcount).key().readonly().docs("2.6.0", "O(N)", "Counts the number of set bits (population counting) in a string."),
-    row("bitfield", -2, bitfield).key().grows().docs("3.2.0", "O(1) for each subcommand specified", "Performs arbitrary bitfield integer operations on strings."),
-    row("bitfield_ro", -2, bitfield_ro).key().readonly().fast().docs("6.0.0", "O(1) for each subcommand specified", "Performs arbitrary read-only bitfield integer operations on strings."),
-    row("bitop", -4, bitop).keys(2, -1, 1).grows().docs("2.6.0", "O(N)", "Performs bitwise operations on multiple strings, and stores the result."),
-    row("bitpos", -3, bitpos).key().readonly().docs("2.8.7", "O(N)", "Finds the first set (1) or clear (0) bit in a string."),
-    row("getbit", 3, getbit).key().readonly().fast().docs("2.2.0", "O(1)", "Returns a bit value by offset."),
-    row("setbit", 4, setbit).key().grows().docs("2.2.0", "O(1)", "Sets or clears the bit at offset of the string value. Creates the key if it doesn't exist."),
+    row("bitcount", -2, bitcount).key().readonly(),
+    row("bitfield", -2, bitfield).key().grows(),
+    row("bitfield_ro", -2, bitfield_ro).key().readonly().fast(),
+    row("bitop", -4, bitop).keys(2, -1, 1).grows(),
+    row("bitpos", -3, bitpos).key().readonly(),
+    row("getbit", 3, getbit).key().readonly().fast(),
+    row("setbit", 4, setbit).key().grows(),
 ];
 
 /// Calls `with` on the bytes of a string, printed where it is an integer; `None` when there is no key.

@@ -25,43 +25,55 @@ const SORTED: &[&str] = &["list", "set", "sortedset"];
 
 /// The rows of this family.
 pub static COMMANDS: &[Row] = &[
-    row("copy", -3, copy).keys(1, 2, 1).grows().docs("6.2.0", "O(N) worst case for collections", "Copies the value of a key to a new key."),
-    row("dbsize", 1, dbsize).readonly().fast().docs("1.0.0", "O(1)", "Returns the number of keys in the database."),
-    row("del", -2, del).keys(1, -1, 1).write().access(KeyAccess::Write).docs("1.0.0", "O(N) where N is the number of keys", "Deletes one or more keys."),
-    row("dump", 2, dump).key().readonly().docs("2.6.0", "O(1) to access the key and O(N*M) to serialize it", "Returns a serialized representation of the value stored at a key."),
-    row("exists", -2, exists).keys(1, -1, 1).readonly().fast().docs("1.0.0", "O(N) where N is the number of keys", "Determines whether one or more keys exist."),
-    row("expire", -3, expire).key().write().fast().docs("1.0.0", "O(1)", "Sets the expiration time of a key in seconds."),
-    row("expireat", -3, expireat).key().write().fast().docs("1.2.0", "O(1)", "Sets the expiration time of a key to a Unix timestamp."),
-    row("expiretime", 2, expiretime).key().readonly().fast().docs("7.0.0", "O(1)", "Returns the expiration time of a key as a Unix timestamp."),
-    row("flushall", -1, flushall).write().flags(Flags::DANGEROUS).docs("1.0.0", "O(N) where N is the total number of keys in all databases", "Removes all keys from all databases."),
-    row("flushdb", -1, flushdb).write().flags(Flags::DANGEROUS).docs("1.0.0", "O(N) where N is the number of keys in the selected database", "Remove all keys from the current database."),
-    row("keys", 2, keys).readonly().flags(Flags::DANGEROUS).docs("1.0.0", "O(N) with N being the number of keys in the database", "Returns all key names that match a pattern."),
-    row("move", 3, move_key).key().write().fast().docs("1.0.0", "O(1)", "Moves a key to another database."),
-    row("object", -2, object).docs("2.2.3", "Depends on subcommand.", "A container for object introspection commands.").subcommands(&[
-        row("object|encoding", 3, object_encoding).keys(2, 2, 1).readonly().docs("2.2.3", "O(1)", "Returns the internal encoding of a value."),
-        row("object|freq", 3, object_freq).keys(2, 2, 1).readonly().docs("4.0.0", "O(1)", "Returns the logarithmic access frequency counter of a value."),
-        row("object|help", 2, object_help).flags(Flags::LOADING.and(Flags::STALE)).docs("6.2.0", "O(1)", "Returns helpful text about the different subcommands."),
-        row("object|idletime", 3, object_idletime).keys(2, 2, 1).readonly().docs("2.2.3", "O(1)", "Returns the time since the last access to a value."),
-        row("object|refcount", 3, object_refcount).keys(2, 2, 1).readonly().docs("2.2.3", "O(1)", "Returns the reference count of a value."),
+    row("copy", -3, copy).keys(1, 2, 1).grows(),
+    row("dbsize", 1, dbsize).readonly().fast(),
+    row("del", -2, del).keys(1, -1, 1).write().access(KeyAccess::Write),
+    row("dump", 2, dump).key().readonly(),
+    row("exists", -2, exists).keys(1, -1, 1).readonly().fast(),
+    row("expire", -3, expire).key().write().fast(),
+    row("expireat", -3, expireat).key().write().fast(),
+    row("expiretime", 2, expiretime).key().readonly().fast(),
+    row("flushall", -1, flushall).write().flags(Flags::DANGEROUS),
+    row("flushdb", -1, flushdb).write().flags(Flags::DANGEROUS),
+    row("keys", 2, keys).readonly().flags(Flags::DANGEROUS),
+    row("move", 3, move_key).key().write().fast(),
+    row("object", -2, object).subcommands(&[
+        row("object|encoding", 3, object_encoding).keys(2, 2, 1).readonly(),
+        row("object|freq", 3, object_freq).keys(2, 2, 1).readonly(),
+        row("object|help", 2, object_help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("object|idletime", 3, object_idletime).keys(2, 2, 1).readonly(),
+        row("object|refcount", 3, object_refcount).keys(2, 2, 1).readonly(),
     ]),
-    row("persist", 2, persist).key().write().fast().docs("2.2.0", "O(1)", "Removes the expiration time of a key."),
-    row("pexpire", -3, pexpire).key().write().fast().docs("2.6.0", "O(1)", "Sets the expiration time of a key in milliseconds."),
-    row("pexpireat", -3, pexpireat).key().write().fast().docs("2.6.0", "O(1)", "Sets the expiration time of a key to a Unix milliseconds timestamp."),
-    row("pexpiretime", 2, pexpiretime).key().readonly().fast().docs("7.0.0", "O(1)", "Returns the expiration time of a key as a Unix milliseconds timestamp."),
-    row("pttl", 2, pttl).key().readonly().fast().docs("2.6.0", "O(1)", "Returns the expiration time in milliseconds of a key."),
-    row("randomkey", 1, randomkey).readonly().docs("1.0.0", "O(1)", "Returns a random key name from the database."),
-    row("rename", 3, rename).keys(1, 2, 1).write().docs("1.0.0", "O(1)", "Renames a key and overwrites the destination."),
-    row("renamenx", 3, renamenx).keys(1, 2, 1).write().fast().docs("1.0.0", "O(1)", "Renames a key only when the target key name doesn't exist."),
-    row("restore", -4, restore).key().grows().flags(Flags::DANGEROUS).access(KeyAccess::Write).docs("2.6.0", "O(1) to create the new key and O(N*M) to reconstruct it", "Creates a key from the serialized representation of a value."),
-    row("restore-asking", -4, restore).key().grows().flags(Flags::DANGEROUS.and(Flags::ASKING)).access(KeyAccess::Write),
-    row("scan", -2, scan_keys).readonly().docs("2.8.0", "O(1) for every call", "Iterates over the key names in the database."),
-    Row::new("sort", -2, Group::Server, sort as crate::Handler).also(SORTED).movable_keys(Keys::FirstAndStore).grows().flags(Flags::DANGEROUS).docs("1.0.0", "O(N+M*log(M))", "Sorts the elements in a list, a set, or a sorted set, optionally storing the result."),
-    Row::new("sort_ro", -2, Group::Server, sort_ro as crate::Handler).also(SORTED).movable_keys(Keys::Range { first: 1, last: 1, step: 1 }).readonly().flags(Flags::DANGEROUS).docs("7.0.0", "O(N+M*log(M))", "Returns the sorted elements of a list, a set, or a sorted set."),
-    row("swapdb", 3, swapdb).write().fast().flags(Flags::DANGEROUS).docs("4.0.0", "O(N) where N is the count of clients watching or blocking on keys from both databases", "Swaps two Redis databases."),
-    row("touch", -2, touch).keys(1, -1, 1).readonly().fast().docs("3.2.1", "O(N) where N is the number of keys", "Returns the number of existing keys out of those specified after updating the time they were last accessed."),
-    row("ttl", 2, ttl).key().readonly().fast().docs("1.0.0", "O(1)", "Returns the expiration time in seconds of a key."),
-    row("type", 2, type_of).key().readonly().fast().docs("1.0.0", "O(1)", "Determines the type of value stored at a key."),
-    row("unlink", -2, del).keys(1, -1, 1).write().fast().access(KeyAccess::Write).docs("4.0.0", "O(1) for each key", "Asynchronously deletes one or more keys."),
+    row("persist", 2, persist).key().write().fast(),
+    row("pexpire", -3, pexpire).key().write().fast(),
+    row("pexpireat", -3, pexpireat).key().write().fast(),
+    row("pexpiretime", 2, pexpiretime).key().readonly().fast(),
+    row("pttl", 2, pttl).key().readonly().fast(),
+    row("randomkey", 1, randomkey).readonly(),
+    row("rename", 3, rename).keys(1, 2, 1).write(),
+    row("renamenx", 3, renamenx).keys(1, 2, 1).write().fast(),
+    row("restore", -4, restore).key().grows().flags(Flags::DANGEROUS).access(KeyAccess::Write),
+    row("restore-asking", -4, restore)
+        .key()
+        .grows()
+        .flags(Flags::DANGEROUS.and(Flags::ASKING))
+        .access(KeyAccess::Write),
+    row("scan", -2, scan_keys).readonly(),
+    Row::new("sort", -2, Group::Server, sort as crate::Handler)
+        .also(SORTED)
+        .movable_keys(Keys::FirstAndStore)
+        .grows()
+        .flags(Flags::DANGEROUS),
+    Row::new("sort_ro", -2, Group::Server, sort_ro as crate::Handler)
+        .also(SORTED)
+        .movable_keys(Keys::Range { first: 1, last: 1, step: 1 })
+        .readonly()
+        .flags(Flags::DANGEROUS),
+    row("swapdb", 3, swapdb).write().fast().flags(Flags::DANGEROUS),
+    row("touch", -2, touch).keys(1, -1, 1).readonly().fast(),
+    row("ttl", 2, ttl).key().readonly().fast(),
+    row("type", 2, type_of).key().readonly().fast(),
+    row("unlink", -2, del).keys(1, -1, 1).write().fast().access(KeyAccess::Write),
 ];
 
 fn del(call: &mut Call<'_>) -> Handled {

@@ -14,21 +14,19 @@ const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
     Row::new(name, arity, Group::Geo, run)
 }
 
-const SEARCH_COST: &str = "O(N+log(M)) where N is the number of elements inside the bounding box of the area delimited by center and radius and M is the number of items inside the index.";
-
 /// The rows of this family.
 #[rustfmt::skip]
 pub static COMMANDS: &[Row] = &[
-    row("geoadd", -5, geoadd).key().grows().docs("3.2.0", "O(log(N)) for each item added, where N is the number of elements in the sorted set.", "Adds one or more members to a geospatial index. The key is created if it doesn't exist."),
-    row("geodist", -4, geodist).key().readonly().docs("3.2.0", "O(1)", "Returns the distance between two members of a geospatial index."),
-    row("geohash", -2, geohash).key().readonly().docs("3.2.0", "O(1) for each member requested.", "Returns members from a geospatial index as geohash strings."),
-    row("geopos", -2, geopos).key().readonly().docs("3.2.0", "O(1) for each member requested.", "Returns the longitude and latitude of members from a geospatial index."),
-    row("georadius", -6, georadius).movable_keys(Keys::FirstAndStore).grows().docs("3.2.0", SEARCH_COST, "Queries a geospatial index for members within a distance from a coordinate, optionally stores the result."),
-    row("georadius_ro", -6, georadius_ro).key().readonly().docs("3.2.10", SEARCH_COST, "Returns members from a geospatial index that are within a distance from a coordinate."),
-    row("georadiusbymember", -5, georadiusbymember).movable_keys(Keys::FirstAndStore).grows().docs("3.2.0", SEARCH_COST, "Queries a geospatial index for members within a distance from a member, optionally stores the result."),
-    row("georadiusbymember_ro", -5, georadiusbymember_ro).key().readonly().docs("3.2.10", SEARCH_COST, "Returns members from a geospatial index that are within a distance from a member."),
-    row("geosearch", -7, geosearch).key().readonly().docs("6.2.0", SEARCH_COST, "Queries a geospatial index for members inside an area of a box or a circle."),
-    row("geosearchstore", -8, geosearchstore).keys(1, 2, 1).grows().access(KeyAccess::Both).docs("6.2.0", SEARCH_COST, "Queries a geospatial index for members inside an area of a box or a circle, optionally stores the result."),
+    row("geoadd", -5, geoadd).key().grows(),
+    row("geodist", -4, geodist).key().readonly(),
+    row("geohash", -2, geohash).key().readonly(),
+    row("geopos", -2, geopos).key().readonly(),
+    row("georadius", -6, georadius).movable_keys(Keys::FirstAndStore).grows(),
+    row("georadius_ro", -6, georadius_ro).key().readonly(),
+    row("georadiusbymember", -5, georadiusbymember).movable_keys(Keys::FirstAndStore).grows(),
+    row("georadiusbymember_ro", -5, georadiusbymember_ro).key().readonly(),
+    row("geosearch", -7, geosearch).key().readonly(),
+    row("geosearchstore", -8, geosearchstore).keys(1, 2, 1).grows().access(KeyAccess::Both),
 ];
 
 // Arguments.

@@ -27,8 +27,6 @@ const HDEL: Event = Event::new(EventClass::HASH, "hdel");
 const HINCRBY: Event = Event::new(EventClass::HASH, "hincrby");
 const HINCRBYFLOAT: Event = Event::new(EventClass::HASH, "hincrbyfloat");
 
-const PER_FIELD: &str = "O(N) where N is the number of specified fields";
-
 const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
     Row::new(name, arity, Group::Hash, run)
 }
@@ -36,34 +34,34 @@ const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
 /// The rows of this family.
 #[rustfmt::skip]
 pub static COMMANDS: &[Row] = &[
-    row("hdel", -3, hdel).key().write().fast().docs("2.0.0", "O(N) where N is the number of fields to be removed.", "Deletes one or more fields and their values from a hash. Deletes the hash if no fields remain."),
-    row("hexists", 3, hexists).key().readonly().fast().docs("2.0.0", "O(1)", "Determines whether a field exists in a hash."),
-    row("hexpire", -6, expire::hexpire).key().write().fast().docs("7.4.0", PER_FIELD, "Sets the expiration time of hash fields in seconds."),
-    row("hexpireat", -6, expire::hexpireat).key().write().fast().docs("7.4.0", PER_FIELD, "Sets the expiration time of hash fields to a Unix timestamp in seconds."),
-    row("hexpiretime", -5, expire::hexpiretime).key().readonly().fast().docs("7.4.0", PER_FIELD, "Returns the expiration time of hash fields as a Unix timestamp in seconds."),
-    row("hget", 3, hget).key().readonly().fast().docs("2.0.0", "O(1)", "Returns the value of a field in a hash."),
-    row("hgetall", 2, hgetall).key().readonly().docs("2.0.0", "O(N) where N is the size of the hash.", "Returns all fields and values in a hash."),
-    row("hgetdel", -5, with_expiry::hgetdel).key().write().fast().docs("8.0.0", PER_FIELD, "Returns the values of hash fields and removes the fields."),
-    row("hgetex", -5, with_expiry::hgetex).key().write().fast().docs("8.0.0", PER_FIELD, "Returns the values of hash fields and sets or removes their expiration time."),
-    row("hincrby", 4, hincrby).key().grows().fast().docs("2.0.0", "O(1)", "Increments the integer value of a field in a hash by a number. Uses 0 as initial value if the field doesn't exist."),
-    row("hincrbyfloat", 4, hincrbyfloat).key().grows().fast().docs("2.6.0", "O(1)", "Increments the floating point value of a field by a number. Uses 0 as initial value if the field doesn't exist."),
-    row("hkeys", 2, hkeys).key().readonly().docs("2.0.0", "O(N) where N is the size of the hash.", "Returns all fields in a hash."),
-    row("hlen", 2, hlen).key().readonly().fast().docs("2.0.0", "O(1)", "Returns the number of fields in a hash."),
-    row("hmget", -3, hmget).key().readonly().fast().docs("2.0.0", "O(N) where N is the number of fields being requested.", "Returns the values of all fields in a hash."),
-    row("hmset", -4, hmset).key().grows().fast().docs("2.0.0", "O(N) where N is the number of fields being set.", "Sets the values of multiple fields."),
-    row("hpersist", -5, expire::hpersist).key().write().fast().docs("7.4.0", PER_FIELD, "Removes the expiration time of hash fields."),
-    row("hpexpire", -6, expire::hpexpire).key().write().fast().docs("7.4.0", PER_FIELD, "Sets the expiration time of hash fields in milliseconds."),
-    row("hpexpireat", -6, expire::hpexpireat).key().write().fast().docs("7.4.0", PER_FIELD, "Sets the expiration time of hash fields to a Unix timestamp in milliseconds."),
-    row("hpexpiretime", -5, expire::hpexpiretime).key().readonly().fast().docs("7.4.0", PER_FIELD, "Returns the expiration time of hash fields as a Unix timestamp in milliseconds."),
-    row("hpttl", -5, expire::hpttl).key().readonly().fast().docs("7.4.0", PER_FIELD, "Returns the time that hash fields have left in milliseconds."),
-    row("hrandfield", -2, random::hrandfield).key().readonly().docs("6.2.0", "O(N) where N is the number of fields returned", "Returns one or more random fields from a hash."),
-    row("hscan", -3, hscan).key().readonly().docs("2.8.0", "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.", "Iterates over fields and values of a hash."),
-    row("hset", -4, hset).key().grows().fast().docs("2.0.0", "O(1) for each field/value pair added, so O(N) to add N field/value pairs when the command is called with multiple field/value pairs.", "Creates or modifies the value of a field in a hash."),
-    row("hsetex", -6, with_expiry::hsetex).key().grows().fast().docs("8.0.0", PER_FIELD, "Sets the values of hash fields and their expiration time."),
-    row("hsetnx", 4, hsetnx).key().grows().fast().docs("2.0.0", "O(1)", "Sets the value of a field in a hash only when the field doesn't exist."),
-    row("hstrlen", 3, hstrlen).key().readonly().fast().docs("3.2.0", "O(1)", "Returns the length of the value of a field."),
-    row("httl", -5, expire::httl).key().readonly().fast().docs("7.4.0", PER_FIELD, "Returns the time that hash fields have left in seconds."),
-    row("hvals", 2, hvals).key().readonly().docs("2.0.0", "O(N) where N is the size of the hash.", "Returns all values in a hash."),
+    row("hdel", -3, hdel).key().write().fast(),
+    row("hexists", 3, hexists).key().readonly().fast(),
+    row("hexpire", -6, expire::hexpire).key().write().fast(),
+    row("hexpireat", -6, expire::hexpireat).key().write().fast(),
+    row("hexpiretime", -5, expire::hexpiretime).key().readonly().fast(),
+    row("hget", 3, hget).key().readonly().fast(),
+    row("hgetall", 2, hgetall).key().readonly(),
+    row("hgetdel", -5, with_expiry::hgetdel).key().write().fast(),
+    row("hgetex", -5, with_expiry::hgetex).key().write().fast(),
+    row("hincrby", 4, hincrby).key().grows().fast(),
+    row("hincrbyfloat", 4, hincrbyfloat).key().grows().fast(),
+    row("hkeys", 2, hkeys).key().readonly(),
+    row("hlen", 2, hlen).key().readonly().fast(),
+    row("hmget", -3, hmget).key().readonly().fast(),
+    row("hmset", -4, hmset).key().grows().fast(),
+    row("hpersist", -5, expire::hpersist).key().write().fast(),
+    row("hpexpire", -6, expire::hpexpire).key().write().fast(),
+    row("hpexpireat", -6, expire::hpexpireat).key().write().fast(),
+    row("hpexpiretime", -5, expire::hpexpiretime).key().readonly().fast(),
+    row("hpttl", -5, expire::hpttl).key().readonly().fast(),
+    row("hrandfield", -2, random::hrandfield).key().readonly(),
+    row("hscan", -3, hscan).key().readonly(),
+    row("hset", -4, hset).key().grows().fast(),
+    row("hsetex", -6, with_expiry::hsetex).key().grows().fast(),
+    row("hsetnx", 4, hsetnx).key().grows().fast(),
+    row("hstrlen", 3, hstrlen).key().readonly().fast(),
+    row("httl", -5, expire::httl).key().readonly().fast(),
+    row("hvals", 2, hvals).key().readonly(),
 ];
 
 /// The value of a field, for SORT's patterns; `None` when there is none or the key is no hash.

@@ -87,7 +87,7 @@ impl Flags {
     ];
 }
 
-/// The family of a command: its ACL category and its place in the documentation.
+/// The family of a command, which is its ACL category.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// Keys of any type.
@@ -125,28 +125,6 @@ pub enum Group {
 }
 
 impl Group {
-    /// Its name in COMMAND DOCS.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Group::Generic => "generic",
-            Group::String => "string",
-            Group::Bitmap => "bitmap",
-            Group::List => "list",
-            Group::Set => "set",
-            Group::SortedSet => "sorted-set",
-            Group::Hash => "hash",
-            Group::Stream => "stream",
-            Group::HyperLogLog => "hyperloglog",
-            Group::Geo => "geo",
-            Group::Pubsub => "pubsub",
-            Group::Transactions => "transactions",
-            Group::Scripting => "scripting",
-            Group::Connection => "connection",
-            Group::Server => "server",
-            Group::Cluster => "cluster",
-        }
-    }
-
     /// Its ACL category, without the `@`; none for the server's own commands.
     pub const fn category(self) -> Option<&'static str> {
         match self {
@@ -235,12 +213,6 @@ pub struct Spec {
     pub flags: Flags,
     /// Its family.
     pub group: Group,
-    /// The first version of Redis that had it.
-    pub since: &'static str,
-    /// What it does, one sentence.
-    pub summary: &'static str,
-    /// Its cost.
-    pub complexity: &'static str,
 }
 
 /// One row of the command table. `H` is what runs it.
@@ -266,9 +238,6 @@ impl<H: Copy> Row<H> {
             access: KeyAccess::Both,
             flags: Flags(0),
             group,
-            since: "1.0.0",
-            summary: "",
-            complexity: "",
         };
         Row { spec, run, subcommands: &[] }
     }
@@ -335,19 +304,6 @@ impl<H: Copy> Row<H> {
     /// How the keys are used, where the flags do not tell.
     pub const fn access(mut self, access: KeyAccess) -> Row<H> {
         self.spec.access = access;
-        self
-    }
-
-    /// Documentation: since which version, cost, one sentence.
-    pub const fn docs(
-        mut self,
-        since: &'static str,
-        complexity: &'static str,
-        summary: &'static str,
-    ) -> Row<H> {
-        self.spec.since = since;
-        self.spec.complexity = complexity;
-        self.spec.summary = summary;
         self
     }
 

@@ -36,42 +36,42 @@ const fn subcommand(name: &'static str, arity: i32, run: crate::Handler) -> Row 
 
 #[rustfmt::skip]
 static XGROUP: &[Row] = &[
-    subcommand("xgroup|create", -5, group::create).grows().docs("5.0.0", "O(1)", "Creates a consumer group."),
-    subcommand("xgroup|createconsumer", 5, group::create_consumer).grows().docs("6.2.0", "O(1)", "Creates a consumer in a consumer group."),
-    subcommand("xgroup|delconsumer", 5, group::delete_consumer).write().docs("5.0.0", "O(1)", "Deletes a consumer from a consumer group."),
-    subcommand("xgroup|destroy", 4, group::destroy).write().docs("5.0.0", "O(N) where N is the number of entries in the group's pending entries list (PEL).", "Destroys a consumer group."),
-    row("xgroup|help", 2, group::help).flags(Flags::LOADING.and(Flags::STALE)).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-    subcommand("xgroup|setid", -5, group::set_id).write().docs("5.0.0", "O(1)", "Sets the last-delivered ID of a consumer group."),
+    subcommand("xgroup|create", -5, group::create).grows(),
+    subcommand("xgroup|createconsumer", 5, group::create_consumer).grows(),
+    subcommand("xgroup|delconsumer", 5, group::delete_consumer).write(),
+    subcommand("xgroup|destroy", 4, group::destroy).write(),
+    row("xgroup|help", 2, group::help).flags(Flags::LOADING.and(Flags::STALE)),
+    subcommand("xgroup|setid", -5, group::set_id).write(),
 ];
 
 #[rustfmt::skip]
 static XINFO: &[Row] = &[
-    subcommand("xinfo|consumers", 4, info::consumers).readonly().docs("5.0.0", "O(1)", "Returns a list of the consumers in a consumer group."),
-    subcommand("xinfo|groups", 3, info::groups).readonly().docs("5.0.0", "O(1)", "Returns a list of the consumer groups of a stream."),
-    row("xinfo|help", 2, info::help).flags(Flags::LOADING.and(Flags::STALE)).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-    subcommand("xinfo|stream", -3, info::stream).readonly().docs("5.0.0", "O(1)", "Returns information about a stream."),
+    subcommand("xinfo|consumers", 4, info::consumers).readonly(),
+    subcommand("xinfo|groups", 3, info::groups).readonly(),
+    row("xinfo|help", 2, info::help).flags(Flags::LOADING.and(Flags::STALE)),
+    subcommand("xinfo|stream", -3, info::stream).readonly(),
 ];
 
 /// The rows of this family.
 #[rustfmt::skip]
 pub static COMMANDS: &[Row] = &[
-    row("xack", -4, group::xack).key().write().fast().docs("5.0.0", "O(1) for each message ID processed.", "Returns the number of messages that were successfully acknowledged by the consumer group member of a stream."),
-    row("xackdel", -6, removal::xackdel).key().write().fast().docs("8.2.0", "O(1) for each message ID processed.", "Acknowledges and deletes one or multiple messages for a stream consumer group."),
-    row("xadd", -5, xadd).key().grows().fast().docs("5.0.0", "O(1) when adding a new entry, O(N) when trimming where N being the number of entries evicted.", "Appends a new message to a stream. Creates the key if it doesn't exist."),
-    row("xautoclaim", -6, claim::xautoclaim).key().write().fast().docs("6.2.0", "O(1) if COUNT is small.", "Changes, or acquires, ownership of messages in a consumer group, as if the messages were delivered to as consumer group member."),
-    row("xclaim", -6, claim::xclaim).key().write().fast().docs("5.0.0", "O(log N) with N being the number of messages in the PEL of the consumer group.", "Changes, or acquires, ownership of a message in a consumer group, as if the message was delivered a consumer group member."),
-    row("xdel", -3, xdel).key().write().fast().docs("5.0.0", "O(1) for each single item to delete in the stream, regardless of the stream size.", "Returns the number of messages after removing them from a stream."),
-    row("xdelex", -5, removal::xdelex).key().write().fast().docs("8.2.0", "O(1) for each single item to delete in the stream, regardless of the stream size.", "Deletes one or multiple entries from the stream."),
-    row("xgroup", -2, group::xgroup).subcommands(XGROUP).docs("5.0.0", "Depends on subcommand.", "A container for consumer groups commands."),
-    row("xinfo", -2, info::xinfo).subcommands(XINFO).docs("5.0.0", "Depends on subcommand.", "A container for stream introspection commands."),
-    row("xlen", 2, xlen).key().readonly().fast().docs("5.0.0", "O(1)", "Return the number of messages in a stream."),
-    row("xpending", -3, group::xpending).key().readonly().docs("5.0.0", "O(N) with N being the number of elements returned, so asking for a small fixed number of entries per call is O(1). O(M), where M is the total number of entries scanned when used with the IDLE filter.", "Returns the information and entries from a stream consumer group's pending entries list."),
-    row("xrange", -4, xrange).key().readonly().docs("5.0.0", "O(N) with N being the number of elements being returned. If N is constant (e.g. always asking for the first 10 elements with COUNT), you can consider it O(1).", "Returns the messages from a stream within a range of IDs."),
-    row("xread", -4, read_groups::xread).movable_keys(Keys::Streams).readonly().blocks().docs("5.0.0", "O(N) with N being the number of messages returned.", "Returns messages from multiple streams with IDs greater than the ones requested. Blocks until a message is available otherwise."),
-    row("xreadgroup", -7, read_groups::xreadgroup).movable_keys(Keys::Streams).write().blocks().access(KeyAccess::Both).docs("5.0.0", "For each stream mentioned: O(M) with M being the number of elements returned.", "Returns new or historical messages from a stream for a consumer in a group. Blocks until a message is available otherwise."),
-    row("xrevrange", -4, xrevrange).key().readonly().docs("5.0.0", "O(N) with N being the number of elements returned. If N is constant (e.g. always asking for the first 10 elements with COUNT), you can consider it O(1).", "Returns the messages from a stream within a range of IDs in reverse order."),
-    row("xsetid", -3, xsetid).key().grows().fast().docs("5.0.0", "O(1)", "An internal command for replicating stream values."),
-    row("xtrim", -4, xtrim).key().write().docs("5.0.0", "O(N), with N being the number of evicted entries. Constant times are very small however, since entries are organized in macro nodes containing multiple entries that can be released with a single deallocation.", "Deletes messages from the beginning of a stream."),
+    row("xack", -4, group::xack).key().write().fast(),
+    row("xackdel", -6, removal::xackdel).key().write().fast(),
+    row("xadd", -5, xadd).key().grows().fast(),
+    row("xautoclaim", -6, claim::xautoclaim).key().write().fast(),
+    row("xclaim", -6, claim::xclaim).key().write().fast(),
+    row("xdel", -3, xdel).key().write().fast(),
+    row("xdelex", -5, removal::xdelex).key().write().fast(),
+    row("xgroup", -2, group::xgroup).subcommands(XGROUP),
+    row("xinfo", -2, info::xinfo).subcommands(XINFO),
+    row("xlen", 2, xlen).key().readonly().fast(),
+    row("xpending", -3, group::xpending).key().readonly(),
+    row("xrange", -4, xrange).key().readonly(),
+    row("xread", -4, read_groups::xread).movable_keys(Keys::Streams).readonly().blocks(),
+    row("xreadgroup", -7, read_groups::xreadgroup).movable_keys(Keys::Streams).write().blocks().access(KeyAccess::Both),
+    row("xrevrange", -4, xrevrange).key().readonly(),
+    row("xsetid", -3, xsetid).key().grows().fast(),
+    row("xtrim", -4, xtrim).key().write(),
 ];
 
 // Identities.

@@ -15,35 +15,13 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 }
 
 /// The rows of this family.
-pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("config", -2, unknown_config)
-    .docs("2.0.0", "Depends on subcommand.", "A container for server configuration commands.")
-    .subcommands(&[
-        row("config|get", -3, config_get).flags(ADMIN).docs(
-            "2.0.0",
-            "O(N) when N is the number of configuration parameters provided",
-            "Returns the effective values of configuration parameters.",
-        ),
-        row("config|help", 2, config_help).flags(LATE).docs(
-            "5.0.0",
-            "O(1)",
-            "Returns helpful text about the different subcommands.",
-        ),
-        row("config|resetstat", 2, config_resetstat).flags(ADMIN).docs(
-            "2.0.0",
-            "O(1)",
-            "Resets the server's statistics.",
-        ),
-        row("config|rewrite", 2, config_rewrite).flags(ADMIN).docs(
-            "2.8.0",
-            "O(1)",
-            "Persists the effective configuration to file.",
-        ),
-        row("config|set", -4, config_set).flags(ADMIN).docs(
-            "2.0.0",
-            "O(N) when N is the number of configuration parameters provided",
-            "Sets configuration parameters in-flight.",
-        ),
-    ])];
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("config", -2, unknown_config).subcommands(&[
+    row("config|get", -3, config_get).flags(ADMIN),
+    row("config|help", 2, config_help).flags(LATE),
+    row("config|resetstat", 2, config_resetstat).flags(ADMIN),
+    row("config|rewrite", 2, config_rewrite).flags(ADMIN),
+    row("config|set", -4, config_set).flags(ADMIN),
+])];
 
 fn unknown_config(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "CONFIG"))

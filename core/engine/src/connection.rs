@@ -21,25 +21,13 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("auth", -2, auth).flags(HANDSHAKE.and(Flags::UNSEEN)).docs(
-        "1.0.0",
-        "O(N) where N is the number of passwords defined for the user",
-        "Authenticates the connection.",
-    ),
-    row("echo", 2, echo).flags(Flags::FAST).flags(Flags::LOADING.and(Flags::STALE)).docs(
-        "1.0.0",
-        "O(1)",
-        "Returns the given string.",
-    ),
-    row("hello", -1, hello).flags(HANDSHAKE.and(Flags::UNSEEN)).docs(
-        "6.0.0",
-        "O(1)",
-        "Handshakes with the Redis server.",
-    ),
-    row("ping", -1, ping).fast().docs("1.0.0", "O(1)", "Returns the server's liveliness response."),
-    row("quit", -1, quit).flags(HANDSHAKE).docs("1.0.0", "O(1)", "Closes the connection."),
-    row("reset", 1, reset).flags(HANDSHAKE).docs("6.2.0", "O(1)", "Resets the connection."),
-    row("select", 2, select).flags(ANYWHERE).docs("1.0.0", "O(1)", "Changes the selected database."),
+    row("auth", -2, auth).flags(HANDSHAKE.and(Flags::UNSEEN)),
+    row("echo", 2, echo).flags(Flags::FAST).flags(Flags::LOADING.and(Flags::STALE)),
+    row("hello", -1, hello).flags(HANDSHAKE.and(Flags::UNSEEN)),
+    row("ping", -1, ping).fast(),
+    row("quit", -1, quit).flags(HANDSHAKE),
+    row("reset", 1, reset).flags(HANDSHAKE),
+    row("select", 2, select).flags(ANYWHERE),
 ];
 
 fn ping(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

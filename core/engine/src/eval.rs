@@ -15,60 +15,18 @@ const fn runs(name: &'static str, run: EngineHandler) -> Row<EngineHandler> {
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    runs("eval", eval).docs(
-        "2.6.0",
-        "Depends on the script that is executed.",
-        "Executes a server-side Lua script.",
-    ),
-    runs("eval_ro", eval_ro).readonly().docs(
-        "7.0.0",
-        "Depends on the script that is executed.",
-        "Executes a read-only server-side Lua script.",
-    ),
-    runs("evalsha", evalsha).docs(
-        "2.6.0",
-        "Depends on the script that is executed.",
-        "Executes a server-side Lua script by SHA1 digest.",
-    ),
-    runs("evalsha_ro", evalsha_ro).readonly().docs(
-        "7.0.0",
-        "Depends on the script that is executed.",
-        "Executes a read-only server-side Lua script by SHA1 digest.",
-    ),
-    row("script", -2, unknown)
-        .docs("2.6.0", "Depends on subcommand.", "A container for Lua scripts management commands.")
-        .subcommands(&[
-            row("script|debug", 3, debug).flags(Flags::NOSCRIPT).docs(
-                "3.2.0",
-                "O(1)",
-                "Sets the debug mode of server-side Lua scripts.",
-            ),
-            row("script|exists", -3, exists).flags(Flags::NOSCRIPT).docs(
-                "2.6.0",
-                "O(N) with N being the number of scripts to check",
-                "Determines whether server-side Lua scripts exist in the script cache.",
-            ),
-            row("script|flush", -2, flush).flags(Flags::NOSCRIPT).docs(
-                "2.6.0",
-                "O(N) with N being the number of scripts in cache",
-                "Removes all server-side Lua scripts from the script cache.",
-            ),
-            row("script|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs(
-                "5.0.0",
-                "O(1)",
-                "Returns helpful text about the different subcommands.",
-            ),
-            row("script|kill", 2, kill).flags(Flags::NOSCRIPT.and(Flags::ALLOW_BUSY)).docs(
-                "2.6.0",
-                "O(1)",
-                "Terminates a server-side Lua script during execution.",
-            ),
-            row("script|load", 3, load).flags(Flags::NOSCRIPT.and(Flags::STALE)).docs(
-                "2.6.0",
-                "O(N) with N being the length in bytes of the script body.",
-                "Loads a server-side Lua script to the script cache.",
-            ),
-        ]),
+    runs("eval", eval),
+    runs("eval_ro", eval_ro).readonly(),
+    runs("evalsha", evalsha),
+    runs("evalsha_ro", evalsha_ro).readonly(),
+    row("script", -2, unknown).subcommands(&[
+        row("script|debug", 3, debug).flags(Flags::NOSCRIPT),
+        row("script|exists", -3, exists).flags(Flags::NOSCRIPT),
+        row("script|flush", -2, flush).flags(Flags::NOSCRIPT),
+        row("script|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("script|kill", 2, kill).flags(Flags::NOSCRIPT.and(Flags::ALLOW_BUSY)),
+        row("script|load", 3, load).flags(Flags::NOSCRIPT.and(Flags::STALE)),
+    ]),
 ];
 
 /// The bounds of interpreters.

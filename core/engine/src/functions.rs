@@ -28,61 +28,19 @@ const fn subcommand(name: &'static str, arity: i32, run: EngineHandler) -> Row<E
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    calls("fcall", fcall).docs("7.0.0", "Depends on the function that is executed.", "Invokes a function."),
-    calls("fcall_ro", fcall_ro).readonly().docs(
-        "7.0.0",
-        "Depends on the function that is executed.",
-        "Invokes a read-only function.",
-    ),
-    row("function", -2, unknown)
-        .docs("7.0.0", "Depends on subcommand.", "A container for function commands.")
-        .subcommands(&[
-            subcommand("function|delete", 3, delete).write().docs(
-                "7.0.0",
-                "O(1)",
-                "Deletes a library and its functions.",
-            ),
-            subcommand("function|dump", 2, dump).docs(
-                "7.0.0",
-                "O(N) where N is the number of functions",
-                "Dumps all libraries into a serialized binary payload.",
-            ),
-            subcommand("function|flush", -2, flush).write().docs(
-                "7.0.0",
-                "O(N) where N is the number of functions deleted",
-                "Deletes all libraries and functions.",
-            ),
-            row("function|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs(
-                "7.0.0",
-                "O(1)",
-                "Returns helpful text about the different subcommands.",
-            ),
-            subcommand("function|kill", 2, kill).flags(Flags::ALLOW_BUSY).docs(
-                "7.0.0",
-                "O(1)",
-                "Terminates a function during execution.",
-            ),
-            subcommand("function|list", -2, list).docs(
-                "7.0.0",
-                "O(N) where N is the number of functions",
-                "Returns information about all libraries.",
-            ),
-            subcommand("function|load", -3, load).grows().docs(
-                "7.0.0",
-                "O(1) (considering compilation time is redundant)",
-                "Creates a library.",
-            ),
-            subcommand("function|restore", -3, restore).grows().docs(
-                "7.0.0",
-                "O(N) where N is the number of functions on the payload",
-                "Restores all libraries from a payload.",
-            ),
-            subcommand("function|stats", 2, stats).flags(Flags::ALLOW_BUSY).docs(
-                "7.0.0",
-                "O(1)",
-                "Returns information about a function during execution.",
-            ),
-        ]),
+    calls("fcall", fcall),
+    calls("fcall_ro", fcall_ro).readonly(),
+    row("function", -2, unknown).subcommands(&[
+        subcommand("function|delete", 3, delete).write(),
+        subcommand("function|dump", 2, dump),
+        subcommand("function|flush", -2, flush).write(),
+        row("function|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+        subcommand("function|kill", 2, kill).flags(Flags::ALLOW_BUSY),
+        subcommand("function|list", -2, list),
+        subcommand("function|load", -3, load).grows(),
+        subcommand("function|restore", -3, restore).grows(),
+        subcommand("function|stats", 2, stats).flags(Flags::ALLOW_BUSY),
+    ]),
 ];
 
 // FCALL.

@@ -12,9 +12,8 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 }
 
 /// The rows of this family.
-pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("info", -1, info)
-    .flags(LATE.and(Flags::DANGEROUS))
-    .docs("1.0.0", "O(1)", "Returns information and statistics about the server.")];
+pub(crate) static COMMANDS: &[Row<EngineHandler>] =
+    &[row("info", -1, info).flags(LATE.and(Flags::DANGEROUS))];
 
 fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let sections: Vec<String> =

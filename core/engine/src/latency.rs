@@ -18,14 +18,14 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("latency", -2, unknown).docs("2.8.13", "Depends on subcommand.", "A container for latency diagnostics commands.").subcommands(&[
-        row("latency|doctor", 2, doctor).flags(OPERATOR).docs("2.8.13", "O(1)", "Returns a human-readable latency analysis report."),
-        row("latency|graph", 3, graph).flags(OPERATOR).docs("2.8.13", "O(1)", "Returns a latency graph for an event."),
-        row("latency|help", 2, latency_help).flags(Flags::LOADING.and(Flags::STALE)).docs("2.8.13", "O(1)", "Returns helpful text about the different subcommands."),
-        row("latency|histogram", -2, histogram).flags(OPERATOR).docs("7.0.0", "O(N) where N is the number of commands with latency information being retrieved.", "Returns the cumulative distribution of latencies of a subset or all commands."),
-        row("latency|history", 3, history).flags(OPERATOR).docs("2.8.13", "O(1)", "Returns timestamp-latency samples for an event."),
-        row("latency|latest", 2, latest).flags(OPERATOR).docs("2.8.13", "O(1)", "Returns the latest latency samples for all events."),
-        row("latency|reset", -2, reset).flags(OPERATOR).docs("2.8.13", "O(1)", "Resets the latency data for one or more events."),
+    row("latency", -2, unknown).subcommands(&[
+        row("latency|doctor", 2, doctor).flags(OPERATOR),
+        row("latency|graph", 3, graph).flags(OPERATOR),
+        row("latency|help", 2, latency_help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("latency|histogram", -2, histogram).flags(OPERATOR),
+        row("latency|history", 3, history).flags(OPERATOR),
+        row("latency|latest", 2, latest).flags(OPERATOR),
+        row("latency|reset", -2, reset).flags(OPERATOR),
     ]),
 ];
 

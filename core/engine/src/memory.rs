@@ -14,13 +14,13 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("memory", -2, unknown).docs("4.0.0", "Depends on subcommand.", "A container for memory diagnostics commands.").subcommands(&[
-        row("memory|doctor", 2, doctor).docs("4.0.0", "O(1)", "Outputs a memory problems report."),
-        row("memory|help", 2, memory_help).flags(Flags::LOADING.and(Flags::STALE)).docs("4.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-        row("memory|malloc-stats", 2, malloc_stats).docs("4.0.0", "Depends on how much memory is allocated, could be slow", "Returns the allocator statistics."),
-        row("memory|purge", 2, purge).docs("4.0.0", "Depends on how much memory is allocated, could be slow", "Asks the allocator to release memory."),
-        row("memory|stats", 2, stats).docs("4.0.0", "O(1)", "Returns details about memory usage."),
-        row("memory|usage", -3, usage).keys(2, 2, 1).readonly().docs("4.0.0", "O(N) where N is the number of samples.", "Estimates the memory usage of a key."),
+    row("memory", -2, unknown).subcommands(&[
+        row("memory|doctor", 2, doctor),
+        row("memory|help", 2, memory_help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("memory|malloc-stats", 2, malloc_stats),
+        row("memory|purge", 2, purge),
+        row("memory|stats", 2, stats),
+        row("memory|usage", -3, usage).keys(2, 2, 1).readonly(),
     ]),
 ];
 

@@ -14,7 +14,7 @@ use resp::{Protocol, Reply};
 /// The rows of this family.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    Row::new("migrate", -6, Group::Generic, migrate as EngineHandler).movable_keys(Keys::ThirdOrKeys).write().flags(Flags::DANGEROUS).docs("2.6.0", "This command actually executes a DUMP+DEL in the source instance, and a RESTORE in the target instance. See the pages of these commands for time complexity. Also an O(N) data transfer between the two instances is performed.", "Atomically transfers a key from one Redis instance to another."),
+    Row::new("migrate", -6, Group::Generic, migrate as EngineHandler).movable_keys(Keys::ThirdOrKeys).write().flags(Flags::DANGEROUS),
 ];
 
 /// Time for each step when none is given, milliseconds.

@@ -14,13 +14,13 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("lolwut", -1, lolwut).readonly().fast().docs("5.0.0", "O(1)", "Displays computer art and the server's version."),
-    row("module", -2, unknown).docs("4.0.0", "Depends on subcommand.", "A container for module commands.").subcommands(&[
-        row("module|help", 2, module_help).flags(Flags::LOADING.and(Flags::STALE)).docs("5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-        row("module|list", 2, module_list).flags(OPERATOR).docs("4.0.0", "O(N) where N is the number of loaded modules.", "Returns all loaded modules."),
-        row("module|load", -3, load).flags(LOADS).docs("4.0.0", "O(1)", "Loads a module."),
-        row("module|loadex", -3, load).flags(LOADS).docs("7.0.0", "O(1)", "Loads a module using extended parameters."),
-        row("module|unload", 3, unload).flags(LOADS).docs("4.0.0", "O(1)", "Unloads a module."),
+    row("lolwut", -1, lolwut).readonly().fast(),
+    row("module", -2, unknown).subcommands(&[
+        row("module|help", 2, module_help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("module|list", 2, module_list).flags(OPERATOR),
+        row("module|load", -3, load).flags(LOADS),
+        row("module|loadex", -3, load).flags(LOADS),
+        row("module|unload", 3, unload).flags(LOADS),
     ]),
 ];
 

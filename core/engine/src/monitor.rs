@@ -7,8 +7,7 @@ use commands::{Args, Error, Flags, Group, Row};
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] =
     &[Row::new("monitor", 1, Group::Server, monitor as EngineHandler)
-        .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE))
-        .docs("1.0.0", "O(1)", "Listens for all requests received by the server in real-time.")];
+        .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE))];
 
 fn monitor(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let session = engine.sessions.at_mut(turn.session);

@@ -14,22 +14,27 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("psubscribe", -2, |e, t| subscribe(e, t, Kind::Pattern)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of patterns to subscribe to.", "Listens for messages published to channels that match one or more patterns."),
-    row("publish", 3, publish).flags(Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST)).docs("2.0.0", "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns (by any client).", "Posts a message to a channel."),
-    row("pubsub", -2, unknown).docs("2.8.0", "Depends on subcommand.", "A container for Pub/Sub commands.").subcommands(&[
-        row("pubsub|channels", -2, channels).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("2.8.0", "O(N) where N is the number of active channels", "Returns the active channels."),
-        row("pubsub|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs("6.2.0", "O(1)", "Returns helpful text about the different subcommands."),
-        row("pubsub|numpat", 2, numpat).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("2.8.0", "O(1)", "Returns a count of unique pattern subscriptions."),
-        row("pubsub|numsub", -2, numsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("2.8.0", "O(N) for the NUMSUB subcommand, where N is the number of requested channels", "Returns a count of subscribers to channels."),
-        row("pubsub|shardchannels", -2, shardchannels).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("7.0.0", "O(N) where N is the number of active shard channels", "Returns the active shard channels."),
-        row("pubsub|shardnumsub", -2, shardnumsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)).docs("7.0.0", "O(N) where N is the number of requested shard channels", "Returns the count of subscribers of shard channels."),
+    row("psubscribe", -2, |e, t| subscribe(e, t, Kind::Pattern)).flags(ANYWHERE),
+    row("publish", 3, publish).flags(
+        Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST),
+    ),
+    row("pubsub", -2, unknown).subcommands(&[
+        row("pubsub|channels", -2, channels).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
+        row("pubsub|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("pubsub|numpat", 2, numpat).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
+        row("pubsub|numsub", -2, numsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
+        row("pubsub|shardchannels", -2, shardchannels)
+            .flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
+        row("pubsub|shardnumsub", -2, shardnumsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
     ]),
-    row("punsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Pattern)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of patterns to unsubscribe.", "Stops listening to messages published to channels that match one or more patterns."),
-    row("spublish", 3, spublish).flags(Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST)).keys(1, 1, 1).docs("7.0.0", "O(N) where N is the number of clients subscribed to the receiving shard channel.", "Post a message to a shard channel"),
-    row("ssubscribe", -2, |e, t| subscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1).docs("7.0.0", "O(N) where N is the number of shard channels to subscribe to.", "Listens for messages published to shard channels."),
-    row("subscribe", -2, |e, t| subscribe(e, t, Kind::Channel)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of channels to subscribe to.", "Listens for messages published to channels."),
-    row("sunsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1).docs("7.0.0", "O(N) where N is the number of shard channels to unsubscribe.", "Stops listening to messages posted to shard channels."),
-    row("unsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Channel)).flags(ANYWHERE).docs("2.0.0", "O(N) where N is the number of channels to unsubscribe.", "Stops listening to messages posted to channels."),
+    row("punsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Pattern)).flags(ANYWHERE),
+    row("spublish", 3, spublish)
+        .flags(Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST))
+        .keys(1, 1, 1),
+    row("ssubscribe", -2, |e, t| subscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1),
+    row("subscribe", -2, |e, t| subscribe(e, t, Kind::Channel)).flags(ANYWHERE),
+    row("sunsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1),
+    row("unsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Channel)).flags(ANYWHERE),
 ];
 
 /// What is subscribed to.

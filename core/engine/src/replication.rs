@@ -24,15 +24,15 @@ const fn waits(name: &'static str, arity: i32, run: EngineHandler) -> Row<Engine
 /// The rows of this family.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("failover", -1, failover).flags(OPERATOR.and(Flags::STALE)).docs("6.2.0", "O(1)", "Starts a coordinated failover from a server to one of its replicas."),
-    row("psync", -3, feed).flags(FEED).docs("2.8.0", "", "An internal command used in replication."),
-    row("replconf", -1, replconf).flags(OPERATOR.and(LATE).and(Flags::ALLOW_BUSY)).docs("3.0.0", "O(1)", "An internal command for configuring the replication stream."),
-    row("replicaof", 3, replicaof).flags(CHANGE).docs("5.0.0", "O(1)", "Configures a server as replica of another, or promotes it to a master."),
-    row("role", 1, role).flags(LATE.and(Flags::NOSCRIPT).and(Flags::FAST)).also(&["admin", "dangerous"]).docs("2.8.12", "O(1)", "Returns the replication role."),
-    row("slaveof", 3, replicaof).flags(CHANGE).docs("1.0.0", "O(1)", "Sets a Redis server as a replica of another, or promotes it to being a master."),
-    row("sync", 1, feed).flags(FEED).docs("1.0.0", "", "An internal command used in replication."),
-    waits("wait", 3, wait).flags(Flags::BLOCKING).docs("3.0.0", "O(1)", "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed."),
-    waits("waitaof", 4, waitaof).flags(Flags::BLOCKING).docs("7.2.0", "O(1)", "Blocks until all of the preceding write commands sent by the connection are written to the append-only file of the master and/or replicas."),
+    row("failover", -1, failover).flags(OPERATOR.and(Flags::STALE)),
+    row("psync", -3, feed).flags(FEED),
+    row("replconf", -1, replconf).flags(OPERATOR.and(LATE).and(Flags::ALLOW_BUSY)),
+    row("replicaof", 3, replicaof).flags(CHANGE),
+    row("role", 1, role).flags(LATE.and(Flags::NOSCRIPT).and(Flags::FAST)).also(&["admin", "dangerous"]),
+    row("slaveof", 3, replicaof).flags(CHANGE),
+    row("sync", 1, feed).flags(FEED),
+    waits("wait", 3, wait).flags(Flags::BLOCKING),
+    waits("waitaof", 4, waitaof).flags(Flags::BLOCKING),
 ];
 
 /// How often a client that waits for an fsync is looked at, microseconds.

@@ -14,12 +14,12 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("bgrewriteaof", 1, bgrewriteaof).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)).docs("1.0.0", "O(1)", "Asynchronously rewrites the append-only file to disk."),
-    row("bgsave", -1, bgsave).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)).docs("1.0.0", "O(1)", "Asynchronously saves the database(s) to disk."),
-    row("lastsave", 1, lastsave).flags(LATE.and(Flags::FAST)).also(&["admin", "dangerous"]).docs("1.0.0", "O(1)", "Returns the Unix timestamp of the last successful save to disk."),
-    row("save", 1, save).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI)).docs("1.0.0", "O(N) where N is the total number of keys in all databases", "Synchronously saves the database(s) to disk."),
-    row("shutdown", -1, shutdown).flags(ADMIN.and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY)).docs("1.0.0", "O(N) when saving, where N is the total number of keys in all databases", "Synchronously saves the database(s) to disk and shuts down the Redis server."),
-    row("time", 1, time).flags(LATE.and(Flags::FAST)).docs("2.6.0", "O(1)", "Returns the server time."),
+    row("bgrewriteaof", 1, bgrewriteaof).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)),
+    row("bgsave", -1, bgsave).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING)),
+    row("lastsave", 1, lastsave).flags(LATE.and(Flags::FAST)).also(&["admin", "dangerous"]),
+    row("save", 1, save).flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI)),
+    row("shutdown", -1, shutdown).flags(ADMIN.and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY)),
+    row("time", 1, time).flags(LATE.and(Flags::FAST)),
 ];
 
 fn time(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

@@ -13,11 +13,11 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("slowlog", -2, unknown_slowlog).docs("2.2.12", "Depends on subcommand.", "A container for slow log commands.").subcommands(&[
-        row("slowlog|get", -2, slowlog_get).flags(Flags::ADMIN.and(LATE)).docs("2.2.12", "O(N) where N is the number of entries returned", "Returns the slow log's entries."),
-        row("slowlog|help", 2, slowlog_help).flags(LATE).docs("6.2.0", "O(1)", "Show helpful text about the different subcommands."),
-        row("slowlog|len", 2, slowlog_len).flags(Flags::ADMIN.and(LATE)).docs("2.2.12", "O(1)", "Returns the number of entries in the slow log."),
-        row("slowlog|reset", 2, slowlog_reset).flags(Flags::ADMIN.and(LATE)).docs("2.2.12", "O(N) where N is the number of entries in the slowlog", "Clears all entries from the slow log."),
+    row("slowlog", -2, unknown_slowlog).subcommands(&[
+        row("slowlog|get", -2, slowlog_get).flags(Flags::ADMIN.and(LATE)),
+        row("slowlog|help", 2, slowlog_help).flags(LATE),
+        row("slowlog|len", 2, slowlog_len).flags(Flags::ADMIN.and(LATE)),
+        row("slowlog|reset", 2, slowlog_reset).flags(Flags::ADMIN.and(LATE)),
     ]),
 ];
 

@@ -22,23 +22,13 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("discard", 1, discard).docs(
-        "2.0.0",
-        "O(N), when N is the number of queued commands",
-        "Discards a transaction.",
+    row("discard", 1, discard),
+    Row::new("exec", 1, Group::Transactions, exec as EngineHandler).flags(
+        Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG).and(Flags::UNSEEN),
     ),
-    Row::new("exec", 1, Group::Transactions, exec as EngineHandler)
-        .flags(
-            Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG).and(Flags::UNSEEN),
-        )
-        .docs("1.2.0", "Depends on commands in the transaction", "Executes all commands in a transaction."),
-    row("multi", 1, multi).docs("1.2.0", "O(1)", "Starts a transaction."),
-    row("unwatch", 1, unwatch).docs("2.2.0", "O(1)", "Forgets about watched keys of a transaction."),
-    row("watch", -2, watch).keys(1, -1, 1).docs(
-        "2.2.0",
-        "O(1) for every key.",
-        "Monitors changes to keys to determine the execution of a transaction.",
-    ),
+    row("multi", 1, multi),
+    row("unwatch", 1, unwatch),
+    row("watch", -2, watch).keys(1, -1, 1),
 ];
 
 fn multi(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

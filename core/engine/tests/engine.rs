@@ -177,7 +177,7 @@ fn scripts_call_the_engine_and_are_one_unit() {
     let c = b.connect();
     let script = "redis.call('SET', KEYS[1], ARGV[1]) return {redis.call('INCR', KEYS[1]), redis.call('GET', 'nosuch')}";
     assert_eq!(b.call(c, &["EVAL", script, "1", "k", "41"]), "*2\r\n:42\r\n$-1\r\n");
-    assert_eq!(b.log(), "MULTI|SELECT 0|SET k 41|INCR k|EXEC");
+    assert_eq!(b.log(), "SELECT 0|MULTI|SET k 41|INCR k|EXEC");
     assert!(
         b.call(c, &["EVALSHA", "ffffffffffffffffffffffffffffffffffffffff", "0"]).starts_with("-NOSCRIPT")
     );

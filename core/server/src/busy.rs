@@ -7,7 +7,7 @@
 
 use engine::Amends;
 use net::{Parts, Pool, Scratch};
-use resp::{Parsed, Span};
+use resp::{Limits, Parsed, Parser, ProtocolError, Span};
 
 use crate::client::{Bounds, Client, push_protocol_error};
 use crate::doors::Entry;
@@ -95,18 +95,9 @@ pub(crate) fn answer(
     for _ in 0..ANSWERS_MAX {
         spans.clear();
         let rest = &input[at..];
-        let (len, verdict) = match client.parser.next(rest, &mut spans, &limits) {
-            Ok(Parsed::Request { len }) if spans.is_empty() => (len, None),
-            Ok(Parsed::Request { len }) => {
-                let argv: Vec<&[u8]> = spans.iter().map(|span| span.of(rest)).collect();
-                (len, Some(wish(&argv)))
-            }
-            Ok(Parsed::Inline { len, args }) if args.is_empty() => (len, None),
-            Ok(Parsed::Inline { len, args }) => {
-                let argv: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-                (len, Some(wish(&argv)))
-            }
-            Ok(Parsed::Incomplete { missing }) => {
+        let (len, verdict) = match read_wish(&mut client.parser, rest, &mut spans, &limits) {
+            Ok(Read::Whole(len, wish)) => (len, wish),
+            Ok(Read::Missing(missing)) => {
                 client.missing = missing;
                 break;
             }
@@ -152,6 +143,33 @@ pub(crate) fn answer(
         client.conn.close_after_flush();
     }
     left_over
+}
+
+/// What the input begins with.
+enum Read {
+    /// A request of so many bytes; an empty one wishes nothing.
+    Whole(usize, Option<Wish>),
+    /// A part of one; at least so many bytes are missing.
+    Missing(usize),
+}
+
+fn read_wish(
+    parser: &mut Parser,
+    input: &[u8],
+    spans: &mut Vec<Span>,
+    limits: &Limits,
+) -> Result<Read, ProtocolError> {
+    Ok(match parser.next(input, spans, limits)? {
+        Parsed::Request { len } => {
+            let argv: Vec<&[u8]> = spans.iter().map(|span| span.of(input)).collect();
+            Read::Whole(len, (!argv.is_empty()).then(|| wish(&argv)))
+        }
+        Parsed::Inline { len, args } => {
+            let argv: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            Read::Whole(len, (!argv.is_empty()).then(|| wish(&argv)))
+        }
+        Parsed::Incomplete { missing } => Read::Missing(missing),
+    })
 }
 
 /// A client's transaction as it is told of meanwhile.

@@ -118,10 +118,8 @@ fn recovered(shared: &Shared) -> Result<Recovered, String> {
 
 /// The snapshot of a start, which ends with it if it cannot be read.
 fn load_first_snapshot(shared: &Shared) -> Result<Loaded, String> {
-    load_snapshot(shared, Loaded::default()).map_err(|why| {
-        shared.logger.warning(&why);
-        "Terminating server after rdb file reading failure.".to_owned()
-    })
+    load_snapshot(shared, Loaded::default())
+        .map_err(|why| format!("Terminating server after rdb file reading failure. {why}"))
 }
 
 /// The snapshot; a missing one is an empty data set.

@@ -39,75 +39,21 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 }
 
 /// The rows of this family.
-pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("acl", -2, unknown)
-    .docs("6.0.0", "Depends on subcommand.", "A container for Access List Control commands.")
-    .subcommands(&[
-        row("acl|cat", -2, cat).flags(ANYBODY).docs(
-            "6.0.0",
-            "O(1) since the categories and commands are a fixed set.",
-            "Lists the ACL categories, or the commands inside a category.",
-        ),
-        row("acl|deluser", -3, deluser).flags(ADMIN).docs(
-            "6.0.0",
-            "O(1) amortized time considering the typical user.",
-            "Deletes ACL users, and terminates their connections.",
-        ),
-        row("acl|dryrun", -4, dryrun).flags(ADMIN).docs(
-            "7.0.0",
-            "O(1).",
-            "Simulates the execution of a command by a user, without executing the command.",
-        ),
-        row("acl|genpass", -2, genpass).flags(ANYBODY).docs(
-            "6.0.0",
-            "O(1)",
-            "Generates a pseudorandom, secure password that can be used to identify ACL users.",
-        ),
-        row("acl|getuser", 3, getuser).flags(ADMIN).docs(
-            "6.0.0",
-            "O(N). Where N is the number of password, command and pattern rules that the user has.",
-            "Lists the ACL rules of a user.",
-        ),
-        row("acl|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs(
-            "6.0.0",
-            "O(1)",
-            "Returns helpful text about the different subcommands.",
-        ),
-        row("acl|list", 2, list).flags(ADMIN).docs(
-            "6.0.0",
-            "O(N). Where N is the number of configured users.",
-            "Dumps the effective rules in ACL file format.",
-        ),
-        row("acl|load", 2, load).flags(ADMIN).docs(
-            "6.0.0",
-            "O(N). Where N is the number of configured users.",
-            "Reloads the rules from the configured ACL file.",
-        ),
-        row("acl|log", -2, log).flags(ADMIN).docs(
-            "6.0.0",
-            "O(N) with N being the number of entries shown.",
-            "Lists recent security events generated due to ACL rules.",
-        ),
-        row("acl|save", 2, save).flags(ADMIN).docs(
-            "6.0.0",
-            "O(N). Where N is the number of configured users.",
-            "Saves the effective ACL rules in the configured ACL file.",
-        ),
-        row("acl|setuser", -3, setuser).flags(ADMIN).docs(
-            "6.0.0",
-            "O(N). Where N is the number of rules provided.",
-            "Creates and modifies an ACL user and its rules.",
-        ),
-        row("acl|users", 2, users).flags(ADMIN).docs(
-            "6.0.0",
-            "O(N). Where N is the number of configured users.",
-            "Lists all ACL users.",
-        ),
-        row("acl|whoami", 2, whoami).flags(ANYBODY).docs(
-            "6.0.0",
-            "O(1)",
-            "Returns the authenticated username of the current connection.",
-        ),
-    ])];
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("acl", -2, unknown).subcommands(&[
+    row("acl|cat", -2, cat).flags(ANYBODY),
+    row("acl|deluser", -3, deluser).flags(ADMIN),
+    row("acl|dryrun", -4, dryrun).flags(ADMIN),
+    row("acl|genpass", -2, genpass).flags(ANYBODY),
+    row("acl|getuser", 3, getuser).flags(ADMIN),
+    row("acl|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+    row("acl|list", 2, list).flags(ADMIN),
+    row("acl|load", 2, load).flags(ADMIN),
+    row("acl|log", -2, log).flags(ADMIN),
+    row("acl|save", 2, save).flags(ADMIN),
+    row("acl|setuser", -3, setuser).flags(ADMIN),
+    row("acl|users", 2, users).flags(ADMIN),
+    row("acl|whoami", 2, whoami).flags(ANYBODY),
+])];
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "ACL"))

@@ -19,96 +19,26 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 }
 
 /// The rows of this family.
-pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown)
-    .docs("2.4.0", "Depends on subcommand.", "A container for client connection commands.")
-    .subcommands(&[
-        row("client|caching", 3, caching::caching).flags(ANYBODY).docs(
-            "6.0.0",
-            "O(1)",
-            "Instructs the server whether to track the keys in the next request.",
-        ),
-        row("client|getname", 2, getname).flags(ANYBODY).docs(
-            "2.6.9",
-            "O(1)",
-            "Returns the name of the connection.",
-        ),
-        row("client|getredir", 2, caching::getredir).flags(ANYBODY).docs(
-            "6.0.0",
-            "O(1)",
-            "Returns the client ID to which the connection's tracking notifications are redirected.",
-        ),
-        row("client|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)).docs(
-            "5.0.0",
-            "O(1)",
-            "Returns helpful text about the different subcommands.",
-        ),
-        row("client|id", 2, id).flags(ANYBODY).docs(
-            "5.0.0",
-            "O(1)",
-            "Returns the unique client ID of the connection.",
-        ),
-        row("client|info", 2, line::info).flags(ANYBODY).docs(
-            "6.2.0",
-            "O(1)",
-            "Returns information about the connection.",
-        ),
-        row("client|kill", -3, kill::kill).flags(ADMIN).docs(
-            "2.4.0",
-            "O(N) where N is the number of client connections",
-            "Terminates open connections.",
-        ),
-        row("client|list", -2, line::list).flags(ADMIN).docs(
-            "2.4.0",
-            "O(N) where N is the number of client connections",
-            "Lists open connections.",
-        ),
-        row("client|no-evict", 3, no_evict).flags(ADMIN).docs(
-            "7.0.0",
-            "O(1)",
-            "Sets the client eviction mode of the connection.",
-        ),
-        row("client|no-touch", 3, no_touch).flags(ANYBODY).docs(
-            "7.2.0",
-            "O(1)",
-            "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
-        ),
-        row("client|pause", -3, pause::pause).flags(ADMIN).docs(
-            "3.0.0",
-            "O(1)",
-            "Suspends commands processing.",
-        ),
-        row("client|reply", 3, reply).flags(ANYBODY).docs(
-            "3.2.0",
-            "O(1)",
-            "Instructs the server whether to reply to commands.",
-        ),
-        row("client|setinfo", 4, setinfo).flags(ANYBODY).docs(
-            "7.2.0",
-            "O(1)",
-            "Sets information specific to the client or connection.",
-        ),
-        row("client|setname", 3, setname).flags(ANYBODY).docs("2.6.9", "O(1)", "Sets the connection name."),
-        row("client|tracking", -3, caching::tracking).flags(ANYBODY).docs(
-            "6.0.0",
-            "O(1). Some options may introduce additional complexity.",
-            "Controls server-assisted client-side caching for the connection.",
-        ),
-        row("client|trackinginfo", 2, caching::trackinginfo).flags(ANYBODY).docs(
-            "6.2.0",
-            "O(1)",
-            "Returns information about server-assisted client-side caching for the connection.",
-        ),
-        row("client|unblock", -3, unblock).flags(ADMIN).docs(
-            "5.0.0",
-            "O(log N) where N is the number of client connections",
-            "Unblocks a client blocked by a blocking command from a different connection.",
-        ),
-        row("client|unpause", 2, pause::unpause).flags(ADMIN).docs(
-            "6.2.0",
-            "O(N) Where N is the number of paused clients",
-            "Resumes processing commands from paused clients.",
-        ),
-    ])];
+pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown).subcommands(&[
+    row("client|caching", 3, caching::caching).flags(ANYBODY),
+    row("client|getname", 2, getname).flags(ANYBODY),
+    row("client|getredir", 2, caching::getredir).flags(ANYBODY),
+    row("client|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+    row("client|id", 2, id).flags(ANYBODY),
+    row("client|info", 2, line::info).flags(ANYBODY),
+    row("client|kill", -3, kill::kill).flags(ADMIN),
+    row("client|list", -2, line::list).flags(ADMIN),
+    row("client|no-evict", 3, no_evict).flags(ADMIN),
+    row("client|no-touch", 3, no_touch).flags(ANYBODY),
+    row("client|pause", -3, pause::pause).flags(ADMIN),
+    row("client|reply", 3, reply).flags(ANYBODY),
+    row("client|setinfo", 4, setinfo).flags(ANYBODY),
+    row("client|setname", 3, setname).flags(ANYBODY),
+    row("client|tracking", -3, caching::tracking).flags(ANYBODY),
+    row("client|trackinginfo", 2, caching::trackinginfo).flags(ANYBODY),
+    row("client|unblock", -3, unblock).flags(ADMIN),
+    row("client|unpause", 2, pause::unpause).flags(ADMIN),
+])];
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "CLIENT"))

@@ -16,8 +16,7 @@ mod protocol;
 /// The row of DEBUG.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] =
     &[Row::new("debug", -2, Group::Server, debug as EngineHandler)
-        .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE))
-        .docs("1.0.0", "Depends on subcommand.", "A container for debugging commands.")];
+        .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE))];
 
 /// What DEBUG has switched, for the engine's other parts to look at.
 #[derive(Clone, Copy, Debug, Default)]
