@@ -5,8 +5,9 @@ use crate::error::Error;
 use crate::spec::{Group, Row};
 use base::number::parse_i64;
 use core::ops::Range;
-use keyspace::{Event, EventClass, Text, Ttl};
+use keyspace::{Event, EventClass, Text};
 use smallvec::SmallVec;
+use types::Entry;
 use types::bits::{self, Field, Operation, Overflow};
 
 const SETBIT: Event = Event::new(EventClass::STRING, "setbit");
@@ -212,7 +213,8 @@ fn bitop(call: &mut Call<'_>) -> Handled {
         call.db.remove(target);
         return done(Event::DEL);
     }
-    call.db.put_text(target, &result, Ttl::Clear);
+    // As a buffer even where the bytes are the text of an integer: so Redis keeps it, and OBJECT ENCODING shows it.
+    call.db.put_entry(Entry::buffer(target, result, None));
     done(SET)
 }
 

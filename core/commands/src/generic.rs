@@ -273,7 +273,7 @@ fn rename_unless(call: &mut Call<'_>, only_if_absent: bool) -> Handled {
         return read();
     }
     if let Some(entry) = call.db.take(from, Cause::Named(RENAME_FROM)) {
-        call.db.put_entry(renamed(entry, to));
+        call.db.put_entry(entry.renamed(to));
     }
     if only_if_absent {
         call.reply.integer(1)
@@ -281,12 +281,6 @@ fn rename_unless(call: &mut Call<'_>, only_if_absent: bool) -> Handled {
         call.reply.ok()
     }
     done(RENAME_TO)
-}
-
-/// The same value and expiry under another key.
-fn renamed(entry: Entry, key: &[u8]) -> Entry {
-    let expiry = entry.expiry();
-    Entry::new(key, entry.into_value(), expiry)
 }
 
 fn database_index(call: &mut Call<'_>, i: usize) -> Result<usize, Error> {
@@ -329,7 +323,7 @@ fn copy(call: &mut Call<'_>) -> Handled {
     if target == call.db.index() && from == to {
         return Err(Error::new("ERR source and destination objects are the same"));
     }
-    let Some(entry) = call.db.entry(from).map(|e| renamed(e.clone(), to)) else {
+    let Some(entry) = call.db.entry(from).map(|e| e.clone().renamed(to)) else {
         call.reply.integer(0);
         return read();
     };

@@ -20,7 +20,7 @@ mod random;
 pub(crate) mod tests;
 mod with_expiry;
 
-pub(crate) use random::{chance, random_count};
+pub(crate) use random::{chance, random_count, whole_count};
 
 const HSET: Event = Event::new(EventClass::HASH, "hset");
 const HDEL: Event = Event::new(EventClass::HASH, "hdel");

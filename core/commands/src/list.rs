@@ -271,9 +271,8 @@ fn lrem(call: &mut Call<'_>) -> Handled {
 
 fn ltrim(call: &mut Call<'_>) -> Handled {
     let (start, stop) = (call.args.int(2)?, call.args.int(3)?);
-    if let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))?
-        && list.bounds(start, stop) != (0..list.len())
-    {
+    if let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))? {
+        // Told as a change even if it cuts nothing, as in Redis.
         list.trim(start, stop);
     }
     call.reply.ok();
@@ -375,9 +374,12 @@ fn multi_pop_options<'a>(args: Args<'a>, first: usize) -> Result<MultiPop<'a>, E
     let mut count = 1;
     match args.rest(where_at + 1).len() {
         0 => {}
-        2 if args.is(where_at + 1, "count") => {
+        more @ 2.. if args.is(where_at + 1, "count") => {
             let given = base::number::parse_i64(args.at(where_at + 2)).filter(|n| *n > 0);
             count = given.ok_or(Error::new("ERR count should be greater than 0"))? as usize;
+            if more > 2 {
+                return Err(Error::SYNTAX);
+            }
         }
         _ => return Err(Error::SYNTAX),
     }

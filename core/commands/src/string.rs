@@ -196,11 +196,6 @@ fn set(call: &mut Call<'_>) -> Handled {
 
 /// Sets a value that lives until `at` and tells the log the absolute time.
 fn put_expiring(call: &mut Call<'_>, key: &[u8], value: &[u8], at: i64) {
-    if at <= call.db.now_ms() {
-        call.db.remove(key);
-        call.propagate(&[b"DEL", key]);
-        return;
-    }
     call.db.put_text(key, value, Ttl::At(at));
     call.db.also(key, EXPIRE);
     call.propagate(&[b"SET", key, value, b"PXAT", itoa(at).as_slice()]);

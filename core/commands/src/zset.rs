@@ -10,6 +10,7 @@ use crate::spec::{Group, Keys, Row};
 use keyspace::{Db, Event, EventClass};
 use resp::Reply;
 use smallvec::SmallVec;
+use types::Collection;
 use types::zset::{AddOptions, Added, ZSet};
 
 mod combine;
@@ -256,6 +257,8 @@ fn zscan(call: &mut Call<'_>) -> Handled {
         return read();
     };
     let options = scan::options(call.args, 3, false, false)?;
+    // Redis prints the scores of a skip list with all their digits here, and nowhere else.
+    let exact = set.encoding() == "skiplist";
     loop {
         cursor = set.scan(cursor, &mut |member, score| {
             seen += 1;
@@ -273,7 +276,10 @@ fn zscan(call: &mut Call<'_>) -> Handled {
     call.reply.array(2 * found.len());
     for (member, score) in &found {
         call.reply.bulk(member);
-        call.reply.bulk_double(*score);
+        match exact {
+            true => call.reply.bulk(base::number::format_g17(*score).as_bytes()),
+            false => call.reply.bulk_double(*score),
+        }
     }
     read()
 }

@@ -130,6 +130,23 @@ impl Entry {
         }
     }
 
+    /// An entry of a string that keeps a buffer of its own however short it is, which is how clients see the results of
+    /// BITOP.
+    pub fn buffer(key: &[u8], bytes: Vec<u8>, expiry: Option<i64>) -> Entry {
+        Entry(Raw::new(key, expiry, Body::Fixed(Value::Str(bytes))))
+    }
+
+    /// The same value, encoding and expiry under another key.
+    pub fn renamed(self, key: &[u8]) -> Entry {
+        let expiry = self.expiry();
+        match self.view() {
+            View::Str(bytes) if self.0.encoding() == Encoding::Inline => {
+                Entry(Raw::new(key, expiry, Body::Inline(bytes)))
+            }
+            _ => Entry(Raw::new(key, expiry, Body::Fixed(self.into_value()))),
+        }
+    }
+
     /// The key.
     #[inline]
     pub fn key(&self) -> &[u8] {
@@ -251,7 +268,7 @@ impl Entry {
     pub fn string_mut(&mut self) -> &mut Vec<u8> {
         if self.0.encoding() != Encoding::Heap {
             let text = self.text().expect("the caller has checked the kind").into_owned();
-            self.replace_by(Entry(Raw::new(self.key(), self.expiry(), Body::Fixed(Value::Str(text)))));
+            self.replace_by(Entry::buffer(self.key(), text, self.expiry()));
         }
         self.0.heap_mut().expect("a string with a buffer, as made above")
     }
@@ -369,7 +386,7 @@ impl Clone for Entry {
         let mut copy = match self.view() {
             View::Int(value) => Entry::new(key, Value::Int(value), expiry),
             View::Str(bytes) if self.0.encoding() == Encoding::Heap => {
-                Entry(Raw::new(key, expiry, Body::Fixed(Value::Str(bytes.to_vec()))))
+                Entry::buffer(key, bytes.to_vec(), expiry)
             }
             View::Str(bytes) => Entry(Raw::new(key, expiry, Body::Inline(bytes))),
             View::List(list) => Entry::new(key, list.share().into(), expiry),
@@ -418,6 +435,23 @@ mod tests {
         }
         assert_eq!(Entry::string(&[b'k'; 16], &[b'v'; 40], Some(1)).heap_bytes(), 80);
         assert_eq!(Entry::string(b"counter", b"12345", None).heap_bytes(), 32);
+    }
+
+    #[test]
+    fn an_encoding_outlives_a_new_name() {
+        let entries = [
+            (Entry::buffer(b"k", b"12".to_vec(), Some(5)), "raw"),
+            (Entry::printed(b"k", b"12", Some(5)), "embstr"),
+            (Entry::string(b"k", b"12", Some(5)), "int"),
+        ];
+        for (entry, encoding) in entries {
+            let entry = entry.renamed(b"another, longer name");
+            assert_eq!(
+                (entry.encoding_name(), entry.expiry(), &text(&entry)[..]),
+                (encoding, Some(5), &b"12"[..])
+            );
+            assert_eq!(entry.key(), b"another, longer name");
+        }
     }
 
     #[test]

@@ -124,10 +124,11 @@ impl Cell {
         edge(f64::from(at))..edge(f64::from(at) + 1.0)
     }
 
-    /// The cell so many columns east and rows north; the grid is closed in both directions.
+    /// The cell so many columns east and rows north; the grid is closed in both directions. A place on the very edge
+    /// of the earth is in a cell just outside, and stays there unless it is moved, as in Redis.
     fn moved(self, east: i32, north: i32) -> Cell {
         let mask = (1u32 << self.steps) - 1;
-        let step = |at: u32, by: i32| at.wrapping_add_signed(by) & mask;
+        let step = |at: u32, by: i32| if by == 0 { at } else { at.wrapping_add_signed(by) & mask };
         Cell { x: step(self.x, east), y: step(self.y, north), ..self }
     }
 

@@ -102,10 +102,14 @@ class Hunt:
             self.count["explained"] += 1
         elif sign in self.found:
             self.count["again"] += 1
-        elif self.known.reason(store.step_text(step), readable(theirs), readable(ours)):
-            self.count["known"] += 1
         else:
+            return self.known_already(step, theirs, ours)
+        return True
+
+    def known_already(self, step, theirs, ours):
+        if not self.known.reason(store.step_text(step), readable(theirs), readable(ours)):
             return False
+        self.count["known"] += 1
         return True
 
     def harmless(self, step, theirs, ours):
@@ -120,6 +124,8 @@ class Hunt:
 
     def investigate(self, index, setup, steps):
         steps = self.unwrapped(setup, steps)
+        if self.known_already(steps[-1], *self.fresh_play(setup, steps)[-1]):
+            return None  # seen without what was around it
         sign = self.sign_of_last(setup, steps)
         if sign is None:
             self.count["vanished"] += 1
@@ -136,6 +142,8 @@ class Hunt:
         steps = shrinker.shrunk(steps)
         setup = self.fewer_settings(setup, steps, sign)
         theirs, ours = self.fresh_play(setup, steps)[-1]
+        if self.known_already(steps[-1], theirs, ours):
+            return None
         found = Found(sign, index, setup, steps, theirs, ours, self.version_like_ours(setup, steps))
         (self.explained if found.as_in else self.found)[sign] = found
         return self.report(found)

@@ -13,17 +13,21 @@ const RANDOM_PICKS_MAX: u64 = 1 << 20;
 /// # Errors
 /// When it is none, or asks for more than a reply may hold.
 pub(crate) fn random_count(call: &Call<'_>, doubled: bool) -> Result<i64, Error> {
-    let count = call.args.int(2)?;
-    if count == i64::MIN {
-        let text =
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
-        return Err(Error::new(text));
-    }
+    let count = whole_count(call)?;
     let too_many = count < 0 && count.unsigned_abs() > RANDOM_PICKS_MAX;
     if too_many || (doubled && count.unsigned_abs() > i64::MAX as u64 / 2) {
         return Err(Error::new("ERR value is out of range"));
     }
     Ok(count)
+}
+
+/// The count as it was given, if it has a positive counterpart.
+///
+/// # Errors
+/// When it is none or has none.
+pub(crate) fn whole_count(call: &Call<'_>) -> Result<i64, Error> {
+    let text = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+    Some(call.args.int(2)?).filter(|count| *count != i64::MIN).ok_or(Error::new(text))
 }
 
 /// A generator of its own for picks while the collection is borrowed.
@@ -38,7 +42,7 @@ pub(super) fn hrandfield(call: &mut Call<'_>) -> Handled {
         reply_value(&mut call.reply, hash.and_then(|hash| hash.random(&mut random)).map(|(field, _)| field));
         return read();
     }
-    call.args.int(2)?; // is told before a wrong word behind it
+    whole_count(call)?; // is told before a wrong word behind it
     let with_values = call.args.len() == 4;
     if call.args.len() > 4 || (with_values && !call.args.is(3, "withvalues")) {
         return Err(Error::SYNTAX);

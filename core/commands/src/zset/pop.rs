@@ -140,7 +140,13 @@ fn multi_pop_options<'a>(args: Args<'a>, first: usize) -> Result<MultiPop<'a>, E
     };
     let count = match args.rest(where_at + 1).len() {
         0 => 1,
-        2 if args.is(where_at + 1, "count") => positive(where_at + 2, "ERR count should be greater than 0")?,
+        more @ 2.. if args.is(where_at + 1, "count") => {
+            let count = positive(where_at + 2, "ERR count should be greater than 0")?;
+            if more > 2 {
+                return Err(Error::SYNTAX);
+            }
+            count
+        }
         _ => return Err(Error::SYNTAX),
     };
     Ok(MultiPop { keys: &args.all()[first + 1..where_at], side, count })
@@ -192,15 +198,10 @@ pub(super) fn zrandmember(call: &mut Call<'_>) -> Handled {
     if call.args.len() == 2 {
         return random_one(call, key);
     }
-    let count = call.args.int(2)?;
+    let count = crate::hash::whole_count(call)?;
     let with_scores = call.args.len() > 3;
     if call.args.len() > 4 || (with_scores && !call.args.is(3, "withscores")) {
         return Err(Error::SYNTAX);
-    }
-    if count == i64::MIN {
-        let text =
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
-        return Err(Error::new(text));
     }
     let too_many = count < 0 && count.unsigned_abs() > RANDOM_PICKS_MAX;
     if too_many || (with_scores && count.unsigned_abs() > i64::MAX as u64 / 2) {

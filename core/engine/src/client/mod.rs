@@ -114,9 +114,9 @@ fn getname(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn setinfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let value = turn.args.at(3);
-    let (which, label) = match () {
-        () if turn.args.is(2, "lib-name") => (true, "lib-name"),
-        () if turn.args.is(2, "lib-ver") => (false, "lib-ver"),
+    let which = match () {
+        () if turn.args.is(2, "lib-name") => true,
+        () if turn.args.is(2, "lib-ver") => false,
         () => {
             return Err(Error::text(format!(
                 "ERR Unrecognized option '{}'",
@@ -125,6 +125,7 @@ fn setinfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         }
     };
     if check_name(value).is_err() {
+        let label = String::from_utf8_lossy(turn.args.at(2));
         return Err(Error::text(format!(
             "ERR {label} cannot contain spaces, newlines or special characters."
         )));
