@@ -264,7 +264,8 @@ fn rename_unless(call: &mut Call<'_>, only_if_absent: bool) -> Handled {
     if !call.db.contains(from) {
         return Err(Error::NO_SUCH_KEY);
     }
-    if from == to || only_if_absent && call.db.contains(to) {
+    let taken = call.db.contains(to); // a target whose time is over goes first
+    if from == to || only_if_absent && taken {
         if only_if_absent {
             call.reply.integer(0)
         } else {

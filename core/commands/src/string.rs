@@ -239,8 +239,8 @@ fn getex(call: &mut Call<'_>) -> Handled {
     let text = call.db.text(key)?;
     let found = text.is_some();
     let lifetime = match call.args.len() {
+        3.. if call.args.is(2, "persist") => Lifetime::Persist,
         4 if found => Lifetime::At(expiry_option(call.args, 2, now, "getex")?),
-        3 => Lifetime::Persist,
         _ => Lifetime::Unsaid,
     };
     reply_text(&mut call.reply, text);
@@ -268,8 +268,8 @@ fn getex(call: &mut Call<'_>) -> Handled {
 fn check_getex(args: Args<'_>) -> Result<(), Error> {
     match args.len() {
         2 => Ok(()),
-        3 if args.is(2, "persist") => Ok(()),
         4 if is_expiry_option(args, 2) => Ok(()),
+        _ if (2..args.len()).all(|i| args.is(i, "persist")) => Ok(()), // once or more, as in Redis
         _ => Err(Error::SYNTAX),
     }
 }

@@ -534,9 +534,7 @@ impl Engine {
         match outcome {
             Ok(Step::Done(event)) => {
                 self.settle(id, db, event, args, raw);
-                if spec.flags.has(Flags::READONLY) && spec.group != Group::Scripting {
-                    self.track_reads(id, spec, args);
-                }
+                self.track_if_read(id, spec, args);
                 Called::Done
             }
             Ok(Step::Block(wait)) => {
@@ -547,8 +545,16 @@ impl Engine {
             Ok(Step::Close) => Called::Close,
             Err(()) => {
                 self.settle(id, db, None, args, raw);
+                self.track_if_read(id, spec, args); // that it is of another type was read, too
                 Called::Failed
             }
+        }
+    }
+
+    #[inline]
+    fn track_if_read(&mut self, id: SessionId, spec: &'static commands::Spec, args: Args<'_>) {
+        if spec.flags.has(Flags::READONLY) && spec.group != Group::Scripting {
+            self.track_reads(id, spec, args);
         }
     }
 

@@ -209,7 +209,7 @@ pub(super) fn xpending(call: &mut Call<'_>) -> Handled {
 
 /// Reads `[IDLE ms] start end count [consumer]`.
 fn pending_filter(args: Args<'_>) -> Result<PendingFilter<'_>, Error> {
-    if args.len() < 6 {
+    if !(6..=9).contains(&args.len()) {
         return Err(Error::SYNTAX);
     }
     let mut idle_ms_min = 0;
