@@ -47,6 +47,9 @@ pub fn parse_c_u64(text: &[u8]) -> Option<u64> {
 /// Reads a double as Redis does for scores: decimal or hexadecimal, exponents, `inf` and `infinity` of any
 /// sign and case. Refuses NaN, blanks, the empty text, and numbers that no double is near to (`1e400`, `1e-400`).
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    if let Some(value) = parse_short_integer(text) {
+        return Some(value);
+    }
     let text = core::str::from_utf8(text).ok()?;
     let value = parse_any_f64(text)?;
     let (infinite, zero) = (value.is_infinite(), value == 0.0);
@@ -56,6 +59,26 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let digits = text.trim_start_matches(['+', '-']).as_bytes();
     let said = if infinite { digits[0].eq_ignore_ascii_case(&b'i') } else { !has_value(digits) };
     said.then_some(value)
+}
+
+/// Reads up to 15 decimal digits, which a double holds exactly: most scores are such, and need no more than this.
+#[inline]
+fn parse_short_integer(text: &[u8]) -> Option<f64> {
+    const DIGITS_MAX: usize = 15;
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
+        return None;
+    }
+    let mut value = 0_u64;
+    for digit in digits {
+        value = value * 10 + u64::from(digit.checked_sub(b'0').filter(|d| *d < 10)?);
+    }
+    // The sum of digits knows no -0.
+    let is_negative = digits.len() < text.len();
+    if is_negative && value == 0 {
+        return None;
+    }
+    Some(if is_negative { -(value as f64) } else { value as f64 })
 }
 
 /// Reads a double up to the end of the text or its first NUL: nothing as 0, and what is beyond the largest double as
@@ -273,6 +296,17 @@ mod tests {
         }
         assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(parse_u64(b"18446744073709551616"), None);
+    }
+
+    #[test]
+    fn short_integers_are_doubles_too() {
+        for (text, want) in
+            [("0", 0.0), ("007", 7.0), ("-12", -12.0), ("999999999999999", 999_999_999_999_999.0)]
+        {
+            assert_eq!(parse_f64(text.as_bytes()), Some(want), "{text}");
+        }
+        assert!(parse_f64(b"-0").is_some_and(|zero| zero == 0.0 && zero.is_sign_negative()));
+        assert_eq!((parse_f64(b"-"), parse_f64(b"1-"), parse_f64(b"--1")), (None, None, None));
     }
 
     #[test]

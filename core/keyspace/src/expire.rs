@@ -82,6 +82,10 @@ impl Keyspace {
         }
         let mut left = budget;
         for db in 0..self.dbs.len() {
+            // This runs once a tick: databases in which nothing ever expired must cost next to nothing.
+            if self.dbs[db].wheel.is_unused() && self.dbs[db].old_wheel.is_none() {
+                continue;
+            }
             while let Some(Due(hash)) = self.dbs[db].next_due(self.now.unix_ms, &mut left) {
                 self.expire_hash(db, hash, &mut left);
             }

@@ -71,6 +71,12 @@ impl Wheel {
         Wheel { levels: Vec::new(), tick: 0, items: 0 }
     }
 
+    /// Whether nothing has ever been filed.
+    #[inline]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.levels.is_empty()
+    }
+
     /// Number of items filed, including stale ones.
     pub(crate) fn items(&self) -> usize {
         self.items
