@@ -87,7 +87,8 @@ def runs():
 def one_run(reference, protocol, seed):
     line = [sys.executable, "-m", "machine", "--reference", reference, "--protocol", str(protocol), "--seed", seed,
             "--commands", str(COMMANDS), "--seconds", str(SLICE_SECONDS_MAX)]
-    return subprocess.run(line, cwd=HERE, capture_output=True, text=True, timeout=SLICE_SECONDS_MAX * 2)
+    same_order = {**os.environ, "PYTHONHASHSEED": "0"}
+    return subprocess.run(line, cwd=HERE, env=same_order, capture_output=True, text=True, timeout=SLICE_SECONDS_MAX * 2)
 
 
 @pytest.mark.timeout(600)

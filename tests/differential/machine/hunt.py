@@ -249,7 +249,8 @@ def common_commands(theirs, ours):
     with ours.client(protocol=3) as client:
         here = {row[0].upper() for row in client.call("COMMAND")}
     missing = sorted({c.words[0].decode() for c in commands.values() if c.words[0] not in here})
-    return {name: c for name, c in commands.items() if c.words[0] in here}, missing
+    # Sorted: COMMAND tells them in an order of chance, and a seed is to mean the same commands every time.
+    return {name: c for name, c in sorted(commands.items()) if c.words[0] in here}, missing
 
 
 def payloads_of(side):
