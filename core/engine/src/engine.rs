@@ -334,7 +334,7 @@ impl Engine {
         self.unwatch(id);
         self.unblock(id);
         self.unsubscribe_all(id);
-        self.stop_tracking(id);
+        self.end_tracking(id);
         self.monitors.retain(|m| *m != id);
         if let Some(session) = self.sessions.remove(id) {
             self.clients_bytes -= session.counted_bytes;

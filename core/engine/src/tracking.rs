@@ -79,15 +79,21 @@ impl Engine {
         self.observe();
     }
 
-    /// Switches tracking off for a client.
+    /// Switches tracking off for a client. What it has read stays in the table, as in Redis: should it track again, it
+    /// is told of that too.
     pub(crate) fn stop_tracking(&mut self, id: SessionId) {
         let Some(tracking) = self.sessions.find_mut(id).and_then(|s| s.tracking.take()) else { return };
         self.forget_tracking(id, tracking.broadcast);
+        self.observe();
+    }
+
+    /// Switches tracking off for a client that goes, and empties the table with the last one.
+    pub(crate) fn end_tracking(&mut self, id: SessionId) {
+        self.stop_tracking(id);
         if self.tracking.clients == 0 {
             self.tracking.clear();
             self.tracking.pending.clear();
         }
-        self.observe();
     }
 
     /// Undoes [`Engine::start_tracking`].
