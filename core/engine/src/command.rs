@@ -188,11 +188,7 @@ fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         5 if args.is(2, "filterby") && args.is(3, "module") => Box::new(|_| false),
         _ => return Err(Error::SYNTAX),
     };
-    let all = args.len() > 2;
-    let names: Vec<&str> = (engine.table.commands.iter())
-        .filter(|c| (all || c.parent.is_none()) && pass(c))
-        .map(|c| c.spec.name)
-        .collect();
+    let names: Vec<&str> = (engine.table.commands.iter()).filter(|c| pass(c)).map(|c| c.spec.name).collect();
     turn.reply.bulks(&names);
     Ok(Step::Done(None))
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use config::{Config, Layers, Loaded, Origin, Sources};
 use control::{ControlPlane, Handle};
 use engine::{Acl, Engine, Secret};
@@ -134,6 +134,10 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
     let secrets = hide_password(&mut config)?;
     let logger = open_logger(profile, &config, &loaded.notes)?;
     let files = Files::new(&config, file);
+    if profile == Profile::Plain && !files.place().is_dir() {
+        // As Redis: a mistyped folder must not look like an empty data set.
+        bail!("Can't chdir to '{}': No such file or directory", files.place().display());
+    }
     std::fs::create_dir_all(files.place())
         .with_context(|| format!("Can't make the directory '{}'", files.place().display()))?;
     if let Err(possible) = crate::limits::raise_descriptors(config.maxclients as u64) {
