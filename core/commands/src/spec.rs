@@ -385,15 +385,58 @@ pub fn found_keys(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<(usize, KeyAccess)>
             Some((word.map_or(argv.len(), |at| at + 7)..argv.len()).map(|i| (i, spec.access)).collect())
         }
         Keys::FirstAndStore => {
-            let mut out = vec![(1, KeyAccess::Read)];
-            let store = argv
-                .iter()
-                .skip(2)
-                .rposition(|a| a.eq_ignore_ascii_case(b"store") || a.eq_ignore_ascii_case(b"storedist"));
-            if let Some(at) = store.map(|i| i + 3).filter(|at| *at < argv.len()) {
-                out.push((at, KeyAccess::Write));
-            }
-            Some(out)
+            let store = stored_at(spec, argv).map(|at| (at, KeyAccess::Write));
+            Some([(1, KeyAccess::Read)].into_iter().chain(store).collect())
         }
+    }
+}
+
+/// Where the key stands that SORT or GEORADIUS stores to: behind the last word STORE that is not itself a value. It goes
+/// through the options as the commands do, because what is not found here is not checked against a user's keys.
+fn stored_at(spec: &Spec, argv: &[&[u8]]) -> Option<usize> {
+    let (mut at, sorts) = match spec.name {
+        "georadius" => (6, false),
+        "georadiusbymember" => (5, false),
+        _ => (2, true),
+    };
+    let mut found = None;
+    while at < argv.len() {
+        let is = |word: &[u8]| argv[at].eq_ignore_ascii_case(word);
+        if is(b"store") || (!sorts && is(b"storedist")) {
+            found = Some(at + 1).filter(|key| *key < argv.len()).or(found);
+            at += 1;
+        } else if sorts && is(b"limit") {
+            at += 2;
+        } else if if sorts { is(b"by") || is(b"get") } else { is(b"count") } {
+            at += 1;
+        }
+        at += 1;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store_of(name: &'static str, line: &str) -> Option<String> {
+        let handler: Handler = |_| Err(crate::Error::SYNTAX);
+        let row = Row::new(name, -2, Group::Generic, handler).movable_keys(Keys::FirstAndStore);
+        let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let found = found_keys(&row.spec, &argv)?;
+        let (at, _) = found.into_iter().find(|(_, access)| *access == KeyAccess::Write)?;
+        Some(String::from_utf8_lossy(argv[at]).into_owned())
+    }
+
+    #[test]
+    fn a_destination_is_found_whatever_the_values_are_called() {
+        assert_eq!(store_of("sort", "SORT k STORE d BY store").as_deref(), Some("d"));
+        assert_eq!(store_of("sort", "SORT k BY store GET store STORE store").as_deref(), Some("store"));
+        assert_eq!(store_of("sort", "SORT k STORE a STORE b LIMIT 0 1").as_deref(), Some("b"));
+        assert_eq!(store_of("sort", "SORT k BY w_* ASC"), None);
+        let line = "GEORADIUS k 1 2 3 km STORE store COUNT 3";
+        assert_eq!(store_of("georadius", line).as_deref(), Some("store"));
+        let line = "GEORADIUSBYMEMBER k store 3 km STOREDIST d";
+        assert_eq!(store_of("georadiusbymember", line).as_deref(), Some("d"));
     }
 }

@@ -385,7 +385,8 @@ impl Engine {
 
     /// Tells how large a client's buffers are, bytes, for CLIENT LIST.
     pub fn tell_buffers(&mut self, id: SessionId, buffers: ClientBuffers) {
-        if let Some(session) = self.sessions.find_mut(id) {
+        // One that is being closed is counted no more: its bytes would have others evicted.
+        if let Some(session) = self.sessions.find_mut(id).filter(|session| !session.kill) {
             session.buffers = buffers;
             self.recount(id);
         }
@@ -676,6 +677,9 @@ impl Engine {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
         let mut out = Vec::new();
         let next = self.execute(id, Request { argv: &argv, raw: None }, &mut out, outside);
+        if let Some(session) = self.sessions.find_mut(id) {
+            session.verdict = None;
+        }
         self.deliver(id, out, next != Next::Wait, next == Next::Close);
     }
 

@@ -31,17 +31,18 @@ impl Engine {
         if hidden || spec.flags.has(Flags::UNSEEN) || spec.flags.has(Flags::ADMIN) {
             return;
         }
-        self.feed_monitors(id, args, origin);
+        let shown = crate::slowlog::without_secrets(spec.name, args);
+        self.feed_monitors(id, &shown, origin);
     }
 
     /// Writes a line to every monitor.
-    pub(crate) fn feed_monitors(&mut self, id: SessionId, args: Args<'_>, origin: Origin) {
+    pub(crate) fn feed_monitors(&mut self, id: SessionId, shown: &[&[u8]], origin: Origin) {
         let session = self.sessions.at(id);
         let from = if origin == Origin::Script { "lua" } else { &session.info.address };
         let us = self.keyspace.now.unix_us;
         let mut line =
             format!("+{}.{:06} [{} {from}]", us / 1_000_000, us % 1_000_000, session.db).into_bytes();
-        for argument in args.all() {
+        for argument in shown {
             line.push(b' ');
             push_quoted(&mut line, argument);
         }

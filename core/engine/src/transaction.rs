@@ -57,7 +57,7 @@ fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let outcome = end_transaction(engine, turn, &multi);
     // EXEC is shown behind what it ran, and also when it ran nothing: a reader sees that the transaction is over.
     if !engine.monitors.is_empty() {
-        engine.feed_monitors(turn.session, turn.args, Origin::Client);
+        engine.feed_monitors(turn.session, turn.args.all(), Origin::Client);
     }
     outcome
 }

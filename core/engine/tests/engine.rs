@@ -361,3 +361,27 @@ fn a_password_that_is_set_stays_in_the_configuration_as_its_record_for_a_rewrite
     assert_eq!(b.run(c, &format!("CONFIG SET requirepass {record}")), "+OK\r\n");
     assert!(b.run(c, "CONFIG GET requirepass").contains(record));
 }
+
+#[test]
+fn the_answer_about_one_password_lets_no_other_in() {
+    let mut b = Bench::new();
+    let record = "argon2id:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    let (operator, one, other) = (b.connect(), b.connect(), b.connect());
+    for user in ["bob", "admin"] {
+        assert_eq!(b.call(operator, &["ACL", "SETUSER", user, "on", record, "+@all", "~*"]), "+OK\r\n");
+    }
+    // Both wait; the first answer is remembered, so the second is not needed any more.
+    assert_eq!(b.run(one, "AUTH bob pw") + &b.run(other, "AUTH bob pw"), "");
+    assert_eq!((b.verified(one, true), b.verified(other, true)), ("+OK\r\n".into(), "+OK\r\n".into()));
+    assert_eq!(b.run(other, "AUTH admin wrong"), "", "it must be asked again");
+    assert!(b.verified(other, false).starts_with("-WRONGPASS"));
+    // A transaction cannot wait, and must not leave a question behind.
+    let mut jobs = Vec::new();
+    b.engine.take_jobs(&mut jobs);
+    jobs.clear();
+    b.run(one, "MULTI");
+    b.run(one, "AUTH admin pw");
+    assert!(b.run(one, "EXEC").contains("cannot run inside a transaction"));
+    b.engine.take_jobs(&mut jobs);
+    assert!(jobs.is_empty(), "nobody waits for the answer");
+}

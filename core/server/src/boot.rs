@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -124,6 +124,15 @@ pub(crate) fn configure(profile: Profile, args: &[String]) -> anyhow::Result<(Lo
     Ok((loaded, path))
 }
 
+/// Has the working directory be there. A server without a profile does not make it, as Redis does not: a mistyped folder
+/// must not look like an empty data set.
+fn prepare_place(profile: Profile, place: &Path) -> anyhow::Result<()> {
+    if profile == Profile::Plain && !place.is_dir() {
+        bail!("Can't chdir to '{}': No such file or directory", place.display());
+    }
+    std::fs::create_dir_all(place).with_context(|| format!("Can't make the directory '{}'", place.display()))
+}
+
 /// Starts a server and returns once its data is loaded. `signals`: whether the process' signals are its own.
 ///
 /// # Errors
@@ -134,12 +143,7 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
     let secrets = hide_password(&mut config)?;
     let logger = open_logger(profile, &config, &loaded.notes)?;
     let files = Files::new(&config, file);
-    if profile == Profile::Plain && !files.place().is_dir() {
-        // As Redis: a mistyped folder must not look like an empty data set.
-        bail!("Can't chdir to '{}': No such file or directory", files.place().display());
-    }
-    std::fs::create_dir_all(files.place())
-        .with_context(|| format!("Can't make the directory '{}'", files.place().display()))?;
+    prepare_place(profile, &files.place())?;
     if let Err(possible) = crate::limits::raise_descriptors(config.maxclients as u64) {
         logger.warning(&format!(
             "You requested maxclients of {}, but the limit of open files lets in only {possible}.",

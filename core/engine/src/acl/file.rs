@@ -142,7 +142,8 @@ impl Engine {
     /// Closes a client whose user is gone: whatever it runs meanwhile it runs as nobody.
     pub(super) fn end_user(&mut self, id: SessionId, by: Option<SessionId>) {
         let session = self.sessions.at_mut(id);
-        session.user = DEFAULT_USER;
+        // Nobody: what is left of its transaction must not go on with the rights of another user.
+        session.user = usize::MAX;
         session.authenticated = false;
         match by == Some(id) {
             true => session.kill = true,

@@ -11,6 +11,9 @@ const SAME_MS: i64 = 60_000;
 /// Newest entries among which an alike one is looked for.
 const SEARCHED_MAX: usize = 10;
 
+/// What is kept of a key, channel or user name, bytes: the log must not be a place to fill memory with.
+const TEXT_BYTES_MAX: usize = 256;
+
 /// One entry of ACL LOG.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -63,7 +66,9 @@ impl DenialLog {
         client: String,
         now_ms: i64,
     ) {
-        let (reason, object) = (denial.reason(), denial.object());
+        let (reason, mut object) = (denial.reason(), denial.object());
+        object.truncate(TEXT_BYTES_MAX);
+        let username = &username[..username.len().min(TEXT_BYTES_MAX)];
         let same = |e: &Entry| {
             e.reason == reason
                 && e.context == context

@@ -91,6 +91,8 @@ impl Engine {
         name: &[u8],
         password: &[u8],
     ) -> Option<Option<usize>> {
+        // It belongs to this very request: left behind, it would let the next one in.
+        let found = self.sessions.at_mut(turn.session).verdict.take();
         let (user, verdict) = self.acl.verify(name, password);
         match verdict {
             Verdict::Yes => Some(user),
@@ -100,12 +102,14 @@ impl Engine {
                 if self.verified.contains_key(&digest) {
                     return Some(user);
                 }
-                match self.sessions.at_mut(turn.session).verdict.take() {
+                match found {
                     Some(true) => {
                         self.remember_verified(digest);
                         Some(user)
                     }
                     Some(false) => Some(None),
+                    // Nobody waits inside a transaction, and an answer must find the request that asked.
+                    None if !turn.may_block => None,
                     None => {
                         self.jobs.push(Job::VerifyPassword {
                             session: turn.session,

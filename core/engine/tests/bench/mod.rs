@@ -114,6 +114,13 @@ impl Bench {
         self.delivered.iter().any(|d| d.token == client as u64 && (d.close || d.drop))
     }
 
+    /// A job has found out whether the password fits that the client waits with; the reply is delivered.
+    pub(crate) fn verified(&mut self, client: usize, fits: bool) -> String {
+        self.engine.password_verified(self.clients[client], fits, &mut self.outside);
+        self.engine.take_deliveries(&mut self.delivered);
+        self.delivered(client)
+    }
+
     pub(crate) fn now_ms(&self) -> i64 {
         self.outside.now.unix_ms
     }
