@@ -457,6 +457,9 @@ impl Durable {
         }
         journal.pending.clear();
         journal.written_ticket = journal.pending_ticket;
+        // What kept the old log from being written is no reason to refuse writes any more.
+        self.accept_writes();
+        self.last_write_ok.store(true, Ordering::Relaxed);
         self.is_logging.store(journal.log.is_some(), Ordering::Release);
         self.measure(journal, true);
         self.file_bytes.store(journal.log.as_ref().map_or(0, Log::file_bytes), Ordering::Relaxed);

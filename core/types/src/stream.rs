@@ -171,7 +171,7 @@ impl Stream {
         self.0.used = true;
         self.0.last_id = self.last().map_or(last_id, |last| last.id.max(last_id));
         self.0.entries_added = entries_added.clamp(self.0.len, i64::MAX as u64);
-        self.0.max_deleted_id = max_deleted_id;
+        self.0.max_deleted_id = max_deleted_id.min(self.0.last_id);
     }
 
     /// Add an entry and return its identity. `fields` are pairs of field and value.

@@ -220,7 +220,8 @@ fn add_sub(selector: &mut Selector, table: &Table, name: &[u8]) -> Result<(), St
     if table.commands[command].parent.is_some() {
         return Err("Allowing first-arg of a subcommand is not supported".to_owned());
     }
-    if word.is_empty() {
+    // A line of an ACL file could not say a word with blanks.
+    if word.is_empty() || has_blanks(word) {
         return Err(UNKNOWN.to_owned());
     }
     if table.commands[command].subcommands.is_empty() {
