@@ -8,8 +8,8 @@ BEFORE and AFTER are server binaries (`tandem`, or a redis-server or valkey-serv
 of the two totals, divided by 3 N, is what one request costs from the socket to the reply; start, stop and warm-up
 fall out. Requests come one at a time and in pipelines of 16, over a small set of keys that the warm-up has made.
 
-What is not counted: the kernel. What blurs it: the server's timers, some thousand instructions a tick; so the
-number of requests is large enough that they stay below 0.5 %. The last column is AFTER : BEFORE.
+What is not counted: the kernel. What blurs it: the server's timers, and the seed of its hash tables; with the default
+number of requests two runs of one binary have differed by up to 1.7 %. The last column is AFTER : BEFORE.
 """
 
 import argparse

@@ -385,3 +385,38 @@ fn the_answer_about_one_password_lets_no_other_in() {
     b.engine.take_jobs(&mut jobs);
     assert!(jobs.is_empty(), "nobody waits for the answer");
 }
+
+#[test]
+fn a_monitor_is_not_shown_the_password_of_a_migration() {
+    let mut b = Bench::new();
+    let (monitor, c) = (b.connect(), b.connect());
+    assert_eq!(b.run(monitor, "MONITOR"), "+OK\r\n");
+    b.run(c, "SET k v");
+    b.run(c, "MIGRATE h 1 k 0 5 AUTH2 me hush");
+    let shown = b.delivered(monitor);
+    assert!(shown.contains("MIGRATE") && shown.contains("(redacted)") && !shown.contains("hush"), "{shown}");
+}
+
+#[test]
+fn the_log_of_denials_keeps_the_beginning_of_a_long_key() {
+    let mut b = Bench::new();
+    let (operator, c) = (b.connect(), b.connect());
+    b.run(operator, "ACL SETUSER few on nopass ~a +get");
+    assert_eq!(b.run(c, "AUTH few x"), "+OK\r\n");
+    assert!(b.call(c, &["GET", &"k".repeat(100_000)]).starts_with("-NOPERM"));
+    let log = b.run(operator, "ACL LOG");
+    assert!(log.contains(&"k".repeat(256)) && log.len() < 2000, "{} bytes", log.len());
+}
+
+#[test]
+fn who_removes_itself_goes_on_as_nobody() {
+    let mut b = Bench::new();
+    let (operator, c) = (b.connect(), b.connect());
+    b.run(operator, "ACL SETUSER me on nopass ~a +@all");
+    for request in ["AUTH me x", "MULTI", "ACL DELUSER me", "SET secret 1"] {
+        b.run(c, request);
+    }
+    let replies = b.run(c, "EXEC");
+    assert!(!replies.contains("+OK"), "{replies}");
+    assert_eq!(b.run(operator, "EXISTS secret"), ":0\r\n");
+}

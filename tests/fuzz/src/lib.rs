@@ -3,7 +3,7 @@
 //! Each module is one target with one function `run`, which takes any bytes and panics only if a promise is broken.
 //! The programs in `bin/` hand it to libFuzzer; `tests/fuzz/run` builds them with coverage and runs them, with a
 //! bound on time and on address space, so a hang and a huge allocation are findings too. The seeds lie in
-//! `tests/fuzz/seeds/TARGET`; what once broke something is kept there.
+//! `tests/fuzz/seeds/TARGET`; what broke something is kept as a test where it was mended.
 //!
 //! Invariant: a run depends on its bytes alone. Each makes its own engine, with a clock that only the run moves.
 #![forbid(unsafe_code)]

@@ -247,3 +247,13 @@ fn nodes_are_counted_as_in_a_radix_tree() {
     // The root alone; a run and its end; a run, a branch and two of these; another branch one byte before.
     assert_eq!(counts, [1, 2, 6, 9]);
 }
+
+#[test]
+fn counters_that_contradict_the_entries_are_corrected() {
+    let mut stream = filled(3);
+    stream.set_counters(Id::new(1, 0), 0, Id::new(9, 0));
+    assert_eq!(stream.last_id(), Id::new(3, 0));
+    assert_eq!((stream.entries_added(), stream.max_deleted_id()), (3, Id::new(3, 0)));
+    stream.set_counters(Id::new(5, 0), u64::MAX, Id::MIN);
+    assert_eq!((stream.last_id(), stream.entries_added()), (Id::new(5, 0), i64::MAX as u64));
+}
