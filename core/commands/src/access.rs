@@ -105,7 +105,7 @@ pub(crate) fn of_key(spec: &Spec, argv: &[&[u8]], nth: usize) -> KeyAccess {
     let name = spec.name;
     match (name, nth) {
         ("set", _) if !has_word(argv, 3, b"get") => KeyAccess::Write,
-        ("bitfield", _) if !has_word(argv, 2, b"set") && !has_word(argv, 2, b"incrby") => KeyAccess::Read,
+        ("bitfield", _) if crate::bitmap::only_reads_bits(argv) => KeyAccess::Read,
         ("copy", 0) => KeyAccess::Read,
         ("copy", _) => KeyAccess::Write,
         (_, 0) if STORING.contains(&name) => KeyAccess::Write,
@@ -143,6 +143,7 @@ mod tests {
         assert_eq!(used("set k v GET"), [Both]);
         assert_eq!(used("bitfield k get u8 0"), [Read]);
         assert_eq!(used("bitfield k set u8 0 1"), [Both]);
+        assert_eq!(used("bitfield k overflow sat get u8"), [Both]);
         assert_eq!(used("copy a b"), [Read, Write]);
         assert_eq!(used("sunionstore d a b"), [Write, Read, Read]);
         assert_eq!(used("rename a b"), [Both, Write]);

@@ -291,6 +291,23 @@ fn bitfield(call: &mut Call<'_>) -> Handled {
     }
 }
 
+/// Whether a BITFIELD says nothing but GET and OVERFLOW, each with all its words. What cannot be read counts as a write.
+pub fn only_reads_bits(argv: &[&[u8]]) -> bool {
+    let mut at = 2;
+    while let Some(word) = argv.get(at) {
+        let words = match () {
+            () if word.eq_ignore_ascii_case(b"get") => 3,
+            () if word.eq_ignore_ascii_case(b"overflow") => 2,
+            () => return false,
+        };
+        if argv.len() - at < words {
+            return false;
+        }
+        at += words;
+    }
+    true
+}
+
 fn bitfield_ro(call: &mut Call<'_>) -> Handled {
     let steps = field_steps(call.args, call.db.space().limits.string_bytes)?;
     if steps.iter().any(|step| !matches!(step.action, FieldAction::Get)) {

@@ -191,18 +191,22 @@ pub fn wait(wait: Wait) -> Handled {
     Ok(Outcome::Block(Box::new(wait)))
 }
 
+/// HELP of `container` (lower case).
+pub(crate) fn help(call: &mut Call<'_>, container: &str) -> Handled {
+    crate::docs::help::write(container, &mut call.reply);
+    read()
+}
+
 /// The error for options that a subcommand has not.
 pub fn bad_subcommand(args: Args<'_>, container: &str) -> Error {
-    let name = String::from_utf8_lossy(args.at(1));
-    Error::text(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-    ))
+    let template = "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.";
+    Error::quoting(template, &[args.at(1), container.as_bytes()])
 }
 
 /// The error for a subcommand that `container` (upper case) has not.
 pub fn unknown_subcommand(args: Args<'_>, container: &str) -> Error {
     const SHOWN_BYTES_MAX: usize = 128;
     let name = args.find(1).unwrap_or(b"");
-    let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES_MAX)]);
-    Error::text(format!("ERR unknown subcommand '{shown}'. Try {container} HELP."))
+    let shown = &name[..name.len().min(SHOWN_BYTES_MAX)];
+    Error::quoting("ERR unknown subcommand '{}'. Try {} HELP.", &[shown, container.as_bytes()])
 }

@@ -3,9 +3,9 @@
 use keyspace::WrongType;
 use std::borrow::Cow;
 
-/// An error reply: code and text, without the leading `-`.
+/// An error reply: code and text, without the leading `-`. Bytes rather than characters, because it may quote what a client has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error(Cow<'static, str>);
+pub struct Error(Cow<'static, [u8]>);
 
 impl Error {
     /// The key holds another type than the command works on.
@@ -34,12 +34,23 @@ impl Error {
 
     /// An error with a fixed text.
     pub const fn new(text: &'static str) -> Error {
-        Error(Cow::Borrowed(text))
+        Error(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error with a text of its own.
-    pub fn text(text: impl Into<String>) -> Error {
+    pub fn text(text: impl Into<Vec<u8>>) -> Error {
         Error(Cow::Owned(text.into()))
+    }
+
+    /// `template` with each `{}` in it replaced by the next of `words`, byte by byte.
+    pub fn quoting(template: &str, words: &[&[u8]]) -> Error {
+        let mut parts = template.split("{}");
+        let mut text = parts.next().unwrap_or_default().as_bytes().to_vec();
+        for (word, part) in words.iter().zip(parts) {
+            text.extend_from_slice(word);
+            text.extend_from_slice(part.as_bytes());
+        }
+        Error(Cow::Owned(text))
     }
 
     /// The wrong number of arguments for `command` (lower case, `config|get` for subcommands).
@@ -48,13 +59,30 @@ impl Error {
     }
 
     /// The reply text.
-    pub fn as_str(&self) -> &str {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The text for a reader; what is no UTF-8 in it is replaced.
+    pub fn shown(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
     }
 }
 
 impl From<WrongType> for Error {
     fn from(_: WrongType) -> Error {
         Error::WRONG_TYPE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_keeps_its_bytes() {
+        let error = Error::quoting("ERR no '{}' in '{}'.", &[b"\xff{}", b""]);
+        assert_eq!(error.as_bytes(), b"ERR no '\xff{}' in ''.");
+        assert_eq!(error.shown(), "ERR no '\u{fffd}{}' in ''.");
     }
 }

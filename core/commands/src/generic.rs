@@ -1,6 +1,6 @@
 //! Commands on keys of any type: existence, expiry, names, iteration, DUMP and RESTORE.
 
-use crate::call::{Args, Call, Handled, done, read};
+use crate::call::{Args, Call, Handled, done, help, read};
 use crate::error::Error;
 use crate::scan;
 use crate::spec::{Flags, Group, KeyAccess, Keys, Row};
@@ -147,10 +147,7 @@ impl ExpireCondition {
                 () if call.args.is(i + 3, "gt") => c.later = true,
                 () if call.args.is(i + 3, "lt") => c.sooner = true,
                 () => {
-                    return Err(Error::text(format!(
-                        "ERR Unsupported option {}",
-                        String::from_utf8_lossy(word)
-                    )));
+                    return Err(Error::quoting("ERR Unsupported option {}", &[word]));
                 }
             }
         }
@@ -438,26 +435,7 @@ fn object(call: &mut Call<'_>) -> Handled {
 }
 
 fn object_help(call: &mut Call<'_>) -> Handled {
-    let lines = [
-        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "ENCODING <key>",
-        "    Return the kind of internal representation used in order to store the value",
-        "    associated with a <key>.",
-        "FREQ <key>",
-        "    Return the access frequency index of the <key>. The returned integer is",
-        "    proportional to the logarithm of the recent access frequency of the key.",
-        "IDLETIME <key>",
-        "    Return the idle time of the <key>, that is the approximated number of",
-        "    seconds elapsed since the last access to the key.",
-        "REFCOUNT <key>",
-        "    Return the number of references of the value associated with the specified",
-        "    <key>.",
-        "HELP",
-        "    Print this help.",
-    ];
-    call.reply.array(lines.len());
-    lines.iter().for_each(|line| call.reply.status(line));
-    read()
+    help(call, "object")
 }
 
 fn object_encoding(call: &mut Call<'_>) -> Handled {

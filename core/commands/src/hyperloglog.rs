@@ -163,8 +163,7 @@ fn pfdebug(call: &mut Call<'_>) -> Handled {
             call.reply.count(usize::from(sparse));
         }
         () => {
-            let name = String::from_utf8_lossy(args.at(1));
-            return Err(Error::text(format!("ERR Unknown PFDEBUG subcommand '{name}'")));
+            return Err(Error::quoting("ERR Unknown PFDEBUG subcommand '{}'", &[args.at(1)]));
         }
     }
     read()

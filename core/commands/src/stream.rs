@@ -3,7 +3,7 @@
 //! The log gets what happened, not what was asked: `*` becomes the identity given, an approximate trim becomes
 //! the exact one that it came to, and a read for a group becomes claims. Replayed anywhere, they give the same.
 
-use crate::call::{Args, Call, Handled, done, read};
+use crate::call::{Args, Call, Handled, done, help, read};
 use crate::error::Error;
 use crate::spec::{Flags, Group, KeyAccess, Keys, Row};
 use keyspace::{Event, EventClass};
@@ -40,7 +40,7 @@ static XGROUP: &[Row] = &[
     subcommand("xgroup|createconsumer", 5, group::create_consumer).grows(),
     subcommand("xgroup|delconsumer", 5, group::delete_consumer).write(),
     subcommand("xgroup|destroy", 4, group::destroy).write(),
-    row("xgroup|help", 2, group::help).flags(Flags::LOADING.and(Flags::STALE)),
+    row("xgroup|help", 2, xgroup_help).flags(Flags::LOADING.and(Flags::STALE)),
     subcommand("xgroup|setid", -5, group::set_id).write(),
 ];
 
@@ -48,7 +48,7 @@ static XGROUP: &[Row] = &[
 static XINFO: &[Row] = &[
     subcommand("xinfo|consumers", 4, info::consumers).readonly(),
     subcommand("xinfo|groups", 3, info::groups).readonly(),
-    row("xinfo|help", 2, info::help).flags(Flags::LOADING.and(Flags::STALE)),
+    row("xinfo|help", 2, xinfo_help).flags(Flags::LOADING.and(Flags::STALE)),
     subcommand("xinfo|stream", -3, info::stream).readonly(),
 ];
 
@@ -73,6 +73,14 @@ pub static COMMANDS: &[Row] = &[
     row("xsetid", -3, xsetid).key().grows().fast(),
     row("xtrim", -4, xtrim).key().write(),
 ];
+
+fn xgroup_help(call: &mut Call<'_>) -> Handled {
+    help(call, "xgroup")
+}
+
+fn xinfo_help(call: &mut Call<'_>) -> Handled {
+    help(call, "xinfo")
+}
 
 // Identities.
 

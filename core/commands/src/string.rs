@@ -137,7 +137,11 @@ fn set_options<'a>(
             options.get = true;
         } else if args.is(i, "keepttl") && expiry.is_none() {
             options.lifetime = Lifetime::Keep;
-        } else if options.lifetime == Lifetime::Unsaid && expiry.is_none() && is_expiry_option(args, i) {
+        } else if options.lifetime == Lifetime::Unsaid
+            && is_expiry_option(args, i)
+            // The same word again is allowed; the last one counts.
+            && expiry.is_none_or(|before| args.at(i).eq_ignore_ascii_case(args.at(before)))
+        {
             expiry = Some(i);
             i += 1;
         } else {

@@ -5,7 +5,6 @@ use crate::outside::Job;
 use commands::{Error, Flags, Group, Row};
 use config::{Config, Eviction, SetError};
 use keyspace::{EvictionOrder, EvictionPolicy, Ranking};
-use resp::Reply;
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);
@@ -17,7 +16,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("config", -2, unknown_config).subcommands(&[
     row("config|get", -3, config_get).flags(ADMIN),
-    row("config|help", 2, config_help).flags(LATE),
+    row("config|help", 2, help).flags(LATE),
     row("config|resetstat", 2, config_resetstat).flags(ADMIN),
     row("config|rewrite", 2, config_rewrite).flags(ADMIN),
     row("config|set", -4, config_set).flags(ADMIN),
@@ -27,15 +26,12 @@ fn unknown_config(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "CONFIG"))
 }
 
-/// Writes the help of a container: usage lines and what they do, as status replies in Redis' layout. A line break begins another reply.
-pub(crate) fn help(reply: &mut Reply<'_>, container: &str, lines: &[(&str, &str)]) {
-    let lines: Vec<(&str, &str)> = lines.iter().copied().chain([("HELP", "Print this help.")]).collect();
-    reply.array(1 + lines.iter().map(|(_, what)| 1 + what.lines().count()).sum::<usize>());
-    reply.status(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-    for (usage, what) in lines {
-        reply.status(usage);
-        what.lines().for_each(|line| reply.status(&format!("    {line}")));
-    }
+/// HELP of any container.
+pub(crate) fn help(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let container = engine.table.find_top(turn.args.at(0));
+    let name = container.map_or("", |index| engine.table.commands[index].spec.name);
+    commands::docs::help::write(name, &mut turn.reply);
+    Ok(Step::Done(None))
 }
 
 // What the configuration says about the engine.
@@ -143,20 +139,6 @@ fn config_resetstat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
 fn config_rewrite(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     engine.jobs.push(Job::RewriteConfig { session: turn.session });
     Ok(Step::Later)
-}
-
-fn config_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    help(
-        &mut turn.reply,
-        "CONFIG",
-        &[
-            ("GET <pattern>", "Return parameters matching the glob-like <pattern> and their values."),
-            ("SET <directive> <value>", "Set the configuration <directive> to <value>."),
-            ("RESETSTAT", "Reset statistics reported by the INFO command."),
-            ("REWRITE", "Rewrite the configuration file."),
-        ],
-    );
-    Ok(Step::Done(None))
 }
 
 impl Engine {

@@ -226,7 +226,7 @@ impl Engine {
         if let Some(command) = command {
             self.command_stats[command].failed += 1;
         }
-        self.count_error(&String::from_utf8_lossy(error));
+        self.count_error(error);
         let mut out = Vec::new();
         Reply::wire(&mut out, protocol).error(error);
         self.deliver(id, out, true, false);

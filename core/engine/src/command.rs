@@ -2,7 +2,6 @@
 //!
 //! What the gate needs of a command comes from its row, everything else from `commands::docs`.
 
-use crate::admin::help;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::table::Command;
 use commands::docs::positions::{Begin, Find, Positions};
@@ -22,31 +21,13 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("command", -1, command
     row("command|docs", -2, document_some),
     row("command|getkeys", -3, getkeys),
     row("command|getkeysandflags", -3, getkeysandflags),
-    row("command|help", 2, show_help),
+    row("command|help", 2, crate::admin::help),
     row("command|info", -2, info),
     row("command|list", -2, list),
 ])];
 
-const HELP: &[(&str, &str)] = &[
-    ("(no subcommand)", "Describe every command."),
-    ("COUNT", "Count the commands."),
-    ("DOCS [<command-name> [...]]", "Document commands: what they do and what they take."),
-    ("GETKEYS <full-command>", "Find the keys in a request."),
-    ("GETKEYSANDFLAGS <full-command>", "Find the keys in a request and how each would be used."),
-    ("INFO [<command-name> ...]", "Describe some commands."),
-    (
-        "LIST [FILTERBY (MODULE <module-name>|ACLCAT <category>|PATTERN <pattern>)]",
-        "Name the commands, or those that fit.",
-    ),
-];
-
 /// The word of SET that makes it read what was there.
 const SET_READS: &[u8] = b"get";
-
-fn show_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    help(&mut turn.reply, "COMMAND", HELP);
-    Ok(Step::Done(None))
-}
 
 /// Indices of the commands that are no subcommands.
 fn tops(engine: &Engine) -> Vec<usize> {
@@ -201,6 +182,10 @@ fn keys_of(engine: &Engine, args: Args<'_>) -> Result<(&'static Spec, Found), Er
     let argv = args.rest(2);
     let index = engine.table.find(argv).ok_or(Error::new("ERR Invalid command specified"))?;
     let spec = engine.table.commands[index].spec;
+    // What follows a container's name is a subcommand that it has not.
+    if spec.container && argv.len() > 1 {
+        return Err(Error::new("ERR Invalid command specified"));
+    }
     if spec.keys == Keys::None {
         return Err(Error::new("ERR The command has no key arguments"));
     }
@@ -245,7 +230,7 @@ fn flags_of(spec: &Spec, argv: &[&[u8]], at: usize) -> Option<Vec<&'static str>>
     let has = |word: &[u8]| argv.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(word));
     Some(match spec.name {
         "set" if !has(SET_READS) => vec!["OW", "update"],
-        "bitfield" if !has(b"set") && !has(b"incrby") => vec!["RO", "access"],
+        "bitfield" if commands::bitmap::only_reads_bits(argv) => vec!["RO", "access"],
         _ => vec!["RW", "access", "update"],
     })
 }

@@ -151,10 +151,7 @@ fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
             name = Some(args.at(i + 1));
             i += 2;
         } else {
-            return Err(Error::text(format!(
-                "ERR Syntax error in HELLO option '{}'",
-                String::from_utf8_lossy(args.at(i))
-            )));
+            return Err(Error::quoting("ERR Syntax error in HELLO option '{}'", &[args.at(i)]));
         }
     }
     if let Some(name) = name {

@@ -579,7 +579,7 @@ impl Engine {
             Ok(Outcome::Done(event)) => Ok(Step::Done(event)),
             Ok(Outcome::Block(wait)) => Ok(Step::Block(wait)),
             Err(error) => {
-                if error.as_str() == keyspace::BAD_DATA {
+                if error.as_bytes() == keyspace::BAD_DATA.as_bytes() {
                     self.log_bad_payload(turn.args);
                 }
                 self.fail(&error, &mut turn.reply, command);
@@ -625,7 +625,7 @@ impl Engine {
 
     /// Counts an error reply.
     #[cold]
-    pub(crate) fn count_error(&mut self, text: &str) {
+    pub(crate) fn count_error(&mut self, text: &[u8]) {
         self.counters.error_replies += 1;
         if let Some(names) = self.error_stats.record(text) {
             let why = "Errorstats stopped adding new errors because the number of errors reached the limit";
@@ -636,8 +636,8 @@ impl Engine {
     /// Writes and counts an error.
     #[cold]
     pub(crate) fn refuse(&mut self, error: &Error, reply: &mut Reply<'_>) {
-        self.count_error(error.as_str());
-        reply.error(error.as_str().as_bytes());
+        self.count_error(error.as_bytes());
+        reply.error(error.as_bytes());
     }
 
     #[inline]

@@ -23,7 +23,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
         row("script|debug", 3, debug).flags(Flags::NOSCRIPT),
         row("script|exists", -3, exists).flags(Flags::NOSCRIPT),
         row("script|flush", -2, flush).flags(Flags::NOSCRIPT),
-        row("script|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("script|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
         row("script|kill", 2, kill).flags(Flags::NOSCRIPT.and(Flags::ALLOW_BUSY)),
         row("script|load", 3, load).flags(Flags::NOSCRIPT.and(Flags::STALE)),
     ]),
@@ -37,23 +37,6 @@ pub(crate) fn limits() -> Limits {
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "SCRIPT"))
-}
-
-fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    crate::admin::help(
-        &mut turn.reply,
-        "SCRIPT",
-        &[
-            (
-                "EXISTS <sha1> [<sha1> ...]",
-                "Return information about the existence of the scripts in the script cache.",
-            ),
-            ("FLUSH [ASYNC|SYNC]", "Flush the Lua scripts cache. Very dangerous on replicas."),
-            ("KILL", "Kill the currently executing Lua script."),
-            ("LOAD <script>", "Load a script into the scripts cache without executing it."),
-        ],
-    );
-    Ok(Step::Done(None))
 }
 
 const NOSCRIPT: Error = Error::new("NOSCRIPT No matching script. Please use EVAL.");

@@ -34,7 +34,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
         subcommand("function|delete", 3, delete).write(),
         subcommand("function|dump", 2, dump),
         subcommand("function|flush", -2, flush).write(),
-        row("function|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("function|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
         subcommand("function|kill", 2, kill).flags(Flags::ALLOW_BUSY),
         subcommand("function|list", -2, list),
         subcommand("function|load", -3, load).grows(),
@@ -83,8 +83,7 @@ fn load(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let code_at = turn.args.len() - 1;
     for at in 2..code_at {
         if !turn.args.is(at, "replace") {
-            let name = String::from_utf8_lossy(turn.args.at(at)).into_owned();
-            return Err(Error::text(format!("ERR Unknown option given: {name}")));
+            return Err(Error::quoting("ERR Unknown option given: {}", &[turn.args.at(at)]));
         }
     }
     let name = engine.load_library(turn.args.at(code_at), code_at > 2, turn.outside)?;
@@ -166,7 +165,7 @@ impl Engine {
         is_replacing: bool,
         outside: &dyn Outside,
     ) -> Result<(), String> {
-        self.load_library(code, is_replacing, outside).map(drop).map_err(|error| error.as_str().to_owned())
+        self.load_library(code, is_replacing, outside).map(drop).map_err(|error| error.shown().into_owned())
     }
 
     /// The sources of all libraries, for a snapshot.
@@ -334,8 +333,7 @@ fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
                 pattern = Some(turn.args.find(at).ok_or(Error::new(given))?);
             }
             () => {
-                let name = String::from_utf8_lossy(turn.args.at(at)).into_owned();
-                return Err(Error::text(format!("ERR Unknown argument {name}")));
+                return Err(Error::quoting("ERR Unknown argument {}", &[turn.args.at(at)]));
             }
         }
         at += 1;
@@ -375,25 +373,4 @@ fn write_library(reply: &mut Reply<'_>, name: &[u8], library: &Library, with_cod
         reply.bulk(b"library_code");
         reply.bulk(library.code());
     }
-}
-
-fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    crate::admin::help(
-        &mut turn.reply,
-        "FUNCTION",
-        &[
-            ("LOAD [REPLACE] <FUNCTION CODE>", "Load a library from its source."),
-            ("DELETE <LIBRARY NAME>", "Remove a library and its functions."),
-            ("LIST [LIBRARYNAME PATTERN] [WITHCODE]", "Describe the libraries and their functions."),
-            ("STATS", "Tell which function runs, and how many there are."),
-            ("KILL", "End the function that runs, if it has written nothing."),
-            ("FLUSH [ASYNC|SYNC]", "Remove all libraries."),
-            ("DUMP", "Give all libraries as one payload for FUNCTION RESTORE."),
-            (
-                "RESTORE <PAYLOAD> [FLUSH|APPEND|REPLACE]",
-                "Add the libraries of a payload: instead of all, beside all (the default), or over those of the same name.",
-            ),
-        ],
-    );
-    Ok(Step::Done(None))
 }

@@ -82,11 +82,9 @@ impl Engine {
             return error;
         }
         self.unwatch(id);
-        let why = error.as_str();
-        Error::text(format!(
-            "EXECABORT Transaction discarded because of: {}",
-            why.strip_prefix("ERR ").unwrap_or(why)
-        ))
+        let why = error.as_bytes();
+        let why = why.strip_prefix(b"ERR ").unwrap_or(why);
+        Error::quoting("EXECABORT Transaction discarded because of: {}", &[why])
     }
 
     /// A refusal while a transaction is being queued breaks it.
@@ -255,15 +253,16 @@ impl Engine {
     }
 
     fn denied(&self, id: SessionId, denial: &Denial) -> Error {
-        let who = String::from_utf8_lossy(self.acl.name(self.sessions.at(id).user));
-        Error::text(match denial {
+        match denial {
             Denial::Command(name) => {
-                format!("NOPERM User {who} has no permissions to run the '{name}' command")
+                let who = self.acl.name(self.sessions.at(id).user);
+                let template = "NOPERM User {} has no permissions to run the '{}' command";
+                Error::quoting(template, &[who, name.as_bytes()])
             }
-            Denial::Key(_) => "NOPERM No permissions to access a key".to_owned(),
-            Denial::Channel(_) => "NOPERM No permissions to access a channel".to_owned(),
-            Denial::Auth(_) => crate::connection::WRONGPASS.as_str().to_owned(),
-        })
+            Denial::Key(_) => Error::new("NOPERM No permissions to access a key"),
+            Denial::Channel(_) => Error::new("NOPERM No permissions to access a channel"),
+            Denial::Auth(_) => crate::connection::WRONGPASS,
+        }
     }
 
     /// SORT finds the keys of its patterns while it runs: that needs leave to read any key.
@@ -335,16 +334,16 @@ fn check_restricted(spec: &Spec) -> Result<(), Error> {
 pub(crate) fn unknown_command(argv: &[&[u8]]) -> Error {
     const SHOWN_BYTES_MAX: usize = 128;
     let name = argv.first().copied().unwrap_or_default();
-    let mut shown = String::new();
+    let mut shown = Vec::new();
     for argument in argv.iter().skip(1) {
         if shown.len() >= SHOWN_BYTES_MAX {
             break;
         }
         let left = SHOWN_BYTES_MAX - shown.len();
-        shown.push_str(&format!("'{}' ", String::from_utf8_lossy(&argument[..argument.len().min(left)])));
+        shown.extend_from_slice(&[b"'", &argument[..argument.len().min(left)], b"' "].concat());
     }
-    let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES_MAX)]);
-    Error::text(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+    let name = &name[..name.len().min(SHOWN_BYTES_MAX)];
+    Error::quoting("ERR unknown command '{}', with args beginning with: {}", &[name, &shown])
 }
 /// Nanoseconds that one command may spend on evicting, by `maxmemory-eviction-tenacity`: 50 µs a step up to 10,
 /// then 15 % more with each; 100 has no limit.

@@ -3,7 +3,6 @@
 //! Events are recorded only while `latency-monitor-threshold` is above 0; the hot path pays one comparison for this and the slow log
 //! together ([`Engine::watch_durations`]).
 
-use crate::admin::help;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Outside;
 use commands::{Args, Error, Flags, Group, Row};
@@ -21,7 +20,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("latency", -2, unknown).subcommands(&[
         row("latency|doctor", 2, doctor).flags(OPERATOR),
         row("latency|graph", 3, graph).flags(OPERATOR),
-        row("latency|help", 2, latency_help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("latency|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
         row("latency|histogram", -2, histogram).flags(OPERATOR),
         row("latency|history", 3, history).flags(OPERATOR),
         row("latency|latest", 2, latest).flags(OPERATOR),
@@ -104,9 +103,10 @@ fn reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn graph(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let name = String::from_utf8_lossy(turn.args.at(2)).into_owned();
+    let name = turn.args.at(2);
     let event = find(engine, turn.args)
-        .ok_or_else(|| Error::text(format!("ERR No samples available for event '{name}'")))?;
+        .ok_or_else(|| Error::quoting("ERR No samples available for event '{}'", &[name]))?;
+    let name = String::from_utf8_lossy(name);
     let text = telemetry::latency_graph(&name, event, engine.keyspace.now.unix_ms / 1000);
     turn.reply.verbatim(b"txt", text.as_bytes());
     Ok(Step::Done(None))
@@ -168,28 +168,6 @@ const ADVICE: &[(&str, &str)] = &[
         "Large values are evicted on the spot, or memory is far over its limit; raise `maxmemory` or use smaller values.",
     ),
 ];
-
-fn latency_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    help(
-        &mut turn.reply,
-        "LATENCY",
-        &[
-            ("DOCTOR", "Return a human readable latency analysis report."),
-            ("GRAPH <event>", "Return an ASCII latency graph for the <event> class."),
-            ("HISTORY <event>", "Return time-latency samples for the <event> class."),
-            ("LATEST", "Return the latest latency samples for all events."),
-            (
-                "RESET [<event> ...]",
-                "Reset latency data of one or more <event> classes.\n(default: reset all data for all event classes)",
-            ),
-            (
-                "HISTOGRAM [COMMAND ...]",
-                "Return a cumulative distribution of latencies in the format of a histogram for the specified command names.\nIf no commands are specified then all histograms are replied.",
-            ),
-        ],
-    );
-    Ok(Step::Done(None))
-}
 
 impl Engine {
     /// Takes over from which duration on a command is worth a second look: slow log or latency event, whichever begins earlier.

@@ -2,7 +2,6 @@
 //!
 //! The figures are those of INFO ([`Engine::report`]); nothing is counted twice in another way.
 
-use crate::admin::help;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use commands::{Error, Flags, Group, Row};
 use telemetry::Report;
@@ -16,7 +15,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("memory", -2, unknown).subcommands(&[
         row("memory|doctor", 2, doctor),
-        row("memory|help", 2, memory_help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("memory|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
         row("memory|malloc-stats", 2, malloc_stats),
         row("memory|purge", 2, purge),
         row("memory|stats", 2, stats),
@@ -185,23 +184,5 @@ fn malloc_stats(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error>
 /// The allocator's own threads give memory back all the time.
 fn purge(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     turn.reply.ok();
-    Ok(Step::Done(None))
-}
-
-fn memory_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    help(
-        &mut turn.reply,
-        "MEMORY",
-        &[
-            ("DOCTOR", "Return memory problems reports."),
-            ("MALLOC-STATS", "Return internal statistics report from the memory allocator."),
-            ("PURGE", "Attempt to purge dirty pages for reclamation by the allocator."),
-            ("STATS", "Return information about the memory usage of the server."),
-            (
-                "USAGE <key> [SAMPLES <count>]",
-                "Return memory in bytes used by <key> and its value. Nested values are\nsampled up to <count> times (default: 5, 0 means sample all).",
-            ),
-        ],
-    );
     Ok(Step::Done(None))
 }

@@ -1,6 +1,5 @@
 //! MODULE and LOLWUT: no code is loaded from outside, and what the server looks like.
 
-use crate::admin::help;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use commands::{Error, Flags, Group, Row};
 
@@ -16,7 +15,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("lolwut", -1, lolwut).readonly().fast(),
     row("module", -2, unknown).subcommands(&[
-        row("module|help", 2, module_help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("module|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
         row("module|list", 2, module_list).flags(OPERATOR),
         row("module|load", -3, load).flags(LOADS),
         row("module|loadex", -3, load).flags(LOADS),
@@ -57,26 +56,6 @@ fn load(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 fn unload(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     check_allowed(engine, turn)?;
     Err(Error::new("ERR Error unloading module: no such module with that name"))
-}
-
-fn module_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    help(
-        &mut turn.reply,
-        "MODULE",
-        &[
-            ("LIST", "Return a list of loaded modules."),
-            (
-                "LOAD <path> [<arg> ...]",
-                "Load a module library from <path>, passing to it any optional arguments.",
-            ),
-            (
-                "LOADEX <path> [[CONFIG NAME VALUE] [CONFIG NAME VALUE]] [ARGS ...]",
-                "Load a module library from <path>, while passing it module configurations and optional arguments.",
-            ),
-            ("UNLOAD <name>", "Unload a module."),
-        ],
-    );
-    Ok(Step::Done(None))
 }
 
 fn lolwut(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

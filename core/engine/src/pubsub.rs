@@ -20,7 +20,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     ),
     row("pubsub", -2, unknown).subcommands(&[
         row("pubsub|channels", -2, channels).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
-        row("pubsub|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+        row("pubsub|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
         row("pubsub|numpat", 2, numpat).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
         row("pubsub|numsub", -2, numsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
         row("pubsub|shardchannels", -2, shardchannels)
@@ -218,33 +218,6 @@ fn numsub(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn shardnumsub(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     counts(&engine.pubsub.shard_channels, turn.args.rest(2), &mut turn.reply);
-    Ok(Step::Done(None))
-}
-
-fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    crate::admin::help(
-        &mut turn.reply,
-        "PUBSUB",
-        &[
-            (
-                "CHANNELS [<pattern>]",
-                "Return the currently active channels matching a <pattern> (default: '*').",
-            ),
-            ("NUMPAT", "Return number of subscriptions to patterns."),
-            (
-                "NUMSUB [<channel> ...]",
-                "Return the number of subscribers for the specified channels, excluding pattern subscriptions(default: no channels).",
-            ),
-            (
-                "SHARDCHANNELS [<pattern>]",
-                "Return the currently active shard level channels matching a <pattern> (default: '*').",
-            ),
-            (
-                "SHARDNUMSUB [<shardchannel> ...]",
-                "Return the number of subscribers for the specified shard level channel(s)",
-            ),
-        ],
-    );
     Ok(Step::Done(None))
 }
 

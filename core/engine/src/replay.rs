@@ -15,9 +15,10 @@ impl Engine {
     /// The error reply: the log does not fit this server.
     pub fn replay(&mut self, argv: &[&[u8]], outside: &mut dyn Outside) -> Result<(), String> {
         let id = self.replay_session();
-        let command = self.table.find(argv).ok_or_else(|| gate::unknown_command(argv).as_str().to_owned())?;
+        let command =
+            self.table.find(argv).ok_or_else(|| gate::unknown_command(argv).shown().into_owned())?;
         if !self.table.commands[command].spec.arity_allows(argv.len()) {
-            return Err(commands::Error::arity(self.table.commands[command].spec.name).as_str().to_owned());
+            return Err(commands::Error::arity(self.table.commands[command].spec.name).shown().into_owned());
         }
         let mut out = Vec::new();
         if self.sessions.at(id).multi.is_some() && !gate::runs_inside_multi(self.table.commands[command].spec)

@@ -87,8 +87,7 @@ fn replconf(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
             // These two are never answered.
             b"ack" | b"getack" => return Ok(Step::Done(None)),
             _ => {
-                let name = String::from_utf8_lossy(args.at(i));
-                return Err(Error::text(format!("ERR Unrecognized REPLCONF option: {name}")));
+                return Err(Error::quoting("ERR Unrecognized REPLCONF option: {}", &[args.at(i)]));
             }
         }
     }

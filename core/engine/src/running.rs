@@ -74,9 +74,7 @@ impl Engine {
         match outcome {
             Ok(()) => Ok(Step::Done(None)),
             Err(RunError::NoScript) => Err(Error::new("NOSCRIPT No matching script. Please use EVAL.")),
-            Err(RunError::Failed { text, is_counted: false }) => {
-                Err(Error::text(String::from_utf8_lossy(&text).into_owned()))
-            }
+            Err(RunError::Failed { text, is_counted: false }) => Err(Error::text(text)),
             Err(RunError::Failed { text, is_counted: true }) => {
                 turn.reply.error(&text);
                 self.count_failure(turn.args);
@@ -215,7 +213,7 @@ impl Host for Running<'_> {
     fn error_replied(&mut self, text: &[u8], is_counted: bool) {
         self.has_failed = true;
         if !is_counted {
-            self.engine.count_error(&String::from_utf8_lossy(text));
+            self.engine.count_error(text);
         }
     }
 
@@ -255,11 +253,11 @@ impl Running<'_> {
         let user = self.engine.sessions.at(self.session).user;
         if !self.engine.acl.is_unlimited(user) {
             self.engine.check_acl(self.session, command, argv, "lua").map_err(|e| {
-                let why = e.as_str();
-                Error::text(format!(
+                let why = e.as_bytes();
+                Error::quoting(
                     "ERR ACL failure in script: {}",
-                    why.strip_prefix("NOPERM ").unwrap_or(why)
-                ))
+                    &[why.strip_prefix(b"NOPERM ").unwrap_or(why)],
+                )
             })?;
         }
         Ok(())

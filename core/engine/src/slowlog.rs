@@ -1,6 +1,5 @@
 //! SLOWLOG: the commands that took longest.
 
-use crate::admin::help;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use commands::{Args, Error, Flags, Group, Row};
 
@@ -15,7 +14,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("slowlog", -2, unknown_slowlog).subcommands(&[
         row("slowlog|get", -2, slowlog_get).flags(Flags::ADMIN.and(LATE)),
-        row("slowlog|help", 2, slowlog_help).flags(LATE),
+        row("slowlog|help", 2, crate::admin::help).flags(LATE),
         row("slowlog|len", 2, slowlog_len).flags(Flags::ADMIN.and(LATE)),
         row("slowlog|reset", 2, slowlog_reset).flags(Flags::ADMIN.and(LATE)),
     ]),
@@ -27,10 +26,7 @@ fn unknown_slowlog(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn slowlog_get(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if turn.args.len() > 3 {
-        let name = String::from_utf8_lossy(turn.args.at(1));
-        return Err(Error::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try SLOWLOG HELP."
-        )));
+        return Err(commands::bad_subcommand(turn.args, "SLOWLOG"));
     }
     let count = match turn.args.find(2) {
         None => 10,
@@ -61,22 +57,6 @@ fn slowlog_len(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> 
 fn slowlog_reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     engine.slowlog.clear();
     turn.reply.ok();
-    Ok(Step::Done(None))
-}
-
-fn slowlog_help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    help(
-        &mut turn.reply,
-        "SLOWLOG",
-        &[
-            (
-                "GET [<count>]",
-                "Return top <count> entries from the slowlog (default: 10, -1 mean all).\nEntries are made of:\nid, timestamp, time in microseconds, arguments array, client IP and port,\nclient name",
-            ),
-            ("LEN", "Return the length of the slowlog."),
-            ("RESET", "Reset the slowlog."),
-        ],
-    );
     Ok(Step::Done(None))
 }
 

@@ -63,8 +63,7 @@ fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn end_transaction(engine: &mut Engine, turn: &mut Turn<'_>, multi: &Transaction) -> Result<Step, Error> {
-    engine.check_watched_expiry(turn.session);
-    let stale = engine.sessions.at(turn.session).watch_broken;
+    let stale = engine.sessions.at(turn.session).watch_broken || engine.has_watched_expire(turn.session);
     engine.unwatch(turn.session);
     if multi.broken {
         return Err(Error::new("EXECABORT Transaction discarded because of previous errors."));
@@ -74,10 +73,8 @@ fn end_transaction(engine: &mut Engine, turn: &mut Turn<'_>, multi: &Transaction
         return Ok(Step::Done(None));
     }
     if engine.has_no_room_for(multi, turn) {
-        return Err(Error::text(format!(
-            "EXECABORT Transaction discarded because of: {}",
-            crate::gate::OOM.as_str()
-        )));
+        let template = "EXECABORT Transaction discarded because of: {}";
+        return Err(Error::quoting(template, &[crate::gate::OOM.as_bytes()]));
     }
     engine.run_queue(turn, multi);
     Ok(Step::Done(None))
@@ -87,12 +84,6 @@ fn watch(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if engine.sessions.at(turn.session).multi.is_some() {
         return Err(Error::new("ERR WATCH inside MULTI is not allowed"));
     }
-    // A key whose time is over leaves now: that it leaves is no change to whoever watches it from here on.
-    let db = engine.sessions.at(turn.session).db;
-    for key in turn.args.rest(1) {
-        keyspace::Db::new(&mut engine.keyspace, db).contains(key);
-    }
-    engine.settle_background();
     for key in turn.args.rest(1) {
         engine.watch(turn.session, key);
     }
@@ -223,14 +214,13 @@ impl Engine {
         self.observe();
     }
 
-    /// A watched key whose time is over counts as changed, if it was there when it was watched.
-    fn check_watched_expiry(&mut self, id: SessionId) {
-        let watched = core::mem::take(&mut self.sessions.at_mut(id).watched);
-        for (db, key) in &watched {
-            keyspace::Db::new(&mut self.keyspace, *db).contains(key);
-        }
-        self.sessions.at_mut(id).watched = watched;
-        self.settle_background();
+    /// Whether the time of a watched key is over that was there when it was watched: that counts as a change, although the key
+    /// itself leaves later.
+    fn has_watched_expire(&self, id: SessionId) -> bool {
+        self.sessions.at(id).watched.iter().any(|place| {
+            let mut own = self.watchers.get(place).into_iter().flatten().filter(|watch| watch.id == id);
+            own.any(|watch| watch.was_there) && !self.keyspace.lives(place.0, &place.1)
+        })
     }
 
     /// Marks the transactions of those who watch a touched key; `expired`: it only left, so nobody minds who never saw it.

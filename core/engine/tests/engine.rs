@@ -21,6 +21,20 @@ fn strings_and_errors_reply_as_redis_does() {
 }
 
 #[test]
+fn every_container_has_help() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    for container in
+        "ACL CLIENT COMMAND CONFIG FUNCTION LATENCY MEMORY MODULE OBJECT PUBSUB SCRIPT SLOWLOG XGROUP XINFO"
+            .split(' ')
+    {
+        let help = b.run(c, &format!("{container} HELP"));
+        assert!(help.contains(&format!("\r\n+{container} <subcommand> [")), "{help}");
+        assert!(help.lines().count() > 5, "{help}");
+    }
+}
+
+#[test]
 fn hello_switches_the_protocol() {
     let mut b = Bench::new();
     let c = b.connect();

@@ -379,14 +379,22 @@ impl<'a> Db<'a> {
         None
     }
 
-    /// One step of SCAN: visits the living entries behind `cursor` and gives the next cursor (0: the end).
-    pub fn scan(&self, cursor: u64, visit: &mut dyn FnMut(&Entry)) -> u64 {
+    /// One step of SCAN: visits the living entries behind `cursor` and gives the next cursor (0: the end). Entries whose time is
+    /// over leave.
+    pub fn scan(&mut self, cursor: u64, visit: &mut dyn FnMut(&Entry)) -> u64 {
         let (now, keep) = (self.space.now.unix_ms, self.space.keep_expired);
-        self.space.dbs[self.index].table.scan(cursor, &mut |entry| {
+        let mut over = Vec::new();
+        let next = self.space.dbs[self.index].table.scan(cursor, &mut |entry| {
             if keep || entry.expiry().is_none_or(|at| at > now) {
                 visit(entry);
+            } else {
+                over.push(entry.key().to_vec());
             }
-        })
+        });
+        for key in over {
+            self.locate(&key);
+        }
+        next
     }
 
     /// All living entries, in table order. O(n): for KEYS and DEBUG.

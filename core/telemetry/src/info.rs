@@ -312,7 +312,7 @@ pub(crate) mod tests {
         report.command("get", &get);
         report.command("config|get", &CommandStats { rejected: 1, ..CommandStats::default() });
         let mut errors = ErrorStats::default();
-        assert_eq!(errors.record("ERR x"), None);
+        assert_eq!(errors.record(b"ERR x"), None);
         report.errors(&errors);
         report.database(0, 3, 1, 1500, 2);
         report.database(1, 0, 0, 0, 0);

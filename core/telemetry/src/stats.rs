@@ -53,11 +53,12 @@ pub struct ErrorStats {
 impl ErrorStats {
     /// Counts an error reply, given as its text without the leading `-`. When this one was too many, the names known so far,
     /// for the server's log.
-    pub fn record(&mut self, error: &str) -> Option<String> {
+    pub fn record(&mut self, error: &[u8]) -> Option<String> {
         if self.is_disabled {
             return None;
         }
-        let name = error.split(' ').next().filter(|name| is_name(name)).unwrap_or("ERR");
+        let first = error.split(|c| *c == b' ').next().and_then(|name| str::from_utf8(name).ok());
+        let name = first.filter(|name| is_name(name)).unwrap_or("ERR");
         if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| known == name) {
             *count += 1;
             return None;
@@ -93,12 +94,12 @@ mod tests {
     #[test]
     fn errors_are_counted_by_first_word_and_bounded() {
         let mut errors = ErrorStats::default();
-        for text in ["ERR x", "WRONGTYPE y", "ERR z", "a\nb:c d", ""] {
+        for text in [b"ERR x".as_slice(), b"WRONGTYPE y", b"ERR z", b"a\nb:c d", b""] {
             assert_eq!(errors.record(text), None);
         }
         assert_eq!(errors.iter().collect::<Vec<_>>(), [("ERR", 4), ("WRONGTYPE", 1)]);
         let told: Vec<String> =
-            (0..1000).filter_map(|number| errors.record(&format!("E{number} x"))).collect();
+            (0..1000).filter_map(|number| errors.record(format!("E{number} x").as_bytes())).collect();
         assert_eq!(told.len(), 1);
         assert!(told[0].starts_with("ERR, WRONGTYPE, E0, "));
         assert_eq!(errors.iter().collect::<Vec<_>>(), [(DISABLED, 1)]);

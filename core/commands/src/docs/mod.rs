@@ -12,6 +12,7 @@ mod connection;
 mod generic;
 mod geo;
 mod hash;
+pub mod help;
 mod hyperloglog;
 mod list;
 pub mod positions;

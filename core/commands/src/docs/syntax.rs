@@ -178,6 +178,33 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// The arguments as people read them: words in capitals, values in angle brackets.
+pub fn usage(arguments: &[Argument<'_>]) -> String {
+    arguments.iter().map(usage_of).collect::<Vec<_>>().join(" ")
+}
+
+fn usage_of(argument: &Argument<'_>) -> String {
+    let core = match &argument.kind {
+        Kind::Value(_) => format!("<{}>", argument.shown.unwrap_or(argument.name)),
+        Kind::Word => String::new(),
+        Kind::Block(inner) => usage(inner),
+        Kind::OneOf(inner) => {
+            let choices = inner.iter().map(usage_of).collect::<Vec<_>>().join("|");
+            if argument.optional && argument.token.is_none() { choices } else { format!("({choices})") }
+        }
+    };
+    let whole = match argument.token {
+        Some(token) => format!("{token} {core}").trim_end().to_owned(),
+        None => core.clone(),
+    };
+    let text = match argument.multiple {
+        true if argument.multiple_token => format!("{whole} [{whole} ...]"),
+        true => format!("{whole} [{core} ...]"),
+        false => whole,
+    };
+    if argument.optional { format!("[{text}]") } else { text }
+}
+
 /// Writes the arguments as COMMAND DOCS has them.
 pub fn write(arguments: &[Argument<'_>], reply: &mut Reply<'_>) {
     reply.array(arguments.len());
@@ -254,6 +281,18 @@ mod tests {
         assert!(matches!(&arguments[2].kind, Kind::Block(inner) if inner.len() == 2));
         assert!(arguments[3].multiple && arguments[3].multiple_token && arguments[3].optional);
         assert_eq!((arguments[4].spec, arguments[4].multiple), (Some(1), true));
+    }
+
+    #[test]
+    fn usage_reads_like_a_manual() {
+        for (line, expected) in [
+            ("@key [condition(!NX|!XX)] LIMIT=limit{#offset #count}", "<key> [NX|XX] LIMIT <offset> <count>"),
+            ("[PREFIX=prefix+++] @more...", "[PREFIX <prefix> [PREFIX <prefix> ...]] <more> [<more> ...]"),
+            ("skip(!YES|!NO) [BY=by(!A|b/shown)]", "(YES|NO) [BY (A|<shown>)]"),
+            ("", ""),
+        ] {
+            assert_eq!(usage(&parse(line).expect("it is a syntax")), expected, "{line}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) fn ask(rows: &[Row], space: &mut Keyspace, protocol: Protocol, line: 
     };
     match (row.run)(&mut call) {
         Ok(_) => String::from_utf8(out).unwrap().replace("\r\n", " ").trim_end().to_string(),
-        Err(error) => format!("-{}", error.as_str()),
+        Err(error) => format!("-{}", error.shown()),
     }
 }
 

@@ -174,8 +174,7 @@ fn set_options<'a>(call: &Call<'a>) -> Result<SetOptions<'a>, Error> {
 fn lifetime(call: &Call<'_>, i: usize, is_second: bool) -> Result<(Lives, usize), Error> {
     const WORDS: [&str; 5] = ["keepttl", "ex", "px", "exat", "pxat"];
     if !WORDS.iter().any(|word| call.args.is(i, word)) {
-        let word = String::from_utf8_lossy(call.args.at(i));
-        return Err(Error::text(format!("ERR unknown argument: {word}")));
+        return Err(Error::quoting("ERR unknown argument: {}", &[call.args.at(i)]));
     }
     if is_second {
         return Err(Error::new("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"));

@@ -49,8 +49,7 @@ fn claim_request(args: Args<'_>, now_ms: i64) -> Result<ClaimRequest, Error> {
                 i += 1;
             }
             () => {
-                let option = String::from_utf8_lossy(args.at(i));
-                return Err(Error::text(format!("ERR Unrecognized XCLAIM option '{option}'")));
+                return Err(Error::quoting("ERR Unrecognized XCLAIM option '{}'", &[args.at(i)]));
             }
         }
         i += 1;

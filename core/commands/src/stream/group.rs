@@ -20,41 +20,14 @@ pub(super) fn xgroup(call: &mut Call<'_>) -> Handled {
     Err(unknown_subcommand(call.args, "XGROUP"))
 }
 
-pub(super) fn help(call: &mut Call<'_>) -> Handled {
-    super::info::reply_help(
-        call,
-        &[
-            "XGROUP <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-            "CREATE <key> <groupname> <id|$> [option]",
-            "    Create a new consumer group. Options are:",
-            "    * MKSTREAM",
-            "      Create the empty stream if it does not exist.",
-            "    * ENTRIESREAD entries_read",
-            "      Set the group's entries_read counter (internal use).",
-            "CREATECONSUMER <key> <groupname> <consumer>",
-            "    Create a new consumer in the specified group.",
-            "DELCONSUMER <key> <groupname> <consumer>",
-            "    Remove the specified consumer.",
-            "DESTROY <key> <groupname>",
-            "    Remove the specified group.",
-            "SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]",
-            "    Set the current group ID and entries_read counter.",
-            "HELP",
-            "    Print this help.",
-        ],
-    )
-}
-
 /// The error for a consumer group that the stream has not.
 pub(super) fn no_such_group(key: &[u8], group: &[u8]) -> Error {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-    Error::text(format!("NOGROUP No such consumer group '{group}' for key name '{key}'"))
+    Error::quoting("NOGROUP No such consumer group '{}' for key name '{}'", &[group, key])
 }
 
 /// The error where either the key or the group may be missing.
 pub(super) fn no_key_or_group(args: Args<'_>) -> Error {
-    let (key, group) = (String::from_utf8_lossy(args.at(1)), String::from_utf8_lossy(args.at(2)));
-    Error::text(format!("NOGROUP No such key '{key}' or consumer group '{group}'"))
+    Error::quoting("NOGROUP No such key '{}' or consumer group '{}'", &[args.at(1), args.at(2)])
 }
 
 /// What follows the identity of XGROUP CREATE and SETID.

@@ -15,29 +15,6 @@ pub(super) fn xinfo(call: &mut Call<'_>) -> Handled {
     Err(unknown_subcommand(call.args, "XINFO"))
 }
 
-pub(super) fn reply_help(call: &mut Call<'_>, lines: &[&str]) -> Handled {
-    call.reply.array(lines.len());
-    lines.iter().for_each(|line| call.reply.status(line));
-    read()
-}
-
-pub(super) fn help(call: &mut Call<'_>) -> Handled {
-    reply_help(
-        call,
-        &[
-            "XINFO <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-            "CONSUMERS <key> <groupname>",
-            "    Show consumers of <groupname>.",
-            "GROUPS <key>",
-            "    Show the stream consumer groups.",
-            "STREAM <key> [FULL [COUNT <count>]",
-            "    Show information about the stream.",
-            "HELP",
-            "    Print this help.",
-        ],
-    )
-}
-
 pub(super) fn consumers(call: &mut Call<'_>) -> Handled {
     let (key, name) = (call.args.at(2), call.args.at(3));
     let now_ms = call.db.now_ms();

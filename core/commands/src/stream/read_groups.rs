@@ -346,10 +346,8 @@ fn streams<'a>(
 }
 
 fn no_group(key: &[u8], group: &[u8]) -> Error {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-    Error::text(format!(
-        "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
-    ))
+    let template = "NOGROUP No such key '{}' or consumer group '{}' in XREADGROUP with GROUP option";
+    Error::quoting(template, &[key, group])
 }
 
 fn from(stream: Option<&Stream>, id: &[u8], grouped: bool) -> Result<From, Error> {

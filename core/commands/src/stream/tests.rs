@@ -27,7 +27,7 @@ fn run(space: &mut Keyspace, protocol: Protocol, line: &str) -> Ran {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("\r\n", " ").trim_end().to_string();
     let log = text(&space.effects.rewritten);
     match outcome {
-        Err(error) => Ran { reply: format!("-{}", error.as_str()), wait: None, log },
+        Err(error) => Ran { reply: format!("-{}", error.shown()), wait: None, log },
         Ok(Outcome::Block(wait)) => Ran { reply: String::new(), wait: Some(wait), log },
         Ok(Outcome::Done(_)) => Ran { reply: text(&out), wait: None, log },
     }

@@ -45,7 +45,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("acl", -2, unknown).su
     row("acl|dryrun", -4, dryrun).flags(ADMIN),
     row("acl|genpass", -2, genpass).flags(ANYBODY),
     row("acl|getuser", 3, getuser).flags(ADMIN),
-    row("acl|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+    row("acl|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
     row("acl|list", 2, list).flags(ADMIN),
     row("acl|load", 2, load).flags(ADMIN),
     row("acl|log", -2, log).flags(ADMIN),
@@ -57,40 +57,6 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("acl", -2, unknown).su
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "ACL"))
-}
-
-fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    crate::admin::help(
-        &mut turn.reply,
-        "ACL",
-        &[
-            (
-                "CAT [<category>]",
-                "List all commands that belong to <category>, or all command categories when no category is specified.",
-            ),
-            ("DELUSER <username> [<username> ...]", "Delete a list of users."),
-            (
-                "DRYRUN <username> <command> [<arg> ...]",
-                "Returns whether the user can execute the given command without executing the command.",
-            ),
-            ("GETUSER <username>", "Get the user's details."),
-            (
-                "GENPASS [<bits>]",
-                "Generate a secure 256-bit user password. The optional `bits` argument can be used to specify a different size.",
-            ),
-            ("LIST", "Show users details in config file format."),
-            ("LOAD", "Reload users from the ACL file."),
-            ("LOG [<count> | RESET]", "Show the ACL log entries."),
-            ("SAVE", "Save the current config to the ACL file."),
-            (
-                "SETUSER <username> <attribute> [<attribute> ...]",
-                "Create or modify a user with the specified attributes.",
-            ),
-            ("USERS", "List all the registered usernames."),
-            ("WHOAMI", "Return the current connection username."),
-        ],
-    );
-    Ok(Step::Done(None))
 }
 
 fn whoami(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

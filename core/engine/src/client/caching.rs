@@ -97,11 +97,8 @@ fn check_prefixes(fresh: &[Vec<u8>], known: &[Vec<u8>]) -> Result<(), Error> {
         let with_fresh =
             || fresh[i + 1..].iter().find(|f| overlap(prefix, f)).map(|f| ("another provided", f));
         if let Some((which, other)) = with_known.or_else(with_fresh) {
-            return Err(Error::text(format!(
-                "ERR Prefix '{}' overlaps with {which} prefix '{}'. Prefixes for a single client must not overlap.",
-                String::from_utf8_lossy(prefix),
-                String::from_utf8_lossy(other)
-            )));
+            let template = "ERR Prefix '{}' overlaps with {} prefix '{}'. Prefixes for a single client must not overlap.";
+            return Err(Error::quoting(template, &[prefix, which.as_bytes(), other]));
         }
     }
     Ok(())
@@ -178,9 +175,9 @@ mod tests {
         let all = |words: &[&str]| -> Vec<Vec<u8>> { words.iter().map(|w| w.as_bytes().to_vec()).collect() };
         assert!(check_prefixes(&all(&["a", "b"]), &all(&["c"])).is_ok());
         let error = check_prefixes(&all(&["ab"]), &all(&["a"])).unwrap_err();
-        assert!(error.as_str().starts_with("ERR Prefix 'ab' overlaps with an existing prefix 'a'."));
+        assert!(error.shown().starts_with("ERR Prefix 'ab' overlaps with an existing prefix 'a'."));
         let error = check_prefixes(&all(&["a", "ab"]), &[]).unwrap_err();
-        assert!(error.as_str().starts_with("ERR Prefix 'a' overlaps with another provided prefix 'ab'."));
+        assert!(error.shown().starts_with("ERR Prefix 'a' overlaps with another provided prefix 'ab'."));
         assert!(check_prefixes(&all(&["x"]), &all(&[""])).is_err(), "the empty prefix fits all");
     }
 }

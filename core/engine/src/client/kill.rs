@@ -33,8 +33,7 @@ impl<'a> Filter<'a> {
                 () if args.is(at, "addr") => filter.address = Some(value),
                 () if args.is(at, "laddr") => filter.local_address = Some(value),
                 () if args.is(at, "user") => {
-                    let none =
-                        || Error::text(format!("ERR No such user '{}'", String::from_utf8_lossy(value)));
+                    let none = || Error::quoting("ERR No such user '{}'", &[value]);
                     filter.user = Some(engine.acl.find(value).ok_or_else(none)?);
                 }
                 () if args.is(at, "maxage") => {

@@ -30,7 +30,7 @@ impl Kind {
             b"pubsub" => Ok(Kind::Pubsub),
             b"master" => Ok(Kind::Master),
             b"slave" | b"replica" => Ok(Kind::Replica),
-            _ => Err(Error::text(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(text)))),
+            _ => Err(Error::quoting("ERR Unknown client type '{}'", &[text])),
         }
     }
 

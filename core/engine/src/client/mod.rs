@@ -23,7 +23,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown)
     row("client|caching", 3, caching::caching).flags(ANYBODY),
     row("client|getname", 2, getname).flags(ANYBODY),
     row("client|getredir", 2, caching::getredir).flags(ANYBODY),
-    row("client|help", 2, help).flags(Flags::LOADING.and(Flags::STALE)),
+    row("client|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
     row("client|id", 2, id).flags(ANYBODY),
     row("client|info", 2, line::info).flags(ANYBODY),
     row("client|kill", -3, kill::kill).flags(ADMIN),
@@ -42,43 +42,6 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown)
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "CLIENT"))
-}
-
-fn help(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    crate::admin::help(
-        &mut turn.reply,
-        "CLIENT",
-        &[
-            (
-                "CACHING (YES|NO)",
-                "Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
-            ),
-            ("GETREDIR", "Return the client ID we are redirecting to when tracking is enabled."),
-            ("GETNAME", "Return the name of the current connection."),
-            ("ID", "Return the ID of the current connection."),
-            ("INFO", "Return information about the current client connection."),
-            ("KILL <ip:port>", "Kill connection made from <ip:port>."),
-            ("KILL <option> <value> [<option> <value> [...]]", "Kill connections."),
-            ("LIST [options ...]", "Return information about client connections."),
-            ("UNPAUSE", "Stop the current client pause, resuming traffic."),
-            (
-                "PAUSE <timeout> [WRITE|ALL]",
-                "Suspend all, or just write, clients for <timeout> milliseconds.",
-            ),
-            ("REPLY (ON|OFF|SKIP)", "Control the replies sent to the current connection."),
-            ("SETNAME <name>", "Assign the name <name> to the current connection."),
-            ("SETINFO <option> <value>", "Set client meta attr."),
-            ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
-            (
-                "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
-                "Control server assisted client side caching.",
-            ),
-            ("TRACKINGINFO", "Report tracking status for the current connection."),
-            ("NO-EVICT (ON|OFF)", "Protect current client connection from eviction."),
-            ("NO-TOUCH (ON|OFF)", "Will not touch LRU/LFU stats when this mode is on."),
-        ],
-    );
-    Ok(Step::Done(None))
 }
 
 fn id(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
@@ -118,10 +81,7 @@ fn setinfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         () if turn.args.is(2, "lib-name") => true,
         () if turn.args.is(2, "lib-ver") => false,
         () => {
-            return Err(Error::text(format!(
-                "ERR Unrecognized option '{}'",
-                String::from_utf8_lossy(turn.args.at(2))
-            )));
+            return Err(Error::quoting("ERR Unrecognized option '{}'", &[turn.args.at(2)]));
         }
     };
     if check_name(value).is_err() {

@@ -119,18 +119,14 @@ fn debug(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 fn unknown(args: Args<'_>) -> Error {
     const SHOWN_BYTES_MAX: usize = 128;
     let name = args.at(1);
-    let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES_MAX)]);
-    Error::text(format!("ERR unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP."))
+    let shown = &name[..name.len().min(SHOWN_BYTES_MAX)];
+    Error::quoting("ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.", &[shown])
 }
 
 fn help(turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let usages: Vec<String> = TABLE
-        .iter()
-        .map(|s| format!("{} {}", s.name.to_uppercase(), s.usage).trim_end().to_owned())
-        .collect();
-    let lines: Vec<(&str, &str)> =
-        usages.iter().zip(TABLE).map(|(usage, s)| (usage.as_str(), s.what)).collect();
-    crate::admin::help(&mut turn.reply, "DEBUG", &lines);
+    let usage = |s: &Subcommand| format!("{} {}", s.name.to_uppercase(), s.usage).trim_end().to_owned();
+    let lines: Vec<(String, &str)> = TABLE.iter().map(|s| (usage(s), s.what)).collect();
+    commands::docs::help::write_lines("debug", &lines, &mut turn.reply);
     Ok(Step::Done(None))
 }
 
