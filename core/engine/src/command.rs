@@ -186,13 +186,21 @@ fn keys_of(engine: &Engine, args: Args<'_>) -> Result<(&'static Spec, Found), Er
     if spec.container && argv.len() > 1 {
         return Err(Error::new("ERR Invalid command specified"));
     }
-    if spec.keys == Keys::None {
+    let places = docs::find(spec.name).map_or(&[][..], |(_, doc)| doc.keys);
+    let places: Vec<Positions<'_>> = places.iter().filter_map(|key| positions::parse(key)).collect();
+    // What is a channel stands where a key would, so that a cluster finds its place.
+    if spec.keys == Keys::None || places.iter().any(|place| place.flags.contains(&"not_key")) {
         return Err(Error::new("ERR The command has no key arguments"));
     }
     if !spec.arity_allows(argv.len()) {
         return Err(Error::new("ERR Invalid number of arguments specified for command"));
     }
-    let found = found_keys(spec, argv).ok_or(Error::new("ERR Invalid arguments specified for command"))?;
+    let begins_inside = |place: &Positions<'_>| match place.begin {
+        Begin::Index(begin) => begin < argv.len() as i64,
+        Begin::Keyword(..) | Begin::Unknown => true,
+    };
+    let found = found_keys(spec, argv).filter(|_| places.iter().all(begins_inside));
+    let found = found.ok_or(Error::new("ERR Invalid arguments specified for command"))?;
     if found.is_empty() {
         return Err(Error::new("ERR The command has no key arguments"));
     }

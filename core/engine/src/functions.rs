@@ -132,7 +132,7 @@ fn restore(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let mut host = Loading::new(turn.outside);
     let restored = functions(engine)?.restore(&codes, policy, &mut host);
     host.finish(engine);
-    restored.map_err(|text| Error::text(format!("ERR {text}")))?;
+    restored.map_err(|text| Error::quoting("ERR {}", &[&text]))?;
     engine.libraries_changed();
     turn.reply.ok();
     Ok(Step::Done(None))
@@ -152,7 +152,7 @@ impl Engine {
         let mut host = Loading::new(outside);
         let loaded = functions(self)?.load(code, is_replacing, &mut host);
         host.finish(self);
-        loaded.map_err(|text| Error::text(format!("ERR {text}")))
+        loaded.map_err(|text| Error::quoting("ERR {}", &[&text]))
     }
 
     /// Takes in a library of a snapshot; `is_replacing` tells whether it may take the place of one of its name.

@@ -143,10 +143,10 @@ impl Functions {
     ///
     /// # Errors
     /// In Redis' words, without code. Nothing has changed then.
-    pub fn load(&mut self, code: &[u8], is_replacing: bool, host: &mut dyn Host) -> Result<Vec<u8>, String> {
+    pub fn load(&mut self, code: &[u8], is_replacing: bool, host: &mut dyn Host) -> Result<Vec<u8>, Vec<u8>> {
         let (name, _) = library::parse(code)?;
         if !is_replacing && self.libraries.contains_key(&name) {
-            return Err(format!("Library '{}' already exists", String::from_utf8_lossy(&name)));
+            return Err([b"Library '", name.as_slice(), b"' already exists"].concat());
         }
         let staged = self.stage(code, host)?;
         self.commit(vec![staged], Policy::Replace)?;
@@ -157,12 +157,12 @@ impl Functions {
     ///
     /// # Errors
     /// In Redis' words, without code. Nothing has changed then.
-    pub fn restore(&mut self, codes: &[Vec<u8>], policy: Policy, host: &mut dyn Host) -> Result<(), String> {
+    pub fn restore(&mut self, codes: &[Vec<u8>], policy: Policy, host: &mut dyn Host) -> Result<(), Vec<u8>> {
         let mut staged: Vec<Staged> = Vec::with_capacity(codes.len().min(1024));
         for code in codes {
             let next = self.stage(code, host).and_then(|next| {
                 match staged.iter().any(|known| known.name == next.name) {
-                    true => Err(format!("Library '{}' already exists", String::from_utf8_lossy(&next.name))),
+                    true => Err([b"Library '", next.name.as_slice(), b"' already exists"].concat()),
                     false => Ok(next),
                 }
             });
@@ -230,7 +230,7 @@ impl Functions {
     }
 
     /// Compiles a library and lets it register its functions.
-    fn stage(&mut self, code: &[u8], host: &mut dyn Host) -> Result<Staged, String> {
+    fn stage(&mut self, code: &[u8], host: &mut dyn Host) -> Result<Staged, Vec<u8>> {
         let (name, body) = library::parse(code)?;
         let lua = self.machine.lua();
         if self.machine.used_bytes() > self.limits.memory_bytes {
@@ -241,19 +241,19 @@ impl Functions {
         }
         lua.push_kept(self.handler);
         if lua.compile(body, CHUNK_NAME).is_err() {
-            let text = String::from_utf8_lossy(lua.bytes(-1).unwrap_or_default()).into_owned();
+            let text = [b"Error compiling function: ", lua.bytes(-1).unwrap_or_default()].concat();
             lua.set_top(0);
-            return Err(format!("Error compiling function: {text}"));
+            return Err(text);
         }
         sandbox::show_globals(lua, self.load_globals);
         lua.context().registered.set(Some(Vec::new()));
         let outcome = self.machine.protected(0, 1, host);
         let registered = lua.context().registered.take().unwrap_or_default();
         sandbox::show_globals(lua, self.globals);
-        let told = outcome.is_err().then(|| String::from_utf8_lossy(&errors::text(lua)).into_owned());
+        let told = outcome.is_err().then(|| errors::text(lua));
         lua.set_top(0);
         let problem = match told {
-            Some(text) => Some(format!("Error registering functions: {text}")),
+            Some(text) => Some([b"Error registering functions: ", text.as_slice()].concat()),
             None if registered.is_empty() => Some("No functions registered".into()),
             None => None,
         };
@@ -266,7 +266,7 @@ impl Functions {
     }
 
     /// Puts loaded libraries in force, if their names are free.
-    fn commit(&mut self, staged: Vec<Staged>, policy: Policy) -> Result<(), String> {
+    fn commit(&mut self, staged: Vec<Staged>, policy: Policy) -> Result<(), Vec<u8>> {
         if let Err(text) = self.check_names(&staged, policy) {
             self.forget_staged(staged);
             return Err(text);
@@ -287,12 +287,12 @@ impl Functions {
         Ok(())
     }
 
-    fn check_names(&self, staged: &[Staged], policy: Policy) -> Result<(), String> {
+    fn check_names(&self, staged: &[Staged], policy: Policy) -> Result<(), Vec<u8>> {
         let mut taken: HashMap<Vec<u8>, ()> = HashMap::new();
         for (name, library) in self.libraries.iter().filter(|_| policy != Policy::Flush) {
             if staged.iter().any(|new| new.name == *name) {
                 if policy == Policy::Append {
-                    return Err(format!("Library {} already exists", String::from_utf8_lossy(name)));
+                    return Err([b"Library ", name.as_slice(), b" already exists"].concat());
                 }
                 continue;
             }
@@ -300,7 +300,7 @@ impl Functions {
         }
         for name in staged.iter().flat_map(|new| new.library.functions.keys()) {
             if taken.insert(name.to_ascii_lowercase(), ()).is_some() {
-                return Err(format!("Function {} already exists", String::from_utf8_lossy(name)));
+                return Err([b"Function ", name.as_slice(), b" already exists"].concat());
             }
         }
         Ok(())

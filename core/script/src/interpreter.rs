@@ -59,7 +59,7 @@ pub enum Origin {
 
 /// Why a script was not accepted: the text of the error reply, with its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompileError(pub String);
+pub struct CompileError(pub Vec<u8>);
 
 /// Why a run gave no reply. Nothing was written to the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +138,8 @@ impl Interpreter {
             }
             return Ok(sha);
         }
-        let (flags, body) = shebang::parse(source).map_err(|text| CompileError(format!("ERR {text}")))?;
+        let (flags, body) =
+            shebang::parse(source).map_err(|text| CompileError([b"ERR ", text.as_slice()].concat()))?;
         let lua = self.machine.lua();
         if self.machine.used_bytes() > self.limits.memory_bytes {
             lua.collect();
@@ -147,9 +148,10 @@ impl Interpreter {
             }
         }
         if lua.compile(body, CHUNK_NAME).is_err() {
-            let text = String::from_utf8_lossy(lua.bytes(-1).unwrap_or_default()).into_owned();
+            let told = lua.bytes(-1).unwrap_or_default();
+            let text = [b"ERR Error compiling script (new function): ", told].concat();
             lua.set_top(0);
-            return Err(CompileError(format!("ERR Error compiling script (new function): {text}")));
+            return Err(CompileError(text));
         }
         let function = lua.keep();
         let place = (origin == Origin::Eval).then(|| self.evaluated.add(sha));

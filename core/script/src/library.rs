@@ -21,7 +21,7 @@ const BAD_NAME: &str = "Library names can only contain letters, numbers, or unde
 ///
 /// # Errors
 /// In Redis' words, without code.
-pub(crate) fn parse(source: &[u8]) -> Result<(Vec<u8>, &[u8]), String> {
+pub(crate) fn parse(source: &[u8]) -> Result<(Vec<u8>, &[u8]), Vec<u8>> {
     if !source.starts_with(b"#!") {
         return Err("Missing library metadata".into());
     }
@@ -31,7 +31,7 @@ pub(crate) fn parse(source: &[u8]) -> Result<(Vec<u8>, &[u8]), String> {
     let mut name = None;
     for word in &words[1..] {
         if !word.get(..5).is_some_and(|key| key.eq_ignore_ascii_case(b"name=")) {
-            return Err(format!("Invalid metadata value given: {}", String::from_utf8_lossy(word)));
+            return Err([b"Invalid metadata value given: ", word.as_slice()].concat());
         }
         if name.is_some() {
             return Err("Invalid metadata value, name argument was given multiple times".into());
@@ -44,7 +44,7 @@ pub(crate) fn parse(source: &[u8]) -> Result<(Vec<u8>, &[u8]), String> {
     }
     let engine = &words[0][2..];
     if !engine.eq_ignore_ascii_case(b"lua") {
-        return Err(format!("Engine '{}' not found", String::from_utf8_lossy(engine)));
+        return Err([b"Engine '", engine, b"' not found"].concat());
     }
     Ok((name, body))
 }
@@ -157,8 +157,7 @@ fn read_flags(lua: Lua) -> Result<Flags, &'static str> {
             break;
         }
         let flag = (lua.kind(-1) == Kind::String).then(|| lua.bytes(-1)).flatten().unwrap_or_default();
-        let flag = String::from_utf8_lossy(flag);
-        *slot(&mut flags, &flag).ok_or("unknown flag given")? = true;
+        *slot(&mut flags, flag).ok_or("unknown flag given")? = true;
         lua.pop(1);
     }
     lua.pop(1);

@@ -44,39 +44,39 @@ pub fn flags_of(source: &[u8]) -> Option<Flags> {
 
 /// Splits a source into flags and what is to be compiled, which keeps its line numbers. The error is in
 /// Redis' words, without code.
-pub(crate) fn parse(source: &[u8]) -> Result<(Flags, &[u8]), String> {
+pub(crate) fn parse(source: &[u8]) -> Result<(Flags, &[u8]), Vec<u8>> {
     if !source.starts_with(b"#!") {
         return Ok((Flags::default(), source));
     }
     let end = source.iter().position(|&c| c == b'\n').ok_or("Invalid script shebang")?;
     let (line, body) = source.split_at(end);
     let words = resp::split_inline(line).ok_or("Invalid engine in script shebang")?;
-    let mut words = words.iter().map(|word| String::from_utf8_lossy(word));
+    let mut words = words.iter().map(Vec::as_slice);
     let engine = words.next().unwrap_or_default();
-    if engine != "#!lua" {
-        return Err(format!("Unexpected engine in script shebang: {engine}"));
+    if engine != b"#!lua" {
+        return Err([b"Unexpected engine in script shebang: ", engine].concat());
     }
     let mut flags = Flags { is_declared: true, ..Flags::default() };
     for word in words {
-        let Some(list) = word.strip_prefix("flags=") else {
-            return Err(format!("Unknown lua shebang option: {word}"));
+        let Some(list) = word.strip_prefix(b"flags=") else {
+            return Err([b"Unknown lua shebang option: ", word].concat());
         };
-        for flag in list.split(',').filter(|_| !list.is_empty()) {
-            *slot(&mut flags, flag).ok_or_else(|| format!("Unexpected flag in script shebang: {flag}"))? =
-                true;
+        for flag in list.split(|c| *c == b',').filter(|_| !list.is_empty()) {
+            let unknown = || [b"Unexpected flag in script shebang: ", flag].concat();
+            *slot(&mut flags, flag).ok_or_else(unknown)? = true;
         }
     }
     Ok((flags, body))
 }
 
 /// The flag of that name.
-pub(crate) fn slot<'a>(flags: &'a mut Flags, name: &str) -> Option<&'a mut bool> {
+pub(crate) fn slot<'a>(flags: &'a mut Flags, name: &[u8]) -> Option<&'a mut bool> {
     Some(match name {
-        "no-writes" => &mut flags.no_writes,
-        "allow-oom" => &mut flags.allow_oom,
-        "allow-stale" => &mut flags.allow_stale,
-        "no-cluster" => &mut flags.no_cluster,
-        "allow-cross-slot-keys" => &mut flags.allow_cross_slot_keys,
+        b"no-writes" => &mut flags.no_writes,
+        b"allow-oom" => &mut flags.allow_oom,
+        b"allow-stale" => &mut flags.allow_stale,
+        b"no-cluster" => &mut flags.no_cluster,
+        b"allow-cross-slot-keys" => &mut flags.allow_cross_slot_keys,
         _ => return None,
     })
 }
