@@ -198,7 +198,7 @@ def resolved(steps, results):
             mark = queued.pop(step.where, [])
         elif theirs == b"+QUEUED\r\n":
             queued.setdefault(step.where, []).append(mark)
-        elif step.words and step.words[0] in (b"MULTI", b"DISCARD"):
+        elif step.words and step.words[0] in (b"MULTI", b"DISCARD") and theirs == b"+OK\r\n":
             queued.pop(step.where, None)
         yield at, step, mark
 
