@@ -6,6 +6,7 @@ use crate::spec::{Group, Row};
 use base::number::parse_i64;
 use core::ops::Range;
 use keyspace::{Event, EventClass, Text};
+use resp::Reply;
 use smallvec::SmallVec;
 use types::Entry;
 use types::bits::{self, Field, Operation, Overflow};
@@ -317,28 +318,50 @@ fn bitfield_ro(call: &mut Call<'_>) -> Handled {
 }
 
 fn read_fields(call: &mut Call<'_>, steps: &[FieldStep]) -> Handled {
-    let get = |bytes: &[u8]| {
-        steps.iter().map(|step| step.field.get(bytes, step.offset)).collect::<SmallVec<[i64; 4]>>()
+    let outcomes = |bytes: &[u8]| {
+        steps.iter().map(|step| step.outcome(step.before(bytes))).collect::<SmallVec<[Option<i64>; 4]>>()
     };
-    let values = with_bytes(call, call.args.at(1), get)?.unwrap_or_else(|| get(b""));
+    let values = with_bytes(call, call.args.at(1), outcomes)?.unwrap_or_else(|| outcomes(b""));
     call.reply.array(values.len());
-    values.iter().for_each(|value| call.reply.integer(*value));
+    values.iter().for_each(|value| reply_field(&mut call.reply, *value));
     read()
 }
 
-/// Whether the steps only set what is there already: then nothing is booked, as in Redis. Additions always count as a change.
-fn unchanged_by(bytes: &[u8], steps: &[FieldStep], last_bit: u64) -> bool {
-    last_bit < 8 * bytes.len() as u64
-        && steps.iter().all(|FieldStep { field, offset, action, policy }| match action {
-            FieldAction::Get => true,
-            FieldAction::Set(value) => field.fitted(*value, *policy) == Some(field.get(bytes, *offset)),
-            FieldAction::Add(_) => false,
-        })
+fn reply_field(reply: &mut Reply<'_>, value: Option<i64>) {
+    match value {
+        Some(value) => reply.integer(value),
+        None => reply.null(),
+    }
+}
+
+impl FieldStep {
+    fn before(&self, bytes: &[u8]) -> i64 {
+        self.field.get(bytes, self.offset)
+    }
+
+    /// What the field holds after the step; `None` where an overflow makes it fail.
+    fn outcome(&self, before: i64) -> Option<i64> {
+        match self.action {
+            FieldAction::Get => Some(before),
+            FieldAction::Set(value) => self.field.fitted(value, self.policy),
+            FieldAction::Add(by) => self.field.sum(before, by, self.policy),
+        }
+    }
+
+    /// Whether it leaves what is there as it is.
+    fn changes_nothing(&self, bytes: &[u8]) -> bool {
+        let before = self.before(bytes);
+        self.outcome(before).is_none_or(|after| after == before)
+    }
 }
 
 fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Handled {
     let key = call.args.at(1);
-    if with_bytes(call, key, |bytes| unchanged_by(bytes, steps, last_bit))? == Some(true) {
+    // Then nothing is booked, as in Redis; and before and after being the same, the reply is that of reading.
+    let unchanged = |bytes: &[u8]| {
+        last_bit < 8 * bytes.len() as u64 && steps.iter().all(|step| step.changes_nothing(bytes))
+    };
+    if with_bytes(call, key, unchanged)? == Some(true) {
         return read_fields(call, steps);
     }
     let mut text = call.db.edit_text(key)?;
@@ -346,22 +369,15 @@ fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Hand
     reach(bytes, last_bit);
     call.reply.array(steps.len());
     let mut wrote = false;
-    for FieldStep { field, offset, action, policy } in steps.iter().copied() {
-        let before = field.get(bytes, offset);
-        let after = match action {
-            FieldAction::Get => Some(before),
-            FieldAction::Set(value) => field.fitted(value, policy),
-            FieldAction::Add(by) => field.sum(before, by, policy),
-        };
-        match (after, action) {
-            (None, _) => call.reply.null(),
-            (Some(_), FieldAction::Get) => call.reply.integer(before),
-            (Some(after), action) => {
-                field.set(bytes, offset, after);
-                wrote = true;
-                call.reply.integer(if matches!(action, FieldAction::Set(_)) { before } else { after });
-            }
+    for step in steps {
+        let before = step.before(bytes);
+        let after = step.outcome(before);
+        if let (Some(after), FieldAction::Set(_) | FieldAction::Add(_)) = (after, step.action) {
+            step.field.set(bytes, step.offset, after);
+            wrote = true;
         }
+        let told = if matches!(step.action, FieldAction::Set(_)) { after.map(|_| before) } else { after };
+        reply_field(&mut call.reply, told);
     }
     // Redis lets the string grow even if every step failed, but tells nobody.
     if wrote { done(SETBIT) } else { read() }

@@ -413,6 +413,7 @@ fn xsetid(call: &mut Call<'_>) -> Handled {
         }
     }
     let Some(mut stream) = call.db.find_mut::<Stream>(args.at(1))? else { return Err(Error::NO_SUCH_KEY) };
+    stream.keep_contents();
     if id < stream.max_deleted_id() {
         let text = "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id";
         return Err(Error::new(text));

@@ -92,10 +92,11 @@ impl Engine {
                 self.notify_if_wanted(t, event);
                 continue;
             }
-            if !self.watchers.is_empty() {
+            let is_seen = t.cause != Cause::Beside;
+            if is_seen && !self.watchers.is_empty() {
                 self.break_watches(t.db, &t.key, t.cause == Cause::Expired, by);
             }
-            if !self.tracking.is_empty() && !flushed {
+            if is_seen && !self.tracking.is_empty() && !flushed {
                 self.invalidate(&t.key, by);
             }
             self.notify_touch(t, event);
@@ -116,7 +117,7 @@ impl Engine {
             return;
         }
         match t.cause {
-            Cause::Changed => {
+            Cause::Changed | Cause::Beside => {
                 if let Some(event) = event {
                     self.notify(t.db, &t.key, event);
                 }

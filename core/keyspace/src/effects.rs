@@ -62,6 +62,9 @@ impl Event {
 pub enum Cause {
     /// The command changed it; the outcome's event applies.
     Changed,
+    /// The command changed what is kept beside the contents, the groups of a stream: the outcome's event applies, but whoever
+    /// watches the key or holds a copy of it need not know.
+    Beside,
     /// It changed under an event of its own (the two sides of RENAME, say).
     Named(Event),
     /// Nothing changed by this alone: a further event of a change that is booked already.

@@ -31,6 +31,8 @@ pub struct Guard<'a, T: Stored> {
     position: Position,
     changed: bool,
     created: bool,
+    /// The contents stay as they are.
+    beside: bool,
     /// When something inside expired next before the change.
     next_expiry: Option<i64>,
     collection: PhantomData<T>,
@@ -44,12 +46,27 @@ impl<'a, T: Stored> Guard<'a, T> {
         created: bool,
         next_expiry: Option<i64>,
     ) -> Guard<'a, T> {
-        Guard { space, db, position, changed: false, created, next_expiry, collection: PhantomData }
+        Guard {
+            space,
+            db,
+            position,
+            changed: false,
+            created,
+            beside: false,
+            next_expiry,
+            collection: PhantomData,
+        }
     }
 
     /// Declares that the mutable use changed nothing after all, so nothing is booked.
     pub fn leave_unchanged(&mut self) {
         self.changed = false;
+    }
+
+    /// Declares that the use changes only what is kept beside the contents: see [`Cause::Beside`]. A new key's contents are new
+    /// in any case.
+    pub fn keep_contents(&mut self) {
+        self.beside = !self.created;
     }
 
     /// The collection to change, with the encodings' thresholds and the source of chance that many operations need.
@@ -105,7 +122,11 @@ impl<T: Stored> Drop for Guard<'_, T> {
         if next_expiry != self.next_expiry {
             self.space.field_expiry_changed(self.db, self.position, self.next_expiry);
         }
-        let cause = if empty { Cause::Emptied } else { Cause::Changed };
+        let cause = match () {
+            () if empty => Cause::Emptied,
+            () if self.beside => Cause::Beside,
+            () => Cause::Changed,
+        };
         let key = self.space.dbs[self.db].table.at(self.position).key();
         self.space.effects.touch(self.db, key, cause);
         if empty {

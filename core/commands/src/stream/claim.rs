@@ -73,6 +73,7 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> Handled {
     let request = claim_request(args, now_ms)?;
     let (key, name, consumer) = (args.at(1), args.at(2), args.at(3));
     let Some(mut guard) = call.db.find_mut::<Stream>(key)? else { return Err(no_key_or_group(args)) };
+    guard.keep_contents();
     let stream = &mut *guard;
     let Some(group) = stream.group_mut(name) else { return Err(no_key_or_group(args)) };
     let moved = request.last_id.is_some_and(|last| last > group.last_delivered());
@@ -169,6 +170,7 @@ pub(super) fn xautoclaim(call: &mut Call<'_>) -> Handled {
     check_group(call)?;
     let (key, name, consumer) = (args.at(1), args.at(2), args.at(3));
     let Some(mut guard) = call.db.find_mut::<Stream>(key)? else { return Err(no_key_or_group(args)) };
+    guard.keep_contents();
     let stream = &mut *guard;
     let created =
         stream.group_mut(name).is_some_and(|group: &mut Group| group.see_consumer(consumer, now_ms));

@@ -79,7 +79,10 @@ pub(super) fn create(call: &mut Call<'_>) -> Handled {
     if stream.is_some_and(|stream| stream.group(name).is_some()) {
         return Err(Error::new("BUSYGROUP Consumer Group name already exists"));
     }
-    call.db.upsert::<Stream>(key)?.create_group(name, last, options.entries_read);
+    let mut stream = call.db.upsert::<Stream>(key)?;
+    stream.keep_contents();
+    stream.create_group(name, last, options.entries_read);
+    drop(stream);
     call.reply.ok();
     done(event("xgroup-create"))
 }
@@ -87,7 +90,8 @@ pub(super) fn create(call: &mut Call<'_>) -> Handled {
 /// The stream of a subcommand that needs it with its group, to be changed.
 fn stream_with_group<'c>(call: &'c mut Call<'_>) -> Result<Guard<'c, Stream>, Error> {
     let (key, group) = (call.args.at(2), call.args.at(3));
-    let Some(stream) = call.db.find_mut::<Stream>(key)? else { return Err(KEY_NEEDED) };
+    let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Err(KEY_NEEDED) };
+    stream.keep_contents();
     if stream.group(group).is_none() {
         return Err(no_such_group(key, group));
     }
@@ -106,6 +110,7 @@ pub(super) fn set_id(call: &mut Call<'_>) -> Handled {
 
 pub(super) fn destroy(call: &mut Call<'_>) -> Handled {
     let Some(mut stream) = call.db.find_mut::<Stream>(call.args.at(2))? else { return Err(KEY_NEEDED) };
+    stream.keep_contents();
     let destroyed = stream.group(call.args.at(3)).is_some() && stream.destroy_group(call.args.at(3));
     drop(stream);
     call.reply.integer(i64::from(destroyed));
@@ -146,6 +151,7 @@ pub(super) fn xack(call: &mut Call<'_>) -> Handled {
     let ids = ids(call.args.rest(3))?;
     let mut acknowledged = 0;
     if let Some(mut stream) = call.db.find_mut::<Stream>(key)? {
+        stream.keep_contents();
         if let Some(group) = stream.group_mut(name) {
             acknowledged = ids.iter().filter(|id| group.acknowledge(**id)).count();
         }

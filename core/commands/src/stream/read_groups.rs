@@ -118,6 +118,7 @@ fn has_new(call: &mut Call<'_>, key: &[u8], member: Member<'_>) -> bool {
 fn see_consumer(call: &mut Call<'_>, key: &[u8], member: Member<'_>) -> Result<(), Error> {
     let now_ms = call.db.now_ms();
     let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
+    stream.keep_contents();
     let group = stream.group_mut(member.group);
     if group.is_some_and(|group| group.see_consumer(member.consumer, now_ms)) {
         drop(stream);
@@ -137,6 +138,7 @@ fn deliver_new(
 ) -> Result<(), Error> {
     let now_ms = call.db.now_ms();
     let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
+    stream.keep_contents();
     let delivered = stream.deliver_new(member.group, member.consumer, request.count, request.no_ack, now_ms);
     let Some(delivered) = delivered else { return Ok(()) };
     reply_entries(&mut call.reply, stream.range(delivered.first, delivered.last));
@@ -161,6 +163,7 @@ fn deliver_own(
 ) -> Result<(), Error> {
     let now_ms = call.db.now_ms();
     let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
+    stream.keep_contents();
     let ids = stream.deliver_own(member.group, member.consumer, after, count, now_ms);
     if ids.iter().all(|id| stream.entry(*id).is_none()) {
         stream.leave_unchanged();

@@ -80,6 +80,8 @@ pub(super) fn xdelex(call: &mut Call<'_>) -> Handled {
         changed = removals.contains(&Removal::Removed) || pending_count(&stream) != held_before;
         if !changed {
             stream.leave_unchanged();
+        } else if !removals.contains(&Removal::Removed) {
+            stream.keep_contents();
         }
     }
     call.reply.array(removals.len());
@@ -114,6 +116,8 @@ pub(super) fn xackdel(call: &mut Call<'_>) -> Handled {
         }
         if codes.iter().all(|code| *code < 0) {
             stream.leave_unchanged();
+        } else if !removals.contains(&Removal::Removed) {
+            stream.keep_contents();
         }
     }
     call.reply.array(codes.len());
