@@ -10,10 +10,11 @@ from .compare import mark_of
 from .drive import Step
 from .generate import Generator
 from .tame import tamed
+from .values import KEYS
 
 # How often a step of the episode is one of these; the rest are single commands.
-SHARES = (("transaction", 0.02), ("script", 0.04), ("blocked", 0.015), ("subscriber", 0.004), ("tracked", 0.006),
-          ("expiring", 0.0015), ("many", 0.01))
+SHARES = (("transaction", 0.02), ("script", 0.04), ("blocked", 0.015), ("subscriber", 0.004), ("tracked", 0.01),
+          ("watched", 0.02), ("expiring", 0.0015), ("many", 0.01))
 EVENTS_SHARE = 0.25  # of the episodes
 EVENTS_EVERY = 12
 SMALL_LIMITS_SHARE = 0.6
@@ -139,6 +140,17 @@ class Episode:
         if self.random.random() < 0.1:
             self.call([self.random.choice((b"EXEC", b"DISCARD", b"UNWATCH"))])
 
+    def watched(self):
+        """Whether one command of somebody else is a change of any key."""
+        words, command = self.generator.command()
+        if blocks(words, command):
+            return
+        self.call([b"WATCH", *KEYS])
+        self.call(words, "D")
+        self.call([b"MULTI"])
+        self.call([b"PING"])
+        self.call([b"EXEC"], mark="exec")
+
     def script(self):
         body = self.random.choice(WRAPPERS)
         read_only = self.random.random() < 0.15
@@ -198,7 +210,7 @@ class Episode:
             self.drain("R", *self.random.choice(((), (b"GET", b"a"), (b"PING",), (b"SELECT", b"1"))))
 
     def tracked(self):
-        options = self.random.choice(((), (b"NOLOOP",), (b"OPTIN",), (b"OPTOUT",), (b"BCAST",), (b"BCAST", b"PREFIX", b"a")))
+        options = self.random.choice(((), (b"NOLOOP",), (b"OPTIN",), (b"OPTOUT",), (b"BCAST",), (b"BCAST",), (b"BCAST", b"PREFIX", b"a")))
         self.drain("T", b"CLIENT", b"TRACKING", b"ON", *options)
         for _ in range(self.random.randrange(1, 5)):
             key = self.generator.values.key(None)

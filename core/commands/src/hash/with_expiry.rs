@@ -38,6 +38,9 @@ pub(super) fn hgetex(call: &mut Call<'_>) -> Handled {
         None if call.args.is(2, "persist") => (Then::Persist, 3),
         None => (Then::Nothing, 2),
     };
+    if call.args.len() < behind + 2 {
+        return Err(Error::arity("hgetex"));
+    }
     let fields = fields_at(call.args, behind, BAD_COUNT)?;
     reply_values(call, key, fields)?;
     match then {
