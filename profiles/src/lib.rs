@@ -80,6 +80,14 @@ impl Profile {
         }
     }
 
+    /// Why no snapshot or log may be written or read, where it may not.
+    pub fn disk_refusal(self) -> Option<&'static str> {
+        match self {
+            Profile::Cache => Some(CACHE_LOGS),
+            Profile::Queue | Profile::Plain => None,
+        }
+    }
+
     /// Whether a configuration keeps the profile's promises.
     ///
     /// # Errors
@@ -93,6 +101,8 @@ impl Profile {
             Profile::Queue if !config.appendonly => Some(("appendonly", QUEUE_FORGETS)),
             Profile::Cache if config.appendonly => Some(("appendonly", CACHE_LOGS)),
             Profile::Cache if !config.save.is_empty() => Some(("save", CACHE_LOGS)),
+            Profile::Cache if config.shutdown_on_sigterm.save() => Some(("shutdown-on-sigterm", CACHE_LOGS)),
+            Profile::Cache if config.shutdown_on_sigint.save() => Some(("shutdown-on-sigint", CACHE_LOGS)),
             Profile::Cache | Profile::Queue => None,
         };
         broken.map_or(Ok(()), |(directive, why)| Err(Violation { directive, why }))
@@ -151,13 +161,15 @@ mod tests {
 
     #[test]
     fn what_breaks_a_promise_is_refused_with_a_way_out() {
-        let cases: [(Profile, &[&str], &str); 6] = [
+        let cases: [(Profile, &[&str], &str); 8] = [
             (Profile::Queue, &["--maxmemory-policy", "allkeys-lru"], "maxmemory-policy"),
             (Profile::Queue, &["--maxmemory-policy", "volatile-ttl"], "maxmemory-policy"),
             (Profile::Queue, &["--appendonly", "no", "--save", ""], "appendonly"),
             (Profile::Queue, &["--appendonly", "no", "--save", "1", "1"], "appendonly"),
             (Profile::Cache, &["--appendonly", "yes"], "appendonly"),
             (Profile::Cache, &["--save", "1", "1"], "save"),
+            (Profile::Cache, &["--shutdown-on-sigterm", "save"], "shutdown-on-sigterm"),
+            (Profile::Cache, &["--shutdown-on-sigint", "save force"], "shutdown-on-sigint"),
         ];
         for (profile, args, directive) in cases {
             let config = load(profile, args);

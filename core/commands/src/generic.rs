@@ -400,7 +400,7 @@ fn flushall(call: &mut Call<'_>) -> Handled {
     flush_options(call)?;
     let count = call.db.space().database_count();
     flush(call, 0..count);
-    call.db.space().flushes_of_all += 1;
+    call.db.space().flushed_all = true;
     call.propagate(&[b"FLUSHALL"]);
     read()
 }

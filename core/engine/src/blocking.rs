@@ -238,11 +238,11 @@ impl Engine {
         const EXPIRE_BUDGET: usize = 512;
         self.keyspace.set_now(now);
         self.serve_synced(outside);
-        if !outside.is_loading() && self.paused_until_us == 0 {
+        if !outside.is_loading() && !self.pause.is_pending {
             self.make_room(outside);
         }
         self.time_out_waiters();
-        if self.paused_until_us != 0 {
+        if self.pause.is_pending {
             self.release_held(outside);
         }
         let more = !self.switches.cron_paused
@@ -251,7 +251,7 @@ impl Engine {
             });
         self.settle_background();
         self.serve_ready(outside);
-        let pause_end = (self.paused_until_us != 0).then_some(self.paused_until_us);
+        let pause_end = (self.pause.until_us != 0).then_some(self.pause.until_us);
         let look_at_log =
             (!self.sync_waiters.is_empty()).then_some(now.mono_us + crate::replication::SYNC_LOOK_US);
         if more {

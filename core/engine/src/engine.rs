@@ -137,10 +137,9 @@ pub struct Engine {
     pub(crate) switches: crate::debug::Switches,
     pub(crate) password_key: [u8; 32],
     pub(crate) verified: HashMap<[u8; 32], ()>,
-    pub(crate) paused_until_us: u64,
-    pub(crate) pause_writes_only: bool,
+    pub(crate) pause: crate::client::Pause,
     pub(crate) replay_session: Option<SessionId>,
-    /// Clients whose request waits for the end of CLIENT PAUSE, oldest first.
+    /// Clients whose request waits for the end of a pause, oldest first.
     pub(crate) held: Vec<SessionId>,
     /// Memory of all clients as last counted, bytes.
     pub(crate) clients_bytes: usize,
@@ -236,8 +235,7 @@ impl Engine {
             switches: crate::debug::Switches::default(),
             password_key: seed,
             verified: HashMap::new(),
-            paused_until_us: 0,
-            pause_writes_only: false,
+            pause: crate::client::Pause::default(),
             replay_session: None,
             held: Vec::new(),
             clients_bytes: 0,
@@ -426,7 +424,7 @@ impl Engine {
         }
         let next = match admitted {
             Some(command) => self.run(id, command, &request, out, outside),
-            None if self.paused_until_us != 0 && self.is_waiting(id) => return Next::Wait,
+            None if self.pause.is_pending && self.is_waiting(id) => return Next::Wait,
             None => Next::Continue,
         };
         if mode != ReplyMode::On {
@@ -461,7 +459,7 @@ impl Engine {
     ) -> Next {
         let protocol = self.sessions.at(id).protocol;
         let args = Args::new(request.argv);
-        let may_block = true;
+        let (may_block, before) = (true, out.len());
         let called = {
             let turn = Turn {
                 session: id,
@@ -483,6 +481,10 @@ impl Engine {
                 self.block(id, *wait, request.argv);
                 Next::Wait
             }
+        };
+        let next = match core::mem::take(&mut self.keyspace.flushed_all) {
+            true => self.after_flush(id, command, request.argv, (before, out), next),
+            false => next,
         };
         self.serve_ready(outside);
         if self.deliveries.len() > self.own_from && self.sessions.at(id).reply_mode == ReplyMode::On {

@@ -48,7 +48,7 @@ impl Engine {
                 return None;
             }
         }
-        if self.paused_until_us != 0 && self.hold(id, command, argv) {
+        if self.pause.is_pending && self.hold(id, command, argv) {
             return None;
         }
         if self.sessions.at(id).multi.is_some() && !runs_inside_multi(self.table.commands[command].spec) {
@@ -164,7 +164,7 @@ impl Engine {
     #[inline]
     pub(crate) fn make_room(&mut self, outside: &dyn Outside) {
         let limit = self.config.maxmemory as usize;
-        if limit == 0 || self.paused_until_us != 0 {
+        if limit == 0 || self.pause.is_pending {
             (self.over_memory, self.over_reserve) = (false, false);
             return;
         }

@@ -38,6 +38,10 @@ pub trait Outside {
     /// Whether a write must be refused because it could not be kept, and why (the error reply, `MISCONF …`). `grows` tells whether it may
     /// need room: what only takes goes on inside the disk's reserve.
     fn write_refusal(&self, grows: bool) -> Option<String>;
+    /// Why nothing may be saved by command here, where that is so.
+    fn save_refusal(&self) -> Option<&'static str> {
+        None
+    }
     /// Whether data is still being loaded.
     fn is_loading(&self) -> bool;
     /// Whether an RDB is being written or about to be.
@@ -150,6 +154,13 @@ pub enum Job {
         /// Who waits.
         session: Option<SessionId>,
     },
+    /// FLUSHALL has run: give up a snapshot that is being written, which would bring back what is gone.
+    Flushed {
+        /// Write another one.
+        save: bool,
+        /// Who waits for that and gets OK in any case.
+        session: Option<SessionId>,
+    },
     /// Rewrite the log.
     RewriteLog,
     /// End the process.
@@ -245,6 +256,7 @@ impl core::fmt::Debug for Job {
             Job::HashPasswords { .. } => "HashPasswords",
             Job::FindPasswords { .. } => "FindPasswords",
             Job::Save { .. } => "Save",
+            Job::Flushed { .. } => "Flushed",
             Job::RewriteLog => "RewriteLog",
             Job::Shutdown { .. } => "Shutdown",
             Job::ConfigChanged { .. } => "ConfigChanged",

@@ -42,6 +42,7 @@ impl Engine {
 
     /// Ends the replay; a transaction that was not finished is dropped.
     pub fn replay_end(&mut self) {
+        self.keyspace.flushed_all = false;
         if let Some(id) = self.replay_session.take() {
             self.disconnect(id);
         }

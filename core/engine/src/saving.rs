@@ -1,7 +1,8 @@
 //! Saving, stopping, and the time: what is mostly done elsewhere. The engine judges the arguments and leaves a job.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
-use crate::outside::Job;
+use crate::engine::{Engine, EngineHandler, Next, Step, Turn};
+use crate::outside::{Job, Outside};
+use crate::session::{ReplyMode, SessionId};
 use commands::{Error, Flags, Group, Row};
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
@@ -37,7 +38,13 @@ fn lastsave(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 const BUSY_SAVING: Error = Error::new("ERR Background save already in progress");
 
+/// A profile that keeps nothing on disk refuses whatever would write there.
+pub(crate) fn check_saving(outside: &dyn Outside) -> Result<(), Error> {
+    outside.save_refusal().map_or(Ok(()), |why| Err(Error::text(format!("ERR {why}"))))
+}
+
 fn save(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    check_saving(turn.outside)?;
     if turn.outside.is_saving() {
         return Err(BUSY_SAVING);
     }
@@ -52,6 +59,7 @@ fn bgsave(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         2 if turn.args.is(1, "schedule") => {}
         _ => return Err(Error::SYNTAX),
     }
+    check_saving(turn.outside)?;
     if turn.outside.is_saving() {
         return Err(BUSY_SAVING);
     }
@@ -68,7 +76,35 @@ fn bgsave(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
+impl Engine {
+    /// FLUSHALL has run in this request. Where there are save points, and no log that keeps it, its reply, which begins at the offset, is
+    /// taken back until a snapshot without the data is written. Within a transaction or a script nothing can wait.
+    #[cold]
+    pub(crate) fn after_flush(
+        &mut self,
+        id: SessionId,
+        command: usize,
+        argv: &[&[u8]],
+        (at, out): (usize, &mut Vec<u8>),
+        next: Next,
+    ) -> Next {
+        let save = !self.config.save.is_empty();
+        let may_wait = next == Next::Continue
+            && self.table.commands[command].spec.name == "flushall"
+            && self.sessions.at(id).reply_mode == ReplyMode::On;
+        let waits = save && may_wait && !self.log.enabled;
+        self.jobs.push(Job::Flushed { save, session: waits.then_some(id) });
+        if !waits {
+            return next;
+        }
+        out.truncate(at);
+        self.defer(id, argv);
+        Next::Wait
+    }
+}
+
 fn bgrewriteaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    check_saving(turn.outside)?;
     if turn.outside.is_rewriting() {
         return Err(Error::new("ERR Background append only file rewriting already in progress"));
     }
@@ -104,6 +140,9 @@ fn shutdown(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         }
         turn.reply.ok();
         return Ok(Step::Done(None));
+    }
+    if save == Some(true) {
+        check_saving(turn.outside)?;
     }
     engine.jobs.push(Job::Shutdown { session: turn.session, save, now, force });
     Ok(Step::Later)

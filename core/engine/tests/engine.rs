@@ -3,6 +3,7 @@
 mod bench;
 
 use bench::Bench;
+use tandem_engine::Job;
 
 #[test]
 fn strings_and_errors_reply_as_redis_does() {
@@ -269,6 +270,48 @@ fn a_pause_holds_requests_until_it_ends() {
     b.tick();
     assert_eq!(b.delivered(d), "+OK\r\n");
     assert_eq!(b.run(d, "SET a 2"), "+OK\r\n");
+}
+
+#[test]
+fn what_is_held_for_the_end_goes_on_only_when_the_end_is_called_off() {
+    let mut b = Bench::new();
+    let (c, d, e) = (b.connect(), b.connect(), b.connect());
+    b.engine.hold_writes();
+    assert_eq!(b.run(c, "GET a"), "$-1\r\n");
+    assert_eq!(b.run(d, "SET a 1"), "");
+    b.run(c, "CLIENT PAUSE 100 ALL");
+    assert_eq!(b.run(e, "GET a"), "");
+    b.pass_ms(101);
+    b.tick();
+    assert_eq!((b.delivered(d), b.delivered(e)), (String::new(), "$-1\r\n".to_owned()));
+    b.run(c, "CLIENT UNPAUSE");
+    b.tick();
+    assert_eq!(b.delivered(d), "");
+    b.engine.release_writes(&mut b.outside);
+    b.tick();
+    assert_eq!(b.delivered(d), "+OK\r\n");
+    assert_eq!(b.run(d, "SET a 2"), "+OK\r\n");
+}
+
+#[test]
+fn flushall_is_answered_when_it_is_kept() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    let flush = |b: &mut Bench| {
+        let (reply, mut jobs) = (b.run(c, "FLUSHALL"), Vec::new());
+        b.engine.take_jobs(&mut jobs);
+        let flushed = jobs.iter().find_map(|job| match job {
+            Job::Flushed { save, session } => Some((*save, session.is_some())),
+            _ => None,
+        });
+        (reply, flushed)
+    };
+    b.call(c, &["CONFIG", "SET", "save", ""]);
+    assert_eq!(flush(&mut b), ("+OK\r\n".to_owned(), Some((false, false))));
+    b.call(c, &["CONFIG", "SET", "save", "3600 1"]);
+    assert_eq!(flush(&mut b), (String::new(), Some((true, true))), "the reply follows the snapshot");
+    b.engine.set_logging(true);
+    assert_eq!(flush(&mut b), ("+OK\r\n".to_owned(), Some((true, false))), "the log keeps it");
 }
 
 #[test]

@@ -334,7 +334,9 @@ fn build_stream(parts: rdb::StreamParts, limits: &Limits, seed: u64) -> Result<S
         }
         for pending in &group.pending {
             let owner = group.consumers.get(pending.consumer).ok_or("Bad data format")?;
-            fresh.assign(id(pending.id), &owner.name, pending.delivered_ms, pending.delivery_count);
+            // A count that a reply can hold, as those of the stream.
+            let count = pending.delivery_count.min(i64::MAX as u64);
+            fresh.assign(id(pending.id), &owner.name, pending.delivered_ms, count);
         }
     }
     Ok(stream)

@@ -121,8 +121,8 @@ pub struct Keyspace {
     pub in_script: bool,
     /// Whether keys leave only when they are looked at (DEBUG SET-ACTIVE-EXPIRE 0).
     pub no_active_expire: bool,
-    /// How often all databases were flushed.
-    pub flushes_of_all: u64,
+    /// All databases were flushed, and what follows from that for snapshots is still to be done.
+    pub flushed_all: bool,
     /// Whether keys are left alone although their time is over (loading, a paused server, a replica).
     pub keep_expired: bool,
     /// Keys whose time is over are not shown but stay where they are (CLIENT PAUSE).
@@ -154,7 +154,7 @@ impl Keyspace {
             no_touch: false,
             in_script: false,
             no_active_expire: false,
-            flushes_of_all: 0,
+            flushed_all: false,
             keep_expired: false,
             hold_expired: false,
             skip_checksums: false,

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tandem_persist::aof::{
-    Annotation, AppendError, Base, Commands, Log, Place, Publication, Recovered, State, SyncHandle, recover,
+    Annotation, AppendError, Base, Commands, Log, Place, Publication, Recovered, State, SyncHandle, examine,
+    recover,
 };
 use tandem_persist::disk::{Disk, Fault, Memory, Real, write_all};
 use tandem_persist::rdb::{Item, Reader, Value, Writer, kind};
@@ -185,6 +186,34 @@ fn a_crash_at_any_call_keeps_all_that_was_synced() {
             }
         }
     }
+}
+
+#[test]
+fn a_sync_of_one_log_promises_nothing_of_another() {
+    let disk = Memory::new();
+    let shared: Arc<dyn Disk> = Arc::new(disk);
+    let mut first = Log::create(Arc::clone(&shared), place(), b"", Base::Commands).unwrap();
+    append(&mut first, &[command(0), command(1)].concat()).unwrap();
+    let done = first.sync_handle().run();
+    drop(first);
+    let mut second = Log::start(shared, place()).unwrap();
+    append(&mut second, &command(2)).unwrap();
+    second.apply(done).unwrap();
+    assert_eq!(second.position_synced(), 0);
+}
+
+#[test]
+fn an_examination_changes_nothing_and_refuses_a_torn_end() {
+    let disk = Memory::new();
+    assert!(examine(&disk, &place()).unwrap().fresh);
+    let mut log = Log::create(Arc::new(disk.clone()), place(), b"", Base::Commands).unwrap();
+    append(&mut log, &[command(0), command(1)].concat()).unwrap();
+    let calls = disk.calls();
+    assert_eq!(load(&disk, &examine(&disk, &place()).unwrap()), 2);
+    let path = place().log_dir().join("appendonly.aof.1.incr.aof");
+    write_all(&mut *disk.append(&path).unwrap(), b"*2\r\n$4\r\nPU").unwrap();
+    assert!(examine(&disk, &place()).is_err());
+    assert_eq!(disk.calls(), calls + 1, "only the torn write");
 }
 
 /// Appends to a log that was there, then starts one anew from memory, which held `held` commands.

@@ -133,15 +133,51 @@ fn prepare_place(profile: Profile, place: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(place).with_context(|| format!("Can't make the directory '{}'", place.display()))
 }
 
+/// Why a server did not start.
+#[derive(Debug)]
+pub struct StartError {
+    /// The reason.
+    pub error: anyhow::Error,
+    /// Its log on standard output has told it.
+    pub is_told: bool,
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl From<anyhow::Error> for StartError {
+    fn from(error: anyhow::Error) -> StartError {
+        StartError { error, is_told: false }
+    }
+}
+
 /// Starts a server and returns once its data is loaded. `signals`: whether the process' signals are its own.
 ///
 /// # Errors
 /// Whatever keeps it from serving.
-pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result<Running> {
+pub fn start(profile: Profile, args: &[String], signals: bool) -> Result<Running, StartError> {
     let (loaded, file) = configure(profile, args)?;
+    let logger = Arc::new(open_logger(profile, &loaded.config, &loaded.notes)?);
+    let is_told = loaded.config.logfile.is_empty();
+    start_logged(profile, loaded, file, signals, &logger).map_err(|error| {
+        logger.warning(&format!("{error:#}"));
+        StartError { error, is_told }
+    })
+}
+
+/// The start from where there is a log that tells of its failure.
+fn start_logged(
+    profile: Profile,
+    loaded: Loaded,
+    file: Option<PathBuf>,
+    signals: bool,
+    logger: &Arc<Logger>,
+) -> anyhow::Result<Running> {
     let mut config = loaded.config;
     let secrets = hide_password(&mut config)?;
-    let logger = open_logger(profile, &config, &loaded.notes)?;
     let files = Files::new(&config, file);
     prepare_place(profile, &files.place())?;
     if let Err(possible) = crate::limits::raise_descriptors(config.maxclients as u64) {
@@ -150,14 +186,8 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
             config.maxclients
         ));
     }
-    let entrance = match Entrance::open(&config) {
-        Ok(entrance) => entrance,
-        Err(error) => {
-            logger.warning(&error.to_string());
-            return Err(error);
-        }
-    };
-    greet(&config, &logger);
+    let entrance = Entrance::open(&config)?;
+    greet(&config, logger);
     let pollers = (0..thread_count(&config))
         .map(|_| Poller::new(EVENTS_MAX))
         .collect::<Result<Vec<_>, _>>()
@@ -171,7 +201,7 @@ pub fn start(profile: Profile, args: &[String], signals: bool) -> anyhow::Result
         engine,
         wakers: pollers.iter().map(Poller::waker).collect(),
         clock,
-        logger,
+        logger: Arc::clone(logger),
         durable,
         jobs: control::Jobs::start().context("Can't start a thread")?,
         profile,
@@ -246,12 +276,13 @@ impl Running {
             return Ok(());
         }
         if let Err(why) = loaded {
-            shared.logger.warning(&why);
             shared.failed.store(true, Ordering::Release);
             crate::stop::end(shared, false);
             return Err(anyhow!("{why}"));
         }
         shared.loading.on.store(false, Ordering::Release);
+        let appendonly = shared.engine.lock().config.appendonly;
+        crate::chores::switch_log(shared, appendonly);
         if config.port != 0 {
             shared.logger.notice("Ready to accept connections tcp");
         }
@@ -299,7 +330,7 @@ fn hide_password(config: &mut Config) -> anyhow::Result<Vec<Secret>> {
     Ok(vec![Secret::Argon2id(record.as_str().to_owned())])
 }
 
-fn new_engine(config: &Config, secrets: Vec<Secret>, clock: &Clock) -> anyhow::Result<Engine> {
+pub(crate) fn new_engine(config: &Config, secrets: Vec<Secret>, clock: &Clock) -> anyhow::Result<Engine> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| anyhow!("the system's random source: {error}"))?;
     Ok(Engine::new(config.clone(), Acl::new(secrets), seed, clock.now()))
@@ -315,8 +346,13 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
         ));
     }
     if !config.aclfile.is_empty() {
-        crate::chores::load_acl(shared)
+        let names_default = crate::chores::load_acl(shared)
             .map_err(|why| anyhow!("Aborting Redis startup because of ACL errors: {why}"))?;
+        if names_default && !config.requirepass.is_empty() {
+            shared.logger.notice(
+                "The ACL file names the default user, so its passwords count and requirepass does not.",
+            );
+        }
     } else if !config.users.is_empty() {
         shared.with_engine(|engine, _| engine.load_users(&config.users)).map_err(|why| anyhow!(why))?;
         let is_open = shared.engine.lock().acl.default_is_open();

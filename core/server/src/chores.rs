@@ -55,6 +55,7 @@ fn run(shared: &'static Shared, job: Job) {
             let listener = session.map_or(Listener::Nobody, Listener::Session);
             shared.saver.add(Task::Save(listener));
         }
+        Job::Flushed { save, session } => shared.saver.flushed(shared, save, session),
         Job::RewriteLog => shared.saver.add(Task::Rewrite),
         Job::Shutdown { session, save, now: _, force } => {
             crate::stop::stop(shared, Wanted { save, force, session: Some(session), signal: None });
@@ -66,7 +67,7 @@ fn run(shared: &'static Shared, job: Job) {
         Job::SaveAcl { session } => {
             finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: ")
         }
-        Job::LoadAcl { session } => finish(shared, session, load_acl(shared), ""),
+        Job::LoadAcl { session } => finish(shared, session, load_acl(shared).map(drop), ""),
         Job::Free { trash, .. } => drop(trash),
         Job::Log { level, text } => shared.logger.line(Level::from_number(level), &text),
         Job::Reload { session, how } => shared.saver.add(Task::Reload { session, how }),
@@ -174,10 +175,15 @@ pub(crate) fn config_changed(shared: &Shared, names: &[&'static str]) {
     }
 }
 
-fn switch_log(shared: &Shared, on: bool) {
+/// Has the log be on or off. While data is loaded the log is not touched; whoever loads asks again at the end.
+pub(crate) fn switch_log(shared: &Shared, on: bool) {
+    if shared.is_loading() {
+        return shared.saver.begins_nothing();
+    }
     let is_on = shared.durable.lock().log.is_some();
     match (is_on, on) {
         (false, true) => shared.saver.add(Task::StartLog(Listener::Nobody)),
+        (false, false) => shared.saver.forget_log(),
         (true, false) => {
             if shared.saver.cancel(Kind::Rewrite) {
                 shared
@@ -186,7 +192,7 @@ fn switch_log(shared: &Shared, on: bool) {
             }
             crate::rewrite::switch_off(shared);
         }
-        _ => shared.saver.begins_nothing(),
+        (true, true) => shared.saver.begins_nothing(),
     }
 }
 
@@ -225,14 +231,16 @@ fn replace_file(shared: &Shared, path: &std::path::Path, text: &[u8]) -> Result<
         .map_err(|error| error.to_string())
 }
 
-/// Reads the ACL file into the engine. The error is a whole error reply.
-pub(crate) fn load_acl(shared: &Shared) -> Result<(), String> {
+/// Reads the ACL file into the engine; whether it names the default user. The error is a whole error reply.
+pub(crate) fn load_acl(shared: &Shared) -> Result<bool, String> {
     let path = acl_path(shared);
     let text = std::fs::read(&path)
         .map_err(|error| format!("ERR Error loading ACLs, opening file '{}': {error}", path.display()))?;
     let file = path.display().to_string();
-    shared.with_engine(|engine, _| engine.load_acl_file(&file, &text)).map_err(|why| format!("ERR {why}"))?;
+    let names_default = shared
+        .with_engine(|engine, _| engine.load_acl_file(&file, &text))
+        .map_err(|why| format!("ERR {why}"))?;
     let is_open = shared.engine.lock().acl.default_is_open();
     shared.set_open(is_open);
-    Ok(())
+    Ok(names_default)
 }

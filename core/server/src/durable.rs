@@ -28,6 +28,7 @@ use persist::aof::{AppendError, Log, Prepared, Publication, State};
 use persist::disk::Disk;
 
 use crate::shared::{Chore, Shared};
+use crate::view::CANCELLED;
 
 /// Bytes that must stay free on the log's disk; with less, writes are refused while they can still be
 /// refused in order. Room for what is in flight and for a manifest.
@@ -49,6 +50,13 @@ const REFUSED_SAVES: &str = "MISCONF Redis is configured to save RDB snapshots, 
 #[derive(Default)]
 pub(crate) struct Queue {
     bytes: Vec<u8>,
+    ticket: u64,
+}
+
+/// Bytes of log that wait to be written and whose effects a base holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Covered {
+    bytes: usize,
     ticket: u64,
 }
 
@@ -335,6 +343,15 @@ impl Durable {
         }
     }
 
+    /// Writes all that waits, or says that it cannot be written.
+    pub(crate) fn write_rest(&self, journal: &mut Journal, shared: &Shared) -> Result<(), String> {
+        self.write_pending(journal, shared);
+        match journal.pending.is_empty() {
+            true => Ok(()),
+            false => Err("the log cannot be written at the moment".to_owned()),
+        }
+    }
+
     fn note_written(&self, shared: &Shared) {
         if !self.last_write_ok.swap(true, Ordering::Relaxed) {
             shared.logger.warning("AOF write error looks solved, the server can write again.");
@@ -389,12 +406,8 @@ impl Durable {
         prepared: Prepared,
         shared: &Shared,
     ) -> Result<(), String> {
-        self.write_pending(journal, shared);
-        let waits = !journal.pending.is_empty();
+        self.write_rest(journal, shared)?;
         let Some(log) = &mut journal.log else { return Err("there is no log".to_owned()) };
-        if waits {
-            return Err("the log cannot be written at the moment".to_owned());
-        }
         log.begin_rewrite(prepared).map_err(|error| {
             if matches!(error, AppendError::Failed(_)) {
                 self.write_failed(&error, shared);
@@ -415,12 +428,12 @@ impl Durable {
         plan: impl Fn(&Log) -> io::Result<Publication>,
         also: impl FnOnce(&mut Journal),
     ) -> Result<(), String> {
-        const SWITCHED_OFF: &str = "the log was switched off";
+        // Nobody wants the base of a log that was switched off.
         let publication =
-            plan(self.lock().log.as_ref().ok_or(SWITCHED_OFF)?).map_err(|error| error.to_string())?;
+            plan(self.lock().log.as_ref().ok_or(CANCELLED)?).map_err(|error| error.to_string())?;
         let published = publication.run(temp).map_err(|error| error.to_string())?;
         let mut journal = self.lock();
-        let retired = journal.log.as_mut().ok_or(SWITCHED_OFF)?.install(published);
+        let retired = journal.log.as_mut().ok_or(CANCELLED)?.install(published);
         also(&mut journal);
         drop(journal);
         drop(retired);
@@ -428,24 +441,47 @@ impl Durable {
         Ok(())
     }
 
-    /// With the engine held: how many bytes that wait to be written are part of the state in memory.
-    pub(crate) fn covered(&self, journal: &mut Journal) -> usize {
+    /// With the engine held: which of the bytes that wait to be written are part of the state in memory.
+    pub(crate) fn covered(&self, journal: &mut Journal) -> Covered {
         self.take_queue(journal);
-        journal.pending.len()
+        Covered { bytes: journal.pending.len(), ticket: journal.pending_ticket }
     }
 
-    /// A new log has taken the place of a failed one; its base holds what the first `covered` bytes of the
-    /// pending ones did.
-    pub(crate) fn replaced(&self, journal: &mut Journal, covered: usize, shared: &Shared) {
-        journal.pending.drain(..covered.min(journal.pending.len()));
+    /// A new log has taken the place of a failed one. Its base is durable and holds what the covered bytes did; those
+    /// behind them are only written now, and wait for their sync as any others.
+    pub(crate) fn replaced(&self, journal: &mut Journal, covered: Covered, shared: &Shared) {
+        journal.pending.drain(..covered.bytes.min(journal.pending.len()));
+        journal.written_ticket = covered.ticket;
         self.accept_writes();
         self.last_write_ok.store(true, Ordering::Relaxed);
-        if journal.pending.is_empty() {
-            journal.written_ticket = journal.pending_ticket;
-        } else {
-            self.write_pending(journal, shared);
+        self.advance(covered.ticket, shared);
+        self.write_pending(journal, shared);
+        self.sync_wanted.ring();
+    }
+
+    /// Takes the log out of use. What was executed is in it, as far as it can be written and synced, before the replies
+    /// that waited for that leave.
+    pub(crate) fn end_log(&self, shared: &Shared) -> Option<Log> {
+        let mut journal = self.lock();
+        // Twice, so that the engine is not held for more than what has come meanwhile.
+        self.write_pending(&mut journal, shared);
+        {
+            let mut engine = shared.engine.lock();
+            engine.set_logging(false);
+            self.write_pending(&mut journal, shared);
         }
-        self.advance(journal.written_ticket, shared);
+        let Journal { log, pending, .. } = &mut *journal;
+        let synced = match log.as_mut().filter(|log| !log.is_starting()) {
+            Some(_) if !pending.is_empty() => Err("it cannot be written".to_owned()),
+            Some(log) => log.sync().map_err(|error| error.to_string()),
+            None => Ok(()),
+        };
+        if let Err(why) = synced {
+            shared.logger.warning(&format!("The end of the AOF that is switched off may be missing: {why}"));
+        }
+        let old = journal.log.take();
+        self.set_log(&mut journal, None, shared);
+        old
     }
 
     /// The log is switched on or off.
@@ -599,5 +635,68 @@ impl Durable {
             Some(_) if waiting => Err("the log cannot be written".to_owned()),
             Some(log) => log.sync().map_err(|error| error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared::test::shared;
+    use persist::aof::{Base, Place};
+    use persist::disk::{Fault, Memory, write_all};
+
+    /// A server that logs with `appendfsync always` on this disk.
+    fn always_on(disk: &Memory) -> &'static Shared {
+        let shared = shared(Arc::new(disk.clone()), &["--appendonly", "yes", "--appendfsync", "always"]);
+        let log =
+            Log::create(shared.durable.disk.clone(), Place::new(Path::new("/data")), b"", Base::Commands);
+        shared.durable.set_log(&mut shared.durable.lock(), Some(log.unwrap()), shared);
+        shared
+    }
+
+    fn push(shared: &Shared) -> u64 {
+        let mut bytes = b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n".to_vec();
+        shared.durable.push(&mut shared.durable.queue(), &mut bytes)
+    }
+
+    fn base(disk: &Memory) -> &'static Path {
+        let path = Path::new("/data/temp-base");
+        let mut file = disk.create(path).unwrap();
+        write_all(&mut *file, b"*3\r\n$3\r\nSET\r\n$1\r\nn\r\n$1\r\n1\r\n").unwrap();
+        file.sync().unwrap();
+        path
+    }
+
+    #[test]
+    fn always_means_synced_also_behind_a_replacement() {
+        let disk = Memory::new();
+        let shared = always_on(&disk);
+        let durable = &shared.durable;
+        let lost = push(shared);
+        disk.inject(Fault::SyncError);
+        durable.sync(shared);
+        assert!(durable.write_refusal(true).is_some() && !durable.is_safe(lost));
+        let held = push(shared);
+        let covered = durable.covered(&mut durable.lock());
+        let behind = push(shared);
+        let also = |journal: &mut Journal| durable.replaced(journal, covered, shared);
+        durable.publish(base(&disk), |log| log.plan_replacement(Base::Commands), also).unwrap();
+        assert_eq!(durable.write_refusal(true), None);
+        assert!(durable.is_safe(lost) && durable.is_safe(held), "the base is durable and holds both");
+        assert!(!durable.is_safe(behind), "written, but no sync has been for it");
+        durable.sync(shared);
+        assert!(durable.is_safe(behind));
+    }
+
+    #[test]
+    fn a_log_that_ends_holds_what_was_executed() {
+        let disk = Memory::new();
+        let shared = always_on(&disk);
+        let ticket = push(shared);
+        shared.durable.end_log(shared).unwrap();
+        assert!(shared.durable.is_safe(ticket));
+        let text = disk.crash(1).bytes(Path::new("/data/appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
+        assert!(text.starts_with(b"*2\r\n$4\r\nINCR\r\n"), "{text:?}");
+        assert_eq!(push(shared), 0, "there is nothing to wait for any more");
     }
 }

@@ -38,7 +38,7 @@ mod world;
 use std::io::Write;
 use std::process::ExitCode;
 
-pub use boot::{Running, start};
+pub use boot::{Running, StartError, start};
 use profiles::Profile;
 
 /// jemalloc: it returns memory, and it counts per thread what it gives out, which is what `used_memory` is.
@@ -48,7 +48,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Runs a server until it is stopped. `args` are the words after the program's name.
 ///
 /// # Errors
-/// Whatever keeps it from serving; the text is for standard error.
+/// Whatever keeps it from serving and was not told on standard output yet; the text is for standard error.
 pub fn run(profile: Profile, args: Vec<String>) -> anyhow::Result<ExitCode> {
     if let [word] = args.as_slice()
         && matches!(word.as_str(), "-v" | "--version" | "-h" | "--help")
@@ -56,7 +56,11 @@ pub fn run(profile: Profile, args: Vec<String>) -> anyhow::Result<ExitCode> {
         writeln!(std::io::stdout(), "{}", about(word.trim_start_matches('-').starts_with('h')))?;
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(start(profile, &args, true)?.wait())
+    match start(profile, &args, true) {
+        Ok(running) => Ok(running.wait()),
+        Err(failed) if failed.is_told => Ok(ExitCode::FAILURE),
+        Err(failed) => Err(failed.error),
+    }
 }
 
 /// What the program says about itself.

@@ -54,6 +54,7 @@ pub(crate) struct Door {
 }
 
 /// All sockets that are listened on.
+#[derive(Default)]
 pub(crate) struct Entrance {
     doors: Mutex<Vec<Door>>,
     changed: AtomicBool,

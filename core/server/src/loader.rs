@@ -16,6 +16,7 @@ use persist::rdb::{Entry, Item, Reader, Writer};
 
 use crate::saver::{Listener, REDIS_VERSION, Task};
 use crate::shared::{Loading, Shared};
+use crate::view::CANCELLED;
 
 /// Records that are taken into the engine in one go.
 const BATCH_RECORDS: usize = 512;
@@ -51,6 +52,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     shared.engine.lock().keyspace.keep_expired = true;
     let (loaded, starts_log) = match appendonly {
         true => load_log(shared)?,
+        false if shared.profile.disk_refusal().is_some() => (leave_snapshot(shared), false),
         false => (load_first_snapshot(shared)?, false),
     };
     let mut engine = shared.engine.lock();
@@ -78,8 +80,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
 /// # Errors
 /// What is wrong with the file; what was read before that stays.
 pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String> {
-    shared.durable.sync(shared);
-    shared.loading.on.store(true, Ordering::Release);
+    let log = begin_reload(shared, how)?;
     let was_logging = shared.durable.is_logging.load(Ordering::Acquire);
     {
         let mut engine = shared.engine.lock();
@@ -95,10 +96,9 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
         finish_batch(&mut engine);
     }
     let mut loaded = Loaded { is_strict: !how.flush && !how.merge, ..Loaded::default() };
-    let result = match how.from_log {
-        true => recovered(shared)
-            .and_then(|log| log.files.iter().try_for_each(|file| load_file(shared, file, &mut loaded))),
-        false => load_snapshot(shared, loaded).map(|_| ()),
+    let result = match log {
+        Some(log) => log.files.iter().try_for_each(|file| load_file(shared, file, &mut loaded)),
+        None => load_snapshot(shared, loaded).map(|_| ()),
     };
     let mut engine = shared.engine.lock();
     engine.replay_end();
@@ -106,7 +106,35 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
     engine.keyspace.effects.dirty = 0;
     engine.set_logging(was_logging);
     shared.loading.on.store(false, Ordering::Release);
+    let appendonly = engine.config.appendonly;
+    drop(engine);
+    crate::chores::switch_log(shared, appendonly);
     result
+}
+
+/// Has clients told LOADING from a moment on at which the log holds all that was executed. The log, if it is to be
+/// loaded: only judged, not repaired, since it is open for writing.
+fn begin_reload(shared: &Shared, how: engine::Reload) -> Result<Option<Recovered>, String> {
+    let mut journal = shared.durable.lock();
+    let engine = shared.engine.lock();
+    if how.from_log {
+        shared.durable.write_rest(&mut journal, shared)?;
+    }
+    shared.loading.on.store(true, Ordering::Release);
+    drop(engine);
+    drop(journal);
+    if !how.from_log {
+        return Ok(None);
+    }
+    let judged = match persist::aof::examine(&*shared.durable.disk, &shared.files.log_place()) {
+        Ok(log) if log.fresh => Err("There is no AOF to load.".to_owned()),
+        Ok(log) => Ok(Some(log)),
+        Err(error) => Err(format!("The AOF cannot be loaded: {error}")),
+    };
+    if judged.is_err() {
+        shared.loading.on.store(false, Ordering::Release);
+    }
+    judged
 }
 
 fn recovered(shared: &Shared) -> Result<Recovered, String> {
@@ -120,6 +148,16 @@ fn recovered(shared: &Shared) -> Result<Recovered, String> {
 fn load_first_snapshot(shared: &Shared) -> Result<Loaded, String> {
     load_snapshot(shared, Loaded::default())
         .map_err(|why| format!("Terminating server after rdb file reading failure. {why}"))
+}
+
+/// A profile that keeps nothing on disk begins empty; a snapshot in its folder is somebody else's.
+fn leave_snapshot(shared: &Shared) -> Loaded {
+    if has_snapshot(shared) {
+        let name = shared.engine.lock().config.dbfilename.clone();
+        let name = shared.files.place().join(name);
+        shared.logger.notice(&format!("{} is not loaded: this server begins empty.", name.display()));
+    }
+    Loaded::default()
 }
 
 /// The snapshot; a missing one is an empty data set.
@@ -154,6 +192,10 @@ fn start_log(shared: &Shared) -> Result<(), String> {
     let (tell, hear) = sync_channel(1);
     shared.saver.add(Task::StartLog(Listener::Thread(tell)));
     let done = hear.recv().unwrap_or_else(|_| Err("the saving thread has gone".to_owned()));
+    if done.as_ref().is_err_and(|why| why == CANCELLED) {
+        // CONFIG SET appendonly no has come meanwhile, or the end.
+        return Ok(());
+    }
     done.map_err(|why| format!("Can't write the first append-only file: {why}"))
 }
 

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use persist::aof::Log;
 
-use crate::durable::Journal;
+use crate::durable::{Covered, Journal};
 use crate::shared::Shared;
-use crate::view::View;
+use crate::view::{CANCELLED, View};
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -55,15 +55,25 @@ fn rewrite_without_log(shared: &Shared) -> Result<(), String> {
 /// Starts a log from what is in memory. Until its base is published the files of an old log stay what would be
 /// loaded, so a crash finds either of the two and never a mix.
 pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
+    if shared.durable.lock().log.is_some() {
+        return Ok(());
+    }
     let mut log = Some(Log::start(shared.durable.disk.clone(), shared.files.log_place()).map_err(text)?);
     let mut journal = shared.durable.lock();
     let begun = View::begin(shared, |engine| {
+        if !engine.config.appendonly {
+            // Switched off again while this waited for its turn.
+            return Err(CANCELLED.to_owned());
+        }
         shared.durable.set_log(&mut journal, log.take(), shared);
         engine.set_logging(true);
         engine.log_switched();
         Ok(())
     });
     drop(journal);
+    if let Some(log) = log {
+        log.discard_start();
+    }
     let done = begun.and_then(|view| finish(shared, &view, &shared.files.place()));
     if done.is_err() {
         switch_off(shared);
@@ -71,16 +81,10 @@ pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
     done
 }
 
-/// Ends the log. One that has no base yet leaves nothing behind.
+/// Ends the log, and all that was to be done about it. One that has no base yet leaves nothing behind.
 pub(crate) fn switch_off(shared: &Shared) {
-    let mut journal = shared.durable.lock();
-    let mut engine = shared.engine.lock();
-    engine.set_logging(false);
-    engine.take_log(&mut Vec::new());
-    let old = journal.log.take();
-    shared.durable.set_log(&mut journal, None, shared);
-    drop(engine);
-    drop(journal);
+    let old = shared.durable.end_log(shared);
+    shared.saver.forget_log();
     if let Some(log) = old.filter(Log::is_starting) {
         shared.logger.notice("Removing the temp incr aof file, because the log has no base yet");
         log.discard_start();
@@ -93,7 +97,10 @@ pub(crate) fn replace(shared: &Shared) -> Result<(), String> {
         .logger
         .warning("Replacing the AOF by a new one written from memory, because the old one has failed.");
     let place = shared.files.place();
-    let (mut covered, mut journal) = (0, shared.durable.lock());
+    let (mut covered, mut journal) = (Covered::default(), shared.durable.lock());
+    if journal.log.is_none() {
+        return Err(CANCELLED.to_owned());
+    }
     let view = View::begin(shared, |engine| {
         covered = shared.durable.covered(&mut journal);
         engine.log_switched();

@@ -29,6 +29,8 @@ const RETRY_S: u64 = 10;
 pub(crate) enum Task {
     /// An RDB file; who hears of its end.
     Save(Listener),
+    /// The RDB file before the end: from its moment on writes are held back, until the stop is given up.
+    LastSave(SyncSender<Result<(), String>>),
     /// A new base of the log.
     Rewrite,
     /// A new log instead of one that has failed.
@@ -55,7 +57,7 @@ pub(crate) enum Kind {
 impl Task {
     fn kind(&self) -> Kind {
         match self {
-            Task::Save(_) => Kind::Save,
+            Task::Save(_) | Task::LastSave(_) => Kind::Save,
             Task::Rewrite | Task::Replace | Task::StartLog(_) => Kind::Rewrite,
             Task::Reload { .. } => Kind::Reload,
         }
@@ -67,6 +69,8 @@ impl Task {
 pub(crate) enum Listener {
     Nobody,
     Session(SessionId),
+    /// Gets OK whatever comes of it.
+    Flusher(SessionId),
     Thread(SyncSender<Result<(), String>>),
 }
 
@@ -116,8 +120,6 @@ pub(crate) struct Saver {
     cancelled: AtomicBool,
     /// So is every other.
     ending: AtomicBool,
-    /// FLUSHALLs that have been looked at.
-    flushes_seen: AtomicU64,
     /// `rdb-key-save-delay`.
     pub(crate) key_delay_us: AtomicI64,
     /// Keys of the running snapshot, and how many of them are written.
@@ -160,6 +162,14 @@ impl Saver {
         self.rewriting.store(rewrites || self.current() == Some(Kind::Rewrite), Ordering::Release);
     }
 
+    /// The log is switched off: neither another in its place nor its start is wanted any more.
+    pub(crate) fn forget_log(&self) {
+        self.replacement_wanted.store(false, Ordering::Release);
+        self.start_failed.store(false, Ordering::Release);
+        self.tasks.lock().retain(|task| !matches!(task, Task::Replace | Task::StartLog(_)));
+        self.begins_nothing();
+    }
+
     /// The log has failed and must be replaced.
     pub(crate) fn want_replacement(&self) {
         self.replacement_wanted.store(true, Ordering::Release);
@@ -168,7 +178,7 @@ impl Saver {
     /// Takes a task in.
     pub(crate) fn add(&self, task: Task) {
         match task {
-            Task::Save(_) => self.save_begins(),
+            Task::Save(_) | Task::LastSave(_) => self.save_begins(),
             Task::Reload { .. } => {}
             Task::Rewrite | Task::Replace | Task::StartLog(_) => self.rewrite_begins(),
         }
@@ -215,7 +225,6 @@ impl Saver {
 
     /// Starts a save when a save point is reached. Called by the tick with the engine at hand.
     pub(crate) fn look_at_save_points(&self, shared: &Shared, engine: &Engine) {
-        self.look_at_flushes(shared, engine);
         if self.is_saving() || engine.config.save.is_empty() || shared.is_loading() {
             return;
         }
@@ -233,16 +242,15 @@ impl Saver {
         self.add(Task::Save(Listener::Nobody));
     }
 
-    /// Nobody wants a snapshot of what FLUSHALL has removed while it was written; where there are save points the next
-    /// one follows at once, so that a restart does not bring it back.
-    fn look_at_flushes(&self, shared: &Shared, engine: &Engine) {
-        let flushes = engine.keyspace.flushes_of_all;
-        if self.flushes_seen.swap(flushes, Ordering::Relaxed) == flushes || !self.cancel(Kind::Save) {
-            return;
+    /// FLUSHALL has run: nobody wants the snapshot of what it has removed, if one is being written. Where there are save
+    /// points the next one follows at once, so that a restart does not bring it back.
+    pub(crate) fn flushed(&self, shared: &Shared, save: bool, session: Option<SessionId>) {
+        if self.cancel(Kind::Save) {
+            shared.logger.notice("FLUSHALL: the snapshot that is being written is given up.");
         }
-        shared.logger.notice("FLUSHALL: the snapshot that is being written is given up.");
-        if !engine.config.save.is_empty() {
-            self.add(Task::Save(Listener::Nobody));
+        let waits = self.tasks.lock().iter().any(|task| matches!(task, Task::Save(Listener::Nobody)));
+        if save && (session.is_some() || !waits) {
+            self.add(Task::Save(session.map_or(Listener::Nobody, Listener::Flusher)));
         }
     }
 
@@ -293,9 +301,10 @@ impl Saver {
                 continue;
             }
             self.history.lock().since_s = Some(began_s);
-            let is_save = matches!(task, Task::Save(_));
+            let is_save = task.kind() == Kind::Save;
             let result = match &task {
-                Task::Save(_) => self.save(shared),
+                Task::Save(_) => self.save(shared, |_| Ok(())),
+                Task::LastSave(_) => self.save(shared, |engine| hold_writes(shared, engine)),
                 Task::Rewrite => rewrite(shared),
                 Task::Replace => replace(shared),
                 Task::StartLog(_) => start_log(shared),
@@ -370,8 +379,9 @@ impl Saver {
                     Err(why) => reply.error(format!("ERR {why}").as_bytes()),
                 });
             }),
+            Task::Save(Listener::Flusher(session)) => crate::chores::finish(shared, session, Ok(()), ""),
             // Whoever does not wait any more need not be told.
-            Task::Save(Listener::Thread(tell)) | Task::StartLog(Listener::Thread(tell)) => {
+            Task::LastSave(tell) | Task::StartLog(Listener::Thread(tell)) => {
                 drop(tell.send(result));
             }
             _ => {}
@@ -379,22 +389,33 @@ impl Saver {
     }
 
     fn reload(&self, shared: &Shared, session: SessionId, how: engine::Reload) {
-        let saved = if how.save { self.save(shared) } else { Ok(()) };
+        // Whatever is written between the two would be thrown away.
+        let hold = |engine: &mut Engine| {
+            engine.hold_writes();
+            Ok(())
+        };
+        let saved = if how.save { self.save(shared, hold) } else { Ok(()) };
         let result = saved.and_then(|()| crate::loader::reload(shared, how)).map_err(|why| {
             shared.logger.warning(&why);
             let what = if how.from_log { "AOF files" } else { "RDB dump" };
             format!("ERR Error trying to load the {what}, check server logs.")
         });
+        shared.with_engine(|engine, outside| engine.release_writes(outside));
         crate::chores::finish(shared, session, result, "");
     }
 
-    fn save(&self, shared: &Shared) -> Result<(), String> {
+    /// Writes an RDB file; `also` happens at its moment.
+    fn save(
+        &self,
+        shared: &Shared,
+        also: impl FnOnce(&mut Engine) -> Result<(), String>,
+    ) -> Result<(), String> {
         if let Some(reason) = self.disposition.lock().take() {
             shared.logger.notice(&reason);
         }
         shared.logger.notice("Background saving started");
         let place = shared.files.place();
-        let view = View::begin(shared, |_| Ok(()))?;
+        let view = View::begin(shared, also)?;
         let (changes, name) = (view.changes, view.rdb_name.clone());
         let file = view.write(shared, &place, false)?;
         file.finish(&name).map_err(|error| error.to_string())?;
@@ -404,4 +425,13 @@ impl Saver {
         shared.logger.notice("DB saved on disk");
         Ok(())
     }
+}
+
+/// Holds writes back for the end of the server, unless that has been called off meanwhile.
+fn hold_writes(shared: &Shared, engine: &mut Engine) -> Result<(), String> {
+    if !shared.stopping.load(Ordering::Acquire) {
+        return Err(CANCELLED.to_owned());
+    }
+    engine.hold_writes();
+    Ok(())
 }

@@ -177,7 +177,7 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox<Mail>>,
     pub(crate) pulses: Vec<Pulse>,
     pub(crate) clock: Clock,
-    pub(crate) logger: Logger,
+    pub(crate) logger: Arc<Logger>,
     pub(crate) durable: Durable,
     pub(crate) saver: Saver,
     pub(crate) busy: BusyState,
@@ -248,7 +248,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) wakers: Vec<Arc<net::Waker>>,
     pub(crate) clock: Clock,
-    pub(crate) logger: Logger,
+    pub(crate) logger: Arc<Logger>,
     pub(crate) durable: Durable,
     pub(crate) jobs: control::Jobs,
     pub(crate) profile: Profile,
@@ -523,5 +523,34 @@ impl Outside for Backstage<'_> {
         }
         busy.begin(self.shared.clock.micros(), what);
         busy.verdict()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test {
+    //! A server without threads and sockets, for tests of what its threads share.
+
+    use super::*;
+    use persist::disk::Disk;
+
+    /// What a server with these words has, on this disk.
+    pub(crate) fn shared(disk: Arc<dyn Disk>, words: &[&str]) -> &'static Shared {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let (loaded, file) = crate::boot::configure(Profile::Plain, &words).unwrap();
+        let (config, clock) = (loaded.config, Clock::new());
+        let shared = Shared::new(Parts {
+            engine: crate::boot::new_engine(&config, Vec::new(), &clock).unwrap(),
+            wakers: Vec::new(),
+            clock,
+            logger: Arc::new(Logger::open("/dev/null", 0).unwrap()),
+            durable: Durable::new(disk, config.appendfsync),
+            jobs: control::Jobs::start().unwrap(),
+            profile: Profile::Plain,
+            chores: std::sync::mpsc::channel().0,
+            files: Files::new(&config, file),
+            base_config: loaded.base,
+            entrance: Entrance::default(),
+        });
+        Box::leak(Box::new(shared))
     }
 }

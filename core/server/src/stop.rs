@@ -1,4 +1,7 @@
 //! The end: saving what is to be saved, the last fsync, and letting the threads go.
+//!
+//! From the moment of the last snapshot on writes are held back (`Engine::hold_writes`), since nothing would keep them;
+//! they go on if the stop is called off or fails.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -6,7 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use control::Stop;
 use engine::SessionId;
 
-use crate::saver::{Kind, Listener, Task};
+use crate::saver::{Kind, Task};
 use crate::shared::Shared;
 
 /// How a stop was asked for.
@@ -144,7 +147,7 @@ const LOOK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
 fn save(shared: &Shared) -> Result<Result<(), String>, Stay> {
     shared.logger.notice("Saving the final RDB snapshot before exiting.");
     let (tell, hear) = sync_channel(1);
-    shared.saver.add(Task::Save(Listener::Thread(tell)));
+    shared.saver.add(Task::LastSave(tell));
     loop {
         match hear.recv_timeout(LOOK_PERIOD) {
             Ok(result) => return Ok(result),
@@ -165,6 +168,7 @@ fn go_on(shared: &Shared, session: Option<SessionId>, why: Stay) -> bool {
     }
     shared.logger.warning("Errors trying to shut down the server. Check the logs for more information.");
     shared.stopping.store(false, Ordering::Release);
+    shared.with_engine(|engine, outside| engine.release_writes(outside));
     if let Some(session) = session {
         shared.with_engine(|engine, _| {
             engine.complete(session, |reply| {

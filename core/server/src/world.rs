@@ -54,6 +54,10 @@ macro_rules! answered_by_shared {
             self.shared.durable.write_refusal(grows)
         }
 
+        fn save_refusal(&self) -> Option<&'static str> {
+            self.shared.profile.disk_refusal()
+        }
+
         #[inline]
         fn is_loading(&self) -> bool {
             self.shared.is_loading()

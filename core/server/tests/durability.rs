@@ -3,6 +3,10 @@
 
 mod support;
 
+use std::io::Read;
+use std::time::Duration;
+
+use persist::rdb::{Consumer, Group, Pending, StreamEntry, StreamId, StreamMeta, StreamParts, Writer, kind};
 use support::{request, server};
 
 const FILL: &[&str] = &[
@@ -200,6 +204,203 @@ fn a_log_can_be_switched_on_and_off() {
     client.ask("EXISTS unlogged", ":0\r\n");
     client.ask("DEL after", ":1\r\n");
     check(&mut client);
+}
+
+/// Counts up until the connection closes; the last number that was acknowledged.
+fn count_up(mut client: support::Client) -> u64 {
+    let mut acknowledged = 0;
+    loop {
+        client.send(b"INCR count\r\n");
+        let mut reply = [0; 32];
+        match client.stream.read(&mut reply) {
+            Ok(1..) if reply[0] == b':' => acknowledged += 1,
+            Ok(1..) if reply.starts_with(b"-LOADING") => {}
+            _ => return acknowledged,
+        }
+    }
+}
+
+#[test]
+fn what_is_acknowledged_while_the_server_ends_is_in_its_last_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = server(
+        dir.path(),
+        &["--save", "3600 1", "--rdb-key-save-delay", "1000", "--enable-debug-command", "yes"],
+    );
+    first.client().ask("DEBUG POPULATE 500", "+OK\r\n");
+    let client = first.client();
+    let writer = std::thread::spawn(|| count_up(client));
+    std::thread::sleep(Duration::from_millis(50));
+    first.finish();
+    let acknowledged = writer.join().unwrap();
+    let second = server(dir.path(), &["--save", ""]);
+    let mut client = second.client();
+    client.send(b"GET count\r\n");
+    client.line();
+    let kept: u64 = client.line().parse().unwrap();
+    assert!((acknowledged..=acknowledged + 1).contains(&kept), "{acknowledged} acknowledged, {kept} kept");
+}
+
+#[test]
+fn writes_wait_for_the_last_snapshot_and_go_on_when_the_stop_is_called_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "3600 1", "--rdb-key-save-delay", "10000", "--enable-debug-command", "yes"];
+    let server = server(dir.path(), &words);
+    let (mut client, mut writer, mut stopper) = (server.client(), server.client(), server.client());
+    client.ask("DEBUG POPULATE 500", "+OK\r\n");
+    stopper.send(b"SHUTDOWN\r\n");
+    client.until_info("current_save_keys_total", "500");
+    writer.send(b"SET late 1\r\nGET late\r\n");
+    writer.silent(Duration::from_millis(100));
+    client.ask("GET key:1", "$7\r\nvalue:1\r\n");
+    client.ask("EXISTS late", ":0\r\n");
+    client.ask("SHUTDOWN ABORT", "+OK\r\n");
+    stopper.expect("-ERR Errors trying to SHUTDOWN. Check logs.\r\n");
+    writer.expect("+OK\r\n$1\r\n1\r\n");
+    client.ask("CONFIG SET rdb-key-save-delay 0", "+OK\r\n");
+}
+
+/// A digest of everything that DUMP says of a key.
+fn digest(client: &mut support::Client, key: &str) -> String {
+    client.send(format!("EVAL \"return redis.sha1hex(redis.call('DUMP', KEYS[1]))\" 1 {key}\r\n").as_bytes());
+    assert_eq!(client.line(), "$40", "{key}");
+    client.line()
+}
+
+/// Streams whose numbers contradict each other, as a file may have them.
+fn odd_streams() -> Vec<StreamParts> {
+    let id = |ms, seq| StreamId { ms, seq };
+    let entry =
+        |ms, fields| StreamEntry { id: id(ms, 0), fields: vec![(b"f".to_vec(), b"v".to_vec()); fields] };
+    let consumer = Consumer { name: b"c".to_vec(), seen_ms: 5, active_ms: -1 };
+    let pending = |ms, delivered_ms, delivery_count| Pending {
+        id: id(ms, 0),
+        delivered_ms,
+        delivery_count,
+        consumer: 0,
+    };
+    let group = |last_id, entries_read, pending: Vec<Pending>| Group {
+        name: b"g".to_vec(),
+        last_id,
+        entries_read,
+        consumers: if pending.is_empty() { vec![] } else { vec![consumer.clone()] },
+        pending,
+    };
+    let meta = |last_id, max_deleted_id, entries_added, groups| StreamMeta {
+        last_id,
+        max_deleted_id,
+        entries_added,
+        groups,
+        ..StreamMeta::default()
+    };
+    let (zero, late) = (id(0, 0), id(u64::MAX, u64::MAX));
+    vec![
+        StreamParts { entries: vec![], meta: meta(zero, zero, 0, vec![]) },
+        StreamParts { entries: vec![], meta: meta(zero, late, u64::MAX, vec![group(late, Some(7), vec![])]) },
+        StreamParts { entries: vec![entry(5, 1)], meta: meta(id(5, 0), late, 0, vec![]) },
+        StreamParts { entries: vec![entry(5, 1)], meta: meta(id(6, 0), id(9, 0), u64::MAX, vec![]) },
+        StreamParts { entries: vec![entry(5, 1), entry(7, 2)], meta: meta(late, late, 1, vec![]) },
+        StreamParts {
+            entries: vec![entry(5, 1), entry(7, 1)],
+            meta: meta(
+                id(7, 0),
+                zero,
+                2,
+                vec![group(zero, Some(u64::MAX - 1), vec![pending(5, 7, u64::MAX)])],
+            ),
+        },
+        StreamParts {
+            entries: vec![entry(5, 1)],
+            meta: meta(
+                id(7, 0),
+                zero,
+                2,
+                vec![group(id(7, 0), None, vec![pending(5, i64::MAX, 0), pending(9, -7, 1)])],
+            ),
+        },
+    ]
+}
+
+#[test]
+fn streams_with_odd_numbers_survive_a_base_of_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::new(false, true);
+    writer.header(persist::rdb::VERSION);
+    writer.select_db(0);
+    let streams = odd_streams();
+    for (n, stream) in streams.iter().enumerate() {
+        writer.key(kind::STREAM_LISTPACKS_3, format!("s{n}").as_bytes());
+        stream.write(&mut writer, kind::STREAM_LISTPACKS_3);
+    }
+    writer.end();
+    std::fs::write(dir.path().join("dump.rdb"), writer.take()).unwrap();
+    let words = ["--save", "", "--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
+    let first = server(dir.path(), &words);
+    let keys: Vec<String> = (0..streams.len()).map(|n| format!("s{n}")).collect();
+    let mut client = first.client();
+    let before: Vec<String> = keys.iter().map(|key| digest(&mut client, key)).collect();
+    drop(client);
+    first.stop();
+    let second = server(dir.path(), &words);
+    let mut client = second.client();
+    for (key, before) in keys.iter().zip(before).take(5) {
+        assert_eq!(digest(&mut client, key), before, "{key}");
+    }
+    // Commands do not tell when a consumer was seen, and what is pending of deleted entries goes, as in Redis.
+    for (key, pending) in [("s5", 1), ("s6", 1)] {
+        client.send(format!("XPENDING {key} g\r\n").as_bytes());
+        assert_eq!((client.line(), client.line()), ("*4".to_owned(), format!(":{pending}")), "{key}");
+        (0..10).for_each(|_| drop(client.line()));
+    }
+}
+
+#[test]
+fn a_log_that_is_switched_off_before_its_turn_does_not_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "", "--rdb-key-save-delay", "10000", "--enable-debug-command", "yes"];
+    let server = server(dir.path(), &words);
+    let mut client = server.client();
+    client.ask("DEBUG POPULATE 500", "+OK\r\n");
+    client.ask("BGSAVE", "+Background saving started\r\n");
+    client.until_info("current_save_keys_total", "500");
+    client.ask("CONFIG SET appendonly yes", "+OK\r\n");
+    client.ask("CONFIG SET appendonly no", "+OK\r\n");
+    client.until_info("aof_rewrite_scheduled", "0");
+    client.ask("CONFIG SET rdb-key-save-delay 0", "+OK\r\n");
+    client.until_info("rdb_bgsave_in_progress", "0");
+    client.ask("SET after 1", "+OK\r\n");
+    client.ask("SAVE", "+OK\r\n"); // behind whatever waited
+    assert_eq!(client.info("aof_enabled"), "0");
+    let left = std::fs::read_dir(dir.path().join("appendonlydir")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "files of a log that nobody wants");
+}
+
+#[test]
+fn the_log_is_loaded_again_while_clients_write() {
+    let dir = tempfile::tempdir().unwrap();
+    for fsync in ["everysec", "always"] {
+        let words =
+            ["--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--enable-debug-command", "yes"];
+        let first = server(dir.path(), &words);
+        first.client().ask("FLUSHALL", "+OK\r\n");
+        let client = first.client();
+        let writer = std::thread::spawn(|| count_up(client));
+        let mut client = first.client();
+        for _ in 0..20 {
+            client.ask("DEBUG LOADAOF", "+OK\r\n");
+        }
+        client.send(b"CLIENT KILL TYPE normal\r\n");
+        client.line();
+        let acknowledged = writer.join().unwrap();
+        client.send(b"GET count\r\n");
+        client.line();
+        let kept: u64 = client.line().parse().unwrap();
+        assert!((acknowledged..=acknowledged + 1).contains(&kept), "{fsync}: {acknowledged}, {kept}");
+        let tails = std::fs::read_dir(dir.path().join("appendonlydir")).unwrap();
+        assert!(tails.flatten().all(|file| !file.file_name().to_string_lossy().contains("tail")), "{fsync}");
+        drop(client);
+        first.stop();
+    }
 }
 
 #[test]

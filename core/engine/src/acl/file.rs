@@ -9,11 +9,11 @@ use crate::session::SessionId;
 
 impl Engine {
     /// Replaces all users by those of an ACL file with this text; the default user stays as it is when no line names it. `file` is its
-    /// name for messages.
+    /// name for messages. Tells whether a line names the default user.
     ///
     /// # Errors
     /// What is wrong with each line; nothing has changed then.
-    pub fn load_acl_file(&mut self, file: &str, text: &[u8]) -> Result<(), String> {
+    pub fn load_acl_file(&mut self, file: &str, text: &[u8]) -> Result<bool, String> {
         let mut fresh = self.fresh_users();
         let (mut seen, mut errors) = (Vec::new(), String::new());
         for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -33,8 +33,9 @@ impl Engine {
             );
             return Err(errors);
         }
+        let names_default = seen.iter().any(|name| name == b"default");
         self.replace_users(fresh, &seen);
-        Ok(())
+        Ok(names_default)
     }
 
     fn read_line(

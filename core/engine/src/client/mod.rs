@@ -6,6 +6,7 @@ mod line;
 mod pause;
 
 pub(crate) use self::line::client_line;
+pub(crate) use self::pause::Pause;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Delivery;
 use crate::session::{ReplyMode, SessionId};

@@ -1,4 +1,4 @@
-//! CLIENT PAUSE: requests that are held back for a time, all or those that may change data.
+//! Requests that are held back for a time, all or those that may change data: CLIENT PAUSE, and the last snapshot before the end.
 //!
 //! A request is held after the gate has let it in, as in Redis: what would be refused is refused at once. While a pause lasts no key
 //! expires and none is evicted, so that the data stand still.
@@ -7,6 +7,19 @@ use crate::engine::{Engine, Step, Turn};
 use crate::outside::Outside;
 use crate::session::SessionId;
 use commands::{Error, Flags, Group};
+
+/// What holds requests back.
+#[derive(Debug, Default)]
+pub(crate) struct Pause {
+    /// The end of CLIENT PAUSE, monotonic microseconds; 0 when it has been looked at.
+    pub(crate) until_us: u64,
+    /// It holds back only what may change data.
+    writes_only: bool,
+    /// The server ends, and its last snapshot has begun.
+    holds_writes: bool,
+    /// One of them lasts, or its end has not been looked at yet.
+    pub(crate) is_pending: bool,
+}
 
 pub(super) fn pause(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let writes_only = match turn.args.len() {
@@ -21,8 +34,10 @@ pub(super) fn pause(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
     let end_us = engine.keyspace.now.mono_us.saturating_add(ms.saturating_mul(1000));
     // A pause under way is neither shortened nor loosened by another.
     let goes_on = engine.is_paused();
-    engine.pause_writes_only = writes_only && (!goes_on || engine.pause_writes_only);
-    engine.paused_until_us = if goes_on { end_us.max(engine.paused_until_us) } else { end_us };
+    let pause = &mut engine.pause;
+    pause.writes_only = writes_only && (!goes_on || pause.writes_only);
+    pause.until_us = if goes_on { end_us.max(pause.until_us) } else { end_us };
+    pause.is_pending = true;
     engine.keyspace.hold_expired = true;
     turn.reply.ok();
     Ok(Step::Done(None))
@@ -35,20 +50,35 @@ pub(super) fn unpause(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, 
 }
 
 impl Engine {
-    /// Whether a pause lasts.
+    /// Whether CLIENT PAUSE lasts.
     pub(crate) fn is_paused(&self) -> bool {
-        self.paused_until_us > self.keyspace.now.mono_us
+        self.pause.until_us > self.keyspace.now.mono_us
     }
 
-    /// Holds this request back if CLIENT PAUSE says so; its client then waits.
+    /// Holds back from now on what may change data: the last snapshot begins, and what came after it would be lost.
+    pub fn hold_writes(&mut self) {
+        (self.pause.holds_writes, self.pause.is_pending) = (true, true);
+        self.keyspace.hold_expired = true;
+    }
+
+    /// The end of [`Engine::hold_writes`]: what was held back goes on.
+    pub fn release_writes(&mut self, outside: &mut dyn Outside) {
+        if core::mem::take(&mut self.pause.holds_writes) {
+            self.release_held(outside);
+        }
+    }
+
+    /// Holds this request back if a pause says so; its client then waits.
     #[cold]
     pub(crate) fn hold(&mut self, id: SessionId, command: usize, argv: &[&[u8]]) -> bool {
-        if !self.is_paused() || (self.pause_writes_only && !self.may_change(id, command, argv)) {
-            return false;
+        let (is_paused, pause) = (self.is_paused(), &self.pause);
+        let (holds_all, holds_writes) = (is_paused && !pause.writes_only, is_paused || pause.holds_writes);
+        let held = holds_all || (holds_writes && self.may_change(id, command, argv));
+        if held {
+            self.defer(id, argv);
+            self.held.push(id);
         }
-        self.defer(id, argv);
-        self.held.push(id);
-        true
+        held
     }
 
     /// Whether a request may change data, as far as can be told before it runs.
@@ -76,18 +106,19 @@ impl Engine {
 
     /// The pause is over: keys expire again, and who was held back goes on at the next tick.
     fn end_pause(&mut self) {
-        self.keyspace.hold_expired = false;
+        self.keyspace.hold_expired = self.pause.holds_writes;
         // Zero would mean that nothing is left to be done.
-        self.paused_until_us = self.paused_until_us.min(1);
+        self.pause.until_us = self.pause.until_us.min(1);
     }
 
-    /// Lets go on who was held back, when the pause is over.
+    /// Lets go on who was held back, when the pause is over. Whoever may still not run is held back again.
     pub(crate) fn release_held(&mut self, outside: &mut dyn Outside) {
-        if self.is_paused() {
+        if self.is_paused() || (self.pause.holds_writes && self.pause.until_us == 0) {
             return;
         }
-        self.keyspace.hold_expired = false;
-        self.paused_until_us = 0;
+        self.pause.until_us = 0;
+        self.pause.is_pending = self.pause.holds_writes;
+        self.keyspace.hold_expired = self.pause.holds_writes;
         for id in core::mem::take(&mut self.held) {
             if let Some(deferred) = self.sessions.find_mut(id).and_then(|s| s.deferred.take()) {
                 self.resume(id, &deferred.argv, outside);

@@ -36,6 +36,9 @@ pub(super) fn reload(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, E
             }
         }
     }
+    if how.save {
+        crate::saving::check_saving(turn.outside)?;
+    }
     engine.jobs.push(Job::Reload { session: turn.session, how });
     Ok(Step::Later)
 }

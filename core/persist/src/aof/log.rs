@@ -63,14 +63,14 @@ pub struct SyncHandle {
     /// The file before the last change of files, while not all of it is known to be durable.
     before: Option<Arc<dyn Syncer>>,
     syncer: Arc<dyn Syncer>,
-    generation: u64,
+    era: Arc<()>,
     position: u64,
 }
 
 /// What became of a sync; to be handed to [`Log::apply`].
 #[derive(Debug)]
 pub struct SyncDone {
-    generation: u64,
+    era: Arc<()>,
     position: u64,
     result: io::Result<()>,
 }
@@ -80,7 +80,7 @@ impl SyncHandle {
     pub fn run(self) -> SyncDone {
         let before = self.before.map_or(Ok(()), |before| before.sync());
         let result = before.and_then(|()| self.syncer.sync());
-        SyncDone { generation: self.generation, position: self.position, result }
+        SyncDone { era: self.era, position: self.position, result }
     }
 }
 
@@ -108,8 +108,8 @@ pub struct Log {
     batch_crc: u64,
     /// The file is new and follows one of so many bytes, which its first line must tell.
     follows_bytes: Option<u64>,
-    /// Goes up when the log is replaced as a whole: syncs from before say nothing any more.
-    generation: u64,
+    /// Another one when the log is replaced as a whole, and in every other log: syncs of it say nothing here.
+    era: Arc<()>,
     /// Sequence number of the first file that a running rewrite's base does not cover.
     rewrite_from: Option<u64>,
     /// No manifest names the file yet: it becomes the first one of the log when a base is published.
@@ -224,7 +224,7 @@ impl Log {
             last_seq: 0,
             batch_crc: 0,
             follows_bytes: None,
-            generation: 0,
+            era: Arc::default(),
             rewrite_from: None,
             is_starting: false,
             timestamps: false,
@@ -334,7 +334,7 @@ impl Log {
         SyncHandle {
             before: before.map(|before| Arc::clone(&before.syncer)),
             syncer: Arc::clone(&self.open.syncer),
-            generation: self.generation,
+            era: Arc::clone(&self.era),
             position: self.position(),
         }
     }
@@ -344,7 +344,7 @@ impl Log {
         if let State::Failed(why) = &self.state {
             return Err(AppendError::Failed(why.clone()));
         }
-        if done.generation != self.generation {
+        if !Arc::ptr_eq(&done.era, &self.era) {
             return Ok(()); // The base that replaced the log holds what this sync was for.
         }
         match done.result {
@@ -445,7 +445,7 @@ impl Log {
         self.position_synced = self.file_position;
         (self.file_bytes, self.file_synced, self.batch_crc, self.follows_bytes) = (0, 0, 0, None);
         self.timestamp_s = 0;
-        self.generation += 1;
+        self.era = Arc::default();
         self.state = State::Ready;
         let old = std::mem::replace(&mut self.open, open);
         Retired { _file: Some(old.file), _syncers: [before, Some(old.syncer)] }

@@ -23,7 +23,7 @@
 //! A log that is started beside the files of an old one appends to `temp-<name>.incr`, which no manifest names until
 //! the first base is published with it: until then the old log is what is loaded, whole, and never a mix of the two.
 //!
-//! [`recover`] judges the files and cuts a torn tail; [`Commands`] reads what it found good; [`Log`] goes on writing.
+//! [`recover`] judges the files and cuts a torn tail, [`examine`] only judges; [`Commands`] reads what it found good; [`Log`] goes on writing.
 
 mod commands;
 mod log;
@@ -36,7 +36,7 @@ pub use commands::{ConvertError, snapshot_to_commands};
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
 pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
 pub use record::{Annotation, BadRecord, Commands, Record, Scanner};
-pub use recover::{LogFile, Recovered, RefuseError, Tail, recover};
+pub use recover::{LogFile, Recovered, RefuseError, Tail, examine, recover};
 pub use rewrite::{Base, Cleaning, Prepared, Publication, Published, Retired, RewritePlan, replace_files};
 
 use std::path::{Path, PathBuf};

@@ -63,6 +63,9 @@ pub struct Tail {
     pub whole_commands: u64,
 }
 
+/// A tail and its bytes.
+type Cut = (Tail, Vec<u8>);
+
 /// A log that may be loaded: files in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -121,6 +124,30 @@ pub fn recover(
     let Some(manifest) = read_manifest(disk, place)? else {
         return Ok(Recovered { fresh: true, ..Recovered::default() });
     };
+    let (mut recovered, cuts) = judge_all(disk, place, manifest, load_truncated, unix_ms)?;
+    let dir = place.log_dir();
+    set_aside(disk, &dir, &cuts).map_err(io_refuse(&dir))?;
+    recovered.tails = cuts.into_iter().map(|(tail, _)| tail).collect();
+    Ok(recovered)
+}
+
+/// Judges a log that may be open for writing. Nothing is changed, so any damage is refused; the log must be at rest.
+pub fn examine(disk: &dyn Disk, place: &Place) -> Result<Recovered, RefuseError> {
+    let manifest = manifest_to_replace(disk, place).map_err(io_refuse(&place.log_dir()))?;
+    if manifest == Manifest::default() {
+        return Ok(Recovered { fresh: true, ..Recovered::default() });
+    }
+    judge_all(disk, place, manifest, false, 0).map(|(recovered, _)| recovered)
+}
+
+/// Judges all files that a manifest names; what is to be cut, with the bytes. Nothing is, unless `load_truncated`.
+fn judge_all(
+    disk: &dyn Disk,
+    place: &Place,
+    manifest: Manifest,
+    load_truncated: bool,
+    unix_ms: i64,
+) -> Result<(Recovered, Vec<Cut>), RefuseError> {
     let dir = place.log_dir();
     let members: Vec<&ManifestFile> = manifest.base.iter().chain(&manifest.incrementals).collect();
     let mut sizes = Vec::new();
@@ -160,10 +187,8 @@ pub fn recover(
         recovered.open_crc = scan.good_crc;
         recovered.files.push(scan.into_file(path, file.kind));
     }
-    set_aside(disk, &dir, &cuts).map_err(io_refuse(&dir))?;
-    recovered.tails = cuts.into_iter().map(|(tail, _)| tail).collect();
     recovered.manifest = manifest;
-    Ok(recovered)
+    Ok((recovered, cuts))
 }
 
 /// Judges a file behind a damaged one; what it holds is cut as a whole. It must be one that a rewrite had just moved
@@ -173,7 +198,7 @@ fn judge_follower(
     path: &Path,
     file_bytes: u64,
     unix_ms: i64,
-) -> Result<Option<(Tail, Vec<u8>)>, RefuseError> {
+) -> Result<Option<Cut>, RefuseError> {
     if file_bytes == 0 {
         return Ok(None);
     }
@@ -469,7 +494,7 @@ fn judge(
     scan: &Scan,
     damage: &Damage,
     unix_ms: i64,
-) -> Result<(Tail, Vec<u8>), RefuseError> {
+) -> Result<Cut, RefuseError> {
     let offset = scan.good_end;
     if file_bytes - offset > TAIL_BYTES_MAX {
         return refuse(path, Some(damage.bad_offset), "the damaged part is too long to be a torn tail");
@@ -563,7 +588,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 
 /// Copies the tails beside their files, makes that durable, then cuts, from the last file back: a crash between two
 /// cuts leaves the first damage where it is, to be found again.
-fn set_aside(disk: &dyn Disk, dir: &Path, cuts: &[(Tail, Vec<u8>)]) -> io::Result<()> {
+fn set_aside(disk: &dyn Disk, dir: &Path, cuts: &[Cut]) -> io::Result<()> {
     for (tail, bytes) in cuts {
         let mut copy = disk.create(&tail.kept_as)?;
         write_all(&mut *copy, bytes).map_err(|(_, error)| error)?;
