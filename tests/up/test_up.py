@@ -75,6 +75,10 @@ def test_first_start_second_start_and_stop(tmp_path, ports):
             assert cache.call("CONFIG", "GET", "maxmemory-policy")[1] == b"allkeys-lru"
             assert queue.call("CONFIG", "GET", "appendonly")[1] == b"yes"
             queue.call("RPUSH", "jobs", *range(100))
+            assert queue.call("ACL", "SETUSER", "worker", "on", ">secret", "~*", "+@all") == b"OK"
+            assert queue.call("ACL", "SAVE") == b"OK"
+            with pytest.raises(wire.ReplyError, match="a cache writes nothing to disk"):
+                cache.call("SAVE")
         for path in folder.rglob("*"):
             mode = stat.S_IMODE(path.stat().st_mode)
             secret = re.search(r"password|secret|\.key$|key\.pem", path.name)
@@ -91,6 +95,8 @@ def test_first_start_second_start_and_stop(tmp_path, ports):
     try:
         assert sorted(set(again.wait_urls())) == sorted(set(urls)), "the secrets were made anew"
         with connect(by_port[ports["--queue-port"]][0]) as queue:
+            assert queue.call("LLEN", "jobs") == 100
+            assert queue.call("AUTH", "worker", "secret") == b"OK"
             assert queue.call("LLEN", "jobs") == 100
     finally:
         again.stop()

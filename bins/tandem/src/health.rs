@@ -73,7 +73,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let timeout = Duration::from_millis(options.timeout_ms);
     let answer = match (&options.address, options.name, &options.socket) {
         (Some(address), _, _) => over_network(address, timeout)?,
-        (None, Some(name), _) => ask(&socket_of(name, options.dir.as_deref()), timeout)?,
+        (None, Some(name), _) => ask(&socket_of(name, options.dir.as_deref())?, timeout)?,
         (None, None, Some(socket)) => ask(socket, timeout)?,
         (None, None, None) => match std::env::var_os(SOCKET_VARIABLE) {
             Some(socket) => ask(Path::new(&socket), timeout)?,
@@ -90,15 +90,23 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// The socket in the folder named, or the first of the usual places where there is one, or the usual place for
-/// the error to name.
-fn socket_of(name: Name, dir: Option<&Path>) -> PathBuf {
+/// The socket in the folder named, or the first of the usual places where there is one.
+fn socket_of(name: Name, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(dir) = dir {
-        return up::health_socket(dir, name);
+        return Ok(up::health_socket(dir, name));
     }
     let system = Path::new("/run").join(name.program()).join("health.sock");
     let local = up::health_socket(Path::new(up::DIRECTORY), name);
-    if !system.exists() && local.exists() { local } else { system }
+    match [&system, &local].into_iter().find(|socket| socket.exists()) {
+        Some(socket) => Ok(socket.clone()),
+        None => bail!(
+            "no {} was found: there is neither {} (systemd) nor {} (`tandem up` in this folder). Name the folder of \
+             `tandem up` with --dir, or a socket with --socket",
+            name.as_str(),
+            system.display(),
+            local.display()
+        ),
+    }
 }
 
 /// One PING as any client sends it. The first line that comes back decides.
@@ -165,8 +173,15 @@ mod tests {
 
     #[test]
     fn a_folder_names_the_socket_in_it() {
-        let socket = socket_of(Name::Queue, Some(Path::new("/srv/pair")));
+        let socket = socket_of(Name::Queue, Some(Path::new("/srv/pair"))).unwrap();
         assert_eq!(socket, Path::new("/srv/pair/queue/health.sock"));
+    }
+
+    #[test]
+    fn where_nothing_runs_all_places_are_named() {
+        let error = socket_of(Name::Queue, None).unwrap_err().to_string();
+        assert!(error.contains("/run/tandem-queue/health.sock"), "{error}");
+        assert!(error.contains("tandem-data/queue/health.sock") && error.contains("--dir"), "{error}");
     }
 
     #[test]

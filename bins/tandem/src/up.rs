@@ -10,12 +10,14 @@
 //!   secrets/metrics-token  0600, made once if the metrics can be reached from other machines
 //!   tls/                   the authority and both certificates
 //!   NAME/                  the instance's data and its health socket
+//!   NAME/users.acl         0600, made once, empty: ACL SAVE writes it
 //! ```
 
 use std::collections::VecDeque;
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
@@ -161,20 +163,27 @@ fn check_folder(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A port that is taken is told before anything is started, with what to do about it.
+/// A port that is named twice or taken is told before anything is started, with what to do about it.
 fn check_ports(options: &Options) -> anyhow::Result<()> {
+    let mut named: Vec<(String, u16)> = Vec::new();
     for name in Name::BOTH {
         let ports = [("port", options.port(name)), ("metrics-port", options.metrics_port(name))];
         for (what, port) in ports.into_iter().filter(|(_, port)| *port != 0) {
-            let address = SocketAddr::new(options.bind, port);
-            match TcpListener::bind(address) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-                    "{address} is in use by another program; stop it, or choose another port with --{}-{what}",
-                    name.as_str()
-                ),
-                Err(error) => return Err(error).with_context(|| format!("cannot listen on {address}")),
+            let option = format!("--{}-{what}", name.as_str());
+            if let Some((other, _)) = named.iter().find(|(_, taken)| *taken == port) {
+                bail!("{other} and {option} are both {port}; choose another port for one of them");
             }
+            named.push((option, port));
+        }
+    }
+    for (option, port) in named {
+        let address = SocketAddr::new(options.bind, port);
+        match TcpListener::bind(address) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                bail!("{address} is in use by another program; stop it, or choose another port with {option}")
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot listen on {address}")),
         }
     }
     Ok(())
@@ -195,6 +204,7 @@ impl House {
         let house = House { root, outer: outer_address(bind).unwrap_or(bind) };
         for name in Name::BOTH {
             make_private(&house.root.join(name.as_str()))?;
+            make_users(&house.users(name))?;
             let found = secrets::read_or_create(&house.password_file(name))?;
             if let Some(warning) = found.warning {
                 say(&format!("warning: {warning}"));
@@ -209,6 +219,11 @@ impl House {
 
     fn password_file(&self, name: Name) -> PathBuf {
         self.root.join("secrets").join(format!("{}-password", name.as_str()))
+    }
+
+    /// The ACL file: users made with ACL SETUSER stay when ACL SAVE has been said.
+    fn users(&self, name: Name) -> PathBuf {
+        self.root.join(name.as_str()).join("users.acl")
     }
 
     /// Other machines can reach the pair: then metrics ask for a token and are encrypted for its sake, and
@@ -268,6 +283,12 @@ fn make_private(directory: &Path) -> anyhow::Result<()> {
         .mode(0o700)
         .create(directory)
         .with_context(|| format!("making {}", directory.display()))
+}
+
+/// An empty ACL file if there is none: the default user then has the instance's password.
+fn make_users(file: &Path) -> anyhow::Result<()> {
+    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(file);
+    made.map(drop).with_context(|| format!("making {}", file.display()))
 }
 
 /// One running child.
@@ -352,6 +373,7 @@ fn arguments(house: &House, options: &Options, name: Name) -> Vec<String> {
         ("port", options.port(name).to_string()),
         ("dir", path(house.root.join(name.as_str()))),
         ("requirepass-file", path(house.password_file(name))),
+        ("aclfile", path(house.users(name))),
         ("tls", "auto".to_owned()),
         ("tls-cert-file", certificate("crt")),
         ("tls-key-file", certificate("key")),
@@ -484,9 +506,12 @@ mod tests {
         assert_eq!(mode(&root), 0o700);
         assert_eq!(mode(&house.password_file(Name::Cache)), 0o600);
         assert_eq!(mode(&house.tls().join("ca.key")), 0o600);
+        assert_eq!(mode(&house.users(Name::Queue)), 0o600);
+        std::fs::write(house.users(Name::Queue), "user worker on").unwrap();
         let first = house.connection_strings(&options(&[])).unwrap();
         let again = House::prepare(&root, LOOPBACK).unwrap().connection_strings(&options(&[])).unwrap();
         assert_eq!(first, again);
+        assert_eq!(std::fs::read_to_string(house.users(Name::Queue)).unwrap(), "user worker on");
         assert!(first.contains("@127.0.0.1:6380\n") && first.contains("http://127.0.0.1:9121/metrics"));
     }
 
@@ -529,6 +554,13 @@ mod tests {
         let error = check_ports(&options(&words)).unwrap_err().to_string();
         assert!(error.contains(&format!("127.0.0.1:{port}")) && error.contains("--queue-port"), "{error}");
         drop(taken);
+    }
+
+    #[test]
+    fn one_port_for_two_is_told_with_both_options() {
+        let words = ["--cache-port", "7000", "--queue-metrics-port", "7000"];
+        let error = check_ports(&options(&words)).unwrap_err().to_string();
+        assert!(error.contains("--cache-port and --queue-metrics-port are both 7000"), "{error}");
     }
 
     #[test]
