@@ -26,14 +26,16 @@ impl Engine {
     }
 
     /// Closes the largest clients until all together are below the limit.
+    #[inline]
     pub fn evict_clients(&mut self) {
         let limit = self.config.maxmemory_clients as usize;
-        if limit == 0 {
-            return;
+        if limit > 0 && self.clients_bytes > limit {
+            self.evict_clients_to(limit);
         }
-        if self.clients_bytes <= limit {
-            return;
-        }
+    }
+
+    #[cold]
+    fn evict_clients_to(&mut self, limit: usize) {
         let may_go = |s: &Session| !s.no_evict && !s.kill;
         let mut largest: Vec<(usize, SessionId)> =
             self.sessions.iter().filter(|(_, s)| may_go(s)).map(|(id, s)| (s.counted_bytes, id)).collect();

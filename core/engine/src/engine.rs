@@ -556,7 +556,7 @@ impl Engine {
 
     #[inline]
     fn track_if_read(&mut self, id: SessionId, spec: &'static commands::Spec, args: Args<'_>) {
-        if spec.flags.has(Flags::READONLY) && spec.group != Group::Scripting {
+        if !self.tracking.is_empty() && spec.flags.has(Flags::READONLY) && spec.group != Group::Scripting {
             self.track_reads(id, spec, args);
         }
     }

@@ -199,9 +199,17 @@ impl Effects {
     /// Forgets everything but the totals, keeping the memory (bounded: a large arena is given back).
     #[inline]
     pub fn clear(&mut self) {
-        const KEEP_BYTES_MAX: usize = 64 << 10;
         self.changes = 0;
         self.rewritten_count = 0;
+        // Each entry of the arena belongs to a touch.
+        let (touches, lost) = (self.touched.len(), self.lost_fields.len());
+        if touches + lost + self.whole.len() + self.rewritten.len() > 0 || self.flushed {
+            self.clear_records();
+        }
+    }
+
+    fn clear_records(&mut self) {
+        const KEEP_BYTES_MAX: usize = 64 << 10;
         self.flushed = false;
         self.touched.clear();
         self.lost_fields.clear();

@@ -44,6 +44,7 @@ impl Keyspace {
         // A later time needs no new item: the one on file comes first and is filed again then.
         if before.is_none_or(|earlier| at < earlier) {
             database.wheel.file(hash, at, self.now.unix_ms);
+            self.expiring_end = self.expiring_end.max(db + 1);
         }
     }
 
@@ -81,8 +82,8 @@ impl Keyspace {
             return false;
         }
         let mut left = budget;
-        for db in 0..self.dbs.len() {
-            // This runs once a tick: databases in which nothing ever expired must cost next to nothing.
+        // This runs once a tick: databases in which nothing ever expired must cost next to nothing.
+        for db in 0..self.expiring_end {
             if self.dbs[db].wheel.is_unused() && self.dbs[db].old_wheel.is_none() {
                 continue;
             }

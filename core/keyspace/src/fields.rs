@@ -106,6 +106,7 @@ impl Keyspace {
         {
             hash.note_filed(at);
             database.wheel.file(item, at, self.now.unix_ms);
+            self.expiring_end = self.expiring_end.max(db + 1);
         }
     }
 }

@@ -101,6 +101,8 @@ impl Database {
 #[derive(Debug)]
 pub struct Keyspace {
     pub(crate) dbs: Vec<Database>,
+    /// In the databases from this index on nothing has ever had an expiry.
+    pub(crate) expiring_end: usize,
     /// What the running command did.
     pub effects: Effects,
     /// The time of the running command.
@@ -144,6 +146,7 @@ impl Keyspace {
     pub fn new(databases: usize, seed: u64) -> Keyspace {
         Keyspace {
             dbs: (0..databases).map(|n| Database::new(seed, n)).collect(),
+            expiring_end: 0,
             effects: Effects::default(),
             now: Now::default(),
             access_clock: 0,
@@ -261,6 +264,7 @@ impl Keyspace {
     /// Exchanges the content of two databases.
     pub fn swap(&mut self, a: usize, b: usize) {
         self.dbs.swap(a, b);
+        self.expiring_end = self.expiring_end.max(a.max(b) + 1);
         self.effects.touch_database(a);
         self.effects.touch_database(b);
     }

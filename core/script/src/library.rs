@@ -183,7 +183,7 @@ mod tests {
             ("#!foo name=bar\n", "Engine 'foo' not found"),
             ("#!lua name=a-b\n", super::BAD_NAME),
         ] {
-            assert_eq!(parse(source.as_bytes()).unwrap_err(), text);
+            assert_eq!(parse(source.as_bytes()).unwrap_err(), text.as_bytes());
         }
     }
 }

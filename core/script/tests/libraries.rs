@@ -38,7 +38,14 @@ fn load(functions: &mut Functions, name: &str, body: &str) -> Result<Vec<u8>, St
 }
 
 fn load_over(functions: &mut Functions, name: &str, body: &str, replace: bool) -> Result<Vec<u8>, String> {
-    functions.load(format!("#!lua name={name}\n{body}").as_bytes(), replace, &mut Fake { patience: 10 })
+    functions
+        .load(format!("#!lua name={name}\n{body}").as_bytes(), replace, &mut Fake { patience: 10 })
+        .map_err(shown)
+}
+
+/// An error as text.
+fn shown(error: Vec<u8>) -> String {
+    String::from_utf8(error).expect("these tests use no other bytes")
 }
 
 fn call(functions: &mut Functions, name: &str) -> String {
@@ -157,8 +164,9 @@ fn a_restore_is_done_whole_or_not_at_all() {
     let codes = [code("one", "f"), code("two", "g")];
     let mut functions = fresh();
     load(&mut functions, "two", &registers("old", "1")).unwrap();
-    let restore =
-        |functions: &mut Functions, policy| functions.restore(&codes, policy, &mut Fake { patience: 10 });
+    let restore = |functions: &mut Functions, policy| {
+        functions.restore(&codes, policy, &mut Fake { patience: 10 }).map_err(shown)
+    };
     assert_eq!(restore(&mut functions, Policy::Append).unwrap_err(), "Library two already exists");
     assert_eq!(call(&mut functions, "f"), "none");
     restore(&mut functions, Policy::Replace).unwrap();

@@ -70,7 +70,7 @@ fn run_in(lua: &mut Interpreter, source: &[u8], args: &[&[u8]], protocol: Protoc
     let sha = match lua.load(source, Origin::Eval) {
         Ok(sha) => sha,
         Err(error) => {
-            wire.error(error.0.as_bytes());
+            wire.error(&error.0);
             return out;
         }
     };
@@ -323,7 +323,9 @@ fn first_line_gives_flags() {
     let sha = lua.load(b"#!lua flags=no-writes,allow-oom\nreturn 1", Origin::Load).unwrap();
     let expected = Flags { is_declared: true, no_writes: true, allow_oom: true, ..Flags::default() };
     assert_eq!(lua.flags(&sha), Some(expected));
-    let error = |lua: &mut Interpreter, source: &[u8]| lua.load(source, Origin::Load).unwrap_err().0;
+    let error = |lua: &mut Interpreter, source: &[u8]| {
+        String::from_utf8(lua.load(source, Origin::Load).unwrap_err().0).unwrap()
+    };
     assert_eq!(error(&mut lua, b"#!lua flags=x\nreturn 1"), "ERR Unexpected flag in script shebang: x");
     assert_eq!(error(&mut lua, b"#!py\nreturn 1"), "ERR Unexpected engine in script shebang: #!py");
     assert_eq!(error(&mut lua, b"#!lua"), "ERR Invalid script shebang");

@@ -389,9 +389,11 @@ impl Durable {
     /// takes from the data goes on inside the reserve, so that consumers can make room.
     #[inline]
     pub(crate) fn write_refusal(&self, grows: bool) -> Option<String> {
-        if !self.refusing.load(Ordering::Acquire) {
-            return None;
-        }
+        if self.refusing.load(Ordering::Acquire) { self.refusal_now(grows) } else { None }
+    }
+
+    #[cold]
+    fn refusal_now(&self, grows: bool) -> Option<String> {
         if self.saves_fail.load(Ordering::Acquire) {
             return Some(REFUSED_SAVES.to_owned());
         }
