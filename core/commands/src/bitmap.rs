@@ -23,13 +23,35 @@ const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
 #[rustfmt::skip]
 pub static COMMANDS: &[Row] = &[
     row("bitcount", -2, bitcount).key().readonly(),
-    row("bitfield", -2, bitfield).key().grows(),
+    row("bitfield", -2, bitfield).key().grows().key_use(use_of_bitfield),
     row("bitfield_ro", -2, bitfield_ro).key().readonly().fast(),
     row("bitop", -4, bitop).keys(2, -1, 1).grows(),
     row("bitpos", -3, bitpos).key().readonly(),
     row("getbit", 3, getbit).key().readonly().fast(),
     row("setbit", 4, setbit).key().grows(),
 ];
+
+/// BITFIELD only reads unless one of its steps writes.
+fn use_of_bitfield(argv: &[&[u8]]) -> &'static str {
+    if only_reads_bits(argv) { "RO access" } else { "RW access update" }
+}
+
+/// Whether a BITFIELD says nothing but GET and OVERFLOW, each with all its words. What cannot be read counts as a write.
+fn only_reads_bits(argv: &[&[u8]]) -> bool {
+    let mut at = 2;
+    while let Some(word) = argv.get(at) {
+        let words = match () {
+            () if word.eq_ignore_ascii_case(b"get") => 3,
+            () if word.eq_ignore_ascii_case(b"overflow") => 2,
+            () => return false,
+        };
+        if argv.len() - at < words {
+            return false;
+        }
+        at += words;
+    }
+    true
+}
 
 /// Calls `with` on the bytes of a string, printed where it is an integer; `None` when there is no key.
 fn with_bytes<R>(call: &mut Call<'_>, key: &[u8], with: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, Error> {
@@ -290,23 +312,6 @@ fn bitfield(call: &mut Call<'_>) -> Handled {
         None => read_fields(call, &steps),
         Some(last_bit) => write_fields(call, &steps, last_bit),
     }
-}
-
-/// Whether a BITFIELD says nothing but GET and OVERFLOW, each with all its words. What cannot be read counts as a write.
-pub fn only_reads_bits(argv: &[&[u8]]) -> bool {
-    let mut at = 2;
-    while let Some(word) = argv.get(at) {
-        let words = match () {
-            () if word.eq_ignore_ascii_case(b"get") => 3,
-            () if word.eq_ignore_ascii_case(b"overflow") => 2,
-            () => return false,
-        };
-        if argv.len() - at < words {
-            return false;
-        }
-        at += words;
-    }
-    true
 }
 
 fn bitfield_ro(call: &mut Call<'_>) -> Handled {

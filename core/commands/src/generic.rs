@@ -3,7 +3,7 @@
 use crate::call::{Args, Call, Handled, done, help, read};
 use crate::error::Error;
 use crate::scan;
-use crate::spec::{Flags, Group, KeyAccess, Keys, Row};
+use crate::spec::{Flags, Group, Keys, Row};
 use keyspace::{Cause, Event, EventClass};
 use types::{Entry, Kind, View};
 
@@ -27,7 +27,7 @@ const SORTED: &[&str] = &["list", "set", "sortedset"];
 pub static COMMANDS: &[Row] = &[
     row("copy", -3, copy).keys(1, 2, 1).grows(),
     row("dbsize", 1, dbsize).readonly().fast(),
-    row("del", -2, del).keys(1, -1, 1).write().access(KeyAccess::Write),
+    row("del", -2, del).keys(1, -1, 1).write(),
     row("dump", 2, dump).key().readonly(),
     row("exists", -2, exists).keys(1, -1, 1).readonly().fast(),
     row("expire", -3, expire).key().write().fast(),
@@ -52,12 +52,8 @@ pub static COMMANDS: &[Row] = &[
     row("randomkey", 1, randomkey).readonly(),
     row("rename", 3, rename).keys(1, 2, 1).write(),
     row("renamenx", 3, renamenx).keys(1, 2, 1).write().fast(),
-    row("restore", -4, restore).key().grows().flags(Flags::DANGEROUS).access(KeyAccess::Write),
-    row("restore-asking", -4, restore)
-        .key()
-        .grows()
-        .flags(Flags::DANGEROUS.and(Flags::ASKING))
-        .access(KeyAccess::Write),
+    row("restore", -4, restore).key().grows().flags(Flags::DANGEROUS),
+    row("restore-asking", -4, restore).key().grows().flags(Flags::DANGEROUS.and(Flags::ASKING)),
     row("scan", -2, scan_keys).readonly(),
     Row::new("sort", -2, Group::Server, sort as crate::Handler)
         .also(SORTED)
@@ -73,7 +69,7 @@ pub static COMMANDS: &[Row] = &[
     row("touch", -2, touch).keys(1, -1, 1).readonly().fast(),
     row("ttl", 2, ttl).key().readonly().fast(),
     row("type", 2, type_of).key().readonly().fast(),
-    row("unlink", -2, del).keys(1, -1, 1).write().fast().access(KeyAccess::Write),
+    row("unlink", -2, del).keys(1, -1, 1).write().fast(),
 ];
 
 fn del(call: &mut Call<'_>) -> Handled {

@@ -2,7 +2,7 @@
 
 use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
-use crate::spec::{Group, KeyAccess, Keys, Row};
+use crate::spec::{Group, Keys, Row};
 use keyspace::{Event, EventClass};
 use types::Collection;
 use types::geo::{Place, Shape};
@@ -26,7 +26,7 @@ pub static COMMANDS: &[Row] = &[
     row("georadiusbymember", -5, georadiusbymember).movable_keys(Keys::FirstAndStore).grows(),
     row("georadiusbymember_ro", -5, georadiusbymember_ro).key().readonly(),
     row("geosearch", -7, geosearch).key().readonly(),
-    row("geosearchstore", -8, geosearchstore).keys(1, 2, 1).grows().access(KeyAccess::Both),
+    row("geosearchstore", -8, geosearchstore).keys(1, 2, 1).grows(),
 ];
 
 // Arguments.

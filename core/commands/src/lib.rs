@@ -23,12 +23,13 @@ pub mod stream;
 pub mod string;
 pub mod zset;
 
+pub use access::{KeyAccess, KeyFinder, KeyUse};
 pub use call::{
     Args, Call, Handled, Handler, OnTimeout, Outcome, Wait, bad_subcommand, done, read, unknown_subcommand,
     wait,
 };
 pub use error::Error;
-pub use spec::{Flags, Group, KeyAccess, Keys, Row, Spec, found_keys};
+pub use spec::{Flags, Group, KeyUseOf, Keys, Row, Spec};
 
 /// The rows of every data type.
 pub fn tables() -> Vec<&'static [Row]> {

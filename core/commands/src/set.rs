@@ -6,7 +6,7 @@ use crate::call::{Call, Handled, done, read};
 use crate::error::Error;
 use crate::hash::{chance, random_count};
 use crate::scan;
-use crate::spec::{Group, KeyAccess, Keys, Row};
+use crate::spec::{Group, Keys, Row};
 use keyspace::{Db, Event, EventClass};
 use resp::Reply;
 use types::set::Set;
@@ -47,7 +47,7 @@ pub static COMMANDS: &[Row] = &[
     row("srem", -3, srem).key().write().fast(),
     row("sscan", -3, sscan).key().readonly(),
     row("sunion", -2, sunion).keys(1, -1, 1).readonly(),
-    row("sunionstore", -3, sunionstore).keys(1, -1, 1).grows().access(KeyAccess::Both),
+    row("sunionstore", -3, sunionstore).keys(1, -1, 1).grows(),
 ];
 
 /// All members at `key`, for SORT; none when there is no such key.

@@ -147,19 +147,6 @@ impl Group {
     }
 }
 
-/// How a command uses a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyAccess {
-    /// Reads it.
-    Read,
-    /// Replaces or removes it without telling what was there.
-    Write,
-    /// Reads and changes it.
-    Both,
-    /// Asks only for what is not its value: whether it exists, its length.
-    Shallow,
-}
-
 /// Where the keys stand among the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
@@ -194,6 +181,9 @@ pub enum Keys {
     FirstAndStore,
 }
 
+/// Tells how a request uses its keys, in the words of `docs` (`OW update`).
+pub type KeyUseOf = fn(&[&[u8]]) -> &'static str;
+
 /// One row of the command table, without its handler.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
@@ -207,8 +197,8 @@ pub struct Spec {
     pub container: bool,
     /// Families it belongs to besides its own.
     pub more_categories: &'static [&'static str],
-    /// How it uses them; with a destination this is the access of the sources.
-    pub access: KeyAccess,
+    /// How it uses them, in the words of `docs`, where that depends on its options.
+    pub key_use: Option<KeyUseOf>,
     /// What the server has to know.
     pub flags: Flags,
     /// Its family.
@@ -235,7 +225,7 @@ impl<H: Copy> Row<H> {
             keys: Keys::None,
             container: false,
             more_categories: &[],
-            access: KeyAccess::Both,
+            key_use: None,
             flags: Flags(0),
             group,
         };
@@ -253,8 +243,7 @@ impl<H: Copy> Row<H> {
     }
 
     /// It reads data.
-    pub const fn readonly(mut self) -> Row<H> {
-        self.spec.access = KeyAccess::Read;
+    pub const fn readonly(self) -> Row<H> {
         self.with(Flags::READONLY)
     }
 
@@ -301,9 +290,9 @@ impl<H: Copy> Row<H> {
         self
     }
 
-    /// How the keys are used, where the flags do not tell.
-    pub const fn access(mut self, access: KeyAccess) -> Row<H> {
-        self.spec.access = access;
+    /// How its keys are used depends on its options.
+    pub const fn key_use(mut self, of: KeyUseOf) -> Row<H> {
+        self.spec.key_use = Some(of);
         self
     }
 
@@ -342,101 +331,5 @@ impl Spec {
         out.push(if has(Flags::FAST) { "fast" } else { "slow" });
         out.extend(has(Flags::BLOCKING).then_some("blocking"));
         out
-    }
-}
-
-/// The keys of a request: their indices among the arguments and how they are used. `None` when the arguments do not fit.
-pub fn found_keys(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<(usize, KeyAccess)>> {
-    match spec.keys {
-        Keys::None => Some(Vec::new()),
-        Keys::Range { first, last, step } => {
-            let last = if last < 0 { argv.len().checked_add_signed(last)? } else { last as usize };
-            if last >= argv.len() {
-                return None;
-            }
-            let places = (first..=last).step_by(step).enumerate();
-            Some(places.map(|(nth, i)| (i, crate::access::of_key(spec, argv, nth))).collect())
-        }
-        Keys::Counted { count_at, destination } => {
-            let count = usize::try_from(base::number::parse_i64(argv.get(count_at)?)?).ok()?;
-            let end = (count_at + 1).checked_add(count)?;
-            if end > argv.len() {
-                return None;
-            }
-            let sources =
-                (count_at + 1..end).map(|i| (i, if destination { KeyAccess::Read } else { spec.access }));
-            Some(destination.then_some((1, KeyAccess::Write)).into_iter().chain(sources).collect())
-        }
-        Keys::CountedPairs { count_at } => {
-            let count = usize::try_from(base::number::parse_i64(argv.get(count_at)?)?).ok()?;
-            let end = count.checked_mul(2)?.checked_add(count_at + 1)?;
-            (end <= argv.len()).then(|| (count_at + 1..end).step_by(2).map(|i| (i, spec.access)).collect())
-        }
-        Keys::Streams => {
-            let at = argv.iter().position(|a| a.eq_ignore_ascii_case(b"streams"))? + 1;
-            let half = (argv.len() - at) / 2;
-            Some((at..at + half).map(|i| (i, spec.access)).collect())
-        }
-        Keys::ThirdOrKeys => {
-            if !argv.get(3)?.is_empty() {
-                return Some(vec![(3, spec.access)]);
-            }
-            let word = argv.iter().skip(6).position(|a| a.eq_ignore_ascii_case(b"keys"));
-            Some((word.map_or(argv.len(), |at| at + 7)..argv.len()).map(|i| (i, spec.access)).collect())
-        }
-        Keys::FirstAndStore => {
-            let store = stored_at(spec, argv).map(|at| (at, KeyAccess::Write));
-            Some([(1, KeyAccess::Read)].into_iter().chain(store).collect())
-        }
-    }
-}
-
-/// Where the key stands that SORT or GEORADIUS stores to: behind the last word STORE that is not itself a value. It goes
-/// through the options as the commands do, because what is not found here is not checked against a user's keys.
-fn stored_at(spec: &Spec, argv: &[&[u8]]) -> Option<usize> {
-    let (mut at, sorts) = match spec.name {
-        "georadius" => (6, false),
-        "georadiusbymember" => (5, false),
-        _ => (2, true),
-    };
-    let mut found = None;
-    while at < argv.len() {
-        let is = |word: &[u8]| argv[at].eq_ignore_ascii_case(word);
-        if is(b"store") || (!sorts && is(b"storedist")) {
-            found = Some(at + 1).filter(|key| *key < argv.len()).or(found);
-            at += 1;
-        } else if sorts && is(b"limit") {
-            at += 2;
-        } else if if sorts { is(b"by") || is(b"get") } else { is(b"count") } {
-            at += 1;
-        }
-        at += 1;
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store_of(name: &'static str, line: &str) -> Option<String> {
-        let handler: Handler = |_| Err(crate::Error::SYNTAX);
-        let row = Row::new(name, -2, Group::Generic, handler).movable_keys(Keys::FirstAndStore);
-        let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        let found = found_keys(&row.spec, &argv)?;
-        let (at, _) = found.into_iter().find(|(_, access)| *access == KeyAccess::Write)?;
-        Some(String::from_utf8_lossy(argv[at]).into_owned())
-    }
-
-    #[test]
-    fn a_destination_is_found_whatever_the_values_are_called() {
-        assert_eq!(store_of("sort", "SORT k STORE d BY store").as_deref(), Some("d"));
-        assert_eq!(store_of("sort", "SORT k BY store GET store STORE store").as_deref(), Some("store"));
-        assert_eq!(store_of("sort", "SORT k STORE a STORE b LIMIT 0 1").as_deref(), Some("b"));
-        assert_eq!(store_of("sort", "SORT k BY w_* ASC"), None);
-        let line = "GEORADIUS k 1 2 3 km STORE store COUNT 3";
-        assert_eq!(store_of("georadius", line).as_deref(), Some("store"));
-        let line = "GEORADIUSBYMEMBER k store 3 km STOREDIST d";
-        assert_eq!(store_of("georadiusbymember", line).as_deref(), Some("d"));
     }
 }

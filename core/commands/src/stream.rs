@@ -5,7 +5,7 @@
 
 use crate::call::{Args, Call, Handled, done, help, read};
 use crate::error::Error;
-use crate::spec::{Flags, Group, KeyAccess, Keys, Row};
+use crate::spec::{Flags, Group, Keys, Row};
 use keyspace::{Event, EventClass};
 use resp::Reply;
 use smallvec::SmallVec;
@@ -68,7 +68,7 @@ pub static COMMANDS: &[Row] = &[
     row("xpending", -3, group::xpending).key().readonly(),
     row("xrange", -4, xrange).key().readonly(),
     row("xread", -4, read_groups::xread).movable_keys(Keys::Streams).readonly().blocks(),
-    row("xreadgroup", -7, read_groups::xreadgroup).movable_keys(Keys::Streams).write().blocks().access(KeyAccess::Both),
+    row("xreadgroup", -7, read_groups::xreadgroup).movable_keys(Keys::Streams).write().blocks(),
     row("xrevrange", -4, xrevrange).key().readonly(),
     row("xsetid", -3, xsetid).key().grows().fast(),
     row("xtrim", -4, xtrim).key().write(),

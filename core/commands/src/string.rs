@@ -5,7 +5,7 @@ mod lcs;
 
 use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
-use crate::spec::{Group, KeyAccess, Keys, Row};
+use crate::spec::{Group, Keys, Row};
 use base::long_double::LongDouble;
 use base::number::{parse_i64, push_i64};
 use keyspace::{Event, EventClass, Text, Ttl};
@@ -29,7 +29,7 @@ pub static COMMANDS: &[Row] = &[
     row("append", 3, append).key().grows().fast(),
     row("decr", 2, decr).key().grows().fast(),
     row("decrby", 3, decrby).key().grows().fast(),
-    row("delifeq", 3, conditional::delifeq).key().write().fast().access(KeyAccess::Both),
+    row("delifeq", 3, conditional::delifeq).key().write().fast(),
     row("get", 2, get).key().readonly().fast(),
     row("getdel", 2, getdel).key().write().fast(),
     row("getex", -2, getex).key().write().fast(),
@@ -40,20 +40,23 @@ pub static COMMANDS: &[Row] = &[
     row("incrbyfloat", 3, incrbyfloat).key().grows().fast(),
     row("lcs", -3, lcs::lcs).keys(1, 2, 1).readonly(),
     row("mget", -2, mget).keys(1, -1, 1).readonly().fast(),
-    row("mset", -3, mset).keys(1, -1, 2).grows().access(KeyAccess::Write),
-    row("msetex", -4, conditional::msetex)
-        .movable_keys(Keys::CountedPairs { count_at: 1 })
-        .grows()
-        .access(KeyAccess::Write),
-    row("msetnx", -3, msetnx).keys(1, -1, 2).grows().access(KeyAccess::Write),
-    row("psetex", 4, psetex).key().grows().access(KeyAccess::Write),
-    row("set", -3, set).key().grows(),
-    row("setex", 4, setex).key().grows().access(KeyAccess::Write),
-    row("setnx", 3, setnx).key().grows().fast().access(KeyAccess::Write),
+    row("mset", -3, mset).keys(1, -1, 2).grows(),
+    row("msetex", -4, conditional::msetex).movable_keys(Keys::CountedPairs { count_at: 1 }).grows(),
+    row("msetnx", -3, msetnx).keys(1, -1, 2).grows(),
+    row("psetex", 4, psetex).key().grows(),
+    row("set", -3, set).key().grows().key_use(use_of_set),
+    row("setex", 4, setex).key().grows(),
+    row("setnx", 3, setnx).key().grows().fast(),
     row("setrange", 4, setrange).key().grows(),
     row("strlen", 2, strlen).key().readonly().fast(),
     row("substr", 4, getrange).key().readonly(),
 ];
+
+/// SET reads what it replaces when it is asked for it.
+fn use_of_set(argv: &[&[u8]]) -> &'static str {
+    let gets = argv.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"get"));
+    if gets { "RW access update" } else { "OW update" }
+}
 
 /// Writes a string value, or null.
 #[inline]

@@ -116,7 +116,6 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if password.is_some() {
         let secrets = secret.map(crate::acl::Secret::Argon2id).into_iter().collect();
         engine.acl.set_default_secrets(secrets);
-        engine.verified.clear();
     }
     engine.apply_config();
     engine.make_room(turn.outside);

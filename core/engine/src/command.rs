@@ -4,9 +4,8 @@
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::table::Command;
-use commands::docs::positions::{Begin, Find, Positions};
 use commands::docs::{self, positions, syntax};
-use commands::{Args, Error, Flags, Group, KeyAccess, Keys, Row, Spec, found_keys};
+use commands::{Args, Error, Flags, Group, KeyUse, Keys, Row, Spec};
 use resp::Reply;
 
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);
@@ -26,8 +25,6 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("command", -1, command
     row("command|list", -2, list),
 ])];
 
-/// The word of SET that makes it read what was there.
-const SET_READS: &[u8] = b"get";
 
 /// Indices of the commands that are no subcommands.
 fn tops(engine: &Engine) -> Vec<usize> {
@@ -174,98 +171,49 @@ fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
-/// Keys of a request: their places and how they are used.
-type Found = Vec<(usize, KeyAccess)>;
-
-/// A request's command, and its keys.
-fn keys_of(engine: &Engine, args: Args<'_>) -> Result<(&'static Spec, Found), Error> {
+/// The keys of a request: their indices and how they are used.
+fn keys_of(engine: &Engine, args: Args<'_>) -> Result<Vec<(usize, KeyUse)>, Error> {
     let argv = args.rest(2);
     let index = engine.table.find(argv).ok_or(Error::new("ERR Invalid command specified"))?;
-    let spec = engine.table.commands[index].spec;
+    let Command { spec, keys, .. } = &engine.table.commands[index];
     // What follows a container's name is a subcommand that it has not.
     if spec.container && argv.len() > 1 {
         return Err(Error::new("ERR Invalid command specified"));
     }
-    let places = docs::find(spec.name).map_or(&[][..], |(_, doc)| doc.keys);
-    let places: Vec<Positions<'_>> = places.iter().filter_map(|key| positions::parse(key)).collect();
-    // What is a channel stands where a key would, so that a cluster finds its place.
-    if spec.keys == Keys::None || places.iter().any(|place| place.flags.contains(&"not_key")) {
+    if spec.keys == Keys::None || !keys.finds_keys() {
         return Err(Error::new("ERR The command has no key arguments"));
     }
     if !spec.arity_allows(argv.len()) {
         return Err(Error::new("ERR Invalid number of arguments specified for command"));
     }
-    let begins_inside = |place: &Positions<'_>| match place.begin {
-        Begin::Index(begin) => begin < argv.len() as i64,
-        Begin::Keyword(..) | Begin::Unknown => true,
-    };
-    let found = found_keys(spec, argv).filter(|_| places.iter().all(begins_inside));
+    let found = keys.find(argv).filter(|_| keys.begins_within(argv));
     // A script needs no keys, so what cannot be read counts as none.
     let found = found.or_else(|| is_script(spec).then(Vec::new));
     let found = found.ok_or(Error::new("ERR Invalid arguments specified for command"))?;
     if found.is_empty() && !is_script(spec) {
         return Err(Error::new("ERR The command has no key arguments"));
     }
-    Ok((spec, found))
+    Ok(found)
 }
 
 fn getkeys(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let (_, found) = keys_of(engine, turn.args)?;
+    let found = keys_of(engine, turn.args)?;
     turn.reply.array(found.len());
     found.iter().for_each(|(at, _)| turn.reply.bulk(turn.args.at(at + 2)));
     Ok(Step::Done(None))
 }
 
 fn getkeysandflags(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let (spec, found) = keys_of(engine, turn.args)?;
-    let argv = turn.args.rest(2);
+    let found = keys_of(engine, turn.args)?;
     turn.reply.array(found.len());
-    for (at, access) in found {
+    for (at, used) in found {
         turn.reply.array(2);
-        turn.reply.bulk(argv[at]);
-        let flags = flags_of(spec, argv, at).unwrap_or_else(|| flags_of_access(access).to_vec());
+        turn.reply.bulk(turn.args.at(at + 2));
+        let flags: Vec<&str> = used.flags().collect();
         turn.reply.set(flags.len());
         flags.iter().for_each(|f| turn.reply.status(f));
     }
     Ok(Step::Done(None))
-}
-
-/// How the key at `at` is used, by the specification that finds it.
-fn flags_of(spec: &Spec, argv: &[&[u8]], at: usize) -> Option<Vec<&'static str>> {
-    let (_, doc) = docs::find(spec.name)?;
-    let found = doc.keys.iter().filter_map(|key| positions::parse(key)).find(|p| holds(p, argv, at))?;
-    if !found.flags.contains(&"variable_flags") {
-        return Some(found.flags);
-    }
-    let has = |word: &[u8]| argv.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(word));
-    Some(match spec.name {
-        "set" if !has(SET_READS) => vec!["OW", "update"],
-        "bitfield" if commands::bitmap::only_reads_bits(argv) => vec!["RO", "access"],
-        _ => vec!["RW", "access", "update"],
-    })
-}
-
-/// Whether a specification finds the key at `at`.
-fn holds(positions: &Positions<'_>, argv: &[&[u8]], at: usize) -> bool {
-    let Begin::Index(begin) = positions.begin else { return matches!(positions.begin, Begin::Keyword(..)) };
-    let (at, count) = (at as i64, argv.len() as i64);
-    match positions.find {
-        Find::Range { last, step, .. } => {
-            let end = if last < 0 { count + last } else { begin + last };
-            (begin..=end).contains(&at) && (at - begin) % step.max(1) == 0
-        }
-        Find::Count { first, step, .. } => at >= begin + first && (at - begin - first) % step.max(1) == 0,
-        Find::Unknown => false,
-    }
-}
-
-fn flags_of_access(access: KeyAccess) -> &'static [&'static str] {
-    match access {
-        KeyAccess::Read => &["RO", "access"],
-        KeyAccess::Write => &["OW", "update"],
-        KeyAccess::Both => &["RW", "access", "update"],
-        KeyAccess::Shallow => &["RO"],
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The engine itself: what it holds, and the life of one request.
 
-use crate::acl::Acl;
+use crate::acl::{Acl, BusyRights};
 use crate::blocking::Waiters;
 use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
 use crate::pubsub::PubSub;
 use crate::session::{ClientBuffers, ClientInfo, ReplyMode, Session, SessionId, Sessions};
-use crate::table::{Run, Table};
+use crate::table::{Renames, Run, Table};
 use crate::tracking::TrackingTable;
 use base::Now;
 use commands::{Args, Call, Error, Flags, Group, Outcome, Wait};
@@ -14,7 +14,7 @@ use config::Config;
 use keyspace::{Db, Event, Keyspace};
 use resp::{Protocol, Reply};
 use script::{Functions, Interpreter};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use telemetry::{CommandStats, ErrorStats, LatencyEvents, Rate, Slowlog};
 
 /// A request as it came in.
@@ -136,7 +136,7 @@ pub struct Engine {
     pub(crate) replication_id: String,
     pub(crate) switches: crate::debug::Switches,
     pub(crate) password_key: [u8; 32],
-    pub(crate) verified: HashMap<[u8; 32], ()>,
+    pub(crate) verified: HashSet<[u8; 32]>,
     pub(crate) pause: crate::client::Pause,
     pub(crate) replay_session: Option<SessionId>,
     /// Clients whose request waits for the end of a pause, oldest first.
@@ -150,8 +150,8 @@ pub struct Engine {
 pub struct Facts {
     /// It subscribes to something.
     pub is_subscriber: bool,
-    /// It may end a script that runs too long.
-    pub may_kill_scripts: bool,
+    /// What it may do about a script that runs too long.
+    pub busy_rights: BusyRights,
     /// It has opened a transaction.
     pub is_in_transaction: bool,
     /// The protocol of its replies.
@@ -234,7 +234,7 @@ impl Engine {
             replication_id: run_id(&seed, b"replication"),
             switches: crate::debug::Switches::default(),
             password_key: seed,
-            verified: HashMap::new(),
+            verified: HashSet::new(),
             pause: crate::client::Pause::default(),
             replay_session: None,
             held: Vec::new(),
@@ -361,24 +361,23 @@ impl Engine {
         let Some(session) = self.sessions.find(id) else { return Facts::default() };
         Facts {
             is_subscriber: session.is_subscriber(),
-            may_kill_scripts: self.may_kill_scripts(id),
+            busy_rights: self.busy_rights(id),
             is_in_transaction: session.multi.is_some(),
             protocol: session.protocol,
         }
     }
 
-    /// Whether the client may end a running script.
-    pub fn may_kill_scripts(&self, id: SessionId) -> bool {
-        let Some(session) = self.sessions.find(id) else { return false };
-        if session.authenticated && self.acl.is_unlimited(session.user) {
-            return true;
+    /// What the client may do about a script that runs too long.
+    pub fn busy_rights(&self, id: SessionId) -> BusyRights {
+        match self.sessions.find(id) {
+            Some(session) if session.authenticated => self.acl.busy_rights(session.user),
+            _ => BusyRights::NONE,
         }
-        let argv: [&[u8]; 2] = [b"script", b"kill"];
-        session.authenticated
-            && self
-                .table
-                .find(&argv)
-                .is_some_and(|c| self.acl.check(session.user, &self.table, c, &argv).is_ok())
+    }
+
+    /// What `rename-command` has made of the names of commands.
+    pub fn renames(&self) -> Renames {
+        self.table.renames()
     }
 
     /// Tells how large a client's buffers are, bytes, for CLIENT LIST.
@@ -529,7 +528,6 @@ impl Engine {
         let db = self.sessions.at(id).db;
         self.keyspace.no_touch = self.sessions.at(id).no_touch;
         let started = turn.outside.nanos();
-        let spec = self.table.commands[command].spec;
         let outcome = match self.table.commands[command].run {
             Run::Data(handler) => self.call_data(handler, db, turn, started, command),
             Run::Engine(handler) => self.call_engine(handler, turn, started, command),
@@ -537,7 +535,7 @@ impl Engine {
         match outcome {
             Ok(Step::Done(event)) => {
                 self.settle(id, db, event, args, raw);
-                self.track_if_read(id, spec, args);
+                self.track_if_read(id, command, args);
                 Called::Done
             }
             Ok(Step::Block(wait)) => {
@@ -548,16 +546,17 @@ impl Engine {
             Ok(Step::Close) => Called::Close,
             Err(()) => {
                 self.settle(id, db, None, args, raw);
-                self.track_if_read(id, spec, args); // that it is of another type was read, too
+                self.track_if_read(id, command, args); // that it is of another type was read, too
                 Called::Failed
             }
         }
     }
 
     #[inline]
-    fn track_if_read(&mut self, id: SessionId, spec: &'static commands::Spec, args: Args<'_>) {
+    fn track_if_read(&mut self, id: SessionId, command: usize, args: Args<'_>) {
+        let spec = self.table.commands[command].spec;
         if !self.tracking.is_empty() && spec.flags.has(Flags::READONLY) && spec.group != Group::Scripting {
-            self.track_reads(id, spec, args);
+            self.track_reads(id, command, args);
         }
     }
 
@@ -680,7 +679,7 @@ impl Engine {
         let mut out = Vec::new();
         let next = self.execute(id, Request { argv: &argv, raw: None }, &mut out, outside);
         if let Some(session) = self.sessions.find_mut(id) {
-            session.verdict = None;
+            session.checked = None;
         }
         self.deliver(id, out, next != Next::Wait, next == Next::Close);
     }
@@ -709,14 +708,6 @@ impl Engine {
             return;
         }
         self.deliveries.push(Delivery { thread, token, bytes, resume, close, drop: false });
-    }
-
-    /// A password check is done.
-    pub fn password_verified(&mut self, id: SessionId, fits: bool, outside: &mut dyn Outside) {
-        let Some(session) = self.sessions.find_mut(id) else { return };
-        let Some(deferred) = session.deferred.take() else { return };
-        session.verdict = Some(fits);
-        self.resume(id, &deferred.argv, outside);
     }
 }
 

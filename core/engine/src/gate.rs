@@ -10,7 +10,7 @@ use commands::{Args, Error, Flags, Group, Spec};
 use resp::Reply;
 
 /// What a client from elsewhere gets while there is no password.
-pub(crate) const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers, set a password (requirepass, requirepass-file or an ACL user), or disable protected mode with 'CONFIG SET protected-mode no' from the loopback interface if you are sure that the server is not reachable from untrusted networks.\r\n";
+pub const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers, set a password (requirepass, requirepass-file or an ACL user), or disable protected mode with 'CONFIG SET protected-mode no' from the loopback interface if you are sure that the server is not reachable from untrusted networks.\r\n";
 
 pub(crate) const NOAUTH: Error = Error::new("NOAUTH Authentication required.");
 pub(crate) const OOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");

@@ -166,7 +166,7 @@ impl Engine {
             ("evicted_keys", stats.evicted),
             ("tracking_total_keys", self.tracking.counts().1 as u64),
             ("tracking_total_items", self.tracking.item_count() as u64),
-            ("tracking_total_prefixes", self.tracked_prefix_count() as u64),
+            ("tracking_total_prefixes", self.tracking.prefix_count() as u64),
             ("evicted_clients", counters.evicted_clients),
             ("keyspace_hits", stats.hits),
             ("keyspace_misses", stats.misses),

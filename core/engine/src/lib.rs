@@ -39,12 +39,14 @@ mod table;
 mod tracking;
 mod transaction;
 
-pub use acl::{Acl, Secret, digest_of};
+pub use acl::{Acl, BusyRights, Secret, Visitor, Visitors, digest_of};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use functions::{RunningFunction, push_function_stats};
+pub use gate::PROTECTED_MODE;
 pub use migrate::{Migrated, Migration, Parcel};
 pub use outside::{Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
 pub use session::{ClientBuffers, ClientInfo, SessionId};
+pub use table::Renames;
 pub use telemetry::Report;
 pub use transaction::Amends;
 

@@ -82,7 +82,7 @@ pub struct LogTickets {
 }
 
 /// What keeps the engine busy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Busy<'a> {
     /// Nanoseconds since it began.
     pub running_ns: u64,
@@ -92,6 +92,8 @@ pub struct Busy<'a> {
     pub function: Option<crate::RunningFunction<'a>>,
     /// The request that runs it.
     pub argv: &'a [&'a [u8]],
+    /// The engine itself, to be asked before others wait: who may come in meanwhile.
+    pub engine: &'a crate::Engine,
 }
 
 /// Whether it may go on.

@@ -188,8 +188,13 @@ impl Host for Running<'_> {
             return Interrupt::Continue;
         }
         self.asked_ns = running_ns;
-        let busy =
-            Busy { running_ns, has_written: self.has_written, function: self.function, argv: self.argv };
+        let busy = Busy {
+            running_ns,
+            has_written: self.has_written,
+            function: self.function,
+            argv: self.argv,
+            engine: &*self.engine,
+        };
         match self.outside.busy(busy) {
             BusyVerdict::Continue => Interrupt::Continue,
             BusyVerdict::Kill if self.function.is_some() => {

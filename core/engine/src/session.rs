@@ -121,7 +121,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Tracking {
     pub(crate) redirect: Option<u64>,
     pub(crate) broadcast: bool,
-    pub(crate) prefixes: Vec<Vec<u8>>,
+    pub(crate) prefixes: BTreeSet<Vec<u8>>,
     /// Bytes that the prefixes take.
     pub(crate) prefix_bytes: usize,
     pub(crate) opt_in: bool,
@@ -133,11 +133,29 @@ pub(crate) struct Tracking {
     pub(crate) redirect_broken: bool,
 }
 
+impl Tracking {
+    pub(crate) fn add_prefix(&mut self, prefix: Vec<u8>) {
+        let bytes = prefix.len() + NAME_BYTES;
+        if self.prefixes.insert(prefix) {
+            self.prefix_bytes += bytes;
+        }
+    }
+}
+
 /// Why a client's next requests have to wait for something other than keys.
 #[derive(Debug)]
 pub(crate) struct Deferred {
     /// The request to run again when the answer is there.
     pub(crate) argv: Vec<Vec<u8>>,
+}
+
+/// What a password check has found.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// The records that were asked; those of the user may be others by now.
+    pub(crate) records: Vec<String>,
+    /// Which of them the password fits.
+    pub(crate) fits: Option<usize>,
 }
 
 /// One client.
@@ -170,7 +188,7 @@ pub(crate) struct Session {
     pub(crate) waiting: Option<Box<Waiting>>,
     pub(crate) deferred: Option<Box<Deferred>>,
     /// The answer of the password check that a deferred request waits for.
-    pub(crate) verdict: Option<bool>,
+    pub(crate) checked: Option<Checked>,
     pub(crate) tracking: Option<Box<Tracking>>,
     /// To be closed by the server after what is written.
     pub(crate) kill: bool,
@@ -260,7 +278,7 @@ impl Sessions {
             subscriptions: None,
             waiting: None,
             deferred: None,
-            verdict: None,
+            checked: None,
             tracking: None,
             kill: false,
             buffers: ClientBuffers::default(),

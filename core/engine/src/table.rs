@@ -1,7 +1,7 @@
 //! The whole command table: rows of the data types and of the engine, found by name.
 
 use crate::engine::EngineHandler;
-use commands::{Handler, Row, Spec};
+use commands::{Handler, KeyFinder, Row, Spec};
 use std::collections::HashMap;
 
 /// What runs a command.
@@ -17,6 +17,8 @@ pub(crate) enum Run {
 #[derive(Debug)]
 pub(crate) struct Command {
     pub(crate) spec: &'static Spec,
+    /// Where the keys of its requests stand and how they are used.
+    pub(crate) keys: KeyFinder,
     pub(crate) run: Run,
     /// Indices of its subcommands.
     pub(crate) subcommands: Vec<usize>,
@@ -37,6 +39,20 @@ pub(crate) struct Table {
 const SLOTS: usize = 2048;
 const NAME_BYTES_MAX: usize = 32;
 
+/// What `rename-command` has made of the names, for those who read requests without the engine.
+#[derive(Clone, Debug, Default)]
+pub struct Renames(HashMap<Vec<u8>, Option<&'static str>>);
+
+impl Renames {
+    /// The name that the command called `name` had at first; `None` when there is no command of that name any more.
+    pub fn original<'a>(&self, name: &'a [u8]) -> Option<&'a [u8]> {
+        match self.0.get(&name.to_ascii_lowercase()) {
+            Some(original) => original.map(str::as_bytes),
+            None => Some(name),
+        }
+    }
+}
+
 impl Table {
     pub(crate) fn new() -> Table {
         let mut table = Table { commands: Vec::new(), slots: vec![0; SLOTS], renamed: HashMap::new() };
@@ -51,7 +67,8 @@ impl Table {
 
     fn add<H: Copy>(&mut self, row: &'static Row<H>, run: &dyn Fn(H) -> Run, parent: Option<usize>) {
         let index = self.commands.len();
-        self.commands.push(Command { spec: &row.spec, run: run(row.run), subcommands: Vec::new(), parent });
+        let (spec, keys) = (&row.spec, KeyFinder::new(&row.spec));
+        self.commands.push(Command { spec, keys, run: run(row.run), subcommands: Vec::new(), parent });
         match parent {
             Some(container) => self.commands[container].subcommands.push(index),
             None => {
@@ -75,6 +92,12 @@ impl Table {
         true
     }
 
+    /// What has been renamed.
+    pub(crate) fn renames(&self) -> Renames {
+        let original = |index: &Option<usize>| index.map(|at| self.commands[at].spec.name);
+        Renames(self.renamed.iter().map(|(name, index)| (name.clone(), original(index))).collect())
+    }
+
     /// The top-level command called `name`, in any case.
     #[inline]
     pub(crate) fn find_top(&self, name: &[u8]) -> Option<usize> {
@@ -83,6 +106,11 @@ impl Table {
         {
             return *found;
         }
+        self.find_original_top(name)
+    }
+
+    #[inline]
+    fn find_original_top(&self, name: &[u8]) -> Option<usize> {
         let mut slot = slot_of(name);
         loop {
             let index = usize::from(*self.slots.get(slot)?).checked_sub(1)?;
@@ -114,11 +142,20 @@ impl Table {
             .find(|i| self.commands[*i].spec.name.as_bytes()[skip..].eq_ignore_ascii_case(name))
     }
 
-    /// Finds `name` or `container|name`, as ACL rules and COMMAND INFO write it.
+    /// Finds `name` or `container|name`, as COMMAND INFO writes it.
     pub(crate) fn find_full(&self, name: &[u8]) -> Option<usize> {
+        self.find_parts(name, self.find_top(name.split(|c| *c == b'|').next()?))
+    }
+
+    /// Finds `name` or `container|name`, as ACL rules write it: what a command is called at first, whatever it has been renamed to.
+    pub(crate) fn find_original(&self, name: &[u8]) -> Option<usize> {
+        self.find_parts(name, self.find_original_top(name.split(|c| *c == b'|').next()?))
+    }
+
+    fn find_parts(&self, name: &[u8], top: Option<usize>) -> Option<usize> {
         match name.iter().position(|c| *c == b'|') {
-            Some(bar) => self.find_sub(self.find_top(&name[..bar])?, &name[bar + 1..]),
-            None => self.find_top(name),
+            Some(bar) => self.find_sub(top?, &name[bar + 1..]),
+            None => top,
         }
     }
 }
@@ -163,5 +200,11 @@ mod tests {
                 && table.find_top(b"set").is_none()
         );
         assert!(!table.rename(b"nosuch", b"x"));
+        assert_eq!(table.find_original(b"GET"), table.find_top(b"fetch"));
+        assert!(table.find_original(b"fetch").is_none() && table.find_original(b"set").is_some());
+        let renames = table.renames();
+        let original = |name: &'static str| renames.original(name.as_bytes());
+        assert_eq!((original("FETCH"), original("Get"), original("set")), (Some(&b"get"[..]), None, None));
+        assert_eq!(original("Del"), Some(&b"Del"[..]));
     }
 }

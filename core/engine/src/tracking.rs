@@ -3,27 +3,73 @@
 //! A reader of a key is told at once; the client whose own command changed it is told behind the reply. Clients in broadcast mode are told
 //! once a batch, with all the keys under each of their prefixes in one message. The table of readers is bounded by
 //! `tracking-table-max-keys`, the keys that wait for a broadcast by a number of their own.
+//!
+//! A changed key costs a few searches among the prefixes, and the end of a batch as much as there is to tell: what clients ask for may be
+//! a million prefixes.
 
 use crate::engine::Engine;
-use crate::session::SessionId;
+use crate::session::{SessionId, Tracking};
+use crate::table::Command;
 use commands::{Args, Flags, Spec};
 use resp::{Protocol, Reply};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// Keys that wait to be broadcast; beyond it they are told in the middle of a batch.
 const PENDING_KEYS_MAX: usize = 65_536;
 
-/// Keys that clients may hold copies of.
+/// Keys that one command declares changed, beside twice those that have come, to keep the table within its limit: a limit that
+/// is lowered by a million is reached step by step.
+const FORGOTTEN_PER_COMMAND_MAX: usize = 128;
+
+/// Keys that clients may hold copies of, and whom to tell of which.
 #[derive(Debug, Default)]
 pub(crate) struct TrackingTable {
-    readers: HashMap<Vec<u8>, BTreeSet<SessionId>>,
+    readers: Readers,
+    /// Who is told of the keys under a prefix.
+    prefixes: BTreeMap<Vec<u8>, BTreeSet<SessionId>>,
+    /// Keys to broadcast at the end of the batch, by prefix, and who changed them last.
+    pending: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Option<SessionId>>>,
+    pending_keys: usize,
+    clients: usize,
+}
+
+/// The readers of each key. Beside the places of keys there is a row of them, so that any of them can be picked at once.
+#[derive(Debug, Default)]
+struct Readers {
+    places: HashMap<Arc<[u8]>, usize>,
+    row: Vec<(Arc<[u8]>, BTreeSet<SessionId>)>,
     /// Pairs of key and reader.
     items: usize,
-    broadcast: Vec<SessionId>,
-    /// Keys to broadcast at the end of the batch, and who changed them last.
-    pending: BTreeMap<Vec<u8>, Option<SessionId>>,
-    clients: usize,
+    /// Keys that have come since the table was last bounded.
+    come: usize,
+}
+
+impl Readers {
+    fn add(&mut self, key: &[u8], id: SessionId) {
+        let place = match self.places.get(key) {
+            Some(place) => *place,
+            None => {
+                let key: Arc<[u8]> = key.into();
+                self.places.insert(key.clone(), self.row.len());
+                self.row.push((key, BTreeSet::new()));
+                self.come += 1;
+                self.row.len() - 1
+            }
+        };
+        self.items += usize::from(self.row[place].1.insert(id));
+    }
+
+    fn take(&mut self, key: &[u8]) -> BTreeSet<SessionId> {
+        let Some(place) = self.places.remove(key) else { return BTreeSet::new() };
+        let (_, readers) = self.row.swap_remove(place);
+        if let Some((moved, _)) = self.row.get(place) {
+            self.places.insert(moved.clone(), place);
+        }
+        self.items -= readers.len();
+        readers
+    }
 }
 
 impl TrackingTable {
@@ -33,49 +79,70 @@ impl TrackingTable {
 
     /// Clients with tracking on, keys remembered.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.clients, self.readers.len())
+        (self.clients, self.readers.row.len())
     }
 
     /// Pairs of key and reader.
     pub(crate) fn item_count(&self) -> usize {
-        self.items
+        self.readers.items
     }
 
-    fn add_reader(&mut self, key: &[u8], id: SessionId) {
-        let new = match self.readers.get_mut(key) {
-            Some(readers) => readers.insert(id),
-            None => self.readers.entry(key.to_vec()).or_default().insert(id),
+    /// Prefixes that clients in broadcast mode ask for, each counted once.
+    pub(crate) fn prefix_count(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    fn leave_prefix(&mut self, prefix: &[u8], id: SessionId) {
+        let Some(clients) = self.prefixes.get_mut(prefix) else { return };
+        clients.remove(&id);
+        if clients.is_empty() {
+            self.prefixes.remove(prefix);
+        }
+    }
+
+    /// The prefixes of `key` that clients ask for. The greatest one that is not behind the key either is one, or what it has in
+    /// common with the key is the most that a shorter one can have: each look-up ends further to the front.
+    fn prefixes_of(&self, key: &[u8]) -> Vec<Vec<u8>> {
+        let (mut found, mut end) = (Vec::new(), key.len());
+        let before = |end: usize| {
+            let bounds = (Bound::Unbounded, Bound::Included(&key[..end]));
+            self.prefixes.range::<[u8], _>(bounds).next_back().map(|(prefix, _)| prefix)
         };
-        self.items += usize::from(new);
-    }
-
-    fn take_readers(&mut self, key: &[u8]) -> BTreeSet<SessionId> {
-        let readers = self.readers.remove(key).unwrap_or_default();
-        self.items -= readers.len();
-        readers
+        while let Some(prefix) = before(end) {
+            let common = prefix.iter().zip(&key[..end]).take_while(|(a, b)| a == b).count();
+            if common < prefix.len() {
+                end = common;
+                continue;
+            }
+            found.push(prefix.clone());
+            if common == 0 {
+                break;
+            }
+            end = common - 1;
+        }
+        found
     }
 
     fn clear(&mut self) {
-        self.readers.clear();
-        self.items = 0;
+        self.readers = Readers::default();
     }
 }
 
 impl Engine {
-    /// Prefixes that clients in broadcast mode ask for, each counted once.
-    pub(crate) fn tracked_prefix_count(&self) -> usize {
-        let of = |id: &SessionId| self.sessions.find(*id).and_then(|s| s.tracking.as_ref());
-        let prefixes: BTreeSet<&Vec<u8>> =
-            self.tracking.broadcast.iter().filter_map(of).flat_map(|t| &t.prefixes).collect();
-        prefixes.len()
-    }
-
-    /// Switches tracking on for a client; its options are in the session.
-    pub(crate) fn start_tracking(&mut self, id: SessionId, broadcast: bool) {
-        self.tracking.clients += 1;
-        if broadcast {
-            self.tracking.broadcast.push(id);
+    /// Switches tracking on for a client, or changes how; `fresh` are the prefixes that it asks for besides those it has.
+    pub(crate) fn start_tracking(&mut self, id: SessionId, mut wanted: Tracking, fresh: Vec<Vec<u8>>) {
+        let session = self.sessions.at_mut(id);
+        match session.tracking.take() {
+            Some(before) => {
+                (wanted.prefixes, wanted.prefix_bytes) = (before.prefixes, before.prefix_bytes);
+            }
+            None => self.tracking.clients += 1,
         }
+        for prefix in fresh {
+            self.tracking.prefixes.entry(prefix.clone()).or_default().insert(id);
+            wanted.add_prefix(prefix);
+        }
+        session.tracking = Some(Box::new(wanted));
         self.observe();
     }
 
@@ -83,7 +150,8 @@ impl Engine {
     /// is told of that too.
     pub(crate) fn stop_tracking(&mut self, id: SessionId) {
         let Some(tracking) = self.sessions.find_mut(id).and_then(|s| s.tracking.take()) else { return };
-        self.forget_tracking(id, tracking.broadcast);
+        self.tracking.clients -= 1;
+        tracking.prefixes.iter().for_each(|prefix| self.tracking.leave_prefix(prefix, id));
         self.observe();
     }
 
@@ -93,20 +161,13 @@ impl Engine {
         if self.tracking.clients == 0 {
             self.tracking.clear();
             self.tracking.pending.clear();
-        }
-    }
-
-    /// Undoes [`Engine::start_tracking`].
-    pub(crate) fn forget_tracking(&mut self, id: SessionId, broadcast: bool) {
-        self.tracking.clients -= 1;
-        if broadcast {
-            self.tracking.broadcast.retain(|b| *b != id);
+            self.tracking.pending_keys = 0;
         }
     }
 
     /// Remembers that a client has read the keys of a command.
     #[inline]
-    pub(crate) fn track_reads(&mut self, id: SessionId, spec: &'static Spec, args: Args<'_>) {
+    pub(crate) fn track_reads(&mut self, id: SessionId, command: usize, args: Args<'_>) {
         if self.tracking.is_empty() {
             return;
         }
@@ -114,11 +175,12 @@ impl Engine {
         let wanted = !tracking.broadcast
             && (!tracking.opt_in || tracking.caching == Some(true))
             && (!tracking.opt_out || tracking.caching != Some(false));
+        let Command { spec, keys, .. } = &self.table.commands[command];
         if !wanted || spec.flags.has(Flags::PUBSUB) {
             return;
         }
-        for (at, _) in commands::found_keys(spec, args.all()).unwrap_or_default() {
-            self.tracking.add_reader(args.at(at), id);
+        for (at, _) in keys.find(args.all()).unwrap_or_default() {
+            self.tracking.readers.add(args.at(at), id);
         }
     }
 
@@ -134,28 +196,35 @@ impl Engine {
         }
     }
 
-    /// Keeps the table within `tracking-table-max-keys` by declaring keys changed.
+    /// Keeps the table within `tracking-table-max-keys` by declaring keys changed, any of them.
     pub(crate) fn bound_tracking(&mut self) {
-        let max = self.config.tracking_table_max_keys;
-        while max > 0 && self.tracking.readers.len() > max {
-            let Some(key) = self.tracking.readers.keys().next().cloned() else { return };
+        let (max, come) = (self.config.tracking_table_max_keys, self.tracking.readers.come);
+        self.tracking.readers.come = 0;
+        if max == 0 {
+            return;
+        }
+        let over = self.tracking.readers.row.len().saturating_sub(max);
+        for _ in 0..over.min(FORGOTTEN_PER_COMMAND_MAX.saturating_add(2 * come)) {
+            let picked = self.keyspace.random.below(self.tracking.readers.row.len() as u64) as usize;
+            let key = self.tracking.readers.row[picked].0.clone();
             self.tell_readers(&key, None);
         }
     }
 
     /// Tells everybody who may hold a copy of `key` that it has changed.
     pub(crate) fn invalidate(&mut self, key: &[u8], by: Option<SessionId>) {
-        if !self.tracking.broadcast.is_empty() {
-            self.tracking.pending.insert(key.to_vec(), by);
-            if self.tracking.pending.len() >= PENDING_KEYS_MAX {
-                self.broadcast_changes();
-            }
+        for prefix in self.tracking.prefixes_of(key) {
+            let known = self.tracking.pending.entry(prefix).or_default().insert(key.to_vec(), by);
+            self.tracking.pending_keys += usize::from(known.is_none());
+        }
+        if self.tracking.pending_keys >= PENDING_KEYS_MAX {
+            self.broadcast_changes();
         }
         self.tell_readers(key, by);
     }
 
     fn tell_readers(&mut self, key: &[u8], by: Option<SessionId>) {
-        for id in self.tracking.take_readers(key) {
+        for id in self.tracking.readers.take(key) {
             let told = (self.sessions.find(id).and_then(|s| s.tracking.as_ref()))
                 .is_some_and(|t| !(t.broadcast || t.no_loop && by == Some(id)));
             if told {
@@ -166,16 +235,14 @@ impl Engine {
 
     /// Tells the clients in broadcast mode what has changed since the last time: the end of a batch.
     pub(crate) fn broadcast_changes(&mut self) {
-        let changed = core::mem::take(&mut self.tracking.pending);
-        for id in self.tracking.broadcast.clone() {
-            let Some(tracking) = self.sessions.find(id).and_then(|s| s.tracking.as_ref()) else { continue };
-            let no_loop = tracking.no_loop;
-            for prefix in tracking.prefixes.clone() {
-                let under = changed
-                    .range::<[u8], _>((Bound::Included(prefix.as_slice()), Bound::Unbounded))
-                    .take_while(|(key, _)| key.starts_with(&prefix))
-                    .filter(|(_, by)| !(no_loop && **by == Some(id)));
-                let keys: Vec<&[u8]> = under.map(|(key, _)| key.as_slice()).collect();
+        self.tracking.pending_keys = 0;
+        for (prefix, changed) in core::mem::take(&mut self.tracking.pending) {
+            let clients = self.tracking.prefixes.get(&prefix).cloned().unwrap_or_default();
+            for id in clients {
+                let tracking = self.sessions.find(id).and_then(|s| s.tracking.as_ref());
+                let no_loop = tracking.is_some_and(|t| t.no_loop);
+                let others = changed.iter().filter(|(_, by)| !(no_loop && **by == Some(id)));
+                let keys: Vec<&[u8]> = others.map(|(key, _)| key.as_slice()).collect();
                 if !keys.is_empty() {
                     self.push_invalidation(id, &keys);
                 }
@@ -244,5 +311,49 @@ impl Engine {
             reply.integer(client as i64);
             self.deliver(id, bytes, false, false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Sessions;
+
+    fn someone() -> SessionId {
+        Sessions::default().insert(Default::default(), 0, true, Default::default())
+    }
+
+    fn table(prefixes: &[&str]) -> TrackingTable {
+        let mut table = TrackingTable::default();
+        for prefix in prefixes {
+            table.prefixes.entry(prefix.as_bytes().to_vec()).or_default().insert(someone());
+        }
+        table
+    }
+
+    #[test]
+    fn all_prefixes_of_a_key_are_found_and_nothing_else() {
+        let all = ["", "a", "ab", "abcd", "abd", "b", "abc\u{1}", "ab\u{7f}"];
+        let table = table(&all);
+        for key in ["", "a", "aa", "ab", "abc", "abcd", "abcde", "abc\u{1}x", "abz", "b", "c", "\u{1}"] {
+            let mut expected: Vec<_> = all.iter().filter(|prefix| key.starts_with(**prefix)).collect();
+            expected.sort();
+            let mut found = table.prefixes_of(key.as_bytes());
+            found.sort();
+            assert_eq!(found, expected.iter().map(|p| p.as_bytes()).collect::<Vec<_>>(), "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_leave_the_row_of_readers_without_holes() {
+        let (mut readers, id) = (Readers::default(), someone());
+        for key in [b"a", b"b", b"c", b"a"] {
+            readers.add(key, id);
+        }
+        assert_eq!((readers.items, readers.row.len(), readers.come), (3, 3, 3));
+        assert_eq!(readers.take(b"a").len(), 1);
+        assert_eq!(readers.take(b"a").len(), 0);
+        assert_eq!((readers.take(b"c").len(), readers.take(b"b").len(), readers.items), (1, 1, 0));
+        assert!(readers.places.is_empty() && readers.row.is_empty());
     }
 }

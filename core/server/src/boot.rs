@@ -212,7 +212,6 @@ fn start_logged(
     })));
     take_limits(shared, &config);
     load_users(shared, &config)?;
-    crate::chores::copy_users(shared);
     *shared.allocator.lock() = crate::memory::correct();
     shared.engine.lock().startup_bytes = crate::memory::used();
     if !config.pidfile.is_empty() {
@@ -355,8 +354,6 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
         }
     } else if !config.users.is_empty() {
         shared.with_engine(|engine, _| engine.load_users(&config.users)).map_err(|why| anyhow!(why))?;
-        let is_open = shared.engine.lock().acl.default_is_open();
-        shared.set_open(is_open);
     }
     Ok(())
 }

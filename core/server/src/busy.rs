@@ -1,16 +1,16 @@
 //! What clients are told while a script or command holds the engine for longer than it should.
 //!
-//! Nothing here may touch the engine. SCRIPT KILL, FUNCTION KILL and SHUTDOWN NOSAVE are taken note of; FUNCTION
+//! Nothing here may touch the engine; what must be known of users it has left in `doors`. SCRIPT KILL, FUNCTION KILL and SHUTDOWN NOSAVE are taken note of; FUNCTION
 //! STATS is answered from what the running function has left; transactions may be opened and dropped, which the
 //! engine learns when it is free; commands that open a session wait in the input until then; all others are
 //! refused in Redis' words.
 
-use engine::Amends;
+use engine::{Amends, BusyRights, Renames};
 use net::{Parts, Pool, Scratch};
 use resp::{Limits, Parsed, Parser, ProtocolError, Span};
 
 use crate::client::{Bounds, Client, push_protocol_error};
-use crate::doors::Entry;
+use crate::doors::{Entry, Greeting};
 use crate::shared::Shared;
 
 const BUSY: &str = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
@@ -19,7 +19,6 @@ const BUSY_FUNCTION: &str =
 const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
 const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
-const NOPERM: &[u8] = b"-NOPERM this user has no permissions to stop scripts\r\n";
 const UNKILLABLE: &[u8] =
     b"-UNKILLABLE Sorry the script already executed write commands against the dataset. \
     You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
@@ -36,7 +35,10 @@ enum Wish {
         is_function: bool,
     },
     Stats,
-    Shutdown,
+    Shutdown {
+        /// NOSAVE is its first option.
+        nosave_first: bool,
+    },
     Multi,
     Exec,
     Discard,
@@ -50,9 +52,12 @@ enum Wish {
     Other,
 }
 
-fn wish(argv: &[&[u8]]) -> Wish {
-    let is =
-        |at: usize, word: &str| argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+fn wish(argv: &[&[u8]], renames: &Renames) -> Wish {
+    let Some(name) = renames.original(argv[0]) else { return Wish::Other };
+    let is = |at: usize, word: &str| {
+        let argument = if at == 0 { Some(name) } else { argv.get(at).copied() };
+        argument.is_some_and(|argument| argument.eq_ignore_ascii_case(word.as_bytes()))
+    };
     if argv.len() == 2 && is(1, "kill") && (is(0, "script") || is(0, "function")) {
         Wish::Kill { is_function: is(0, "function") }
     } else if argv.len() == 2 && is(0, "function") && is(1, "stats") {
@@ -64,7 +69,7 @@ fn wish(argv: &[&[u8]]) -> Wish {
     } else if argv.len() == 1 && is(0, "discard") {
         Wish::Discard
     } else if is(0, "shutdown") && argv[1..].iter().any(|arg| arg.eq_ignore_ascii_case(b"nosave")) {
-        Wish::Shutdown
+        Wish::Shutdown { nosave_first: is(1, "nosave") }
     } else if is(0, "auth") && matches!(argv.len(), 2 | 3) {
         let name = if argv.len() == 3 { argv[1] } else { b"default" };
         Wish::Enter { name: name.to_vec(), password: argv[argv.len() - 1].to_vec() }
@@ -86,8 +91,11 @@ pub(crate) fn answer(
     if !client.may_run() {
         return false;
     }
-    let mut trusted = client.trusted || client.let_in || (client.session.is_none() && shared.is_open());
-    let mut may_kill = client.may_kill || (client.session.is_none() && shared.is_open());
+    let Some((mut trusted, mut rights)) = standing(shared, client) else {
+        client.conn.out(pool).extend_from_slice(engine::PROTECTED_MODE.as_bytes());
+        client.conn.close_after_flush();
+        return false;
+    };
     let mut state = State { is_open: client.is_in_transaction, amends: client.amends.unwrap_or_default() };
     let limits = client.request_limits(bounds);
     let Parts { input, out } = client.conn.parts(scratch, pool);
@@ -95,7 +103,7 @@ pub(crate) fn answer(
     for _ in 0..ANSWERS_MAX {
         spans.clear();
         let rest = &input[at..];
-        let (len, verdict) = match read_wish(&mut client.parser, rest, &mut spans, &limits) {
+        let (len, verdict) = match read_wish(&mut client.parser, rest, &mut spans, &limits, &shared.renames) {
             Ok(Read::Whole(len, wish)) => (len, wish),
             Ok(Read::Missing(missing)) => {
                 client.missing = missing;
@@ -113,10 +121,10 @@ pub(crate) fn answer(
                 break;
             }
             Some(Wish::Enter { name, password }) if !client.trusted => {
-                match shared.doors.ask(&name, &password, shared.clock.micros()) {
-                    Entry::Welcome { may_kill: may } => {
-                        (client.let_in, trusted, may_kill) = (true, true, may);
-                        client.may_kill = may;
+                match shared.busy.doors.ask(&name, &password, shared.clock.micros()) {
+                    Entry::Welcome(theirs) => {
+                        (client.let_in, trusted, rights) = (true, true, theirs);
+                        client.rights = theirs;
                         out.extend_from_slice(b"+OK\r\n");
                     }
                     Entry::Refused => out.extend_from_slice(WRONGPASS),
@@ -126,11 +134,10 @@ pub(crate) fn answer(
                     }
                 }
             }
-            Some(wish @ (Wish::Multi | Wish::Exec | Wish::Discard | Wish::Other)) if trusted => {
-                in_transaction(shared, wish, &mut state, out);
-            }
-            Some(Wish::Stats) if trusted => tell_stats(shared, client.protocol, out),
-            Some(wish) if trusted => refuse(shared, wish, may_kill, out),
+            Some(wish) if trusted => match forbidden(&wish, rights) {
+                Some(command) => push_error(out, &no_permission(command)),
+                None => grant(shared, wish, client.protocol, &mut state, out),
+            },
             Some(_) => out.extend_from_slice(NOAUTH),
             None => {}
         }
@@ -143,6 +150,37 @@ pub(crate) fn answer(
         client.conn.close_after_flush();
     }
     left_over
+}
+
+/// Whether a client is let in and what it may do; `None` when it is to be refused.
+fn standing(shared: &Shared, client: &Client) -> Option<(bool, BusyRights)> {
+    if client.session.is_some() || client.let_in {
+        return Some((client.trusted || client.let_in, client.rights));
+    }
+    let peer = client.conn.peer();
+    match shared.busy.doors.greet(peer.is_local() || matches!(peer, net::Peer::Unix(_))) {
+        Greeting::Welcome(rights) => Some((true, rights)),
+        Greeting::Halt => Some((false, BusyRights::NONE)),
+        Greeting::Refused => None,
+    }
+}
+
+/// The command that a client wishes for and may not use.
+fn forbidden(wish: &Wish, rights: BusyRights) -> Option<&'static str> {
+    let (may, command) = match wish {
+        Wish::Kill { is_function: false } => (rights.kills_scripts, "script|kill"),
+        Wish::Kill { is_function: true } => (rights.kills_functions, "function|kill"),
+        Wish::Stats => (rights.sees_functions, "function|stats"),
+        Wish::Shutdown { nosave_first } => {
+            (rights.shuts_down || *nosave_first && rights.shuts_down_nosave, "shutdown")
+        }
+        _ => return None,
+    };
+    (!may).then_some(command)
+}
+
+fn no_permission(command: &str) -> String {
+    format!("NOPERM this user has no permissions to run the '{command}' command")
 }
 
 /// What the input begins with.
@@ -158,15 +196,16 @@ fn read_wish(
     input: &[u8],
     spans: &mut Vec<Span>,
     limits: &Limits,
+    renames: &Renames,
 ) -> Result<Read, ProtocolError> {
     Ok(match parser.next(input, spans, limits)? {
         Parsed::Request { len } => {
             let argv: Vec<&[u8]> = spans.iter().map(|span| span.of(input)).collect();
-            Read::Whole(len, (!argv.is_empty()).then(|| wish(&argv)))
+            Read::Whole(len, (!argv.is_empty()).then(|| wish(&argv, renames)))
         }
         Parsed::Inline { len, args } => {
             let argv: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            Read::Whole(len, (!argv.is_empty()).then(|| wish(&argv)))
+            Read::Whole(len, (!argv.is_empty()).then(|| wish(&argv, renames)))
         }
         Parsed::Incomplete { missing } => Read::Missing(missing),
     })
@@ -232,9 +271,9 @@ fn tell_stats(shared: &Shared, protocol: resp::Protocol, out: &mut Vec<u8>) {
     engine::push_function_stats(out, protocol, running, &argv, running_ms);
 }
 
-fn refuse(shared: &Shared, wish: Wish, may_kill: bool, out: &mut Vec<u8>) {
+/// Answers a wish that its client may have.
+fn grant(shared: &Shared, wish: Wish, protocol: resp::Protocol, state: &mut State, out: &mut Vec<u8>) {
     match wish {
-        Wish::Kill { .. } | Wish::Shutdown if !may_kill => out.extend_from_slice(NOPERM),
         Wish::Kill { is_function } if is_function != shared.busy.function().is_some() => {
             push_error(out, busy_text(shared));
         }
@@ -243,14 +282,16 @@ fn refuse(shared: &Shared, wish: Wish, may_kill: bool, out: &mut Vec<u8>) {
             shared.busy.ask_kill();
             out.extend_from_slice(b"+OK\r\n");
         }
-        Wish::Shutdown => {
+        Wish::Shutdown { .. } => {
             shared.busy.ask_shutdown();
             shared.chore(crate::shared::Chore::Stop(crate::stop::Wanted {
                 save: Some(false),
                 ..Default::default()
             }));
         }
-        _ => push_error(out, busy_text(shared)),
+        Wish::Stats => tell_stats(shared, protocol, out),
+        Wish::Multi | Wish::Exec | Wish::Discard | Wish::Other => in_transaction(shared, wish, state, out),
+        Wish::Enter { .. } | Wish::Session => push_error(out, busy_text(shared)),
     }
 }
 
@@ -260,7 +301,7 @@ mod tests {
 
     fn wish_of(line: &str) -> Wish {
         let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        wish(&argv)
+        wish(&argv, &Renames::default())
     }
 
     #[test]
@@ -270,12 +311,26 @@ mod tests {
         assert_eq!(wish_of("function stats"), Wish::Stats);
         assert_eq!((wish_of("multi"), wish_of("exec x")), (Wish::Multi, Wish::Other));
         assert_eq!(wish_of("script kill now"), Wish::Other);
-        assert_eq!(wish_of("SHUTDOWN nosave"), Wish::Shutdown);
-        assert_eq!(wish_of("SHUTDOWN NOW NOSAVE"), Wish::Shutdown);
+        assert_eq!(wish_of("SHUTDOWN nosave"), Wish::Shutdown { nosave_first: true });
+        assert_eq!(wish_of("SHUTDOWN NOW NOSAVE"), Wish::Shutdown { nosave_first: false });
         assert_eq!(wish_of("SHUTDOWN"), Wish::Other);
         assert_eq!(wish_of("hello 3 AUTH a b"), Wish::Session);
         let enter = |name: &str| Wish::Enter { name: name.into(), password: b"pw".to_vec() };
         assert_eq!((wish_of("AUTH pw"), wish_of("auth me pw")), (enter("default"), enter("me")));
         assert_eq!(wish_of("PING"), Wish::Other);
+    }
+
+    #[test]
+    fn each_wish_needs_the_right_to_its_own_command() {
+        let kills = BusyRights { kills_scripts: true, ..BusyRights::NONE };
+        let stops = BusyRights { shuts_down_nosave: true, ..BusyRights::NONE };
+        assert_eq!(forbidden(&wish_of("SCRIPT KILL"), kills), None);
+        assert_eq!(forbidden(&wish_of("FUNCTION KILL"), kills), Some("function|kill"));
+        assert_eq!(forbidden(&wish_of("SHUTDOWN NOSAVE"), kills), Some("shutdown"));
+        assert_eq!(forbidden(&wish_of("SHUTDOWN NOSAVE"), stops), None);
+        assert_eq!(forbidden(&wish_of("SHUTDOWN NOW NOSAVE"), stops), Some("shutdown"));
+        assert_eq!(forbidden(&wish_of("SHUTDOWN NOW NOSAVE"), BusyRights::ALL), None);
+        assert_eq!(forbidden(&wish_of("FUNCTION STATS"), kills), Some("function|stats"));
+        assert_eq!(forbidden(&wish_of("PING"), BusyRights::NONE), None);
     }
 }

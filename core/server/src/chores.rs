@@ -25,10 +25,7 @@ pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
             Chore::Stop(wanted) => {
                 crate::stop::stop(shared, wanted);
             }
-            Chore::Second => {
-                shared.saver.second(shared);
-                copy_users(shared);
-            }
+            Chore::Second => shared.saver.second(shared),
         }
         if shared.ended.load(Ordering::Acquire) {
             return;
@@ -36,17 +33,9 @@ pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
     }
 }
 
-/// Keeps the copy of the users that a busy engine cannot be asked for.
-pub(crate) fn copy_users(shared: &Shared) {
-    let lines = shared.engine.try_lock().map(|engine| engine.acl.lines());
-    if let Some(lines) = lines {
-        shared.doors.copy(&lines);
-    }
-}
-
 fn run(shared: &'static Shared, job: Job) {
     match job {
-        Job::VerifyPassword { session, records, password } => verify(shared, session, &records, password),
+        Job::VerifyPassword { session, records, password } => verify(shared, session, records, password),
         Job::HashPasswords { session, passwords } => hash(shared, session, passwords),
         Job::FindPasswords { session, passwords, records } => {
             find_next(shared, session, passwords.into(), records, Vec::new());
@@ -93,10 +82,13 @@ pub(crate) fn finish(shared: &Shared, session: SessionId, result: Result<(), Str
     });
 }
 
-fn verify(shared: &'static Shared, session: SessionId, records: &[String], password: Vec<u8>) {
-    let records: Vec<Record> = records.iter().filter_map(|record| Record::parse(record).ok()).collect();
+fn verify(shared: &'static Shared, session: SessionId, texts: Vec<String>, password: Vec<u8>) {
+    // One that cannot be read keeps its place: it fits nothing.
+    let (places, records): (Vec<usize>, Vec<Record>) =
+        (texts.iter().enumerate()).filter_map(|(at, text)| Some((at, Record::parse(text).ok()?))).unzip();
     let done = Box::new(move |fits: Option<usize>| {
-        shared.with_engine(|engine, outside| engine.password_verified(session, fits.is_some(), outside));
+        let fits = fits.and_then(|at| places.get(at).copied());
+        shared.with_engine(|engine, outside| engine.password_verified(session, texts, fits, outside));
     });
     if shared.jobs.verify_password(records, password, done).is_err() {
         finish(shared, session, Err("too many passwords are being checked, try again".to_owned()), "ERR ");
@@ -201,11 +193,11 @@ fn rewrite_config(shared: &Shared) -> Result<(), String> {
     let old = std::fs::read(&path).unwrap_or_default();
     let (config, users) = {
         let engine = shared.engine.lock();
-        (engine.config.clone(), engine.acl.lines())
+        let told = engine.config.aclfile.is_empty() && engine.acl.is_more_than_a_password();
+        (engine.config.clone(), told.then(|| engine.acl.lines()))
     };
-    let users: Vec<String> =
-        users.iter().filter_map(|line| line.strip_prefix("user ").map(str::to_owned)).collect();
-    let users = (config.aclfile.is_empty() && users.len() > 1).then_some(users);
+    let without_word = |line: Vec<u8>| line.strip_prefix(b"user ").map(<[u8]>::to_vec);
+    let users = users.map(|lines| lines.into_iter().filter_map(without_word).collect::<Vec<_>>());
     let text = config::rewrite(&config, &shared.base_config, &old, users.as_deref());
     replace_file(shared, &path, &text)
 }
@@ -216,9 +208,9 @@ fn acl_path(shared: &Shared) -> PathBuf {
 }
 
 fn save_acl(shared: &Shared) -> Result<(), String> {
-    let mut text = shared.engine.lock().acl.lines().join("\n");
-    text.push('\n');
-    replace_file(shared, &acl_path(shared), text.as_bytes())
+    let mut text = shared.engine.lock().acl.lines().join(&b'\n');
+    text.push(b'\n');
+    replace_file(shared, &acl_path(shared), &text)
 }
 
 /// Puts a file in place of another such that a crash leaves one of the two.
@@ -237,10 +229,5 @@ pub(crate) fn load_acl(shared: &Shared) -> Result<bool, String> {
     let text = std::fs::read(&path)
         .map_err(|error| format!("ERR Error loading ACLs, opening file '{}': {error}", path.display()))?;
     let file = path.display().to_string();
-    let names_default = shared
-        .with_engine(|engine, _| engine.load_acl_file(&file, &text))
-        .map_err(|why| format!("ERR {why}"))?;
-    let is_open = shared.engine.lock().acl.default_is_open();
-    shared.set_open(is_open);
-    Ok(names_default)
+    shared.with_engine(|engine, _| engine.load_acl_file(&file, &text)).map_err(|why| format!("ERR {why}"))
 }

@@ -69,8 +69,8 @@ pub(crate) struct Client {
     pub(crate) session: Option<SessionId>,
     /// It has authenticated, or need not.
     pub(crate) trusted: bool,
-    /// It may stop a script that runs too long.
-    pub(crate) may_kill: bool,
+    /// What it may do about a script that runs too long.
+    pub(crate) rights: engine::BusyRights,
     /// It has opened a transaction.
     pub(crate) is_in_transaction: bool,
     /// What happened to its transaction while a script held the engine, which does not know yet.
@@ -105,7 +105,7 @@ impl Client {
             parser: Parser::default(),
             session: None,
             trusted: false,
-            may_kill: false,
+            rights: engine::BusyRights::NONE,
             is_in_transaction: false,
             amends: None,
             protocol: resp::Protocol::Resp2,

@@ -63,6 +63,8 @@ pub(crate) struct BusyState {
     verdict: AtomicU8,
     /// The function that runs; none for a script of EVAL.
     function: Mutex<Option<Arc<BusyFunction>>>,
+    /// Who may come in meanwhile.
+    pub(crate) doors: crate::doors::Doors,
 }
 
 /// A function that runs too long.
@@ -104,6 +106,7 @@ impl BusyState {
         self.since_us.store(now_us.saturating_sub(what.running_ns / 1000), Ordering::Release);
         self.has_written.store(what.has_written, Ordering::Release);
         if !self.is_on() {
+            self.doors.copy(what.engine.visitors());
             *self.function.lock() = what.function.map(|function| {
                 let argv = what.argv.iter().map(|arg| arg.to_vec()).collect();
                 let (name, libraries, functions) =
@@ -181,7 +184,8 @@ pub(crate) struct Shared {
     pub(crate) durable: Durable,
     pub(crate) saver: Saver,
     pub(crate) busy: BusyState,
-    pub(crate) doors: crate::doors::Doors,
+    /// What `rename-command` has made of the names of commands.
+    pub(crate) renames: engine::Renames,
     /// Clients closed because of `client-query-buffer-limit`.
     pub(crate) query_disconnections: AtomicU64,
     /// Clients closed because of `client-output-buffer-limit`.
@@ -199,8 +203,6 @@ pub(crate) struct Shared {
     pub(crate) profile: Profile,
     /// Rises when the configuration has changed, so that copies of it are renewed.
     pub(crate) config_version: AtomicU64,
-    /// Clients need no password.
-    open: AtomicBool,
     /// A stop is under way.
     pub(crate) stopping: AtomicBool,
     /// SHUTDOWN ABORT was asked for.
@@ -276,7 +278,7 @@ impl Shared {
         } = parts;
         let config = engine.config.clone();
         let shared = Shared {
-            open: AtomicBool::new(engine.acl.default_is_open()),
+            renames: engine.renames(),
             engine: Mutex::new(engine),
             pulses: wakers.iter().map(|_| Pulse::default()).collect(),
             mailboxes: wakers.into_iter().map(|waker| Mailbox::new(MAILBOX_ITEMS_MAX, waker)).collect(),
@@ -285,7 +287,6 @@ impl Shared {
             durable,
             saver: Saver::default(),
             busy: BusyState::default(),
-            doors: crate::doors::Doors::default(),
             query_disconnections: AtomicU64::new(0),
             output_disconnections: AtomicU64::new(0),
             loading: Loading::default(),
@@ -437,15 +438,6 @@ impl Shared {
                 mailbox.wake();
             }
         }
-    }
-
-    /// Clients are let in without a password.
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_open(&self, open: bool) {
-        self.open.store(open, Ordering::Relaxed);
     }
 
     /// What a client from there must speak.

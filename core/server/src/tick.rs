@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use engine::{ClientInfo, Delivery, Engine};
+use engine::{BusyRights, ClientInfo, Delivery, Engine};
 use net::{Id, Scratch};
 use parking_lot::MutexGuard;
 
@@ -296,7 +296,7 @@ impl Worker {
             left_over = ran == Ran::Budget;
             let facts = engine.facts(session);
             client.subscriber = facts.is_subscriber;
-            client.may_kill = facts.may_kill_scripts;
+            client.rights = facts.busy_rights;
             client.is_in_transaction = facts.is_in_transaction;
             client.protocol = facts.protocol;
         }
@@ -348,7 +348,7 @@ impl Worker {
                 }
             };
             client.trusted = client.session.is_some_and(|session| engine.is_trusted(session));
-            client.may_kill = client.session.is_some_and(|session| engine.may_kill_scripts(session));
+            client.rights = client.session.map_or(BusyRights::NONE, |session| engine.busy_rights(session));
             if let Some(refusal) = refusal {
                 client.conn.out(pool).extend_from_slice(refusal.as_bytes());
                 client.conn.close_after_flush();
@@ -378,7 +378,6 @@ impl Worker {
             engine.cron(now, &mut world);
             shared.saver.look_at_save_points(shared, engine);
             shared.meters.sample(shared, engine);
-            shared.set_open(engine.acl.default_is_open());
         }
         world.end_busy();
         if now.mono_us >= self.buffers_due_us {

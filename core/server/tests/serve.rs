@@ -141,6 +141,44 @@ fn a_busy_server_lets_an_operator_with_a_password_in() {
 }
 
 #[test]
+fn who_may_end_a_script_may_not_stop_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--busy-reply-threshold", "50"]);
+    let (mut script, mut killer) = (server.client(), server.client());
+    script.ask("ACL SETUSER killer on nopass +script|kill", "+OK\r\n");
+    killer.ask("AUTH killer x", "+OK\r\n");
+    script.send(&request(&[b"EVAL", b"while true do end", b"0"]));
+    let denied = |name| format!("-NOPERM this user has no permissions to run the '{name}' command");
+    killer.until("SHUTDOWN NOSAVE", &denied("shutdown"));
+    killer.until("FUNCTION KILL", &denied("function|kill"));
+    // A user that has come meanwhile has the same rights.
+    let mut other = server.client();
+    other.ask("AUTH killer x", "+OK\r\n");
+    other.until("SHUTDOWN NOSAVE", &denied("shutdown"));
+    killer.ask("SCRIPT KILL", "+OK\r\n");
+    assert!(script.line().starts_with("-ERR "));
+    script.ask("PING", "+PONG\r\n");
+}
+
+#[test]
+fn a_busy_server_knows_renamed_commands_by_their_names_of_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let renames = ["--rename-command", "SCRIPT", "scr", "--rename-command", "SHUTDOWN", ""];
+    let words = [&["--save", "", "--busy-reply-threshold", "50"][..], &renames].concat();
+    let server = server(dir.path(), &words);
+    let (mut script, mut other) = (server.client(), server.client());
+    script.send(&request(&[b"EVAL", b"while true do end", b"0"]));
+    let busy = "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+    other.until("PING", busy);
+    for gone in ["SCRIPT KILL", "SHUTDOWN NOSAVE"] {
+        other.ask(gone, &format!("{busy}\r\n"));
+    }
+    other.ask("scr KILL", "+OK\r\n");
+    assert!(script.line().starts_with("-ERR "));
+    script.ask("PING", "+PONG\r\n");
+}
+
+#[test]
 fn one_client_too_many_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path(), &["--save", "", "--maxclients", "2"]);

@@ -1,6 +1,6 @@
 //! The ACL command.
 
-use super::User;
+use super::{Denial, User};
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Job;
 use commands::{Error, Flags, Group, Row};
@@ -106,7 +106,7 @@ fn setuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         return Err(Error::new("ERR Usernames can't contain spaces or null characters"));
     }
     let session = engine.sessions.at_mut(turn.session);
-    let (searched, may_wait) = (session.verdict.take().is_some(), !session.in_exec);
+    let (searched, may_wait) = (session.checked.take().is_some(), !session.in_exec);
     let user = engine.acl.find(name);
     let known = user.and_then(|i| engine.acl.user(i)).map_or(&[][..], |u| &u.secrets);
     if may_wait && let Some(job) = super::passwords::preparation(turn.session, rules, known, searched) {
@@ -114,7 +114,6 @@ fn setuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         return Ok(Step::Later);
     }
     engine.acl.set_user(&engine.table, name, rules).map_err(Error::text)?;
-    engine.verified.clear();
     let theirs: Vec<_> =
         engine.sessions.iter().filter(|(_, s)| Some(s.user) == user).map(|(id, _)| id).collect();
     theirs.into_iter().for_each(|id| engine.end_forbidden_listening(id, Some(turn.session)));
@@ -176,7 +175,7 @@ fn describe(user: &User, reply: &mut Reply<'_>) {
 
 fn selector(selector: &super::Selector, reply: &mut Reply<'_>) {
     reply.bulk(b"commands");
-    reply.bulk(selector.describe_commands().as_bytes());
+    reply.bulk(&selector.describe_commands());
     reply.bulk(b"keys");
     reply.bulk(&selector.describe_keys());
     reply.bulk(b"channels");
@@ -195,17 +194,18 @@ fn dryrun(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if !engine.table.commands[command].spec.arity_allows(argv.len()) {
         return Err(Error::arity(engine.table.commands[command].spec.name));
     }
+    let name = turn.args.at(2);
+    let may_not = |what: &[&[u8]]| {
+        [&[b"User ".as_slice(), name, b" has no permissions to "][..], what].concat().concat()
+    };
     match engine.acl.check(user, &engine.table, command, argv) {
         Ok(()) => turn.reply.ok(),
-        Err(super::Denial::Command(command)) => {
-            turn.reply
-                .bulk(format!("User {name} has no permissions to run the '{command}' command").as_bytes());
+        Err(Denial::Command(command)) => {
+            turn.reply.bulk(&may_not(&[b"run the '", command.as_bytes(), b"' command"]));
         }
         Err(denial) => {
-            let what = if denial.counter() == 2 { "key" } else { "channel" };
-            let object = String::from_utf8_lossy(&denial.object()).into_owned();
-            turn.reply
-                .bulk(format!("User {name} has no permissions to access the '{object}' {what}").as_bytes());
+            let what: &[u8] = if denial.counter() == 2 { b"key" } else { b"channel" };
+            turn.reply.bulk(&may_not(&[b"access the '", &denial.object(), b"' ", what]));
         }
     }
     Ok(Step::Done(None))

@@ -45,23 +45,23 @@ impl Engine {
         line: &[u8],
         number: usize,
     ) -> Result<(), String> {
-        let words = resp::split_inline(line).ok_or(": unbalanced quotes in acl line")?;
+        // Only blanks separate here: quotes belong to the words, as in Redis.
+        let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
         let [first, name, rest @ ..] = words.as_slice() else {
             return Err(" should start with user keyword followed by the username".to_owned());
         };
-        if first != b"user" {
+        if *first != b"user" {
             return Err(" should start with user keyword followed by the username".to_owned());
         }
         let shown = String::from_utf8_lossy(name).into_owned();
-        if name.iter().any(|c| c.is_ascii_whitespace() || *c == 0) {
+        if name.contains(&0) {
             return Err(format!(": username '{shown}' contains invalid characters"));
         }
-        if seen.contains(name) {
+        if seen.iter().any(|known| known == name) {
             return Err(format!("WARNING: Duplicate user '{shown}' found on line {number}"));
         }
-        seen.push(name.clone());
-        let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
-        let whole = rules::joined(&rest).map_err(|_| ": Unmatched parenthesis in selector definition.")?;
+        seen.push(name.to_vec());
+        let whole = rules::joined(rest).map_err(|_| ": Unmatched parenthesis in selector definition.")?;
         self.read_user(fresh, name, whole).map_err(|(_, why)| format!(": {why}"))
     }
 
@@ -112,6 +112,7 @@ impl Engine {
     fn replace_users(&mut self, mut fresh: Acl, named: &[Vec<u8>]) {
         if !named.iter().any(|name| name == b"default") {
             fresh.users[DEFAULT_USER] = self.acl.users[DEFAULT_USER].take();
+            fresh.default_has_rules = self.acl.default_has_rules;
         }
         core::mem::swap(&mut fresh.log, &mut self.acl.log);
         // Sessions know users by index.
@@ -127,7 +128,6 @@ impl Engine {
                 None => self.end_user(id, None),
             }
         }
-        self.verified.clear();
     }
 
     /// Closes a client that listens to what its user may not listen to any more; `by`, whose command this is, behind its reply.

@@ -9,10 +9,12 @@ mod log;
 mod passwords;
 mod rules;
 mod selector;
+mod visitors;
 
 pub(crate) use self::commands::COMMANDS;
 pub(crate) use self::passwords::record_in;
 use self::selector::Selector;
+pub use self::visitors::{BusyRights, Visitor, Visitors};
 use crate::table::Table;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -54,6 +56,8 @@ pub(crate) struct User {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) root: Selector,
     pub(crate) selectors: Vec<Selector>,
+    /// Follows from the selectors.
+    busy_rights: BusyRights,
 }
 
 impl User {
@@ -66,6 +70,7 @@ impl User {
             secrets: Vec::new(),
             root: Selector::new(channels_open),
             selectors: Vec::new(),
+            busy_rights: BusyRights::NONE,
         }
     }
 
@@ -93,9 +98,8 @@ impl User {
         out.push(b' ');
         out.extend_from_slice(&self.root.describe());
         for selector in &self.selectors {
-            out.extend_from_slice(b" (");
-            out.extend_from_slice(&selector.describe());
-            out.push(b')');
+            out.push(b' ');
+            out.extend_from_slice(&selector.describe_in_parentheses());
         }
         out
     }
@@ -149,6 +153,8 @@ pub struct Acl {
     pub(crate) log: log::DenialLog,
     /// `acl-pubsub-default allchannels`.
     pub(crate) channels_open: bool,
+    /// A rule has changed the default user, who is more now than `requirepass` tells.
+    default_has_rules: bool,
 }
 
 impl Acl {
@@ -159,7 +165,9 @@ impl Acl {
         user.nopass = secrets.is_empty();
         user.secrets = secrets;
         user.root.allow_everything();
-        Acl { users: vec![Some(user)], log: log::DenialLog::default(), channels_open: false }
+        user.busy_rights = BusyRights::ALL;
+        let log = log::DenialLog::default();
+        Acl { users: vec![Some(user)], log, channels_open: false, default_has_rules: false }
     }
 
     /// Replaces the default user's secrets; none: no password is needed.
@@ -173,6 +181,11 @@ impl Acl {
     /// Whether clients are let in without authenticating.
     pub fn default_is_open(&self) -> bool {
         self.users[DEFAULT_USER].as_ref().is_some_and(|u| u.enabled && u.nopass)
+    }
+
+    /// Whether the users are more than a default user with all rights and the password of the configuration.
+    pub fn is_more_than_a_password(&self) -> bool {
+        self.default_has_rules || self.users.iter().flatten().count() > 1
     }
 
     #[inline]
@@ -200,8 +213,8 @@ impl Acl {
     }
 
     /// The lines of an ACL file.
-    pub fn lines(&self) -> Vec<String> {
-        self.sorted().into_iter().map(|u| String::from_utf8_lossy(&u.line()).into_owned()).collect()
+    pub fn lines(&self) -> Vec<Vec<u8>> {
+        self.sorted().into_iter().map(User::line).collect()
     }
 
     fn delete(&mut self, index: usize) {
@@ -241,7 +254,7 @@ impl Acl {
         let Some(user) = self.user(user) else { return Err(Denial::Command(spec.name)) };
         let mut worst: Option<(Denial, usize)> = None;
         for selector in user.all_selectors() {
-            let Err(denial) = selector.check(command, spec, argv) else { return Ok(()) };
+            let Err(denial) = selector.check(table, command, argv) else { return Ok(()) };
             let rank = |(denial, at): &(Denial, usize)| (denial.counter(), *at);
             if worst.as_ref().is_none_or(|known| rank(&denial) > rank(known)) {
                 worst = Some(denial);

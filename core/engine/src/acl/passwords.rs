@@ -6,7 +6,7 @@
 use super::{Secret, Verdict, rules};
 use crate::engine::{Engine, Turn};
 use crate::outside::{Job, Outside};
-use crate::session::SessionId;
+use crate::session::{Checked, SessionId};
 
 /// What has to be done with the passwords in the rules of ACL SETUSER before they can be applied: those to be added are hashed, those to
 /// be removed are looked for among the user's records (`searched`: that is done). `None`: nothing.
@@ -75,11 +75,25 @@ impl Engine {
         self.resume(id, &argv, outside);
     }
 
+    /// A password check is done: of these records, the password fits that one.
+    pub fn password_verified(
+        &mut self,
+        id: SessionId,
+        records: Vec<String>,
+        fits: Option<usize>,
+        outside: &mut dyn Outside,
+    ) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        let Some(deferred) = session.deferred.take() else { return };
+        session.checked = Some(Checked { records, fits });
+        self.resume(id, &deferred.argv, outside);
+    }
+
     /// Passwords were looked for among records: the request runs again with those that were found in their place.
     pub fn passwords_found(&mut self, id: SessionId, found: &[Option<String>], outside: &mut dyn Outside) {
         let Some(session) = self.sessions.find_mut(id) else { return };
         let Some(deferred) = session.deferred.take() else { return };
-        session.verdict = Some(true);
+        session.checked = Some(Checked { records: Vec::new(), fits: None });
         let argv = with_found(deferred.argv, found);
         self.resume(id, &argv, outside);
     }
@@ -92,33 +106,28 @@ impl Engine {
         password: &[u8],
     ) -> Option<Option<usize>> {
         // It belongs to this very request: left behind, it would let the next one in.
-        let found = self.sessions.at_mut(turn.session).verdict.take();
-        let (user, verdict) = self.acl.verify(name, password);
-        match verdict {
-            Verdict::Yes => Some(user),
-            Verdict::No => Some(None),
-            Verdict::Ask(records) => {
-                let digest = self.keyed_digest(name, password);
-                if self.verified.contains_key(&digest) {
-                    return Some(user);
-                }
-                match found {
-                    Some(true) => {
-                        self.remember_verified(digest);
-                        Some(user)
-                    }
-                    Some(false) => Some(None),
-                    // Nobody waits inside a transaction, and an answer must find the request that asked.
-                    None if !turn.may_block => None,
-                    None => {
-                        self.jobs.push(Job::VerifyPassword {
-                            session: turn.session,
-                            records,
-                            password: password.to_vec(),
-                        });
-                        None
-                    }
-                }
+        let checked = self.sessions.at_mut(turn.session).checked.take();
+        let (user, records) = match self.acl.verify(name, password) {
+            (user, Verdict::Yes) => return Some(user),
+            (_, Verdict::No) => return Some(None),
+            (user, Verdict::Ask(records)) => (user, records),
+        };
+        if records.iter().any(|record| self.verified.contains(&self.keyed_digest(record, password))) {
+            return Some(user);
+        }
+        match checked {
+            // The user's records are still those that were asked.
+            Some(Checked { records: asked, fits }) if asked == records => {
+                let Some(record) = fits.and_then(|at| records.get(at)) else { return Some(None) };
+                self.remember_verified(self.keyed_digest(record, password));
+                Some(user)
+            }
+            // Nobody waits inside a transaction, and an answer must find the request that asked.
+            _ if !turn.may_block => None,
+            _ => {
+                let (session, password) = (turn.session, password.to_vec());
+                self.jobs.push(Job::VerifyPassword { session, records, password });
+                None
             }
         }
     }
@@ -129,16 +138,17 @@ impl Engine {
         if self.verified.len() >= VERIFIED_MAX {
             self.verified.clear();
         }
-        self.verified.insert(digest, ());
+        self.verified.insert(digest);
     }
 
-    /// A digest of a password that means nothing outside of this process.
-    fn keyed_digest(&self, name: &[u8], password: &[u8]) -> [u8; 32] {
+    /// A digest of a password and the record it fits, that means nothing outside of this process. That it fits is true for ever,
+    /// whatever becomes of the user.
+    fn keyed_digest(&self, record: &str, password: &[u8]) -> [u8; 32] {
         use sha2::{Digest, Sha256};
         let inner = Sha256::new()
             .chain_update(self.password_key)
-            .chain_update((name.len() as u64).to_le_bytes())
-            .chain_update(name)
+            .chain_update((record.len() as u64).to_le_bytes())
+            .chain_update(record)
             .chain_update(password)
             .finalize();
         Sha256::new().chain_update(self.password_key).chain_update(inner).finalize().into()

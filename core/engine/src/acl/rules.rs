@@ -1,7 +1,7 @@
 //! The rules of ACL SETUSER, applied one after the other to a copy of the user, which replaces it only if all are good.
 
 use super::selector::{KeyPattern, Selector};
-use super::{Acl, Secret, User, digest_of};
+use super::{Acl, BusyRights, DEFAULT_USER, Secret, User, digest_of};
 use crate::table::Table;
 
 /// What stands before an argon2id record in a rule.
@@ -41,6 +41,8 @@ impl Acl {
         for rule in rules {
             apply(&mut user, table, rule, self.channels_open).map_err(|why| (rule.clone(), why))?;
         }
+        user.busy_rights = BusyRights::of(&user, table);
+        self.default_has_rules |= index == Some(DEFAULT_USER);
         match index {
             Some(index) => self.users[index] = Some(user),
             None => self.users.push(Some(user)),
@@ -204,7 +206,7 @@ fn pattern_or_command(selector: &mut Selector, table: &Table, rule: &[u8]) -> Re
         }
         [b'+', name @ ..] if name.contains(&b'|') => add_sub(selector, table, name),
         [mark @ (b'+' | b'-'), name @ ..] => {
-            let command = table.find_full(name).ok_or(UNKNOWN_COMMAND)?;
+            let command = table.find_original(name).ok_or(UNKNOWN_COMMAND)?;
             selector.set_command(table, command, *mark == b'+');
             Ok(())
         }
@@ -215,7 +217,7 @@ fn pattern_or_command(selector: &mut Selector, table: &Table, rule: &[u8]) -> Re
 /// `+command|word`: a subcommand where the command has such, otherwise a first argument.
 fn add_sub(selector: &mut Selector, table: &Table, name: &[u8]) -> Result<(), String> {
     let bar = name.iter().rposition(|c| *c == b'|').unwrap_or(name.len());
-    let command = table.find_full(&name[..bar]).ok_or(UNKNOWN_COMMAND)?;
+    let command = table.find_original(&name[..bar]).ok_or(UNKNOWN_COMMAND)?;
     let word = name.get(bar + 1..).unwrap_or_default();
     if table.commands[command].parent.is_some() {
         return Err("Allowing first-arg of a subcommand is not supported".to_owned());
@@ -225,7 +227,7 @@ fn add_sub(selector: &mut Selector, table: &Table, name: &[u8]) -> Result<(), St
         return Err(UNKNOWN.to_owned());
     }
     if table.commands[command].subcommands.is_empty() {
-        selector.add_first_arg(table, command, &String::from_utf8_lossy(word).to_ascii_lowercase());
+        selector.add_first_arg(table, command, &word.to_ascii_lowercase());
         return Ok(());
     }
     let sub = table.find_sub(command, word).ok_or(UNKNOWN_COMMAND)?;

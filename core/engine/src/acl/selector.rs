@@ -1,7 +1,7 @@
 //! One set of permissions: commands, key patterns, channel patterns.
 
 use super::Denial;
-use crate::table::Table;
+use crate::table::{Command, Table};
 use commands::{Flags, KeyAccess, Keys, Spec};
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ pub(crate) struct Selector {
     /// Every command, also such that come later, before the rules below.
     all_commands: bool,
     /// The command rules in order, as they are shown behind `+@all` or `-@all`.
-    rules: Vec<String>,
+    rules: Vec<Vec<u8>>,
     /// First arguments with which a command is allowed that is not allowed as such (`+select|0`), by command index.
-    first_args: BTreeMap<usize, Vec<String>>,
+    first_args: BTreeMap<usize, Vec<Vec<u8>>>,
     pub(super) keys: Vec<KeyPattern>,
     pub(super) all_keys: bool,
     pub(super) channels: Vec<Vec<u8>>,
@@ -72,7 +72,7 @@ impl Selector {
     fn allows_first(&self, command: usize, first: Option<&&[u8]>) -> bool {
         let Some(first) = first else { return false };
         (self.first_args.get(&command))
-            .is_some_and(|all| all.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(first)))
+            .is_some_and(|all| all.iter().any(|known| known.eq_ignore_ascii_case(first)))
     }
 
     /// Sets the bit of a command and of all its subcommands.
@@ -96,16 +96,16 @@ impl Selector {
     /// Applies a rule to a command with all its subcommands, or to one subcommand.
     pub(super) fn set_command(&mut self, table: &Table, command: usize, allow: bool) {
         self.set_bits(table, command, allow);
-        self.note_rule(allow, table.commands[command].spec.name);
+        self.note_rule(allow, table.commands[command].spec.name.as_bytes());
     }
 
     /// Allows a command with this first argument only.
-    pub(super) fn add_first_arg(&mut self, table: &Table, command: usize, first: &str) {
+    pub(super) fn add_first_arg(&mut self, table: &Table, command: usize, first: &[u8]) {
         let known = self.first_args.entry(command).or_default();
         if !known.iter().any(|k| k == first) {
-            known.push(first.to_owned());
+            known.push(first.to_vec());
         }
-        self.note_rule(true, &format!("{}|{first}", table.commands[command].spec.name));
+        self.note_rule(true, &[table.commands[command].spec.name.as_bytes(), b"|", first].concat());
     }
 
     /// Applies a rule to a category.
@@ -115,27 +115,28 @@ impl Selector {
                 self.set_bits(table, index, allow);
             }
         }
-        self.note_rule(allow, &format!("@{category}"));
+        self.note_rule(allow, &[b"@", category.as_bytes()].concat());
     }
 
     /// Puts a rule last; those that it makes void, about the same command or its subcommands, are left out from now on.
-    fn note_rule(&mut self, allow: bool, name: &str) {
+    fn note_rule(&mut self, allow: bool, name: &[u8]) {
         self.rules.retain(|rule| {
             let rest = rule[1..].strip_prefix(name);
-            !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('|'))
+            !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"|"))
         });
-        self.rules.push(format!("{}{name}", if allow { '+' } else { '-' }));
+        self.rules.push([if allow { b"+" } else { b"-" }, name].concat());
     }
 
     /// Whether this selector allows the request; if not, why, and at which argument.
-    pub(super) fn check(&self, command: usize, spec: &Spec, argv: &[&[u8]]) -> Result<(), (Denial, usize)> {
+    pub(super) fn check(&self, table: &Table, command: usize, argv: &[&[u8]]) -> Result<(), (Denial, usize)> {
+        let Command { spec, keys, .. } = &table.commands[command];
         let free = spec.flags.has(Flags::NO_AUTH);
         if !free && !self.allows(command) && !self.allows_first(command, argv.get(1)) {
             return Err((Denial::Command(spec.name), 0));
         }
         if !self.all_keys && spec.keys != Keys::None && !spec.flags.has(Flags::PUBSUB) {
-            for (at, access) in commands::found_keys(spec, argv).unwrap_or_default() {
-                if !self.key_allowed(argv[at], access) {
+            for (at, used) in keys.find(argv).unwrap_or_default() {
+                if !self.key_allowed(argv[at], used.access) {
                     return Err((Denial::Key(argv[at].to_vec()), at));
                 }
             }
@@ -184,13 +185,10 @@ impl Selector {
         self.all_channels || self.channels.iter().any(fits)
     }
 
-    pub(super) fn describe_commands(&self) -> String {
-        let mut out = if self.all_commands { "+@all".to_owned() } else { "-@all".to_owned() };
-        for rule in &self.rules {
-            out.push(' ');
-            out.push_str(rule);
-        }
-        out
+    pub(super) fn describe_commands(&self) -> Vec<u8> {
+        let all: &[u8] = if self.all_commands { b"+@all" } else { b"-@all" };
+        let words: Vec<&[u8]> = core::iter::once(all).chain(self.rules.iter().map(Vec::as_slice)).collect();
+        words.join(&b' ')
     }
 
     pub(super) fn describe_keys(&self) -> Vec<u8> {
@@ -228,7 +226,20 @@ impl Selector {
         if !channels.is_empty() {
             parts.push(channels);
         }
-        parts.push(self.describe_commands().into_bytes());
+        parts.push(self.describe_commands());
         parts.join(&b' ')
     }
+
+    /// The selector as one rule, in parentheses. A word is quoted that a reader would otherwise take for something else.
+    pub(super) fn describe_in_parentheses(&self) -> Vec<u8> {
+        let described = self.describe();
+        let words: Vec<Vec<u8>> = described.split(|byte| *byte == b' ').map(quoted_if_needed).collect();
+        [b"(", words.join(&b' ').as_slice(), b")"].concat()
+    }
+}
+
+/// Readers of a selector know quotes, and take a word that ends in a parenthesis for its end.
+fn quoted_if_needed(word: &[u8]) -> Vec<u8> {
+    let special = word.ends_with(b")") || word.iter().any(|byte| matches!(byte, b'"' | b'\''));
+    if special { config::quote(word).into_bytes() } else { word.to_vec() }
 }

@@ -2,36 +2,32 @@
 
 use super::on_off;
 use crate::engine::{Engine, Step, Turn};
-use crate::session::{NAME_BYTES, Session, Tracking};
+use crate::session::{Session, Tracking};
 use commands::{Args, Error};
+use std::collections::BTreeSet;
+use std::ops::Bound;
 
 pub(super) fn tracking(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let mut wanted = options(engine, turn.args)?;
+    let (wanted, mut prefixes) = options(engine, turn.args)?;
     if !on_off(turn.args, 2)? {
         engine.stop_tracking(turn.session);
         turn.reply.ok();
         return Ok(Step::Done(None));
     }
-    let session = engine.sessions.at_mut(turn.session);
-    check(session, &wanted)?;
-    if let Some(before) = session.tracking.take() {
-        let fresh = core::mem::replace(&mut wanted.prefixes, before.prefixes);
-        wanted.prefixes.extend(fresh);
-        engine.forget_tracking(turn.session, before.broadcast);
+    check(engine.sessions.at(turn.session), &wanted, &prefixes)?;
+    if wanted.broadcast && prefixes.is_empty() {
+        // All keys; also for a client that has asked for some before, as in Redis.
+        prefixes.push(b"");
     }
-    if wanted.broadcast && wanted.prefixes.is_empty() {
-        wanted.prefixes.push(Vec::new());
-    }
-    wanted.prefix_bytes = wanted.prefixes.iter().map(|p| p.len() + NAME_BYTES).sum();
-    let broadcast = wanted.broadcast;
-    engine.sessions.at_mut(turn.session).tracking = Some(Box::new(wanted));
-    engine.start_tracking(turn.session, broadcast);
+    let prefixes = prefixes.into_iter().map(<[u8]>::to_vec).collect();
+    engine.start_tracking(turn.session, wanted, prefixes);
     turn.reply.ok();
     Ok(Step::Done(None))
 }
 
-fn options(engine: &Engine, args: Args<'_>) -> Result<Tracking, Error> {
-    let mut t = Tracking::default();
+/// What is asked for, and the prefixes.
+fn options<'a>(engine: &Engine, args: Args<'a>) -> Result<(Tracking, Vec<&'a [u8]>), Error> {
+    let (mut t, mut prefixes) = (Tracking::default(), Vec::new());
     let mut i = 3;
     while i < args.len() {
         let more = i + 1 < args.len();
@@ -47,7 +43,7 @@ fn options(engine: &Engine, args: Args<'_>) -> Result<Tracking, Error> {
                 i += 1;
             }
             () if args.is(i, "prefix") && more => {
-                t.prefixes.push(args.at(i + 1).to_vec());
+                prefixes.push(args.at(i + 1));
                 i += 1;
             }
             () if args.is(i, "bcast") => t.broadcast = true,
@@ -58,13 +54,13 @@ fn options(engine: &Engine, args: Args<'_>) -> Result<Tracking, Error> {
         }
         i += 1;
     }
-    Ok(t)
+    Ok((t, prefixes))
 }
 
 /// Whether the options fit each other and what the client has switched on already.
-fn check(session: &Session, wanted: &Tracking) -> Result<(), Error> {
+fn check(session: &Session, wanted: &Tracking, prefixes: &[&[u8]]) -> Result<(), Error> {
     let before = session.tracking.as_deref();
-    if !wanted.broadcast && !wanted.prefixes.is_empty() {
+    if !wanted.broadcast && !prefixes.is_empty() {
         return Err(Error::new("ERR PREFIX option requires BCAST mode to be enabled"));
     }
     if before.is_some_and(|t| t.broadcast != wanted.broadcast) {
@@ -83,25 +79,53 @@ fn check(session: &Session, wanted: &Tracking) -> Result<(), Error> {
             "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode.",
         ));
     }
-    match before {
-        Some(t) if wanted.broadcast => check_prefixes(&wanted.prefixes, &t.prefixes),
-        _ => check_prefixes(&wanted.prefixes, &[]),
-    }
+    check_prefixes(prefixes, before.map_or(&BTreeSet::new(), |t| &t.prefixes))
 }
 
 /// Two prefixes of one client must not fit the same key: it would be told twice.
-fn check_prefixes(fresh: &[Vec<u8>], known: &[Vec<u8>]) -> Result<(), Error> {
-    let overlap = |a: &Vec<u8>, b: &Vec<u8>| a.starts_with(b) || b.starts_with(a);
+fn check_prefixes(fresh: &[&[u8]], known: &BTreeSet<Vec<u8>>) -> Result<(), Error> {
+    let pair = first_overlap(fresh);
     for (i, prefix) in fresh.iter().enumerate() {
-        let with_known = known.iter().find(|k| overlap(prefix, k)).map(|k| ("an existing", k));
-        let with_fresh =
-            || fresh[i + 1..].iter().find(|f| overlap(prefix, f)).map(|f| ("another provided", f));
-        if let Some((which, other)) = with_known.or_else(with_fresh) {
+        let with_known = overlapping(known, prefix).map(|other| ("an existing", other));
+        let with_fresh = pair.filter(|(first, _)| *first == i).map(|(_, j)| ("another provided", fresh[j]));
+        if let Some((which, other)) = with_known.or(with_fresh) {
             let template = "ERR Prefix '{}' overlaps with {} prefix '{}'. Prefixes for a single client must not overlap.";
             return Err(Error::quoting(template, &[prefix, which.as_bytes(), other]));
         }
     }
     Ok(())
+}
+
+/// The first known prefix that overlaps with this one. Known ones do not overlap each other, but for the empty one.
+fn overlapping<'a>(known: &'a BTreeSet<Vec<u8>>, prefix: &[u8]) -> Option<&'a [u8]> {
+    let up_to = (Bound::Unbounded, Bound::Included(prefix));
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    let empty = known.first().filter(|first| first.is_empty());
+    let shorter = || known.range::<[u8], _>(up_to).next_back().filter(|other| prefix.starts_with(other));
+    let longer = || known.range::<[u8], _>(from).next().filter(|other| other.starts_with(prefix));
+    empty.or_else(shorter).or_else(longer).map(Vec::as_slice)
+}
+
+/// The first prefix that overlaps with one behind it, and that one. In the order of their bytes a prefix stands before all that begin
+/// with it, so those that are still open when another comes are exactly the ones it begins with.
+fn first_overlap(prefixes: &[&[u8]]) -> Option<(usize, usize)> {
+    let mut order: Vec<usize> = (0..prefixes.len()).collect();
+    order.sort_by_key(|at| prefixes[*at]);
+    let (mut open, mut first) = (Vec::<usize>::new(), None::<usize>);
+    for at in order {
+        while open.last().is_some_and(|other| !prefixes[at].starts_with(prefixes[*other])) {
+            open.pop();
+        }
+        if let Some(other) = open.last() {
+            let lower = at.min(*other);
+            first = Some(first.map_or(lower, |known| known.min(lower)));
+        }
+        open.push(at);
+    }
+    let first = first?;
+    let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
+    let second = (first + 1..prefixes.len()).find(|at| overlap(prefixes[first], prefixes[*at]))?;
+    Some((first, second))
 }
 
 pub(super) fn caching(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
@@ -140,7 +164,7 @@ pub(super) fn getredir(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step,
 pub(super) fn trackinginfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let tracking = engine.sessions.at(turn.session).tracking.as_deref();
     let mut flags: Vec<&str> = vec![if tracking.is_some() { "on" } else { "off" }];
-    let (mut redirect, mut prefixes) = (-1, &[][..]);
+    let (mut redirect, mut prefixes) = (-1, Vec::new());
     if let Some(t) = tracking {
         let options = [
             (t.broadcast, "bcast"),
@@ -153,7 +177,7 @@ pub(super) fn trackinginfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<S
         ];
         flags.extend(options.iter().filter(|(on, _)| *on).map(|(_, name)| *name));
         redirect = t.redirect.map_or(0, |r| r as i64);
-        prefixes = &t.prefixes;
+        prefixes = t.prefixes.iter().collect();
     }
     turn.reply.map(3);
     turn.reply.bulk(b"flags");
@@ -162,7 +186,7 @@ pub(super) fn trackinginfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<S
     turn.reply.bulk(b"redirect");
     turn.reply.integer(redirect);
     turn.reply.bulk(b"prefixes");
-    turn.reply.bulks(prefixes);
+    turn.reply.bulks(&prefixes);
     Ok(Step::Done(None))
 }
 
@@ -170,14 +194,33 @@ pub(super) fn trackinginfo(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<S
 mod tests {
     use super::*;
 
+    fn verdict(fresh: &[&str], known: &[&str]) -> String {
+        let fresh: Vec<&[u8]> = fresh.iter().map(|word| word.as_bytes()).collect();
+        let known = known.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let error = check_prefixes(&fresh, &known).err();
+        error.map_or(String::new(), |e| e.shown().split(". ").next().unwrap_or_default().to_owned())
+    }
+
     #[test]
     fn prefixes_that_fit_the_same_key_are_refused() {
-        let all = |words: &[&str]| -> Vec<Vec<u8>> { words.iter().map(|w| w.as_bytes().to_vec()).collect() };
-        assert!(check_prefixes(&all(&["a", "b"]), &all(&["c"])).is_ok());
-        let error = check_prefixes(&all(&["ab"]), &all(&["a"])).unwrap_err();
-        assert!(error.shown().starts_with("ERR Prefix 'ab' overlaps with an existing prefix 'a'."));
-        let error = check_prefixes(&all(&["a", "ab"]), &[]).unwrap_err();
-        assert!(error.shown().starts_with("ERR Prefix 'a' overlaps with another provided prefix 'ab'."));
-        assert!(check_prefixes(&all(&["x"]), &all(&[""])).is_err(), "the empty prefix fits all");
+        assert_eq!(verdict(&["a", "b"], &["c"]), "");
+        assert_eq!(verdict(&["ab"], &["a"]), "ERR Prefix 'ab' overlaps with an existing prefix 'a'");
+        assert_eq!(verdict(&["a"], &["ac", "ab"]), "ERR Prefix 'a' overlaps with an existing prefix 'ab'");
+        assert_eq!(verdict(&["a", "ab"], &[]), "ERR Prefix 'a' overlaps with another provided prefix 'ab'");
+        assert_eq!(verdict(&["x", "x"], &[]), "ERR Prefix 'x' overlaps with another provided prefix 'x'");
+        assert_eq!(verdict(&["x"], &["", "a"]), "ERR Prefix 'x' overlaps with an existing prefix ''");
+        let first = "ERR Prefix 'z' overlaps with another provided prefix 'zz'";
+        assert_eq!(verdict(&["z", "y", "zz", "yy"], &[]), first);
+        let behind = "ERR Prefix 'q' overlaps with another provided prefix 'qq'";
+        assert_eq!(verdict(&["q", "aa", "qq", "q1"], &["aaa"]), behind);
+    }
+
+    #[test]
+    fn a_hundred_thousand_prefixes_are_checked_at_once() {
+        let mut words: Vec<String> = (0..100_000).map(|i| format!("{i:06}")).collect();
+        words.push("099999x".to_owned());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let error = "ERR Prefix '099999' overlaps with another provided prefix '099999x'";
+        assert_eq!(verdict(&words, &[]), error);
     }
 }

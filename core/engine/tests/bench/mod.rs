@@ -2,7 +2,7 @@
 
 use base::Now;
 use tandem_engine::{
-    Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Next, Outside, Report, Request, SessionId,
+    Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, Report, Request, SessionId,
 };
 
 /// The world: a clock that only the test moves.
@@ -114,9 +114,21 @@ impl Bench {
         self.delivered.iter().any(|d| d.token == client as u64 && (d.close || d.drop))
     }
 
-    /// A job has found out whether the password fits that the client waits with; the reply is delivered.
-    pub(crate) fn verified(&mut self, client: usize, fits: bool) -> String {
-        self.engine.password_verified(self.clients[client], fits, &mut self.outside);
+    /// The records that a client's password is to be compared with.
+    pub(crate) fn asked(&mut self, client: usize) -> Vec<String> {
+        let mut jobs = Vec::new();
+        self.engine.take_jobs(&mut jobs);
+        let ours = |job| match job {
+            Job::VerifyPassword { session, records, .. } if session == self.clients[client] => Some(records),
+            _ => None,
+        };
+        jobs.into_iter().find_map(ours).expect("the client waits for a check")
+    }
+
+    /// A job has found out whether the password fits the first of the records that were asked; the reply is delivered.
+    pub(crate) fn verified(&mut self, client: usize, records: Vec<String>, fits: bool) -> String {
+        let fits = fits.then_some(0);
+        self.engine.password_verified(self.clients[client], records, fits, &mut self.outside);
         self.engine.take_deliveries(&mut self.delivered);
         self.delivered(client)
     }
