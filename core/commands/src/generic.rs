@@ -444,10 +444,11 @@ fn object_encoding(call: &mut Call<'_>) -> Handled {
 
 fn object_refcount(call: &mut Call<'_>) -> Handled {
     const SHARED_MAX: i64 = 9_999;
+    let shares = call.db.space().tells_shared_integers;
     match call.db.peek(call.args.at(2)).map(Entry::view) {
         None => call.reply.null(),
         // What Redis tells of the integers that it keeps once for all keys.
-        Some(View::Int(0..=SHARED_MAX)) => call.reply.integer(i64::from(i32::MAX)),
+        Some(View::Int(0..=SHARED_MAX)) if shares => call.reply.integer(i64::from(i32::MAX)),
         Some(_) => call.reply.integer(1),
     }
     read()

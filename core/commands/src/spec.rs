@@ -48,7 +48,7 @@ impl Flags {
     /// Only moves an element from one key to another: a consumer's command, allowed in the reserve when adds are refused.
     pub const MOVES: Flags = Flags(1 << 19);
 
-    /// Neither MONITOR nor the slow log shows it, because of what is in its arguments; COMMAND does not tell.
+    /// Neither MONITOR nor the slow log shows it by itself; COMMAND does not tell.
     pub const UNSEEN: Flags = Flags(1 << 20);
 
     /// Runs on a slot that is moving in, where there is a cluster.

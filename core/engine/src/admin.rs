@@ -63,6 +63,12 @@ pub(crate) fn ranking(c: &Config) -> Ranking {
     }
 }
 
+/// Whether Redis would keep small integers once for all keys.
+pub(crate) fn shares_integers(c: &Config) -> bool {
+    let ranked = matches!(c.maxmemory_policy.eviction(), Eviction::Lru | Eviction::Lfu);
+    c.maxmemory == 0 || !ranked
+}
+
 /// What may be evicted; `None`: nothing.
 pub(crate) fn eviction(c: &Config) -> Option<EvictionPolicy> {
     let order = match c.maxmemory_policy.eviction() {
@@ -105,6 +111,10 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     }
     let local = engine.sessions.at(turn.session).info.local;
     let proposed = engine.config.with(&pairs, local).map_err(|e: SetError| Error::text(e.to_string()))?;
+    // Files are read from there.
+    if turn.outside.is_loading() && pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"dir")) {
+        return Err(crate::gate::LOADING);
+    }
     turn.outside.check_config(&proposed.config).map_err(|why| {
         let name = String::from_utf8_lossy(pairs[0].0).into_owned();
         Error::text(SetError::failed(name, why).to_string())
@@ -119,6 +129,9 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     }
     engine.apply_config();
     engine.make_room(turn.outside);
+    if proposed.changed.contains(&"maxmemory-clients") {
+        engine.recount_all(turn.session, turn.args, turn.outside);
+    }
     if proposed.changed.contains(&"appendonly") && engine.config.appendonly && !turn.outside.is_rewriting() {
         // The log begins with a base, and whoever waits for that asks at once.
         turn.outside.rewrite_begins();

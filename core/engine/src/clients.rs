@@ -4,7 +4,9 @@
 //! client's requests as long as there is a limit. Who takes the most goes first; CLIENT NO-EVICT protects.
 
 use crate::engine::Engine;
+use crate::outside::Outside;
 use crate::session::{Session, SessionId};
+use commands::Args;
 
 impl Engine {
     /// Counts a client anew.
@@ -13,6 +15,13 @@ impl Engine {
         let bytes = session.memory_bytes();
         self.clients_bytes = self.clients_bytes - session.counted_bytes + bytes;
         session.counted_bytes = bytes;
+    }
+
+    /// Counts all clients anew: while there was no limit, nobody told what they take.
+    pub(crate) fn recount_all(&mut self, running: SessionId, args: Args<'_>, outside: &dyn Outside) {
+        self.look_at_buffers(running, args, outside);
+        let all: Vec<SessionId> = self.sessions.iter().filter(|(_, s)| !s.kill).map(|(id, _)| id).collect();
+        all.into_iter().for_each(|id| self.recount(id));
     }
 
     /// Whether the memory of clients has a limit, so that the server must tell their buffers at once.

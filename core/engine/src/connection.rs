@@ -21,9 +21,9 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("auth", -2, auth).flags(HANDSHAKE.and(Flags::UNSEEN)),
+    row("auth", -2, auth).flags(HANDSHAKE),
     row("echo", 2, echo).flags(Flags::FAST).flags(Flags::LOADING.and(Flags::STALE)),
-    row("hello", -1, hello).flags(HANDSHAKE.and(Flags::UNSEEN)),
+    row("hello", -1, hello).flags(HANDSHAKE),
     row("ping", -1, ping).fast(),
     row("quit", -1, quit).flags(HANDSHAKE),
     row("reset", 1, reset).flags(HANDSHAKE),

@@ -143,6 +143,8 @@ pub struct Engine {
     pub(crate) held: Vec<SessionId>,
     /// Memory of all clients as last counted, bytes.
     pub(crate) clients_bytes: usize,
+    /// Whether somebody wants to be told of keys that a command reads and that are not there.
+    pub(crate) tells_misses: bool,
 }
 
 /// What a connection knows of its client without asking the engine.
@@ -239,6 +241,7 @@ impl Engine {
             replay_session: None,
             held: Vec::new(),
             clients_bytes: 0,
+            tells_misses: false,
             config,
         };
         engine.apply_config();
@@ -251,6 +254,7 @@ impl Engine {
         let s = &self.config;
         self.keyspace.limits = crate::admin::limits(s);
         self.keyspace.ranking = crate::admin::ranking(s);
+        self.keyspace.tells_shared_integers = crate::admin::shares_integers(s);
         self.slowlog.configure(s.slowlog_log_slower_than_us, s.slowlog_max_len);
         self.watch_durations();
         let s = &self.config;
@@ -519,7 +523,8 @@ impl Engine {
         origin: Origin,
     ) -> Called {
         let (id, args) = (turn.session, turn.args);
-        if !self.monitors.is_empty() && origin != Origin::Ready {
+        // A request that has waited for a password check was shown when it came.
+        if !self.monitors.is_empty() && origin != Origin::Ready && self.sessions.at(id).checked.is_none() {
             self.show_monitors(id, command, args, origin);
         }
         if matches!(origin, Origin::Client | Origin::Ready) {
@@ -527,6 +532,8 @@ impl Engine {
         }
         let db = self.sessions.at(id).db;
         self.keyspace.no_touch = self.sessions.at(id).no_touch;
+        self.keyspace.effects.tells_misses =
+            self.tells_misses && self.table.commands[command].spec.flags.has(Flags::READONLY);
         let started = turn.outside.nanos();
         let outcome = match self.table.commands[command].run {
             Run::Data(handler) => self.call_data(handler, db, turn, started, command),

@@ -14,7 +14,7 @@ pub const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode bec
 
 pub(crate) const NOAUTH: Error = Error::new("NOAUTH Authentication required.");
 pub(crate) const OOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
-const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
+pub(crate) const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
 const NO_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 
 /// Most bytes of arguments that a transaction may queue.

@@ -164,7 +164,10 @@ impl Engine {
             || !self.tracking.is_empty()
             || !self.waiters.is_empty()
             || self.config.notify.0 != 0;
+        let wants = |class: EventClass| self.config.notify.has(u32::from(class.0));
+        self.keyspace.effects.tells_new = wants(EventClass::NEW);
+        self.tells_misses = wants(EventClass::KEY_MISS);
     }
 }
 
-const _: () = assert!(EventClass::NEW.0 == 1 << 14);
+const _: () = assert!(EventClass::NEW.0 == 1 << 14 && EventClass::KEY_MISS.0 == 1 << 11);

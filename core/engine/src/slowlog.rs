@@ -70,6 +70,14 @@ pub(crate) fn without_secrets<'a>(command: &str, args: Args<'a>) -> Vec<&'a [u8]
     };
     match command {
         "acl|setuser" => hide(2, args.len()),
+        "auth" => hide(1, args.len()),
+        "hello" => {
+            for i in 2..args.len() {
+                if args.is(i, "auth") {
+                    hide(i + 1, i + 3);
+                }
+            }
+        }
         "config|set" => {
             for i in (2..args.len()).step_by(2) {
                 if ["masterauth", "masteruser", "requirepass", "tls-key-file-pass"]
@@ -115,6 +123,8 @@ mod tests {
                 "migrate h 1 k 0 5 auth2 me pw keys a",
                 "migrate h 1 k 0 5 auth2 (redacted) (redacted) keys a",
             ),
+            ("auth", "auth me pw", "auth (redacted) (redacted)"),
+            ("hello", "hello 3 auth me pw setname x", "hello 3 auth (redacted) (redacted) setname x"),
             ("get", "get requirepass", "get requirepass"),
         ] {
             assert_eq!(shown(command, line), expected);

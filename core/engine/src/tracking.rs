@@ -23,6 +23,9 @@ const PENDING_KEYS_MAX: usize = 65_536;
 /// is lowered by a million is reached step by step.
 const FORGOTTEN_PER_COMMAND_MAX: usize = 128;
 
+/// The same for each run of the cron.
+const FORGOTTEN_PER_CRON_MAX: usize = 10_000;
+
 /// Keys that clients may hold copies of, and whom to tell of which.
 #[derive(Debug, Default)]
 pub(crate) struct TrackingTable {
@@ -196,15 +199,27 @@ impl Engine {
         }
     }
 
-    /// Keeps the table within `tracking-table-max-keys` by declaring keys changed, any of them.
+    /// Keeps the table within `tracking-table-max-keys` after a command.
     pub(crate) fn bound_tracking(&mut self) {
-        let (max, come) = (self.config.tracking_table_max_keys, self.tracking.readers.come);
-        self.tracking.readers.come = 0;
+        let come = core::mem::take(&mut self.tracking.readers.come);
+        self.forget_some_readers(FORGOTTEN_PER_COMMAND_MAX.saturating_add(2 * come));
+    }
+
+    /// Brings the table towards `tracking-table-max-keys`, whether commands come or not.
+    pub(crate) fn bound_tracking_in_time(&mut self) {
+        if !self.tracking.is_empty() {
+            self.forget_some_readers(FORGOTTEN_PER_CRON_MAX);
+        }
+    }
+
+    /// Declares some keys changed, any of them, while there are too many.
+    fn forget_some_readers(&mut self, keys_max: usize) {
+        let max = self.config.tracking_table_max_keys;
         if max == 0 {
             return;
         }
         let over = self.tracking.readers.row.len().saturating_sub(max);
-        for _ in 0..over.min(FORGOTTEN_PER_COMMAND_MAX.saturating_add(2 * come)) {
+        for _ in 0..over.min(keys_max) {
             let picked = self.keyspace.random.below(self.tracking.readers.row.len() as u64) as usize;
             let key = self.tracking.readers.row[picked].0.clone();
             self.tell_readers(&key, None);

@@ -112,7 +112,7 @@ impl<'a> Db<'a> {
                 Some(self.space.access(self.index, position))
             }
             None => {
-                self.space.stats.misses += 1;
+                self.miss(key);
                 None
             }
         }
@@ -150,7 +150,7 @@ impl<'a> Db<'a> {
     #[inline]
     pub fn find<T: Stored>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
         let position = self.locate(key);
-        self.read::<T>(position)
+        self.read::<T>(key, position)
     }
 
     /// The hash at `key`, to read these fields of it. Those whose time is over leave it first; others do not show.
@@ -161,7 +161,7 @@ impl<'a> Db<'a> {
     pub fn find_fields(&mut self, key: &[u8], fields: &[&[u8]]) -> Result<Option<&Hash>, WrongType> {
         let position = self.locate(key);
         let position = position.filter(|at| self.space.expire_named_fields(self.index, *at, fields));
-        self.read::<Hash>(position)
+        self.read::<Hash>(key, position)
     }
 
     /// The hash at `key`, to read fields that chance picks: some of those whose time is over leave it first, others do not
@@ -181,14 +181,20 @@ impl<'a> Db<'a> {
     }
 
     #[inline]
-    fn read<T: Stored>(&mut self, position: Option<Position>) -> Result<Option<&T>, WrongType> {
+    fn read<T: Stored>(&mut self, key: &[u8], position: Option<Position>) -> Result<Option<&T>, WrongType> {
         let Some(position) = position else {
-            self.space.stats.misses += 1;
+            self.miss(key);
             return Ok(None);
         };
         self.space.stats.hits += 1;
         self.hide_due_fields::<T>(position);
         self.space.access(self.index, position).get::<T>().map(Some).ok_or(WrongType)
+    }
+
+    #[inline]
+    fn miss(&mut self, key: &[u8]) {
+        self.space.stats.misses += 1;
+        self.space.effects.misses(self.index, key);
     }
 
     #[inline]
@@ -255,6 +261,7 @@ impl<'a> Db<'a> {
             }
         } else {
             let expiry = ttl.resolve(None);
+            self.space.effects.creates(self.index, key);
             self.insert_entry(hash, Entry::string(key, bytes, expiry));
         }
         self.space.effects.touch(self.index, key, Cause::Changed);
@@ -270,6 +277,7 @@ impl<'a> Db<'a> {
                 self.space.access(self.index, position);
             }
             None => {
+                self.space.effects.creates(self.index, key);
                 self.space.insert(self.index, hash, Entry::new(key, Value::Int(value), None));
             }
         }
@@ -287,7 +295,10 @@ impl<'a> Db<'a> {
                 return Err(WrongType);
             }
             Some(position) => position,
-            None => self.space.insert(self.index, hash, Entry::string(key, b"", None)),
+            None => {
+                self.space.effects.creates(self.index, key);
+                self.space.insert(self.index, hash, Entry::string(key, b"", None))
+            }
         };
         self.space.access(self.index, position);
         Ok(StringGuard::new(self.space, self.index, position))
@@ -301,8 +312,12 @@ impl<'a> Db<'a> {
     /// Replaces whatever is at the entry's key by the entry.
     pub fn put_entry(&mut self, entry: Entry) {
         let hash = self.space.dbs[self.index].table.hash_of(entry.key());
+        let position = self.locate_hashed(hash, entry.key());
+        if position.is_none() {
+            self.space.effects.creates(self.index, entry.key());
+        }
         self.space.effects.touch(self.index, entry.key(), Cause::Changed);
-        match self.locate_hashed(hash, entry.key()) {
+        match position {
             Some(position) => {
                 self.space.preimage(self.index, position);
                 self.replace_at(hash, position, entry);

@@ -26,6 +26,8 @@ impl EventClass {
     pub const EVICTED: EventClass = EventClass(1 << 9);
     /// `t`: streams.
     pub const STREAM: EventClass = EventClass(1 << 10);
+    /// `m`: keys that were looked for and are not there.
+    pub const KEY_MISS: EventClass = EventClass(1 << 11);
     /// `n`: new keys.
     pub const NEW: EventClass = EventClass(1 << 14);
 }
@@ -53,6 +55,8 @@ impl Event {
     pub const EVICTED: Event = Event::new(EventClass::EVICTED, "evicted");
     /// Fields of a hash outlived their time.
     pub const HEXPIRED: Event = Event::new(EventClass::HASH, "hexpired");
+    /// A key was looked for in vain.
+    pub const KEY_MISS: Event = Event::new(EventClass::KEY_MISS, "keymiss");
     /// A key was created.
     pub const NEW: Event = Event::new(EventClass::NEW, "new");
 }
@@ -100,6 +104,10 @@ pub struct Effects {
     arena: Vec<u8>,
     /// Whether somebody wants to know the keys: watchers, tracking, waiters, notifications.
     pub observed: bool,
+    /// Whether somebody wants to be told of each key that is created.
+    pub tells_new: bool,
+    /// Whether somebody wants to be told of each key that the running command looks for in vain.
+    pub tells_misses: bool,
     /// Whether there is a log that needs DEL records for expired and evicted keys, and rewritten commands.
     pub logging: bool,
     /// Changes since the last reset, for `rdb_changes_since_last_save`.
@@ -129,6 +137,22 @@ impl Effects {
         let for_log = self.logging && by_itself;
         if self.observed || for_log {
             self.record(db, key, cause);
+        }
+    }
+
+    /// Records that `key` is created, ahead of the change that does it.
+    #[inline]
+    pub(crate) fn creates(&mut self, db: usize, key: &[u8]) {
+        if self.tells_new {
+            self.touch(db, key, Cause::Also(Event::NEW));
+        }
+    }
+
+    /// Records that `key` was looked for in vain.
+    #[inline]
+    pub(crate) fn misses(&mut self, db: usize, key: &[u8]) {
+        if self.tells_misses {
+            self.touch(db, key, Cause::Also(Event::KEY_MISS));
         }
     }
 

@@ -128,6 +128,9 @@ impl<T: Stored> Drop for Guard<'_, T> {
             () => Cause::Changed,
         };
         let key = self.space.dbs[self.db].table.at(self.position).key();
+        if self.created {
+            self.space.effects.creates(self.db, key);
+        }
         self.space.effects.touch(self.db, key, cause);
         if empty {
             self.space.remove_at(self.db, self.position);

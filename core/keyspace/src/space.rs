@@ -111,6 +111,9 @@ pub struct Keyspace {
     pub(crate) access_clock: u32,
     /// How accesses are recorded: recency or frequency.
     pub ranking: Ranking,
+    /// Whether OBJECT REFCOUNT tells small integers as shared by all keys: where Redis keeps an access time with each value,
+    /// it does not share them.
+    pub tells_shared_integers: bool,
     /// Chance for random picks, sampling and LFU.
     pub random: Random,
     /// Thresholds of the packed encodings.
@@ -148,6 +151,7 @@ impl Keyspace {
             dbs: (0..databases).map(|n| Database::new(seed, n)).collect(),
             expiring_end: 0,
             effects: Effects::default(),
+            tells_shared_integers: true,
             now: Now::default(),
             access_clock: 0,
             ranking: Ranking::default(),

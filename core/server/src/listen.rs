@@ -39,6 +39,7 @@ impl Role {
         let options = match (self, self.port(settings)) {
             (Role::Unix, _) if !settings.unixsocket.is_empty() => options(settings, None),
             (Role::Unix, _) | (_, 0) => return Ok(None),
+            _ if settings.bind.is_empty() => return Ok(None),
             (_, port) => options(settings, Some(port)),
         };
         Ok(Some(Door { role: self, listeners: Listeners::bind(&options)?, registered: false }))
@@ -163,17 +164,12 @@ fn reopen(doors: &mut Vec<Door>, role: Role, from: &Settings, to: &Settings) -> 
 }
 
 fn options(settings: &Settings, port: Option<u16>) -> ListenOptions {
-    // Redis' own default means all addresses.
-    let bind = match settings.bind.is_empty() {
-        true => vec!["*".to_owned(), "-::*".to_owned()],
-        false => settings.bind.clone(),
-    };
     let unix = port.is_none().then(|| UnixOptions {
         path: (&settings.unixsocket).into(),
         mode: (settings.unixsocketperm != 0).then_some(settings.unixsocketperm),
     });
     ListenOptions {
-        bind,
+        bind: settings.bind.clone(),
         port,
         backlog: settings.tcp_backlog as u32,
         keepalive_s: settings.tcp_keepalive_seconds as u32,
@@ -230,5 +226,16 @@ mod tests {
         assert!(TcpStream::connect(("127.0.0.1", old.port)).is_err());
         entrance.move_to(&other, &settings("127.0.0.1", 0)).unwrap();
         assert!(entrance.addresses().is_empty());
+    }
+
+    #[test]
+    fn no_address_means_no_socket() {
+        let old = settings("127.0.0.1", free_port());
+        let (entrance, none) = (Entrance::open(&old).unwrap(), settings("", old.port));
+        entrance.move_to(&old, &none).unwrap();
+        assert!(TcpStream::connect(("127.0.0.1", old.port)).is_err());
+        assert!(Entrance::open(&none).is_err());
+        entrance.move_to(&none, &old).unwrap();
+        TcpStream::connect(("127.0.0.1", old.port)).unwrap();
     }
 }
