@@ -25,7 +25,6 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("command", -1, command
     row("command|list", -2, list),
 ])];
 
-
 /// Indices of the commands that are no subcommands.
 fn tops(engine: &Engine) -> Vec<usize> {
     (0..engine.table.commands.len()).filter(|i| engine.table.commands[*i].parent.is_none()).collect()

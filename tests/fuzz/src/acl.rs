@@ -1,4 +1,4 @@
-//! ACL rules: any words are refused, or make a user whose line makes the same user again.
+//! ACL rules: any words are refused, or make a user whose line in an ACL file makes the same user again.
 
 use crate::bench::Bench;
 
@@ -21,9 +21,7 @@ pub fn run(data: &[u8]) {
         bench.call(request);
     }
     let lines = bench.engine.acl.lines();
-    let split =
-        |line: &String| line.split(' ').skip(1).map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
     let mut twin = Bench::new();
-    twin.engine.load_users(&lines.iter().map(split).collect::<Vec<_>>()).expect("our own lines are rules");
+    twin.engine.load_acl_file("twin", &lines.join(&b'\n')).expect("our own lines are an ACL file");
     assert_eq!(twin.engine.acl.lines(), lines, "the lines make other users");
 }
