@@ -280,8 +280,7 @@ impl Running {
             return Err(anyhow!("{why}"));
         }
         shared.loading.on.store(false, Ordering::Release);
-        let appendonly = shared.engine.lock().config.appendonly;
-        crate::chores::switch_log(shared, appendonly);
+        crate::chores::catch_up_log(shared);
         if config.port != 0 {
             shared.logger.notice("Ready to accept connections tcp");
         }

@@ -9,7 +9,7 @@ use control::password::{PasswordError, Record};
 use engine::{Job, SessionId};
 
 use crate::logger::Level;
-use crate::saver::{Kind, Listener, Task};
+use crate::saver::{Listener, Task};
 use crate::shared::{Chore, Shared};
 use crate::stop::Wanted;
 
@@ -167,24 +167,34 @@ pub(crate) fn config_changed(shared: &Shared, names: &[&'static str]) {
     }
 }
 
-/// Has the log be on or off. While data is loaded the log is not touched; whoever loads asks again at the end.
-pub(crate) fn switch_log(shared: &Shared, on: bool) {
+/// After a load: does what a change of `appendonly` meanwhile asks for.
+pub(crate) fn catch_up_log(shared: &Shared) {
+    let on = shared.engine.lock().config.appendonly;
+    let is_on = shared.durable.lock().log.is_some();
+    if is_on != on {
+        switch_log(shared, on);
+    }
+}
+
+/// Has the log be on or off. While data is loaded it is left alone; see [`catch_up_log`].
+fn switch_log(shared: &Shared, on: bool) {
     if shared.is_loading() {
         return shared.saver.begins_nothing();
     }
     let is_on = shared.durable.lock().log.is_some();
-    match (is_on, on) {
-        (false, true) => shared.saver.add(Task::StartLog(Listener::Nobody)),
-        (false, false) => shared.saver.forget_log(),
-        (true, false) => {
-            if shared.saver.cancel(Kind::Rewrite) {
-                shared
-                    .logger
-                    .notice("Killing AOF child: there is none, but the rewrite that runs is given up");
-            }
-            crate::rewrite::switch_off(shared);
-        }
-        (true, true) => shared.saver.begins_nothing(),
+    if on {
+        return match is_on {
+            true => shared.saver.begins_nothing(),
+            false => shared.saver.add(Task::StartLog(Listener::Nobody)),
+        };
+    }
+    if shared.saver.forget_log() {
+        shared
+            .logger
+            .notice("Killing AOF child: there is none, but the rewrite that runs or waits is given up");
+    }
+    if is_on {
+        crate::rewrite::switch_off(shared);
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn raise_descriptors(maxclients: u64) -> Result<(), u64> {
     Err(most.saturating_sub(SPARE_DESCRIPTORS))
 }
 
-/// The score at the start; 0 where there is none.
+/// The score as it is now; 0 where there is none.
 pub(crate) fn oom_score() -> i64 {
     std::fs::read_to_string(SCORE_FILE).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }

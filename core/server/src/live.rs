@@ -86,17 +86,24 @@ fn raise_maxclients(shared: &Shared, _: &Config, to: &Config) -> Result<(), Stri
     }
 }
 
-/// See `oom-score-adj`.
+/// See `oom-score-adj`. The score is left alone until it is first wanted, and given back when it is not any more.
 pub(crate) fn adjust_oom_score(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+    let mut adjusted = shared.oom_base.lock();
+    let base = match (*adjusted, to.oom_score_adj) {
+        (None, OomScoreAdj::No) => return Ok(()),
+        (base, _) => base.unwrap_or_else(crate::limits::oom_score),
+    };
     let score = match to.oom_score_adj {
-        OomScoreAdj::No => shared.oom_base,
-        OomScoreAdj::Yes | OomScoreAdj::Relative => shared.oom_base + to.oom_score,
+        OomScoreAdj::No => base,
+        OomScoreAdj::Yes | OomScoreAdj::Relative => base + to.oom_score,
         OomScoreAdj::Absolute => to.oom_score,
     };
     crate::limits::set_oom_score(score).map_err(|error| {
         shared.logger.warning(&format!("Unable to write oom_score_adj: {error}"));
         "Failed to apply new oom_score_adj configuration, check server logs.".to_owned()
-    })
+    })?;
+    *adjusted = (to.oom_score_adj != OomScoreAdj::No).then_some(base);
+    Ok(())
 }
 
 fn renew_tls(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {

@@ -69,7 +69,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     let seconds = (shared.clock.micros() - began_us) as f64 / 1e6;
     if appendonly {
         shared.logger.notice(&format!("DB loaded from append only file: {seconds:.3} seconds"));
-    } else {
+    } else if shared.profile.disk_refusal().is_none() {
         shared.logger.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
     }
     Ok(loaded)
@@ -106,9 +106,8 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
     engine.keyspace.effects.dirty = 0;
     engine.set_logging(was_logging);
     shared.loading.on.store(false, Ordering::Release);
-    let appendonly = engine.config.appendonly;
     drop(engine);
-    crate::chores::switch_log(shared, appendonly);
+    crate::chores::catch_up_log(shared);
     result
 }
 

@@ -81,10 +81,10 @@ pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
     done
 }
 
-/// Ends the log, and all that was to be done about it. One that has no base yet leaves nothing behind.
+/// Ends the log. One that has no base yet leaves nothing behind.
 pub(crate) fn switch_off(shared: &Shared) {
     let old = shared.durable.end_log(shared);
-    shared.saver.forget_log();
+    shared.saver.forget_replacement();
     if let Some(log) = old.filter(Log::is_starting) {
         shared.logger.notice("Removing the temp incr aof file, because the log has no base yet");
         log.discard_start();

@@ -162,12 +162,23 @@ impl Saver {
         self.rewriting.store(rewrites || self.current() == Some(Kind::Rewrite), Ordering::Release);
     }
 
-    /// The log is switched off: neither another in its place nor its start is wanted any more.
-    pub(crate) fn forget_log(&self) {
-        self.replacement_wanted.store(false, Ordering::Release);
+    /// The log is switched off: nothing that was to be done about its files is wanted any more. Whether something was.
+    pub(crate) fn forget_log(&self) -> bool {
+        self.forget_replacement();
         self.start_failed.store(false, Ordering::Release);
-        self.tasks.lock().retain(|task| !matches!(task, Task::Replace | Task::StartLog(_)));
+        let mut tasks = self.tasks.lock();
+        let waited = tasks.len();
+        tasks.retain(|task| task.kind() != Kind::Rewrite);
+        let dropped = tasks.len() < waited;
+        drop(tasks);
+        let cancelled = self.cancel(Kind::Rewrite);
         self.begins_nothing();
+        dropped || cancelled
+    }
+
+    /// There is no log to be replaced any more.
+    pub(crate) fn forget_replacement(&self) {
+        self.replacement_wanted.store(false, Ordering::Release);
     }
 
     /// The log has failed and must be replaced.

@@ -197,8 +197,8 @@ pub(crate) struct Shared {
     /// The way to other certificates, once the control plane runs.
     pub(crate) certificates: OnceLock<control::Certificates>,
     pub(crate) entrance: Entrance,
-    /// The kernel's score of the process at its start.
-    pub(crate) oom_base: i64,
+    /// The kernel's score of the process from before we set it; none while we do not.
+    pub(crate) oom_base: Mutex<Option<i64>>,
     tls_mode: AtomicU8,
     pub(crate) profile: Profile,
     /// Rises when the configuration has changed, so that copies of it are renewed.
@@ -295,7 +295,7 @@ impl Shared {
             tls: Arc::new(TlsHandle::new(None)),
             certificates: OnceLock::new(),
             entrance,
-            oom_base: crate::limits::oom_score(),
+            oom_base: Mutex::default(),
             tls_mode: AtomicU8::new(0),
             profile,
             config_version: AtomicU64::new(0),
