@@ -691,6 +691,22 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_log_that_is_switched_off_is_not_replaced() {
+        let disk = Memory::new();
+        let shared = always_on(&disk);
+        let lost = push(shared);
+        disk.inject(Fault::SyncError);
+        shared.durable.sync(shared);
+        assert!(shared.durable.write_refusal(true).is_some());
+        crate::rewrite::switch_off(shared);
+        assert_eq!(shared.durable.write_refusal(true), None);
+        assert!(shared.durable.is_safe(lost), "nobody waits for a log that there is not");
+        shared.loading.on.store(false, Ordering::Relaxed);
+        shared.saver.second(shared);
+        assert!(!shared.saver.is_rewriting());
+    }
+
+    #[test]
     fn a_log_that_ends_holds_what_was_executed() {
         let disk = Memory::new();
         let shared = always_on(&disk);

@@ -375,32 +375,38 @@ fn a_log_that_is_switched_off_before_its_turn_does_not_begin() {
     assert_eq!(left, 0, "files of a log that nobody wants");
 }
 
-#[test]
-fn the_log_is_loaded_again_while_clients_write() {
-    let dir = tempfile::tempdir().unwrap();
-    for fsync in ["everysec", "always"] {
-        let words =
-            ["--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--enable-debug-command", "yes"];
-        let first = server(dir.path(), &words);
-        first.client().ask("FLUSHALL", "+OK\r\n");
-        let client = first.client();
-        let writer = std::thread::spawn(|| count_up(client));
-        let mut client = first.client();
-        for _ in 0..20 {
-            client.ask("DEBUG LOADAOF", "+OK\r\n");
-        }
-        client.send(b"CLIENT KILL TYPE normal\r\n");
-        client.line();
-        let acknowledged = writer.join().unwrap();
-        client.send(b"GET count\r\n");
-        client.line();
-        let kept: u64 = client.line().parse().unwrap();
-        assert!((acknowledged..=acknowledged + 1).contains(&kept), "{fsync}: {acknowledged}, {kept}");
-        let tails = std::fs::read_dir(dir.path().join("appendonlydir")).unwrap();
-        assert!(tails.flatten().all(|file| !file.file_name().to_string_lossy().contains("tail")), "{fsync}");
-        drop(client);
-        first.stop();
+/// Has the data set loaded again and again while a client counts up; nothing of what it was told may be gone.
+fn reload_while_a_client_counts(dir: &std::path::Path, words: &[&str], reload: &str) {
+    let words = [words, &["--save", "", "--enable-debug-command", "yes"]].concat();
+    let server = server(dir, &words);
+    let client = server.client();
+    let writer = std::thread::spawn(|| count_up(client));
+    let mut client = server.client();
+    for _ in 0..20 {
+        client.ask(reload, "+OK\r\n");
     }
+    client.send(b"CLIENT KILL TYPE normal\r\n");
+    client.line();
+    let acknowledged = writer.join().unwrap();
+    client.send(b"GET count\r\n");
+    client.line();
+    let kept: u64 = client.line().parse().unwrap();
+    assert!((acknowledged..=acknowledged + 1).contains(&kept), "{words:?}: {acknowledged}, {kept}");
+    drop(client);
+    server.stop();
+}
+
+#[test]
+fn the_data_set_is_loaded_again_while_clients_write() {
+    for fsync in ["everysec", "always"] {
+        let dir = tempfile::tempdir().unwrap();
+        let words = ["--appendonly", "yes", "--appendfsync", fsync];
+        reload_while_a_client_counts(dir.path(), &words, "DEBUG LOADAOF");
+        let mut files = std::fs::read_dir(dir.path().join("appendonlydir")).unwrap().flatten();
+        assert!(files.all(|file| !file.file_name().to_string_lossy().contains("tail")), "{fsync}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    reload_while_a_client_counts(dir.path(), &[], "DEBUG RELOAD");
 }
 
 #[test]
