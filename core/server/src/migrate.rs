@@ -16,6 +16,9 @@ const MIGRATIONS_MAX: usize = 4;
 /// Longest line of a reply, bytes; longer ones are cut.
 const LINE_BYTES_MAX: u64 = 64 << 10;
 
+/// How often a migration that may not remove its keys yet looks again.
+const HELD_PERIOD: Duration = Duration::from_millis(10);
+
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts the migration that `session` waits for.
@@ -27,6 +30,13 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migr
     }
     let work = move || {
         let outcome = send(&migration);
+        // What the last snapshot of a server that ends still holds is not reported as moved.
+        while shared.engine.lock().holds_writes() {
+            if shared.ended.load(Ordering::Acquire) {
+                return;
+            }
+            thread::sleep(HELD_PERIOD);
+        }
         shared.with_engine(|engine, outside| engine.migrated(session, &migration, outcome, outside));
         RUNNING.fetch_sub(1, Ordering::AcqRel);
     };

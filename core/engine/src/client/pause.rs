@@ -61,6 +61,11 @@ impl Engine {
         self.keyspace.hold_expired = true;
     }
 
+    /// Whether what may change data is held back.
+    pub fn holds_writes(&self) -> bool {
+        self.pause.holds_writes
+    }
+
     /// The end of [`Engine::hold_writes`]: what was held back goes on.
     pub fn release_writes(&mut self, outside: &mut dyn Outside) {
         if core::mem::take(&mut self.pause.holds_writes) {
