@@ -4,9 +4,9 @@
 mod support;
 
 use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
-use persist::rdb::{Consumer, Group, Pending, StreamEntry, StreamId, StreamMeta, StreamParts, Writer, kind};
 use support::{request, server};
 
 const FILL: &[&str] = &[
@@ -260,100 +260,6 @@ fn writes_wait_for_the_last_snapshot_and_go_on_when_the_stop_is_called_off() {
     client.ask("CONFIG SET rdb-key-save-delay 0", "+OK\r\n");
 }
 
-/// A digest of everything that DUMP says of a key.
-fn digest(client: &mut support::Client, key: &str) -> String {
-    client.send(format!("EVAL \"return redis.sha1hex(redis.call('DUMP', KEYS[1]))\" 1 {key}\r\n").as_bytes());
-    assert_eq!(client.line(), "$40", "{key}");
-    client.line()
-}
-
-/// Streams whose numbers contradict each other, as a file may have them.
-fn odd_streams() -> Vec<StreamParts> {
-    let id = |ms, seq| StreamId { ms, seq };
-    let entry =
-        |ms, fields| StreamEntry { id: id(ms, 0), fields: vec![(b"f".to_vec(), b"v".to_vec()); fields] };
-    let consumer = Consumer { name: b"c".to_vec(), seen_ms: 5, active_ms: -1 };
-    let pending = |ms, delivered_ms, delivery_count| Pending {
-        id: id(ms, 0),
-        delivered_ms,
-        delivery_count,
-        consumer: 0,
-    };
-    let group = |last_id, entries_read, pending: Vec<Pending>| Group {
-        name: b"g".to_vec(),
-        last_id,
-        entries_read,
-        consumers: if pending.is_empty() { vec![] } else { vec![consumer.clone()] },
-        pending,
-    };
-    let meta = |last_id, max_deleted_id, entries_added, groups| StreamMeta {
-        last_id,
-        max_deleted_id,
-        entries_added,
-        groups,
-        ..StreamMeta::default()
-    };
-    let (zero, late) = (id(0, 0), id(u64::MAX, u64::MAX));
-    vec![
-        StreamParts { entries: vec![], meta: meta(zero, zero, 0, vec![]) },
-        StreamParts { entries: vec![], meta: meta(zero, late, u64::MAX, vec![group(late, Some(7), vec![])]) },
-        StreamParts { entries: vec![entry(5, 1)], meta: meta(id(5, 0), late, 0, vec![]) },
-        StreamParts { entries: vec![entry(5, 1)], meta: meta(id(6, 0), id(9, 0), u64::MAX, vec![]) },
-        StreamParts { entries: vec![entry(5, 1), entry(7, 2)], meta: meta(late, late, 1, vec![]) },
-        StreamParts {
-            entries: vec![entry(5, 1), entry(7, 1)],
-            meta: meta(
-                id(7, 0),
-                zero,
-                2,
-                vec![group(zero, Some(u64::MAX - 1), vec![pending(5, 7, u64::MAX)])],
-            ),
-        },
-        StreamParts {
-            entries: vec![entry(5, 1)],
-            meta: meta(
-                id(7, 0),
-                zero,
-                2,
-                vec![group(id(7, 0), None, vec![pending(5, i64::MAX, 0), pending(9, -7, 1)])],
-            ),
-        },
-    ]
-}
-
-#[test]
-fn streams_with_odd_numbers_survive_a_base_of_commands() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut writer = Writer::new(false, true);
-    writer.header(persist::rdb::VERSION);
-    writer.select_db(0);
-    let streams = odd_streams();
-    for (n, stream) in streams.iter().enumerate() {
-        writer.key(kind::STREAM_LISTPACKS_3, format!("s{n}").as_bytes());
-        stream.write(&mut writer, kind::STREAM_LISTPACKS_3);
-    }
-    writer.end();
-    std::fs::write(dir.path().join("dump.rdb"), writer.take()).unwrap();
-    let words = ["--save", "", "--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
-    let first = server(dir.path(), &words);
-    let keys: Vec<String> = (0..streams.len()).map(|n| format!("s{n}")).collect();
-    let mut client = first.client();
-    let before: Vec<String> = keys.iter().map(|key| digest(&mut client, key)).collect();
-    drop(client);
-    first.stop();
-    let second = server(dir.path(), &words);
-    let mut client = second.client();
-    for (key, before) in keys.iter().zip(before).take(5) {
-        assert_eq!(digest(&mut client, key), before, "{key}");
-    }
-    // Commands do not tell when a consumer was seen, and what is pending of deleted entries goes, as in Redis.
-    for (key, pending) in [("s5", 1), ("s6", 1)] {
-        client.send(format!("XPENDING {key} g\r\n").as_bytes());
-        assert_eq!((client.line(), client.line()), ("*4".to_owned(), format!(":{pending}")), "{key}");
-        (0..10).for_each(|_| drop(client.line()));
-    }
-}
-
 #[test]
 fn a_log_that_is_switched_off_before_its_turn_does_not_begin() {
     let dir = tempfile::tempdir().unwrap();
@@ -376,7 +282,7 @@ fn a_log_that_is_switched_off_before_its_turn_does_not_begin() {
 }
 
 /// Has the data set loaded again and again while a client counts up; nothing of what it was told may be gone.
-fn reload_while_a_client_counts(dir: &std::path::Path, words: &[&str], reload: &str) {
+fn reload_while_a_client_counts(dir: &Path, words: &[&str], reload: &str) {
     let words = [words, &["--save", "", "--enable-debug-command", "yes"]].concat();
     let server = server(dir, &words);
     let client = server.client();
@@ -407,25 +313,4 @@ fn the_data_set_is_loaded_again_while_clients_write() {
     }
     let dir = tempfile::tempdir().unwrap();
     reload_while_a_client_counts(dir.path(), &[], "DEBUG RELOAD");
-}
-
-#[test]
-fn a_damaged_snapshot_keeps_the_server_from_starting() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("dump.rdb"), b"REDIS0010 and then nonsense").unwrap();
-    let args: Vec<String> = [
-        "--port",
-        "0",
-        "--unixsocket",
-        dir.path().join("s").to_str().unwrap(),
-        "--dir",
-        dir.path().to_str().unwrap(),
-        "--logfile",
-        dir.path().join("log").to_str().unwrap(),
-    ]
-    .iter()
-    .map(|word| (*word).to_owned())
-    .collect();
-    let error = tandem_server::start(profiles::Profile::Plain, &args, false).unwrap_err();
-    assert!(error.to_string().contains("dump.rdb"), "{error}");
 }
