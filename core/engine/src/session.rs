@@ -190,6 +190,8 @@ pub(crate) struct Session {
     /// The answer of the password check that a deferred request waits for.
     pub(crate) checked: Option<Checked>,
     pub(crate) tracking: Option<Box<Tracking>>,
+    /// Whether it ever was.
+    pub(crate) has_tracked: bool,
     /// To be closed by the server after what is written.
     pub(crate) kill: bool,
     /// Buffers as the server last told them.
@@ -280,6 +282,7 @@ impl Sessions {
             deferred: None,
             checked: None,
             tracking: None,
+            has_tracked: false,
             kill: false,
             buffers: ClientBuffers::default(),
             running_bytes: 0,

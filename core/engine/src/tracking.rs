@@ -35,7 +35,10 @@ pub(crate) struct TrackingTable {
     /// Keys to broadcast at the end of the batch, by prefix, and who changed them last.
     pending: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Option<SessionId>>>,
     pending_keys: usize,
+    /// Clients with tracking on.
     clients: usize,
+    /// Connections that have tracked at some time: what they have read stays.
+    known: usize,
 }
 
 /// The readers of each key. Beside the places of keys there is a row of them, so that any of them can be picked at once.
@@ -141,6 +144,7 @@ impl Engine {
             }
             None => self.tracking.clients += 1,
         }
+        self.tracking.known += usize::from(!core::mem::replace(&mut session.has_tracked, true));
         for prefix in fresh {
             self.tracking.prefixes.entry(prefix.clone()).or_default().insert(id);
             wanted.add_prefix(prefix);
@@ -158,10 +162,14 @@ impl Engine {
         self.observe();
     }
 
-    /// Switches tracking off for a client that goes, and empties the table with the last one.
+    /// Switches tracking off for a client that goes, and empties the table with the last one that has read anything in it.
     pub(crate) fn end_tracking(&mut self, id: SessionId) {
         self.stop_tracking(id);
-        if self.tracking.clients == 0 {
+        if self.sessions.find(id).is_none_or(|session| !session.has_tracked) {
+            return;
+        }
+        self.tracking.known -= 1;
+        if self.tracking.known == 0 {
             self.tracking.clear();
             self.tracking.pending.clear();
             self.tracking.pending_keys = 0;
