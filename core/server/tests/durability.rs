@@ -230,14 +230,13 @@ fn what_is_acknowledged_while_the_server_ends_is_in_its_last_snapshot() {
     first.client().ask("DEBUG POPULATE 500", "+OK\r\n");
     let client = first.client();
     let writer = std::thread::spawn(|| count_up(client));
-    std::thread::sleep(Duration::from_millis(50));
+    first.client().until("EXISTS count", ":1");
     first.finish();
     let acknowledged = writer.join().unwrap();
     let second = server(dir.path(), &["--save", ""]);
     let mut client = second.client();
-    client.send(b"GET count\r\n");
-    client.line();
-    let kept: u64 = client.line().parse().unwrap();
+    client.send(b"INCRBY count 0\r\n");
+    let kept: u64 = client.line()[1..].parse().unwrap();
     assert!((acknowledged..=acknowledged + 1).contains(&kept), "{acknowledged} acknowledged, {kept} kept");
 }
 
@@ -288,15 +287,15 @@ fn reload_while_a_client_counts(dir: &Path, words: &[&str], reload: &str) {
     let client = server.client();
     let writer = std::thread::spawn(|| count_up(client));
     let mut client = server.client();
+    client.until("EXISTS count", ":1");
     for _ in 0..20 {
         client.ask(reload, "+OK\r\n");
     }
     client.send(b"CLIENT KILL TYPE normal\r\n");
     client.line();
     let acknowledged = writer.join().unwrap();
-    client.send(b"GET count\r\n");
-    client.line();
-    let kept: u64 = client.line().parse().unwrap();
+    client.send(b"INCRBY count 0\r\n");
+    let kept: u64 = client.line()[1..].parse().unwrap();
     assert!((acknowledged..=acknowledged + 1).contains(&kept), "{words:?}: {acknowledged}, {kept}");
     drop(client);
     server.stop();
