@@ -572,9 +572,9 @@ impl Durable {
         let free = self.disk.free_bytes(&dir).unwrap_or(u64::MAX);
         let is_full = self.refusal.lock().as_deref() == Some(REFUSED_FULL);
         if free < RESERVE_BYTES && self.refusal.lock().is_none() {
-            shared
-                .logger
-                .warning("The disk of the AOF is nearly full; writes are refused until there is room.");
+            shared.logger.warning(
+                "The disk of the AOF is nearly full; what would grow is refused until there is room.",
+            );
             self.refuse_writes(REFUSED_FULL.to_owned());
         } else if free >= 2 * RESERVE_BYTES && is_full {
             shared.logger.notice("There is room for the AOF again; writes are accepted.");
