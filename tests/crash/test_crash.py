@@ -83,6 +83,56 @@ def test_acknowledged_writes_survive_kill(policy):
                 check(server, writer.name_, writer.acknowledged)
 
 
+def wait_for_log(server, client):
+    """Until the log that was switched on has its first base."""
+    end = time.monotonic() + 30
+    while True:
+        info = client.call("INFO", "persistence")
+        idle = b"aof_enabled:1" in info and b"aof_rewrite_in_progress:0" in info and b"aof_rewrite_scheduled:0" in info
+        if idle and (server.data() / "appendonlydir" / "appendonly.aof.manifest").exists():
+            return
+        assert time.monotonic() < end, info
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("policy", ["everysec", "always"])
+@pytest.mark.timeout(180)
+def test_acknowledged_writes_survive_a_log_that_is_switched_off_and_on(policy):
+    words = ["--save", "", "--appendonly", "yes", "--appendfsync", policy]
+    with servers.Server("server", tls=False, extra=words) as server:
+        rng = random.Random(11)
+        for _ in range(ROUNDS):
+            writers = [Writer(server, f"w{i}", 0) for i in range(2)]
+            [w.start() for w in writers]
+            with server.client() as c:
+                for _ in range(rng.randrange(3, 12)):
+                    c.call("CONFIG", "SET", "appendonly", rng.choice(["yes", "no"]))
+                    time.sleep(rng.choice([0, 0, 0.005, 0.05]))
+                c.call("CONFIG", "SET", "appendonly", "yes")
+                wait_for_log(server, c)
+            time.sleep(0.1)
+            server.kill()
+            [w.join(15) for w in writers]
+            server.restart()
+            for writer in writers:
+                check(server, writer.name_, writer.acknowledged)
+
+
+@pytest.mark.timeout(180)
+def test_acknowledged_writes_survive_a_stop_with_a_snapshot_only():
+    with servers.Server("server", tls=False, extra=["--save", "3600 1"]) as server:
+        for _ in range(ROUNDS):
+            writers = [Writer(server, f"w{i}", 0) for i in range(WRITERS)]
+            [w.start() for w in writers]
+            time.sleep(0.3)
+            server.stop()
+            [w.join(15) for w in writers]
+            server.restart()
+            assert sum(w.acknowledged for w in writers) > 100, "hardly anything was written"
+            for writer in writers:
+                check(server, writer.name_, writer.acknowledged)
+
+
 def filled(server):
     """One key of every kind and encoding; returns what DEBUG-free comparison needs."""
     with server.client(timeout=60) as c:
