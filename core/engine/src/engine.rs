@@ -559,7 +559,7 @@ impl Engine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn track_if_read(&mut self, id: SessionId, command: usize, args: Args<'_>) {
         let spec = self.table.commands[command].spec;
         if !self.tracking.is_empty() && spec.flags.has(Flags::READONLY) && spec.group != Group::Scripting {

@@ -30,14 +30,27 @@ pub(crate) struct Command {
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) commands: Vec<Command>,
-    /// Open addressing over a power of two: index + 1 of the command, 0 for none.
-    slots: Vec<u16>,
+    /// Open addressing over a power of two.
+    slots: Vec<Slot>,
     /// Further names, of `rename-command`; a name of no command hides the original.
     renamed: HashMap<Vec<u8>, Option<usize>>,
 }
 
-const SLOTS: usize = 2048;
-const NAME_BYTES_MAX: usize = 32;
+/// A name in lower case, a word for every eight bytes: every request is looked up by it.
+type Name = [u64; NAME_BYTES_MAX / 8];
+
+/// A place for a command.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    name: Name,
+    /// Index + 1 of the command, 0 for none.
+    command: u16,
+}
+
+const SLOT_BITS: u32 = 10;
+const SLOTS: usize = 1 << SLOT_BITS;
+/// No name of a top-level command is longer.
+const NAME_BYTES_MAX: usize = 24;
 
 /// What `rename-command` has made of the names, for those who read requests without the engine.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +68,8 @@ impl Renames {
 
 impl Table {
     pub(crate) fn new() -> Table {
-        let mut table = Table { commands: Vec::new(), slots: vec![0; SLOTS], renamed: HashMap::new() };
+        let mut table =
+            Table { commands: Vec::new(), slots: vec![Slot::default(); SLOTS], renamed: HashMap::new() };
         for rows in commands::tables() {
             rows.iter().for_each(|row| table.add(row, &Run::Data, None));
         }
@@ -72,11 +86,13 @@ impl Table {
         match parent {
             Some(container) => self.commands[container].subcommands.push(index),
             None => {
-                let mut slot = slot_of(row.spec.name.as_bytes());
-                while self.slots[slot] != 0 {
+                let name =
+                    name_of(row.spec.name.as_bytes()).expect("no row has a longer name, as a test tells");
+                let mut slot = slot_of(name);
+                while self.slots[slot].command != 0 {
                     slot = (slot + 1) % SLOTS;
                 }
-                self.slots[slot] = index as u16 + 1;
+                self.slots[slot] = Slot { name, command: index as u16 + 1 };
             }
         }
         row.subcommands.iter().for_each(|sub| self.add(sub, run, Some(index)));
@@ -111,13 +127,15 @@ impl Table {
 
     #[inline]
     fn find_original_top(&self, name: &[u8]) -> Option<usize> {
-        let mut slot = slot_of(name);
+        let name = name_of(name)?;
+        let mut at = slot_of(name);
         loop {
-            let index = usize::from(*self.slots.get(slot)?).checked_sub(1)?;
-            if self.commands[index].spec.name.as_bytes().eq_ignore_ascii_case(name) {
+            let slot = self.slots.get(at)?;
+            let index = usize::from(slot.command).checked_sub(1)?;
+            if slot.name == name {
                 return Some(index);
             }
-            slot = (slot + 1) % SLOTS;
+            at = (at + 1) % SLOTS;
         }
     }
 
@@ -160,20 +178,60 @@ impl Table {
     }
 }
 
-/// The home slot of a name: a hash of its lower-case letters.
+/// A name in lower case; `None` when it is too long for one. Names that end in zero bytes are no other names without them, but no
+/// command has such a name.
 #[inline]
-fn slot_of(name: &[u8]) -> usize {
-    let mut hash = name.len() as u32;
-    for c in name.iter().take(NAME_BYTES_MAX) {
-        hash = hash.wrapping_mul(31).wrapping_add(u32::from(c | 0x20));
+fn name_of(text: &[u8]) -> Option<Name> {
+    let mut name = Name::default();
+    if text.len() > NAME_BYTES_MAX || text.ends_with(&[0]) {
+        return None;
     }
-    (hash ^ (hash >> 11)) as usize % SLOTS
+    for (word, chunk) in name.iter_mut().zip(text.chunks(8)) {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        *word = lower_case(u64::from_le_bytes(bytes));
+    }
+    Some(name)
+}
+
+/// Eight bytes at once: each that is an ASCII capital gets the bit that makes it small. The additions set the top bit of a byte
+/// whose lower seven are at least `A`, or above `Z`, and carry nothing into the next byte.
+#[inline]
+fn lower_case(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let low = word & (ONES * 0x7f);
+    let from_a = low + ONES * (0x80 - b'A' as u64);
+    let above_z = low + ONES * (0x7f - b'Z' as u64);
+    let capital = (from_a ^ above_z) & !word & (ONES * 0x80);
+    word | capital >> 2
+}
+
+/// The home slot of a name.
+#[inline]
+fn slot_of(name: Name) -> usize {
+    let mixed = name[0] ^ name[1].rotate_left(23) ^ name[2].rotate_left(41);
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn capitals_and_nothing_else_become_small() {
+        for byte in 0..=255u8 {
+            let text = [byte, b'a', byte, b'Z', byte, byte, b'@', byte];
+            let expected = u64::from_le_bytes(text.map(|b| b.to_ascii_lowercase()));
+            assert_eq!(lower_case(u64::from_le_bytes(text)), expected, "{byte}");
+        }
+        let table = Table::new();
+        let known = table.find_top(b"GeoRadiusByMember_RO");
+        assert!(known.is_some());
+        for unknown in [&b"get\0"[..], b"", b"ge", b"gett", b"\0", &[b'a'; 25], &[0; 24]] {
+            assert_eq!(table.find_top(unknown), None, "{unknown:?}");
+        }
+    }
 
     #[test]
     fn every_row_is_found_by_its_name() {

@@ -133,7 +133,7 @@ impl<'a> Db<'a> {
     ///
     /// # Errors
     /// When the key holds another type.
-    #[inline]
+    #[inline(always)]
     pub fn text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
         match self.entry(key).map(Entry::view) {
             None => Ok(None),
