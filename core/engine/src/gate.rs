@@ -184,21 +184,27 @@ impl Engine {
         let samples = self.config.maxmemory_samples;
         let saved = self.keyspace.effects.changes;
         let (began_ns, patience_ns) = (outside.nanos(), eviction_ns(self.config.maxmemory_eviction_tenacity));
+        let held_before = self.keyspace.effects.held_bytes();
+        let mut has_more = true;
         // A key less each time, so it ends in any case.
         for evicted in 1.. {
-            if !self.keyspace.evict_one(policy, samples) {
+            has_more = self.keyspace.evict_one(policy, samples);
+            if !has_more {
                 break;
             }
             if evicted % LOOK_PERIOD == 0 && outside.nanos().saturating_sub(began_ns) > patience_ns {
                 break;
             }
-            if outside.used_memory() <= limit {
+            // What is noted down to tell others of the keys is given back soon: evicting for it would note down more.
+            let held = self.keyspace.effects.held_bytes().saturating_sub(held_before);
+            if outside.used_memory().saturating_sub(held) <= limit {
                 self.over_memory = false;
                 break;
             }
         }
-        // Memory that is still being freed elsewhere must not refuse a cache's writes: it goes on evicting with the next one.
-        if self.over_memory && self.keyspace.key_count() > 0 && self.keyspace.stats.evicted > 0 {
+        // Memory that is still being freed elsewhere must not refuse a cache's writes: it goes on evicting with the next one,
+        // as long as there is something that may go.
+        if self.over_memory && has_more && self.keyspace.stats.evicted > 0 {
             let slack = limit / 20;
             self.over_memory = outside.used_memory() > limit + slack;
         }

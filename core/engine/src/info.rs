@@ -27,11 +27,13 @@ fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 impl Engine {
     /// Everything that INFO and the metrics tell.
     pub fn report(&mut self, outside: &dyn Outside) -> Report {
+        // Asked before anything is written down, which takes memory itself.
+        let used = outside.used_memory();
         let mut report = Report::new();
         outside.report(&mut report);
         self.report_server(&mut report);
         self.report_clients(&mut report);
-        self.report_memory(&mut report, outside);
+        self.report_memory(&mut report, used);
         self.report_stats(&mut report);
         self.report_commands(&mut report);
         report
@@ -116,8 +118,7 @@ impl Engine {
         r.set("clients_in_timeout_table", waiting as u64);
     }
 
-    fn report_memory(&mut self, r: &mut Report, outside: &dyn Outside) {
-        let used = outside.used_memory();
+    fn report_memory(&mut self, r: &mut Report, used: usize) {
         self.counters.memory_peak = self.counters.memory_peak.max(used);
         r.set("used_memory", used as u64);
         r.set("used_memory_peak", self.counters.memory_peak as u64);

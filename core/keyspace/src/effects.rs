@@ -183,6 +183,11 @@ impl Effects {
         self.touched.iter().map(|t| (*t, &self.arena[t.start as usize..(t.start + t.len) as usize]))
     }
 
+    /// What the records take until they are applied, bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.arena.capacity() + self.touched.capacity() * size_of::<Touch>()
+    }
+
     /// Whether any key or whole database was recorded.
     pub fn has_touches(&self) -> bool {
         !self.touched.is_empty() || !self.whole.is_empty()
