@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         // A lone `save` clears the points like an empty one.
         let nothing = [Vec::new()];
         let values = if TABLE[at].kind == Kind::Save && values.is_empty() { &nothing } else { values };
-        if values.is_empty() {
+        if values.is_empty() && TABLE[at].kind != Kind::Shutdown {
             return Err("wrong number of arguments".into());
         }
         if TABLE[at].kind != Kind::Save {
@@ -228,6 +228,11 @@ pub(crate) mod tests {
         let cases = [
             ("port 1\nnosuch 1\n", 2, "Bad directive or wrong number of arguments"),
             ("port", 1, "wrong number of arguments"),
+            (
+                "shutdown-on-sigint",
+                1,
+                "argument(s) must be one of the following: default, save, nosave, now, force",
+            ),
             ("port a", 1, "argument couldn't be parsed into an integer"),
             ("port 1 3", 1, "wrong number of arguments"),
             ("save 1", 1, "Invalid save parameters"),

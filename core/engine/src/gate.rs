@@ -163,17 +163,27 @@ impl Engine {
     /// Evicts until memory is below its limit, in bounded work; notes whether that succeeded.
     #[inline]
     pub(crate) fn make_room(&mut self, outside: &dyn Outside) {
-        let limit = self.config.maxmemory as usize;
+        let mut limit = self.config.maxmemory as usize;
         if limit == 0 || self.pause.is_pending {
             (self.over_memory, self.over_reserve) = (false, false);
             return;
         }
-        let used = outside.used_memory();
-        self.over_reserve = used > limit;
-        self.over_memory = used > limit.saturating_sub(self.config.queue_reserve as usize);
+        let (used, reserve) = (outside.used_memory(), self.config.queue_reserve as usize);
+        (self.over_memory, self.over_reserve) = (used > limit.saturating_sub(reserve), used > limit);
+        if self.over_memory {
+            // Messages on their way out are gone before long: evicting for them would make more of them.
+            limit += self.undelivered_bytes();
+            (self.over_memory, self.over_reserve) = (used > limit.saturating_sub(reserve), used > limit);
+        }
         if self.over_memory {
             self.timed("eviction-cycle", outside, |engine| engine.evict_until(limit, outside));
         }
+    }
+
+    /// What this batch has for other clients.
+    #[cold]
+    fn undelivered_bytes(&self) -> usize {
+        self.deliveries.iter().map(|delivery| delivery.bytes.capacity()).sum()
     }
 
     #[cold]
