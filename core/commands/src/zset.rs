@@ -127,8 +127,10 @@ fn zadd(call: &mut Call<'_>) -> Handled {
 }
 
 fn zincrby(call: &mut Call<'_>) -> Handled {
-    let options = AddOptions { increment: true, ..AddOptions::default() };
-    add(call, &AddRequest { options, count_changed: false, first: 2 })
+    // A word of ZADD in place of the increment is read as one, and then the increment is missing.
+    let mut request = add_request(call.args)?;
+    request.options.increment = true;
+    add(call, &request)
 }
 
 fn add(call: &mut Call<'_>, request: &AddRequest) -> Handled {

@@ -185,12 +185,10 @@ fn keys_of(engine: &Engine, args: Args<'_>) -> Result<Vec<(usize, KeyUse)>, Erro
     if !spec.arity_allows(argv.len()) {
         return Err(Error::new("ERR Invalid number of arguments specified for command"));
     }
-    let found = keys.find(argv).filter(|_| keys.begins_within(argv));
+    let found = keys.find(argv).filter(|_| keys.begins_within(argv)).unwrap_or_default();
     // A script needs no keys, so what cannot be read counts as none.
-    let found = found.or_else(|| is_script(spec).then(Vec::new));
-    let found = found.ok_or(Error::new("ERR Invalid arguments specified for command"))?;
     if found.is_empty() && !is_script(spec) {
-        return Err(Error::new("ERR The command has no key arguments"));
+        return Err(Error::new("ERR Invalid arguments specified for command"));
     }
     Ok(found)
 }

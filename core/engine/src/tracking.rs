@@ -79,8 +79,10 @@ impl Readers {
 }
 
 impl TrackingTable {
+    /// Whether nobody is to be told of anything. What clients have read that do not track at the moment must be forgotten when
+    /// it changes.
     pub(crate) fn is_empty(&self) -> bool {
-        self.clients == 0
+        self.known == 0
     }
 
     /// Clients with tracking on, keys remembered.

@@ -91,7 +91,8 @@ impl<'a> Incoming<'a> {
             Shape::Array => self.lua.push_table(len, 0),
             Shape::Pairs | Shape::Members => {
                 self.lua.push_table(0, 1);
-                self.lua.push_table(0, len);
+                // It grows with what comes, as Redis' does, so that scripts go through it in the same order.
+                self.lua.push_table(0, 0);
             }
             Shape::Ignored => {}
         }

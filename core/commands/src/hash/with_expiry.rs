@@ -190,6 +190,9 @@ fn lifetime(call: &Call<'_>, i: usize, is_second: bool) -> Result<(Lives, usize)
 
 /// The fields and values behind their count at `i`.
 fn pairs_at<'a>(args: Args<'a>, i: usize) -> Result<&'a [[&'a [u8]; 2]], Error> {
+    if args.len() < i + 2 {
+        return Err(Error::arity("hsetex"));
+    }
     let count = args.find(i).and_then(base::number::parse_i64);
     let count = count.filter(|count| (1..=i64::from(i32::MAX)).contains(count));
     let count = count.ok_or(Error::new("ERR invalid number of fields"))?;

@@ -244,21 +244,23 @@ impl Combination {
 fn answer(call: &mut Call<'_>, form: Form) -> Handled {
     let combination = combination(call, form)?;
     let with_scores = combination.with_scores;
-    let result = result(call, form, combination);
+    // Not packed: that would take the sign from a negative zero.
+    let limits = Limits { zset_entries: 0, ..call.db.space().limits.clone() };
+    let result = result(call, form, combination, &limits);
     reply_entries(&mut call.reply, result.iter(), with_scores);
     read()
 }
 
 fn store_result(call: &mut Call<'_>, form: Form, event: Event) -> Handled {
     let combination = combination(call, form)?;
-    let result = result(call, form, combination);
+    let limits = call.db.space().limits.clone();
+    let result = result(call, form, combination, &limits);
     store(call, call.args.at(1), result, event)
 }
 
-fn result(call: &mut Call<'_>, form: Form, combination: Combination) -> ZSet {
-    let space = call.db.space();
-    let empty = ZSet::new(space.random.next_u64());
-    combination.result(form.operation, empty, &space.limits)
+fn result(call: &mut Call<'_>, form: Form, combination: Combination, limits: &Limits) -> ZSet {
+    let empty = ZSet::new(call.db.space().random.next_u64());
+    combination.result(form.operation, empty, limits)
 }
 
 pub(super) fn zunion(call: &mut Call<'_>) -> Handled {
