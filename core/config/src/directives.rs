@@ -164,7 +164,7 @@ pub static TABLE: &[Directive] = &[
     row("tls-ca-cert-dir", Text, "", "Folder of such authorities."),
     row("tls-auth-clients", Choice(TlsAuthClients::NAMES), "yes", "Whether clients must show a certificate."),
     row("tls-replication", Bool, "no", "Speak TLS to the primary.").accepted(),
-    row("tls-cluster", Bool, "no", "TLS on the cluster bus.").refused(CLUSTER),
+    row("tls-cluster", Bool, "no", "TLS on the cluster bus, where there is one.").accepted(),
     row("tls-protocols", TlsVersions, "", "Protocol versions offered, as \"TLSv1.2 TLSv1.3\"."),
     row("tls-ciphers", Text, "", "Cipher suites up to TLS 1.2, in OpenSSL's language.").refused(TLS_OPENSSL),
     row("tls-ciphersuites", Text, "", "Cipher suites of TLS 1.3, in OpenSSL's language.").refused(TLS_OPENSSL),
