@@ -261,7 +261,7 @@ fn log(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         reply.bulk(b"age-seconds");
         reply.double((now - e.created_ms) as f64 / 1000.0);
         reply.bulk(b"client-info");
-        reply.bulk(e.client.as_bytes());
+        reply.bulk(&e.client);
         for (name, value) in [
             ("entry-id", e.id as i64),
             ("timestamp-created", e.created_ms),

@@ -152,3 +152,52 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine() -> Engine {
+        let now = base::Now::at_ms(1);
+        Engine::new(config::Config::default(), Acl::new(Vec::new()), [1; 32], now)
+    }
+
+    #[test]
+    fn any_bytes_and_quotes_survive_an_acl_file() {
+        let mut first = engine();
+        let rules: [&[u8]; 9] = [
+            b"on",
+            b"nopass",
+            b"~it's",
+            b"~\"q\"",
+            b"%R~\xff*",
+            b"&c\xfe",
+            b"+select|\xe9",
+            b"(~\"x)\" ~\"\\\"y\\\"\" +get)",
+            b"(%W~a\xc3 +set)",
+        ];
+        first.acl.set_user(&first.table, b"j\xf8rg\"", &rules).unwrap();
+        let lines = first.acl.lines();
+        let line = &lines[1];
+        let holds = |part: &[u8]| line.windows(part.len()).any(|bytes| bytes == part);
+        assert!(
+            holds(b"user j\xf8rg\" on nopass ")
+                && holds(b" ~it's ~\"q\" %R~\xff* ")
+                && holds(b"+select|\xe9")
+        );
+        assert!(holds(b"(\"~x)\" ") && holds(b"(%W~a\xc3 "));
+        let mut second = engine();
+        second.load_acl_file("users.acl", &lines.join(&b'\n')).unwrap();
+        assert_eq!(second.acl.lines(), lines);
+        let selectors = &second.acl.user(second.acl.find(b"j\xf8rg\"").unwrap()).unwrap().selectors;
+        assert_eq!(selectors[0].describe_keys(), b"~x) ~\"y\"");
+    }
+
+    #[test]
+    fn a_default_user_with_rules_is_more_than_a_password() {
+        let mut engine = engine();
+        assert!(!engine.acl.is_more_than_a_password());
+        engine.acl.set_user(&engine.table, b"default", &[b"-@dangerous"]).unwrap();
+        assert!(engine.acl.is_more_than_a_password());
+    }
+}

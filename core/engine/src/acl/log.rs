@@ -23,7 +23,7 @@ pub(super) struct Entry {
     pub(super) context: &'static str,
     pub(super) object: Vec<u8>,
     pub(super) username: Vec<u8>,
-    pub(super) client: String,
+    pub(super) client: Vec<u8>,
     pub(super) created_ms: i64,
     pub(super) updated_ms: i64,
 }
@@ -63,7 +63,7 @@ impl DenialLog {
         denial: &Denial,
         context: &'static str,
         username: &[u8],
-        client: String,
+        client: Vec<u8>,
         now_ms: i64,
     ) {
         let (reason, mut object) = (denial.reason(), denial.object());
@@ -109,7 +109,7 @@ mod tests {
     fn alike_denials_are_one_entry_and_come_first() {
         let mut log = DenialLog::default();
         let mut note = |name: &'static str, at| {
-            log.note(&Denial::Command(name), "toplevel", b"bob", String::new(), at);
+            log.note(&Denial::Command(name), "toplevel", b"bob", Vec::new(), at);
         };
         note("get", 0);
         note("set", 1);

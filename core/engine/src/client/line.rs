@@ -41,8 +41,9 @@ impl Kind {
 
 pub(super) fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     engine.look_at_buffers(turn.session, turn.args, turn.outside);
-    let line = client_line(engine, engine.sessions.at(turn.session)) + "\n";
-    turn.reply.verbatim(b"txt", line.as_bytes());
+    let mut line = client_line(engine, engine.sessions.at(turn.session));
+    line.push(b'\n');
+    turn.reply.verbatim(b"txt", &line);
     Ok(Step::Done(None))
 }
 
@@ -68,12 +69,12 @@ pub(super) fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Err
         }
         _ => return Err(Error::SYNTAX),
     }
-    let mut out = String::new();
+    let mut out = Vec::new();
     for session in all {
-        out.push_str(&client_line(engine, session));
-        out.push('\n');
+        out.extend_from_slice(&client_line(engine, session));
+        out.push(b'\n');
     }
-    turn.reply.verbatim(b"txt", out.as_bytes());
+    turn.reply.verbatim(b"txt", &out);
     Ok(Step::Done(None))
 }
 
@@ -84,8 +85,8 @@ fn client_id(text: &[u8]) -> Result<u64, Error> {
         .ok_or(Error::new("ERR Invalid client ID"))
 }
 
-/// One line of CLIENT LIST, without its end.
-pub(crate) fn client_line(engine: &Engine, s: &Session) -> String {
+/// One line of CLIENT LIST, without its end. The name of a user may be any bytes.
+pub(crate) fn client_line(engine: &Engine, s: &Session) -> Vec<u8> {
     let now = engine.keyspace.now.mono_us;
     let seconds = |since: u64| now.saturating_sub(since) / 1_000_000;
     let (sub, psub, ssub) = s
@@ -109,11 +110,10 @@ pub(crate) fn client_line(engine: &Engine, s: &Session) -> String {
         s.db,
         s.watched.len(),
     );
-    format!(
-        "{who} {} tot-mem={} events=r cmd={command} user={} redir={redirect} resp={} lib-name={} lib-ver={} io-thread={} tot-net-in={} tot-net-out={} tot-cmds={}",
-        memory_fields(s),
-        s.memory_bytes(),
-        text(engine.acl.name(s.user)),
+    let before =
+        format!("{who} {} tot-mem={} events=r cmd={command} user=", memory_fields(s), s.memory_bytes());
+    let behind = format!(
+        " redir={redirect} resp={} lib-name={} lib-ver={} io-thread={} tot-net-in={} tot-net-out={} tot-cmds={}",
         if s.protocol == Protocol::Resp3 { 3 } else { 2 },
         text(&s.lib_name),
         text(&s.lib_version),
@@ -121,7 +121,8 @@ pub(crate) fn client_line(engine: &Engine, s: &Session) -> String {
         s.buffers.net_in,
         s.buffers.net_out,
         s.commands,
-    )
+    );
+    [before.as_bytes(), engine.acl.name(s.user), behind.as_bytes()].concat()
 }
 
 /// The fields about buffers. Output is shown as Redis holds it: a first block, and the rest as a list of such blocks.
@@ -201,7 +202,7 @@ mod tests {
         let buffers =
             crate::ClientBuffers { output: 40_000, output_room: 65_536, ..crate::ClientBuffers::default() };
         engine.tell_buffers(id, buffers);
-        let line = client_line(&engine, engine.sessions.at(id));
+        let line = String::from_utf8(client_line(&engine, engine.sessions.at(id))).expect("it is text");
         assert!(line.contains(" rbs=16384 rbp=16384 obl=16384 oll=2 omem=23616 "), "{line}");
         let argv: [&[u8]; 2] = [b"CLIENT", b"LIST"];
         assert_eq!(request_bytes(Args::new(&argv)), 26);
