@@ -1,4 +1,4 @@
-//! ACL rules: any words are refused, or make a user whose line in an ACL file makes the same user again.
+//! ACL rules: any words are refused, or make a user whose line makes the same user again.
 
 use crate::bench::Bench;
 
@@ -21,7 +21,12 @@ pub fn run(data: &[u8]) {
         bench.call(request);
     }
     let lines = bench.engine.acl.lines();
+    let words =
+        |line: &Vec<u8>| line.split(|b| *b == b' ').skip(1).map(<[u8]>::to_vec).collect::<Vec<Vec<u8>>>();
     let mut twin = Bench::new();
-    twin.engine.load_acl_file("twin", &lines.join(&b'\n')).expect("our own lines are an ACL file");
+    twin.engine.load_users(&lines.iter().map(words).collect::<Vec<_>>()).expect("our own lines are rules");
     assert_eq!(twin.engine.acl.lines(), lines, "the lines make other users");
+    let mut filed = Bench::new();
+    filed.engine.load_acl_file("users.acl", &lines.join(&b'\n')).expect("our own lines are a file");
+    assert_eq!(filed.engine.acl.lines(), lines, "the file makes other users");
 }
