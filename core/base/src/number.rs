@@ -145,17 +145,17 @@ pub fn push_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends a double as Redis (7.2 and later) prints it in replies: integers below 2^62 without point or exponent, `inf`, `-inf`,
+/// Appends a double as Redis (7.2 and later) prints it in replies: integers up to 2^62 without point or exponent, `inf`, `-inf`,
 /// `nan`, otherwise the digits of Grisu2: plain while few zeros are needed, else `d.ddde±N`.
 pub fn push_f64(out: &mut Vec<u8>, value: f64) {
-    const INTEGER_MAX: f64 = 4_611_686_018_427_387_904.0; // 2^62: below it an integral double prints as an integer
+    const INTEGER_MAX: f64 = 4_611_686_018_427_387_904.0; // 2^62: up to it an integral double prints as an integer
     if value.is_nan() {
         out.extend_from_slice(b"nan");
     } else if value.is_infinite() {
         out.extend_from_slice(if value > 0.0 { b"inf" } else { b"-inf" });
     } else if value == 0.0 {
         out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
-    } else if value.abs() < INTEGER_MAX && value.trunc() == value {
+    } else if value.abs() <= INTEGER_MAX && value.trunc() == value {
         push_i64(out, value as i64);
     } else {
         push_f64_digits(out, value);

@@ -37,6 +37,11 @@ struct PositionOptions {
 }
 
 fn position_options(args: Args<'_>, creates: bool) -> Result<PositionOptions, Error> {
+    /// The words of XGROUP CREATE with all its options.
+    const CREATE_WORDS_MAX: usize = 8;
+    if creates && args.len() > CREATE_WORDS_MAX {
+        return Err(bad_subcommand(args, "XGROUP"));
+    }
     let mut out = PositionOptions { make_stream: false, entries_read: None };
     let mut i = 5;
     while i < args.len() {
