@@ -1,8 +1,8 @@
 //! `tandem health`: is a server fit for clients? Exit code 0 says yes, 1 says no and why.
 //!
 //! It asks the owner-only socket, so it needs no password and shows none. `--address` asks over the
-//! network instead, as a client would: there `NOAUTH`, `LOADING` and `MISCONF` are a no, unlike with
-//! `redis-cli ping`, whose exit code is 0 for any reply.
+//! network instead: the endpoint of the metrics, or a server as a client would. There `NOAUTH`, `LOADING` and `MISCONF`
+//! are a no, unlike with `redis-cli ping`, whose exit code is 0 for any reply.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -109,8 +109,22 @@ fn socket_of(name: Name, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// One PING as any client sends it. The first line that comes back decides.
+/// One PING as any client sends it, whose first line decides; the address of the metrics is asked for `/readyz` instead.
 fn over_network(address: &str, timeout: Duration) -> anyhow::Result<Answer> {
+    let said = told_by(address, b"*1\r\n$4\r\nPING\r\n", timeout)?;
+    if said.starts_with("HTTP/") {
+        let request = b"GET /readyz HTTP/1.1\r\nHost: tandem\r\nConnection: close\r\n\r\n";
+        return Ok(judged_by_http(&told_by(address, request, timeout)?));
+    }
+    Ok(match said.lines().next().unwrap_or_default() {
+        "+PONG" => Answer::Ready(String::new()),
+        "" => Answer::NotReady("the connection was closed without an answer".to_owned()),
+        other => Answer::NotReady(other.trim_start_matches('-').to_owned()),
+    })
+}
+
+/// What a server says to some bytes: a line, or a whole answer over HTTP.
+fn told_by(address: &str, request: &[u8], timeout: Duration) -> anyhow::Result<String> {
     let resolved = address
         .to_socket_addrs()
         .with_context(|| format!("{address} is not HOST:PORT"))?
@@ -120,17 +134,27 @@ fn over_network(address: &str, timeout: Duration) -> anyhow::Result<Answer> {
         TcpStream::connect_timeout(&resolved, timeout).with_context(|| format!("no server at {address}"))?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    let mut line = Vec::new();
-    stream
-        .write_all(b"*1\r\n$4\r\nPING\r\n")
-        .and_then(|()| BufReader::new(stream).take(LINE_BYTES_MAX).read_until(b'\n', &mut line))
-        .with_context(|| format!("the server at {address} did not answer"))?;
-    let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-    Ok(match line.as_str() {
-        "+PONG" => Answer::Ready(String::new()),
-        "" => Answer::NotReady("the connection was closed without an answer".to_owned()),
-        other => Answer::NotReady(other.trim_start_matches('-').to_owned()),
-    })
+    let silent = || format!("the server at {address} did not answer within {} ms", timeout.as_millis());
+    stream.write_all(request).with_context(silent)?;
+    let (mut reader, mut said) = (BufReader::new(stream).take(LINE_BYTES_MAX), Vec::new());
+    reader.read_until(b'\n', &mut said).with_context(silent)?;
+    if said.starts_with(b"HTTP/") {
+        reader.read_to_end(&mut said).with_context(silent)?;
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+/// The answer of `/readyz`: its status, and the reason in it where it tells one.
+fn judged_by_http(said: &str) -> Answer {
+    let text_of = |name: &str| {
+        let (_, behind) = said.split_once(&format!("\"{name}\":\""))?;
+        behind.split('"').next().map(str::to_owned)
+    };
+    let first = said.lines().next().unwrap_or_default();
+    match first.split(' ').nth(1) {
+        Some("200") => Answer::Ready(text_of("status").unwrap_or_default()),
+        _ => Answer::NotReady(text_of("reason").unwrap_or_else(|| first.to_owned())),
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +184,6 @@ mod tests {
             &b"-NOAUTH Authentication required.\r\n"[..],
             b"-LOADING Redis is loading the dataset in memory\r\n",
             b"-MISCONF Errors writing to the AOF file\r\n",
-            b"HTTP/1.1 400 Bad Request\r\n",
             b"",
         ] {
             assert!(matches!(ping_answered_with(refusal), Answer::NotReady(_)));
@@ -169,6 +192,17 @@ mod tests {
             panic!("must be a refusal")
         };
         assert_eq!(why, "NOAUTH Authentication required.");
+    }
+
+    #[test]
+    fn the_metrics_endpoint_tells_by_its_status_and_reason() {
+        let body = r#"{"alive":true,"ready":true,"reason":null,"status":"7 keys, serving"}"#;
+        let ready = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{body}\n");
+        assert_eq!(judged_by_http(&ready), Answer::Ready("7 keys, serving".to_owned()));
+        let full = "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"ready\":false,\"reason\":\"loading\",\"status\":\"\"}";
+        assert_eq!(judged_by_http(full), Answer::NotReady("loading".to_owned()));
+        let other = "HTTP/1.1 404 Not Found\r\n\r\nnot found";
+        assert_eq!(judged_by_http(other), Answer::NotReady("HTTP/1.1 404 Not Found".to_owned()));
     }
 
     #[test]

@@ -257,7 +257,7 @@ impl House {
         let mut text = String::from("tandem is up\n");
         for name in Name::BOTH {
             let found = secrets::read(&self.password_file(name))?;
-            let password = String::from_utf8_lossy(found.secret.reveal()).into_owned();
+            let password = url_encoded(found.secret.reveal());
             let address = SocketAddr::new(self.outer, options.port(name));
             let schemes: &[&str] = if self.is_public() { &["rediss"] } else { &["redis", "rediss"] };
             for (at, scheme) in schemes.iter().enumerate() {
@@ -283,6 +283,20 @@ fn make_private(directory: &Path) -> anyhow::Result<()> {
         .mode(0o700)
         .create(directory)
         .with_context(|| format!("making {}", directory.display()))
+}
+
+/// Bytes as they may stand in the user part of a URL (RFC 3986): all but the unreserved ones by their numbers.
+fn url_encoded(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(char::from(*byte))
+            }
+            _ => text += &format!("%{byte:02X}"),
+        }
+    }
+    text
 }
 
 /// An empty ACL file if there is none: the default user then has the instance's password.
@@ -513,6 +527,11 @@ mod tests {
         assert_eq!(first, again);
         assert_eq!(std::fs::read_to_string(house.users(Name::Queue)).unwrap(), "user worker on");
         assert!(first.contains("@127.0.0.1:6380\n") && first.contains("http://127.0.0.1:9121/metrics"));
+    }
+
+    #[test]
+    fn a_password_of_any_bytes_stands_in_a_url() {
+        assert_eq!(url_encoded("p@ss/w:rd#1% -._~é".as_bytes()), "p%40ss%2Fw%3Ard%231%25%20-._~%C3%A9");
     }
 
     #[test]

@@ -174,9 +174,9 @@ fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 fn keys_of(engine: &Engine, args: Args<'_>) -> Result<Vec<(usize, KeyUse)>, Error> {
     let argv = args.rest(2);
     let index = engine.table.find(argv).ok_or(Error::new("ERR Invalid command specified"))?;
-    let Command { spec, keys, .. } = &engine.table.commands[index];
+    let Command { spec, keys, subcommands, .. } = &engine.table.commands[index];
     // What follows a container's name is a subcommand that it has not.
-    if spec.container && argv.len() > 1 {
+    if !subcommands.is_empty() && argv.len() > 1 {
         return Err(Error::new("ERR Invalid command specified"));
     }
     if spec.keys == Keys::None || !keys.finds_keys() {

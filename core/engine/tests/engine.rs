@@ -22,6 +22,15 @@ fn strings_and_errors_reply_as_redis_does() {
 }
 
 #[test]
+fn a_user_of_the_configuration_has_a_name_without_blanks() {
+    let mut b = Bench::new();
+    for name in [&b"default on"[..], b"", b"a\tb", b"a\0b"] {
+        assert!(b.engine.load_users(&[vec![name.to_vec(), b"on".to_vec()]]).is_err(), "{name:?}");
+    }
+    assert!(b.engine.load_users(&[vec![b"bob".to_vec(), b"on".to_vec()]]).is_ok());
+}
+
+#[test]
 fn every_container_has_help() {
     let mut b = Bench::new();
     let c = b.connect();

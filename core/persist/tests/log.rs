@@ -203,6 +203,52 @@ fn a_sync_of_one_log_promises_nothing_of_another() {
 }
 
 #[test]
+fn damage_is_no_torn_end_once_the_file_tells_that_all_of_it_was_synced() {
+    let opened_after = |end: &dyn Fn(&mut Log)| {
+        let disk = Memory::new();
+        let mut log = Log::create(Arc::new(disk.clone()), place(), b"", Base::Commands).unwrap();
+        append(&mut log, &[command(0), command(1)].concat()).unwrap();
+        append(&mut log, &command(2)).unwrap();
+        end(&mut log);
+        let path = place().log_dir().join("appendonly.aof.1.incr.aof");
+        let mut bytes = Vec::new();
+        disk.read(&path, 0).unwrap().read_to_end(&mut bytes).unwrap();
+        bytes[0] = b'X';
+        write_all(&mut *disk.create(&path).unwrap(), &bytes).unwrap();
+        recover(&disk, &place(), true, 5).map(|recovered| recovered.tails.len())
+    };
+    assert_eq!(opened_after(&|_| {}).unwrap(), 1, "nothing was synced: it may be a torn end");
+    assert!(opened_after(&|log| log.finish(6).unwrap()).is_err());
+    assert!(
+        opened_after(&|log| {
+            log.sync().unwrap();
+            log.tell_synced(6).unwrap();
+        })
+        .is_err()
+    );
+}
+
+#[test]
+fn it_is_told_once_that_all_is_synced() {
+    let mut log = Log::create(Arc::new(Memory::new()), place(), b"", Base::Commands).unwrap();
+    log.tell_synced(6).unwrap();
+    assert_eq!(log.file_bytes(), 0, "there is nothing to tell of");
+    append(&mut log, &command(0)).unwrap();
+    let before = log.file_bytes();
+    log.tell_synced(6).unwrap();
+    assert_eq!(log.file_bytes(), before, "it is not synced");
+    log.sync().unwrap();
+    log.tell_synced(6).unwrap();
+    let told = log.file_bytes();
+    assert!(told > before);
+    for _ in 0..3 {
+        log.sync().unwrap();
+        log.tell_synced(7).unwrap();
+    }
+    assert_eq!(log.file_bytes(), told);
+}
+
+#[test]
 fn an_examination_changes_nothing_and_refuses_a_torn_end() {
     let disk = Memory::new();
     assert!(examine(&disk, &place()).unwrap().fresh);

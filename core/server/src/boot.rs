@@ -1,5 +1,6 @@
 //! From a command line to a server that serves: configuration, sockets, threads, data.
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use net::Poller;
 use parking_lot::Mutex;
 use persist::disk::Real;
 use profiles::Profile;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::client::Bounds;
 use crate::clients::Clients;
@@ -45,6 +48,8 @@ pub struct Running {
     pidfile: String,
     threads: Vec<JoinHandle<()>>,
     plane: Option<Handle>,
+    /// Holds the directory of a queue; see [`lock_place`].
+    _lock: Option<File>,
 }
 
 impl Running {
@@ -125,12 +130,30 @@ pub(crate) fn configure(profile: Profile, args: &[String]) -> anyhow::Result<(Lo
 }
 
 /// Has the working directory be there. A server without a profile does not make it, as Redis does not: a mistyped folder
-/// must not look like an empty data set.
-fn prepare_place(profile: Profile, place: &Path) -> anyhow::Result<()> {
-    if profile == Profile::Plain && !place.is_dir() {
-        bail!("Can't chdir to '{}': No such file or directory", place.display());
+/// must not look like an empty data set. A queue takes it for itself.
+fn prepare_place(profile: Profile, place: &Path, logger: &Logger) -> anyhow::Result<Option<File>> {
+    if !place.is_dir() {
+        if profile == Profile::Plain {
+            bail!("Can't chdir to '{}': No such file or directory", place.display());
+        }
+        std::fs::create_dir_all(place)
+            .with_context(|| format!("Can't make the directory '{}'", place.display()))?;
+        logger.notice(&format!("The directory '{}' is new: the server begins empty.", place.display()));
     }
-    std::fs::create_dir_all(place).with_context(|| format!("Can't make the directory '{}'", place.display()))
+    (profile == Profile::Queue).then(|| lock_place(place)).transpose()
+}
+
+/// Takes the directory of a queue for this process: a second one would replace files that the first writes. The kernel gives it
+/// back when the process ends, however it ends.
+fn lock_place(place: &Path) -> anyhow::Result<File> {
+    let path = place.join("tandem.lock");
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("Can't open '{}'", path.display()))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        Errno::WOULDBLOCK => anyhow!("another server uses the directory '{}'", place.display()),
+        other => anyhow!("Can't lock '{}': {other}", path.display()),
+    })?;
+    Ok(file)
 }
 
 /// Why a server did not start.
@@ -179,7 +202,7 @@ fn start_logged(
     let mut config = loaded.config;
     let secrets = hide_password(&mut config)?;
     let files = Files::new(&config, file);
-    prepare_place(profile, &files.place())?;
+    let lock = prepare_place(profile, &files.place(), logger)?;
     if let Err(possible) = crate::limits::raise_descriptors(config.maxclients as u64) {
         logger.warning(&format!(
             "You requested maxclients of {}, but the limit of open files lets in only {possible}.",
@@ -230,6 +253,7 @@ fn start_logged(
         pidfile: config.pidfile.clone(),
         threads: Vec::new(),
         plane: Some(plane),
+        _lock: lock,
     };
     running.spawn_all(pollers, work, &config)?;
     shared.logger.notice("Server initialized");

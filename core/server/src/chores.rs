@@ -200,6 +200,11 @@ fn switch_log(shared: &Shared, on: bool) {
 
 fn rewrite_config(shared: &Shared) -> Result<(), String> {
     let path = shared.files.config.clone().ok_or("The server is running without a config file")?;
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        return Err(
+            "the server was started with a TOML file, and only a redis.conf can be rewritten".to_owned()
+        );
+    }
     let old = std::fs::read(&path).unwrap_or_default();
     let (config, users) = {
         let engine = shared.engine.lock();

@@ -475,7 +475,7 @@ impl Durable {
         let Journal { log, pending, .. } = &mut *journal;
         let synced = match log.as_mut().filter(|log| !log.is_starting()) {
             Some(_) if !pending.is_empty() => Err("it cannot be written".to_owned()),
-            Some(log) => log.sync().map_err(|error| error.to_string()),
+            Some(log) => log.finish(shared.clock.now().unix_ms).map_err(|error| error.to_string()),
             None => Ok(()),
         };
         if let Err(why) = synced {
@@ -557,9 +557,23 @@ impl Durable {
         self.look_at_room(shared);
         if !self.fsync.is(AppendFsync::No) {
             self.sync(shared);
+            self.tell_synced(shared);
         }
         *shared.allocator.lock() = crate::memory::correct();
         shared.chore(Chore::Second);
+    }
+
+    /// Has the log tell that all it holds is durable, when nothing waits that would tell it.
+    fn tell_synced(&self, shared: &Shared) {
+        let mut journal = self.lock();
+        if !journal.pending.is_empty() || !self.queue.lock().bytes.is_empty() {
+            return;
+        }
+        let Some(log) = journal.log.as_mut().filter(|log| *log.state() == State::Ready) else { return };
+        // What could not be written now is told later; nobody waits for it.
+        if let Err(error @ AppendError::Failed(_)) = log.tell_synced(shared.clock.now().unix_ms) {
+            self.write_failed(&error, shared);
+        }
     }
 
     /// Refuses writes before the disk is full, and accepts them when there is room again.
@@ -635,7 +649,7 @@ impl Durable {
         match &mut journal.log {
             None => Ok(()),
             Some(_) if waiting => Err("the log cannot be written".to_owned()),
-            Some(log) => log.sync().map_err(|error| error.to_string()),
+            Some(log) => log.finish(shared.clock.now().unix_ms).map_err(|error| error.to_string()),
         }
     }
 }

@@ -222,7 +222,7 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     let disk = &shared.durable.disk;
     let recovered = recovered(shared)?;
     for tail in &recovered.tails {
-        shared.logger.warning(&format!("The end of the AOF was not whole and was set aside: {tail:?}"));
+        shared.logger.warning(&format!("The end of the AOF was not whole and was set aside: {tail}"));
     }
     let mut loaded = Loaded::default();
     if recovered.fresh && has_snapshot(shared) {

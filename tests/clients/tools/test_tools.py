@@ -181,3 +181,26 @@ def test_own_metrics_pass_promtool(request, which):
         assert f"\n{name}" in "\n" + text, name
     assert urllib.request.urlopen(f"{base}/healthz", timeout=5).status == 200
     assert urllib.request.urlopen(f"{base}/readyz", timeout=5).status == 200
+
+
+def test_health_asks_the_endpoint_of_the_metrics(cache):
+    tandem = str(servers.BINARIES / "tandem")
+    done = subprocess.run([tandem, "health", "--address", f"127.0.0.1:{cache.metrics_port}"], capture_output=True, timeout=30)
+    assert done.returncode == 0 and done.stdout.startswith(b"healthy: "), done
+    done = subprocess.run([tandem, "health", "--address", f"127.0.0.1:{cache.port}"], capture_output=True, timeout=30)
+    assert done.returncode == 1 and b"NOAUTH" in done.stdout, done
+
+
+def test_a_rewrite_leaves_a_toml_file_alone(tmp_path):
+    file = tmp_path / "queue.toml"
+    file.write_text('maxclients = 500\n')
+    with servers.Server("queue", tls=False) as server:
+        server.stop()
+        words = server.command()
+        server.command = lambda: [words[0], str(file), *words[1:]]
+        server.start()
+        with server.client() as c:
+            assert c.call("CONFIG", "GET", "maxclients")[1] == b"500"
+            with pytest.raises(Exception, match="TOML"):
+                c.call("CONFIG", "REWRITE")
+    assert file.read_text() == 'maxclients = 500\n'

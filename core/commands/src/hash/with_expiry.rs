@@ -42,6 +42,12 @@ pub(super) fn hgetex(call: &mut Call<'_>) -> Handled {
         return Err(Error::arity("hgetex"));
     }
     let fields = fields_at(call.args, behind, BAD_COUNT)?;
+    if let Then::ExpireAt(at) = then
+        && is_over(call, at)
+    {
+        let removed = take(call, key, fields)?;
+        return booked(call, key, at, true, &removed);
+    }
     reply_values(call, key, fields)?;
     match then {
         Then::Nothing => read(),
@@ -77,49 +83,49 @@ fn persist(call: &mut Call<'_>, key: &[u8], fields: &[&[u8]]) -> Handled {
 }
 
 fn expire(call: &mut Call<'_>, key: &[u8], at: i64, fields: &[&[u8]]) -> Handled {
-    let over = is_over(call, at);
     let mut changed: Vec<&[u8]> = Vec::new();
     if let Some(mut hash) = call.db.find_mut::<Hash>(key)? {
         for field in fields {
-            if !hash.contains(field) {
-                continue;
-            }
-            changed.push(field);
-            if over {
-                hash.remove(field);
-            } else {
+            if hash.contains(field) {
+                changed.push(field);
                 hash.set_expiry(field, Some(at));
             }
         }
     }
-    booked(call, key, at, over, &changed)
+    booked(call, key, at, false, &changed)
 }
 
 pub(super) fn hgetdel(call: &mut Call<'_>) -> Handled {
     let key = call.args.at(1);
     check_type(call, key)?;
     let fields = fields_at(call.args, 2, BAD_COUNT)?;
-    call.db.find_fields(key, fields)?;
-    call.reply.array(fields.len());
-    let Some(mut hash) = call.db.find_mut::<Hash>(key)? else {
-        fields.iter().for_each(|_| call.reply.null());
-        return read();
-    };
-    let mut removed: Vec<&[u8]> = Vec::new();
-    for field in fields {
-        let value = hash.get(field);
-        reply_value(&mut call.reply, value);
-        if value.is_some() {
-            hash.remove(field);
-            removed.push(field);
-        }
-    }
-    drop(hash);
+    let removed = take(call, key, fields)?;
     if removed.is_empty() {
         return read();
     }
     propagate_removal(call, key, &removed);
     done(HDEL)
+}
+
+/// Replies the values of fields and removes these one by one, so that one that is named twice has no value the second time.
+/// Those that were there.
+fn take<'a>(call: &mut Call<'_>, key: &[u8], fields: &[&'a [u8]]) -> Result<Vec<&'a [u8]>, Error> {
+    call.db.find_fields(key, fields)?;
+    call.reply.array(fields.len());
+    let Some(mut hash) = call.db.find_mut::<Hash>(key)? else {
+        fields.iter().for_each(|_| call.reply.null());
+        return Ok(Vec::new());
+    };
+    let mut removed = Vec::new();
+    for field in fields {
+        let value = hash.get(field);
+        reply_value(&mut call.reply, value);
+        if value.is_some() {
+            hash.remove(field);
+            removed.push(*field);
+        }
+    }
+    Ok(removed)
 }
 
 // HSETEX.

@@ -75,6 +75,9 @@ impl Engine {
         for words in lines {
             let Some((name, rest)) = words.split_first() else { continue };
             let shown = String::from_utf8_lossy(name).into_owned();
+            if name.is_empty() || name.iter().any(|byte| *byte == 0 || byte.is_ascii_whitespace()) {
+                return Err(format!("Spaces and empty names are not allowed in ACL usernames: '{shown}'"));
+            }
             if seen.contains(name) {
                 return Err(format!(
                     "Error in user declaration '{shown}': Duplicate user found. A user can only be defined once in config files"
@@ -89,7 +92,10 @@ impl Engine {
                 )
             })?;
             self.read_user(&mut fresh, name, whole).map_err(|(rule, why)| {
-                format!("Error in user declaration '{}': {why}", String::from_utf8_lossy(&rule))
+                format!(
+                    "Error in user declaration '{}' of user {shown}: {why}",
+                    String::from_utf8_lossy(&rule)
+                )
             })?;
         }
         self.replace_users(fresh, &seen);

@@ -197,6 +197,8 @@ impl Selector {
         }
         let one = |k: &KeyPattern| {
             let mark: &[u8] = match (k.read, k.write) {
+                // Read back, `~*` would be all keys, behind which no pattern may come.
+                (true, true) if k.pattern == b"*" => b"%RW~",
                 (true, true) => b"~",
                 (true, false) => b"%R~",
                 _ => b"%W~",

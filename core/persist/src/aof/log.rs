@@ -101,6 +101,10 @@ pub struct Log {
     file_bytes: u64,
     /// What of it is known to be durable.
     file_synced: u64,
+    /// The end of the last batch that holds commands and was appended here; 0 for none.
+    data_end: u64,
+    /// What its lines say to be durable.
+    told_synced: u64,
     /// Position of the file's first byte.
     file_position: u64,
     position_synced: u64,
@@ -219,6 +223,8 @@ impl Log {
             before: None,
             file_bytes: 0,
             file_synced: 0,
+            data_end: 0,
+            told_synced: 0,
             file_position: 0,
             position_synced: 0,
             last_seq: 0,
@@ -253,6 +259,7 @@ impl Log {
             return Err(AppendError::Failed(why.clone()));
         }
         let given = batch.len();
+        let holds_commands = given > 0;
         let mut head = Vec::new();
         if let Some(bytes) = self.follows_bytes {
             push_follows(bytes, &mut head);
@@ -273,8 +280,21 @@ impl Log {
             return Err(self.cut_back(error));
         }
         self.file_bytes += batch.len() as u64;
+        self.told_synced = line.synced;
+        if holds_commands {
+            self.data_end = self.file_bytes;
+        }
         (self.last_seq, self.batch_crc, self.follows_bytes, self.timestamp_s) = (line.seq, 0, None, unix_s);
         Ok(self.position())
+    }
+
+    /// Tells in the file that all it holds is durable, if that is so and no line tells it yet: a batch without commands. The
+    /// next batch would tell; where none follows, recovery could not know that damage lies where nothing was torn.
+    pub fn tell_synced(&mut self, unix_ms: i64) -> Result<(), AppendError> {
+        if self.told_synced >= self.data_end || self.file_synced < self.data_end {
+            return Ok(());
+        }
+        self.append(&mut Vec::new(), unix_ms).map(drop)
     }
 
     /// After a failed write: the file must not hold half a batch followed by others.
@@ -369,6 +389,13 @@ impl Log {
         self.apply(done)
     }
 
+    /// Makes all durable, and tells so in the file: nothing more will be appended.
+    pub fn finish(&mut self, unix_ms: i64) -> Result<(), AppendError> {
+        self.sync()?;
+        self.tell_synced(unix_ms)?;
+        self.sync()
+    }
+
     /// What must be done before the log can move to a new file. `Retry` while another change of files is under way.
     pub fn plan_rewrite(&self) -> Result<RewritePlan, AppendError> {
         if let State::Failed(why) = &self.state {
@@ -389,6 +416,7 @@ impl Log {
         self.follows_bytes = Some(self.file_bytes);
         self.file_position = self.position();
         (self.file_bytes, self.file_synced, self.batch_crc, self.timestamp_s) = (0, 0, 0, 0);
+        (self.data_end, self.told_synced) = (0, 0);
         let old = std::mem::replace(&mut self.open, open);
         let is_synced = self.position_synced == self.file_position;
         self.before = Some(Before { syncer: old.syncer, is_synced });
@@ -444,6 +472,7 @@ impl Log {
         self.file_position = self.position();
         self.position_synced = self.file_position;
         (self.file_bytes, self.file_synced, self.batch_crc, self.follows_bytes) = (0, 0, 0, None);
+        (self.data_end, self.told_synced) = (0, 0);
         self.timestamp_s = 0;
         self.era = Arc::default();
         self.state = State::Ready;

@@ -63,6 +63,19 @@ pub struct Tail {
     pub whole_commands: u64,
 }
 
+impl std::fmt::Display for Tail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (path, kept_as) = (self.path.display(), self.kept_as.display());
+        write!(f, "{} bytes of {path} behind offset {}, kept as {kept_as}: ", self.bytes, self.offset)?;
+        match self.bad_byte {
+            _ if self.zero_filled => write!(f, "zeros from offset {} on", self.bad_offset)?,
+            Some(byte) => write!(f, "the byte {byte:#04x} at offset {} is wrong", self.bad_offset)?,
+            None => write!(f, "the file ends too early, at offset {}", self.bad_offset)?,
+        }
+        write!(f, "; whole commands among them: {}", self.whole_commands)
+    }
+}
+
 /// A tail and its bytes.
 type Cut = (Tail, Vec<u8>);
 
