@@ -384,8 +384,12 @@ fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Hand
         let told = if matches!(step.action, FieldAction::Set(_)) { after.map(|_| before) } else { after };
         reply_field(&mut call.reply, told);
     }
+    if wrote {
+        return done(SETBIT);
+    }
     // Redis lets the string grow even if every step failed, but tells nobody.
-    if wrote { done(SETBIT) } else { read() }
+    text.keep_contents();
+    read()
 }
 
 #[cfg(test)]

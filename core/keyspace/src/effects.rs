@@ -66,7 +66,7 @@ impl Event {
 pub enum Cause {
     /// The command changed it; the outcome's event applies.
     Changed,
-    /// The command changed what is kept beside the contents, the groups of a stream: the outcome's event applies, but whoever
+    /// The command changed what is kept beside the contents, such as the groups of a stream: the outcome's event applies, but whoever
     /// watches the key or holds a copy of it need not know.
     Beside,
     /// It changed under an event of its own (the two sides of RENAME, say).

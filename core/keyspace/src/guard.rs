@@ -144,12 +144,19 @@ pub struct StringGuard<'a> {
     space: &'a mut Keyspace,
     db: usize,
     position: Position,
+    /// The contents stay as they are.
+    beside: bool,
 }
 
 impl<'a> StringGuard<'a> {
     pub(crate) fn new(space: &'a mut Keyspace, db: usize, position: Position) -> StringGuard<'a> {
         space.preimage(db, position);
-        StringGuard { space, db, position }
+        StringGuard { space, db, position, beside: false }
+    }
+
+    /// Declares that the string has at most grown by zero bytes, which nobody is told of: see [`Cause::Beside`].
+    pub fn keep_contents(&mut self) {
+        self.beside = true;
     }
 
     /// The bytes, as a buffer that grows geometrically.
@@ -161,6 +168,7 @@ impl<'a> StringGuard<'a> {
 impl Drop for StringGuard<'_> {
     fn drop(&mut self) {
         let key = self.space.dbs[self.db].table.at(self.position).key();
-        self.space.effects.touch(self.db, key, Cause::Changed);
+        let cause = if self.beside { Cause::Beside } else { Cause::Changed };
+        self.space.effects.touch(self.db, key, cause);
     }
 }
