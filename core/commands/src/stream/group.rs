@@ -39,9 +39,6 @@ struct PositionOptions {
 fn position_options(args: Args<'_>, creates: bool) -> Result<PositionOptions, Error> {
     /// The words of XGROUP CREATE with all its options.
     const CREATE_WORDS_MAX: usize = 8;
-    if creates && args.len() > CREATE_WORDS_MAX {
-        return Err(bad_subcommand(args, "XGROUP"));
-    }
     let mut out = PositionOptions { make_stream: false, entries_read: None };
     let mut i = 5;
     while i < args.len() {
@@ -58,6 +55,9 @@ fn position_options(args: Args<'_>, creates: bool) -> Result<PositionOptions, Er
         } else {
             return Err(bad_subcommand(args, "XGROUP"));
         }
+    }
+    if creates && args.len() > CREATE_WORDS_MAX {
+        return Err(bad_subcommand(args, "XGROUP"));
     }
     Ok(out)
 }
