@@ -180,10 +180,13 @@ impl Engine {
         }
     }
 
-    /// What this batch has for other clients.
+    /// What this batch has for other clients, as far as the latest messages tell: this is asked before every write while
+    /// memory is full.
     #[cold]
     fn undelivered_bytes(&self) -> usize {
-        self.deliveries.iter().map(|delivery| delivery.bytes.capacity()).sum()
+        const LOOKED_AT_MAX: usize = 64;
+        let latest = self.deliveries.iter().rev().take(LOOKED_AT_MAX);
+        latest.map(|delivery| delivery.bytes.capacity()).sum()
     }
 
     #[cold]
