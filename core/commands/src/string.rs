@@ -247,7 +247,7 @@ fn getex(call: &mut Call<'_>) -> Handled {
     let found = text.is_some();
     let lifetime = match call.args.len() {
         3.. if call.args.is(2, "persist") => Lifetime::Persist,
-        4 if found => Lifetime::At(expiry_option(call.args, 2, now, "getex")?),
+        4.. if found => Lifetime::At(expiry_option(call.args, call.args.len() - 2, now, "getex")?),
         _ => Lifetime::Unsaid,
     };
     reply_text(&mut call.reply, text);
@@ -271,12 +271,16 @@ fn getex(call: &mut Call<'_>) -> Handled {
     }
 }
 
-/// Whether the words of GETEX are right; their time is looked at when the key is there.
+/// Whether the words of GETEX are right; their time is looked at when the key is there. As in Redis, the one option may be given
+/// again and again, and the last one holds.
 fn check_getex(args: Args<'_>) -> Result<(), Error> {
+    let is_same = |i: usize| args.at(i).eq_ignore_ascii_case(args.at(2));
+    let times = || {
+        args.len().is_multiple_of(2) && is_expiry_option(args, 2) && (2..args.len()).step_by(2).all(is_same)
+    };
     match args.len() {
         2 => Ok(()),
-        4 if is_expiry_option(args, 2) => Ok(()),
-        _ if (2..args.len()).all(|i| args.is(i, "persist")) => Ok(()), // once or more, as in Redis
+        _ if (2..args.len()).all(|i| args.is(i, "persist")) || times() => Ok(()),
         _ => Err(Error::SYNTAX),
     }
 }
@@ -406,8 +410,15 @@ fn getrange(call: &mut Call<'_>) -> Handled {
         call.reply.bulk(b"");
         return read();
     };
-    let bytes = text.to_vec();
-    call.reply.bulk(byte_range(&bytes, start, end));
+    let printed;
+    let bytes = match text {
+        Text::Bytes(bytes) => bytes,
+        Text::Int(_) => {
+            printed = text.to_vec();
+            &printed
+        }
+    };
+    call.reply.bulk(byte_range(bytes, start, end));
     read()
 }
 

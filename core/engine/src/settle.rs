@@ -33,7 +33,7 @@ impl Engine {
                 self.log_call(db, args, raw);
             }
         }
-        if self.keyspace.effects.has_touches() || self.keyspace.effects.flushed {
+        if self.keyspace.effects.has_touches() || self.keyspace.effects.is_upheaval() {
             self.tell_observers(Some(id), event);
         }
         self.keyspace.effects.clear();
@@ -75,9 +75,9 @@ impl Engine {
     }
 
     fn tell_observers(&mut self, by: Option<SessionId>, event: Option<Event>) {
-        let flushed = self.keyspace.effects.flushed;
-        if flushed && !self.tracking.is_empty() {
-            self.invalidate_all();
+        let upheaval = self.keyspace.effects.is_upheaval();
+        if upheaval && !self.tracking.is_empty() {
+            self.invalidate_all(self.keyspace.effects.emptied);
         }
         let whole = self.keyspace.effects.whole_databases().to_vec();
         if !whole.is_empty() {
@@ -96,7 +96,7 @@ impl Engine {
             if is_seen && !self.watchers.is_empty() {
                 self.break_watches(t.db, &t.key, t.cause == Cause::Expired, by);
             }
-            if is_seen && !self.tracking.is_empty() && !flushed {
+            if is_seen && !self.tracking.is_empty() && !upheaval {
                 self.invalidate(&t.key, by);
             }
             self.notify_touch(t, event);

@@ -280,9 +280,11 @@ impl Engine {
         !self.tracking.pending.is_empty()
     }
 
-    /// Tells every client with tracking on that nothing it holds is good any more.
-    pub(crate) fn invalidate_all(&mut self) {
-        self.tracking.clear();
+    /// Tells every client with tracking on that nothing it holds is good any more. `gone`: neither is anything left to change.
+    pub(crate) fn invalidate_all(&mut self, gone: bool) {
+        if gone {
+            self.tracking.clear();
+        }
         let clients: Vec<SessionId> =
             self.sessions.iter().filter(|(_, s)| s.tracking.is_some()).map(|(id, _)| id).collect();
         clients.into_iter().for_each(|id| self.push_invalidation(id, &[]));

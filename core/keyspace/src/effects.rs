@@ -116,8 +116,10 @@ pub struct Effects {
     pub changes: u32,
     /// The commands that the log gets in place of the one received, already encoded; empty: as received.
     pub rewritten: Vec<u8>,
-    /// Whole databases were emptied or exchanged: caches of clients are void altogether.
-    pub flushed: bool,
+    /// Whole databases were emptied: caches of clients are void altogether.
+    pub emptied: bool,
+    /// Whole databases were exchanged: caches of clients are void too, but what they have read is still there to change.
+    pub exchanged: bool,
     /// How many commands `rewritten` holds.
     pub rewritten_count: u32,
     /// Databases that were emptied or exchanged while somebody observed.
@@ -174,6 +176,11 @@ impl Effects {
 
     fn record(&mut self, db: usize, key: &[u8], cause: Cause) {
         let start = self.arena.len() as u32;
+        let end = self.arena.len() + key.len();
+        if end > self.arena.capacity() {
+            // A size that the allocator has, so that what it gives out for this is known to the byte.
+            self.arena.reserve_exact(end.next_power_of_two().max(64) - self.arena.len());
+        }
         self.arena.extend_from_slice(key);
         self.touched.push(Touch { db: db as u32, cause, start, len: key.len() as u32 });
     }
@@ -193,10 +200,14 @@ impl Effects {
         !self.touched.is_empty() || !self.whole.is_empty()
     }
 
+    /// Whether whole databases were emptied or exchanged.
+    pub fn is_upheaval(&self) -> bool {
+        self.emptied || self.exchanged
+    }
+
     /// Records that database `db` was emptied or exchanged as a whole; its keys are not recorded one by one, for there may be
     /// millions.
     pub(crate) fn touch_database(&mut self, db: usize) {
-        self.flushed = true;
         if self.observed {
             self.whole.push(db);
         }
@@ -232,14 +243,15 @@ impl Effects {
         self.rewritten_count = 0;
         // Each entry of the arena belongs to a touch.
         let (touches, lost) = (self.touched.len(), self.lost_fields.len());
-        if touches + lost + self.whole.len() + self.rewritten.len() > 0 || self.flushed {
+        if touches + lost + self.whole.len() + self.rewritten.len() > 0 || self.is_upheaval() {
             self.clear_records();
         }
     }
 
     fn clear_records(&mut self) {
-        const KEEP_BYTES_MAX: usize = 64 << 10;
-        self.flushed = false;
+        const KEEP_BYTES_MAX: usize = 8 << 10;
+        self.emptied = false;
+        self.exchanged = false;
         self.touched.clear();
         self.lost_fields.clear();
         self.whole.clear();

@@ -256,6 +256,7 @@ impl Keyspace {
         let old = core::mem::replace(&mut self.dbs[index], fresh);
         let removed = old.table.len();
         self.effects.dirty += removed as u64;
+        self.effects.emptied = true;
         self.effects.touch_database(index);
         match &mut self.snapshot {
             Some(snapshot) if old.snapshot_cursor.is_some() => snapshot.adopt(old),
@@ -269,6 +270,7 @@ impl Keyspace {
     pub fn swap(&mut self, a: usize, b: usize) {
         self.dbs.swap(a, b);
         self.expiring_end = self.expiring_end.max(a.max(b) + 1);
+        self.effects.exchanged = true;
         self.effects.touch_database(a);
         self.effects.touch_database(b);
     }

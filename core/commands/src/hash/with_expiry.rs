@@ -196,7 +196,7 @@ fn lifetime(call: &Call<'_>, i: usize, is_second: bool) -> Result<(Lives, usize)
 
 /// The fields and values behind their count at `i`.
 fn pairs_at<'a>(args: Args<'a>, i: usize) -> Result<&'a [[&'a [u8]; 2]], Error> {
-    if args.len() < i + 2 {
+    if args.len() < i + 3 {
         return Err(Error::arity("hsetex"));
     }
     let count = args.find(i).and_then(base::number::parse_i64);

@@ -166,8 +166,10 @@ fn auto_claim_request(args: Args<'_>, now_ms: i64) -> Result<(Claim, Id, usize),
 
 pub(super) fn xautoclaim(call: &mut Call<'_>) -> Handled {
     let (args, now_ms) = (call.args, call.db.now_ms());
+    // Looked up first and judged last, as in Redis: a key whose time is over goes even when the options are wrong.
+    let group = check_group(call);
     let (claim, start, count) = auto_claim_request(args, now_ms)?;
-    check_group(call)?;
+    group?;
     let (key, name, consumer) = (args.at(1), args.at(2), args.at(3));
     let Some(mut guard) = call.db.find_mut::<Stream>(key)? else { return Err(no_key_or_group(args)) };
     guard.keep_contents();

@@ -375,6 +375,10 @@ fn from(stream: Option<&Stream>, id: &[u8], grouped: bool) -> Result<From, Error
             "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> \
              option.",
         )),
-        _ => Ok(From::Behind(strict_id(id, 0)?)),
+        _ => match strict_id(id, 0)? {
+            // Nothing can follow it: in Redis, the same as `>`.
+            Id::MAX if grouped => Ok(From::New),
+            id => Ok(From::Behind(id)),
+        },
     }
 }
