@@ -29,10 +29,10 @@ pub const HASH_QUEUE_JOBS: usize = 64;
 pub const RECORDS_MAX: usize = 8;
 
 /// Files that may wait for their deletion.
-pub const DELETE_QUEUE_JOBS: usize = 1024;
+pub const DELETE_QUEUE_JOBS: usize = 128;
 
-/// Values that may wait to be freed.
-pub const FREE_QUEUE_JOBS: usize = 65_536;
+/// Values that may wait to be freed. The queue takes its memory at once, whether anything waits or not.
+pub const FREE_QUEUE_JOBS: usize = 4096;
 
 /// Bytes cut from the end of a doomed file at a time: giving back gigabytes in one call stalls the
 /// journal of common file systems, and with it the log's fsync.

@@ -42,6 +42,9 @@ pub struct ClientBuffers {
     pub parsed: usize,
     /// Room for more input that is already allocated.
     pub query_free: usize,
+    /// What is still to come of a long argument, by its announced length. It counts like room for it, so that whoever announces
+    /// more than clients may take is closed before it has come.
+    pub announced: usize,
     /// Output that is not yet written.
     pub output: usize,
     /// What is allocated for output.
@@ -221,7 +224,7 @@ impl Session {
     pub(crate) fn memory_bytes(&self) -> usize {
         let b = &self.buffers;
         size_of::<Session>()
-            + (b.query + b.parsed + b.query_free)
+            + (b.query + b.parsed + b.query_free.max(b.announced))
             + b.output.max(b.output_room)
             + self.argv_bytes()
             + self.multi.as_ref().map_or(0, |m| m.bytes + m.queue.len() * QUEUED_BYTES)

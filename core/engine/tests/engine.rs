@@ -420,6 +420,18 @@ fn the_largest_client_goes_when_all_hold_too_much() {
 }
 
 #[test]
+fn a_client_that_announces_more_than_clients_may_take_is_closed_before_it_has_come() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    assert_eq!(b.run(c, "CLIENT NO-EVICT on"), "+OK\r\n");
+    assert_eq!(b.run(c, "CONFIG SET maxmemory-clients 1mb"), "+OK\r\n");
+    b.announce(d, 2 << 20);
+    b.engine.evict_clients();
+    b.tick();
+    assert!(b.closed(d) && !b.closed(c));
+}
+
+#[test]
 fn a_password_that_is_set_stays_in_the_configuration_as_its_record_for_a_rewrite() {
     let mut b = Bench::new();
     let c = b.connect();

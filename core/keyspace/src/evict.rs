@@ -81,13 +81,13 @@ pub enum EvictionOrder {
     SoonestExpiry,
 }
 
-/// A candidate to evict.
+/// A candidate to evict. Its key may be long and is not kept: who has the same hash may as well go.
 #[derive(Debug)]
 struct Candidate {
     /// The higher, the sooner it goes.
     score: u64,
     db: usize,
-    key: Vec<u8>,
+    hash: u64,
 }
 
 /// The best candidates seen so far, ascending by score.
@@ -97,18 +97,19 @@ pub(crate) struct EvictionPool(Vec<Candidate>);
 impl EvictionPool {
     const SIZE: usize = 16;
 
-    fn offer(&mut self, score: u64, db: usize, key: &[u8]) {
+    fn offer(&mut self, score: u64, db: usize, hash: impl FnOnce() -> u64) {
         if self.0.len() == Self::SIZE && self.0.first().is_some_and(|c| score <= c.score) {
             return;
         }
-        if self.0.iter().any(|c| c.db == db && c.key == key) {
+        let hash = hash();
+        if self.0.iter().any(|c| c.db == db && c.hash == hash) {
             return;
         }
         if self.0.len() == Self::SIZE {
             self.0.remove(0);
         }
         let at = self.0.partition_point(|c| c.score < score);
-        self.0.insert(at, Candidate { score, db, key: key.to_vec() });
+        self.0.insert(at, Candidate { score, db, hash });
     }
 }
 
@@ -162,8 +163,10 @@ impl Keyspace {
                 if policy.volatile_only && entry.expiry().is_none() {
                     continue;
                 }
-                let key = entry.key().to_vec();
-                return self.evict(db, &key);
+                let hash = self.dbs[db].table.hash_of(entry.key());
+                let Some(position) = self.dbs[db].table.locate(hash, entry.key()) else { continue };
+                self.evict(db, position);
+                return true;
             }
         }
         false
@@ -178,7 +181,9 @@ impl Keyspace {
                 }
             }
             while let Some(candidate) = self.pool.0.pop() {
-                if self.evict(candidate.db, &candidate.key) {
+                let Candidate { db, hash, .. } = candidate;
+                if let Some(position) = self.dbs[db].table.find_hash(hash, &mut |_| true) {
+                    self.evict(db, position);
                     return true;
                 }
             }
@@ -188,7 +193,8 @@ impl Keyspace {
 
     fn sample(&mut self, db: usize, policy: EvictionPolicy, samples: usize) {
         let (ranking, now, pool) = (self.ranking, self.now.unix_ms, &mut self.pool);
-        self.dbs[db].table.sample(&mut self.random, samples, &mut |entry| {
+        let table = &self.dbs[db].table;
+        table.sample(&mut self.random, samples, &mut |entry| {
             if policy.volatile_only && entry.expiry().is_none() {
                 return;
             }
@@ -200,18 +206,15 @@ impl Keyspace {
                 }
                 EvictionOrder::Random => 0,
             };
-            pool.offer(score, db, entry.key());
+            pool.offer(score, db, || table.hash_of(entry.key()));
         });
     }
 
-    fn evict(&mut self, db: usize, key: &[u8]) -> bool {
-        let hash = self.dbs[db].table.hash_of(key);
-        let Some(position) = self.dbs[db].table.locate(hash, key) else { return false };
+    fn evict(&mut self, db: usize, position: table::Position) {
         let entry = self.take_at(db, position);
         self.stats.evicted += 1;
         self.effects.touch(db, entry.key(), Cause::Evicted);
         self.discard(entry);
-        true
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) const ROOM_MIN: usize = 16 * 1024;
 const POOLED_MAX: usize = 128;
 /// Bytes of the largest buffer kept. Larger ones are freed at once.
 const POOLED_CAPACITY_MAX: usize = 64 * 1024;
+/// Bytes of all buffers kept: many clients with small replies, or few with large ones.
+const POOLED_BYTES_MAX: usize = 2 << 20;
 /// Bytes of a fresh output buffer.
 const FRESH_CAPACITY: usize = 4 * 1024;
 
@@ -80,10 +82,13 @@ impl Scratch {
     }
 }
 
-/// One thread's recycled buffers: at most 128 of at most 64 KiB.
+/// One thread's recycled buffers: at most 128 of at most 64 KiB, 2 MiB in all. The one that came last goes first.
 #[derive(Default)]
 pub struct Pool {
     buffers: Vec<Vec<u8>>,
+    bytes: usize,
+    /// The first so many have not been taken since the last [`Pool::trim`].
+    spare: usize,
 }
 
 impl Pool {
@@ -94,21 +99,31 @@ impl Pool {
 
     /// An empty buffer with some capacity.
     pub fn take(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(FRESH_CAPACITY))
+        let Some(buffer) = self.buffers.pop() else { return Vec::with_capacity(FRESH_CAPACITY) };
+        self.bytes -= buffer.capacity();
+        self.spare = self.spare.min(self.buffers.len());
+        buffer
     }
 
-    /// Give a buffer back; what it holds is forgotten. Large ones are freed.
+    /// Give a buffer back; what it holds is forgotten. Large ones are freed, and such as are too many.
     pub fn put(&mut self, mut buffer: Vec<u8>) {
-        let keep = 1..=POOLED_CAPACITY_MAX;
+        let keep = 1..=POOLED_CAPACITY_MAX.min(POOLED_BYTES_MAX - self.bytes);
         if keep.contains(&buffer.capacity()) && self.buffers.len() < POOLED_MAX {
             buffer.clear();
+            self.bytes += buffer.capacity();
             self.buffers.push(buffer);
         }
     }
 
+    /// Free the buffers that nobody has needed since the last time.
+    pub fn trim(&mut self) {
+        self.bytes -= self.buffers.drain(..self.spare).map(|buffer| buffer.capacity()).sum::<usize>();
+        self.spare = self.buffers.len();
+    }
+
     /// Bytes that the pooled buffers occupy, for the server's memory account.
     pub fn bytes(&self) -> usize {
-        self.buffers.iter().map(Vec::capacity).sum()
+        self.bytes
     }
 }
 
@@ -125,5 +140,22 @@ mod tests {
         (0..POOLED_MAX + 10).for_each(|_| pool.put(vec![1; 100]));
         assert_eq!(pool.bytes(), POOLED_MAX * 100);
         assert!(pool.take().is_empty());
+        let mut pool = Pool::new();
+        (0..POOLED_MAX).for_each(|_| pool.put(Vec::with_capacity(POOLED_CAPACITY_MAX)));
+        assert_eq!(pool.bytes(), POOLED_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_nobody_has_needed_is_freed() {
+        let mut pool = Pool::new();
+        (0..10).for_each(|_| pool.put(vec![1; 100]));
+        pool.trim();
+        assert_eq!(pool.bytes(), 1000, "they came since the last time");
+        let taken: Vec<_> = (0..3).map(|_| pool.take()).collect();
+        taken.into_iter().for_each(|buffer| pool.put(buffer));
+        pool.trim();
+        assert_eq!(pool.bytes(), 300, "three were in use at once");
+        pool.trim();
+        assert_eq!(pool.bytes(), 0);
     }
 }

@@ -235,8 +235,6 @@ fn start_logged(
     })));
     take_limits(shared, &config);
     load_users(shared, &config)?;
-    *shared.allocator.lock() = crate::memory::correct();
-    shared.engine.lock().startup_bytes = crate::memory::used();
     if !config.pidfile.is_empty() {
         crate::listen::write_pidfile(&config.pidfile)?;
     }
@@ -256,6 +254,8 @@ fn start_logged(
         _lock: lock,
     };
     running.spawn_all(pollers, work, &config)?;
+    *shared.allocator.lock() = crate::memory::correct();
+    shared.engine.lock().startup_bytes = crate::memory::used();
     shared.logger.notice("Server initialized");
     running.load(&config)?;
     Ok(running)

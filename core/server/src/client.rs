@@ -11,6 +11,9 @@ const READ_BUDGET: usize = 1 << 20;
 /// Output that no limit counts, bytes. Redis leaves out up to 16 KiB, and nothing of a reply whose length it learns late (KEYS).
 pub(crate) const UNCOUNTED_OUTPUT_BYTES: usize = 4 * 1024;
 
+/// From so many missing bytes on, an argument counts for its client before it has come.
+const LONG_ARGUMENT_BYTES: usize = 32 << 10;
+
 /// What the configuration says about connections, copied so that it can be read without the engine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -139,6 +142,7 @@ impl Client {
             query: held - parsed,
             parsed,
             query_free: query.saturating_sub(held),
+            announced: if self.missing < LONG_ARGUMENT_BYTES { 0 } else { self.missing },
             output: self.conn.pending(),
             output_room,
             net_in: self.net.0,

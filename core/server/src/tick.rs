@@ -94,8 +94,9 @@ impl Worker {
         if self.wants_engine() {
             match self.lock() {
                 Some(mut engine) => {
-                    self.execute(&mut engine);
+                    self.begin(&mut engine);
                     self.timers(&mut engine);
+                    self.execute(&mut engine);
                     self.log(engine);
                 }
                 None => self.clients.answer_busy(&self.scratch),
@@ -106,6 +107,7 @@ impl Worker {
         self.clients.expire();
         self.clients.settle(&mut self.scratch);
         crate::memory::publish();
+        crate::memory::keep(self.clients.pool.bytes());
         let pulse = &self.shared.pulses[self.thread];
         pulse.bytes_in.store(self.clients.bytes_in, Ordering::Relaxed);
         pulse.bytes_out.store(self.clients.bytes_out, Ordering::Relaxed);
@@ -243,13 +245,16 @@ impl Worker {
         }
     }
 
-    /// Runs the requests of all runnable clients, within each one's budget.
-    fn execute(&mut self, engine: &mut Engine) {
-        let now = self.shared.clock.now();
-        engine.begin_batch(now);
+    /// Tells the engine what time it is and who is there.
+    fn begin(&mut self, engine: &mut Engine) {
+        engine.begin_batch(self.shared.clock.now());
         self.renew_bounds(engine);
         self.introduce(engine);
         self.tell_resized(engine);
+    }
+
+    /// Runs the requests of all runnable clients, within each one's budget.
+    fn execute(&mut self, engine: &mut Engine) {
         let mut logged = engine.log_len();
         // Taken one by one: while a script holds the engine, those behind it are answered by `tell_busy`.
         for _ in 0..self.clients.runnable.len() {
@@ -366,7 +371,8 @@ impl Worker {
         }
     }
 
-    /// Lets the engine do what is due: time-outs of blocked clients, expiry, its regular chores.
+    /// Lets the engine do what is due: time-outs of blocked clients, expiry, its regular chores. Ahead of the requests, whose
+    /// replies are then not yet there: data must not be evicted for what is gone before the next tick.
     fn timers(&mut self, engine: &mut Engine) {
         let shared = self.shared;
         let now = engine.keyspace.now;
@@ -383,6 +389,7 @@ impl Worker {
         if now.mono_us >= self.buffers_due_us {
             self.buffers_due_us = now.mono_us + BUFFERS_PERIOD_US;
             self.clients.tell_buffers(engine);
+            self.clients.pool.trim();
         }
     }
 

@@ -78,6 +78,12 @@ impl Bench {
         }
     }
 
+    /// Tells the engine that a client is sending an argument of which so many bytes have not come.
+    pub(crate) fn announce(&mut self, client: usize, announced: usize) {
+        let buffers = tandem_engine::ClientBuffers { announced, ..Default::default() };
+        self.engine.tell_buffers(self.clients[client], buffers);
+    }
+
     /// Runs a request whose words are separated by blanks.
     pub(crate) fn run(&mut self, client: usize, line: &str) -> String {
         self.call(client, &line.split(' ').collect::<Vec<_>>())
