@@ -25,7 +25,10 @@ pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
             Chore::Stop(wanted) => {
                 crate::stop::stop(shared, wanted);
             }
-            Chore::Second => shared.saver.second(shared),
+            Chore::Second => {
+                shared.saver.second(shared);
+                shared.links.close_idle(shared.clock.micros());
+            }
         }
         if shared.ended.load(Ordering::Acquire) {
             return;

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use engine::{Migrated, Migration, SessionId};
+use parking_lot::Mutex;
 
 use crate::shared::Shared;
 
@@ -29,7 +30,7 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migr
         return crate::chores::finish(shared, session, Err(why), "ERR ");
     }
     let work = move || {
-        let outcome = send(&migration);
+        let outcome = send(shared, &migration);
         // What the last snapshot of a server that ends still holds is not reported as moved.
         while shared.engine.lock().holds_writes() {
             if shared.ended.load(Ordering::Acquire) {
@@ -46,22 +47,119 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migr
     }
 }
 
-fn send(migration: &Migration) -> Migrated {
-    let mut outcome = Migrated::default();
-    if let Err(error) = talk(migration, &mut outcome) {
-        outcome.error.get_or_insert(error);
-    }
-    outcome
+/// Connections that stay open for the next MIGRATE to the same server: a client that moves its keys one by one would
+/// connect for each.
+#[derive(Default)]
+pub(crate) struct Links(Mutex<Vec<Link>>);
+
+struct Link {
+    host: String,
+    port: u16,
+    /// What it has logged in with.
+    auth: Vec<Vec<u8>>,
+    stream: BufReader<TcpStream>,
+    used_us: u64,
 }
 
-fn talk(migration: &Migration, outcome: &mut Migrated) -> Result<(), String> {
-    let timeout = Duration::from_millis(migration.timeout_ms);
-    let writing = |_| "IOERR error or timeout writing to target instance".to_owned();
-    let mut stream = connect(migration, timeout).map_err(|error| match error.kind() {
-        // As Redis tells it, which notices at its first write.
-        io::ErrorKind::ConnectionRefused => writing(error),
-        _ => "IOERR error or timeout connecting to the client".to_owned(),
-    })?;
+impl Link {
+    fn fits(&self, migration: &Migration) -> bool {
+        (&self.host, self.port, &self.auth) == (&migration.host, migration.port, &migration.auth)
+    }
+}
+
+impl Links {
+    /// Connections kept; one more takes the place of the one that was used longest ago.
+    const MAX: usize = 64;
+    /// Microseconds after which one that was not used is closed.
+    const IDLE_US: u64 = 10_000_000;
+
+    fn take(&self, migration: &Migration) -> Option<BufReader<TcpStream>> {
+        let mut links = self.0.lock();
+        let at = links.iter().position(|link| link.fits(migration))?;
+        Some(links.swap_remove(at).stream)
+    }
+
+    fn put(&self, migration: &Migration, stream: BufReader<TcpStream>, now_us: u64) {
+        let Migration { host, port, auth, .. } = migration;
+        let (host, port, auth) = (host.clone(), *port, auth.clone());
+        let mut links = self.0.lock();
+        if links.len() >= Self::MAX
+            && let Some(oldest) = (0..links.len()).min_by_key(|at| links[*at].used_us)
+        {
+            links.swap_remove(oldest);
+        }
+        links.push(Link { host, port, auth, stream, used_us: now_us });
+    }
+
+    /// Closes those that nobody has used for a while.
+    pub(crate) fn close_idle(&self, now_us: u64) {
+        self.0.lock().retain(|link| now_us.saturating_sub(link.used_us) < Self::IDLE_US);
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+/// Why a migration ends.
+enum Fault {
+    /// The connection is gone.
+    Lost(String),
+    /// Everything else, a server that does not answer in time among it.
+    Other(String),
+}
+
+impl Fault {
+    fn of(kind: io::ErrorKind, text: &str) -> Fault {
+        match kind {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Fault::Other(text.to_owned()),
+            _ => Fault::Lost(text.to_owned()),
+        }
+    }
+}
+
+fn send(shared: &Shared, migration: &Migration) -> Migrated {
+    let mut outcome = Migrated::default();
+    let mut kept = shared.links.take(migration);
+    loop {
+        let was_kept = kept.is_some();
+        let mut heard = false;
+        let error = match talk(migration, kept.take(), &mut heard, &mut outcome) {
+            Ok(stream) => {
+                shared.links.put(migration, stream, shared.clock.micros());
+                return outcome;
+            }
+            // The other side has closed it since; it never saw anything of this.
+            Err(Fault::Lost(_)) if was_kept && !heard => continue,
+            Err(Fault::Lost(error) | Fault::Other(error)) => error,
+        };
+        outcome.error.get_or_insert(error);
+        return outcome;
+    }
+}
+
+/// Sends all keys, over the connection that was `kept` if there is one. `heard`: whether an answer came. A connection that is
+/// given back may be used again.
+fn talk(
+    migration: &Migration,
+    kept: Option<BufReader<TcpStream>>,
+    heard: &mut bool,
+    outcome: &mut Migrated,
+) -> Result<BufReader<TcpStream>, Fault> {
+    const WRITING: &str = "IOERR error or timeout writing to target instance";
+    let timeout = Some(Duration::from_millis(migration.timeout_ms));
+    let mut stream = match kept {
+        Some(stream) => stream,
+        None => BufReader::new(connect(migration).map_err(|error| match error.kind() {
+            // As Redis tells it, which notices at its first write.
+            io::ErrorKind::ConnectionRefused => Fault::Other(WRITING.to_owned()),
+            _ => Fault::Other("IOERR error or timeout connecting to the client".to_owned()),
+        })?),
+    };
+    let writing = |error: io::Error| Fault::of(error.kind(), WRITING);
+    stream.get_ref().set_read_timeout(timeout).map_err(writing)?;
+    stream.get_ref().set_write_timeout(timeout).map_err(writing)?;
     let mut head = Vec::new();
     if !migration.auth.is_empty() {
         let words: Vec<&[u8]> =
@@ -69,25 +167,26 @@ fn talk(migration: &Migration, outcome: &mut Migrated) -> Result<(), String> {
         push_request(&mut head, &words);
     }
     push_request(&mut head, &[b"SELECT", migration.database.to_string().as_bytes()]);
-    stream.write_all(&head).map_err(writing)?;
+    stream.get_mut().write_all(&head).map_err(writing)?;
     for parcel in &migration.parcels {
         let ttl = parcel.ttl_ms.to_string();
         let words: [&[u8]; 5] = [b"RESTORE", &parcel.key, ttl.as_bytes(), &parcel.payload, b"REPLACE"];
         let mut request = Vec::new();
         push_request(&mut request, &words[..4 + usize::from(migration.replace)]);
-        stream.write_all(&request).map_err(writing)?;
+        stream.get_mut().write_all(&request).map_err(writing)?;
     }
-    let mut replies = BufReader::new(stream);
     for _ in 0..1 + usize::from(!migration.auth.is_empty()) {
-        read_reply(&mut replies)?.map_err(refused)?;
+        let reply = read_reply(&mut stream)?;
+        *heard = true;
+        reply.map_err(|text| Fault::Other(refused(text)))?;
     }
     for i in 0..migration.parcels.len() {
-        match read_reply(&mut replies)? {
+        match read_reply(&mut stream)? {
             Ok(()) => outcome.taken.push(i),
             Err(text) => drop(outcome.error.get_or_insert_with(|| refused(text))),
         }
     }
-    Ok(())
+    Ok(stream)
 }
 
 fn refused(text: String) -> String {
@@ -95,14 +194,13 @@ fn refused(text: String) -> String {
 }
 
 /// A connection to the first address that takes one.
-fn connect(migration: &Migration, timeout: Duration) -> io::Result<TcpStream> {
+fn connect(migration: &Migration) -> io::Result<TcpStream> {
+    let timeout = Duration::from_millis(migration.timeout_ms);
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for to in (migration.host.as_str(), migration.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&to, timeout) {
             Err(error) => last = error,
             Ok(stream) => {
-                stream.set_read_timeout(Some(timeout))?;
-                stream.set_write_timeout(Some(timeout))?;
                 stream.set_nodelay(true)?;
                 return Ok(stream);
             }
@@ -112,11 +210,13 @@ fn connect(migration: &Migration, timeout: Duration) -> io::Result<TcpStream> {
 }
 
 /// One reply of a line: taken, or the text of the error.
-fn read_reply(replies: &mut impl BufRead) -> Result<Result<(), String>, String> {
+fn read_reply(replies: &mut impl BufRead) -> Result<Result<(), String>, Fault> {
+    const READING: &str = "IOERR error or timeout reading to target instance";
     let mut line = Vec::new();
     let read = replies.take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
-    if !matches!(read, Ok(1..)) || line.last() != Some(&b'\n') {
-        return Err("IOERR error or timeout reading to target instance".to_owned());
+    read.map_err(|error| Fault::of(error.kind(), READING))?;
+    if line.last() != Some(&b'\n') {
+        return Err(Fault::Lost(READING.to_owned()));
     }
     let text = String::from_utf8_lossy(&line);
     Ok(text.trim_end().strip_prefix('-').map_or(Ok(()), |error| Err(error.to_owned())))

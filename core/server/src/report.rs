@@ -27,6 +27,7 @@ fn fill_server(shared: &Shared, report: &mut Report) {
     let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
     report.set("client_query_buffer_limit_disconnections", count(&shared.query_disconnections));
     report.set("client_output_buffer_limit_disconnections", count(&shared.output_disconnections));
+    report.set("migrate_cached_sockets", shared.links.count() as u64);
 }
 
 /// System, release and machine, as `uname -srm` tells them.

@@ -183,6 +183,8 @@ pub(crate) struct Shared {
     pub(crate) logger: Arc<Logger>,
     pub(crate) durable: Durable,
     pub(crate) saver: Saver,
+    /// Connections to other servers that wait for the next MIGRATE.
+    pub(crate) links: crate::migrate::Links,
     pub(crate) busy: BusyState,
     /// What `rename-command` has made of the names of commands.
     pub(crate) renames: engine::Renames,
@@ -286,6 +288,7 @@ impl Shared {
             logger,
             durable,
             saver: Saver::default(),
+            links: crate::migrate::Links::default(),
             busy: BusyState::default(),
             query_disconnections: AtomicU64::new(0),
             output_disconnections: AtomicU64::new(0),

@@ -271,3 +271,35 @@ fn keys_move_to_another_server_and_stay_if_they_were_changed_meanwhile() {
     client.expect("-ERR a key was changed while it moved: it is on both servers now\r\n");
     client.ask("GET text", "$1\r\nz\r\n");
 }
+
+#[test]
+fn keys_that_move_one_by_one_share_a_connection_and_outlive_its_end() {
+    const TAKEN: &[u8] = b"+OK\r\n+OK\r\n";
+    let dir = tempfile::tempdir().unwrap();
+    let here = server(dir.path(), &["--save", ""]);
+    let mut client = here.client();
+    client.ask("SET k v", "+OK\r\n");
+    let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let migrate = format!("MIGRATE 127.0.0.1 {} k 0 5000 COPY\r\n", there.local_addr().unwrap().port());
+    client.send(migrate.as_bytes());
+    let (mut taker, _) = there.accept().unwrap();
+    let mut take = |taker: &mut std::net::TcpStream| {
+        let mut request = vec![0; 4096];
+        let mut read = 0;
+        while !request[..read].windows(7).any(|part| part == b"RESTORE") {
+            read += std::io::Read::read(taker, &mut request[read..]).unwrap();
+        }
+        std::io::Write::write_all(taker, TAKEN).unwrap();
+    };
+    take(&mut taker);
+    client.expect("+OK\r\n");
+    assert_eq!(client.info("migrate_cached_sockets"), "1");
+    client.send(migrate.as_bytes());
+    take(&mut taker);
+    client.expect("+OK\r\n");
+    drop(taker);
+    client.send(migrate.as_bytes());
+    let (mut taker, _) = there.accept().unwrap();
+    take(&mut taker);
+    client.expect("+OK\r\n");
+}
