@@ -2,8 +2,8 @@
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::session::ReplyMode;
-use commands::{Error, Flags, Group, Row};
-use resp::Protocol;
+use commands::{Args, Error, Flags, Group, Row};
+use resp::{Protocol, Reply};
 
 /// Which Redis we are to clients: the version that switches on what the common ones have (see the product's contract).
 pub(crate) const REDIS_VERSION: &str = "7.4.2";
@@ -131,58 +131,79 @@ fn log_in(engine: &mut Engine, turn: &mut Turn<'_>, name: &[u8], password: &[u8]
     }
 }
 
-fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let args = turn.args;
-    let version = match args.find(1) {
-        None => None,
-        Some(text) => Some(match base::number::parse_i64(text) {
-            None => return Err(Error::new("ERR Protocol version is not an integer or out of range")),
-            Some(2) => Protocol::Resp2,
-            Some(3) => Protocol::Resp3,
-            Some(_) => return Err(Error::new("NOPROTO unsupported protocol version")),
-        }),
-    };
-    let (mut credentials, mut name, mut i) = (None, None, 2);
-    while i < args.len() {
-        if args.is(i, "auth") && i + 2 < args.len() {
-            credentials = Some((args.at(i + 1), args.at(i + 2)));
-            i += 3;
-        } else if args.is(i, "setname") && i + 1 < args.len() {
-            name = Some(args.at(i + 1));
-            i += 2;
-        } else {
-            return Err(Error::quoting("ERR Syntax error in HELLO option '{}'", &[args.at(i)]));
+/// What a HELLO asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Hello<'a> {
+    /// The protocol to speak from now on.
+    pub protocol: Option<Protocol>,
+    /// A user's name and password.
+    pub login: Option<(&'a [u8], &'a [u8])>,
+    /// What the client calls itself.
+    pub name: Option<&'a [u8]>,
+}
+
+impl Hello<'_> {
+    /// The refusal of a client that has not logged in and does not do it here.
+    pub const NOAUTH: Error = Error::new(
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+    );
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// For a protocol that there is not, an unknown option, a name that is none.
+    pub fn read<'a>(args: Args<'a>) -> Result<Hello<'a>, Error> {
+        let mut hello = Hello { protocol: None, login: None, name: None };
+        if let Some(text) = args.find(1) {
+            hello.protocol = Some(match base::number::parse_i64(text) {
+                None => return Err(Error::new("ERR Protocol version is not an integer or out of range")),
+                Some(2) => Protocol::Resp2,
+                Some(3) => Protocol::Resp3,
+                Some(_) => return Err(Error::new("NOPROTO unsupported protocol version")),
+            });
         }
+        let mut i = 2;
+        while i < args.len() {
+            if args.is(i, "auth") && i + 2 < args.len() {
+                hello.login = Some((args.at(i + 1), args.at(i + 2)));
+                i += 3;
+            } else if args.is(i, "setname") && i + 1 < args.len() {
+                hello.name = Some(args.at(i + 1));
+                i += 2;
+            } else {
+                return Err(Error::quoting("ERR Syntax error in HELLO option '{}'", &[args.at(i)]));
+            }
+        }
+        if let Some(name) = hello.name {
+            crate::client::check_name(name)?;
+        }
+        Ok(hello)
     }
-    if let Some(name) = name {
-        crate::client::check_name(name)?;
-    }
-    if let Some((user, password)) = credentials
+}
+
+fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let hello = Hello::read(turn.args)?;
+    if let Some((user, password)) = hello.login
         && !log_in(engine, turn, user, password)?
     {
         return Ok(Step::Later);
     }
-    if !engine.sessions.at(turn.session).authenticated {
-        return Err(Error::new(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
-        ));
-    }
     let session = engine.sessions.at_mut(turn.session);
-    if let Some(name) = name {
+    if !session.authenticated {
+        return Err(Hello::NOAUTH);
+    }
+    if let Some(name) = hello.name {
         session.name = name.to_vec();
     }
-    if let Some(version) = version {
-        session.protocol = version;
+    if let Some(protocol) = hello.protocol {
+        session.protocol = protocol;
     }
-    greet(engine, turn);
+    push_greeting(&mut turn.reply, session.protocol, session.id);
     Ok(Step::Done(None))
 }
 
-/// The reply of HELLO, in the protocol that the session now speaks.
-fn greet(engine: &Engine, turn: &mut Turn<'_>) {
-    let session = engine.sessions.at(turn.session);
-    let protocol = session.protocol;
-    let reply = &mut turn.reply;
+/// The reply of HELLO to the client with this number, in the protocol that it now speaks.
+pub fn push_greeting(reply: &mut Reply<'_>, protocol: Protocol, client_id: u64) {
     reply.set_protocol(protocol);
     reply.map(7);
     for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
@@ -192,7 +213,7 @@ fn greet(engine: &Engine, turn: &mut Turn<'_>) {
     reply.bulk(b"proto");
     reply.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
     reply.bulk(b"id");
-    reply.integer(session.id as i64);
+    reply.integer(client_id as i64);
     for (name, value) in [("mode", "standalone"), ("role", "master")] {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());

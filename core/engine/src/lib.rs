@@ -40,6 +40,7 @@ mod tracking;
 mod transaction;
 
 pub use acl::{Acl, BusyRights, Secret, Visitor, Visitors, digest_of};
+pub use connection::{Hello, push_greeting};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use functions::{RunningFunction, push_function_stats};
 pub use gate::PROTECTED_MODE;

@@ -15,6 +15,8 @@ pub struct SessionId {
 /// What the server tells when a client connects.
 #[derive(Clone, Debug, Default)]
 pub struct ClientInfo {
+    /// The number that CLIENT ID tells: one that nobody had before.
+    pub id: u64,
     /// The I/O thread that owns the connection.
     pub thread: u16,
     /// The connection's token on that thread.
@@ -244,7 +246,7 @@ impl Session {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     slab: slab::Slab<Session>,
-    next_id: u64,
+    last_serial: u32,
 }
 
 impl Sessions {
@@ -255,10 +257,10 @@ impl Sessions {
         authenticated: bool,
         now: Now,
     ) -> SessionId {
-        self.next_id += 1;
-        let serial = self.next_id as u32;
+        self.last_serial = self.last_serial.wrapping_add(1);
+        let serial = self.last_serial;
         let session = Session {
-            id: self.next_id,
+            id: info.id,
             serial,
             info,
             db: 0,

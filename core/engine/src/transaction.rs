@@ -4,6 +4,7 @@ use crate::acl::Denial;
 use crate::engine::{Called, Engine, EngineHandler, Origin, Step, Turn};
 use crate::session::{SessionId, Transaction};
 use commands::{Args, Error, Flags, Group, Row};
+use resp::Protocol;
 
 /// A client that watches a key.
 #[derive(Clone, Copy, Debug)]
@@ -112,9 +113,13 @@ fn rights_withdrawn(denial: &Denial) -> Error {
     ))
 }
 
-/// What happened to a client's transaction while a script held the engine, in this order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What happened to a client while a script held the engine, in this order as far as its transaction goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Amends {
+    /// The protocol that it speaks since a HELLO.
+    pub protocol: Option<Protocol>,
+    /// What it called itself there.
+    pub name: Option<Vec<u8>>,
     /// It was ended, by DISCARD or an EXEC that was refused.
     pub is_dropped: bool,
     /// One was opened.
@@ -133,6 +138,12 @@ impl Engine {
         let Some(session) = self.sessions.find_mut(id) else { return };
         if amends.is_dropped {
             session.multi = None;
+        }
+        if let Some(protocol) = amends.protocol {
+            session.protocol = protocol;
+        }
+        if let Some(name) = amends.name {
+            session.name = name;
         }
         if amends.is_opened {
             session.multi = Some(Box::new(Transaction::default()));

@@ -1,11 +1,12 @@
 //! What clients are told while a script or command holds the engine for longer than it should.
 //!
 //! Nothing here may touch the engine; what must be known of users it has left in `doors`. SCRIPT KILL, FUNCTION KILL and SHUTDOWN NOSAVE are taken note of; FUNCTION
-//! STATS is answered from what the running function has left; transactions may be opened and dropped, which the
-//! engine learns when it is free; commands that open a session wait in the input until then; all others are
+//! STATS is answered from what the running function has left; HELLO is answered, and transactions may be opened and dropped, which the
+//! engine learns when it is free; commands that end a session or watch keys wait in the input until then; all others are
 //! refused in Redis' words.
 
-use engine::{Amends, BusyRights, Renames};
+use commands::{Args, Error};
+use engine::{Amends, BusyRights, Hello, Renames};
 use net::{Parts, Pool, Scratch};
 use resp::{Limits, Parsed, Parser, ProtocolError, Span};
 
@@ -18,7 +19,7 @@ const BUSY_FUNCTION: &str =
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
-const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+const WRONGPASS: Error = Error::new("WRONGPASS invalid username-password pair or user is disabled.");
 const UNKILLABLE: &[u8] =
     b"-UNKILLABLE Sorry the script already executed write commands against the dataset. \
     You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
@@ -47,7 +48,9 @@ enum Wish {
         name: Vec<u8>,
         password: Vec<u8>,
     },
-    /// It opens or closes a session: it waits.
+    /// HELLO with its arguments.
+    Hello(Vec<Vec<u8>>),
+    /// It ends a session or watches keys: it waits.
     Session,
     Other,
 }
@@ -73,7 +76,9 @@ fn wish(argv: &[&[u8]], renames: &Renames) -> Wish {
     } else if is(0, "auth") && matches!(argv.len(), 2 | 3) {
         let name = if argv.len() == 3 { argv[1] } else { b"default" };
         Wish::Enter { name: name.to_vec(), password: argv[argv.len() - 1].to_vec() }
-    } else if ["auth", "hello", "reset", "quit", "watch", "unwatch"].iter().any(|word| is(0, word)) {
+    } else if is(0, "hello") {
+        Wish::Hello(argv.iter().map(|argument| argument.to_vec()).collect())
+    } else if ["auth", "reset", "quit", "watch", "unwatch"].iter().any(|word| is(0, word)) {
         Wish::Session
     } else {
         Wish::Other
@@ -91,12 +96,20 @@ pub(crate) fn answer(
     if !client.may_run() {
         return false;
     }
-    let Some((mut trusted, mut rights)) = standing(shared, client) else {
+    let Some((trusted, rights)) = standing(shared, client) else {
         client.conn.out(pool).extend_from_slice(engine::PROTECTED_MODE.as_bytes());
         client.conn.close_after_flush();
         return false;
     };
-    let mut state = State { is_open: client.is_in_transaction, amends: client.amends.unwrap_or_default() };
+    let mut state = State {
+        is_open: client.is_in_transaction,
+        amends: client.amends.take().unwrap_or_default(),
+        trusted,
+        is_known: client.trusted,
+        let_in: client.let_in,
+        rights,
+        protocol: client.protocol,
+    };
     let limits = client.request_limits(bounds);
     let Parts { input, out } = client.conn.parts(scratch, pool);
     let (mut at, mut spans, mut left_over, mut close) = (0, Vec::<Span>::new(), false, false);
@@ -115,36 +128,18 @@ pub(crate) fn answer(
                 break;
             }
         };
-        match verdict {
-            Some(Wish::Session) => {
-                left_over = true;
-                break;
-            }
-            Some(Wish::Enter { name, password }) if !client.trusted => {
-                match shared.busy.doors.ask(&name, &password, shared.clock.micros()) {
-                    Entry::Welcome(theirs) => {
-                        (client.let_in, trusted, rights) = (true, true, theirs);
-                        client.rights = theirs;
-                        out.extend_from_slice(b"+OK\r\n");
-                    }
-                    Entry::Refused => out.extend_from_slice(WRONGPASS),
-                    Entry::Later => {
-                        left_over = true;
-                        break;
-                    }
-                }
-            }
-            Some(wish) if trusted => match forbidden(&wish, rights) {
-                Some(command) => push_error(out, &no_permission(command)),
-                None => grant(shared, wish, client.protocol, &mut state, out),
-            },
-            Some(_) => out.extend_from_slice(NOAUTH),
-            None => {}
+        if let Some(wish) = verdict
+            && meet(shared, wish, client.id, &mut state, out) == Met::Later
+        {
+            left_over = true;
+            break;
         }
         at += len;
     }
     client.conn.consume(at);
     client.is_in_transaction = state.is_open;
+    (client.protocol, client.rights) = (state.protocol, state.rights);
+    client.let_in = state.let_in;
     client.amends = (state.amends != Amends::default()).then_some(state.amends);
     if close {
         client.conn.close_after_flush();
@@ -211,10 +206,95 @@ fn read_wish(
     })
 }
 
-/// A client's transaction as it is told of meanwhile.
+/// A client as it is told of meanwhile.
 struct State {
+    /// It has a transaction.
     is_open: bool,
     amends: Amends,
+    /// It is let in.
+    trusted: bool,
+    /// The engine knows that.
+    is_known: bool,
+    /// It has come in with a password, of which the engine knows nothing.
+    let_in: bool,
+    rights: BusyRights,
+    protocol: resp::Protocol,
+}
+
+/// Whether a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Met {
+    Now,
+    /// It stays in the input.
+    Later,
+}
+
+/// Answers a client, whoever it is.
+fn meet(shared: &Shared, wish: Wish, client_id: u64, state: &mut State, out: &mut Vec<u8>) -> Met {
+    match wish {
+        Wish::Session => return Met::Later,
+        Wish::Enter { name, password } if !state.is_known => match enter(shared, &name, &password, state) {
+            Ok(Met::Now) => out.extend_from_slice(b"+OK\r\n"),
+            Ok(Met::Later) => return Met::Later,
+            Err(error) => push_error(out, error.as_bytes()),
+        },
+        Wish::Hello(argv) => {
+            let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+            match hello(shared, &argv, client_id, state, out) {
+                Ok(met) => return met,
+                Err(error) => push_error(out, error.as_bytes()),
+            }
+        }
+        wish if state.trusted => match forbidden(&wish, state.rights) {
+            Some(command) => push_error(out, no_permission(command).as_bytes()),
+            None => grant(shared, wish, state, out),
+        },
+        _ => out.extend_from_slice(NOAUTH),
+    }
+    Met::Now
+}
+
+/// Lets a client in that has the right password.
+fn enter(shared: &Shared, name: &[u8], password: &[u8], state: &mut State) -> Result<Met, Error> {
+    match shared.busy.doors.ask(name, password, shared.clock.micros()) {
+        Entry::Welcome(rights) => {
+            (state.trusted, state.let_in, state.rights) = (true, true, rights);
+            Ok(Met::Now)
+        }
+        Entry::Refused => Err(WRONGPASS),
+        Entry::Later => Ok(Met::Later),
+    }
+}
+
+fn hello(
+    shared: &Shared,
+    argv: &[&[u8]],
+    client_id: u64,
+    state: &mut State,
+    out: &mut Vec<u8>,
+) -> Result<Met, Error> {
+    let hello = Hello::read(Args::new(argv))?;
+    if state.is_open || hello.login.is_some() && state.is_known {
+        // It is to be queued; or who the client is shall change. Either is the engine's.
+        return Ok(Met::Later);
+    }
+    if let Some((name, password)) = hello.login
+        && enter(shared, name, password, state)? == Met::Later
+    {
+        return Ok(Met::Later);
+    }
+    if !state.trusted {
+        return Err(Hello::NOAUTH);
+    }
+    if let Some(protocol) = hello.protocol {
+        state.protocol = protocol;
+        state.amends.protocol = Some(protocol);
+    }
+    if let Some(name) = hello.name {
+        state.amends.name = Some(name.to_vec());
+    }
+    engine::push_greeting(&mut resp::Reply::wire(out, state.protocol), state.protocol, client_id);
+    Ok(Met::Now)
 }
 
 fn busy_text(shared: &Shared) -> &'static str {
@@ -225,42 +305,43 @@ fn busy_text(shared: &Shared) -> &'static str {
     }
 }
 
-fn push_error(out: &mut Vec<u8>, text: &str) {
+fn push_error(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'-');
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
     out.extend_from_slice(b"\r\n");
 }
 
 /// What opens or ends a transaction is done, as far as the client can tell; everything else breaks one.
 fn in_transaction(shared: &Shared, wish: Wish, state: &mut State, out: &mut Vec<u8>) {
     match wish {
-        Wish::Multi if state.is_open => push_error(out, "ERR MULTI calls can not be nested"),
+        Wish::Multi if state.is_open => push_error(out, b"ERR MULTI calls can not be nested"),
         Wish::Multi => {
             out.extend_from_slice(b"+OK\r\n");
             state.is_open = true;
             state.amends.is_opened = true;
         }
-        Wish::Discard if !state.is_open => push_error(out, "ERR DISCARD without MULTI"),
+        Wish::Discard if !state.is_open => push_error(out, b"ERR DISCARD without MULTI"),
         Wish::Discard | Wish::Exec if state.is_open => {
             match wish {
                 Wish::Discard => out.extend_from_slice(b"+OK\r\n"),
                 _ => push_error(
                     out,
-                    &format!("EXECABORT Transaction discarded because of: {}", busy_text(shared)),
+                    format!("EXECABORT Transaction discarded because of: {}", busy_text(shared)).as_bytes(),
                 ),
             }
             state.is_open = false;
-            state.amends = Amends { is_dropped: true, ..Amends::default() };
+            let Amends { protocol, name, .. } = core::mem::take(&mut state.amends);
+            state.amends = Amends { is_dropped: true, protocol, name, ..Amends::default() };
         }
         _ => {
-            push_error(out, busy_text(shared));
+            push_error(out, busy_text(shared).as_bytes());
             state.amends.is_broken |= state.is_open;
         }
     }
 }
 
 fn tell_stats(shared: &Shared, protocol: resp::Protocol, out: &mut Vec<u8>) {
-    let Some(function) = shared.busy.function() else { return push_error(out, BUSY) };
+    let Some(function) = shared.busy.function() else { return push_error(out, BUSY.as_bytes()) };
     let argv: Vec<&[u8]> = function.argv.iter().map(Vec::as_slice).collect();
     let running = engine::RunningFunction {
         name: &function.name,
@@ -272,10 +353,10 @@ fn tell_stats(shared: &Shared, protocol: resp::Protocol, out: &mut Vec<u8>) {
 }
 
 /// Answers a wish that its client may have.
-fn grant(shared: &Shared, wish: Wish, protocol: resp::Protocol, state: &mut State, out: &mut Vec<u8>) {
+fn grant(shared: &Shared, wish: Wish, state: &mut State, out: &mut Vec<u8>) {
     match wish {
         Wish::Kill { is_function } if is_function != shared.busy.function().is_some() => {
-            push_error(out, busy_text(shared));
+            push_error(out, busy_text(shared).as_bytes());
         }
         Wish::Kill { .. } if shared.busy.has_written() => out.extend_from_slice(UNKILLABLE),
         Wish::Kill { .. } => {
@@ -289,9 +370,9 @@ fn grant(shared: &Shared, wish: Wish, protocol: resp::Protocol, state: &mut Stat
                 ..Default::default()
             }));
         }
-        Wish::Stats => tell_stats(shared, protocol, out),
+        Wish::Stats => tell_stats(shared, state.protocol, out),
         Wish::Multi | Wish::Exec | Wish::Discard | Wish::Other => in_transaction(shared, wish, state, out),
-        Wish::Enter { .. } | Wish::Session => push_error(out, busy_text(shared)),
+        Wish::Enter { .. } | Wish::Hello(_) | Wish::Session => push_error(out, busy_text(shared).as_bytes()),
     }
 }
 
@@ -314,7 +395,7 @@ mod tests {
         assert_eq!(wish_of("SHUTDOWN nosave"), Wish::Shutdown { nosave_first: true });
         assert_eq!(wish_of("SHUTDOWN NOW NOSAVE"), Wish::Shutdown { nosave_first: false });
         assert_eq!(wish_of("SHUTDOWN"), Wish::Other);
-        assert_eq!(wish_of("hello 3 AUTH a b"), Wish::Session);
+        assert_eq!(wish_of("hello 3"), Wish::Hello(vec![b"hello".to_vec(), b"3".to_vec()]));
         let enter = |name: &str| Wish::Enter { name: name.into(), password: b"pw".to_vec() };
         assert_eq!((wish_of("AUTH pw"), wish_of("auth me pw")), (enter("default"), enter("me")));
         assert_eq!(wish_of("PING"), Wish::Other);

@@ -66,6 +66,8 @@ pub(crate) struct Listed {
 
 /// A client of this thread.
 pub(crate) struct Client {
+    /// The number that CLIENT ID tells.
+    pub(crate) id: u64,
     pub(crate) conn: Connection,
     pub(crate) parser: Parser,
     /// `None` until the engine has heard of it.
@@ -76,7 +78,7 @@ pub(crate) struct Client {
     pub(crate) rights: engine::BusyRights,
     /// It has opened a transaction.
     pub(crate) is_in_transaction: bool,
-    /// What happened to its transaction while a script held the engine, which does not know yet.
+    /// What happened to it while a script held the engine, which does not know yet.
     pub(crate) amends: Option<engine::Amends>,
     /// The protocol of its replies.
     pub(crate) protocol: resp::Protocol,
@@ -102,8 +104,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(conn: Connection, now_s: u64) -> Client {
+    pub(crate) fn new(id: u64, conn: Connection, now_s: u64) -> Client {
         Client {
+            id,
             conn,
             parser: Parser::default(),
             session: None,

@@ -220,7 +220,8 @@ impl Clients {
             return;
         }
         if let Some(slot) = self.slots.get_mut(id) {
-            *slot = Some(Box::new(Client::new(conn, self.now_s)));
+            let number = self.shared.clients_seen.fetch_add(1, Ordering::Relaxed) + 1;
+            *slot = Some(Box::new(Client::new(number, conn, self.now_s)));
             self.fresh.push(id);
             self.timers.arm(id, self.now_s + HANDSHAKE_S_MAX);
         }

@@ -183,6 +183,8 @@ pub(crate) struct Shared {
     pub(crate) logger: Arc<Logger>,
     pub(crate) durable: Durable,
     pub(crate) saver: Saver,
+    /// Clients that have come since the start.
+    pub(crate) clients_seen: AtomicU64,
     /// Connections to other servers that wait for the next MIGRATE.
     pub(crate) links: crate::migrate::Links,
     pub(crate) busy: BusyState,
@@ -288,6 +290,7 @@ impl Shared {
             logger,
             durable,
             saver: Saver::default(),
+            clients_seen: AtomicU64::new(0),
             links: crate::migrate::Links::default(),
             busy: BusyState::default(),
             query_disconnections: AtomicU64::new(0),

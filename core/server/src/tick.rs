@@ -420,6 +420,7 @@ impl Worker {
 fn client_info(client: &Client, thread: u16, id: Id) -> ClientInfo {
     let peer = client.conn.peer();
     ClientInfo {
+        id: client.id,
         thread,
         token: id.to_bits(),
         address: peer.to_string(),

@@ -131,6 +131,16 @@ fn a_busy_server_lets_an_operator_with_a_password_in() {
     operator.ask("SCRIPT KILL", "-NOAUTH Authentication required.\r\n");
     operator.ask("AUTH no", "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
     operator.ask("AUTH pw", "+OK\r\n");
+    operator.ask(
+        "PING",
+        "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n",
+    );
+    std::thread::sleep(Duration::from_millis(250));
+    let mut other = server.client();
+    other.send(b"HELLO 3\r\n");
+    assert!(other.line().starts_with("-NOAUTH HELLO must be called"));
+    other.send(b"HELLO 3 AUTH default pw\r\n");
+    assert_eq!(other.line(), "%7");
     operator.ask("SCRIPT KILL", "+OK\r\n");
     let end = script.line();
     assert!(end.starts_with("-ERR "), "{end}");
@@ -138,6 +148,45 @@ fn a_busy_server_lets_an_operator_with_a_password_in() {
     let mut next = server.client();
     next.ask("AUTH pw", "+OK\r\n");
     next.ask("PING", "+PONG\r\n");
+}
+
+#[test]
+fn a_busy_server_greets_and_remembers_what_it_was_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--busy-reply-threshold", "50"]);
+    let (mut script, mut known) = (server.client(), server.client());
+    known.ask("SET k v", "+OK\r\n");
+    script.send(&request(&[b"EVAL", b"while true do end", b"0"]));
+    known.until(
+        "PING",
+        "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    );
+    known.ask("HELLO 4", "-NOPROTO unsupported protocol version\r\n");
+    known.ask(
+        "HELLO 3 SETNAME a\u{7f}",
+        "-ERR Client names cannot contain spaces, newlines or special characters.\r\n",
+    );
+    known.send(b"HELLO 3 SETNAME old\r\n");
+    let mut fresh = server.client();
+    fresh.send(b"HELLO 3 SETNAME new\r\n");
+    let greeting = |client: &mut support::Client| {
+        let lines: Vec<String> = (0..26).map(|_| client.line()).collect();
+        assert_eq!(
+            (lines[0].as_str(), lines[12].as_str(), lines[25].as_str()),
+            ("%7", "$2", "*0"),
+            "{lines:?}"
+        );
+        assert_eq!(lines[13], "id");
+        lines[14].clone()
+    };
+    let (known_id, fresh_id) = (greeting(&mut known), greeting(&mut fresh));
+    known.ask("SCRIPT KILL", "+OK\r\n");
+    assert!(script.line().starts_with("-ERR "));
+    for (client, id, name) in [(&mut known, known_id, "old"), (&mut fresh, fresh_id, "new")] {
+        client.ask("CLIENT ID", &format!("{id}\r\n"));
+        client.ask("CLIENT GETNAME", &format!("$3\r\n{name}\r\n"));
+        client.ask("GET none", "_\r\n");
+    }
 }
 
 #[test]
@@ -283,7 +332,7 @@ fn keys_that_move_one_by_one_share_a_connection_and_outlive_its_end() {
     let migrate = format!("MIGRATE 127.0.0.1 {} k 0 5000 COPY\r\n", there.local_addr().unwrap().port());
     client.send(migrate.as_bytes());
     let (mut taker, _) = there.accept().unwrap();
-    let mut take = |taker: &mut std::net::TcpStream| {
+    let take = |taker: &mut std::net::TcpStream| {
         let mut request = vec![0; 4096];
         let mut read = 0;
         while !request[..read].windows(7).any(|part| part == b"RESTORE") {

@@ -65,7 +65,8 @@ impl Bench {
 
     /// A new client's number.
     pub(crate) fn connect(&mut self) -> usize {
-        let info = ClientInfo { token: self.clients.len() as u64, local: true, ..ClientInfo::default() };
+        let token = self.clients.len() as u64;
+        let info = ClientInfo { id: token + 1, token, local: true, ..ClientInfo::default() };
         let id = self.engine.connect(info, self.outside.now).expect("there are few clients");
         self.clients.push(id);
         self.clients.len() - 1
