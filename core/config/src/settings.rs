@@ -163,6 +163,10 @@ settings! {
     repl_backlog_size: usize = "repl-backlog-size", Values::size, "Bytes kept for replicas that come back.";
     slowlog_log_slower_than_us: i64 = "slowlog-log-slower-than", Values::int, "Microseconds from which a command is slow; negative for none.";
     slowlog_max_len: usize = "slowlog-max-len", Values::size, "Slow commands remembered.";
+    commandlog_request_larger_than: i64 = "commandlog-request-larger-than", Values::int, "Bytes from which a request is large; negative for none.";
+    commandlog_large_request_max_len: usize = "commandlog-large-request-max-len", Values::size, "Large requests remembered.";
+    commandlog_reply_larger_than: i64 = "commandlog-reply-larger-than", Values::int, "Bytes from which a reply is large; negative for none.";
+    commandlog_large_reply_max_len: usize = "commandlog-large-reply-max-len", Values::size, "Large replies remembered.";
     latency_monitor_threshold_ms: u64 = "latency-monitor-threshold", Values::count, "Milliseconds from which an event is remembered; 0 for none.";
     latency_tracking: bool = "latency-tracking", Values::flag, "Keep a histogram of each command.";
     latency_percentiles: Vec<f64> = "latency-tracking-info-percentiles", percentiles, "Percentiles that INFO shows, 0 to 100.";

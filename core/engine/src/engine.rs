@@ -2,6 +2,7 @@
 
 use crate::acl::{Acl, BusyRights};
 use crate::blocking::Waiters;
+use crate::commandlog::CommandLogs;
 use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
 use crate::pubsub::PubSub;
@@ -15,7 +16,7 @@ use keyspace::{Db, Event, Keyspace};
 use resp::{Protocol, Reply};
 use script::{Functions, Interpreter};
 use std::collections::{HashMap, HashSet};
-use telemetry::{CommandStats, ErrorStats, LatencyEvents, Rate, Slowlog};
+use telemetry::{CommandStats, ErrorStats, LatencyEvents, Rate};
 
 /// A request as it came in.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +116,7 @@ pub struct Engine {
     pub(crate) jobs: Vec<Job>,
     pub(crate) command_stats: Vec<CommandStats>,
     pub(crate) error_stats: ErrorStats,
-    pub(crate) slowlog: Slowlog,
+    pub(crate) command_logs: CommandLogs,
     pub(crate) latency: LatencyEvents,
     /// How long a command runs before anybody wants to know, nanoseconds.
     pub(crate) noteworthy_ns: u64,
@@ -222,7 +223,7 @@ impl Engine {
             jobs: Vec::new(),
             command_stats: (0..commands).map(|_| CommandStats::default()).collect(),
             error_stats: ErrorStats::default(),
-            slowlog: Slowlog::default(),
+            command_logs: CommandLogs::default(),
             latency: LatencyEvents::default(),
             noteworthy_ns: u64::MAX,
             counters: Counters::default(),
@@ -255,7 +256,7 @@ impl Engine {
         self.keyspace.limits = crate::admin::limits(s);
         self.keyspace.ranking = crate::admin::ranking(s);
         self.keyspace.tells_shared_integers = crate::admin::shares_integers(s);
-        self.slowlog.configure(s.slowlog_log_slower_than_us, s.slowlog_max_len);
+        self.command_logs.configure(s);
         self.watch_durations();
         let s = &self.config;
         self.acl.log.set_max(s.acllog_max_len);
@@ -473,6 +474,10 @@ impl Engine {
             };
             self.call(command, turn, request.raw, Origin::Client)
         };
+        let (asked, told) = (request.raw.map_or(0, <[u8]>::len), out.len() - before);
+        if asked.max(told) >= self.command_logs.noteworthy_bytes {
+            self.note_large(command, id, args, asked, told);
+        }
         let next = match called {
             Called::Done | Called::Failed => Next::Continue,
             Called::Close => Next::Close,
@@ -663,13 +668,7 @@ impl Engine {
     fn note_slow(&mut self, command: usize, id: SessionId, args: Args<'_>, spent: u64) {
         let flags = self.table.commands[command].spec.flags;
         self.note_event(if flags.has(Flags::FAST) { "fast-command" } else { "command" }, spent / 1_000_000);
-        if !self.slowlog.is_slow(spent) || flags.has(Flags::SKIP_SLOWLOG) || flags.has(Flags::UNSEEN) {
-            return;
-        }
-        let session = self.sessions.at(id);
-        let unix_s = self.keyspace.now.unix_ms / 1000;
-        let shown = crate::slowlog::without_secrets(self.table.commands[command].spec.name, args);
-        self.slowlog.push(unix_s, spent / 1000, &shown, session.info.address.as_bytes(), &session.name);
+        self.note_in(b"slow", command, id, args, spent / 1000);
     }
 
     /// Makes the client wait for a job; `argv` will be run again when it is done.

@@ -156,6 +156,7 @@ impl Engine {
     fn report_stats(&self, r: &mut Report) {
         let (counters, stats) = (&self.counters, &self.keyspace.stats);
         let (channels, patterns, shard_channels) = self.pubsub.counts();
+        let latest_slow = self.command_logs.slow.entries().next();
         let values = [
             ("total_connections_received", counters.connections),
             ("rejected_connections", counters.rejected_connections),
@@ -181,7 +182,9 @@ impl Engine {
             ("acl_access_denied_channel", counters.acl_denied[3]),
             ("tandem_oom_refusals", counters.oom_refusals),
             ("rdb_changes_since_last_save", self.keyspace.effects.dirty),
-            ("slowlog_len", self.slowlog.len() as u64),
+            ("slowlog_len", self.command_logs.slow.len() as u64),
+            ("slowlog_last_id", latest_slow.map_or(0, |entry| entry.id)),
+            ("slowlog_last_usec", latest_slow.map_or(0, |entry| entry.value)),
             ("eventloop_duration_cmd_sum", self.command_stats.iter().map(|s| s.nanos).sum::<u64>() / 1000),
         ];
         values.into_iter().for_each(|(name, value)| r.set(name, value));

@@ -13,6 +13,7 @@ mod client;
 mod clients;
 mod cluster;
 mod command;
+mod commandlog;
 mod connection;
 mod debug;
 mod engine;
@@ -34,7 +35,6 @@ mod running;
 mod saving;
 mod session;
 mod settle;
-mod slowlog;
 mod table;
 mod tracking;
 mod transaction;
@@ -74,7 +74,7 @@ fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
         pubsub::COMMANDS,
         replication::COMMANDS,
         saving::COMMANDS,
-        slowlog::COMMANDS,
+        commandlog::COMMANDS,
         transaction::COMMANDS,
     ]
 }

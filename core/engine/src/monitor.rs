@@ -31,7 +31,7 @@ impl Engine {
         if hidden || spec.flags.has(Flags::UNSEEN) || spec.flags.has(Flags::ADMIN) {
             return;
         }
-        let shown = crate::slowlog::without_secrets(spec.name, args);
+        let shown = crate::commandlog::without_secrets(spec.name, args);
         self.feed_monitors(id, &shown, origin);
     }
 

@@ -432,6 +432,28 @@ fn a_client_that_announces_more_than_clients_may_take_is_closed_before_it_has_co
 }
 
 #[test]
+fn large_replies_are_remembered_by_their_bytes_and_found_by_name() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    assert_eq!(b.run(c, "COMMANDLOG LEN large-reply"), ":0\r\n");
+    assert_eq!(b.run(c, "CONFIG SET commandlog-reply-larger-than 12"), "+OK\r\n");
+    assert_eq!(b.run(c, "SET k 123456"), "+OK\r\n");
+    assert_eq!(b.run(c, "GET k"), "$6\r\n123456\r\n");
+    let entry = b.run(c, "COMMANDLOG GET -1 LARGE-reply");
+    assert!(
+        entry.starts_with("*1\r\n*6\r\n:0\r\n:1700000000\r\n:12\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"),
+        "{entry}"
+    );
+    assert_eq!(b.run(c, "COMMANDLOG RESET large-reply"), "+OK\r\n");
+    assert_eq!(b.run(c, "COMMANDLOG LEN large-reply"), ":0\r\n");
+    assert_eq!(b.run(c, "COMMANDLOG LEN slow"), b.run(c, "SLOWLOG LEN"));
+    assert_eq!(
+        b.run(c, "COMMANDLOG LEN quick"),
+        "-ERR type should be one of the following: slow, large-request, large-reply\r\n"
+    );
+}
+
+#[test]
 fn a_password_that_is_set_stays_in_the_configuration_as_its_record_for_a_rewrite() {
     let mut b = Bench::new();
     let c = b.connect();

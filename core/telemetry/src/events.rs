@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Most slow commands kept, whatever the configuration says: an entry is up to 5 kB.
-const SLOW_ENTRIES_MAX: usize = 1 << 16;
-/// Arguments kept of a slow command, as in Redis.
-const SLOW_ARGS_MAX: usize = 32;
+/// Most commands that one log keeps, whatever the configuration says: an entry is up to 5 kB.
+const ENTRIES_MAX: usize = 1 << 16;
+/// Arguments kept of a command, as in Redis.
+const ARGS_MAX: usize = 32;
 /// Bytes kept of an argument, as in Redis.
-const SLOW_ARG_BYTES_MAX: usize = 128;
+const ARG_BYTES_MAX: usize = 128;
 /// Spikes kept of one event, as in Redis.
 const SPIKES_MAX: usize = 160;
 /// Distinct latency events; the names come from the program, not from clients.
@@ -15,15 +15,15 @@ const EVENTS_MAX: usize = 64;
 /// Samples that a rate is the mean of, as in Redis.
 const RATE_SAMPLES: usize = 16;
 
-/// A command that took long.
+/// A command that stands out: it took long, or much came or went with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SlowEntry {
+pub struct CommandEntry {
     /// Grows by one with each entry, also over a reset.
     pub id: u64,
     /// When it ended, Unix seconds.
     pub unix_s: i64,
-    /// How long it ran, microseconds.
-    pub duration_us: u64,
+    /// How long it ran, microseconds; or how large it was, bytes.
+    pub value: u64,
     /// Its arguments, shortened.
     pub args: Vec<Vec<u8>>,
     /// The client's address.
@@ -32,40 +32,41 @@ pub struct SlowEntry {
     pub client_name: Vec<u8>,
 }
 
-/// The commands that took longest ago last: newest first.
+/// The latest commands that stand out by one measure, newest first.
 #[derive(Clone, Debug)]
-pub struct Slowlog {
-    entries: VecDeque<SlowEntry>,
+pub struct CommandLog {
+    entries: VecDeque<CommandEntry>,
     next_id: u64,
-    threshold_us: i64,
+    threshold: i64,
     entries_max: usize,
 }
 
-impl Default for Slowlog {
-    fn default() -> Slowlog {
-        Slowlog { entries: VecDeque::new(), next_id: 0, threshold_us: 10_000, entries_max: 128 }
+impl Default for CommandLog {
+    /// A log that takes nothing.
+    fn default() -> CommandLog {
+        CommandLog { entries: VecDeque::new(), next_id: 0, threshold: -1, entries_max: 0 }
     }
 }
 
-impl Slowlog {
-    /// Microseconds from which a command is slow (negative: none is), and how many are kept.
-    pub fn configure(&mut self, threshold_us: i64, entries_max: usize) {
-        self.threshold_us = threshold_us;
-        self.entries_max = entries_max.min(SLOW_ENTRIES_MAX);
+impl CommandLog {
+    /// The microseconds or bytes from which a command belongs here (negative: none does), and how many are kept.
+    pub fn configure(&mut self, threshold: i64, entries_max: usize) {
+        self.threshold = threshold;
+        self.entries_max = entries_max.min(ENTRIES_MAX);
         self.entries.truncate(self.entries_max);
     }
 
-    /// Whether a command that ran so long belongs here.
-    pub fn is_slow(&self, nanos: u64) -> bool {
-        u64::try_from(self.threshold_us).is_ok_and(|threshold| nanos / 1000 >= threshold)
+    /// Whether a command of this value belongs here.
+    pub fn takes(&self, value: u64) -> bool {
+        u64::try_from(self.threshold).is_ok_and(|threshold| value >= threshold)
     }
 
     /// Adds a command; the oldest leaves when there are too many.
-    pub fn push(&mut self, unix_s: i64, duration_us: u64, args: &[&[u8]], client: &[u8], client_name: &[u8]) {
-        let entry = SlowEntry {
+    pub fn push(&mut self, unix_s: i64, value: u64, args: &[&[u8]], client: &[u8], client_name: &[u8]) {
+        let entry = CommandEntry {
             id: self.next_id,
             unix_s,
-            duration_us,
+            value,
             args: shorten(args),
             client: client.to_vec(),
             client_name: client_name.to_vec(),
@@ -76,7 +77,7 @@ impl Slowlog {
     }
 
     /// The entries, newest first.
-    pub fn entries(&self) -> impl Iterator<Item = &SlowEntry> {
+    pub fn entries(&self) -> impl Iterator<Item = &CommandEntry> {
         self.entries.iter()
     }
 
@@ -97,7 +98,7 @@ impl Slowlog {
 }
 
 fn shorten(args: &[&[u8]]) -> Vec<Vec<u8>> {
-    let kept = if args.len() > SLOW_ARGS_MAX { SLOW_ARGS_MAX - 1 } else { args.len() };
+    let kept = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
     let mut short: Vec<Vec<u8>> = args[..kept].iter().map(|arg| shorten_one(arg)).collect();
     if kept < args.len() {
         short.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
@@ -106,9 +107,9 @@ fn shorten(args: &[&[u8]]) -> Vec<Vec<u8>> {
 }
 
 fn shorten_one(arg: &[u8]) -> Vec<u8> {
-    let mut short = arg[..arg.len().min(SLOW_ARG_BYTES_MAX)].to_vec();
-    if arg.len() > SLOW_ARG_BYTES_MAX {
-        short.extend(format!("... ({} more bytes)", arg.len() - SLOW_ARG_BYTES_MAX).bytes());
+    let mut short = arg[..arg.len().min(ARG_BYTES_MAX)].to_vec();
+    if arg.len() > ARG_BYTES_MAX {
+        short.extend(format!("... ({} more bytes)", arg.len() - ARG_BYTES_MAX).bytes());
     }
     short
 }
@@ -226,10 +227,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slow_commands_are_shortened_numbered_and_bounded() {
-        let mut log = Slowlog::default();
+    fn commands_are_shortened_numbered_and_bounded() {
+        let mut log = CommandLog::default();
         log.configure(10, 2);
-        assert!(log.is_slow(10_000) && !log.is_slow(9_999));
+        assert!(log.takes(10) && !log.takes(9));
         let long = vec![b'x'; 200];
         let args: Vec<&[u8]> = std::iter::repeat_n(long.as_slice(), 40).collect();
         for _ in 0..3 {
@@ -243,7 +244,7 @@ mod tests {
         log.push(7, 11, &args[..32], b"", b"");
         assert!(log.entries().next().is_some_and(|entry| entry.args[31].ends_with(b"bytes)")));
         log.configure(-1, 2);
-        assert!(!log.is_slow(u64::MAX));
+        assert!(!log.takes(u64::MAX));
     }
 
     #[test]

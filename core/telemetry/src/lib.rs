@@ -16,7 +16,7 @@ mod info;
 mod prometheus;
 mod stats;
 
-pub use events::{LatencyEvent, LatencyEvents, LatencySummary, Rate, SlowEntry, Slowlog};
+pub use events::{CommandEntry, CommandLog, LatencyEvent, LatencyEvents, LatencySummary, Rate};
 pub use graph::latency_graph;
 pub use histogram::Histogram;
 pub use info::{Report, V};
