@@ -540,6 +540,7 @@ fn restore(call: &mut Call<'_>) -> Handled {
         return Err(Error::new("ERR Invalid TTL value, must be >= 0"));
     }
     let space = call.db.space();
+    space.stats.payload_checks += 1;
     let mut entry = keyspace::decode_dump(space, key, call.args.at(3)).map_err(Error::text)?;
     let at = match ttl {
         0 => None,

@@ -127,6 +127,8 @@ pub struct Engine {
     pub(crate) depth: u32,
     /// Memory was over its limit at the last look, and eviction could not help.
     pub(crate) over_memory: bool,
+    /// Since when, monotonic microseconds, as far as it was noticed.
+    pub(crate) full_since_us: Option<u64>,
     /// Even the consumers' reserve is used up.
     pub(crate) over_reserve: bool,
     pub(crate) started_us: u64,
@@ -174,6 +176,8 @@ pub struct Counters {
     pub error_replies: u64,
     /// Refusals because memory was full.
     pub oom_refusals: u64,
+    /// Microseconds for which memory was full and nothing could be evicted, up to the last time that this ended.
+    pub full_us: u64,
     /// ACL denials: auth, command, key, channel.
     pub acl_denied: [u64; 4],
     /// Scripts that ran.
@@ -230,6 +234,7 @@ impl Engine {
             rate: Rate::default(),
             depth: 0,
             over_memory: false,
+            full_since_us: None,
             over_reserve: false,
             started_us: now.mono_us,
             startup_bytes: 0,

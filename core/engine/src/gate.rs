@@ -166,7 +166,7 @@ impl Engine {
         let mut limit = self.config.maxmemory as usize;
         if limit == 0 || self.pause.is_pending {
             (self.over_memory, self.over_reserve) = (false, false);
-            return;
+            return self.note_fullness();
         }
         let (used, reserve) = (outside.used_memory(), self.config.queue_reserve as usize);
         (self.over_memory, self.over_reserve) = (used > limit.saturating_sub(reserve), used > limit);
@@ -177,6 +177,20 @@ impl Engine {
         }
         if self.over_memory {
             self.timed("eviction-cycle", outside, |engine| engine.evict_until(limit, outside));
+        }
+        self.note_fullness();
+    }
+
+    /// Counts for how long memory stays full.
+    #[inline]
+    fn note_fullness(&mut self) {
+        if self.over_memory == self.full_since_us.is_some() {
+            return;
+        }
+        let now_us = self.keyspace.now.mono_us;
+        match self.full_since_us.take() {
+            Some(since_us) => self.counters.full_us += now_us.saturating_sub(since_us),
+            None => self.full_since_us = Some(now_us),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Outside;
 use commands::{Error, Flags, Group, Row};
+use std::collections::HashSet;
 use telemetry::Report;
 
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);
@@ -99,7 +100,11 @@ impl Engine {
         let (waiting, blocking_keys) = self.waiters.counts();
         let (tracking, _) = self.tracking.counts();
         let (mut subscribers, mut watching, mut query_max, mut output_max) = (0u64, 0u64, 0, 0);
+        let mut on_removal = HashSet::new();
         for (_, s) in self.sessions.iter() {
+            if let Some(waiting) = s.waiting.as_ref().filter(|waiting| waiting.wait.on_removal) {
+                on_removal.extend(waiting.wait.keys.iter().map(|key| (waiting.db, key)));
+            }
             subscribers += u64::from(s.is_subscriber());
             watching += u64::from(!s.watched.is_empty());
             query_max = query_max.max(s.buffers.query);
@@ -115,6 +120,7 @@ impl Engine {
         r.set("watching_clients", watching);
         r.set("total_watched_keys", self.watchers.len() as u64);
         r.set("total_blocking_keys", blocking_keys as u64);
+        r.set("total_blocking_keys_on_nokey", on_removal.len() as u64);
         r.set("clients_in_timeout_table", waiting as u64);
     }
 
@@ -156,6 +162,8 @@ impl Engine {
     fn report_stats(&self, r: &mut Report) {
         let (counters, stats) = (&self.counters, &self.keyspace.stats);
         let (channels, patterns, shard_channels) = self.pubsub.counts();
+        let full_now_us =
+            self.full_since_us.map_or(0, |since_us| self.keyspace.now.mono_us.saturating_sub(since_us));
         let latest_slow = self.command_logs.slow.entries().next();
         let values = [
             ("total_connections_received", counters.connections),
@@ -173,6 +181,9 @@ impl Engine {
             ("keyspace_hits", stats.hits),
             ("keyspace_misses", stats.misses),
             ("expired_time_cap_reached_count", stats.expire_budget_ends),
+            ("total_eviction_exceeded_time", (counters.full_us + full_now_us) / 1000),
+            ("current_eviction_exceeded_time", full_now_us / 1000),
+            ("dump_payload_sanitizations", stats.payload_checks),
             ("pubsub_channels", channels as u64),
             ("pubsub_patterns", patterns as u64),
             ("pubsubshard_channels", shard_channels as u64),

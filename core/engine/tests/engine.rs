@@ -454,6 +454,26 @@ fn large_replies_are_remembered_by_their_bytes_and_found_by_name() {
 }
 
 #[test]
+fn how_long_memory_was_full_is_told() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "CONFIG SET maxmemory 1000000 maxmemory-policy noeviction");
+    b.outside.used = 2_000_000;
+    assert!(b.run(c, "SET a 1").starts_with("-OOM"));
+    b.pass_ms(300);
+    let told = |b: &mut Bench, total: u32, current: u32| {
+        let text = b.run(c, "INFO stats");
+        assert!(text.contains(&format!("total_eviction_exceeded_time:{total}\r\n")), "{text}");
+        assert!(text.contains(&format!("current_eviction_exceeded_time:{current}\r\n")), "{text}");
+    };
+    told(&mut b, 300, 300);
+    b.outside.used = 1000;
+    assert_eq!(b.run(c, "SET a 1"), "+OK\r\n");
+    b.pass_ms(200);
+    told(&mut b, 300, 0);
+}
+
+#[test]
 fn a_password_that_is_set_stays_in_the_configuration_as_its_record_for_a_rewrite() {
     let mut b = Bench::new();
     let c = b.connect();

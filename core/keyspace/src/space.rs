@@ -25,6 +25,8 @@ pub struct Stats {
     pub evicted: u64,
     /// Bounded expiry passes that ended by their budget with keys still due.
     pub expire_budget_ends: u64,
+    /// Payloads of RESTORE that were checked from end to end.
+    pub payload_checks: u64,
 }
 
 /// Size figures of one database.

@@ -1,12 +1,13 @@
 //! The fields of INFO that only the server knows: process, persistence, allocator, threads.
 
-use std::sync::atomic::Ordering;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::Report;
 use telemetry::V;
 
 use crate::saver::Kind;
-use crate::shared::Shared;
+use crate::shared::{Pulse, Shared};
 
 /// Adds them. Runs with the engine held, so it only looks at what is at hand.
 pub(crate) fn fill(shared: &Shared, report: &mut Report) {
@@ -14,7 +15,7 @@ pub(crate) fn fill(shared: &Shared, report: &mut Report) {
     fill_meters(shared, report);
     fill_persistence(shared, report);
     fill_memory(shared, report);
-    fill_cpu(report);
+    fill_cpu(shared, report);
 }
 
 fn fill_server(shared: &Shared, report: &mut Report) {
@@ -38,6 +39,10 @@ fn os() -> String {
 
 fn fill_meters(shared: &Shared, report: &mut Report) {
     let totals = shared.meters.totals(&shared.pulses);
+    // What threads beside the first have done.
+    let beside = |of: fn(&Pulse) -> &AtomicU64| -> u64 {
+        shared.pulses.iter().skip(1).map(|pulse| of(pulse).load(Ordering::Relaxed)).sum()
+    };
     for (name, value) in [
         ("total_net_input_bytes", totals.bytes_in),
         ("total_net_output_bytes", totals.bytes_out),
@@ -46,6 +51,8 @@ fn fill_meters(shared: &Shared, report: &mut Report) {
         ("eventloop_cycles", totals.ticks),
         ("eventloop_duration_sum", totals.busy_us),
         ("lazyfree_pending_objects", shared.meters.free_pending.load(Ordering::Relaxed)),
+        ("io_threaded_reads_processed", beside(|pulse| &pulse.reads)),
+        ("io_threaded_writes_processed", beside(|pulse| &pulse.writes)),
         ("lazyfreed_objects", shared.meters.freed.load(Ordering::Relaxed)),
     ] {
         report.set(name, value);
@@ -130,19 +137,28 @@ fn fill_memory(shared: &Shared, report: &mut Report) {
 }
 
 /// Processor time of the process, from the kernel's account in hundredths of a second.
-fn fill_cpu(report: &mut Report) {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in parentheses may hold blanks; behind it, time in user mode is the 12th word and in the system the 13th.
-    let words: Vec<&str> = text.rsplit(')').next().unwrap_or("").split_ascii_whitespace().collect();
-    let seconds = |at: usize| {
-        words.get(at).and_then(|word| word.parse::<f64>().ok()).map_or(0.0, |ticks| ticks / 100.0)
-    };
-    for (name, at) in [
+fn fill_cpu(shared: &Shared, report: &mut Report) {
+    const WHOLE: [(&str, usize); 4] = [
         ("used_cpu_user", 11),
         ("used_cpu_sys", 12),
         ("used_cpu_user_children", 13),
         ("used_cpu_sys_children", 14),
-    ] {
-        report.set(name, format!("{:.6}", seconds(at)).as_str());
+    ];
+    fill_times(Path::new("/proc/self"), &WHOLE, report);
+    if let Some(thread) = shared.first_thread.get() {
+        const FIRST: [(&str, usize); 2] =
+            [("used_cpu_user_main_thread", 11), ("used_cpu_sys_main_thread", 12)];
+        fill_times(&Path::new("/proc").join(thread), &FIRST, report);
+    }
+}
+
+/// Fields of the account of a process or thread, each with its place behind the name.
+fn fill_times(of: &Path, fields: &[(&str, usize)], report: &mut Report) {
+    let text = std::fs::read_to_string(of.join("stat")).unwrap_or_default();
+    // The name in parentheses may hold blanks; behind it, time in user mode is the 12th word and in the system the 13th.
+    let words: Vec<&str> = text.rsplit(')').next().unwrap_or("").split_ascii_whitespace().collect();
+    for (name, at) in fields {
+        let ticks = words.get(*at).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
+        report.set(name, format!("{:.6}", ticks / 100.0).as_str());
     }
 }

@@ -183,6 +183,8 @@ pub(crate) struct Shared {
     pub(crate) logger: Arc<Logger>,
     pub(crate) durable: Durable,
     pub(crate) saver: Saver,
+    /// Where `/proc` tells of the first I/O thread, which also does the engine's chores.
+    pub(crate) first_thread: OnceLock<std::path::PathBuf>,
     /// Clients that have come since the start.
     pub(crate) clients_seen: AtomicU64,
     /// Connections to other servers that wait for the next MIGRATE.
@@ -290,6 +292,7 @@ impl Shared {
             logger,
             durable,
             saver: Saver::default(),
+            first_thread: OnceLock::new(),
             clients_seen: AtomicU64::new(0),
             links: crate::migrate::Links::default(),
             busy: BusyState::default(),

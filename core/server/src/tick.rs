@@ -77,6 +77,12 @@ impl Worker {
 
     /// Ticks until the server stops.
     pub(crate) fn run(mut self) {
+        if self.thread == 0
+            && let Ok(place) = std::fs::read_link("/proc/thread-self")
+        {
+            // Nobody else sets it.
+            let _ = self.shared.first_thread.set(place);
+        }
         while !self.shared.stopped.load(Ordering::Acquire) {
             if let Err(error) = self.tick() {
                 self.shared.logger.warning(&format!("An I/O thread cannot wait for events: {error}"));

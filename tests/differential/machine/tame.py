@@ -67,9 +67,17 @@ def scan(words, _):
     return words
 
 
-def xadd(words, _):
+def xadd(words, random):
     """No id of the server's own time."""
-    return None if b"*" in words else words
+    return None if b"*" in words else trim(words, random)
+
+
+def trim(words, _):
+    """An approximate trim that removes references as well: Redis 8.2 lets it remove nothing, so that the stream grows
+    for ever; we remove whole nodes."""
+    if any(word.upper() == b"DELREF" for word in words):
+        words[:] = [b"=" if word == b"~" else word for word in words]
+    return words
 
 
 def few_databases(words, _):
@@ -85,6 +93,7 @@ def set_range(words, _):
 RULES = {
     b"SPOP": spop, b"SRANDMEMBER": pick, b"HRANDFIELD": pick, b"ZRANDMEMBER": pick,
     b"SCAN": scan, b"SSCAN": scan, b"HSCAN": scan, b"ZSCAN": scan, b"XADD": xadd,
+    b"XTRIM": trim,
     b"SELECT": few_databases, b"MOVE": few_databases, b"COPY": few_databases, b"SWAPDB": few_databases,
     b"SETRANGE": set_range, b"SETBIT": set_range,
 }
