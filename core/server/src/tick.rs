@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     engine_due_us: u64,
     cron_due_us: u64,
     buffers_due_us: u64,
+    /// When the pool was last trimmed, monotonic seconds.
+    trimmed_s: u64,
     config_version: u64,
     /// Ticks so far, and the microseconds they took without the waiting.
     ticks: u64,
@@ -67,6 +69,7 @@ impl Worker {
             engine_due_us: 0,
             cron_due_us: 0,
             buffers_due_us: 0,
+            trimmed_s: 0,
             config_version: 0,
             ticks: 0,
             busy_us: 0,
@@ -112,6 +115,10 @@ impl Worker {
         self.snapshot();
         self.clients.expire();
         self.clients.settle(&mut self.scratch);
+        if self.clients.now_s > self.trimmed_s {
+            self.trimmed_s = self.clients.now_s;
+            self.clients.pool.trim();
+        }
         crate::memory::publish();
         crate::memory::keep(self.clients.pool.bytes());
         let pulse = &self.shared.pulses[self.thread];
@@ -395,7 +402,6 @@ impl Worker {
         if now.mono_us >= self.buffers_due_us {
             self.buffers_due_us = now.mono_us + BUFFERS_PERIOD_US;
             self.clients.tell_buffers(engine);
-            self.clients.pool.trim();
         }
     }
 
