@@ -182,7 +182,8 @@ impl Keyspace {
             }
             while let Some(candidate) = self.pool.0.pop() {
                 let Candidate { db, hash, .. } = candidate;
-                if let Some(position) = self.dbs[db].table.find_hash(hash, &mut |_| true) {
+                let may_go = &mut |entry: &Entry| !policy.volatile_only || entry.expiry().is_some();
+                if let Some(position) = self.dbs[db].table.find_hash(hash, may_go) {
                     self.evict(db, position);
                     return true;
                 }

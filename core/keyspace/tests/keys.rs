@@ -162,3 +162,19 @@ fn frequent_keys_outlive_rare_ones() {
     let lost = (0..50).filter(|i| !Db::new(&mut space, 0).contains(format!("k{i}").as_bytes())).count();
     assert!(lost <= 2, "{lost} frequent keys went");
 }
+
+#[test]
+fn a_candidate_that_has_lost_its_expiry_stays() {
+    let mut space = space();
+    for i in 0..12 {
+        let at = START_MS + 10_000_000 + i;
+        Db::new(&mut space, 0).put_text(format!("k{i}").as_bytes(), b"v", Ttl::At(at));
+    }
+    let policy = EvictionPolicy { volatile_only: true, order: EvictionOrder::SoonestExpiry };
+    assert!(space.evict_one(policy, 100), "the others are candidates now");
+    for i in 0..12 {
+        Db::new(&mut space, 0).set_expiry(format!("k{i}").as_bytes(), None);
+    }
+    assert!(!space.evict_one(policy, 100));
+    assert_eq!(space.key_count(), 11);
+}
