@@ -25,6 +25,9 @@ pub enum Ranking {
 const ACCESS_MASK: u32 = (1 << 24) - 1;
 const LFU_COUNTER_INITIAL: u32 = 5;
 
+/// Items of the expiry index that are looked at to find a key that may go: half a millisecond, if most of them are stale.
+const LOOKS_MAX: usize = 4096;
+
 impl Ranking {
     /// The clock of this ranking at `unix_ms`.
     pub(crate) fn clock(self, unix_ms: i64) -> u32 {
@@ -66,6 +69,18 @@ pub struct EvictionPolicy {
     pub volatile_only: bool,
     /// In which order.
     pub order: EvictionOrder,
+}
+
+impl EvictionPolicy {
+    /// The higher, the sooner an entry goes.
+    fn score(self, entry: &Entry, ranking: Ranking, now_ms: i64) -> u64 {
+        match self.order {
+            EvictionOrder::Idle => u64::from(ranking.idle_seconds(entry.access(), now_ms)),
+            EvictionOrder::Infrequent => u64::from(255 - ranking.frequency(entry.access(), now_ms).min(255)),
+            EvictionOrder::SoonestExpiry => u64::MAX - entry.expiry().map_or(u64::MAX, |at| at.max(0) as u64),
+            EvictionOrder::Random => 0,
+        }
+    }
 }
 
 /// Which of the candidates goes first.
@@ -154,17 +169,17 @@ impl Keyspace {
     }
 
     fn evict_random(&mut self, policy: EvictionPolicy) -> bool {
-        const TRIES_MAX: usize = 64;
         let count = self.dbs.len();
         let first = self.random.below(count as u64) as usize;
+        let mut looks = LOOKS_MAX;
         for db in (0..count).map(|i| (first + i) % count) {
-            for _ in 0..TRIES_MAX {
-                let Some(entry) = self.dbs[db].table.random(&mut self.random) else { break };
-                if policy.volatile_only && entry.expiry().is_none() {
-                    continue;
-                }
-                let hash = self.dbs[db].table.hash_of(entry.key());
-                let Some(position) = self.dbs[db].table.locate(hash, entry.key()) else { continue };
+            let database = &mut self.dbs[db];
+            let found = if policy.volatile_only {
+                database.pick_expiring(&mut self.random, &mut looks)
+            } else {
+                database.table.random_position(&mut self.random)
+            };
+            if let Some(position) = found {
                 self.evict(db, position);
                 return true;
             }
@@ -174,10 +189,16 @@ impl Keyspace {
 
     fn evict_ranked(&mut self, policy: EvictionPolicy, samples: usize) -> bool {
         const ROUNDS_MAX: usize = 32;
+        let mut looks = LOOKS_MAX;
         for _ in 0..ROUNDS_MAX {
             for db in 0..self.dbs.len() {
-                if !self.dbs[db].table.is_empty() {
-                    self.sample(db, policy, samples);
+                let database = &self.dbs[db];
+                // Where few keys may go, looking among all finds none of them.
+                let few = policy.volatile_only && database.expiring < database.table.len() / 8;
+                match () {
+                    () if database.table.is_empty() || policy.volatile_only && database.expiring == 0 => {}
+                    () if few => self.sample_expiring(db, policy, samples, &mut looks),
+                    () => self.sample(db, policy, samples),
                 }
             }
             while let Some(candidate) = self.pool.0.pop() {
@@ -199,16 +220,17 @@ impl Keyspace {
             if policy.volatile_only && entry.expiry().is_none() {
                 return;
             }
-            let score = match policy.order {
-                EvictionOrder::Idle => u64::from(ranking.idle_seconds(entry.access(), now)),
-                EvictionOrder::Infrequent => u64::from(255 - ranking.frequency(entry.access(), now).min(255)),
-                EvictionOrder::SoonestExpiry => {
-                    u64::MAX - entry.expiry().map_or(u64::MAX, |at| at.max(0) as u64)
-                }
-                EvictionOrder::Random => 0,
-            };
-            pool.offer(score, db, || table.hash_of(entry.key()));
+            pool.offer(policy.score(entry, ranking, now), db, || table.hash_of(entry.key()));
         });
+    }
+
+    fn sample_expiring(&mut self, db: usize, policy: EvictionPolicy, samples: usize, looks: &mut usize) {
+        let (ranking, now, database) = (self.ranking, self.now.unix_ms, &mut self.dbs[db]);
+        for _ in 0..samples {
+            let Some(position) = database.pick_expiring(&mut self.random, looks) else { return };
+            let entry = database.table.at(position);
+            self.pool.offer(policy.score(entry, ranking, now), db, || database.table.hash_of(entry.key()));
+        }
     }
 
     fn evict(&mut self, db: usize, position: table::Position) {

@@ -153,6 +153,29 @@ pub(crate) struct OldWheel {
 }
 
 impl Database {
+    /// A key with an expiry, picked by chance among what is filed. Each item looked at is taken off `looks`. What proves stale
+    /// is dropped, so that those who look again find less of it.
+    pub(crate) fn pick_expiring(&mut self, random: &mut base::Random, looks: &mut usize) -> Option<Position> {
+        while *looks > 0 {
+            *looks -= 1;
+            let old = self.old_wheel.as_mut().map(|old| &mut old.wheel);
+            let wheel = old.filter(|old| old.items() > self.wheel.items()).unwrap_or(&mut self.wheel);
+            let picked = wheel.pick(random)?;
+            let mut is_stale = true;
+            let found = self.table.find_hash(picked.hash, &mut |entry| {
+                is_stale &= next_expiry(entry).is_none();
+                entry.expiry().is_some()
+            });
+            if found.is_some() {
+                return found;
+            }
+            if is_stale {
+                wheel.forget(picked);
+            }
+        }
+        None
+    }
+
     /// Walks on until about `entries` were looked at; whether there was anything to do.
     fn refile_some(&mut self, now_ms: i64, entries: usize) -> bool {
         let Some(old) = &mut self.old_wheel else { return false };

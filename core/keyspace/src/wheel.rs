@@ -40,6 +40,23 @@ impl Slot {
         }
     }
 
+    /// Items; all blocks but the last are full.
+    fn len(&self) -> usize {
+        self.blocks.last().map_or(0, |last| (self.blocks.len() - 1) * Self::BLOCK_ITEMS + last.len())
+    }
+
+    fn at(&self, index: usize) -> u64 {
+        self.blocks[index / Self::BLOCK_ITEMS][index % Self::BLOCK_ITEMS]
+    }
+
+    /// Takes an item out; the last one gets its place.
+    fn take(&mut self, index: usize) {
+        let is_last = index + 1 == self.len();
+        if let (Some(last), false) = (self.pop(), is_last) {
+            self.blocks[index / Self::BLOCK_ITEMS][index % Self::BLOCK_ITEMS] = last;
+        }
+    }
+
     fn pop(&mut self) -> Option<u64> {
         loop {
             let block = self.blocks.last_mut()?;
@@ -65,6 +82,15 @@ pub(crate) struct Wheel {
 /// What [`Wheel::next_due`] hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due(pub(crate) u64);
+
+/// An item that [`Wheel::pick`] has found. Its place holds until the wheel changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Picked {
+    level: usize,
+    slot: usize,
+    index: usize,
+    pub(crate) hash: u64,
+}
 
 impl Wheel {
     pub(crate) fn new() -> Wheel {
@@ -105,6 +131,30 @@ impl Wheel {
         };
         let slot = (at >> (SLOT_BITS * level as u32)) as usize & (SLOTS - 1);
         self.levels[level][slot].push(hash);
+    }
+
+    /// An item picked by chance, not each as likely as the other. Should it prove stale, [`Wheel::forget`] it.
+    pub(crate) fn pick(&self, random: &mut base::Random) -> Option<Picked> {
+        const COUNT: usize = LEVELS * SLOTS;
+        if self.items == 0 {
+            return None;
+        }
+        let start = random.below(COUNT as u64) as usize;
+        let places = (start..start + COUNT).map(|at| (at % COUNT / SLOTS, at % SLOTS));
+        for (level, slot) in places {
+            let items = self.levels[level][slot].len();
+            if items > 0 {
+                let index = random.below(items as u64) as usize;
+                return Some(Picked { level, slot, index, hash: self.levels[level][slot].at(index) });
+            }
+        }
+        None
+    }
+
+    /// Takes an item out that was just picked.
+    pub(crate) fn forget(&mut self, picked: Picked) {
+        self.levels[picked.level][picked.slot].take(picked.index);
+        self.items -= 1;
     }
 
     /// The next item whose slot has come at `now_ms`, or `None` when nothing is due. `refile` tells the present expiry of
@@ -211,6 +261,26 @@ mod tests {
             assert_eq!(late, 0, "at {now}");
         }
         assert_eq!(wheel.items(), 0);
+    }
+
+    #[test]
+    fn every_item_can_be_picked_and_forgotten_once() {
+        let mut wheel = Wheel::new();
+        let mut random = base::Random::new(9);
+        for hash in 0..2000u64 {
+            // One full slot, and some that hold little.
+            let distance = if hash < 1500 { 1_000_000 } else { 1 << (hash % 30) };
+            wheel.file(hash, 1_000_000 + distance, 1_000_000);
+        }
+        let mut seen: Vec<u64> = Vec::new();
+        while let Some(picked) = wheel.pick(&mut random) {
+            wheel.forget(picked);
+            seen.push(picked.hash);
+        }
+        seen.sort_unstable();
+        assert_eq!((seen, wheel.items()), ((0..2000).collect(), 0));
+        wheel.file(7, 1_000_001, 1_000_000);
+        assert_eq!(wheel.next_due(1_100_000, &mut 10, &mut |_| None), Some(Due(7)));
     }
 
     #[test]

@@ -178,3 +178,26 @@ fn a_candidate_that_has_lost_its_expiry_stays() {
     assert!(!space.evict_one(policy, 100));
     assert_eq!(space.key_count(), 11);
 }
+
+#[test]
+fn the_few_keys_that_may_go_are_found_among_many_that_may_not() {
+    for order in [EvictionOrder::Idle, EvictionOrder::Random, EvictionOrder::SoonestExpiry] {
+        let mut space = space();
+        for i in 0..20_000 {
+            Db::new(&mut space, 0).put_text(format!("n{i}").as_bytes(), b"v", Ttl::Clear);
+        }
+        for i in 0..30_000 {
+            // Most of what is filed is stale: the keys have gone, or have no expiry any more.
+            let (key, at) = (format!("gone{i}"), START_MS + 10_000_000 + i);
+            Db::new(&mut space, 0).put_text(key.as_bytes(), b"v", Ttl::At(at));
+            Db::new(&mut space, 0).remove(key.as_bytes());
+        }
+        for i in 0..50 {
+            let at = START_MS + 20_000_000 + i;
+            Db::new(&mut space, 0).put_text(format!("v{i}").as_bytes(), b"v", Ttl::At(at));
+        }
+        let policy = EvictionPolicy { volatile_only: true, order };
+        let evicted = (0..100).filter(|_| space.evict_one(policy, 5)).count();
+        assert_eq!((evicted, space.key_count()), (50, 20_000), "{order:?}");
+    }
+}

@@ -61,10 +61,12 @@ fn with_found(mut argv: Vec<Vec<u8>>, found: &[Option<String>]) -> Vec<Vec<u8>> 
     argv
 }
 
-/// The argon2id record in a value that [`with_records`] has replaced.
+/// The argon2id record in a value that [`with_records`] has replaced. Only what the PHC format allows is one: it stands without
+/// quotes in lines of rules.
 pub(crate) fn record_in(value: &[u8]) -> Option<String> {
-    let text = core::str::from_utf8(value).ok()?;
-    text.strip_prefix(rules::ARGON2ID).filter(|r| r.starts_with("$argon2id$")).map(str::to_owned)
+    let text = core::str::from_utf8(value).ok()?.strip_prefix(rules::ARGON2ID)?;
+    let is_phc = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"$=,/+.-".contains(&b));
+    (is_phc && text.starts_with("$argon2id$")).then(|| text.to_owned())
 }
 
 impl Engine {
