@@ -304,6 +304,15 @@ impl Engine {
         self.own_from = 0;
     }
 
+    /// What clients of one I/O thread get so far, in order; what others get stays.
+    pub fn take_deliveries_of(&mut self, thread: u16, into: &mut Vec<Delivery>) {
+        if self.has_broadcast() {
+            self.broadcast_changes();
+        }
+        into.extend(self.deliveries.extract_if(.., |delivery| delivery.thread == thread));
+        self.own_from = 0;
+    }
+
     /// Work for the control plane, in order.
     pub fn take_jobs(&mut self, into: &mut Vec<Job>) {
         into.append(&mut self.jobs);

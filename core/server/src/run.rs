@@ -57,6 +57,14 @@ enum End {
 }
 
 impl Window {
+    /// Gives the memory back that a request of very many arguments has taken.
+    pub(crate) fn trim(&mut self) {
+        const SPANS_KEPT: usize = 4096;
+        if self.spans.capacity() > SPANS_KEPT {
+            self.spans = Vec::new();
+        }
+    }
+
     /// Reads up to `limit` requests from `at` on. Empty ones are passed over.
     fn fill(
         &mut self,

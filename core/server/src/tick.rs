@@ -118,6 +118,7 @@ impl Worker {
         if self.clients.now_s > self.trimmed_s {
             self.trimmed_s = self.clients.now_s;
             self.clients.pool.trim();
+            self.window.trim();
         }
         crate::memory::publish();
         crate::memory::keep(self.clients.pool.bytes());
@@ -399,6 +400,14 @@ impl Worker {
             shared.meters.sample(shared, engine);
         }
         world.end_busy();
+        // Ahead of the replies of this batch, and held back by the log like them.
+        engine.take_deliveries_of(self.thread as u16, &mut self.left.deliveries);
+        let mut deliveries = std::mem::take(&mut self.left.deliveries);
+        for delivery in deliveries.drain(..) {
+            self.wrote.push(Id::from_bits(delivery.token));
+            self.deliver(delivery, 0);
+        }
+        self.left.deliveries = deliveries;
         if now.mono_us >= self.buffers_due_us {
             self.buffers_due_us = now.mono_us + BUFFERS_PERIOD_US;
             self.clients.tell_buffers(engine);
