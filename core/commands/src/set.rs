@@ -89,11 +89,13 @@ fn srem(call: &mut Call<'_>) -> Handled {
 
 fn smove(call: &mut Call<'_>) -> Handled {
     let (from, to, member) = (call.args.at(1), call.args.at(2), call.args.at(3));
-    let Some(has) = call.db.find::<Set>(from)?.map(|set| set.contains(member)) else {
+    let has = call.db.find::<Set>(from).map(|set| set.map(|set| set.contains(member)));
+    let there = call.db.find::<Set>(to).map(|set| set.is_some_and(|set| set.contains(member)));
+    let Some(has) = has? else {
         call.reply.integer(0);
         return read();
     };
-    let there = call.db.find::<Set>(to)?.is_some_and(|set| set.contains(member));
+    let there = there?;
     if !has || from == to {
         call.reply.count(usize::from(has));
         return read();

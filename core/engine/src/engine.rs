@@ -304,6 +304,12 @@ impl Engine {
         self.own_from = 0;
     }
 
+    /// Whether anything waits to be delivered.
+    #[inline]
+    pub fn has_deliveries(&self) -> bool {
+        !self.deliveries.is_empty() || self.has_broadcast()
+    }
+
     /// What clients of one I/O thread get so far, in order; what others get stays.
     pub fn take_deliveries_of(&mut self, thread: u16, into: &mut Vec<Delivery>) {
         if self.has_broadcast() {

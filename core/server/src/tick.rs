@@ -400,18 +400,25 @@ impl Worker {
             shared.meters.sample(shared, engine);
         }
         world.end_busy();
-        // Ahead of the replies of this batch, and held back by the log like them.
-        engine.take_deliveries_of(self.thread as u16, &mut self.left.deliveries);
+        if engine.has_deliveries() {
+            self.deliver_early(engine);
+        }
+        if now.mono_us >= self.buffers_due_us {
+            self.buffers_due_us = now.mono_us + BUFFERS_PERIOD_US;
+            self.clients.tell_buffers(engine);
+        }
+    }
+
+    /// Delivers what the chores have for our clients ahead of the replies of this batch, held back by the log like them.
+    #[cold]
+    fn deliver_early(&mut self, engine: &mut Engine) {
         let mut deliveries = std::mem::take(&mut self.left.deliveries);
+        engine.take_deliveries_of(self.thread as u16, &mut deliveries);
         for delivery in deliveries.drain(..) {
             self.wrote.push(Id::from_bits(delivery.token));
             self.deliver(delivery, 0);
         }
         self.left.deliveries = deliveries;
-        if now.mono_us >= self.buffers_due_us {
-            self.buffers_due_us = now.mono_us + BUFFERS_PERIOD_US;
-            self.clients.tell_buffers(engine);
-        }
     }
 
     /// Logs what the batch has changed, before any of its replies leave, and sends what others get.
