@@ -72,18 +72,18 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Starts the threads.
+    /// Starts the threads. Each calls `after` when it is through with a job and has dropped it.
     ///
     /// # Errors
     /// The system gave no thread.
-    pub fn start() -> io::Result<Jobs> {
+    pub fn start(after: fn()) -> io::Result<Jobs> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let (hashing, hash_jobs) = sync_channel::<Release>(HASH_QUEUE_JOBS);
-        spawn("hash", cores.min(HASH_THREADS_MAX), hash_jobs, |job| job())?;
+        spawn("hash", cores.min(HASH_THREADS_MAX), hash_jobs, |job| job(), after)?;
         let (deletion, files) = sync_channel::<(PathBuf, DeletionDone)>(DELETE_QUEUE_JOBS);
-        spawn("delete", 1, files, |(path, done)| done(delete(&path)))?;
+        spawn("delete", 1, files, |(path, done)| done(delete(&path)), after)?;
         let (freeing, values) = sync_channel::<Release>(FREE_QUEUE_JOBS);
-        spawn("free", 1, values, |release| release())?;
+        spawn("free", 1, values, |release| release(), after)?;
         Ok(Jobs { hashing, deletion, freeing })
     }
 
@@ -147,13 +147,20 @@ impl fmt::Debug for Jobs {
 }
 
 /// Starts `count` threads that share one queue.
-fn spawn<J: Send + 'static>(name: &str, count: usize, jobs: Receiver<J>, run: fn(J)) -> io::Result<()> {
+fn spawn<J: Send + 'static>(
+    name: &str,
+    count: usize,
+    jobs: Receiver<J>,
+    run: fn(J),
+    after: fn(),
+) -> io::Result<()> {
     let jobs = Arc::new(Mutex::new(jobs));
     for index in 0..count.max(1) {
         let jobs = Arc::clone(&jobs);
         thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
             while let Some(job) = next(&jobs) {
                 run(job);
+                after();
             }
         })?;
     }
@@ -207,7 +214,7 @@ mod tests {
 
     #[test]
     fn passwords_are_hashed_and_verified_elsewhere() {
-        let jobs = Jobs::start().unwrap();
+        let jobs = Jobs::start(|| {}).unwrap();
         let (tell, hear) = channel();
         jobs.hash_password(b"pw".to_vec(), Box::new(move |record| tell.send(record.unwrap()).unwrap()))
             .unwrap();
@@ -223,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_shed_and_what_was_taken_is_done() {
-        let jobs = Jobs::start().unwrap();
+        let jobs = Jobs::start(|| {}).unwrap();
         let (gate, closed) = channel::<()>();
         let closed = Arc::new(Mutex::new(closed));
         let (tell, hear) = channel();
@@ -255,7 +262,7 @@ mod tests {
 
     #[test]
     fn files_are_deleted_and_directories_are_not() {
-        let jobs = Jobs::start().unwrap();
+        let jobs = Jobs::start(|| {}).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("old.aof");
         let file = File::create(&path).unwrap();

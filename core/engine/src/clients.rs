@@ -54,6 +54,11 @@ impl Engine {
                 break;
             }
             self.counters.evicted_clients += 1;
+            let line = crate::client::client_line(self, self.sessions.at(id));
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let text =
+                format!("Evicting client, all together are over maxmemory-clients ({limit} bytes): {line}");
+            self.jobs.push(crate::outside::Job::Log { level: 2, text });
             self.clients_bytes -= bytes;
             self.sessions.at_mut(id).counted_bytes = 0;
             self.close_client(id);

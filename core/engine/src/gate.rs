@@ -17,6 +17,9 @@ pub(crate) const OOM: Error = Error::new("OOM command not allowed when used memo
 pub(crate) const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
 const NO_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 
+/// The part of `maxmemory` by which replies on their way out may exceed it.
+const PASSING_SHARE: usize = 16;
+
 /// Most bytes of arguments that a transaction may queue.
 const QUEUED_BYTES_MAX: usize = 1 << 30;
 
@@ -171,8 +174,8 @@ impl Engine {
         let (used, reserve) = (outside.used_memory(), self.config.queue_reserve as usize);
         (self.over_memory, self.over_reserve) = (used > limit.saturating_sub(reserve), used > limit);
         if self.over_memory {
-            // Messages on their way out are gone before long: evicting for them would make more of them.
-            limit += self.undelivered_bytes();
+            // Messages and replies on their way out are gone before long: evicting for messages would make more of them.
+            limit += self.undelivered_bytes() + outside.passing_bytes().min(limit / PASSING_SHARE);
             (self.over_memory, self.over_reserve) = (used > limit.saturating_sub(reserve), used > limit);
         }
         if self.over_memory {
@@ -229,12 +232,9 @@ impl Engine {
                 break;
             }
         }
-        // Memory that is still being freed elsewhere must not refuse a cache's writes: it goes on evicting with the next one,
-        // as long as there is something that may go.
-        if self.over_memory && has_more && self.keyspace.stats.evicted > 0 {
-            let slack = limit / 20;
-            self.over_memory = outside.used_memory() > limit + slack;
-        }
+        // Memory that is still being freed elsewhere, or that clients hold, must not refuse a cache's writes: it goes on
+        // evicting with the next one, as long as there is something that may go.
+        self.over_memory &= !has_more;
         self.keyspace.effects.changes = saved;
         self.settle_background();
     }

@@ -13,6 +13,10 @@ pub trait Outside {
     fn now(&self) -> Now;
     /// Bytes that the allocator has given out, all threads.
     fn used_memory(&self) -> usize;
+    /// Bytes of replies of this batch that leave when it is through.
+    fn passing_bytes(&self) -> usize {
+        0
+    }
     /// A script or command runs past `busy-reply-threshold`: let other clients be told so, and say whether it may go on.
     fn busy(&mut self, what: Busy<'_>) -> BusyVerdict;
     /// Whether the profile allows this configuration.

@@ -32,21 +32,27 @@ fn kind_of(entry: &Entry) -> u8 {
     }
 }
 
+/// Called between the parts of a value: what has been written so far may leave.
+type Between<'a> = &'a mut dyn FnMut(&mut Writer);
+
 /// Writes one key with its expiry and value.
 pub(crate) fn write_entry(writer: &mut Writer, entry: &Entry) {
+    write_record(writer, entry, &mut |_| {});
+}
+
+fn write_record(writer: &mut Writer, entry: &Entry, between: Between<'_>) {
     if let Some(at) = entry.expiry() {
         writer.expiry_ms(at);
     }
     writer.key(kind_of(entry), entry.key());
-    write_value(writer, entry);
+    write_value(writer, entry, between);
 }
 
-/// The RDB record of a large entry of database `db`, for the thread that writes the file.
-pub fn encode_entry(db: usize, entry: &Entry, compress: bool) -> Vec<u8> {
-    let mut writer = Writer::new(compress, false);
+/// Writes the RDB record of a large entry of database `db`, for the thread that writes the file. `between` is called again and again,
+/// with no more than a few KiB or one element come since, so that the value never stands in memory a second time.
+pub fn write_large(writer: &mut Writer, db: usize, entry: &Entry, between: &mut dyn FnMut(&mut Writer)) {
     writer.select_db(db as u64);
-    write_entry(&mut writer, entry);
-    writer.take()
+    write_record(writer, entry, between);
 }
 
 /// The payload of FUNCTION DUMP: the sources of libraries.
@@ -67,7 +73,7 @@ pub fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 
 /// The payload of DUMP.
 pub fn encode_dump(entry: &Entry) -> Vec<u8> {
-    dump::encode(kind_of(entry), true, |writer| write_value(writer, entry))
+    dump::encode(kind_of(entry), true, |writer| write_value(writer, entry, &mut |_| {}))
 }
 
 /// The entry that RESTORE makes of a payload.
@@ -101,63 +107,76 @@ pub fn entry_from_rdb(space: &Keyspace, record: rdb::Entry) -> Result<Entry, Loa
     Ok(Entry::new(&key, build(value, &space.limits, space.seed())?, expiry_ms))
 }
 
-fn write_value(writer: &mut Writer, entry: &Entry) {
+fn write_value(writer: &mut Writer, entry: &Entry, between: Between<'_>) {
     match entry.view() {
         View::Int(value) => writer.integer(value),
         View::Str(bytes) => writer.string(bytes),
-        View::List(list) => write_list(writer, list),
-        View::Set(set) => write_set(writer, set),
-        View::ZSet(zset) => write_zset(writer, zset),
-        View::Hash(hash) => write_hash(writer, hash),
-        View::Stream(stream) => write_stream(writer, stream),
+        View::List(list) => write_list(writer, list, between),
+        View::Set(set) => write_set(writer, set, between),
+        View::ZSet(zset) => write_zset(writer, zset, between),
+        View::Hash(hash) => write_hash(writer, hash, between),
+        View::Stream(stream) => write_stream(writer, stream, between),
     }
 }
 
-/// Quicklist nodes: packed ones of a few KiB, large elements as nodes of their own.
-fn write_list(writer: &mut Writer, list: &types::list::List) {
+/// Quicklist nodes: packed ones of a few KiB, large elements as nodes of their own. Their number comes first, so they are
+/// made twice.
+fn write_list(writer: &mut Writer, list: &types::list::List, between: Between<'_>) {
+    let mut count = 0;
+    for_each_node(list, &mut |_| count += 1);
+    writer.length(count);
+    for_each_node(list, &mut |node| {
+        match node {
+            ListNode::Packed(packed) => writer.quicklist_packed(packed),
+            ListNode::Plain(element) => writer.quicklist_plain(element),
+        }
+        between(writer);
+    });
+}
+
+/// A node of a list in RDB.
+enum ListNode<'a> {
+    Packed(&'a mut listpack::Builder),
+    Plain(&'a [u8]),
+}
+
+fn for_each_node(list: &types::list::List, visit: &mut dyn FnMut(ListNode<'_>)) {
     /// As Redis' default `list-max-listpack-size -2`.
     const NODE_BYTES_MAX: usize = 8 << 10;
-    enum Node {
-        Packed(listpack::Builder),
-        Plain(Vec<u8>),
-    }
-    let mut nodes: Vec<Node> = Vec::new();
+    let mut packed = listpack::Builder::new();
+    let close = |packed: &mut listpack::Builder, visit: &mut dyn FnMut(ListNode<'_>)| {
+        if packed.elements() > 0 {
+            visit(ListNode::Packed(packed));
+            packed.clear();
+        }
+    };
     for element in list.iter() {
-        if element.len() >= NODE_BYTES_MAX {
-            nodes.push(Node::Plain(element.to_vec()));
-            continue;
+        let plain = element.len() >= NODE_BYTES_MAX;
+        if plain || packed.bytes() + element.len() >= NODE_BYTES_MAX {
+            close(&mut packed, visit);
         }
-        match nodes.last_mut() {
-            Some(Node::Packed(builder)) if builder.bytes() + element.len() < NODE_BYTES_MAX => {
-                builder.push(element)
-            }
-            _ => {
-                let mut builder = listpack::Builder::new();
-                builder.push(element);
-                nodes.push(Node::Packed(builder));
-            }
+        match plain {
+            true => visit(ListNode::Plain(element)),
+            false => packed.push(element),
         }
     }
-    writer.length(nodes.len() as u64);
-    for node in &mut nodes {
-        match node {
-            Node::Packed(builder) => writer.quicklist_packed(builder),
-            Node::Plain(element) => writer.quicklist_plain(element),
-        }
-    }
+    close(&mut packed, visit);
 }
 
-fn write_set(writer: &mut Writer, set: &types::set::Set) {
+fn write_set(writer: &mut Writer, set: &types::set::Set, between: Between<'_>) {
     if set.encoding() == "intset" {
         let members: Vec<i64> = set.iter().filter_map(|m| base::number::parse_i64(m.as_ref())).collect();
         writer.string(&intset::build(&members));
         return;
     }
     writer.length(set.len() as u64);
-    set.iter().for_each(|member| writer.string(member.as_ref()));
+    for member in set.iter() {
+        writer.string(member.as_ref());
+        between(writer);
+    }
 }
 
-fn write_zset(writer: &mut Writer, zset: &types::zset::ZSet) {
+fn write_zset(writer: &mut Writer, zset: &types::zset::ZSet, between: Between<'_>) {
     if zset.encoding() == "listpack" {
         let mut packed = listpack::Builder::new();
         let mut score_text = Vec::new();
@@ -174,14 +193,15 @@ fn write_zset(writer: &mut Writer, zset: &types::zset::ZSet) {
     for (member, score) in zset.iter() {
         writer.string(member);
         writer.double(score);
+        between(writer);
     }
 }
 
-fn write_hash(writer: &mut Writer, hash: &types::hash::Hash) {
+fn write_hash(writer: &mut Writer, hash: &types::hash::Hash, between: Between<'_>) {
     if let Some(least) = hash.next_expiry() {
         writer.milliseconds(least);
         return if hash.encoding() == "hashtable" {
-            write_timed_table(writer, hash, least);
+            write_timed_table(writer, hash, least, between);
         } else {
             write_timed_listpack(writer, hash);
         };
@@ -199,16 +219,18 @@ fn write_hash(writer: &mut Writer, hash: &types::hash::Hash) {
     for (field, value) in hash.iter() {
         writer.string(field);
         writer.string(value);
+        between(writer);
     }
 }
 
 /// Each field behind its time: 0 for none, else from 1 on, counted from the `least`.
-fn write_timed_table(writer: &mut Writer, hash: &types::hash::Hash, least: i64) {
+fn write_timed_table(writer: &mut Writer, hash: &types::hash::Hash, least: i64, between: Between<'_>) {
     writer.length(hash.stored_len() as u64);
     for (field, value, at) in hash.timed_fields() {
         writer.length(at.map_or(0, |at| (at - least) as u64 + 1));
         writer.string(field);
         writer.string(value);
+        between(writer);
     }
 }
 
@@ -231,11 +253,15 @@ fn stream_id(id: Id) -> StreamId {
     StreamId { ms: id.ms, seq: id.seq }
 }
 
-fn write_stream(writer: &mut Writer, stream: &Stream) {
-    let mut encoder = rdb::StreamEncoder::new();
-    for entry in stream.range(Id::MIN, Id::MAX) {
-        encoder.push(stream_id(entry.id), entry.fields());
-    }
+/// The number of nodes comes first, so they are made twice.
+fn write_stream(writer: &mut Writer, stream: &Stream, between: Between<'_>) {
+    let mut count = 0;
+    for_each_stream_node(stream, &mut |_| count += 1);
+    writer.length(count);
+    for_each_stream_node(stream, &mut |node| {
+        node.write(writer);
+        between(writer);
+    });
     let meta = StreamMeta {
         last_id: stream_id(stream.last_id()),
         first_id: stream_id(stream.first_id()),
@@ -243,7 +269,15 @@ fn write_stream(writer: &mut Writer, stream: &Stream) {
         entries_added: stream.entries_added(),
         groups: stream.groups().map(|(name, group)| group_parts(name, group)).collect(),
     };
-    encoder.finish(writer, &meta, kind::STREAM_LISTPACKS_2);
+    meta.write(writer, stream.entry_count(), kind::STREAM_LISTPACKS_2);
+}
+
+fn for_each_stream_node(stream: &Stream, visit: &mut dyn FnMut(rdb::StreamNode)) {
+    let mut encoder = rdb::StreamEncoder::new();
+    for entry in stream.range(Id::MIN, Id::MAX) {
+        encoder.push(stream_id(entry.id), entry.fields()).into_iter().for_each(&mut *visit);
+    }
+    encoder.close_node().into_iter().for_each(visit);
 }
 
 fn group_parts(name: &[u8], group: &types::stream::Group) -> rdb::Group {

@@ -19,8 +19,8 @@ mod space;
 mod wheel;
 
 pub use codec::{
-    BAD_DATA, LoadError, decode_dump, decode_libraries, dump_complaint, encode_dump, encode_entry,
-    encode_libraries, entry_from_rdb,
+    BAD_DATA, LoadError, decode_dump, decode_libraries, dump_complaint, encode_dump, encode_libraries,
+    entry_from_rdb, write_large,
 };
 pub use db::{Db, Text, Ttl};
 pub use digest::{Digest, digest_value};

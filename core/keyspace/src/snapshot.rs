@@ -18,7 +18,7 @@ use types::{Entry, View};
 pub enum Piece {
     /// RDB bytes, whole records.
     Bytes(Vec<u8>),
-    /// A large value of database `db`, to be encoded by [`crate::encode_entry`] on another thread.
+    /// A large value of database `db`, to be encoded by [`crate::write_large`] on another thread.
     Large {
         /// Database number.
         db: usize,

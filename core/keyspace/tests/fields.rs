@@ -5,7 +5,7 @@
 use base::{Now, Random};
 use persist::rdb::{self, Reader, Writer};
 use std::collections::BTreeMap;
-use tandem_keyspace::{Cause, Db, Keyspace, Piece, encode_dump, encode_entry};
+use tandem_keyspace::{Cause, Db, Keyspace, Piece, encode_dump, write_large};
 use types::hash::Hash;
 
 /// Values and expiry of the fields of a hash.
@@ -174,7 +174,7 @@ fn loaded(pieces: Vec<Piece>) -> BTreeMap<Vec<u8>, Vec<u8>> {
     for piece in pieces {
         match piece {
             Piece::Bytes(bytes) => writer.raw(&bytes),
-            Piece::Large { db, entry } => writer.raw(&encode_entry(db, &entry, true)),
+            Piece::Large { db, entry } => write_large(&mut writer, db, &entry, &mut |_| {}),
         }
     }
     writer.end();

@@ -5,7 +5,7 @@
 use base::{Now, Random};
 use persist::rdb::{self, Reader, Writer};
 use std::collections::BTreeMap;
-use tandem_keyspace::{Db, Keyspace, Piece, Ttl, encode_dump, encode_entry};
+use tandem_keyspace::{Db, Keyspace, Piece, Ttl, encode_dump, write_large};
 use types::list::List;
 
 type State = BTreeMap<(usize, Vec<u8>), (Option<i64>, Vec<u8>)>;
@@ -29,7 +29,7 @@ fn loaded(pieces: Vec<Piece>, now: Now) -> State {
     for piece in pieces {
         match piece {
             Piece::Bytes(bytes) => writer.raw(&bytes),
-            Piece::Large { db, entry } => writer.raw(&encode_entry(db, &entry, true)),
+            Piece::Large { db, entry } => write_large(&mut writer, db, &entry, &mut |_| {}),
         }
     }
     writer.end();

@@ -176,7 +176,9 @@ impl Sink for Incoming<'_> {
         self.is_error |= self.frames.is_empty();
         self.value(|lua| {
             lua.push_table(0, 4);
-            lua.push_bytes(text.trim_ascii_end());
+            // Its line's end is not part of it; blanks are.
+            let end = text.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
+            lua.push_bytes(&text[..end]);
             lua.set_field(-2, "err");
             // The host has counted the error already.
             lua.push_boolean(true);

@@ -226,7 +226,7 @@ fn start_logged(
         clock,
         logger: Arc::clone(logger),
         durable,
-        jobs: control::Jobs::start().context("Can't start a thread")?,
+        jobs: control::Jobs::start(crate::memory::publish).context("Can't start a thread")?,
         profile,
         chores,
         files,
@@ -254,7 +254,7 @@ fn start_logged(
         _lock: lock,
     };
     running.spawn_all(pollers, work, &config)?;
-    *shared.allocator.lock() = crate::memory::correct();
+    *shared.allocator.lock() = crate::memory::begin();
     shared.engine.lock().startup_bytes = crate::memory::used();
     shared.logger.notice("Server initialized");
     running.load(&config)?;
@@ -285,6 +285,10 @@ impl Running {
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        let run = move || {
+            run();
+            crate::memory::publish();
+        };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
         self.threads.push(thread.context("Can't start a thread")?);
         Ok(())

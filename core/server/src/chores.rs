@@ -30,6 +30,7 @@ pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
                 shared.links.close_idle(shared.clock.micros());
             }
         }
+        crate::memory::publish();
         if shared.ended.load(Ordering::Acquire) {
             return;
         }

@@ -37,6 +37,8 @@ pub(crate) struct Clients {
     pub(crate) poller: Poller,
     pub(crate) slots: Slots<Option<Box<Client>>>,
     pub(crate) pool: Pool,
+    /// Bytes of the replies that this tick has made so far.
+    pub(crate) batch_output: usize,
     pub(crate) timers: Timers,
     pub(crate) bounds: Bounds,
     /// Monotonic seconds, of this tick.
@@ -82,6 +84,7 @@ impl Clients {
             poller,
             slots: Slots::new(),
             pool: Pool::new(),
+            batch_output: 0,
             timers: Timers::new(0),
             bounds,
             now_s: 0,

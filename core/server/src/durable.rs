@@ -532,6 +532,7 @@ impl Durable {
             if self.is_always() {
                 self.sync(shared);
             }
+            crate::memory::publish();
         }
     }
 
@@ -543,6 +544,7 @@ impl Durable {
             if !self.is_always() && !self.queue.lock().bytes.is_empty() {
                 self.write_pending(&mut self.lock(), shared);
             }
+            crate::memory::publish();
         }
     }
 
@@ -559,7 +561,7 @@ impl Durable {
             self.sync(shared);
             self.tell_synced(shared);
         }
-        *shared.allocator.lock() = crate::memory::correct();
+        *shared.allocator.lock() = crate::memory::look();
         shared.chore(Chore::Second);
     }
 

@@ -2,8 +2,9 @@
 //!
 //! jemalloc counts bytes per thread. A thread that serves clients adds what changed since its last
 //! [`publish`] to one shared sum, so `used` is that sum plus the caller's own unpublished difference.
-//! Threads that never publish (hashing, the control plane) make the sum drift; [`correct`] removes the
-//! drift with the allocator's own total, which is exact but too slow to ask for at every command.
+//! Threads that never publish (the control plane) make the sum drift; [`look`] removes that with the allocator's own
+//! total. The total knows also what threads have not published yet, megabytes while they are busy: the two can only be
+//! compared over several looks. What all of them agree on is drift.
 //!
 //! Buffers that a thread keeps empty for its clients' next requests are not in use either: were they, data would be
 //! evicted to make room for them.
@@ -11,7 +12,11 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use parking_lot::Mutex;
 use tikv_jemalloc_ctl::{Access, AsName, epoch, stats, thread};
+
+/// Looks that must agree on a drift before it is removed.
+const LOOKS: usize = 8;
 
 /// What the allocator's total takes for given out although nobody has it, each a name of its statistics, bytes summed over all
 /// arenas (4096 stands for all): what threads keep for their own next allocations, and what it has taken for itself.
@@ -19,6 +24,9 @@ const NOT_GIVEN_OUT: [&[u8]; 2] = [b"stats.arenas.4096.tcache_bytes\0", b"stats.
 
 /// Published bytes of all threads, with the correction in it.
 static PUBLISHED: AtomicI64 = AtomicI64::new(0);
+
+/// How far the total was from the sum at the latest looks, bytes.
+static DRIFTS: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 
 /// Bytes that threads keep in empty buffers.
 static KEPT: AtomicI64 = AtomicI64::new(0);
@@ -82,20 +90,45 @@ pub(crate) struct Figures {
     pub(crate) resident: usize,
 }
 
-/// Asks the allocator for its totals and corrects the sum by what unpublished threads did to it. Takes tens
-/// of microseconds: once a second is enough.
-pub(crate) fn correct() -> Figures {
-    // Without fresh statistics the old ones are given, and nothing is corrected by them but drift.
+/// Asks the allocator for its totals, and removes a drift of the sum that has lasted. Takes tens of microseconds: once a second
+/// is enough.
+pub(crate) fn look() -> Figures {
+    let (figures, drift) = totals();
+    let mut drifts = DRIFTS.lock();
+    drifts.push(drift);
+    if drifts.len() == LOOKS {
+        PUBLISHED.fetch_add(common(&drifts), Ordering::Relaxed);
+        drifts.clear();
+    }
+    figures
+}
+
+/// The same at a time when no other thread does anything: takes over the total at once.
+pub(crate) fn begin() -> Figures {
+    let (figures, drift) = totals();
+    PUBLISHED.fetch_add(drift, Ordering::Relaxed);
+    figures
+}
+
+/// What all of them have in common: the least, if they have the same sign.
+fn common(drifts: &[i64]) -> i64 {
+    match (drifts.iter().min(), drifts.iter().max()) {
+        (Some(&least), _) if least > 0 => least,
+        (_, Some(&most)) if most < 0 => most,
+        _ => 0,
+    }
+}
+
+/// The allocator's totals, and how far its own is from the sum of what threads have published.
+fn totals() -> (Figures, i64) {
+    // Without fresh statistics the old ones are given, and nothing depends on them but drift.
     let _ = epoch::advance();
     let allocated = stats::allocated::read().unwrap_or(0);
-    if allocated > 0 {
-        publish();
-        let in_use = allocated.saturating_sub(not_given_out()) as i64 - KEPT.load(Ordering::Relaxed);
-        let drift = in_use - PUBLISHED.load(Ordering::Relaxed);
-        PUBLISHED.fetch_add(drift, Ordering::Relaxed);
-    }
+    publish();
+    let in_use = allocated.saturating_sub(not_given_out()) as i64 - KEPT.load(Ordering::Relaxed);
+    let drift = if allocated > 0 { in_use - PUBLISHED.load(Ordering::Relaxed) } else { 0 };
     let active = stats::active::read().unwrap_or(allocated);
-    Figures { allocated, active, resident: stats::resident::read().unwrap_or(active) }
+    (Figures { allocated, active, resident: stats::resident::read().unwrap_or(active) }, drift)
 }
 
 fn not_given_out() -> usize {
@@ -105,7 +138,6 @@ fn not_given_out() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parking_lot::Mutex;
 
     /// What is measured is of the whole process, so one measures at a time.
     static MEASURING: Mutex<()> = Mutex::new(());
@@ -113,7 +145,7 @@ mod tests {
     #[test]
     fn an_allocation_is_seen_at_once_and_elsewhere_after_publishing() {
         let _alone = MEASURING.lock();
-        correct();
+        begin();
         let before = used();
         let block = vec![1u8; 8 << 20];
         assert!(used() >= before + (8 << 20), "its own thread sees it at once");
@@ -129,11 +161,11 @@ mod tests {
         // Far more than other tests take meanwhile; untouched, it costs nothing.
         const BYTES: usize = 256 << 20;
         let _alone = MEASURING.lock();
-        correct();
+        begin();
         let before = used();
         let buffer = vec![0u8; BYTES];
         keep(BYTES);
-        correct();
+        begin();
         assert!(used() < before + BYTES / 2, "{} against {before}", used());
         keep(0);
         assert!(used() >= before + BYTES / 2, "{} against {before}", used());
@@ -141,25 +173,37 @@ mod tests {
     }
 
     #[test]
+    fn only_what_all_looks_agree_on_is_drift() {
+        assert_eq!(common(&[5, 3, 9]), 3);
+        assert_eq!(common(&[-5, -3, -9]), -3);
+        assert_eq!(common(&[5, -3, 9]), 0);
+        assert_eq!(common(&[0, 3, 9]), 0);
+    }
+
+    #[test]
     fn what_threads_keep_for_later_is_known_to_the_allocator() {
         let blocks: Vec<Vec<u8>> = (0..64).map(|_| Vec::with_capacity(4096)).collect();
         drop(blocks);
-        correct();
+        begin();
         for name in NOT_GIVEN_OUT {
             assert!(Access::<usize>::read(name.name()).expect("a name that the allocator knows") > 0);
         }
     }
 
     #[test]
-    fn what_a_silent_thread_frees_is_noticed_by_the_correction() {
+    fn what_a_silent_thread_frees_is_noticed_after_some_looks() {
         let _alone = MEASURING.lock();
-        correct();
+        begin();
         // Far more than other tests take meanwhile; untouched, it costs nothing.
         let block = vec![0u8; 256 << 20];
         publish();
         std::thread::spawn(move || drop(block)).join().unwrap();
         let stale = used();
-        correct();
+        look();
+        assert!(used() + (128 << 20) > stale, "one look may be wrong: {} against {stale}", used());
+        for _ in 0..2 * LOOKS {
+            look();
+        }
         assert!(used() + (128 << 20) < stale, "{} against {stale}", used());
     }
 }

@@ -39,6 +39,8 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migr
             thread::sleep(HELD_PERIOD);
         }
         shared.with_engine(|engine, outside| engine.migrated(session, &migration, outcome, outside));
+        drop(migration);
+        crate::memory::publish();
         RUNNING.fetch_sub(1, Ordering::AcqRel);
     };
     if let Err(error) = thread::Builder::new().name("migrate".to_owned()).spawn(work) {

@@ -16,6 +16,10 @@ use crate::world::World;
 /// pipeline cannot starve the others.
 const REQUESTS_PER_TICK_MAX: usize = 512;
 
+/// Bytes of replies after which a client's further requests wait for the next tick: what there is is written first, so
+/// that a pipeline of large reads does not stand in memory as a whole.
+const OUTPUT_PER_TICK: usize = 1 << 20;
+
 /// Requests read ahead.
 const AHEAD_MAX: usize = 16;
 
@@ -117,6 +121,8 @@ struct Turn<'a, 'w> {
     at: usize,
     argv: SmallVec<[&'a [u8]; 16]>,
     left: usize,
+    /// Bytes of output at which the turn ends: what there is leaves first.
+    output_end: usize,
 }
 
 impl Turn<'_, '_> {
@@ -133,12 +139,17 @@ impl Turn<'_, '_> {
             let request = Request { argv: &self.argv, raw: Some(raw) };
             let next = self.engine.execute(self.id, request, self.out, self.world);
             self.world.end_busy();
-            if next != Next::Continue {
+            if next != Next::Continue || self.is_full() {
                 return next;
             }
         }
         self.left = self.left.saturating_sub(window.requests.len());
         Next::Continue
+    }
+
+    /// Whether there is so much output that the turn ends.
+    fn is_full(&self) -> bool {
+        self.out.len() >= self.output_end
     }
 
     fn run_inline(&mut self, end: usize, args: &[Vec<u8>]) -> Next {
@@ -168,7 +179,12 @@ pub(crate) fn run(
     let Parts { input, out } = client.conn.parts(world.scratch, &mut world.net.pool);
     let (argv, left) = (SmallVec::new(), REQUESTS_PER_TICK_MAX);
     let output_max = output_max.saturating_add(out.len() - pending);
-    let mut turn = Turn { id, input, out, engine, world, at: 0, argv, left };
+    if pending >= OUTPUT_PER_TICK {
+        // One that does not read: its buffer would be doubled, and half of what its memory counts would be empty.
+        out.reserve_exact((pending / 4).max(2 * OUTPUT_PER_TICK));
+    }
+    let output_end = out.len() + OUTPUT_PER_TICK;
+    let mut turn = Turn { id, input, out, engine, world, at: 0, argv, left, output_end };
     let (mut next, mut ran) = (Next::Continue, Ran::All);
     loop {
         if turn.left == 0 {
@@ -180,7 +196,8 @@ pub(crate) fn run(
         let end = window.fill(&mut client.parser, input, turn.at, ahead, &limits);
         window.prefetch(input, turn.engine, id);
         next = turn.run_window(window);
-        if next == Next::Continue {
+        let is_cut = turn.at < window.requests.last().map_or(0, |ahead| ahead.end);
+        if next == Next::Continue && !is_cut {
             match end {
                 End::Full => {}
                 End::Incomplete(missing) => {
@@ -193,7 +210,7 @@ pub(crate) fn run(
                     next = Next::Close;
                 }
             }
-        } else if !matches!(end, End::Full) || turn.at < window.requests.last().map_or(0, |ahead| ahead.end) {
+        } else if is_cut || !matches!(end, End::Full) {
             client.parser = Parser::default();
         }
         if next == Next::Continue && turn.out.len() > output_max {
@@ -201,6 +218,10 @@ pub(crate) fn run(
             next = Next::Close;
         }
         if next != Next::Continue {
+            break;
+        }
+        if turn.is_full() {
+            ran = Ran::Budget;
             break;
         }
         if !client.trusted && turn.engine.is_trusted(id) {

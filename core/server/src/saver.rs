@@ -327,6 +327,7 @@ impl Saver {
                 _ => {}
             }
             self.set_current(None);
+            crate::memory::publish();
             self.note(shared, is_save, began_s, &result);
             self.tell(shared, task, result);
         }

@@ -545,7 +545,7 @@ pub(crate) mod test {
             clock,
             logger: Arc::new(Logger::open("/dev/null", 0).unwrap()),
             durable: Durable::new(disk, config.appendfsync),
-            jobs: control::Jobs::start().unwrap(),
+            jobs: control::Jobs::start(|| {}).unwrap(),
             profile: Profile::Plain,
             chores: std::sync::mpsc::channel().0,
             files: Files::new(&config, file),

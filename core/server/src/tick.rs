@@ -262,6 +262,7 @@ impl Worker {
     /// Tells the engine what time it is and who is there.
     fn begin(&mut self, engine: &mut Engine) {
         engine.begin_batch(self.shared.clock.now());
+        self.clients.batch_output = 0;
         self.renew_bounds(engine);
         self.introduce(engine);
         self.tell_resized(engine);
@@ -311,7 +312,9 @@ impl Worker {
             }
             let mut world = World::new(self.shared, &mut self.clients, &self.scratch);
             world.running_net = client.net;
+            let waiting = client.conn.pending();
             let ran = run(&mut client, session, engine, &mut world, &mut self.window, &bounds);
+            self.clients.batch_output += client.conn.pending().saturating_sub(waiting);
             left_over = ran == Ran::Budget;
             let facts = engine.facts(session);
             client.subscriber = facts.is_subscriber;

@@ -20,6 +20,9 @@ use crate::shared::Shared;
 /// How long the writer sleeps at most before it looks whether to give up or to hurry.
 const NAP_US: u64 = 10_000;
 
+/// Bytes of a large value that are written at a time.
+const PART_BYTES: usize = 256 << 10;
+
 /// Why a snapshot was given up.
 pub(crate) const CANCELLED: &str = "it was given up";
 
@@ -134,8 +137,7 @@ impl View {
         loop {
             let fed = shared.saver.feed.next(shared, &mut pieces);
             for piece in pieces.drain(..) {
-                write_piece(&mut writer, piece, self.compress);
-                writer.drain(&mut |bytes| file.write(bytes)).map_err(text)?;
+                write_piece(shared, &mut writer, piece, &mut |bytes| file.write(bytes)).map_err(text)?;
             }
             crate::memory::publish();
             shared.saver.keys_total.store(fed.keys_total, Ordering::Relaxed);
@@ -196,11 +198,30 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn write_piece(writer: &mut Writer, piece: Piece, compress: bool) {
+/// Writes a piece into the file; a large value part by part, as long as the snapshot is wanted.
+fn write_piece(
+    shared: &Shared,
+    writer: &mut Writer,
+    piece: Piece,
+    file: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut outcome = Ok(());
     match piece {
         Piece::Bytes(bytes) => writer.raw(&bytes),
-        Piece::Large { db, entry } => writer.raw(&keyspace::encode_entry(db, &entry, compress)),
+        Piece::Large { db, entry } => keyspace::write_large(writer, db, &entry, &mut |writer| {
+            if writer.pending() < PART_BYTES {
+                return;
+            }
+            if outcome.is_err() || shared.saver.is_cancelled() {
+                // Nobody will have the file: the rest is only gone through.
+                writer.take();
+                return;
+            }
+            outcome = writer.drain(file);
+        }),
     }
+    outcome?;
+    writer.drain(file)
 }
 
 #[cfg(test)]

@@ -132,6 +132,10 @@ impl<'a> World<'a> {
 impl Outside for World<'_> {
     answered_by_shared!();
 
+    fn passing_bytes(&self) -> usize {
+        self.net.batch_output
+    }
+
     #[cold]
     fn busy(&mut self, what: Busy<'_>) -> BusyVerdict {
         let now_us = self.shared.clock.micros();

@@ -52,7 +52,8 @@ mod writer;
 pub use reader::{Entry, Error, Item, Reader};
 pub use save::SnapshotFile;
 pub use stream::{
-    Consumer, Encoder as StreamEncoder, Group, Pending, StreamEntry, StreamId, StreamMeta, StreamParts,
+    Consumer, Encoder as StreamEncoder, Group, Node as StreamNode, Pending, StreamEntry, StreamId,
+    StreamMeta, StreamParts,
 };
 pub use value::{Field, Value};
 pub use writer::Writer;

@@ -127,23 +127,40 @@ pub struct StreamParts {
 impl StreamParts {
     /// Writes the value in the form of the type byte `kind` (STREAM_LISTPACKS_2 or _3).
     pub fn write(&self, writer: &mut Writer, kind: u8) {
-        let mut encoder = Encoder::new();
+        let (mut encoder, mut nodes) = (Encoder::new(), Vec::new());
         for entry in &self.entries {
-            encoder.push(entry.id, entry.fields.iter().map(|(field, value)| (&field[..], &value[..])));
+            let fields = entry.fields.iter().map(|(field, value)| (&field[..], &value[..]));
+            nodes.extend(encoder.push(entry.id, fields));
         }
-        encoder.finish(writer, &self.meta, kind);
+        nodes.extend(encoder.close_node());
+        writer.length(nodes.len() as u64);
+        nodes.iter().for_each(|node| node.write(writer));
+        self.meta.write(writer, self.entries.len() as u64, kind);
     }
 }
 
-/// Packs entries into nodes. The number of nodes stands before them, so they are held until the end.
+/// Some entries, packed.
+#[derive(Debug)]
+pub struct Node {
+    first: StreamId,
+    listpack: Vec<u8>,
+}
+
+impl Node {
+    /// Writes it. The number of all nodes stands before the first.
+    pub fn write(&self, writer: &mut Writer) {
+        writer.string(&self.first.to_bytes());
+        writer.string(&self.listpack);
+    }
+}
+
+/// Packs entries into nodes.
 #[derive(Debug, Default)]
 pub struct Encoder {
-    nodes: Vec<(StreamId, Vec<u8>)>,
     body: listpack::Builder,
     master: Vec<Vec<u8>>,
     first: StreamId,
     in_node: usize,
-    entries: u64,
 }
 
 impl Encoder {
@@ -152,11 +169,14 @@ impl Encoder {
         Encoder::default()
     }
 
-    /// Adds an entry; ids must ascend.
-    pub fn push<'a>(&mut self, id: StreamId, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) {
-        if self.in_node == NODE_ENTRIES_MAX || self.body.bytes() >= NODE_BYTES_MAX {
-            self.close_node();
-        }
+    /// Adds an entry; ids must ascend. The node before it, if that is full.
+    pub fn push<'a>(
+        &mut self,
+        id: StreamId,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    ) -> Option<Node> {
+        let full = self.in_node == NODE_ENTRIES_MAX || self.body.bytes() >= NODE_BYTES_MAX;
+        let node = if full { self.close_node() } else { None };
         if self.in_node == 0 {
             self.first = id;
             self.master = fields.clone().map(|(field, _)| field.to_vec()).collect();
@@ -178,10 +198,14 @@ impl Encoder {
         }
         body.push_int(if same { count + 3 } else { 2 * count + 4 } as i64);
         self.in_node += 1;
-        self.entries += 1;
+        node
     }
 
-    fn close_node(&mut self) {
+    /// The last node, if there is any entry.
+    pub fn close_node(&mut self) -> Option<Node> {
+        if self.in_node == 0 {
+            return None;
+        }
         let mut node = listpack::Builder::new();
         node.push_int(self.in_node as i64);
         node.push_int(0);
@@ -189,28 +213,22 @@ impl Encoder {
         self.master.iter().for_each(|field| node.push(field));
         node.push_int(0);
         node.append(&self.body);
-        self.nodes.push((self.first, node.into_bytes()));
         self.body.clear();
         self.in_node = 0;
+        Some(Node { first: self.first, listpack: node.into_bytes() })
     }
+}
 
-    /// Writes the whole value in the form of the type byte `kind` (STREAM_LISTPACKS_2 or _3).
-    pub fn finish(mut self, writer: &mut Writer, meta: &StreamMeta, kind: u8) {
-        if self.in_node > 0 {
-            self.close_node();
-        }
-        writer.length(self.nodes.len() as u64);
-        for (id, node) in &self.nodes {
-            writer.string(&id.to_bytes());
-            writer.string(node);
-        }
-        writer.length(self.entries);
-        write_id(writer, meta.last_id);
-        write_id(writer, meta.first_id);
-        write_id(writer, meta.max_deleted_id);
-        writer.length(meta.entries_added);
-        writer.length(meta.groups.len() as u64);
-        meta.groups.iter().for_each(|group| write_group(writer, group, kind));
+impl StreamMeta {
+    /// Writes it behind the nodes of so many entries, in the form of the type byte `kind` (STREAM_LISTPACKS_2 or _3).
+    pub fn write(&self, writer: &mut Writer, entries: u64, kind: u8) {
+        writer.length(entries);
+        write_id(writer, self.last_id);
+        write_id(writer, self.first_id);
+        write_id(writer, self.max_deleted_id);
+        writer.length(self.entries_added);
+        writer.length(self.groups.len() as u64);
+        self.groups.iter().for_each(|group| write_group(writer, group, kind));
     }
 }
 

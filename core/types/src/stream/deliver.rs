@@ -120,8 +120,9 @@ impl Stream {
         let entries_read = self.entries_read_after(group, &ids);
         let this = self.group_mut(group)?;
         this.set_position(last, entries_read);
-        this.set_active(consumer, now_ms);
+        // As in Redis, who acknowledges nothing is not active.
         if !no_ack {
+            this.set_active(consumer, now_ms);
             ids.iter().for_each(|id| this.assign(*id, consumer, now_ms, 1));
         }
         Some(Delivered { first, last, count: ids.len() })
