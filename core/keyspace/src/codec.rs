@@ -304,7 +304,8 @@ fn group_parts(name: &[u8], group: &types::stream::Group) -> rdb::Group {
     }
 }
 
-/// Builds a value out of what was read.
+/// Builds a value out of what was read, element by element: each is freed when it is built in, so that a large value does not
+/// stand in memory twice.
 fn build(value: rdb::Value, limits: &Limits, seed: u64) -> Result<Value, LoadError> {
     const DUPLICATE: LoadError = "Bad data format";
     Ok(match value {
@@ -314,31 +315,33 @@ fn build(value: rdb::Value, limits: &Limits, seed: u64) -> Result<Value, LoadErr
         },
         rdb::Value::List(elements) => {
             let mut list = types::list::List::new(seed);
-            elements.iter().for_each(|e| list.push_back(e, limits));
+            elements.for_each(&mut |element| list.push_back(element, limits));
             Value::List(list)
         }
         rdb::Value::Set(members) => {
             let mut set = types::set::Set::new(seed);
-            if !members.iter().all(|m| set.add(m, limits)) {
+            if !members.into_iter().all(|m| set.add(&m, limits)) {
                 return Err(DUPLICATE);
             }
             Value::Set(set)
         }
         rdb::Value::ZSet(members) => {
             let mut zset = types::zset::ZSet::new(seed);
-            if !members.iter().all(|(member, score)| zset.insert(member, *score, limits)) {
+            if !members.into_iter().all(|(member, score)| zset.insert(&member, score, limits)) {
                 return Err(DUPLICATE);
             }
             Value::ZSet(zset)
         }
         rdb::Value::Hash(fields) => {
             let mut hash = types::hash::Hash::new(seed);
-            if !fields.iter().all(|(field, value, _)| hash.set_keeping_expiry(field, value, limits)) {
+            let timed: Vec<(Vec<u8>, i64)> =
+                fields.iter().filter_map(|(field, _, at)| at.map(|at| (field.clone(), at))).collect();
+            if !fields.into_iter().all(|(field, value, _)| hash.set_keeping_expiry(&field, &value, limits)) {
                 return Err(DUPLICATE);
             }
             // Backwards, for of fields with the same time the last one set comes first.
-            for (field, _, at) in fields.iter().rev().filter(|(_, _, at)| at.is_some()) {
-                hash.set_expiry(field, *at);
+            for (field, at) in timed.into_iter().rev() {
+                hash.set_expiry(&field, Some(at));
             }
             Value::Hash(hash)
         }
@@ -349,7 +352,7 @@ fn build(value: rdb::Value, limits: &Limits, seed: u64) -> Result<Value, LoadErr
 fn build_stream(parts: rdb::StreamParts, limits: &Limits, seed: u64) -> Result<Stream, LoadError> {
     let id = |id: StreamId| Id::new(id.ms, id.seq);
     let mut stream = Stream::new(seed);
-    for entry in &parts.entries {
+    for entry in parts.entries {
         let fields = entry.fields.iter().map(|(f, v)| (f.as_slice(), v.as_slice()));
         let new = NewId::Exact(id(entry.id));
         stream.append(new, fields, 0, limits).map_err(|_| "Bad data format")?;

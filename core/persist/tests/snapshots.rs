@@ -59,11 +59,11 @@ fn every_sample_holds_what_was_put_into_it() {
         assert_eq!(*value("str:bin"), Value::String((0..=255).collect()));
         assert_eq!(all["str:exp"].expiry_ms, Some(4_102_444_800_123));
         assert_eq!(all["in:five"].db, 5);
-        let small = Value::List(vec![text("a"), text("1"), text("-5"), vec![b'b'; 70]]);
+        let small = Value::List(vec![text("a"), text("1"), text("-5"), vec![b'b'; 70]].into());
         assert_eq!(*value("list:small"), small);
-        let big = (0..60).map(|i| format!("element-{i}").repeat(9).into_bytes()).collect();
-        assert_eq!(*value("list:big"), Value::List(big));
-        assert_eq!(*value("list:plain"), Value::List(vec![vec![b'x'; 9000], text("y")]));
+        let big: Vec<Vec<u8>> = (0..60).map(|i| format!("element-{i}").repeat(9).into_bytes()).collect();
+        assert_eq!(*value("list:big"), Value::List(big.into()));
+        assert_eq!(*value("list:plain"), Value::List(vec![vec![b'x'; 9000], text("y")].into()));
         assert_eq!(sorted(value("set:int")), [text("-5"), text("1"), text("2"), text("70000")]);
         assert_eq!(sorted(value("set:int64")), [text("1099511627776"), text("3")]);
         assert_eq!(sorted(value("set:big")).len(), 140);

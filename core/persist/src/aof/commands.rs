@@ -87,7 +87,9 @@ fn push_entry(out: &mut Vec<u8>, entry: &Entry) {
     let key = &entry.key[..];
     match &entry.value {
         Value::String(value) => push(out, &[b"SET", key, value]),
-        Value::List(elements) => in_parts(out, b"RPUSH", key, elements, 1, |out, element| bulk(out, element)),
+        Value::List(parts) => {
+            in_parts(out, b"RPUSH", key, &parts.to_vec(), 1, |out, element| bulk(out, element));
+        }
         Value::Set(members) => in_parts(out, b"SADD", key, members, 1, |out, member| bulk(out, member)),
         Value::ZSet(members) => in_parts(out, b"ZADD", key, members, 2, |out, (member, score)| {
             let mut text = Vec::new();

@@ -43,12 +43,14 @@
 //! hash fields that expire. Read: 1..=12, and 80 as Valkey 9 writes it. Between them lie numbers that Valkey
 //! reserved so that forks cannot take each other's files for their own; they are refused.
 
+mod list;
 mod reader;
 mod save;
 mod stream;
 mod value;
 mod writer;
 
+pub use list::ListParts;
 pub use reader::{Entry, Error, Item, Reader};
 pub use save::SnapshotFile;
 pub use stream::{

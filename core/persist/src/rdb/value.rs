@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::Read;
 
+use super::list::ListParts;
 use super::reader::{Corrupt, Error, Reader};
 use super::stream::{self, Consumer, Group, Pending, StreamId, StreamMeta, StreamParts};
 use super::{VERSION_VALKEY, kind};
@@ -20,7 +21,7 @@ pub enum Value {
     /// A string.
     String(Vec<u8>),
     /// Elements from head to tail.
-    List(Vec<Vec<u8>>),
+    List(ListParts),
     /// Members.
     Set(Vec<Vec<u8>>),
     /// Members with scores.
@@ -41,7 +42,8 @@ impl Value {
     pub fn is_empty(&self) -> bool {
         match self {
             Value::String(_) | Value::Stream(_) => false,
-            Value::List(elements) | Value::Set(elements) => elements.is_empty(),
+            Value::List(elements) => elements.is_empty(),
+            Value::Set(members) => members.is_empty(),
             Value::ZSet(members) => members.is_empty(),
             Value::Hash(fields) => fields.is_empty(),
         }
@@ -73,7 +75,7 @@ impl<R: Read> Reader<R> {
     pub(crate) fn value(&mut self, kind: u8) -> Result<Value, Error> {
         Ok(match kind {
             kind::STRING => Value::String(self.string()?),
-            kind::LIST => Value::List(self.strings()?),
+            kind::LIST => Value::List(self.strings()?.into()),
             kind::SET => Value::Set(self.strings()?),
             kind::ZSET | kind::ZSET_2 => Value::ZSet(self.scored(kind)?),
             kind::HASH => Value::Hash(self.pairs()?),
@@ -175,20 +177,23 @@ impl<R: Read> Reader<R> {
         Ok(all)
     }
 
-    fn quicklist(&mut self, kind: u8) -> Result<Vec<Vec<u8>>, Error> {
+    fn quicklist(&mut self, kind: u8) -> Result<ListParts, Error> {
         let nodes = self.count(1)?;
-        let mut all = Vec::new();
+        let mut all = ListParts::default();
         for _ in 0..nodes {
             let container = if kind == kind::LIST_QUICKLIST_2 { self.length()? } else { 0 };
             let blob = self.string()?;
-            let node: Result<Vec<Vec<u8>>, Corrupt> = match container {
-                0 if kind == kind::LIST_QUICKLIST => pieces(ziplist::iter(&blob), Piece::to_vec),
+            let added = match container {
+                0 if kind == kind::LIST_QUICKLIST => all.push_ziplist(blob),
                 1 if blob.is_empty() => Err(Corrupt("a list node without bytes")),
-                1 => Ok(vec![blob]),
-                2 => pieces(listpack::iter(&blob), Piece::to_vec),
+                1 => {
+                    all.push(blob);
+                    Ok(())
+                }
+                2 => all.push_listpack(blob),
                 _ => Err(Corrupt("unknown container of a list node")),
             };
-            all.append(&mut node.map_err(|Corrupt(what)| self.corrupt(what))?);
+            added.map_err(|Corrupt(what)| self.corrupt(what))?;
         }
         Ok(all)
     }
@@ -289,7 +294,11 @@ fn unpack(kind: u8, blob: &[u8]) -> Result<Value, Corrupt> {
                 pairs.into_iter().map(|(field, value)| (field.to_vec(), value.to_vec(), None)).collect(),
             )
         }
-        kind::LIST_ZIPLIST => Value::List(pieces(ziplist::iter(blob), Piece::to_vec)?),
+        kind::LIST_ZIPLIST => {
+            let mut parts = ListParts::default();
+            parts.push_ziplist(blob.to_vec())?;
+            Value::List(parts)
+        }
         kind::SET_INTSET => {
             Value::Set(intset::iter(blob)?.into_iter().map(|n| Piece::Int(n).to_vec()).collect())
         }
