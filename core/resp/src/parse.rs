@@ -148,7 +148,7 @@ impl Parser {
                 Some(_) => return inline(input),
             }
         } else {
-            spans.append(&mut self.saved);
+            spans.append(&mut core::mem::take(&mut self.saved));
         }
         match self.bulks(input, spans, limits)? {
             0 => {
