@@ -88,6 +88,7 @@ fn setbit(call: &mut Call<'_>) -> Handled {
     let before = there.flatten();
     call.reply.integer(i64::from(before == Some(true)));
     if before == Some(on) {
+        call.db.spell_out(key);
         return read();
     }
     let mut text = call.db.edit_text(key)?;
@@ -367,6 +368,7 @@ fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Hand
         last_bit < 8 * bytes.len() as u64 && steps.iter().all(|step| step.changes_nothing(bytes))
     };
     if with_bytes(call, key, unchanged)? == Some(true) {
+        call.db.spell_out(key);
         return read_fields(call, steps);
     }
     let mut text = call.db.edit_text(key)?;

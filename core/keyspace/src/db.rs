@@ -304,6 +304,17 @@ impl<'a> Db<'a> {
         Ok(StringGuard::new(self.space, self.index, position))
     }
 
+    /// Keeps the integer at `key` as its text from now on, as Redis does for what works on bytes. Its value is the same, so nobody
+    /// is told.
+    pub fn spell_out(&mut self, key: &[u8]) {
+        if let Some(position) = self.locate(key) {
+            let entry = self.space.dbs[self.index].table.at_mut(position);
+            if matches!(entry.view(), View::Int(_)) {
+                entry.string_mut();
+            }
+        }
+    }
+
     /// Replaces whatever is at `key` by `value`. An empty collection removes the key.
     pub fn put(&mut self, key: &[u8], value: Value, expiry: Option<i64>) {
         self.put_entry(Entry::new(key, value, expiry));
