@@ -110,7 +110,12 @@ fn places(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<Place>> {
             (last < argv.len()).then(|| (first..=last).step_by(step).map(at_index).collect())
         }
         Keys::Counted { count_at, destination } => {
-            let end = (count_at + 1).checked_add(count(argv, count_at)?)?;
+            let count = count(argv, count_at)?;
+            if destination && count == 0 {
+                // Such a request is refused before it stores anything.
+                return None;
+            }
+            let end = (count_at + 1).checked_add(count)?;
             let sources = (count_at + 1..end).map(at_index);
             (end <= argv.len())
                 .then(|| destination.then_some((1, false)).into_iter().chain(sources).collect())
