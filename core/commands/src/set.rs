@@ -89,6 +89,7 @@ fn srem(call: &mut Call<'_>) -> Handled {
 
 fn smove(call: &mut Call<'_>) -> Handled {
     let (from, to, member) = (call.args.at(1), call.args.at(2), call.args.at(3));
+    // Both are looked up before either is judged, as in Redis: a key whose time is over goes in any case.
     let has = call.db.find::<Set>(from).map(|set| set.map(|set| set.contains(member)));
     let there = call.db.find::<Set>(to).map(|set| set.is_some_and(|set| set.contains(member)));
     let Some(has) = has? else {

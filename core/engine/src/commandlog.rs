@@ -44,15 +44,33 @@ pub(crate) struct CommandLogs {
     pub(crate) noteworthy_bytes: usize,
 }
 
-impl CommandLogs {
-    fn named(&mut self, name: &[u8]) -> Result<&mut CommandLog, Error> {
+/// By what a command stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    Slow,
+    LargeRequest,
+    LargeReply,
+}
+
+impl Measure {
+    fn named(name: &[u8]) -> Result<Measure, Error> {
         match () {
-            () if name.eq_ignore_ascii_case(b"slow") => Ok(&mut self.slow),
-            () if name.eq_ignore_ascii_case(b"large-request") => Ok(&mut self.large_requests),
-            () if name.eq_ignore_ascii_case(b"large-reply") => Ok(&mut self.large_replies),
+            () if name.eq_ignore_ascii_case(b"slow") => Ok(Measure::Slow),
+            () if name.eq_ignore_ascii_case(b"large-request") => Ok(Measure::LargeRequest),
+            () if name.eq_ignore_ascii_case(b"large-reply") => Ok(Measure::LargeReply),
             () => {
                 Err(Error::new("ERR type should be one of the following: slow, large-request, large-reply"))
             }
+        }
+    }
+}
+
+impl CommandLogs {
+    fn of(&mut self, measure: Measure) -> &mut CommandLog {
+        match measure {
+            Measure::Slow => &mut self.slow,
+            Measure::LargeRequest => &mut self.large_requests,
+            Measure::LargeReply => &mut self.large_replies,
         }
     }
 
@@ -78,16 +96,22 @@ impl Engine {
         request: usize,
         reply: usize,
     ) {
-        for (bytes, log) in [(request, b"large-request".as_slice()), (reply, b"large-reply")] {
-            self.note_in(log, command, id, args, bytes as u64);
-        }
+        self.note_command(Measure::LargeRequest, command, id, args, request as u64);
+        self.note_command(Measure::LargeReply, command, id, args, reply as u64);
     }
 
-    /// Notes a command in the log of that name, if it belongs there.
-    pub(crate) fn note_in(&mut self, log: &[u8], command: usize, id: SessionId, args: Args<'_>, value: u64) {
+    /// Notes a command in the log of that measure, if it belongs there.
+    pub(crate) fn note_command(
+        &mut self,
+        measure: Measure,
+        command: usize,
+        id: SessionId,
+        args: Args<'_>,
+        value: u64,
+    ) {
         let spec = self.table.commands[command].spec;
         let Some(session) = self.sessions.find(id) else { return };
-        let Ok(log) = self.command_logs.named(log) else { return };
+        let log = self.command_logs.of(measure);
         if log.takes(value) && !spec.flags.has(Flags::SKIP_SLOWLOG) && !spec.flags.has(Flags::UNSEEN) {
             let unix_s = self.keyspace.now.unix_ms / 1000;
             let shown = without_secrets(spec.name, args);
@@ -126,17 +150,17 @@ fn show(log: &CommandLog, count: usize, turn: &mut Turn<'_>) {
 
 fn commandlog_get(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let count = count(turn.args.at(2))?;
-    show(engine.command_logs.named(turn.args.at(3))?, count, turn);
+    show(engine.command_logs.of(Measure::named(turn.args.at(3))?), count, turn);
     Ok(Step::Done(None))
 }
 
 fn commandlog_len(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    turn.reply.count(engine.command_logs.named(turn.args.at(2))?.len());
+    turn.reply.count(engine.command_logs.of(Measure::named(turn.args.at(2))?).len());
     Ok(Step::Done(None))
 }
 
 fn commandlog_reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    engine.command_logs.named(turn.args.at(2))?.clear();
+    engine.command_logs.of(Measure::named(turn.args.at(2))?).clear();
     turn.reply.ok();
     Ok(Step::Done(None))
 }

@@ -9,8 +9,7 @@ use resp::{Protocol, Reply};
 pub(crate) const REDIS_VERSION: &str = "7.4.2";
 
 /// The refusal of a wrong name or password.
-pub(crate) const WRONGPASS: Error =
-    Error::new("WRONGPASS invalid username-password pair or user is disabled.");
+pub const WRONGPASS: Error = Error::new("WRONGPASS invalid username-password pair or user is disabled.");
 
 const ANYWHERE: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
 const HANDSHAKE: Flags = ANYWHERE.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);

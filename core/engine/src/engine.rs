@@ -2,7 +2,7 @@
 
 use crate::acl::{Acl, BusyRights};
 use crate::blocking::Waiters;
-use crate::commandlog::CommandLogs;
+use crate::commandlog::{CommandLogs, Measure};
 use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
 use crate::pubsub::PubSub;
@@ -688,7 +688,7 @@ impl Engine {
     fn note_slow(&mut self, command: usize, id: SessionId, args: Args<'_>, spent: u64) {
         let flags = self.table.commands[command].spec.flags;
         self.note_event(if flags.has(Flags::FAST) { "fast-command" } else { "command" }, spent / 1_000_000);
-        self.note_in(b"slow", command, id, args, spent / 1000);
+        self.note_command(Measure::Slow, command, id, args, spent / 1000);
     }
 
     /// Makes the client wait for a job; `argv` will be run again when it is done.

@@ -12,9 +12,11 @@ use resp::Reply;
 /// What a client from elsewhere gets while there is no password.
 pub const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers, set a password (requirepass, requirepass-file or an ACL user), or disable protected mode with 'CONFIG SET protected-mode no' from the loopback interface if you are sure that the server is not reachable from untrusted networks.\r\n";
 
-pub(crate) const NOAUTH: Error = Error::new("NOAUTH Authentication required.");
+/// The refusal of a client that has not logged in.
+pub const NOAUTH: Error = Error::new("NOAUTH Authentication required.");
 pub(crate) const OOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
-pub(crate) const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
+/// The refusal while data is being loaded.
+pub const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
 const NO_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 
 /// The part of `maxmemory` by which replies on their way out may exceed it.

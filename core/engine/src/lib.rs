@@ -40,10 +40,10 @@ mod tracking;
 mod transaction;
 
 pub use acl::{Acl, BusyRights, Secret, Visitor, Visitors, digest_of};
-pub use connection::{Hello, push_greeting};
+pub use connection::{Hello, WRONGPASS, push_greeting};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use functions::{RunningFunction, push_function_stats};
-pub use gate::PROTECTED_MODE;
+pub use gate::{LOADING, NOAUTH, PROTECTED_MODE};
 pub use migrate::{Migrated, Migration, Parcel};
 pub use outside::{Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
 pub use session::{ClientBuffers, ClientInfo, SessionId};

@@ -417,6 +417,10 @@ fn the_largest_client_goes_when_all_hold_too_much() {
     b.tick();
     assert!(b.closed(d) && !b.closed(c));
     assert!(b.run(c, "INFO stats").contains("evicted_clients:1\r\n"));
+    let mut jobs = Vec::new();
+    b.engine.take_jobs(&mut jobs);
+    let names_it = |job: &Job| matches!(job, Job::Log { text, .. } if text.contains("Evicting client") && text.contains("id=2 "));
+    assert!(jobs.iter().any(names_it), "{jobs:?}");
 }
 
 #[test]

@@ -32,12 +32,18 @@ fn kind_of(entry: &Entry) -> u8 {
     }
 }
 
-/// Called between the parts of a value: what has been written so far may leave.
-type Between<'a> = &'a mut dyn FnMut(&mut Writer);
+/// Called between the parts of a value: what has been written so far may leave. `None`: the whole stays in memory anyway.
+type Between<'a> = Option<&'a mut dyn FnMut(&mut Writer)>;
+
+fn pause(writer: &mut Writer, between: &mut Between<'_>) {
+    if let Some(between) = between {
+        between(writer);
+    }
+}
 
 /// Writes one key with its expiry and value.
 pub(crate) fn write_entry(writer: &mut Writer, entry: &Entry) {
-    write_record(writer, entry, &mut |_| {});
+    write_record(writer, entry, None);
 }
 
 fn write_record(writer: &mut Writer, entry: &Entry, between: Between<'_>) {
@@ -49,10 +55,11 @@ fn write_record(writer: &mut Writer, entry: &Entry, between: Between<'_>) {
 }
 
 /// Writes the RDB record of a large entry of database `db`, for the thread that writes the file. `between` is called again and again,
-/// with no more than a few KiB or one element come since, so that the value never stands in memory a second time.
+/// with no more than a few KiB or one element come since, so that the value never stands in memory a second time (a stream's
+/// groups and what they have pending do).
 pub fn write_large(writer: &mut Writer, db: usize, entry: &Entry, between: &mut dyn FnMut(&mut Writer)) {
     writer.select_db(db as u64);
-    write_record(writer, entry, between);
+    write_record(writer, entry, Some(between));
 }
 
 /// The payload of FUNCTION DUMP: the sources of libraries.
@@ -73,7 +80,7 @@ pub fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 
 /// The payload of DUMP.
 pub fn encode_dump(entry: &Entry) -> Vec<u8> {
-    dump::encode(kind_of(entry), true, |writer| write_value(writer, entry, &mut |_| {}))
+    dump::encode(kind_of(entry), true, |writer| write_value(writer, entry, None))
 }
 
 /// The entry that RESTORE makes of a payload.
@@ -119,35 +126,52 @@ fn write_value(writer: &mut Writer, entry: &Entry, between: Between<'_>) {
     }
 }
 
-/// Quicklist nodes: packed ones of a few KiB, large elements as nodes of their own. Their number comes first, so they are
-/// made twice.
+/// What is done with each node.
+type Visit<'a, N> = &'a mut dyn FnMut(N);
+
+/// The nodes that `each` makes, behind their number. Where they may leave one by one they are made twice rather than kept.
+fn write_nodes<N>(
+    writer: &mut Writer,
+    mut between: Between<'_>,
+    each: &dyn Fn(Visit<'_, N>),
+    write: &dyn Fn(&mut Writer, N),
+) {
+    let (mut count, mut kept) = (0, Vec::new());
+    match between {
+        Some(_) => each(&mut |_| count += 1),
+        None => each(&mut |node| kept.push(node)),
+    }
+    writer.length(count + kept.len() as u64);
+    kept.into_iter().for_each(|node| write(writer, node));
+    if between.is_some() {
+        each(&mut |node| {
+            write(writer, node);
+            pause(writer, &mut between);
+        });
+    }
+}
+
+/// Quicklist nodes: packed ones of a few KiB, large elements as nodes of their own.
 fn write_list(writer: &mut Writer, list: &types::list::List, between: Between<'_>) {
-    let mut count = 0;
-    for_each_node(list, &mut |_| count += 1);
-    writer.length(count);
-    for_each_node(list, &mut |node| {
-        match node {
-            ListNode::Packed(packed) => writer.quicklist_packed(packed),
-            ListNode::Plain(element) => writer.quicklist_plain(element),
-        }
-        between(writer);
+    write_nodes(writer, between, &|visit| for_each_node(list, visit), &|writer, node| match node {
+        ListNode::Packed(mut packed) => writer.quicklist_packed(&mut packed),
+        ListNode::Plain(element) => writer.quicklist_plain(element),
     });
 }
 
 /// A node of a list in RDB.
 enum ListNode<'a> {
-    Packed(&'a mut listpack::Builder),
+    Packed(listpack::Builder),
     Plain(&'a [u8]),
 }
 
-fn for_each_node(list: &types::list::List, visit: &mut dyn FnMut(ListNode<'_>)) {
+fn for_each_node<'a>(list: &'a types::list::List, visit: &mut dyn FnMut(ListNode<'a>)) {
     /// As Redis' default `list-max-listpack-size -2`.
     const NODE_BYTES_MAX: usize = 8 << 10;
     let mut packed = listpack::Builder::new();
-    let close = |packed: &mut listpack::Builder, visit: &mut dyn FnMut(ListNode<'_>)| {
+    let close = |packed: &mut listpack::Builder, visit: &mut dyn FnMut(ListNode<'a>)| {
         if packed.elements() > 0 {
-            visit(ListNode::Packed(packed));
-            packed.clear();
+            visit(ListNode::Packed(core::mem::take(packed)));
         }
     };
     for element in list.iter() {
@@ -163,7 +187,7 @@ fn for_each_node(list: &types::list::List, visit: &mut dyn FnMut(ListNode<'_>)) 
     close(&mut packed, visit);
 }
 
-fn write_set(writer: &mut Writer, set: &types::set::Set, between: Between<'_>) {
+fn write_set(writer: &mut Writer, set: &types::set::Set, mut between: Between<'_>) {
     if set.encoding() == "intset" {
         let members: Vec<i64> = set.iter().filter_map(|m| base::number::parse_i64(m.as_ref())).collect();
         writer.string(&intset::build(&members));
@@ -172,11 +196,11 @@ fn write_set(writer: &mut Writer, set: &types::set::Set, between: Between<'_>) {
     writer.length(set.len() as u64);
     for member in set.iter() {
         writer.string(member.as_ref());
-        between(writer);
+        pause(writer, &mut between);
     }
 }
 
-fn write_zset(writer: &mut Writer, zset: &types::zset::ZSet, between: Between<'_>) {
+fn write_zset(writer: &mut Writer, zset: &types::zset::ZSet, mut between: Between<'_>) {
     if zset.encoding() == "listpack" {
         let mut packed = listpack::Builder::new();
         let mut score_text = Vec::new();
@@ -193,11 +217,11 @@ fn write_zset(writer: &mut Writer, zset: &types::zset::ZSet, between: Between<'_
     for (member, score) in zset.iter() {
         writer.string(member);
         writer.double(score);
-        between(writer);
+        pause(writer, &mut between);
     }
 }
 
-fn write_hash(writer: &mut Writer, hash: &types::hash::Hash, between: Between<'_>) {
+fn write_hash(writer: &mut Writer, hash: &types::hash::Hash, mut between: Between<'_>) {
     if let Some(least) = hash.next_expiry() {
         writer.milliseconds(least);
         return if hash.encoding() == "hashtable" {
@@ -219,18 +243,18 @@ fn write_hash(writer: &mut Writer, hash: &types::hash::Hash, between: Between<'_
     for (field, value) in hash.iter() {
         writer.string(field);
         writer.string(value);
-        between(writer);
+        pause(writer, &mut between);
     }
 }
 
 /// Each field behind its time: 0 for none, else from 1 on, counted from the `least`.
-fn write_timed_table(writer: &mut Writer, hash: &types::hash::Hash, least: i64, between: Between<'_>) {
+fn write_timed_table(writer: &mut Writer, hash: &types::hash::Hash, least: i64, mut between: Between<'_>) {
     writer.length(hash.stored_len() as u64);
     for (field, value, at) in hash.timed_fields() {
         writer.length(at.map_or(0, |at| (at - least) as u64 + 1));
         writer.string(field);
         writer.string(value);
-        between(writer);
+        pause(writer, &mut between);
     }
 }
 
@@ -253,15 +277,9 @@ fn stream_id(id: Id) -> StreamId {
     StreamId { ms: id.ms, seq: id.seq }
 }
 
-/// The number of nodes comes first, so they are made twice.
 fn write_stream(writer: &mut Writer, stream: &Stream, between: Between<'_>) {
-    let mut count = 0;
-    for_each_stream_node(stream, &mut |_| count += 1);
-    writer.length(count);
-    for_each_stream_node(stream, &mut |node| {
-        node.write(writer);
-        between(writer);
-    });
+    let each = |visit: &mut dyn FnMut(rdb::StreamNode)| for_each_stream_node(stream, visit);
+    write_nodes(writer, between, &each, &|writer, node| node.write(writer));
     let meta = StreamMeta {
         last_id: stream_id(stream.last_id()),
         first_id: stream_id(stream.first_id()),

@@ -156,7 +156,7 @@ impl Database {
     /// A key with an expiry, picked by chance among what is filed. Each item looked at is taken off `looks`. What proves stale
     /// is dropped, so that those who look again find less of it.
     pub(crate) fn pick_expiring(&mut self, random: &mut base::Random, looks: &mut usize) -> Option<Position> {
-        while *looks > 0 {
+        while *looks > 0 && self.expiring > 0 {
             *looks -= 1;
             let old = self.old_wheel.as_mut().map(|old| &mut old.wheel);
             let wheel = old.filter(|old| old.items() > self.wheel.items()).unwrap_or(&mut self.wheel);

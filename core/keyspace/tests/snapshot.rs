@@ -136,3 +136,36 @@ fn a_cancelled_snapshot_does_not_spoil_the_next() {
     let pieces = space.take_snapshot_pieces();
     assert_eq!(loaded(pieces, space.now), before);
 }
+
+#[test]
+fn a_large_value_leaves_in_parts() {
+    const ELEMENTS: usize = 5000;
+    const PART_BYTES_MAX: usize = 16 << 10;
+    let mut space = Keyspace::new(1, 7);
+    let limits = types::Limits::default();
+    for i in 0..ELEMENTS {
+        let (name, text) = (i.to_string(), format!("{i}").repeat(50));
+        let mut db = Db::new(&mut space, 0);
+        db.upsert::<List>(b"list").unwrap().push_back(text.as_bytes(), &limits);
+        db.upsert::<types::set::Set>(b"set").unwrap().add(text.as_bytes(), &limits);
+        db.upsert::<types::hash::Hash>(b"hash").unwrap().set(name.as_bytes(), text.as_bytes(), &limits);
+        db.upsert::<types::zset::ZSet>(b"zset").unwrap().insert(text.as_bytes(), i as f64, &limits);
+        let fields = [(&b"f"[..], text.as_bytes())];
+        let id = types::stream::NewId::Exact(types::stream::Id::new(i as u64 + 1, 0));
+        let mut stream = db.upsert::<types::stream::Stream>(b"stream").unwrap();
+        stream.append(id, fields.into_iter(), 0, &limits).unwrap();
+    }
+    for entry in Db::new(&mut space, 0).iter() {
+        let mut whole = Writer::new(false, false);
+        write_large(&mut whole, 0, entry, &mut |_| {});
+        let (mut writer, mut parts, mut largest) = (Writer::new(false, false), Vec::new(), 0);
+        write_large(&mut writer, 0, entry, &mut |writer| {
+            largest = largest.max(writer.pending());
+            parts.extend(writer.take());
+        });
+        assert!(largest > 0 && largest < PART_BYTES_MAX, "{largest} bytes at once");
+        assert!(writer.pending() < PART_BYTES_MAX, "{} bytes at the end", writer.pending());
+        parts.extend(writer.take());
+        assert!(parts == whole.take(), "the parts are not the whole");
+    }
+}

@@ -14,16 +14,15 @@ use crate::client::{Bounds, Client, push_protocol_error};
 use crate::doors::{Entry, Greeting};
 use crate::shared::Shared;
 
-const BUSY: &str = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
-const BUSY_FUNCTION: &str =
-    "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
-const LOADING: &str = "LOADING Redis is loading the dataset in memory";
-const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
-const WRONGPASS: Error = Error::new("WRONGPASS invalid username-password pair or user is disabled.");
-const UNKILLABLE: &[u8] =
-    b"-UNKILLABLE Sorry the script already executed write commands against the dataset. \
+const BUSY: Error =
+    Error::new("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.");
+const BUSY_FUNCTION: Error =
+    Error::new("BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.");
+const UNKILLABLE: Error = Error::new(
+    "UNKILLABLE Sorry the script already executed write commands against the dataset. \
     You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE \
-    command.\r\n";
+    command.",
+);
 
 /// Requests answered in one go.
 const ANSWERS_MAX: usize = 512;
@@ -174,8 +173,8 @@ fn forbidden(wish: &Wish, rights: BusyRights) -> Option<&'static str> {
     (!may).then_some(command)
 }
 
-fn no_permission(command: &str) -> String {
-    format!("NOPERM this user has no permissions to run the '{command}' command")
+fn no_permission(command: &str) -> Error {
+    Error::text(format!("NOPERM this user has no permissions to run the '{command}' command"))
 }
 
 /// What the input begins with.
@@ -236,20 +235,20 @@ fn meet(shared: &Shared, wish: Wish, client_id: u64, state: &mut State, out: &mu
         Wish::Enter { name, password } if !state.is_known => match enter(shared, &name, &password, state) {
             Ok(Met::Now) => out.extend_from_slice(b"+OK\r\n"),
             Ok(Met::Later) => return Met::Later,
-            Err(error) => push_error(out, error.as_bytes()),
+            Err(error) => push_error(out, &error),
         },
         Wish::Hello(argv) => {
             let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
             match hello(shared, &argv, client_id, state, out) {
                 Ok(met) => return met,
-                Err(error) => push_error(out, error.as_bytes()),
+                Err(error) => push_error(out, &error),
             }
         }
         wish if state.trusted => match forbidden(&wish, state.rights) {
-            Some(command) => push_error(out, no_permission(command).as_bytes()),
+            Some(command) => push_error(out, &no_permission(command)),
             None => grant(shared, wish, state, out),
         },
-        _ => out.extend_from_slice(NOAUTH),
+        _ => push_error(out, &engine::NOAUTH),
     }
     Met::Now
 }
@@ -261,7 +260,7 @@ fn enter(shared: &Shared, name: &[u8], password: &[u8], state: &mut State) -> Re
             (state.trusted, state.let_in, state.rights) = (true, true, rights);
             Ok(Met::Now)
         }
-        Entry::Refused => Err(WRONGPASS),
+        Entry::Refused => Err(engine::WRONGPASS),
         Entry::Later => Ok(Met::Later),
     }
 }
@@ -297,36 +296,39 @@ fn hello(
     Ok(Met::Now)
 }
 
-fn busy_text(shared: &Shared) -> &'static str {
+fn busy_error(shared: &Shared) -> Error {
     match shared.busy.function() {
-        _ if shared.is_loading() => LOADING,
+        _ if shared.is_loading() => engine::LOADING,
         Some(_) => BUSY_FUNCTION,
         None => BUSY,
     }
 }
 
-fn push_error(out: &mut Vec<u8>, text: &[u8]) {
+fn push_error(out: &mut Vec<u8>, error: &Error) {
     out.push(b'-');
-    out.extend_from_slice(text);
+    out.extend_from_slice(error.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
 /// What opens or ends a transaction is done, as far as the client can tell; everything else breaks one.
 fn in_transaction(shared: &Shared, wish: Wish, state: &mut State, out: &mut Vec<u8>) {
     match wish {
-        Wish::Multi if state.is_open => push_error(out, b"ERR MULTI calls can not be nested"),
+        Wish::Multi if state.is_open => push_error(out, &Error::new("ERR MULTI calls can not be nested")),
         Wish::Multi => {
             out.extend_from_slice(b"+OK\r\n");
             state.is_open = true;
             state.amends.is_opened = true;
         }
-        Wish::Discard if !state.is_open => push_error(out, b"ERR DISCARD without MULTI"),
+        Wish::Discard if !state.is_open => push_error(out, &Error::new("ERR DISCARD without MULTI")),
         Wish::Discard | Wish::Exec if state.is_open => {
             match wish {
                 Wish::Discard => out.extend_from_slice(b"+OK\r\n"),
                 _ => push_error(
                     out,
-                    format!("EXECABORT Transaction discarded because of: {}", busy_text(shared)).as_bytes(),
+                    &Error::text(format!(
+                        "EXECABORT Transaction discarded because of: {}",
+                        busy_error(shared).shown()
+                    )),
                 ),
             }
             state.is_open = false;
@@ -334,14 +336,14 @@ fn in_transaction(shared: &Shared, wish: Wish, state: &mut State, out: &mut Vec<
             state.amends = Amends { is_dropped: true, protocol, name, ..Amends::default() };
         }
         _ => {
-            push_error(out, busy_text(shared).as_bytes());
+            push_error(out, &busy_error(shared));
             state.amends.is_broken |= state.is_open;
         }
     }
 }
 
 fn tell_stats(shared: &Shared, protocol: resp::Protocol, out: &mut Vec<u8>) {
-    let Some(function) = shared.busy.function() else { return push_error(out, BUSY.as_bytes()) };
+    let Some(function) = shared.busy.function() else { return push_error(out, &BUSY) };
     let argv: Vec<&[u8]> = function.argv.iter().map(Vec::as_slice).collect();
     let running = engine::RunningFunction {
         name: &function.name,
@@ -356,9 +358,9 @@ fn tell_stats(shared: &Shared, protocol: resp::Protocol, out: &mut Vec<u8>) {
 fn grant(shared: &Shared, wish: Wish, state: &mut State, out: &mut Vec<u8>) {
     match wish {
         Wish::Kill { is_function } if is_function != shared.busy.function().is_some() => {
-            push_error(out, busy_text(shared).as_bytes());
+            push_error(out, &busy_error(shared));
         }
-        Wish::Kill { .. } if shared.busy.has_written() => out.extend_from_slice(UNKILLABLE),
+        Wish::Kill { .. } if shared.busy.has_written() => push_error(out, &UNKILLABLE),
         Wish::Kill { .. } => {
             shared.busy.ask_kill();
             out.extend_from_slice(b"+OK\r\n");
@@ -372,7 +374,7 @@ fn grant(shared: &Shared, wish: Wish, state: &mut State, out: &mut Vec<u8>) {
         }
         Wish::Stats => tell_stats(shared, state.protocol, out),
         Wish::Multi | Wish::Exec | Wish::Discard | Wish::Other => in_transaction(shared, wish, state, out),
-        Wish::Enter { .. } | Wish::Hello(_) | Wish::Session => push_error(out, busy_text(shared).as_bytes()),
+        Wish::Enter { .. } | Wish::Hello(_) | Wish::Session => push_error(out, &busy_error(shared)),
     }
 }
 

@@ -57,6 +57,10 @@ fn position_options(args: Args<'_>, creates: bool) -> Result<PositionOptions, Er
     Ok(out)
 }
 
+/// The words of XGROUP CREATE and of XGROUP SETID with all their options.
+const CREATE_WORDS_MAX: usize = 8;
+const SET_ID_WORDS_MAX: usize = 7;
+
 /// Refuses options that were given again and again, which Redis does only when the key is found to be a stream.
 fn check_words(args: Args<'_>, words_max: usize) -> Result<(), Error> {
     if args.len() > words_max { Err(bad_subcommand(args, "XGROUP")) } else { Ok(()) }
@@ -80,7 +84,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Handled {
     if stream.is_none() && !options.make_stream {
         return Err(KEY_NEEDED);
     }
-    check_words(call.args, 8)?;
+    check_words(call.args, CREATE_WORDS_MAX)?;
     let last = position(call.args.at(4), stream, true)?;
     if stream.is_some_and(|stream| stream.group(name).is_some()) {
         return Err(Error::new("BUSYGROUP Consumer Group name already exists"));
@@ -107,7 +111,7 @@ fn stream_with_group<'c>(call: &'c mut Call<'_>) -> Result<Guard<'c, Stream>, Er
 pub(super) fn set_id(call: &mut Call<'_>) -> Handled {
     let (args, options) = (call.args, position_options(call.args, false)?);
     let mut stream = stream_with_group(call)?;
-    check_words(args, 7)?;
+    check_words(args, SET_ID_WORDS_MAX)?;
     let last = position(args.at(4), Some(&*stream), false)?;
     stream.set_group_position(args.at(3), last, options.entries_read);
     drop(stream);

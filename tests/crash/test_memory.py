@@ -1,0 +1,108 @@
+"""What a server's memory does at the moments that kill servers: snapshots, restarts, large reads, full memory."""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness import servers, wire  # noqa: E402
+
+ELEMENTS, ELEMENT = 30_000, b"x" * 2000
+DATA_BYTES = ELEMENTS * len(ELEMENT)
+# What a whole second copy is far above, and timing far below.
+RISE_BYTES_MAX = DATA_BYTES // 3
+
+
+def info(client, field):
+    return int(re.search(rb"^%s:(\d+)" % field.encode(), client.call("INFO", "everything"), re.M).group(1))
+
+
+def high_water(server):
+    """The most that the process has had in memory, bytes."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
+
+
+def forget_high_water(server):
+    Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
+
+
+def fill(client, kind):
+    make = {
+        "list": lambda i: ("RPUSH", "x", b"%d-" % i + ELEMENT),
+        "hash": lambda i: ("HSET", "x", i, ELEMENT),
+        "stream": lambda i: ("XADD", "x", f"{i + 1}-0", "f", ELEMENT),
+    }[kind]
+    for begin in range(0, ELEMENTS, 1000):
+        client.pipeline([make(i) for i in range(begin, begin + 1000)])
+
+
+@pytest.mark.parametrize("kind", ["list", "hash", "stream"])
+@pytest.mark.timeout(120)
+def test_one_large_value_is_saved_and_loaded_without_a_second_copy(kind):
+    with servers.Server("server", tls=False, extra=["--save", ""]) as server:
+        with server.client() as c:
+            fill(c, kind)
+            digest = c.call("DEBUG", "DIGEST")
+            forget_high_water(server)
+            before = high_water(server)
+            assert c.call("SAVE") == b"OK"
+            assert high_water(server) - before < RISE_BYTES_MAX
+        server.kill()
+        server.restart()
+        with server.client() as c:
+            assert c.call("DEBUG", "DIGEST") == digest
+            assert high_water(server) < info(c, "used_memory") + RISE_BYTES_MAX + (32 << 20)
+
+
+def test_an_empty_server_takes_less_than_a_megabyte():
+    with servers.Server("server", tls=False, extra=["--save", ""]) as server, server.client() as c:
+        time.sleep(2.5)
+        assert info(c, "used_memory") < 1_000_000
+
+
+def test_a_request_of_very_many_arguments_leaves_nothing_behind():
+    with servers.Server("server", tls=False, extra=["--save", ""]) as server, server.client() as c:
+        before = info(c, "used_memory")
+        request = wire.encode("SADD", "s", *range(100_000))
+        for at in range(0, len(request), 50_000):
+            c.send(request[at:at + 50_000])
+            time.sleep(0.001)
+        assert c.read() == 100_000
+        assert c.call("UNLINK", "s") == 1
+        end = time.monotonic() + 20
+        while (now := info(c, "used_memory")) > before + 400_000:
+            assert time.monotonic() < end, f"{now - before} bytes stay"
+            time.sleep(0.1)
+
+
+def test_a_pipeline_of_large_reads_is_run_in_turns():
+    reads = 60
+    with servers.Server("server", tls=False, extra=["--save", ""]) as server:
+        with server.client() as c, server.client() as watcher:
+            c.call("SET", "v", b"x" * (1 << 20))
+            before = info(watcher, "eventloop_cycles")
+            c.send(wire.encode("GET", "v") * reads + wire.encode("SET", "done", "1"))
+            while watcher.call("EXISTS", "done") == 0:
+                time.sleep(0.005)
+            # A tick for each, beside those of the watcher and of the chores.
+            assert info(watcher, "eventloop_cycles") - before >= reads
+            for _ in range(reads):
+                assert len(c.read()) == 1 << 20
+
+
+def test_keys_that_are_evicted_between_two_requests_are_told_of_before_the_second_reply():
+    with servers.Server("server", tls=False, extra=["--save", "", "--maxmemory-policy", "volatile-random"]) as server:
+        with server.client(protocol=3) as c:
+            c.call("CLIENT", "TRACKING", "ON")
+            c.call("CONFIG", "SET", "maxmemory", info(c, "used_memory") + 100_000)
+            c.call("SETEX", "volatile", "10000", "x")
+            c.call("GET", "volatile")
+            c.call("SETBIT", "large", 1_600_000, 0)
+            c.send(wire.encode("GETBIT", "large", 0))
+            assert b"invalidate" in c.raw()
+            assert c.raw() == b":0\r\n"
