@@ -1,14 +1,14 @@
 #!/bin/sh
-# Installs Tandem as two systemd services: programs, units, user, passwords.
+# Installs Tandem as two systemd services: program, units, user, passwords.
 #
-#   install.sh DIRECTORY-OF-PROGRAMS [--start]
+#   install.sh DIRECTORY-OF-THE-PROGRAM [--start]
 #
-# Running it again updates programs and units and keeps passwords and data. DESTDIR=… installs into an
+# Running it again updates program and units and keeps passwords and data. DESTDIR=… installs into an
 # image; then nothing is asked of the running system.
 set -eu
 umask 022
 
-programs=${1:?"usage: install.sh DIRECTORY-OF-PROGRAMS [--start]"}
+programs=${1:?"usage: install.sh DIRECTORY-OF-THE-PROGRAM [--start]"}
 start=${2:-}
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 root=${DESTDIR:-}
@@ -19,10 +19,12 @@ if [ -z "$root" ] && [ "$(id -u)" -ne 0 ]; then
 fi
 
 install -d "$root/usr/local/bin" "$root/etc/systemd/system" "$root/etc/sysusers.d"
-for program in tandem tandem-cache tandem-queue; do
-    # A new file under a temporary name, then moved: the running program keeps its own.
-    install -m 0755 "$programs/$program" "$root/usr/local/bin/.$program.new"
-    mv -f "$root/usr/local/bin/.$program.new" "$root/usr/local/bin/$program"
+# A new file under a temporary name, then moved: the running program keeps its own.
+install -m 0755 "$programs/tandem" "$root/usr/local/bin/.tandem.new"
+mv -f "$root/usr/local/bin/.tandem.new" "$root/usr/local/bin/tandem"
+for name in tandem-cache tandem-queue; do
+    ln -sfn tandem "$root/usr/local/bin/.$name.new"
+    mv -f "$root/usr/local/bin/.$name.new" "$root/usr/local/bin/$name"
 done
 for name in cache queue; do
     install -m 0644 "$here/tandem-$name.service" "$root/etc/systemd/system/tandem-$name.service"

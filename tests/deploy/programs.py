@@ -1,7 +1,7 @@
-"""The static programs that are deployed, and how to look at one that runs.
+"""The static program that is deployed, and how to look at one that runs.
 
-They are built by a profile of their own: what is asked here is how programs and their surroundings
-fit, not how fast they are, and a second whole-program optimisation would take most of the suite's time.
+It is built by a profile of its own: what is asked here is how a program and its surroundings
+fit, not how fast it is, and a second whole-program optimisation would take most of the suite's time.
 The lints, the panic strategy and the assertions are the release's.
 """
 
@@ -18,7 +18,7 @@ from report import Failed, command
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "tests" / ".work" / "deploy"
-NAMES = ("tandem", "tandem-cache", "tandem-queue")
+LINKS = ("tandem-cache", "tandem-queue")
 PROFILE = {"inherits": '"release"', "lto": '"off"', "codegen-units": 16, "opt-level": 1, "debug": "false",
            "strip": '"symbols"'}
 CLONE_NEWNET = 0x40000000
@@ -26,18 +26,16 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def build():
-    """The directory with the three programs, linked with no library outside them."""
+    """The directory with the program, linked with no library outside it, and the links that name its roles."""
     target = command("rustc", "-vV", cwd=ROOT).split("host: ")[1].split()[0]
-    words = ["cargo", "build", "--quiet", "--locked", "--target", target, "--profile", "image"]
+    words = ["cargo", "build", "--quiet", "--locked", "--target", target, "--profile", "image", "-p", "tandem"]
     for key, value in PROFILE.items():
         words += ["--config", f"profile.image.{key}={value}"]
-    for name in NAMES:
-        words += ["-p", name]
     process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL,
                                env={**os.environ, "RUSTFLAGS": "-C target-feature=+crt-static"})
     try:
         if process.wait() != 0:
-            raise Failed("the programs do not build")
+            raise Failed("the program does not build")
     finally:
         if process.poll() is None:
             process.terminate()
@@ -45,9 +43,10 @@ def build():
     made = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / target / "image"
     shutil.rmtree(WORK / "programs", ignore_errors=True)
     (WORK / "programs").mkdir(parents=True)
-    for name in NAMES:
-        # Copies: whoever builds meanwhile does not exchange them under a running deployment.
-        shutil.copy2(made / name, WORK / "programs" / name)
+    # A copy: whoever builds meanwhile does not exchange it under a running deployment.
+    shutil.copy2(made / "tandem", WORK / "programs" / "tandem")
+    for name in LINKS:
+        (WORK / "programs" / name).symlink_to("tandem")
     return WORK / "programs"
 
 

@@ -69,8 +69,7 @@ class Server:
         return self.reference_command() if self.reference else self.tandem_command()
 
     def tandem_command(self):
-        binary = {"cache": ["tandem-cache"], "queue": ["tandem-queue"], "server": ["tandem", "server"]}[self.kind]
-        line = [str(BINARIES / binary[0]), *binary[1:]]
+        line = [str(BINARIES / "tandem"), self.kind]
         line += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.data())]
         line += ["--metrics-port", str(self.metrics_port), "--metrics-bind", "127.0.0.1"]
         if self.tls:

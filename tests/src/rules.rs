@@ -52,8 +52,6 @@ pub const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("tandem-profiles", &["tandem-config"]),
-    ("tandem-cache", &["tandem-server", "tandem-profiles"]),
-    ("tandem-queue", &["tandem-server", "tandem-profiles"]),
     ("tandem", &["tandem-server", "tandem-profiles", "tandem-control", "tandem-config"]),
     ("tandem-tests", &[]),
     (

@@ -1,4 +1,5 @@
-//! `tandem`, the operator's tool: start the pair, run one server, ask for its health.
+//! `tandem`: one program with three names. By its own it is the operator's tool: start the pair, run one server, ask for its
+//! health. Started as `tandem-cache` or `tandem-queue`, by a link to it, it is that server and nothing else.
 //!
 //! Each subcommand is a module; this file only reads the command line. Servers take redis-server's
 //! options, which are not described here again but passed on as they are.
@@ -8,10 +9,14 @@
 mod health;
 mod up;
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{Parser, Subcommand};
+use profiles::Profile;
 
 /// Tandem: a cache and a durable queue that speak Redis' protocol.
 #[derive(Debug, Parser)]
@@ -32,6 +37,20 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Run the cache: what `tandem-cache` does.
+    #[command(disable_help_flag = true)]
+    Cache {
+        /// As `tandem-cache` takes them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Run the queue: what `tandem-queue` does.
+    #[command(disable_help_flag = true)]
+    Queue {
+        /// As `tandem-queue` takes them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Exit with 0 if a server is fit for clients, else with 1 and the reason.
     Health(health::Options),
     /// Run one instance of the pair in this process.
@@ -47,13 +66,10 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Line::parse().task {
-        Task::Up(options) => up::run(&options),
-        Task::Health(options) => health::run(&options),
-        Task::Server { words } => server::run(profiles::Profile::Plain, words),
-        Task::Instance { parent, name, words } => {
-            up::end_with(parent).and_then(|()| server::run(profile(name), words))
-        }
+    let mut words = std::env::args_os();
+    let outcome = match words.next().as_deref().and_then(|name| role_of(Path::new(name))) {
+        Some(role) => plain_text(words).and_then(|words| server::run(role, words)),
+        None => run(Line::parse().task),
     };
     outcome.unwrap_or_else(|error| {
         // Where standard error is closed there is nobody to tell.
@@ -62,10 +78,37 @@ fn main() -> ExitCode {
     })
 }
 
-fn profile(name: health::Name) -> profiles::Profile {
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Up(options) => up::run(&options),
+        Task::Health(options) => health::run(&options),
+        Task::Server { words } => server::run(Profile::Plain, words),
+        Task::Cache { words } => server::run(Profile::Cache, words),
+        Task::Queue { words } => server::run(Profile::Queue, words),
+        Task::Instance { parent, name, words } => {
+            up::end_with(parent).and_then(|()| server::run(profile(name), words))
+        }
+    }
+}
+
+/// The server that the program is by the name it was started by; none for the tool.
+fn role_of(name: &Path) -> Option<Profile> {
+    let name = name.file_name()?;
+    health::Name::BOTH.into_iter().find(|role| name == role.program()).map(profile)
+}
+
+/// Words of a command line that is not read by clap.
+fn plain_text(words: impl Iterator<Item = OsString>) -> anyhow::Result<Vec<String>> {
+    let text = |word: OsString| {
+        word.into_string().map_err(|word| anyhow!("{}: the word is not UTF-8", word.to_string_lossy()))
+    };
+    words.map(text).collect()
+}
+
+fn profile(name: health::Name) -> Profile {
     match name {
-        health::Name::Cache => profiles::Profile::Cache,
-        health::Name::Queue => profiles::Profile::Queue,
+        health::Name::Cache => Profile::Cache,
+        health::Name::Queue => Profile::Queue,
     }
 }
 
@@ -87,12 +130,26 @@ mod tests {
     #[test]
     fn a_servers_words_are_passed_on_as_they_are() {
         let words = ["redis.conf", "--save", "", "--port", "7000", "--help", "-x"];
-        for prefix in [&["tandem", "server"][..], &["tandem", "instance", "queue"]] {
-            let line = Line::try_parse_from([prefix, &words].concat()).unwrap();
-            let (Task::Server { words: passed } | Task::Instance { words: passed, .. }) = line.task else {
+        for prefix in ["server", "cache", "queue", "instance queue"] {
+            let prefix: Vec<_> = std::iter::once("tandem").chain(prefix.split(' ')).collect();
+            let line = Line::try_parse_from([&prefix[..], &words].concat()).unwrap();
+            let (Task::Server { words: passed }
+            | Task::Cache { words: passed }
+            | Task::Queue { words: passed }
+            | Task::Instance { words: passed, .. }) = line.task
+            else {
                 panic!("not a server")
             };
             assert_eq!(passed, words);
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_role_wherever_the_link_lies() {
+        assert_eq!(role_of(Path::new("tandem-cache")), Some(Profile::Cache));
+        assert_eq!(role_of(Path::new("/usr/local/bin/tandem-queue")), Some(Profile::Queue));
+        for other in ["tandem", "./tandem", "tandem-cache.old", "/tandem-queue/tandem", "", "/"] {
+            assert_eq!(role_of(Path::new(other)), None, "{other}");
         }
     }
 
