@@ -7,6 +7,7 @@ BEFORE and AFTER are server binaries (`tandem`, or a redis-server or valkey-serv
 `valgrind --tool=callgrind` and gets the same bytes twice: N requests in one life, 4 N in another. The difference
 of the two totals, divided by 3 N, is what one request costs from the socket to the reply; start, stop and warm-up
 fall out. Requests come one at a time and in pipelines of 16, over a small set of keys that the warm-up has made.
+`blpop:N` is an LPUSH that serves the oldest of N clients blocked on one key, and that client's next BLPOP.
 
 What is not counted: the kernel. What blurs it: the server's timers, and the seed of its hash tables; with the default
 number of requests two runs of one binary have differed by up to 1.7 %. The last column is AFTER : BEFORE.
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 KEYS = 100
@@ -52,6 +54,13 @@ class Client:
         if reply.startswith(b"-"):
             sys.exit(f"{words[0]}: {reply.decode().strip()}")
         return reply.split(b"\r\n")[-2]
+
+    def blocked_clients(self):
+        self.socket.sendall(request("INFO", "clients"))
+        reply = b""
+        while not reply.endswith(b"\r\n\r\n"):
+            reply += self.socket.recv(65536)
+        return int(re.search(rb"\r\nblocked_clients:(\d+)", reply)[1])
 
     def all(self, batch, reply_bytes):
         self.socket.sendall(batch)
@@ -125,6 +134,8 @@ def life(binary, kind, pipeline, requests):
     """Instructions of a server that has answered so many requests."""
     server = Counted(binary)
     try:
+        if kind.startswith("blpop:"):
+            return served_blocked(server, int(kind.removeprefix("blpop:")), requests)
         return served(server, kind, pipeline, requests)
     finally:
         server.process.kill()
@@ -144,6 +155,22 @@ def served(server, kind, pipeline, requests):
     return server.stop()
 
 
+def served_blocked(server, count, rounds):
+    """Instructions of a server at which `count` clients wait for one list, one of which is served each round."""
+    push, pop = request("LPUSH", "jobs", "x" * 32), request("BLPOP", "jobs", "0")
+    waiting = deque(Client(server.port) for _ in range(count))
+    for client in waiting:
+        client.socket.sendall(pop)
+    while server.client.blocked_clients() < count:
+        time.sleep(0.1)
+    for _ in range(rounds):
+        server.client.all(push, len(b":1\r\n"))
+        served = waiting.popleft()
+        served.all(pop, len(b"*2\r\n$4\r\njobs\r\n$32\r\n") + 34)
+        waiting.append(served)
+    return server.stop()
+
+
 def cost(binary, kind, pipeline, requests):
     few, many = (life(binary, kind, pipeline, count) for count in (requests, 4 * requests))
     return (many - few) / (3 * requests)
@@ -154,13 +181,13 @@ def main():
     parser.add_argument("before")
     parser.add_argument("after")
     parser.add_argument("--requests", type=int, default=30000, help="requests of the shorter life")
-    parser.add_argument("--only", default="get,set,hset,zadd,evalsha")
+    parser.add_argument("--only", default="get,set,hset,zadd,evalsha,blpop:1,blpop:100,blpop:1000")
     line = parser.parse_args()
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is missing")
     print(f"{'request':<14}{'before':>10}{'after':>10}{'ratio':>8}")
     for kind in line.only.split(","):
-        for pipeline in (1, PIPELINE):
+        for pipeline in (1,) if kind.startswith("blpop:") else (1, PIPELINE):
             before, after = (cost(binary, kind, pipeline, line.requests) for binary in (line.before, line.after))
             name = kind if pipeline == 1 else f"{kind} /{pipeline}"
             print(f"{name:<14}{before:>10.0f}{after:>10.0f}{after / before:>8.3f}", flush=True)

@@ -8,19 +8,34 @@ use crate::outside::Outside;
 use crate::session::{SessionId, Waiting};
 use commands::{Args, Group, OnTimeout, Wait};
 use resp::{Protocol, Reply};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use types::Kind;
 
+/// A key of a database.
 type Place = (usize, Vec<u8>);
+
+/// The clients that wait for one key.
+#[derive(Debug, Default)]
+struct Queue {
+    /// By the number of their arrival, so oldest first; one that is served leaves without a search among the others.
+    by_arrival: BTreeMap<u64, SessionId>,
+    /// How many of them are also served when the key went away.
+    on_removal: usize,
+    /// The key is among those that are ready.
+    is_ready: bool,
+}
 
 /// Who waits for which key, and which keys are ready.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    by_key: HashMap<Place, VecDeque<SessionId>>,
+    by_key: HashMap<Place, Queue>,
+    /// Each has a queue that says so, or had one.
     ready: VecDeque<Place>,
     deadlines: BTreeSet<(u64, SessionId)>,
     /// Clients that wait.
     count: usize,
+    /// Clients that have ever waited: the number of the next one's arrival.
+    arrivals: u64,
 }
 
 impl Waiters {
@@ -36,17 +51,45 @@ impl Waiters {
     /// Notes that a key was touched, if anybody waits for it.
     pub(crate) fn make_ready(&mut self, db: usize, key: &[u8]) {
         let place = (db, key.to_vec());
-        if self.by_key.contains_key(&place) && !self.ready.contains(&place) {
+        if let Some(queue) = self.by_key.get_mut(&place)
+            && !queue.is_ready
+        {
+            queue.is_ready = true;
             self.ready.push_back(place);
         }
     }
 
     /// Notes that whole databases were emptied or exchanged: every key of theirs that anybody waits for.
     pub(crate) fn make_all_ready(&mut self, databases: &[usize]) {
-        let places =
-            self.by_key.keys().filter(|place| databases.contains(&place.0) && !self.ready.contains(place));
-        let places: Vec<Place> = places.cloned().collect();
-        self.ready.extend(places);
+        for (place, queue) in &mut self.by_key {
+            if databases.contains(&place.0) && !queue.is_ready {
+                queue.is_ready = true;
+                self.ready.push_back(place.clone());
+            }
+        }
+    }
+
+    /// The next key that is ready, and the last arrival among those who wait for it: who comes later is not served for it.
+    fn next_ready(&mut self) -> Option<(Place, u64)> {
+        while let Some(place) = self.ready.pop_front() {
+            let Some(queue) = self.by_key.get_mut(&place) else { continue };
+            queue.is_ready = false;
+            if let Some((last, _)) = queue.by_arrival.last_key_value() {
+                return Some((place, *last));
+            }
+        }
+        None
+    }
+
+    /// The first client with an arrival in this range that waits for the key.
+    fn first_in(&self, place: &Place, arrivals: core::ops::RangeInclusive<u64>) -> Option<(u64, SessionId)> {
+        let (arrival, id) = self.by_key.get(place)?.by_arrival.range(arrivals).next()?;
+        Some((*arrival, *id))
+    }
+
+    /// Whether anybody is to be served although the key went away.
+    fn on_removal(&self, place: &Place) -> bool {
+        self.by_key.get(place).is_some_and(|queue| queue.on_removal > 0)
     }
 
     /// The earliest time at which a client's waiting ends, monotonic microseconds.
@@ -54,11 +97,14 @@ impl Waiters {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    fn add(&mut self, id: SessionId, waiting: &Waiting) {
+    fn add(&mut self, id: SessionId, waiting: &mut Waiting) {
+        waiting.arrival = self.arrivals;
+        self.arrivals += 1;
         for key in &waiting.wait.keys {
             let queue = self.by_key.entry((waiting.db, key.clone())).or_default();
-            if queue.back() != Some(&id) {
-                queue.push_back(id);
+            // A key may be named twice.
+            if queue.by_arrival.insert(waiting.arrival, id).is_none() {
+                queue.on_removal += usize::from(waiting.wait.on_removal);
             }
         }
         if let Some(at) = waiting.deadline_us {
@@ -70,11 +116,12 @@ impl Waiters {
     fn remove(&mut self, id: SessionId, waiting: &Waiting) {
         for key in &waiting.wait.keys {
             let place = (waiting.db, key.clone());
-            if let Some(queue) = self.by_key.get_mut(&place) {
-                queue.retain(|w| *w != id);
-                if queue.is_empty() {
-                    self.by_key.remove(&place);
-                }
+            let Some(queue) = self.by_key.get_mut(&place) else { continue };
+            if queue.by_arrival.remove(&waiting.arrival).is_some() {
+                queue.on_removal -= usize::from(waiting.wait.on_removal);
+            }
+            if queue.by_arrival.is_empty() {
+                self.by_key.remove(&place);
             }
         }
         if let Some(at) = waiting.deadline_us {
@@ -101,8 +148,8 @@ impl Engine {
         let argv = wait.again.take().unwrap_or_else(|| argv.iter().map(|a| a.to_vec()).collect());
         let deadline_us = wait.timeout_ms.map(|ms| now.saturating_add(ms.saturating_mul(1000)));
         let session = self.sessions.at_mut(id);
-        let waiting = Waiting { wait, db: session.db, argv, deadline_us };
-        self.waiters.add(id, &waiting);
+        let mut waiting = Waiting { wait, db: session.db, argv, deadline_us, arrival: 0 };
+        self.waiters.add(id, &mut waiting);
         session.waiting = Some(Box::new(waiting));
         self.keyspace.effects.observed = true;
     }
@@ -120,16 +167,24 @@ impl Engine {
         if self.depth > 0 {
             return;
         }
-        while let Some(place) = self.waiters.ready.pop_front() {
-            let Some(queue) = self.waiters.by_key.get(&place) else { continue };
-            // Those who wait now; a client that blocks again meanwhile keeps its place and is not served twice.
-            let waiting: Vec<SessionId> = queue.iter().copied().collect();
-            for id in waiting {
+        while let Some((place, last)) = self.waiters.next_ready() {
+            let mut next = 0;
+            // When the key is gone, nobody behind can be served, however many wait.
+            while next <= last
+                && (self.holds(&place) || self.waiters.on_removal(&place))
+                && let Some((arrival, id)) = self.waiters.first_in(&place, next..=last)
+            {
+                next = arrival + 1;
                 if self.could_serve(&place, id) {
                     self.serve(id, outside);
                 }
             }
         }
+    }
+
+    /// Whether there is such a key.
+    fn holds(&mut self, place: &Place) -> bool {
+        keyspace::Db::new(&mut self.keyspace, place.0).peek(&place.1).is_some()
     }
 
     /// Whether the key now holds what the client waits for; who asked for it is also served when the key went away.

@@ -119,6 +119,8 @@ pub(crate) struct Waiting {
     pub(crate) argv: Vec<Vec<u8>>,
     /// When its time is over, monotonic microseconds.
     pub(crate) deadline_us: Option<u64>,
+    /// The number of its arrival among all that have ever waited: its place in every queue it stands in.
+    pub(crate) arrival: u64,
 }
 
 /// CLIENT TRACKING.

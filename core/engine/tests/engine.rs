@@ -342,6 +342,30 @@ fn a_blocked_client_is_served_by_its_own_command_oldest_first() {
 }
 
 #[test]
+fn serving_stops_where_the_key_is_gone_but_for_those_who_wait_for_its_removal() {
+    let mut b = Bench::new();
+    let (c, d, e, f) = (b.connect(), b.connect(), b.connect(), b.connect());
+    let writer = b.connect();
+    b.run(c, "BLPOP k 0");
+    b.run(d, "BLMPOP 0 2 k k LEFT");
+    assert_eq!(b.run(f, "BLPOP s k 0"), "");
+    b.run(writer, "XGROUP CREATE s g $ MKSTREAM");
+    assert_eq!(b.delivered(f), "", "a stream is not what it waits for");
+    assert_eq!(b.run(e, "XREADGROUP GROUP g worker BLOCK 0 STREAMS s >"), "");
+    b.run(writer, "RPUSH k 1");
+    assert_eq!(b.delivered(c), "*2\r\n$1\r\nk\r\n$1\r\n1\r\n");
+    assert_eq!((b.delivered(d), b.delivered(f)), (String::new(), String::new()));
+    b.run(writer, "DEL s");
+    assert!(b.delivered(e).starts_with("-NOGROUP"), "who waits for the group is told that it went away");
+    b.run(writer, "RPUSH k 2 3");
+    assert_eq!(b.delivered(d), "*2\r\n$1\r\nk\r\n*1\r\n$1\r\n2\r\n");
+    assert_eq!(b.delivered(f), "*2\r\n$1\r\nk\r\n$1\r\n3\r\n", "it kept its place behind the others");
+    assert_eq!(b.run(writer, "EXISTS k"), ":0\r\n");
+    assert!(b.run(writer, "INFO clients").contains("blocked_clients:0\r\n"));
+    assert!(b.run(writer, "INFO clients").contains("total_blocking_keys:0\r\n"));
+}
+
+#[test]
 fn a_short_wait_for_a_sorted_set_ends() {
     let mut b = Bench::new();
     let c = b.connect();
