@@ -3,8 +3,12 @@
 /// Longest string value or bulk argument, bytes: Redis' own ceiling (`proto-max-bulk-len` may lower it).
 pub const STRING_BYTES_MAX: usize = 512 << 20;
 
+/// Longest bulk that anybody may ever send, bytes, however high `proto-max-bulk-len` is: places in a request are counted
+/// with 32 bits. Every reader of what was executed once (the log) reads as much, whatever the limits are by then.
+pub const BULK_BYTES_MAX: usize = u32::MAX as usize;
+
 /// Most arguments of one request: Redis refuses more with "invalid multibulk length".
-pub const REQUEST_ARGS_MAX: usize = 1 << 20;
+pub const REQUEST_ARGS_MAX: usize = i32::MAX as usize;
 
 /// Most arguments before a client has authenticated, as in Redis: a stranger must not make us allocate.
 pub const REQUEST_ARGS_MAX_UNAUTHENTICATED: usize = 10;

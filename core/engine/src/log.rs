@@ -52,6 +52,16 @@ impl Log {
         out.extend_from_slice(encoded);
     }
 
+    /// Adds a command of which the bytes as they came are at hand. They are copied if they are what everybody who reads a log
+    /// expects, and written anew if not: the parser takes what Redis takes, as a value that ends in other bytes than `\r\n`.
+    pub(crate) fn add_received(&mut self, db: usize, raw: &[u8], argv: &[&[u8]]) {
+        if is_canonical(raw, argv) {
+            self.add(db, raw, 1);
+        } else {
+            self.add_command(db, argv);
+        }
+    }
+
     /// Adds a command.
     pub(crate) fn add_command(&mut self, db: usize, argv: &[&[u8]]) {
         self.select(db);
@@ -107,6 +117,31 @@ impl Log {
     }
 }
 
+/// Whether `raw`, a request that the parser has found to hold the arguments `argv`, is exactly how this project would write them.
+/// No header can be shorter than the plain number, so a right total means plain numbers throughout; what is left is the line ends.
+fn is_canonical(raw: &[u8], argv: &[&[u8]]) -> bool {
+    let mut wanted = header_len(argv.len());
+    for arg in argv {
+        let start = (arg.as_ptr() as usize).wrapping_sub(raw.as_ptr() as usize);
+        let end = start.wrapping_add(arg.len());
+        let ends_lines = start >= 2
+            && raw.get(start - 2..start) == Some(b"\r\n")
+            && raw.get(end..end.wrapping_add(2)) == Some(b"\r\n");
+        if !ends_lines {
+            return false;
+        }
+        wanted += header_len(arg.len()) + arg.len() + 2;
+    }
+    wanted == raw.len()
+        && raw.get(header_len(argv.len()) - 2) == Some(&b'\r')
+        && raw.get(header_len(argv.len()) - 1) == Some(&b'\n')
+}
+
+/// Bytes of `*N\r\n` or `$N\r\n`.
+fn header_len(number: usize) -> usize {
+    3 + number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +159,30 @@ mod tests {
         log.add_command(0, &[b"B"]);
         log.add_command(3, &[b"C"]);
         assert_eq!(text(&mut log), "*2 $6 SELECT $1 0 *1 $1 A *1 $1 B *2 $6 SELECT $1 3 *1 $1 C ");
+    }
+
+    #[test]
+    fn what_came_is_copied_only_if_every_reader_of_the_log_takes_it() {
+        let canonical = b"*2\r\n$3\r\nDEL\r\n$12\r\nabcdefghijkl\r\n";
+        let forms: [&[u8]; 7] = [
+            canonical,
+            b"*2\r\n$3\r\nDELXX$12\r\nabcdefghijkl\r\n",
+            b"*2\r\n$3\r\nDEL\r\n$12\r\nabcdefghijklXX",
+            b"*2\rX$3\r\nDEL\r\n$12\r\nabcdefghijkl\r\n",
+            b"*2\r\n$3\rXDEL\r\n$12\r\nabcdefghijkl\r\n",
+            b"*2\r\n$3\r\nDEL\r\n$12\r\rabcdefghijkl\n\n",
+            b"*2\r\n$3\r\nDEL\r\n$12\r\nabcdefghijkl\r\r",
+        ];
+        for raw in forms {
+            let (mut spans, mut log) = (Vec::new(), Log { enabled: true, db: Some(0), ..Log::default() });
+            let limits = resp::Limits::trusted(1 << 20);
+            let parsed = resp::Parser::default().next(raw, &mut spans, &limits).unwrap();
+            assert_eq!(parsed, resp::Parsed::Request { len: raw.len() });
+            let argv: Vec<&[u8]> = spans.iter().map(|span| span.of(raw)).collect();
+            assert_eq!(is_canonical(raw, &argv), raw == canonical, "{}", raw.escape_ascii());
+            log.add_received(0, raw, &argv);
+            assert_eq!(log.bytes, canonical, "{}", raw.escape_ascii());
+        }
     }
 
     #[test]

@@ -33,7 +33,10 @@ impl Engine {
             outside,
             may_block: false,
         };
+        // What was let in once is taken again, however low the limit is now.
+        self.keyspace.limits.string_bytes = base::limits::STRING_BYTES_MAX;
         self.call(command, turn, None, Origin::Ready);
+        self.keyspace.limits.string_bytes = crate::admin::limits(&self.config).string_bytes;
         match out.as_slice() {
             [b'-', text @ ..] => Err(String::from_utf8_lossy(text).trim_end().to_owned()),
             _ => Ok(()),

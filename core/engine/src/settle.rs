@@ -68,7 +68,7 @@ impl Engine {
         if effects.rewritten_count > 0 {
             self.log.add(db, &effects.rewritten, effects.rewritten_count);
         } else if let Some(raw) = raw {
-            self.log.add(db, raw, 1);
+            self.log.add_received(db, raw, args.all());
         } else {
             self.log.add_command(db, args.all());
         }

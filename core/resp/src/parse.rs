@@ -38,7 +38,7 @@ pub struct Limits {
 impl Limits {
     /// The limits of a client that has authenticated; `bulk_bytes_max` is the directive `proto-max-bulk-len`.
     pub fn trusted(bulk_bytes_max: usize) -> Limits {
-        Limits { args_max: i32::MAX as usize, bulk_bytes_max, authenticated: true }
+        Limits { args_max: base::limits::REQUEST_ARGS_MAX, bulk_bytes_max, authenticated: true }
     }
 
     /// The limits of a client that has not authenticated yet.
@@ -181,7 +181,7 @@ impl Parser {
             return Ok(Some(Parsed::Incomplete { missing: 1 }));
         };
         let count = number(line).ok_or(ProtocolError::InvalidMultibulkLength)?;
-        if count > i64::from(i32::MAX) {
+        if count > base::limits::REQUEST_ARGS_MAX as i64 {
             return Err(ProtocolError::InvalidMultibulkLength);
         }
         if count > limits.args_max as i64 {
@@ -250,6 +250,7 @@ impl Parser {
             },
         };
         if len < 0
+            || len > base::limits::BULK_BYTES_MAX as i64
             || len > base::limits::STRING_BYTES_MAX.max(limits.bulk_bytes_max) as i64
             || (limits.authenticated && len > limits.bulk_bytes_max as i64)
         {

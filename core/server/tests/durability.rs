@@ -64,6 +64,66 @@ fn the_log_alone_brings_everything_back() {
     }
 }
 
+/// The parser takes what Redis takes: any two bytes behind a value, any one behind the `\r` of a header.
+#[test]
+fn requests_that_are_taken_in_any_form_come_back_from_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "", "--appendonly", "yes"];
+    let first = server(dir.path(), &words);
+    let mut client = first.client();
+    for request in [
+        "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1XX",
+        "*3\r\n$3\r\nSET\r\n$1\r\nb\n\r$1\r\n2\r\n",
+        "*3\r\n$3\rXSET\r\n$1\r\nc\r\n$1\r\n3\r\n",
+        "*3\rX$3\r\nSET\r\n$1\r\nd\r\n$1\r\n4\r\n",
+        "*3\r\n$3\r\nSET\r\n$1\r\ne\r\n$1\r\n5\r\n",
+    ] {
+        client.send(request.as_bytes());
+        client.expect("+OK\r\n");
+    }
+    first.stop();
+    let second = server(dir.path(), &words);
+    second.client().ask("MGET a b c d e", "*5\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n$1\r\n4\r\n$1\r\n5\r\n");
+}
+
+#[test]
+fn a_request_of_very_many_arguments_comes_back_from_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "", "--appendonly", "yes"];
+    let first = server(dir.path(), &words);
+    let mut client = first.client();
+    let many = (1 << 20) + 10;
+    client.send(
+        format!("*{}\r\n$5\r\nRPUSH\r\n$1\r\nl\r\n{}", many + 2, "$1\r\nx\r\n".repeat(many)).as_bytes(),
+    );
+    client.expect(&format!(":{many}\r\n"));
+    client.ask("SET behind 1", "+OK\r\n");
+    first.stop();
+    let second = server(dir.path(), &words);
+    let mut client = second.client();
+    client.ask("LLEN l", &format!(":{many}\r\n"));
+    client.ask("GET behind", "$1\r\n1\r\n");
+}
+
+#[test]
+fn a_lower_limit_of_strings_does_not_keep_the_log_from_being_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "", "--appendonly", "yes"];
+    let first = server(dir.path(), &words);
+    let mut client = first.client();
+    client.ask("SETRANGE long 2000000 x", ":2000001\r\n");
+    client.ask("SETBIT bits 16000000 1", ":0\r\n");
+    client.ask("SET behind 1", "+OK\r\n");
+    first.stop();
+    let words = ["--save", "", "--appendonly", "yes", "--proto-max-bulk-len", "1mb"];
+    let second = server(dir.path(), &words);
+    let mut client = second.client();
+    client.ask("STRLEN long", ":2000001\r\n");
+    client.ask("GETBIT behind 3", ":1\r\n");
+    client
+        .ask("SETRANGE long 2000000 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n");
+}
+
 #[test]
 fn a_snapshot_alone_brings_everything_back() {
     let dir = tempfile::tempdir().unwrap();

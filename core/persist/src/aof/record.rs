@@ -95,6 +95,8 @@ pub struct Scanner<R> {
     summed: usize,
     buffer_offset: u64,
     source_ended: bool,
+    /// Where the file is known to end.
+    end: u64,
     crc: u64,
 }
 
@@ -108,8 +110,14 @@ impl<R: Read> Scanner<R> {
             summed: 0,
             buffer_offset: offset,
             source_ended: false,
+            end: u64::MAX,
             crc: 0,
         }
+    }
+
+    /// The file is so many bytes long: a length that reaches beyond is not read towards its end.
+    pub fn until(self, end: u64) -> Scanner<R> {
+        Scanner { end, ..self }
     }
 
     /// Offset in the file of the next byte to be read: between records, the end of the last.
@@ -159,7 +167,7 @@ impl<R: Read> Scanner<R> {
         }
         let mut args = Vec::with_capacity(count.min(64) as usize);
         for _ in 0..count {
-            let length = self.number(b'$', base::limits::STRING_BYTES_MAX as u64)?;
+            let length = self.number(b'$', base::limits::BULK_BYTES_MAX as u64)?;
             args.push(self.take(length as usize)?);
             self.expect(b'\r')?;
             self.expect(b'\n')?;
@@ -211,6 +219,9 @@ impl<R: Read> Scanner<R> {
     }
 
     fn take(&mut self, length: usize) -> Result<Vec<u8>, BadRecord> {
+        if length as u64 > self.end.saturating_sub(self.offset()) {
+            return Err(BadRecord::Torn);
+        }
         let mut bytes = Vec::with_capacity(length.min(TRUSTED_BYTES_MAX));
         while bytes.len() < length {
             if self.peek()?.is_none() {
@@ -268,7 +279,7 @@ pub struct Commands<R> {
 impl<R: Read> Commands<R> {
     /// `source` stands at byte `offset` of the file, which is good up to byte `end`.
     pub fn new(source: R, offset: u64, end: u64) -> Commands<R> {
-        Commands { scanner: Scanner::new(source.take(end.saturating_sub(offset)), offset) }
+        Commands { scanner: Scanner::new(source.take(end.saturating_sub(offset)), offset).until(end) }
     }
 
     /// Offset in the file behind the last command.
