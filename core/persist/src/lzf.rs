@@ -22,8 +22,10 @@ pub fn expanded_bytes_max(compressed: u64) -> u64 {
 /// Reusable encoder: holds the table of last positions, so that a snapshot allocates it once.
 #[derive(Debug)]
 pub struct Encoder {
-    // Position + 1 of the last triple with this hash; 0 when none. Stale entries are harmless: every match is compared.
+    // `past` + position + 1 of the last triple with this hash. What is not above `past` is of an input before this one: so
+    // the table, which is larger than most inputs, need not be emptied for each.
     table: Vec<u32>,
+    past: u32,
 }
 
 impl Default for Encoder {
@@ -35,17 +37,24 @@ impl Default for Encoder {
 impl Encoder {
     /// An encoder with an empty table (64 KiB, allocated at the first use).
     pub fn new() -> Encoder {
-        Encoder { table: Vec::new() }
+        Encoder { table: Vec::new(), past: 0 }
     }
 
     /// Appends the compressed form of `input` to `out` when it is at most `bytes_max` long; otherwise leaves
     /// `out` as it was and answers false. Inputs over 4 GiB are not tried.
     pub fn compress(&mut self, input: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> bool {
-        if u32::try_from(input.len()).is_err() {
-            return false;
+        let Ok(input_len) = u32::try_from(input.len()) else { return false };
+        if self.table.is_empty() || self.past.checked_add(input_len).is_none() {
+            self.table.clear();
+            self.table.resize(1 << TABLE_BITS, 0);
+            self.past = 0;
         }
-        self.table.clear();
-        self.table.resize(1 << TABLE_BITS, 0);
+        let fits = self.compress_from(input, out, bytes_max);
+        self.past += input_len;
+        fits
+    }
+
+    fn compress_from(&mut self, input: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> bool {
         let start = out.len();
         let (mut at, mut literal) = (0, 0);
         while at + MATCH_BYTES_MIN <= input.len() {
@@ -75,8 +84,9 @@ impl Encoder {
     fn find(&mut self, input: &[u8], at: usize) -> Option<(usize, usize)> {
         let triple = u32::from_le_bytes([input[at], input[at + 1], input[at + 2], 0]);
         let slot = (triple.wrapping_mul(0x9e37_79b1) >> (32 - TABLE_BITS)) as usize;
-        let last = std::mem::replace(&mut self.table[slot], at as u32 + 1) as usize;
-        let from = last.checked_sub(1)?;
+        // Three bytes follow, so this is at most `past` and the length of the input.
+        let last = std::mem::replace(&mut self.table[slot], self.past + at as u32 + 1);
+        let from = last.checked_sub(self.past + 1)? as usize;
         if at - from > DISTANCE_MAX {
             return None;
         }
@@ -184,6 +194,22 @@ mod tests {
             assert!(encoder.compress(&bytes, &mut packed, usize::MAX), "seed {seed}");
             assert_eq!(&packed[..4], b"kept");
             assert_eq!(decompress(&packed[4..], bytes.len()).as_deref(), Some(&bytes[..]), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn an_encoder_that_has_been_used_gives_what_a_new_one_gives() {
+        let mut used = Encoder::new();
+        for seed in 0..500 {
+            let bytes = sample(&mut base::Random::new(seed));
+            if seed % 100 == 99 {
+                used.past = u32::MAX - 10; // As after many inputs.
+            }
+            let (mut by_used, mut by_new) = (Vec::new(), Vec::new());
+            let max = bytes.len().saturating_sub(4);
+            let fits = used.compress(&bytes, &mut by_used, max);
+            assert_eq!(Encoder::new().compress(&bytes, &mut by_new, max), fits, "seed {seed}");
+            assert_eq!(by_used, by_new, "seed {seed}");
         }
     }
 

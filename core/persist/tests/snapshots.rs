@@ -207,7 +207,7 @@ fn random_damage_is_an_error_or_ignored_but_never_a_panic() {
 #[test]
 fn what_is_not_known_is_refused_by_number() {
     let with = |bytes: &[u8]| items(&[b"REDIS0010", bytes].concat());
-    assert!(matches!(with(b"\x07\x01k"), Err(Error::UnknownType { byte: 7, offset: 9 })));
+    assert!(matches!(with(b"\x07\x01k"), Err(Error::UnknownType { byte: 7, offset: 9, .. })));
     assert!(matches!(with(b"\xf7\x01"), Err(Error::UnknownType { byte: 247, .. })));
     assert!(matches!(with(b"\x1e\x01k"), Err(Error::UnknownType { byte: 30, .. })));
     assert!(matches!(items(b"REDIS0013\xff"), Err(Error::Version(13))));
@@ -217,6 +217,29 @@ fn what_is_not_known_is_refused_by_number() {
     assert!(matches!(promise, Err(Error::Corrupt { .. })), "a count beyond the file");
     let promise = with(b"\x00\x01k\x81\x00\xff\xff\xff\xff\xff\xff\xff");
     assert!(matches!(promise, Err(Error::Truncated { .. })), "a length beyond the file");
+}
+
+#[test]
+fn what_is_not_known_is_told_with_key_module_and_way_out() {
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let place = |letter: u8| letters.iter().position(|&l| l == letter).unwrap() as u64;
+    let id = b"ReJSON-RL".iter().fold(0, |id, &letter| id << 6 | place(letter)) << 10 | 3;
+    let told = |bytes: &[u8]| items(&[b"REDIS0010", bytes].concat()).unwrap_err().to_string();
+    let value = told(&[b"\x07\x05doc:1\x81", &id.to_be_bytes()[..]].concat());
+    assert!(
+        value
+            .contains("encoding type 7 at byte 9: the key \"doc:1\" holds data of the module type ReJSON-RL"),
+        "{value}"
+    );
+    assert!(value.contains("delete such keys"), "{value}");
+    let aux = told(&[b"\xf7\x81", &id.to_be_bytes()[..]].concat());
+    assert!(aux.contains("encoding type 247 at byte 9: data of the module type ReJSON-RL"), "{aux}");
+    let newer = told(b"\x1e\x03new");
+    assert!(
+        newer.contains("type 30 at byte 9: the key \"new\" holds a type that only a newer server knows"),
+        "{newer}"
+    );
+    assert!(told(b"\x07").contains("data of a module"), "the bytes end before the name");
 }
 
 #[test]

@@ -43,6 +43,7 @@
 //! hash fields that expire. Read: 1..=12, and 80 as Valkey 9 writes it. Between them lie numbers that Valkey
 //! reserved so that forks cannot take each other's files for their own; they are refused.
 
+mod identity;
 mod list;
 mod reader;
 mod save;
@@ -50,6 +51,7 @@ mod stream;
 mod value;
 mod writer;
 
+pub use identity::{Identity, identify};
 pub use list::ListParts;
 pub use reader::{Entry, Error, Item, Reader};
 pub use save::SnapshotFile;

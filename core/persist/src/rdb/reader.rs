@@ -34,6 +34,10 @@ pub enum Error {
         byte: u8,
         /// Where it stands.
         offset: u64,
+        /// The key whose value it announces, where one does.
+        key: Option<Vec<u8>>,
+        /// The module whose value it is, where the bytes tell.
+        module: Option<String>,
     },
     /// Something contradicts the format.
     Corrupt {
@@ -58,14 +62,8 @@ impl std::fmt::Display for Error {
             Error::Truncated { offset } => write!(f, "the RDB ends early, at byte {offset}"),
             Error::NotRdb => f.write_str("Wrong signature: this is not an RDB file"),
             Error::Version(version) => write!(f, "Can't handle RDB format version {version}"),
-            Error::UnknownType { byte, offset } => {
-                write!(f, "Unknown RDB encoding type {byte} at byte {offset}")?;
-                match *byte {
-                    kind::MODULE | kind::MODULE_CANDIDATE | opcode::MODULE_AUX => {
-                        f.write_str(" (data of a module)")
-                    }
-                    _ => Ok(()),
-                }
+            Error::UnknownType { byte, offset, key, module } => {
+                write_unknown(f, *byte, *offset, key.as_deref(), module.as_deref())
             }
             Error::Corrupt { what, offset } => write!(f, "the RDB is corrupt before byte {offset}: {what}"),
             Error::Checksum { stored, computed } => {
@@ -73,6 +71,49 @@ impl std::fmt::Display for Error {
             }
         }
     }
+}
+
+/// Bytes of a key that a message shows.
+const KEY_SHOWN_BYTES: usize = 128;
+
+fn write_unknown(
+    f: &mut std::fmt::Formatter<'_>,
+    byte: u8,
+    offset: u64,
+    key: Option<&[u8]>,
+    module: Option<&str>,
+) -> std::fmt::Result {
+    write!(f, "Unknown RDB encoding type {byte} at byte {offset}")?;
+    let is_module = matches!(byte, kind::MODULE | kind::MODULE_CANDIDATE | opcode::MODULE_AUX);
+    let of = match (is_module, module) {
+        (true, Some(name)) => format!("data of the module type {name}"),
+        (true, None) => "data of a module".to_owned(),
+        (false, _) => "a type that only a newer server knows".to_owned(),
+    };
+    match key {
+        Some(key) => {
+            let shown = &key[..key.len().min(KEY_SHOWN_BYTES)];
+            write!(f, ": the key \"{}\" holds {of}. ", shown.escape_ascii())?;
+        }
+        None => write!(f, ": {of}. ")?,
+    }
+    f.write_str(match is_module {
+        true => {
+            "There are no modules here, and nothing is left out of a data set: delete such keys on the server that wrote \
+             the file (or turn them into plain types), unload the module there, save again, and load that file"
+        }
+        false => {
+            "Nothing is left out of a data set: delete such keys on the server that wrote the file, save again, and load \
+             that file"
+        }
+    })
+}
+
+/// The name of a module's type: nine letters of six bits each, above ten bits of version.
+fn module_name(id: u64) -> Option<String> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let letter = |place: u32| char::from(LETTERS[(id >> (10 + 6 * place)) as usize & 63]);
+    (id >> 10 != 0).then(|| (0..9).rev().map(letter).collect())
 }
 
 impl std::error::Error for Error {
@@ -228,7 +269,8 @@ impl<R: Read> Reader<R> {
                 opcode::FREQ => prefix.freq = Some(self.byte()?),
                 opcode::SLOT_INFO => self.slot_info()?,
                 byte @ (opcode::SLOT_IMPORT | opcode::FUNCTION_CANDIDATE | opcode::MODULE_AUX) => {
-                    return Err(Error::UnknownType { byte, offset: at });
+                    let module = if byte == opcode::MODULE_AUX { self.module() } else { None };
+                    return Err(Error::UnknownType { byte, offset: at, key: None, module });
                 }
                 opcode::FUNCTION => return Ok(Some(Item::Function(self.string()?))),
                 opcode::AUX => {
@@ -257,12 +299,19 @@ impl<R: Read> Reader<R> {
 
     fn entry(&mut self, kind: u8, prefix: Prefix, at: u64) -> Result<Entry, Error> {
         if !Value::is_known(kind) {
-            return Err(Error::UnknownType { byte: kind, offset: at });
+            // Of any type the name comes first; what cannot be read of it is left out of the message.
+            let key = self.string().ok();
+            let module = if kind == kind::MODULE && key.is_some() { self.module() } else { None };
+            return Err(Error::UnknownType { byte: kind, offset: at, key, module });
         }
         let key = self.string()?;
         let value = self.value(kind)?;
         let Prefix { expiry_ms, idle, freq } = prefix;
         Ok(Entry { db: self.db, key, expiry_ms, idle, freq, value })
+    }
+
+    fn module(&mut self) -> Option<String> {
+        self.length().ok().and_then(module_name)
     }
 
     fn slot_info(&mut self) -> Result<(), Error> {

@@ -90,7 +90,9 @@ impl<R: Read> Reader<R> {
                 self.packed(kind)?
             }
             9..=13 | 16 | 17 | 20 | 23 => self.packed(kind)?,
-            byte => return Err(Error::UnknownType { byte, offset: self.offset() }),
+            byte => {
+                return Err(Error::UnknownType { byte, offset: self.offset(), key: None, module: None });
+            }
         })
     }
 

@@ -19,6 +19,50 @@ pub struct Writer {
     summed: usize,
     checksum: bool,
     lzf: Option<lzf::Encoder>,
+    sample: Sample,
+}
+
+/// Bytes of strings that are tried before it is judged whether compression pays.
+const SAMPLE_BYTES: u64 = 64 << 10;
+/// It pays when at least one part in so many is saved.
+const SAVED_PART: u64 = 8;
+/// Bytes that are written as they are after a sample that did not pay, at first; twice as many after each further one.
+const PASSED_BYTES_MIN: u64 = 512 << 10;
+/// The most of them: data changes.
+const PASSED_BYTES_MAX: u64 = 8 << 20;
+/// Of a longer string a part is tried before all of it.
+const TRIED_WHOLE_BYTES_MAX: usize = 256 << 10;
+
+/// Whether compression pays for the data at hand: strings are tried until enough were seen, and left alone for a while
+/// if little was saved. A snapshot of what does not shrink costs a quarter of the time so.
+#[derive(Debug, Default)]
+struct Sample {
+    tried: u64,
+    saved: u64,
+    /// Bytes that are still to be written as they are.
+    passing: u64,
+    /// How many they were the last time.
+    passed: u64,
+}
+
+impl Sample {
+    /// Whether the next string, of so many bytes, is to be tried.
+    fn wants(&mut self, bytes: u64) -> bool {
+        let is_wanted = self.passing == 0;
+        self.passing = self.passing.saturating_sub(bytes);
+        is_wanted
+    }
+
+    /// Takes note of what a trial has saved.
+    fn note(&mut self, bytes: u64, saved: u64) {
+        (self.tried, self.saved) = (self.tried + bytes, self.saved + saved);
+        if self.tried < SAMPLE_BYTES {
+            return;
+        }
+        let pays = self.saved >= self.tried / SAVED_PART;
+        self.passed = if pays { 0 } else { (2 * self.passed).clamp(PASSED_BYTES_MIN, PASSED_BYTES_MAX) };
+        (self.tried, self.saved, self.passing) = (0, 0, self.passed);
+    }
 }
 
 impl Writer {
@@ -26,7 +70,7 @@ impl Writer {
     /// eight zeros, which loaders take for "not computed").
     pub fn new(compress: bool, checksum: bool) -> Writer {
         let lzf = compress.then(lzf::Encoder::new);
-        Writer { out: Vec::new(), crc: 0, summed: 0, checksum, lzf }
+        Writer { out: Vec::new(), crc: 0, summed: 0, checksum, lzf, sample: Sample::default() }
     }
 
     /// The magic and `version`, see the module's text for which to use. First call of a file.
@@ -149,9 +193,21 @@ impl Writer {
     }
 
     fn compressed(&mut self, bytes: &[u8]) -> bool {
-        let Some(encoder) = self.lzf.as_mut() else { return false };
-        let mut packed = Vec::with_capacity(bytes.len());
-        if !encoder.compress(bytes, &mut packed, bytes.len() - 4) {
+        let Some(encoder) = self.lzf.as_mut().filter(|_| self.sample.wants(bytes.len() as u64)) else {
+            return false;
+        };
+        let mut packed = Vec::with_capacity(bytes.len().min(TRIED_WHOLE_BYTES_MAX));
+        if bytes.len() > TRIED_WHOLE_BYTES_MAX {
+            let part = &bytes[bytes.len() / 2..][..SAMPLE_BYTES as usize];
+            if !encoder.compress(part, &mut packed, part.len() - part.len() / SAVED_PART as usize) {
+                return false;
+            }
+            packed.clear();
+        }
+        let fits = encoder.compress(bytes, &mut packed, bytes.len() - 4);
+        let saved = if fits { bytes.len() - packed.len() } else { 0 };
+        self.sample.note(bytes.len() as u64, saved as u64);
+        if !fits {
             return false;
         }
         self.out.push(0xc3);
@@ -235,5 +291,47 @@ impl Writer {
         }
         self.summed = 0;
         std::mem::take(&mut self.out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that a kilobyte takes on average in a snapshot of so many.
+    fn bytes_each(count: usize, value: &mut dyn FnMut(usize) -> Vec<u8>) -> (usize, u64) {
+        let (mut writer, mut tried) = (Writer::new(true, false), 0);
+        let mut bytes = 0;
+        for number in 0..count {
+            tried += u64::from(writer.sample.passing == 0);
+            writer.string(&value(number));
+            bytes += writer.take().len();
+        }
+        (bytes / count, tried)
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_hardly_tried_and_what_does_always_is() {
+        let mut random = base::Random::new(3);
+        let mut noise = |_| (0..1024).map(|_| random.next_u64() as u8).collect::<Vec<u8>>();
+        let (bytes, tried) = bytes_each(40_000, &mut noise);
+        assert!(bytes >= 1024 && tried < 1500, "{bytes} bytes, {tried} tried");
+        let (bytes, tried) = bytes_each(4_000, &mut |number| format!("{number:08}").repeat(128).into_bytes());
+        assert!(bytes < 100 && tried == 4_000, "{bytes} bytes, {tried} tried");
+        // And it is found out when the data changes.
+        let mut mixed = |number| if number < 10_000 { noise(number) } else { vec![b'x'; 1024] };
+        assert!(bytes_each(40_000, &mut mixed).0 < 600);
+    }
+
+    #[test]
+    fn a_long_string_is_tried_in_part_first() {
+        let mut random = base::Random::new(4);
+        let noise: Vec<u8> = (0..TRIED_WHOLE_BYTES_MAX + 1).map(|_| random.next_u64() as u8).collect();
+        let mut writer = Writer::new(true, false);
+        writer.string(&noise);
+        assert!(writer.take().len() > noise.len());
+        assert_eq!(writer.sample.tried, 0, "the whole was not tried");
+        writer.string(&vec![b'x'; 1 << 20]);
+        assert!(writer.take().len() < 20_000);
     }
 }
