@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tandem_persist::aof::{
-    Annotation, AppendError, Base, Commands, Log, Place, Publication, Recovered, State, SyncHandle, examine,
-    recover,
+    Annotation, AppendError, BadRecord, Base, Commands, Log, Place, Publication, Record, Recovered, Scanner,
+    State, SyncHandle, examine, recover,
 };
 use tandem_persist::disk::{Disk, Fault, Memory, Real, write_all};
 use tandem_persist::rdb::{Item, Reader, Value, Writer, kind};
@@ -182,6 +182,8 @@ fn a_crash_at_any_call_keeps_all_that_was_synced() {
                 let mut log = Log::open(Arc::new(after.clone()), place(), &recovered).unwrap();
                 append(&mut log, &command(count)).unwrap();
                 let again = recover(&after, &place(), false, 3).unwrap_or_else(|e| panic!("{trace}: {e}"));
+                let named = log.manifest().base.iter().chain(&log.manifest().incrementals);
+                assert_eq!(members(&after).len(), named.count(), "{trace}: leftovers are removed");
                 assert_eq!(load(&after, &again), count + 1, "{trace}");
             }
         }
@@ -561,7 +563,8 @@ fn a_change_of_files_never_touches_the_disk_under_the_lock_and_is_alone() {
     let calls = disk.calls();
     drop(log.install(published));
     assert_eq!((disk.calls(), log.manifest().incrementals.len()), (calls, 1));
-    assert_eq!(disk.list(&place().log_dir()).unwrap().len(), 3, "manifest, base, file");
+    let names = disk.list(&place().log_dir()).unwrap();
+    assert_eq!(names.len(), 5, "manifest, base, file, notes and mark: {names:?}");
 }
 
 #[test]
@@ -570,12 +573,179 @@ fn what_a_crash_in_a_change_of_files_left_is_deleted_at_the_next_start() {
     let dir = place().log_dir();
     disk.put(&dir.join("appendonly.aof.2.incr.aof"), b"");
     disk.put(&dir.join("temp-appendonly.aof.manifest"), b"file");
-    disk.put(&dir.join("appendonly.aof.9.incr.aof"), b"somebody's");
     let recovered = recover(&disk, &place(), false, 7).unwrap();
+    assert_eq!(recovered.leftovers.len(), 2);
     Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
-    let names = disk.list(&dir).unwrap();
-    assert_eq!(names, ["appendonly.aof.1.incr.aof", "appendonly.aof.9.incr.aof", "appendonly.aof.manifest"]);
-    assert!(disk.bytes(&old).is_some());
+    assert_eq!(members(&disk), ["appendonly.aof.1.incr.aof"]);
+    assert!(disk.bytes(&old).is_some() && disk.bytes(&dir.join("temp-appendonly.aof.manifest")).is_none());
+}
+
+/// The log's files, without what stands beside them.
+fn members(disk: &Memory) -> Vec<String> {
+    let names = disk.list(&place().log_dir()).unwrap().into_iter();
+    names.filter(|name| name.ends_with(".aof") || name.ends_with(".rdb")).collect()
+}
+
+/// A log with a base of commands that holds `count` of them, and as many behind it.
+fn with_base_of_commands(count: u64) -> (Memory, PathBuf, PathBuf) {
+    let (disk, _) = written(0);
+    let recovered = recover(&disk, &place(), false, 7).unwrap();
+    let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+    let prepared = log.plan_rewrite().unwrap().run();
+    log.begin_rewrite(prepared).unwrap();
+    let temp = PathBuf::from("/data/temp-1.aof");
+    disk.put(&temp, &(0..count).flat_map(command).collect::<Vec<u8>>());
+    let published = log.plan_finish(Base::Commands).unwrap().run(&temp).unwrap();
+    drop(log.install(published));
+    for number in count..2 * count {
+        append(&mut log, &command(number)).unwrap();
+    }
+    log.sync().unwrap();
+    let file = |name: &str| place().log_dir().join(name);
+    (disk, file("appendonly.aof.1.base.aof"), file("appendonly.aof.2.incr.aof"))
+}
+
+#[test]
+fn a_base_that_is_not_whole_stops_the_start_and_nothing_is_touched() {
+    let (disk, base, file) = with_base_of_commands(4);
+    assert_eq!(load(&disk, &recover(&disk, &place(), true, 7).unwrap()), 8);
+    let (whole, behind) = (disk.bytes(&base).unwrap(), disk.bytes(&file).unwrap());
+    for keeps_notes in [true, false] {
+        for has_more in [true, false] {
+            disk.put(&file, if has_more { &behind } else { b"" });
+            for cut in 0..whole.len() {
+                // Without notes a base that ends between two commands looks whole; one of Redis has none.
+                if keeps_notes || cut % command(0).len() != 0 {
+                    disk.put(&base, &whole[..cut]);
+                    let error = recover(&disk, &place(), true, 7).expect_err("a base that was cut");
+                    assert_eq!((error.path, disk.bytes(&base).unwrap().len()), (base.clone(), cut));
+                }
+            }
+            disk.put(&base, &whole);
+        }
+        let notes = place().log_dir().join("appendonly.aof.notes");
+        assert_eq!(disk.remove(&notes).is_ok(), keeps_notes);
+    }
+}
+
+#[test]
+fn a_file_of_the_log_that_the_manifest_does_not_name_stops_the_start_and_nothing_is_touched() {
+    let (disk, base, file) = with_base_of_commands(4);
+    let manifest = place().log_dir().join("appendonly.aof.manifest");
+    let text = disk.bytes(&manifest).unwrap();
+    let first_line = text.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    for (kept, unnamed) in [(&text[..first_line], &file), (&text[first_line..], &base)] {
+        disk.put(&manifest, kept);
+        let before = (disk.calls(), disk.bytes(unnamed).unwrap());
+        assert_eq!(&recover(&disk, &place(), true, 7).unwrap_err().path, unnamed);
+        assert!(Log::start(Arc::new(disk.clone()), place()).is_err());
+        assert_eq!((disk.calls(), disk.bytes(unnamed).unwrap()), before);
+    }
+    disk.put(&manifest, &text);
+    // What has another appendfilename belongs to another server.
+    disk.put(&place().log_dir().join("appendonly.aof2.1.incr.aof"), b"somebody's");
+    assert_eq!(load(&disk, &recover(&disk, &place(), true, 7).unwrap()), 8);
+    let later = place().log_dir().join("appendonly.aof.9.incr.aof");
+    disk.put(&later, b"somebody's");
+    assert_eq!(recover(&disk, &place(), true, 7).unwrap_err().path, later);
+}
+
+#[test]
+fn a_name_that_is_taken_is_not_used_again() {
+    let (disk, _) = written(3);
+    let recovered = recover(&disk, &place(), false, 7).unwrap();
+    let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+    let taken =
+        ["appendonly.aof.2.incr.aof", "appendonly.aof.1.base.rdb"].map(|name| place().log_dir().join(name));
+    taken.iter().for_each(|path| disk.put(path, b"somebody's"));
+    let prepared = log.plan_rewrite().unwrap().run();
+    log.begin_rewrite(prepared).unwrap();
+    let published = log.plan_finish(Base::Snapshot).unwrap().run(&base(&disk, 3).unwrap()).unwrap();
+    drop(log.install(published));
+    append(&mut log, &command(3)).unwrap();
+    for path in &taken {
+        assert_eq!(disk.bytes(path).unwrap(), b"somebody's");
+        disk.remove(path).unwrap();
+    }
+    assert_eq!(load(&disk, &recover(&disk, &place(), false, 7).unwrap()), 4);
+}
+
+#[test]
+fn zeros_in_what_the_mark_says_to_be_durable_are_no_torn_end_and_the_remedy_works() {
+    let (disk, path) = written(6);
+    let recovered = recover(&disk, &place(), false, 7).unwrap();
+    // A start makes all durable, and the mark tells.
+    drop(Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap());
+    let whole = disk.bytes(&path).unwrap();
+    for zeros in 1..=whole.len() {
+        let mut bytes = whole.clone();
+        bytes[whole.len() - zeros..].fill(0);
+        disk.put(&path, &bytes);
+        let error = recover(&disk, &place(), true, 7).expect_err("zeros in what was durable");
+        assert_eq!((&error.path, disk.bytes(&path).unwrap()), (&path, bytes), "{zeros}");
+        let cut =
+            error.what.split("truncate -s ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        disk.append(&path).unwrap().truncate(cut).unwrap();
+        let recovered = recover(&disk, &place(), false, 7).unwrap_or_else(|error| panic!("{zeros}: {error}"));
+        assert_eq!(
+            (recovered.remarks.len(), recovered.tails.len()),
+            (1, 0),
+            "it tells that the end is missing"
+        );
+    }
+    disk.put(&path, &whole);
+    assert!(recover(&disk, &place(), false, 7).unwrap().remarks.is_empty());
+}
+
+#[test]
+fn the_remedy_for_damage_in_a_file_with_others_behind_it_works() {
+    let (disk, mut log, old, new) = moved(3, 1);
+    log.sync().unwrap();
+    append(&mut log, &command(6)).unwrap();
+    let mut bytes = disk.bytes(&old).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 0x41;
+    disk.put(&old, &bytes);
+    let what = recover(&disk, &place(), true, 7).expect_err("damage in what was durable").what;
+    for command in what.split("`truncate -s ").skip(1) {
+        let (size, rest) = command.split_once(' ').unwrap();
+        let path = Path::new(rest.split('`').next().unwrap());
+        disk.append(path).unwrap().truncate(size.parse().unwrap()).unwrap();
+    }
+    assert_eq!(disk.bytes(&new).unwrap(), b"");
+    let count = load(&disk, &recover(&disk, &place(), false, 7).unwrap());
+    assert!((1..5).contains(&count), "{count}");
+}
+
+#[test]
+fn a_length_that_reaches_beyond_the_end_is_no_torn_end_while_commands_follow() {
+    let disk = Memory::new();
+    let dir = place().log_dir();
+    disk.put(&dir.join("appendonly.aof.manifest"), b"file appendonly.aof.1.incr.aof seq 1 type i\n");
+    let whole: Vec<u8> = (0..9).flat_map(command).collect();
+    let grown = String::from_utf8(whole.clone()).unwrap().replacen("$1\r\n3", "$1999\r\n3", 1);
+    let path = dir.join("appendonly.aof.1.incr.aof");
+    disk.put(&path, grown.as_bytes());
+    let error = recover(&disk, &place(), true, 7).expect_err("five commands follow");
+    assert!(error.what.contains("5 whole commands follow"), "{error}");
+    assert_eq!(disk.bytes(&path).unwrap(), grown.as_bytes());
+    disk.put(&path, &whole[..whole.len() - 3]);
+    assert_eq!(load(&disk, &recover(&disk, &place(), true, 7).unwrap()), 8);
+}
+
+#[test]
+fn whatever_a_client_may_send_is_read_again() {
+    let next = |bytes: &[u8]| Scanner::new(bytes, 0).until(bytes.len() as u64).next();
+    for length in [512 << 20, (512 << 20) + 1, 1 << 30, u32::MAX as usize] {
+        let record = format!("*2\r\n$3\r\nGET\r\n${length}\r\nbegun");
+        assert!(
+            matches!(next(record.as_bytes()), Err(BadRecord::Torn)),
+            "{length}: as far as it goes it is right"
+        );
+    }
+    let many = 1_200_000;
+    let record = format!("*{many}\r\n{}", "$1\r\nx\r\n".repeat(many));
+    assert!(matches!(next(record.as_bytes()), Ok(Some(Record::Command(args))) if args.len() == many));
 }
 
 #[test]

@@ -18,14 +18,15 @@
 //! new file's first line tells how long the old one was, so that recovery sees when a crash took its end.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::record::{push_follows, push_timestamp};
 use super::rewrite::{
     self, Base, Cleaning, Next, Open, Prepared, Publication, Published, Retired, RewritePlan, Target, Turn,
 };
-use super::{Annotation, FileKind, Manifest, ManifestFile, Place, Recovered};
-use crate::disk::{self, Disk, Syncer, temp_name, write_all};
+use super::{Annotation, FileKind, Manifest, ManifestFile, Notes, Place, Recovered, SyncedMark};
+use crate::disk::{self, Disk, Syncer, write_all};
 
 /// Whether the log can be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +136,8 @@ impl Log {
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
+        // First, since a new file may get the name of one of them.
+        remove_all(&*disk, &recovered.leftovers);
         let mut manifest = recovered.manifest.clone();
         for file in &manifest.incrementals {
             disk.append(&dir.join(&file.name))?.sync()?;
@@ -153,16 +156,17 @@ impl Log {
             }
         };
         rewrite::drop_history(&*disk, &place, &mut manifest);
-        drop_leftovers(&*disk, &place, &manifest);
         let log = Log::on(disk, place, manifest, Open::new(file)?);
-        Ok(Log {
+        let log = Log {
             file_bytes: bytes,
             file_synced: bytes,
             position_synced: bytes,
             last_seq: recovered.last_seq,
             batch_crc: crc,
             ..log
-        })
+        };
+        log.mark_synced()?;
+        Ok(log)
     }
 
     /// Makes the log of an empty data set where there was none: an empty base, given as its bytes, and a first file.
@@ -170,17 +174,24 @@ impl Log {
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
+        let left = super::inventory::leftovers(&*disk, &place, None).map_err(io::Error::other)?;
+        remove_all(&*disk, &left);
         let base_file = ManifestFile::new(place.base_name(1, form), 1, FileKind::Base);
         let mut manifest = Manifest { base: Some(base_file.clone()), ..Manifest::default() };
         let incremental = ManifestFile::new(place.incremental_name(1), 1, FileKind::Incremental);
         manifest.incrementals.push(incremental.clone());
         rewrite::prepare_manifest(&*disk, &place, &manifest)?;
-        let mut file = disk.create(&dir.join(&base_file.name))?;
+        let mut file = disk.create_new(&dir.join(&base_file.name))?;
         write_all(&mut *file, base).map_err(|(_, error)| error)?;
         file.sync()?;
-        let open = Open::new(disk.create(&dir.join(&incremental.name))?)?;
+        let mut notes = Notes::default();
+        notes.note_base(&base_file.name, base.len() as u64, &manifest);
+        notes.write(&*disk, &place)?;
+        let open = Open::new(disk.create_new(&dir.join(&incremental.name))?)?;
         disk::put_in_place(&*disk, &dir, &place.manifest_name())?;
-        Ok(Log::on(disk, place, manifest, open))
+        let log = Log::on(disk, place, manifest, open);
+        log.mark_synced()?;
+        Ok(log)
     }
 
     /// Starts a log from what is in memory, beside the files of an old one if there is one. Appends go to a file that
@@ -191,7 +202,7 @@ impl Log {
     /// # Errors
     /// The directory cannot be written, or what is there is not a log that may be replaced.
     pub fn start(disk: Arc<dyn Disk>, place: Place) -> io::Result<Log> {
-        let manifest = super::recover::manifest_to_replace(&*disk, &place)?;
+        let manifest = super::inventory::manifest_to_replace(&*disk, &place)?;
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
@@ -396,6 +407,18 @@ impl Log {
         self.sync()
     }
 
+    /// What is known to be durable of the file, for the mark beside the log; none while no manifest names the file.
+    pub fn synced_mark(&self) -> Option<SyncedMark> {
+        let file = self.manifest.incrementals.last()?.name.clone();
+        let is_sound = !self.is_starting && self.state == State::Ready;
+        is_sound.then_some(SyncedMark { file, synced: self.file_synced })
+    }
+
+    /// Writes the mark here and now, so that none of another log stands there.
+    fn mark_synced(&self) -> io::Result<()> {
+        self.synced_mark().map_or(Ok(()), |mark| mark.write(&*self.disk, &self.place))
+    }
+
     /// What must be done before the log can move to a new file. `Retry` while another change of files is under way.
     pub fn plan_rewrite(&self) -> Result<RewritePlan, AppendError> {
         if let State::Failed(why) = &self.state {
@@ -499,24 +522,9 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// Deletes what a crash in a change of files left and no manifest names: a manifest not in place, and empty files. A
-/// base that was not published stays; the next one takes its name.
-fn drop_leftovers(disk: &dyn Disk, place: &Place, manifest: &Manifest) {
-    let dir = place.log_dir();
-    let is_named = |name: &str| {
-        let mut files = manifest.base.iter().chain(&manifest.incrementals).chain(&manifest.history);
-        files.any(|file| file.name == name)
-    };
-    let (first, temp) = (format!("{}.", place.file_name), temp_name(&place.manifest_name()));
-    for name in disk.list(&dir).unwrap_or_default() {
-        let path = dir.join(&name);
-        let is_empty_file = name.starts_with(&first)
-            && name.ends_with(".incr.aof")
-            && !is_named(&name)
-            && matches!(disk.len(&path), Ok(0));
-        if is_empty_file || name == temp || name == place.starting_name() {
-            // One that cannot be deleted is in nobody's way.
-            disk.remove(&path).unwrap_or_default();
-        }
+/// Removes what a crash has left. What cannot be removed is in nobody's way, and found again next time.
+fn remove_all(disk: &dyn Disk, paths: &[PathBuf]) {
+    for path in paths {
+        disk.remove(path).unwrap_or_default();
     }
 }

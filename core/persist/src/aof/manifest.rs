@@ -133,6 +133,11 @@ impl Manifest {
         text
     }
 
+    /// Whether it names the file, as whatever.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.base.iter().chain(&self.incrementals).chain(&self.history).any(|file| file.name == name)
+    }
+
     pub(super) fn next_base_seq(&self) -> u64 {
         let replaced = self.history.iter().filter(|file| !file.name.contains(".incr."));
         replaced.chain(&self.base).map(|file| file.seq).max().unwrap_or(0) + 1
@@ -175,7 +180,7 @@ fn parse_line(line: &str) -> Result<ManifestFile, &'static str> {
 }
 
 /// Words between blanks; in double quotes `\\`, `\"` and `\xHH` stand for bytes.
-fn split(line: &str) -> Option<Vec<String>> {
+pub(super) fn split(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut chars = line.chars().peekable();
     loop {
@@ -219,7 +224,7 @@ fn quoted_word(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<S
     }
 }
 
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     if !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(&b)) {
         return word.to_owned();
     }

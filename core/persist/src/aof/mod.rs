@@ -23,11 +23,15 @@
 //! A log that is started beside the files of an old one appends to `temp-<name>.incr`, which no manifest names until
 //! the first base is published with it: until then the old log is what is loaded, whole, and never a mix of the two.
 //!
+//! What the log cannot say of itself stands beside it: see `notes`.
+//!
 //! [`recover`] judges the files and cuts a torn tail, [`examine`] only judges; [`Commands`] reads what it found good; [`Log`] goes on writing.
 
 mod commands;
+mod inventory;
 mod log;
 mod manifest;
+mod notes;
 mod record;
 mod recover;
 mod rewrite;
@@ -35,6 +39,7 @@ mod rewrite;
 pub use commands::{ConvertError, snapshot_to_commands};
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
 pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
+pub use notes::{KnownSnapshot, Notes, Source, SyncedMark};
 pub use record::{Annotation, BadRecord, Commands, Record, Scanner};
 pub use recover::{LogFile, Recovered, RefuseError, Tail, examine, recover};
 pub use rewrite::{Base, Cleaning, Prepared, Publication, Published, Retired, RewritePlan, replace_files};
@@ -66,6 +71,26 @@ impl Place {
     /// The manifest's name.
     pub fn manifest_name(&self) -> String {
         format!("{}.manifest", self.file_name)
+    }
+
+    fn notes_name(&self) -> String {
+        format!("{}.notes", self.file_name)
+    }
+
+    fn synced_name(&self) -> String {
+        format!("{}.synced", self.file_name)
+    }
+
+    /// Whether a name is one that a file of this log may have.
+    fn is_member(&self, name: &str) -> bool {
+        let Some(rest) = name.strip_prefix(&self.file_name) else { return false };
+        let numbered =
+            rest.strip_prefix('.').and_then(|rest| rest.split_once('.')).is_some_and(|(seq, kind)| {
+                !seq.is_empty()
+                    && seq.bytes().all(|digit| digit.is_ascii_digit())
+                    && matches!(kind, "base.rdb" | "base.aof" | "incr.aof")
+            });
+        rest.is_empty() || numbered
     }
 
     fn base_name(&self, seq: u64, form: Base) -> String {

@@ -5,15 +5,16 @@
 //! anything, or begins in the one before: a rewrite moves on to a new file while the old one is not synced, and then
 //! both may have lost something. What is cut is copied beside the file first. What is refused: damage with durable
 //! bytes behind it, damage with whole commands behind it in files without annotations, a file that is missing or
-//! cannot be read, a manifest that is missing while its files are there. Nothing is changed before all is judged.
+//! cannot be read, a file of the log that no manifest names (see `inventory`), a base that is not whole, damage in what
+//! the mark beside the log says to be durable (see `notes`). Nothing is changed before all is judged.
 
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::manifest::MANIFEST_BYTES_MAX;
-use super::{BadRecord, FileKind, Manifest, ManifestFile, Place, Record, Scanner};
-use crate::disk::{self, Disk, write_all};
+use super::inventory::{self, manifest_to_replace};
+use super::{BadRecord, FileKind, Manifest, ManifestFile, Notes, Place, Record, Scanner, SyncedMark};
+use crate::disk::{Disk, write_all};
 use crate::rdb;
 
 /// A transaction that does not end is a torn end like any other.
@@ -92,6 +93,10 @@ pub struct Recovered {
     pub last_seq: u64,
     /// Checksum of what follows the last annotation in the last incremental file.
     pub open_crc: u64,
+    /// Files that a crash of ours has left, to be removed when the log is opened.
+    pub leftovers: Vec<PathBuf>,
+    /// What is strange and no reason to refuse, as sentences.
+    pub remarks: Vec<String>,
     /// There was no log at all.
     pub fresh: bool,
 }
@@ -119,11 +124,11 @@ impl fmt::Display for RefuseError {
 
 impl std::error::Error for RefuseError {}
 
-fn refuse<T>(path: &Path, offset: Option<u64>, what: impl Into<String>) -> Result<T, RefuseError> {
+pub(super) fn refuse<T>(path: &Path, offset: Option<u64>, what: impl Into<String>) -> Result<T, RefuseError> {
     Err(RefuseError { path: path.to_owned(), offset, what: what.into() })
 }
 
-fn io_refuse(path: &Path) -> impl FnOnce(io::Error) -> RefuseError {
+pub(super) fn io_refuse(path: &Path) -> impl FnOnce(io::Error) -> RefuseError {
     move |error| RefuseError { path: path.to_owned(), offset: None, what: format!("cannot be read: {error}") }
 }
 
@@ -134,13 +139,15 @@ pub fn recover(
     load_truncated: bool,
     unix_ms: i64,
 ) -> Result<Recovered, RefuseError> {
-    let Some(manifest) = read_manifest(disk, place)? else {
-        return Ok(Recovered { fresh: true, ..Recovered::default() });
+    let (manifest, leftovers) = inventory::read(disk, place)?;
+    let Some(manifest) = manifest else {
+        return Ok(Recovered { fresh: true, leftovers, ..Recovered::default() });
     };
-    let (mut recovered, cuts) = judge_all(disk, place, manifest, load_truncated, unix_ms)?;
+    let (mut recovered, cuts) = Judge::new(disk, place, manifest, load_truncated, unix_ms)?.all()?;
     let dir = place.log_dir();
     set_aside(disk, &dir, &cuts).map_err(io_refuse(&dir))?;
     recovered.tails = cuts.into_iter().map(|(tail, _)| tail).collect();
+    recovered.leftovers = leftovers;
     Ok(recovered)
 }
 
@@ -150,93 +157,198 @@ pub fn examine(disk: &dyn Disk, place: &Place) -> Result<Recovered, RefuseError>
     if manifest == Manifest::default() {
         return Ok(Recovered { fresh: true, ..Recovered::default() });
     }
-    judge_all(disk, place, manifest, false, 0).map(|(recovered, _)| recovered)
+    Judge::new(disk, place, manifest, false, 0)?.all().map(|(recovered, _)| recovered)
 }
 
-/// Judges all files that a manifest names; what is to be cut, with the bytes. Nothing is, unless `load_truncated`.
-fn judge_all(
-    disk: &dyn Disk,
-    place: &Place,
+/// All files that a manifest names, and what is known of them from elsewhere.
+struct Judge<'a> {
+    disk: &'a dyn Disk,
+    place: &'a Place,
     manifest: Manifest,
+    members: Vec<ManifestFile>,
+    sizes: Vec<u64>,
+    notes: Notes,
+    mark: Option<SyncedMark>,
     load_truncated: bool,
     unix_ms: i64,
-) -> Result<(Recovered, Vec<Cut>), RefuseError> {
-    let dir = place.log_dir();
-    let members: Vec<&ManifestFile> = manifest.base.iter().chain(&manifest.incrementals).collect();
-    let mut sizes = Vec::new();
-    for file in &members {
-        let path = dir.join(&file.name);
-        sizes.push(disk.len(&path).map_err(io_refuse(&path))?);
-    }
-    let last = sizes.iter().rposition(|&bytes| bytes > 0).unwrap_or(0);
-    let mut recovered = Recovered::default();
-    let mut cuts = Vec::new();
-    for (at, (file, &bytes)) in members.iter().zip(&sizes).enumerate() {
-        let path = dir.join(&file.name);
-        if !cuts.is_empty() {
-            // The log ends before it.
-            cuts.extend(judge_follower(disk, &path, bytes, unix_ms)?);
-            recovered.open_crc = 0;
-            recovered.files.push(Scan::default().into_file(path, file.kind));
-            continue;
-        }
-        let mut scan = Scan { last_seq: recovered.last_seq, ..Scan::default() };
-        // A base is whole or refused, so only an incremental file can have lost its end before this one was begun.
-        scan.before_bytes = (at > 0 && members[at - 1].kind == FileKind::Incremental).then(|| sizes[at - 1]);
-        scan.whole(disk, &path, file, bytes)?;
-        scan.distrust_zeros(disk, &path)?;
-        if let Some(damage) = &scan.damage {
-            if !load_truncated || (at < last && file.kind == FileKind::Base) {
-                let what = format!(
-                    "{}. Only the end of the log may be torn, and only with aof-load-truncated yes: make a backup, \
-                     then look at it with redis-check-aof",
-                    damage.what
-                );
-                return refuse(&path, Some(damage.bad_offset), what);
-            }
-            cuts.push(judge(disk, &path, bytes, &scan, damage, unix_ms)?);
-        }
-        recovered.last_seq = scan.last_seq;
-        recovered.open_crc = scan.good_crc;
-        recovered.files.push(scan.into_file(path, file.kind));
-    }
-    recovered.manifest = manifest;
-    Ok((recovered, cuts))
 }
 
-/// Judges a file behind a damaged one; what it holds is cut as a whole. It must be one that a rewrite had just moved
-/// to: ours, and nothing in it durable, because its bytes are synced after those of the file before it.
-fn judge_follower(
-    disk: &dyn Disk,
-    path: &Path,
-    file_bytes: u64,
-    unix_ms: i64,
-) -> Result<Option<Cut>, RefuseError> {
-    if file_bytes == 0 {
-        return Ok(None);
+impl<'a> Judge<'a> {
+    fn new(
+        disk: &'a dyn Disk,
+        place: &'a Place,
+        manifest: Manifest,
+        load_truncated: bool,
+        unix_ms: i64,
+    ) -> Result<Judge<'a>, RefuseError> {
+        let dir = place.log_dir();
+        let members: Vec<ManifestFile> =
+            manifest.base.iter().chain(&manifest.incrementals).cloned().collect();
+        let mut sizes = Vec::new();
+        for file in &members {
+            let path = dir.join(&file.name);
+            sizes.push(disk.len(&path).map_err(io_refuse(&path))?);
+        }
+        let notes = Notes::read(disk, place).map_err(io_refuse(&dir))?.unwrap_or_default();
+        let mark = SyncedMark::read(disk, place);
+        Ok(Judge { disk, place, manifest, members, sizes, notes, mark, load_truncated, unix_ms })
     }
-    if file_bytes > TAIL_BYTES_MAX {
-        return refuse(path, None, "it follows a damaged file, and is too long to be set aside");
+
+    fn path(&self, at: usize) -> PathBuf {
+        self.place.log_dir().join(&self.members[at].name)
     }
-    let bytes = read_from(disk, path, 0, TAIL_BYTES_MAX)?;
-    let (commands, marked) = (whole_commands(&bytes), find(&bytes, MARK).is_some());
-    if promised_behind(&bytes) > 0 || (commands > 0 && !marked) {
-        let what = "it follows a damaged file, and what it holds was durable: the disk lost or changed data that was \
-                    written. Make a backup of the directory, then restore the file before it from a replica or a \
-                    backup";
-        return refuse(path, None, what);
+
+    /// What may be loaded, and what is to be cut, with the bytes. Nothing is, unless `load_truncated`.
+    fn all(self) -> Result<(Recovered, Vec<Cut>), RefuseError> {
+        let mut recovered = Recovered { remarks: self.remarks(), ..Recovered::default() };
+        let mut cuts: Vec<Cut> = Vec::new();
+        let mut damaged_at = 0;
+        for (at, file) in self.members.iter().enumerate() {
+            let path = self.path(at);
+            if let Some((first, _)) = cuts.first() {
+                // The log ends before it.
+                let cut = self.follower(at, damaged_at, first.offset)?;
+                cuts.extend(cut);
+                recovered.open_crc = 0;
+                recovered.files.push(Scan::default().into_file(path, file.kind));
+                continue;
+            }
+            let scan = self.scan(at, recovered.last_seq)?;
+            if let Some(damage) = &scan.damage {
+                cuts.push(self.cut(at, &scan, damage)?);
+                damaged_at = at;
+            }
+            recovered.last_seq = scan.last_seq;
+            recovered.open_crc = scan.good_crc;
+            recovered.files.push(scan.into_file(path, file.kind));
+        }
+        recovered.manifest = self.manifest;
+        Ok((recovered, cuts))
     }
-    let tail = Tail {
-        path: path.to_owned(),
-        kept_as: kept_as(path, unix_ms),
-        offset: 0,
-        bytes: bytes.len() as u64,
-        bad_offset: 0,
-        bad_byte: bytes.first().copied(),
-        zero_filled: bytes.iter().all(|&byte| byte == 0),
-        whole_commands: commands,
-    };
-    Ok(Some((tail, bytes)))
+
+    fn scan(&self, at: usize, last_seq: u64) -> Result<Scan, RefuseError> {
+        let (file, path, bytes) = (&self.members[at], self.path(at), self.sizes[at]);
+        if let Some(was) = self.notes.base_bytes(&file.name).filter(|&was| was != bytes) {
+            let what = format!(
+                "it has {bytes} bytes and had {was} when it was written: it was cut or replaced. Restore it from a backup, \
+                 or remove {} if it is right as it is",
+                self.place.log_dir().join(self.place.notes_name()).display()
+            );
+            return refuse(&path, None, what);
+        }
+        let mut scan = Scan { last_seq, ..Scan::default() };
+        // A base is whole or refused, so only an incremental file can have lost its end before this one was begun.
+        let follows = at > 0 && self.members[at - 1].kind == FileKind::Incremental;
+        scan.before_bytes = follows.then(|| self.sizes[at - 1]);
+        scan.whole(self.disk, &path, file, bytes)?;
+        scan.distrust_zeros(self.disk, &path)?;
+        Ok(scan)
+    }
+
+    /// What is to be cut off a damaged file.
+    fn cut(&self, at: usize, scan: &Scan, damage: &Damage) -> Result<Cut, RefuseError> {
+        let (file, path) = (&self.members[at], self.path(at));
+        // The single file of Redis before 7 was written to until it became a base.
+        if file.kind == FileKind::Base && file.name != self.place.file_name {
+            let what = format!(
+                "{}. A base is whole when it gets its name, so no crash has torn it: it was cut or damaged since. Restore \
+                 it from a backup",
+                damage.what
+            );
+            return refuse(&path, Some(damage.bad_offset), what);
+        }
+        let last = self.sizes.iter().rposition(|&bytes| bytes > 0).unwrap_or(0);
+        if !self.load_truncated || (at < last && file.kind == FileKind::Base) {
+            let what = format!(
+                "{}. Only the end of the log may be torn, and only with aof-load-truncated yes. {}",
+                damage.what,
+                self.remedy(at, scan.good_end)
+            );
+            return refuse(&path, Some(damage.bad_offset), what);
+        }
+        let seen = Seen { scan, damage, promised: self.promised(at), remedy: self.remedy(at, scan.good_end) };
+        judge(self.disk, &path, self.sizes[at], &seen, self.unix_ms)
+    }
+
+    /// Judges a file behind a damaged one; what it holds is cut as a whole. It must be one that a rewrite had just moved
+    /// to: ours, and nothing in it durable, because its bytes are synced after those of the file before it.
+    fn follower(&self, at: usize, damaged_at: usize, good_end: u64) -> Result<Option<Cut>, RefuseError> {
+        let (path, file_bytes) = (self.path(at), self.sizes[at]);
+        if file_bytes == 0 {
+            return Ok(None);
+        }
+        if file_bytes > TAIL_BYTES_MAX {
+            return refuse(&path, None, "it follows a damaged file, and is too long to be set aside");
+        }
+        let bytes = read_from(self.disk, &path, 0, TAIL_BYTES_MAX)?;
+        let (commands, marked) = (whole_commands(&bytes), find(&bytes, MARK).is_some());
+        if self.promised(at).max(promised_behind(&bytes)) > 0 || (commands > 0 && !marked) {
+            let what = format!(
+                "it follows a damaged file, and what it holds was durable: the disk lost or changed data that was written. \
+                 {}",
+                self.remedy(damaged_at, good_end)
+            );
+            return refuse(&path, None, what);
+        }
+        let tail = Tail {
+            kept_as: kept_as(&path, self.unix_ms),
+            path,
+            offset: 0,
+            bytes: bytes.len() as u64,
+            bad_offset: 0,
+            bad_byte: bytes.first().copied(),
+            zero_filled: bytes.iter().all(|&byte| byte == 0),
+            whole_commands: commands,
+        };
+        Ok(Some((tail, bytes)))
+    }
+
+    /// How much of a file the mark beside the log says to be durable: files are synced in their order. Of a file that is
+    /// shorter than that it says nothing: it may be of a copy that was made while the server ran.
+    fn promised(&self, at: usize) -> u64 {
+        let Some((marked, mark)) = self.marked() else { return 0 };
+        match marked.cmp(&at) {
+            std::cmp::Ordering::Equal if mark.synced <= self.sizes[at] => mark.synced,
+            std::cmp::Ordering::Greater if mark.synced > 0 => self.sizes[at],
+            _ => 0,
+        }
+    }
+
+    fn marked(&self) -> Option<(usize, &SyncedMark)> {
+        let mark = self.mark.as_ref()?;
+        Some((self.members.iter().position(|file| file.name == mark.file)?, mark))
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let short = self.marked().filter(|(at, mark)| mark.synced > self.sizes[*at]);
+        let told = short.map(|(at, mark)| {
+            format!(
+                "{} has {} bytes, but {} had been made durable. Its end is missing, unless this is a copy of files that a \
+                 server was writing to.",
+                self.path(at).display(),
+                self.sizes[at],
+                mark.synced
+            )
+        });
+        told.into_iter().collect()
+    }
+
+    /// What a person can do about damage that is not cut by itself, and what that costs.
+    fn remedy(&self, at: usize, good_end: u64) -> String {
+        let mut text = format!(
+            "Make a copy of the directory, then restore this file from a backup; or go on without what follows: `truncate -s \
+             {good_end} {}`",
+            self.path(at).display()
+        );
+        let mut lost = self.sizes[at].saturating_sub(good_end);
+        for later in at + 1..self.members.len() {
+            if self.sizes[later] > 0 {
+                text += &format!(", `truncate -s 0 {}`", self.path(later).display());
+                lost += self.sizes[later];
+            }
+        }
+        text + &format!(" ({lost} bytes of log are lost then)")
+    }
 }
 
 fn kept_as(path: &Path, unix_ms: i64) -> PathBuf {
@@ -249,93 +361,6 @@ fn read_from(disk: &dyn Disk, path: &Path, offset: u64, bytes_max: u64) -> Resul
     let source = disk.read(path, offset).map_err(io_refuse(path))?;
     source.take(bytes_max).read_to_end(&mut bytes).map_err(io_refuse(path))?;
     Ok(bytes)
-}
-
-/// The manifest; `None` when there is no log. A single file of Redis before 7 is moved into the directory.
-fn read_manifest(disk: &dyn Disk, place: &Place) -> Result<Option<Manifest>, RefuseError> {
-    let dir = place.log_dir();
-    let path = dir.join(place.manifest_name());
-    let old = place.dir.join(&place.file_name);
-    let has_old = matches!(disk.len(&old), Ok(bytes) if bytes > 0);
-    let text = match disk::read_whole(disk, &path, MANIFEST_BYTES_MAX) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            refuse_orphans(disk, place)?;
-            return if has_old { upgrade(disk, place).map(Some).map_err(io_refuse(&old)) } else { Ok(None) };
-        }
-        Err(error) => return Err(io_refuse(&path)(error)),
-    };
-    let manifest = Manifest::parse(&text).or_else(|error| refuse(&path, None, error.to_string()))?;
-    let half_upgraded = manifest.base.as_ref().is_some_and(|base| base.name == place.file_name)
-        && manifest.incrementals.is_empty()
-        && disk.len(&dir.join(&place.file_name)).is_err();
-    if half_upgraded && has_old {
-        move_old(disk, place).map_err(io_refuse(&old))?;
-    }
-    Ok(Some(manifest))
-}
-
-/// Where there is no manifest there must be no log: its files without their order are of no use, and a start that
-/// passes over them would delete them one day.
-fn refuse_orphans(disk: &dyn Disk, place: &Place) -> Result<(), RefuseError> {
-    let (dir, manifest_name) = (place.log_dir(), place.manifest_name());
-    let names = disk.list(&dir).map_err(io_refuse(&dir))?;
-    let ours = format!("{}.", place.file_name);
-    // A manifest that a crash kept from its place tells which files belong to a log that never came to be.
-    let prepared = disk::read_whole(disk, &dir.join(disk::temp_name(&manifest_name)), MANIFEST_BYTES_MAX);
-    let prepared = prepared.ok().and_then(|text| Manifest::parse(&text).ok()).unwrap_or_default();
-    let is_unborn =
-        |name: &str| prepared.base.iter().chain(&prepared.incrementals).any(|file| file.name == name);
-    // An empty one is what a crash in the first start leaves, before the first manifest.
-    let is_log = |name: &&String| {
-        name.starts_with(&ours)
-            && (name.ends_with(".aof") || name.ends_with(".rdb"))
-            && !is_unborn(name)
-            && !matches!(disk.len(&dir.join(name)), Ok(0))
-    };
-    match names.iter().find(is_log) {
-        Some(name) => {
-            let what = format!("the manifest is missing but {name} is there; restore it from a backup");
-            refuse(&dir.join(manifest_name), None, what)
-        }
-        None => Ok(()),
-    }
-}
-
-/// The manifest of a log that is to be replaced as a whole; nothing of it is read, moved or changed. An empty one when
-/// there is no log.
-pub(super) fn manifest_to_replace(disk: &dyn Disk, place: &Place) -> io::Result<Manifest> {
-    let path = place.log_dir().join(place.manifest_name());
-    match disk::read_whole(disk, &path, MANIFEST_BYTES_MAX) {
-        Ok(text) => {
-            Manifest::parse(&text).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            refuse_orphans(disk, place).map_err(io::Error::other)?;
-            Ok(Manifest::default())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// First the manifest, then the move: a crash between them is recognised and the move done again.
-fn upgrade(disk: &dyn Disk, place: &Place) -> io::Result<Manifest> {
-    let dir = place.log_dir();
-    disk.create_dir(&dir)?;
-    disk.sync_dir(&place.dir)?;
-    let base = ManifestFile::new(place.file_name.clone(), 1, FileKind::Base);
-    let manifest = Manifest { base: Some(base), ..Manifest::default() };
-    disk::prepare(disk, &dir, &place.manifest_name(), manifest.to_text().as_bytes())?;
-    disk::put_in_place(disk, &dir, &place.manifest_name())?;
-    move_old(disk, place)?;
-    Ok(manifest)
-}
-
-fn move_old(disk: &dyn Disk, place: &Place) -> io::Result<()> {
-    let dir = place.log_dir();
-    disk.rename(&place.dir.join(&place.file_name), &dir.join(&place.file_name))?;
-    disk.sync_dir(&dir)?;
-    disk.sync_dir(&place.dir)
 }
 
 /// What reading a file from front to back found.
@@ -356,6 +381,17 @@ struct Scan {
     /// Size of the incremental file before this one.
     before_bytes: Option<u64>,
     damage: Option<Damage>,
+    /// Where a record begins that reaches beyond the end of the file; 0 when there is none.
+    torn_from: u64,
+}
+
+/// A damaged file as it is judged.
+struct Seen<'a> {
+    scan: &'a Scan,
+    damage: &'a Damage,
+    /// Bytes of it that are known from elsewhere to have been durable.
+    promised: u64,
+    remedy: String,
 }
 
 struct Damage {
@@ -379,7 +415,7 @@ impl Scan {
         }
         let (offset, commands) = (self.commands_offset, disk.read(path, self.commands_offset));
         (self.good_end, self.batch_start) = (offset, offset);
-        self.run(Scanner::new(commands.map_err(io_refuse(path))?, offset), path, bytes)
+        self.run(Scanner::new(commands.map_err(io_refuse(path))?, offset).until(bytes), path, bytes)
     }
 
     /// Finds where the snapshot ends. One named .rdb is nothing else and is judged by its loader.
@@ -418,6 +454,7 @@ impl Scan {
                 Err(BadRecord::Io(error)) => return Err(io_refuse(path)(error)),
                 Err(BadRecord::Torn) => {
                     self.damaged("Unexpected end of file reading the append only file", bytes, None, false);
+                    self.torn_from = start;
                     return Ok(());
                 }
                 Err(BadRecord::Format { offset, byte }) => {
@@ -504,10 +541,10 @@ fn judge(
     disk: &dyn Disk,
     path: &Path,
     file_bytes: u64,
-    scan: &Scan,
-    damage: &Damage,
+    seen: &Seen<'_>,
     unix_ms: i64,
 ) -> Result<Cut, RefuseError> {
+    let Seen { scan, damage, promised, remedy } = seen;
     let offset = scan.good_end;
     if file_bytes - offset > TAIL_BYTES_MAX {
         return refuse(path, Some(damage.bad_offset), "the damaged part is too long to be a torn tail");
@@ -515,24 +552,26 @@ fn judge(
     let tail = read_from(disk, path, offset, TAIL_BYTES_MAX)?;
     let bad_at = (damage.bad_offset.saturating_sub(offset) as usize).min(tail.len());
     let zero_filled = bad_at < tail.len() && tail[bad_at..].iter().all(|&b| b == 0);
-    let promised = scan.synced.max(promised_behind(&tail));
+    // Another server may have put a file of that name there since, but none that is zeros, and none with our lines.
+    let is_marked = scan.annotated || zero_filled || offset == 0;
+    let promised = scan.synced.max(promised_behind(&tail)).max(if is_marked { *promised } else { 0 });
     if offset < promised {
         let what = format!(
-            "{}, below offset {promised}, which had been made durable: the disk lost or changed data that was \
-             written. Make a backup of the directory, restore this file from a replica or a backup, or cut it with \
-             redis-check-aof --fix if losing what follows is acceptable",
-            damage.what
+            "{}, below offset {promised}, which had been made durable: the disk lost or changed data that was written. \
+             {remedy}. Whole commands among that: {}",
+            damage.what,
+            whole_commands(&tail)
         );
         return refuse(path, Some(damage.bad_offset), what);
     }
-    let behind = whole_commands(&tail[bad_at..]);
+    // What a length claims that reaches beyond the end of the file may be all the rest of a log, with one digit wrong.
+    let behind = match scan.torn_from.checked_sub(offset) {
+        Some(torn_at) => whole_commands(&tail[tail.len().min(torn_at as usize)..]),
+        None => whole_commands(&tail[bad_at..]),
+    };
     let marked = scan.annotated || damage.in_batch || tail.windows(6).any(|w| w == b"\n#TDM:");
-    if !marked && damage.bad_byte.is_some() && !zero_filled {
-        let what = format!(
-            "{}, and {behind} whole commands follow: make a backup of your AOF file, then use \
-             ./redis-check-aof --fix <filename.manifest>",
-            damage.what
-        );
+    if !marked && !zero_filled && (damage.bad_byte.is_some() || behind > 0) {
+        let what = format!("{}, and {behind} whole commands follow. {remedy}", damage.what);
         return refuse(path, Some(damage.bad_offset), what);
     }
     let tail_report = Tail {
@@ -577,7 +616,7 @@ fn promised_behind(tail: &[u8]) -> u64 {
 fn whole_commands(tail: &[u8]) -> u64 {
     let (mut count, mut at) = (0, 0);
     while at < tail.len() {
-        let mut scanner = Scanner::new(&tail[at..], 0);
+        let mut scanner = Scanner::new(&tail[at..], 0).until((tail.len() - at) as u64);
         loop {
             match scanner.next() {
                 Ok(Some(Record::Command(_))) => count += 1,

@@ -19,7 +19,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::log::{SyncDone, SyncHandle};
-use super::{FileKind, Manifest, ManifestFile, Place};
+use super::manifest::MANIFEST_BYTES_MAX;
+use super::{FileKind, Manifest, ManifestFile, Notes, Place};
 use crate::disk::{self, Disk, File, Syncer};
 
 /// Held by the parts of a change; the log has one too, so a count of one means that none is under way.
@@ -72,14 +73,39 @@ pub(super) enum Next {
 impl Target {
     /// The next base in place of the old one; that and `replaced` become history, the newest first.
     pub(super) fn publication(mut self, replaced: Vec<ManifestFile>, form: Base, next: Next) -> Publication {
-        let seq = self.manifest.next_base_seq();
-        let base_name = self.place.base_name(seq, form);
-        let base = ManifestFile::new(base_name.clone(), seq, FileKind::Base);
-        let old_base = self.manifest.base.replace(base);
-        let history = replaced.into_iter().rev().chain(old_base);
+        let history = replaced.into_iter().rev().chain(self.manifest.base.take());
         let history = history.map(|file| ManifestFile { kind: FileKind::History, ..file });
         self.manifest.history.splice(0..0, history);
-        Publication { target: self, base_name, next }
+        Publication { target: self, form, next }
+    }
+
+    /// Files that an attempt before this one has left: the manifest on the disk may name them, or the one that was about
+    /// to take its place. They are history now, so their names are not used again and they are deleted.
+    fn adopt_strays(&mut self) {
+        let dir = self.place.log_dir();
+        let standing =
+            disk::read_whole(&*self.disk, &dir.join(self.place.manifest_name()), MANIFEST_BYTES_MAX);
+        let standing = standing.ok().and_then(|text| Manifest::parse(&text).ok()).unwrap_or_default();
+        let prepared = super::inventory::prepared(&*self.disk, &self.place);
+        let known = [standing, prepared];
+        let known = known.iter().flat_map(|manifest| manifest.base.iter().chain(&manifest.incrementals));
+        for file in known {
+            if !self.manifest.names(&file.name) && self.disk.len(&dir.join(&file.name)).is_ok() {
+                self.manifest.history.push(ManifestFile { kind: FileKind::History, ..file.clone() });
+            }
+        }
+    }
+
+    /// The name of the base to be. One that is there already, by whomever, is left alone.
+    fn name_base(&mut self, form: Base) -> ManifestFile {
+        let dir = self.place.log_dir();
+        let mut seq = self.manifest.next_base_seq();
+        while self.disk.len(&dir.join(self.place.base_name(seq, form))).is_ok() {
+            seq += 1;
+        }
+        let base = ManifestFile::new(self.place.base_name(seq, form), seq, FileKind::Base);
+        self.manifest.base = Some(base.clone());
+        base
     }
 
     /// Makes the next incremental file; a manifest must name it before anything is appended.
@@ -113,6 +139,7 @@ impl RewritePlan {
     /// harm.
     pub fn run(self) -> Prepared {
         let RewritePlan { sync, mut target } = self;
+        target.adopt_strays();
         let made = target.create_incremental().and_then(|open| target.write_manifest().map(|()| open));
         // Last, so that as little as possible is unsynced at the moment of the switch.
         let synced = sync.run();
@@ -122,9 +149,9 @@ impl RewritePlan {
 
 /// A base to be published; see [`super::Log::plan_finish`] and [`super::Log::plan_replacement`].
 pub struct Publication {
-    /// Names the base to be, and what it replaces as history.
+    /// Names what the base replaces as history.
     pub(super) target: Target,
-    pub(super) base_name: String,
+    pub(super) form: Base,
     pub(super) next: Next,
 }
 
@@ -139,8 +166,15 @@ impl Publication {
     /// Moves `temp`, a synced file on the same file system, to its name, writes the manifest, then deletes what is
     /// replaced. After an error either manifest may be on the disk; the log is whole with both.
     pub fn run(self, temp: &Path) -> io::Result<Published> {
-        let Publication { mut target, base_name, next } = self;
+        let Publication { mut target, form, next } = self;
         let dir = target.place.log_dir();
+        // It may have been removed while the server ran.
+        target.disk.create_dir(&dir)?;
+        target.adopt_strays();
+        let base = target.name_base(form);
+        let mut notes = Notes::read(&*target.disk, &target.place)?.unwrap_or_default();
+        notes.note_base(&base.name, target.disk.len(temp)?, &target.manifest);
+        notes.write(&*target.disk, &target.place)?;
         let open = if next == Next::New { Some(target.create_incremental()?) } else { None };
         if let Next::Adopted(seq) = next {
             let name = target.place.incremental_name(seq);
@@ -148,7 +182,7 @@ impl Publication {
         }
         // Before any file gets its name: recovery tells by it that they are of a log which is not there yet.
         prepare_manifest(&*target.disk, &target.place, &target.manifest)?;
-        target.disk.rename(temp, &dir.join(&base_name))?;
+        target.disk.rename(temp, &dir.join(&base.name))?;
         if let (Next::Adopted(_), Some(file)) = (next, target.manifest.incrementals.last()) {
             target.disk.rename(&dir.join(target.place.starting_name()), &dir.join(&file.name))?;
         }
@@ -172,7 +206,7 @@ pub fn replace_files(
     form: Base,
     keeps_history: bool,
 ) -> io::Result<()> {
-    let mut manifest = super::recover::manifest_to_replace(&**disk, place)?;
+    let mut manifest = super::inventory::manifest_to_replace(&**disk, place)?;
     disk.create_dir(&place.log_dir())?;
     disk.sync_dir(&place.dir)?;
     let replaced = std::mem::take(&mut manifest.incrementals);
@@ -195,6 +229,7 @@ impl Cleaning {
     /// Deletes them; for [`super::Log::install_cleaned`].
     pub fn run(self) -> Published {
         let Cleaning { mut target } = self;
+        target.adopt_strays();
         drop_history(&*target.disk, &target.place, &mut target.manifest);
         Published { manifest: target.manifest, open: None, _turn: target.turn }
     }
@@ -208,16 +243,24 @@ pub struct Retired {
     pub(super) _syncers: [Option<Arc<dyn Syncer>>; 2],
 }
 
-/// Makes the file that follows those of the manifest, empty.
+/// Makes the file that follows those of the manifest, empty. A file that is there and holds something keeps its name.
 pub(super) fn create_incremental(
     disk: &dyn Disk,
     place: &Place,
     manifest: &Manifest,
 ) -> io::Result<(ManifestFile, Box<dyn File>)> {
-    let seq = manifest.next_incremental_seq();
-    let new = ManifestFile::new(place.incremental_name(seq), seq, FileKind::Incremental);
-    let file = disk.create(&place.log_dir().join(&new.name))?;
-    Ok((new, file))
+    let mut seq = manifest.next_incremental_seq();
+    loop {
+        let new = ManifestFile::new(place.incremental_name(seq), seq, FileKind::Incremental);
+        let path = place.log_dir().join(&new.name);
+        match disk.create_new(&path) {
+            Ok(file) => return Ok((new, file)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) if disk.len(&path)? == 0 => return Ok((new, disk.append(&path)?)),
+            // It is somebody's, and no name is used twice.
+            Err(_) => seq += 1,
+        }
+    }
 }
 
 /// Deletes what is replaced. What cannot be deleted stays in the manifest and is tried again next time.

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Disk, File, Syncer};
+use super::{Disk, File, Stat, Syncer};
 
 /// What goes wrong, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +154,13 @@ impl State {
         self.seen.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn stat(&self, inode: u64) -> Stat {
+        Stat {
+            id: (0, inode),
+            bytes: self.contents.get(&inode).map_or(0, |contents| contents.bytes.len() as u64),
+        }
+    }
+
     fn sync(&mut self, inode: u64) -> io::Result<()> {
         self.step()?;
         let failed = std::mem::take(&mut self.sync_error);
@@ -183,6 +190,13 @@ impl Disk for Memory {
         Ok(Box::new(Handle { disk: self.clone(), inode }))
     }
 
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        if self.state().seen.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.create(path)
+    }
+
     fn append(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let inode = self.state().inode(path)?;
         Ok(Box::new(Handle { disk: self.clone(), inode }))
@@ -198,6 +212,11 @@ impl Disk for Memory {
     fn len(&self, path: &Path) -> io::Result<u64> {
         let state = self.state();
         Ok(state.contents[&state.inode(path)?].bytes.len() as u64)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        let state = self.state();
+        Ok(state.stat(state.inode(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -283,6 +302,10 @@ impl File for Handle {
     }
 
     fn begin_sync(&mut self, _offset: u64, _bytes: u64) {}
+
+    fn stat(&self) -> io::Result<Stat> {
+        Ok(self.disk.state().stat(self.inode))
+    }
 
     fn syncer(&self) -> io::Result<Box<dyn Syncer>> {
         Ok(Box::new(Handle { disk: self.disk.clone(), inode: self.inode }))

@@ -12,16 +12,29 @@ use std::path::Path;
 pub use memory::{Fault, Memory};
 pub use real::Real;
 
+/// Which file it is, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The file system and the number of the file in it: the same for as long as the file is there, whatever its name.
+    pub id: (u64, u64),
+    /// Its size.
+    pub bytes: u64,
+}
+
 /// A file system.
 pub trait Disk: Send + Sync {
     /// Creates a file, or empties the one that is there, for appending.
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Creates a file for appending; `AlreadyExists` when there is one of that name.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Opens a file that is there for appending.
     fn append(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Opens a file for reading from byte `offset`.
     fn read(&self, path: &Path, offset: u64) -> io::Result<Box<dyn Read + Send>>;
     /// Size in bytes; `NotFound` when there is no such file.
     fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Which file a name stands for, and its size; `NotFound` when there is none.
+    fn stat(&self, path: &Path) -> io::Result<Stat>;
     /// Renames, replacing what is there. Durable after `sync_dir`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Durable after `sync_dir`.
@@ -47,6 +60,8 @@ pub trait File: Send {
     /// Has the disk begin to write the `bytes` from `offset` on, without waiting for it and without any promise: a
     /// long file synced only at its end makes the disk busy for long, and everyone else's writes wait for that.
     fn begin_sync(&mut self, offset: u64, bytes: u64);
+    /// Which file it is, whether it has a name or not, and its size.
+    fn stat(&self) -> io::Result<Stat>;
     /// The same file for another thread to sync.
     fn syncer(&self) -> io::Result<Box<dyn Syncer>>;
 }

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{Disk, File, Syncer};
+use super::{Disk, File, Stat, Syncer};
 
 /// The file system of the machine. Files are made readable for their owner and group only.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +17,11 @@ impl Disk for Real {
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
         file.set_len(0)?;
         Ok(Box::new(RealFile(file)))
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        Ok(Box::new(RealFile(OpenOptions::new().append(true).create_new(true).mode(0o640).open(path)?)))
     }
 
     fn append(&self, path: &Path) -> io::Result<Box<dyn File>> {
@@ -33,6 +38,10 @@ impl Disk for Real {
 
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.len())
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        Ok(stat(&fs::metadata(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -74,6 +83,11 @@ impl Disk for Real {
     }
 }
 
+fn stat(metadata: &fs::Metadata) -> Stat {
+    use std::os::unix::fs::MetadataExt;
+    Stat { id: (metadata.dev(), metadata.ino()), bytes: metadata.len() }
+}
+
 struct RealFile(fs::File);
 
 impl File for RealFile {
@@ -93,6 +107,10 @@ impl File for RealFile {
         // The kernel begins to write what it is told will not be needed. It is but advice, so an error says nothing.
         let bytes = std::num::NonZeroU64::new(bytes);
         let _advised = rustix::fs::fadvise(&self.0, offset, bytes, rustix::fs::Advice::DontNeed);
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        Ok(stat(&self.0.metadata()?))
     }
 
     fn syncer(&self) -> io::Result<Box<dyn Syncer>> {

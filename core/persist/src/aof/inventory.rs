@@ -1,0 +1,124 @@
+//! What lies in the log's directory: the manifest, the files that it names, and those that it does not.
+//!
+//! A file of the log that no manifest names is either what a crash in a change of files has left, and then removed when the
+//! log is opened, or a part of the log whose line was lost, and then the start is refused: whoever passed over it would give
+//! its name to a new file one day. A crash explains an empty file, and what a manifest names that was about to replace this
+//! very one. A file with another appendfilename is somebody else's: two servers may share a directory.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::manifest::MANIFEST_BYTES_MAX;
+use super::recover::{RefuseError, io_refuse, refuse};
+use super::{FileKind, Manifest, ManifestFile, Place};
+use crate::disk::{self, Disk, temp_name};
+
+/// The manifest, or none when there is no log, and what a crash has left. A single file of Redis before 7 is moved into the
+/// directory.
+pub(super) fn read(disk: &dyn Disk, place: &Place) -> Result<(Option<Manifest>, Vec<PathBuf>), RefuseError> {
+    let dir = place.log_dir();
+    let path = dir.join(place.manifest_name());
+    let old = place.dir.join(&place.file_name);
+    let has_old = matches!(disk.len(&old), Ok(bytes) if bytes > 0);
+    let text = match disk::read_whole(disk, &path, MANIFEST_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let left = leftovers(disk, place, None)?;
+            let manifest = if has_old { Some(upgrade(disk, place).map_err(io_refuse(&old))?) } else { None };
+            return Ok((manifest, left));
+        }
+        Err(error) => return Err(io_refuse(&path)(error)),
+    };
+    let manifest = Manifest::parse(&text).or_else(|error| refuse(&path, None, error.to_string()))?;
+    let left = leftovers(disk, place, Some(&manifest))?;
+    let half_upgraded = manifest.base.as_ref().is_some_and(|base| base.name == place.file_name)
+        && manifest.incrementals.is_empty()
+        && disk.len(&dir.join(&place.file_name)).is_err();
+    if half_upgraded && has_old {
+        move_old(disk, place).map_err(io_refuse(&old))?;
+    }
+    Ok((Some(manifest), left))
+}
+
+/// The manifest of a log that is to be replaced as a whole; nothing of it is read, moved or changed. An empty one when
+/// there is no log.
+pub(super) fn manifest_to_replace(disk: &dyn Disk, place: &Place) -> io::Result<Manifest> {
+    let path = place.log_dir().join(place.manifest_name());
+    let manifest = match disk::read_whole(disk, &path, MANIFEST_BYTES_MAX) {
+        Ok(text) => Some(
+            Manifest::parse(&text)
+                .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?,
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    leftovers(disk, place, manifest.as_ref()).map_err(io::Error::other)?;
+    Ok(manifest.unwrap_or_default())
+}
+
+/// The files of the log that are not named and that a crash explains.
+///
+/// # Errors
+/// One that nothing explains.
+pub(super) fn leftovers(
+    disk: &dyn Disk,
+    place: &Place,
+    manifest: Option<&Manifest>,
+) -> Result<Vec<PathBuf>, RefuseError> {
+    let dir = place.log_dir();
+    let prepared = prepared(disk, place);
+    let temporary =
+        [temp_name(&place.manifest_name()), temp_name(&place.notes_name()), place.starting_name()];
+    let standing = manifest.map(|m| m.base.iter().chain(&m.incrementals)).into_iter().flatten();
+    let explains = standing.clone().all(|file| prepared.names(&file.name));
+    let is_unborn = |name: &str| {
+        explains && prepared.base.iter().chain(&prepared.incrementals).any(|file| file.name == name)
+    };
+    let mut left = Vec::new();
+    for name in disk.list(&dir).map_err(io_refuse(&dir))? {
+        let path = dir.join(&name);
+        let is_unnamed = place.is_member(&name) && !manifest.is_some_and(|manifest| manifest.names(&name));
+        let is_explained = is_unborn(&name) || matches!(disk.len(&path), Ok(0));
+        if temporary.contains(&name) || is_unnamed && is_explained {
+            left.push(path);
+        } else if is_unnamed && manifest.is_none() {
+            let what = format!("the manifest is missing but {name} is there; restore it from a backup");
+            return refuse(&dir.join(place.manifest_name()), None, what);
+        } else if is_unnamed {
+            let what = format!(
+                "it is a file of the log, but {} does not name it. If that was cut or is an old one, restore it from a \
+                 backup; if the file is no part of this log, move it to another directory",
+                place.manifest_name()
+            );
+            return refuse(&path, None, what);
+        }
+    }
+    Ok(left)
+}
+
+/// The manifest that a crash kept from its place; an empty one when there is none.
+pub(super) fn prepared(disk: &dyn Disk, place: &Place) -> Manifest {
+    let path = place.log_dir().join(temp_name(&place.manifest_name()));
+    let text = disk::read_whole(disk, &path, MANIFEST_BYTES_MAX).ok();
+    text.and_then(|text| Manifest::parse(&text).ok()).unwrap_or_default()
+}
+
+/// First the manifest, then the move: a crash between them is recognised and the move done again.
+fn upgrade(disk: &dyn Disk, place: &Place) -> io::Result<Manifest> {
+    let dir = place.log_dir();
+    disk.create_dir(&dir)?;
+    disk.sync_dir(&place.dir)?;
+    let base = ManifestFile::new(place.file_name.clone(), 1, FileKind::Base);
+    let manifest = Manifest { base: Some(base), ..Manifest::default() };
+    disk::prepare(disk, &dir, &place.manifest_name(), manifest.to_text().as_bytes())?;
+    disk::put_in_place(disk, &dir, &place.manifest_name())?;
+    move_old(disk, place)?;
+    Ok(manifest)
+}
+
+fn move_old(disk: &dyn Disk, place: &Place) -> io::Result<()> {
+    let dir = place.log_dir();
+    disk.rename(&place.dir.join(&place.file_name), &dir.join(&place.file_name))?;
+    disk.sync_dir(&dir)?;
+    disk.sync_dir(&place.dir)
+}
