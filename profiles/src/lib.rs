@@ -71,6 +71,15 @@ impl Profile {
         Some(Figment::from(Data::<Toml>::string(text)))
     }
 
+    /// The same with `defaults` of the surroundings over them: directives with their words.
+    pub fn base_in(self, defaults: &[(&str, Vec<String>)]) -> Option<Figment> {
+        if defaults.is_empty() {
+            return self.base();
+        }
+        let base = self.base().unwrap_or_default();
+        Some(defaults.iter().fold(base, |base, (name, words)| base.merge((*name, words))))
+    }
+
     /// What part of the memory it takes by default; `None` for no limit, as in Redis. Both profiles fit on
     /// one machine together.
     pub fn memory_share(self) -> Option<Share> {
@@ -142,6 +151,19 @@ mod tests {
         for profile in [Profile::Cache, Profile::Queue, Profile::Plain] {
             assert_eq!(profile.check(&load(profile, &[])), Ok(()), "{profile:?}");
         }
+    }
+
+    #[test]
+    fn surroundings_cover_a_profile_and_nothing_else() {
+        let defaults = [("dir", vec!["/data".to_owned()]), ("bind", vec!["*".to_owned(), "-::*".to_owned()])];
+        for profile in [Profile::Cache, Profile::Queue, Profile::Plain] {
+            let invocation = config::read_args(&["--dir".to_owned(), "/other".to_owned()]);
+            let layers = Layers { profile: profile.base_in(&defaults), invocation, ..Layers::default() };
+            let config = layers.load(&mut Sources { variables: &[], files: &mut NoFiles }).unwrap().config;
+            assert_eq!((config.bind.join(" "), config.dir.as_str()), ("* -::*".to_owned(), "/other"));
+            assert_eq!(profile.check(&config), Ok(()), "{profile:?}");
+        }
+        assert!(Profile::Plain.base_in(&[]).is_none());
     }
 
     #[test]

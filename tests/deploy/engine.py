@@ -1,4 +1,5 @@
-"""compose/ on a Docker engine of its own: image, both services, and the queue's data across its deaths.
+"""compose/ on a Docker engine of its own: the image started bare in every way that strangers start one, both services, and the
+queue's data across its deaths.
 
 The engine and the project directory are temporary, so that no container, network, secret or image
 of the machine's own is touched. The engine changes no packet filter: services are reached from inside
@@ -18,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bare
 from harness import wire
 from harness.servers import free_port
 from programs import (LINKS, ROOT, check_confinement, check_password_is_hidden, connect, http, refusal, writable)
@@ -28,6 +30,8 @@ ENGINE_SECONDS_MAX = 60
 # The first question comes after one interval of 10 s.
 HEALTHY_SECONDS_MAX = 60
 JOBS = 500
+# A release has some 8 MB; what is tested is optimised less.
+IMAGE_BYTES_MAX = 25_000_000
 
 
 class Engine:
@@ -72,11 +76,13 @@ class Project:
     def __init__(self, home, engine, programs):
         self.folder = home / "project" / "compose"
         self.folder.mkdir(parents=True)
-        for name in ("compose.yaml", "compose.dev.yaml", "Dockerfile.local", "setup.sh"):
+        for name in (".env.example", "compose.yaml", "compose.dev.yaml", "compose.override.example.yaml",
+                     "app.example.yaml", "Dockerfile.local", "setup.sh"):
             shutil.copy2(ROOT / "compose" / name, self.folder)
-        shutil.copy2(ROOT / "compose" / ".env.example", self.folder / ".env")
         shutil.copy2(ROOT / ".dockerignore", self.folder.parent)
-        (self.folder / "local" / "state" / "data").mkdir(parents=True)
+        for name in ("data", "run/tandem"):
+            (self.folder / "local" / "state" / name).mkdir(parents=True)
+            (self.folder / "local" / "state" / name).chmod(0o1777)
         shutil.copytree(programs, self.folder / "local" / "root", symlinks=True)
         self.ports = {name: free_port() for name in SERVICES}
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -87,7 +93,8 @@ class Project:
             "TANDEM_CACHE_PORT": str(self.ports["cache"]), "TANDEM_QUEUE_PORT": str(self.ports["queue"]),
             "TANDEM_CACHE_METRICS_PORT": str(free_port()), "TANDEM_QUEUE_METRICS_PORT": str(free_port()),
         }
-        self.files = ["-f", "compose.yaml"]
+        # As users do: compose.yaml, and compose.override.yaml over it.
+        self.files = []
 
     def compose(self, *words, seconds=120):
         return command("docker-compose", *self.files, *words, seconds=seconds, cwd=self.folder, both=True,
@@ -143,12 +150,15 @@ def run(report, programs, _tree):
         project = Project(home, engine, programs)
         check_setup(report, project)
         check_image(report, project)
+        bare.run(report, project)
+        settle(project)
         stack.callback(project.compose, "down", "-v", "--remove-orphans")
         project.compose("up", "-d")
         check_health(report, project)
         for service in SERVICES:
             check_settings(report, project, service)
             check_service(report, project, service)
+        check_settings_reach(report, project)
         check_neighbours(report, project)
         check_queue_survives(report, project)
         check_published(report, project)
@@ -164,12 +174,39 @@ def check_setup(report, project):
                  0o700)
     command("sh", project.folder / "setup.sh")
     report.equal("compose: setup.sh again keeps them", {name: project.password(name) for name in SERVICES}, passwords)
+    report.check("compose: setup.sh tells how to connect", all(f"@{service}:{ports[0]}" in said
+                                                               for service, ports in SERVICES.items()), said)
+    report.check("compose: the project has a name of its own",
+                 "COMPOSE_PROJECT_NAME=tandem\n" in (project.folder / ".env").read_text())
+
+
+def settle(project):
+    """Settings where README says that they belong: for both in .env, for one in compose.override.yaml."""
+    with (project.folder / ".env").open("a") as file:
+        file.write("TANDEM_MAXCLIENTS=321\n")
+    override = project.folder / "compose.override.yaml"
+    text = override.read_text()
+    for example, setting in (("TANDEM_MAXMEMORY_POLICY: allkeys-lfu", "TANDEM_TIMEOUT: 77"),
+                             ("TANDEM_APPENDFSYNC: always", "TANDEM_TIMEOUT: 88")):
+        text = text.replace(f"# environment:\n    #   {example}", f"environment:\n      {setting}")
+    override.write_text(text)
+
+
+def check_settings_reach(report, project):
+    for service, timeout in (("cache", b"77"), ("queue", b"88")):
+        with project.client(service) as client:
+            found = [client.call("CONFIG", "GET", name)[1] for name in ("maxclients", "timeout")]
+        report.equal(f"compose: {service}: settings of .env and of the override are there", found, [b"321", timeout])
+        said = project.compose("logs", service)
+        report.check(f"compose: {service}: no variable is without effect", "has no effect" not in said, said[-1500:])
 
 
 def check_image(report, project):
     project.compose("build", seconds=120)
     image = json.loads(project.docker("image", "inspect", "tandem:latest"))[0]["Config"]
-    report.equal("compose: the image's user is not root", image["User"], "10001:10001")
+    report.equal("compose: the image's entry is the program's", image["Entrypoint"], ["/tandem", "image"])
+    report.check("compose: the image is small", json.loads(project.docker("image", "inspect", "tandem:latest"))[0]["Size"]
+                 < IMAGE_BYTES_MAX)
     container = project.docker("create", "tandem:latest").strip()
     packed = subprocess.run(["docker", "export", container], env=project.environment, stdin=subprocess.DEVNULL,
                             capture_output=True, timeout=60, check=True).stdout
@@ -196,7 +233,8 @@ def check_settings(report, project, service):
     report.equal(f"{who}: read-only, no capability, no new privileges, not privileged",
                  (host["ReadonlyRootfs"], host["CapDrop"], host["CapAdd"], host["SecurityOpt"], host["Privileged"]),
                  (True, ["ALL"], None, ["no-new-privileges:true"], False))
-    report.check(f"{who}: memory and processors are limited", host["Memory"] > 0 and host["NanoCpus"] > 0)
+    report.check(f"{who}: memory, processors and threads are limited",
+                 host["Memory"] > 0 and host["NanoCpus"] > 0 and host["PidsLimit"] > 0)
     report.equal(f"{who}: comes back, and its log is bounded",
                  (host["RestartPolicy"]["Name"], sorted(host["LogConfig"]["Config"])),
                  ("unless-stopped", ["max-file", "max-size"]))
@@ -240,6 +278,12 @@ def check_neighbours(report, project):
         said = project.docker("exec", project.container(asking), "/tandem", "health", "--address",
                               f"{asked}:{SERVICES[asked][0]}", check=False)
         report.check(f"compose: the {asking} reaches the {asked} by name", "NOAUTH" in said, said)
+    network = f"{project.environment['COMPOSE_PROJECT_NAME']}_internal"
+    said = command("docker-compose", "-p", "app", "-f", "app.example.yaml", "up", cwd=project.folder, both=True,
+                   env={**project.environment, "TANDEM_NETWORK": network})
+    report.check("compose: an application of another project joins", "healthy" in said, said)
+    command("docker-compose", "-p", "app", "-f", "app.example.yaml", "down", "-v", cwd=project.folder, both=True,
+            env={**project.environment, "TANDEM_NETWORK": network})
 
 
 def write_jobs(project, key):
@@ -276,7 +320,7 @@ def check_queue_survives(report, project):
 
 def check_published(report, project):
     """The development override, over a queue that docker kill has just ended."""
-    project.files += ["-f", "compose.dev.yaml"]
+    project.files = ["-f", "compose.yaml", "-f", "compose.override.yaml", "-f", "compose.dev.yaml"]
     project.compose("up", "-d")
     expected = [b"job-%d" % number for number in range(JOBS)]
     report.equal("compose: after docker kill and up they are there", jobs(project, "engine"), expected)

@@ -67,11 +67,11 @@ def network_of(pid):
         os.close(other)
 
 
-def connect(port, password=None, pid=None, authority=None):
-    """A client on 127.0.0.1, here or in the network of `pid`, by TLS where an authority is given."""
+def connect(port, password=None, pid=None, authority=None, host="127.0.0.1"):
+    """A client of a port of `host`, here or in the network of `pid`, by TLS where an authority is given."""
     context = ssl.create_default_context(cadata=authority) if authority else None
     with network_of(pid) if pid else contextlib.nullcontext():
-        client = wire.Client("127.0.0.1", port, timeout=5, context=context)
+        client = wire.Client(host, port, timeout=5, context=context)
     if password:
         client.call("AUTH", password)
     return client

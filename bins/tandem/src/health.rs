@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use control::health::{Answer, LINE_BYTES_MAX, ask};
 
-use crate::{say, up};
+use crate::{image, say, up};
 
 /// The socket to ask where the command line names nothing. Not an option's default for clap: there it would
 /// count as given, and in a container that sets it no other server could be asked.
@@ -57,7 +57,7 @@ pub(crate) struct Options {
     /// The folder of the `tandem up` that runs the instance.
     #[arg(long, requires = "name")]
     dir: Option<PathBuf>,
-    /// The health socket to ask. Where nothing is named, $TANDEM_HEALTH_SOCKET.
+    /// The health socket to ask. Where nothing is named, $TANDEM_HEALTH_SOCKET, or that of the container.
     #[arg(long, conflicts_with = "address")]
     socket: Option<PathBuf>,
     /// Ask over the network, as HOST:PORT, in place of the socket.
@@ -77,7 +77,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         (None, None, Some(socket)) => ask(socket, timeout)?,
         (None, None, None) => match std::env::var_os(SOCKET_VARIABLE) {
             Some(socket) => ask(Path::new(&socket), timeout)?,
-            None => bail!("say which: cache, queue, --socket PATH or --address HOST:PORT"),
+            None => match image::health_sockets().find(|socket| socket.exists()) {
+                Some(socket) => ask(&socket, timeout)?,
+                None => bail!("say which: cache, queue, --socket PATH or --address HOST:PORT"),
+            },
         },
     };
     let (text, code) = match answer {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod health;
+mod image;
 mod up;
 
 use std::ffi::OsString;
@@ -15,7 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use profiles::Profile;
 
 /// Tandem: a cache and a durable queue that speak Redis' protocol.
@@ -53,6 +54,13 @@ enum Task {
     },
     /// Exit with 0 if a server is fit for clients, else with 1 and the reason.
     Health(health::Options),
+    /// Run what the words behind a container image's name ask for.
+    #[command(hide = true, disable_help_flag = true)]
+    Image {
+        /// A server's options, a program's name with its options, or nothing.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Run one instance of the pair in this process.
     #[command(hide = true, disable_help_flag = true)]
     Instance {
@@ -85,10 +93,21 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Server { words } => server::run(Profile::Plain, words),
         Task::Cache { words } => server::run(Profile::Cache, words),
         Task::Queue { words } => server::run(Profile::Queue, words),
+        Task::Image { words } => image::run(&words),
         Task::Instance { parent, name, words } => {
             up::end_with(parent).and_then(|()| server::run(profile(name), words))
         }
     }
+}
+
+/// Does what `tandem WORDS` does.
+pub(crate) fn run_tool(words: Vec<String>) -> anyhow::Result<ExitCode> {
+    run(Line::parse_from(std::iter::once("tandem".to_owned()).chain(words)).task)
+}
+
+/// Whether `name` is a command of the tool that people are told of.
+pub(crate) fn is_command(name: &str) -> bool {
+    Line::command().get_subcommands().any(|command| command.get_name() == name && !command.is_hide_set())
 }
 
 /// The server that the program is by the name it was started by; none for the tool.
@@ -120,7 +139,6 @@ fn say(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

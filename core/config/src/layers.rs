@@ -60,6 +60,27 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("REDIS_PASSWORD", "requirepass"),
     ("REDIS_MAXMEMORY", "maxmemory"),
     ("REDIS_MAXMEMORY_POLICY", "maxmemory-policy"),
+    ("VALKEY_PASSWORD", "requirepass"),
+    ("VALKEY_MAXMEMORY", "maxmemory"),
+    ("VALKEY_MAXMEMORY_POLICY", "maxmemory-policy"),
+];
+
+/// Variables of ours that name no directive: the role of a container, which its entry reads, and what `compose.yaml` is filled
+/// in with, which reaches the containers in the same file as directives.
+const OTHER_NAMES: &[&str] = &[
+    "TANDEM_ROLE",
+    "TANDEM_IMAGE",
+    "TANDEM_DOCKERFILE",
+    "TANDEM_NETWORK",
+    "TANDEM_OPEN_FILES",
+    "TANDEM_CACHE_MEMORY",
+    "TANDEM_QUEUE_MEMORY",
+    "TANDEM_CACHE_CPUS",
+    "TANDEM_QUEUE_CPUS",
+    "TANDEM_CACHE_PORT",
+    "TANDEM_QUEUE_PORT",
+    "TANDEM_CACHE_METRICS_PORT",
+    "TANDEM_QUEUE_METRICS_PORT",
 ];
 
 const PREFIX: &str = "TANDEM_";
@@ -210,7 +231,7 @@ fn apply_variables(
     notes: &mut Vec<String>,
 ) -> Result<(), LoadError> {
     // Short names first, so that the exact ones win; then by name, so that the order is the same everywhere.
-    let mut known: Vec<_> = variables.iter().filter(|(name, _)| is_ours(name)).collect();
+    let mut known: Vec<_> = variables.iter().filter(|(name, value)| is_ours(name, value)).collect();
     known.sort_by_key(|(name, _)| (name.starts_with(PREFIX), name.as_str()));
     for (name, value) in known {
         match directive_of(name) {
@@ -221,9 +242,11 @@ fn apply_variables(
     Ok(())
 }
 
-fn is_ours(name: &str) -> bool {
+/// Whether a variable is for us. A short name without a value is one that a compose file passes on and nobody has set.
+fn is_ours(name: &str, value: &str) -> bool {
     let short = name.strip_suffix("_FILE").unwrap_or(name);
-    name.starts_with(PREFIX) || SHORT_NAMES.iter().any(|(known, _)| *known == short)
+    let is_short = !value.is_empty() && SHORT_NAMES.iter().any(|(known, _)| *known == short);
+    is_short || name.starts_with(PREFIX) && !OTHER_NAMES.contains(&name)
 }
 
 /// The row that a variable names, and whether its value is the path of a file that holds the secret.
@@ -352,6 +375,8 @@ mod tests {
                 .map(|loaded| String::from_utf8(loaded.config.requirepass.clone()).unwrap())
         };
         assert_eq!(password(&[("REDIS_PASSWORD", "x y")], &[]).unwrap(), "x y");
+        assert_eq!(password(&[("VALKEY_PASSWORD_FILE", "/s/pw")], &[]).unwrap(), "from-file");
+        assert_eq!(password(&[("REDIS_PASSWORD", ""), ("REDIS_PASSWORD_FILE", "")], &[]).unwrap(), "");
         assert_eq!(password(&[("REDIS_PASSWORD_FILE", "/s/pw")], &[]).unwrap(), "from-file");
         assert_eq!(password(&[("TANDEM_REQUIREPASS_FILE", "/s/pw")], &[]).unwrap(), "from-file");
         assert_eq!(password(&[], &["--requirepass-file", "/s/pw"]).unwrap(), "from-file");

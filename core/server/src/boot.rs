@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, anyhow, bail};
 use config::{Config, Layers, Loaded, Origin, Sources};
-use control::{ControlPlane, Handle};
+use control::Handle;
 use engine::{Acl, Engine, Secret};
 use net::Poller;
 use parking_lot::Mutex;
@@ -95,11 +95,26 @@ impl std::fmt::Debug for Running {
     }
 }
 
+/// What a start is told by its surroundings, such as a container's image, beside the command line and the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Directives with their words: over the profile's defaults, under all other layers.
+    pub defaults: Vec<(&'static str, Vec<String>)>,
+    /// What the log says first; a line each.
+    pub notes: Vec<String>,
+    /// A start that would let in whoever comes without a password is refused.
+    pub needs_password: bool,
+}
+
 /// Loads the configuration of `profile` under the words of a command line.
 ///
 /// # Errors
 /// The first mistake and its place, or the profile's rule that is broken.
-pub(crate) fn configure(profile: Profile, args: &[String]) -> anyhow::Result<(Loaded, Option<PathBuf>)> {
+pub(crate) fn configure(
+    surroundings: &Surroundings,
+    profile: Profile,
+    args: &[String],
+) -> anyhow::Result<(Loaded, Option<PathBuf>)> {
     let invocation = config::read_args(args);
     let file = match &invocation.file {
         None => None,
@@ -118,7 +133,8 @@ pub(crate) fn configure(profile: Profile, args: &[String]) -> anyhow::Result<(Lo
         config::default_maxmemory(measured.group_limit, measured.machine, share)
     });
     let path = invocation.file.clone().map(PathBuf::from).map(|path| path.canonicalize().unwrap_or(path));
-    let layers = Layers { profile: profile.base(), maxmemory, file, stdin, invocation };
+    let layers =
+        Layers { profile: profile.base_in(&surroundings.defaults), maxmemory, file, stdin, invocation };
     let variables: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -182,10 +198,25 @@ impl From<anyhow::Error> for StartError {
 /// # Errors
 /// Whatever keeps it from serving.
 pub fn start(profile: Profile, args: &[String], signals: bool) -> Result<Running, StartError> {
-    let (loaded, file) = configure(profile, args)?;
+    start_in(&Surroundings::default(), profile, args, signals)
+}
+
+/// The same where the surroundings have a say.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_in(
+    surroundings: &Surroundings,
+    profile: Profile,
+    args: &[String],
+    signals: bool,
+) -> Result<Running, StartError> {
+    let (mut loaded, file) = configure(surroundings, profile, args)?;
+    loaded.notes.extend(surroundings.notes.iter().cloned());
     let logger = Arc::new(open_logger(profile, &loaded.config, &loaded.notes)?);
     let is_told = loaded.config.logfile.is_empty();
-    start_logged(profile, loaded, file, signals, &logger).map_err(|error| {
+    let needs_password = surroundings.needs_password;
+    start_logged(profile, loaded, file, signals, needs_password, &logger).map_err(|error| {
         logger.warning(&format!("{error:#}"));
         StartError { error, is_told }
     })
@@ -197,6 +228,7 @@ fn start_logged(
     loaded: Loaded,
     file: Option<PathBuf>,
     signals: bool,
+    needs_password: bool,
     logger: &Arc<Logger>,
 ) -> anyhow::Result<Running> {
     let mut config = loaded.config;
@@ -235,11 +267,12 @@ fn start_logged(
     })));
     take_limits(shared, &config);
     load_users(shared, &config)?;
+    look_for_open_doors(shared, &config, needs_password)?;
     if !config.pidfile.is_empty() {
         crate::listen::write_pidfile(&config.pidfile)?;
     }
     let front = Arc::new(Front { shared, page: Mutex::default() });
-    let plane = ControlPlane::start(crate::plane::settings(profile, &config, signals)?, front)?;
+    let plane = crate::plane::start(profile, &config, signals, &front, logger)?;
     shared.tls.set(plane.tls_config());
     // Nobody else sets it.
     let _ = shared.certificates.set(plane.certificates());
@@ -381,6 +414,28 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
         }
     } else if !config.users.is_empty() {
         shared.with_engine(|engine, _| engine.load_users(&config.users)).map_err(|why| anyhow!(why))?;
+    }
+    Ok(())
+}
+
+/// Tells that whoever reaches the server may do everything, where that is so and nobody needs to come from this machine.
+///
+/// # Errors
+/// That it is so, where a password was demanded.
+fn look_for_open_doors(shared: &Shared, config: &Config, needs_password: bool) -> anyhow::Result<()> {
+    let is_open = shared.engine.lock().acl.default_is_open();
+    if is_open && needs_password {
+        bail!("no password is set, and ALLOW_EMPTY_PASSWORD says that one is needed: give REDIS_PASSWORD");
+    }
+    let is_local = |address: &String| {
+        let address = address.trim_start_matches('-');
+        address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    };
+    if is_open && !config.protected_mode && !config.bind.iter().all(is_local) {
+        shared.logger.warning(
+            "No password is set and protected-mode is off: whoever reaches this server may read and change everything. \
+             Set one: requirepass, or the variable REDIS_PASSWORD.",
+        );
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ mod world;
 use std::io::Write;
 use std::process::ExitCode;
 
-pub use boot::{Running, StartError, start};
+pub use boot::{Running, StartError, Surroundings, start, start_in};
 use profiles::Profile;
 
 /// jemalloc: it returns memory, and it counts per thread what it gives out, which is what `used_memory` is.
@@ -50,13 +50,21 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// # Errors
 /// Whatever keeps it from serving and was not told on standard output yet; the text is for standard error.
 pub fn run(profile: Profile, args: Vec<String>) -> anyhow::Result<ExitCode> {
+    run_in(&Surroundings::default(), profile, args)
+}
+
+/// The same where the surroundings have a say, as in a container.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in(surroundings: &Surroundings, profile: Profile, args: Vec<String>) -> anyhow::Result<ExitCode> {
     if let [word] = args.as_slice()
         && matches!(word.as_str(), "-v" | "--version" | "-h" | "--help")
     {
         writeln!(std::io::stdout(), "{}", about(word.trim_start_matches('-').starts_with('h')))?;
         return Ok(ExitCode::SUCCESS);
     }
-    match start(profile, &args, true) {
+    match start_in(surroundings, profile, &args, true) {
         Ok(running) => Ok(running.wait()),
         Err(failed) if failed.is_told => Ok(ExitCode::FAILURE),
         Err(failed) => Err(failed.error),

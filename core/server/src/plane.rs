@@ -2,14 +2,58 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use config::{Config, Origin, TlsAuthClients, TlsMode};
 use control::certs::Authority;
 use control::secrets::Secret;
 use control::tls::{ClientCerts, TlsFiles, TlsOptions};
-use control::{HttpSettings, Settings, TlsSettings};
+use control::{ControlPlane, Handle, HttpSettings, Instance, Settings, StartError, TlsSettings};
 use profiles::Profile;
+
+use crate::logger::Logger;
+
+/// Starts the control plane. What only helps does not stop it: a health socket that cannot be made, and certificates of our own
+/// where nobody has asked for TLS, are told and done without.
+///
+/// # Errors
+/// As [`settings`] and [`ControlPlane::start`].
+pub(crate) fn start<I: Instance + 'static>(
+    profile: Profile,
+    config: &Config,
+    signals: bool,
+    instance: &Arc<I>,
+    logger: &Logger,
+) -> anyhow::Result<Handle> {
+    let mut wanted = settings(profile, config, signals)?;
+    loop {
+        let error = match ControlPlane::start(wanted.clone(), Arc::clone(instance) as Arc<dyn Instance>) {
+            Ok(handle) => return Ok(handle),
+            Err(error) => error,
+        };
+        // Each round does without one thing more, so there are three at most.
+        match error {
+            StartError::HealthSocket(..) if wanted.health_socket.take().is_some() => {
+                logger.warning(&format!("{error}. `tandem health` has no socket to ask."));
+            }
+            StartError::Certificates(_) | StartError::Tls(_) if is_uncalled_for(config, &wanted) => {
+                logger.warning(&format!("{error}. Nobody has asked for TLS, so it is not spoken."));
+                wanted.tls = None;
+            }
+            _ => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether the certificates are our own and TLS is only the profile's offer.
+fn is_uncalled_for(config: &Config, wanted: &Settings) -> bool {
+    let by_default = |name| matches!(config.origin(name), None | Some(Origin::Default | Origin::Profile));
+    matches!(wanted.tls, Some(TlsSettings::Own(..)))
+        && config.tls_port == 0
+        && !config.metrics_tls
+        && by_default("tls")
+}
 
 /// The settings of the control plane.
 ///

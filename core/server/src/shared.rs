@@ -537,7 +537,8 @@ pub(crate) mod test {
     /// What a server with these words has, on this disk.
     pub(crate) fn shared(disk: Arc<dyn Disk>, words: &[&str]) -> &'static Shared {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let (loaded, file) = crate::boot::configure(Profile::Plain, &words).unwrap();
+        let (loaded, file) =
+            crate::boot::configure(&crate::boot::Surroundings::default(), Profile::Plain, &words).unwrap();
         let (config, clock) = (loaded.config, Clock::new());
         let shared = Shared::new(Parts {
             engine: crate::boot::new_engine(&config, Vec::new(), &clock).unwrap(),
