@@ -148,6 +148,9 @@ def run(report, programs, tree):
         check_units(report, system)
         for service in SERVICES:
             check_service(report, system, service)
+        check_apart(report, system)
+        check_drop_in(report, system)
+        check_update(report, system, programs)
         check_reload(report, system)
         check_death(report, system)
         check_hang(report, system)
@@ -218,6 +221,72 @@ def check_service(report, system, service):
                          f"tls {tls}".encode())
     report.equal(f"{who}: is ready over HTTP", http(metrics, "/readyz", system.leader())[0], 200)
     report.check(f"{who}: tandem health agrees", "healthy" in system.inside("tandem", "health", service))
+
+
+def check_apart(report, system):
+    """Each service has a user of its own, who sees nothing of the other's, and no more of the machine than it needs."""
+    users = {service: system.show(service, "User") for service in SERVICES}
+    report.equal("systemd: a user each", users, {service: f"tandem-{service}" for service in SERVICES})
+    said = system.inside("setpriv", "--reuid=tandem-cache", "--regid=tandem-cache", "--clear-groups", "ls",
+                         "/var/lib/tandem-queue", "/run/tandem-queue", check=False, both=True)
+    report.equal("systemd: the cache's user reads nothing of the queue's", said.count("Permission denied"), 2)
+    for service in SERVICES:
+        limits = [system.show(service, name) for name in ("MemoryMax", "TasksMax", "IPAddressDeny")]
+        report.check(f"systemd: {service}: memory, threads and addresses are limited",
+                     limits[0].isdigit() and limits[1] == "128" and limits[2] != "", limits)
+        with system.client(service) as client:
+            memory = int(client.call("CONFIG", "GET", "maxmemory")[1])
+        report.check(f"systemd: {service}: maxmemory follows its limit", int(limits[0]) // 2 <= memory < int(limits[0]),
+                     f"{memory} of {limits[0]}")
+
+
+def check_drop_in(report, system):
+    """What README calls the way to change a setting changes it, also those that a service starts with."""
+    folder = system.root / "etc" / "systemd" / "system" / "tandem-cache.service.d"
+    folder.mkdir()
+    settings = {"bind": "127.0.0.1 127.0.0.2", "tls": "off", "metrics-port": "9123", "timeout": "77"}
+    lines = [f'Environment="TANDEM_{name.upper().replace("-", "_")}={value}"' for name, value in settings.items()]
+    (folder / "settings.conf").write_text("\n".join(["[Service]", *lines, ""]))
+    system.inside("systemctl", "daemon-reload")
+    system.inside("systemctl", "restart", "tandem-cache")
+    with system.client("cache") as client:
+        found = {name: client.call("CONFIG", "GET", name)[1].decode() for name in settings}
+    report.equal("systemd: a drop-in's variables are the settings", found, settings)
+    shutil.rmtree(folder)
+    system.inside("systemctl", "daemon-reload")
+    system.inside("systemctl", "restart", "tandem-cache")
+
+
+def check_update(report, system, programs):
+    """install.sh again, on the running system: what is the same goes on, what is another is started anew."""
+    home = system.root / "root"
+    shutil.copytree(ROOT / "systemd", home / "systemd")
+    shutil.copytree(programs, home / "programs", symlinks=True)
+
+    def install():
+        return system.inside("sh", "/root/systemd/install.sh", "/root/programs", "--start", both=True)
+
+    before = {service: system.pid(service) for service in SERVICES}
+    said = install()
+    report.equal("systemd: install.sh of the same again leaves the services alone",
+                 {service: system.pid(service) for service in SERVICES}, before)
+    report.check("systemd: install.sh tells how to connect, and shows a log no password",
+                 all(f"127.0.0.1:{ports[0]}" in said and system.password(service) not in said
+                     for service, ports in SERVICES.items()), said)
+    with (home / "programs" / "tandem").open("ab") as program:
+        program.write(b"another build")
+    (home / "systemd" / "tandem-queue.service").open("a").write("# another unit\n")
+    said = install()
+    report.check("systemd: install.sh of another program restarts both",
+                 all(system.pid(service) not in (None, before[service]) for service in SERVICES), said)
+    sizes = {(Path(f"/proc/{system.pid(service)}/exe")).stat().st_size for service in SERVICES}
+    report.equal("systemd: and they run it", sizes, {(home / "programs" / "tandem").stat().st_size})
+    before = {service: system.pid(service) for service in SERVICES}
+    (home / "systemd" / "tandem-queue.service").open("a").write("# and another\n")
+    install()
+    after = {service: system.pid(service) for service in SERVICES}
+    report.check("systemd: another unit restarts its own service only",
+                 after["cache"] == before["cache"] and after["queue"] != before["queue"], (before, after))
 
 
 def check_reload(report, system):

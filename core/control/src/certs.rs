@@ -39,9 +39,11 @@ pub const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
 /// Certificates begin this much in the past, for clients whose clocks are behind.
 const CLOCK_SLACK: Duration = DAY;
 
-/// Names every certificate is valid for: this machine, and the services of the compose file.
-const COMMON_NAMES: [&str; 7] =
-    ["localhost", "127.0.0.1", "::1", "cache", "queue", "tandem-cache", "tandem-queue"];
+/// Names every certificate is valid for: this machine.
+const COMMON_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// What stands before the role in an instance's name. The role alone is its service in the compose file.
+const PROGRAM_PREFIX: &str = "tandem-";
 
 /// Names one certificate may carry in all.
 pub const NAMES_MAX: usize = 64;
@@ -94,12 +96,14 @@ impl std::error::Error for CertError {}
 
 impl Authority {
     /// Names the directory, the instance (`tandem-cache`) and the host names its clients use beyond
-    /// localhost, this machine's name and the compose services. Touches nothing yet. Names that are
+    /// localhost, this machine's name, the instance's own and its compose service: not those of the other instance, as which
+    /// it could pass otherwise. Touches nothing yet. Names that are
     /// neither an address nor a host name are left out, as are those beyond [`NAMES_MAX`].
     pub fn new(directory: &Path, leaf: &str, extra_names: &[String]) -> Self {
         let mut names: Vec<String> = COMMON_NAMES.map(str::to_owned).to_vec();
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        for name in extra_names.iter().map(String::as_str).chain([host.trim(), leaf]) {
+        let service = leaf.strip_prefix(PROGRAM_PREFIX).unwrap_or(leaf);
+        for name in extra_names.iter().map(String::as_str).chain([host.trim(), leaf, service]) {
             if names.len() < NAMES_MAX && is_name(name) && !names.iter().any(|known| known == name) {
                 names.push(name.to_owned());
             }
@@ -387,10 +391,13 @@ mod tests {
         let path = directory.path().join("tls");
         let authority = Authority::new(&path, "tandem-cache", &["redis.example".to_owned()]);
         let issued = authority.ensure(SystemTime::now()).unwrap();
-        for name in ["localhost", "127.0.0.1", "::1", "cache", "tandem-queue", "redis.example"] {
+        for name in ["localhost", "127.0.0.1", "::1", "cache", "tandem-cache", "redis.example"] {
             handshake(&issued, name).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
-        assert!(handshake(&issued, "other.example").is_err());
+        // Who has stolen the cache's key is not the queue.
+        for name in ["other.example", "queue", "tandem-queue"] {
+            assert!(handshake(&issued, name).is_err(), "{name}");
+        }
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("ca.key")), 0o600);
         assert_eq!(mode(&issued.files.key), 0o600);
