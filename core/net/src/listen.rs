@@ -4,7 +4,7 @@
 //! accepted one: no system call per connection besides accept itself.
 //!
 //! Invariants: a set is bound whole or not at all; a Unix socket gets its permissions before it can be
-//! connected to; a listener that was not drained stays pending, since an edge is reported only once.
+//! connected to; whoever stops before a set is drained comes back without an event, since an edge is reported only once.
 
 use std::fmt;
 use std::io;
@@ -111,11 +111,15 @@ enum Listener {
     Unix(UnixListener, Arc<str>),
 }
 
+/// Peers that may have gone before they were accepted, in one [`Listeners::accept`].
+const GONE_MAX: usize = 256;
+
 /// A set of listening sockets.
 pub struct Listeners {
     listeners: Vec<Listener>,
     unix_path: Option<PathBuf>,
-    pending: bool,
+    /// Where the next [`Listeners::accept`] begins.
+    next: usize,
 }
 
 impl Listeners {
@@ -124,7 +128,7 @@ impl Listeners {
     /// # Errors
     /// [`ListenError`] naming the address, the step and the cause.
     pub fn bind(options: &ListenOptions) -> Result<Listeners, ListenError> {
-        let mut set = Listeners { listeners: Vec::new(), unix_path: None, pending: true };
+        let mut set = Listeners { listeners: Vec::new(), unix_path: None, next: 0 };
         if let Some(port) = options.port {
             set.bind_tcp(options, port)?;
         }
@@ -187,30 +191,31 @@ impl Listeners {
         })
     }
 
-    /// True after an accept that did not drain the queues, so that the tick must not sleep.
-    pub fn is_pending(&self) -> bool {
-        self.pending
-    }
-
     /// Append at most `limit` new connections to `accepted`. A peer that has gone already is passed over.
+    ///
+    /// Only connections use the limit up: a look at a socket with none in its queue must not count, or a set of more
+    /// sockets than the limit would never be found drained and its owner never sleep. The sockets take turns at being
+    /// the first, so that a crowd at one does not shut out the others.
     pub fn accept(&mut self, limit: usize, accepted: &mut Vec<Accepted>) -> Accepting {
-        let mut left = limit;
-        self.pending = true;
-        for listener in &self.listeners {
+        let (mut left, mut gone_left, count) = (limit, GONE_MAX, self.listeners.len());
+        for turn in 0..count {
+            let at = (self.next + turn) % count;
             loop {
-                if left == 0 {
+                if left == 0 || gone_left == 0 {
+                    self.next = (at + 1) % count;
                     return Accepting::More;
                 }
-                left -= 1;
-                match listener.accept() {
-                    Ok(connection) => accepted.push(connection),
+                match self.listeners[at].accept() {
+                    Ok(connection) => {
+                        accepted.push(connection);
+                        left -= 1;
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if is_of_one_peer(&error) => {}
+                    Err(error) if is_of_one_peer(&error) => gone_left -= 1,
                     Err(error) => return Accepting::Failed(error),
                 }
             }
         }
-        self.pending = false;
         Accepting::Drained
     }
 

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use support::{Bench, LIMITS, Seen, echo, options, pattern};
-use tandem_net::{Connection, Flush, Listeners, ReadLimits, ReadOutcome, TlsHandle, TlsMode, UnixOptions};
+use tandem_net::{Accepting, Connection, Flush, Listeners, ReadLimits, ReadOutcome, TlsHandle, TlsMode, UnixOptions};
 
 fn closed(seen: &Seen) -> bool {
     matches!(seen, Seen::Closed(_))
@@ -59,6 +59,27 @@ fn a_partial_request_is_kept_and_nothing_else() {
     client.read_exact(&mut reply).unwrap();
     assert_eq!(&reply, b"ab");
     assert_eq!(bench.slots.get(id).unwrap().buffer_bytes(), (0, 0), "idle: no buffer");
+}
+
+#[test]
+fn sockets_without_connections_use_nothing_of_the_limit_and_all_get_their_turn() {
+    let mut several = options();
+    several.bind = ["127.0.0.1", "127.0.0.2", "127.0.0.3"].map(str::to_owned).to_vec();
+    let mut listeners = Listeners::bind(&several).unwrap();
+    let mut accepted = Vec::new();
+    assert!(matches!(listeners.accept(1, &mut accepted), Accepting::Drained), "nobody is there");
+    let addresses = listeners.addresses();
+    let _crowd: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(addresses[0]).unwrap()).collect();
+    let _lone = TcpStream::connect(addresses[2]).unwrap();
+    let mut turns = 0;
+    while matches!(listeners.accept(1, &mut accepted), Accepting::More) {
+        turns += 1;
+        assert!(accepted.len() == turns && turns <= 9);
+    }
+    assert_eq!(accepted.len(), 9);
+    let from = |at: usize| accepted[at].peer.to_string();
+    let lone = _lone.local_addr().unwrap().to_string();
+    assert!((0..3).any(|at| from(at) == lone), "the crowd at another address does not hold it up");
 }
 
 #[test]
