@@ -16,6 +16,18 @@ pub const REQUEST_ARGS_MAX_UNAUTHENTICATED: usize = 10;
 /// Longest bulk argument before a client has authenticated, bytes.
 pub const BULK_BYTES_MAX_UNAUTHENTICATED: usize = 16 << 10;
 
+/// Longest password that is hashed or compared with a record, bytes: a longer one fits nothing and costs nothing.
+pub const PASSWORD_BYTES_MAX: usize = 4096;
+
+/// Most argon2id records of one user: a wrong password costs a hash for each.
+pub const RECORDS_MAX: usize = 32;
+
+/// Most memory that a record may ask for, KiB: one must not be able to exhaust a machine.
+pub const RECORD_MEMORY_KIB_MAX: u32 = 256 * 1024;
+
+/// Most passes over that memory.
+pub const RECORD_PASSES_MAX: u32 = 16;
+
 /// Longest line of the protocol (inline request, or the header of a bulk), bytes.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 

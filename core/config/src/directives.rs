@@ -142,6 +142,7 @@ pub static TABLE: &[Directive] = &[
     row("protected-mode", Bool, "yes", "Without a password, refuse clients from other machines."),
     row("tcp-backlog", NUMBER, "511", "Connections that may wait to be accepted.").boot(),
     row("tcp-keepalive", NUMBER, "300", "Seconds between probes of a silent connection; 0 for none."),
+    row("login-timeout", NUMBER, "60", "Seconds that a client has to log in where a password is needed; 0 for no limit."),
     row("timeout", NUMBER, "0", "Close a client after this many idle seconds; 0 for never."),
     row("unixsocket", Text, "", "Path of a Unix socket to listen on.").boot(),
     row("unixsocketperm", Octal, "0", "Permissions of the Unix socket.").boot(),

@@ -79,6 +79,7 @@ settings! {
     protected_mode: bool = "protected-mode", Values::flag, "Without a password, refuse clients from other machines.";
     tcp_backlog: u64 = "tcp-backlog", Values::count, "Connections that may wait to be accepted.";
     tcp_keepalive_seconds: u64 = "tcp-keepalive", Values::count, "Seconds between probes of a silent connection; 0 for none.";
+    login_timeout_seconds: u64 = "login-timeout", Values::count, "Seconds that a client has to log in; 0 for no limit.";
     timeout_seconds: u64 = "timeout", Values::count, "Idle seconds after which a client is closed; 0 for never.";
     unixsocket: String = "unixsocket", Values::text, "Path of the Unix socket; empty for none.";
     unixsocketperm: u32 = "unixsocketperm", bits, "Permissions of the Unix socket; 0 to leave them.";

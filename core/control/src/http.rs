@@ -4,13 +4,15 @@
 //! between would only be one more thing to bound. The token guards the metrics. The probes answer without
 //! it, since orchestrators cannot hold one, but tell their reason only to those who have it.
 //!
-//! Every connection has a bound in number, size and time, so that nobody can keep the endpoint from the
-//! next scrape for longer than [`CONNECTION_PATIENCE`].
+//! Every connection has a bound in number, size and time, and one that says nothing gives its place to the
+//! next, so that nobody can keep the endpoint from a scrape or a probe.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -22,7 +24,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -30,14 +32,15 @@ use crate::health::to_json;
 use crate::plane::Plane;
 use crate::secrets::Secret;
 
-/// Connections at a time; more are closed at once, which a scraper sees as a failed scrape.
+/// Connections at a time. One more takes the place of the oldest that has not asked for anything yet; if all have, it is closed at
+/// once, which a scraper sees as a failed scrape.
 const CONNECTIONS_MAX: usize = 32;
 
 /// Longest a connection may live, handshake and answer included.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Longest the head of a request may take.
-const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest the head of a request may take, a handshake ahead of it not counted.
+const HEAD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -82,35 +85,55 @@ impl HttpServer {
 
 /// Serves until the runtime ends.
 pub(crate) async fn serve(server: HttpServer, plane: Arc<Plane>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let token = Arc::new(server.token);
+    let mut guests: VecDeque<Guest> = VecDeque::new();
     loop {
         let Ok((stream, _)) = server.listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        guests.retain(|guest| !guest.task.is_finished());
+        if guests.len() >= CONNECTIONS_MAX {
+            let idle = guests.iter().position(|guest| !guest.has_asked.load(Ordering::Relaxed));
+            let Some(oldest) = idle.and_then(|at| guests.remove(at)) else { continue };
+            oldest.task.abort();
+        }
         let (plane, token, tls) = (Arc::clone(&plane), Arc::clone(&token), server.tls);
-        tokio::spawn(async move {
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asks = Arc::clone(&has_asked);
+        let task = tokio::spawn(async move {
             let connection = async {
                 if !tls {
-                    return converse(stream, &plane, &token).await;
+                    return converse(stream, &plane, &token, &asks).await;
                 }
                 // Taken per connection, so that a renewed certificate is used at once.
                 let Some(config) = plane.http_tls() else { return };
                 if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
-                    converse(stream, &plane, &token).await;
+                    converse(stream, &plane, &token, &asks).await;
                 }
             };
             // Who is too slow is cut off without a word.
             let _ = timeout(CONNECTION_PATIENCE, connection).await;
-            drop(place);
         });
+        guests.push_back(Guest { task: task.abort_handle(), has_asked });
     }
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, plane: &Plane, token: &Option<Secret>) {
+/// A connection, the oldest first.
+struct Guest {
+    task: AbortHandle,
+    /// The head of its request has come.
+    has_asked: Arc<AtomicBool>,
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    plane: &Plane,
+    token: &Option<Secret>,
+    asks: &AtomicBool,
+) {
     let service = service_fn(async |request: Request<Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         Ok::<_, Infallible>(respond(&request, plane, token.as_ref()).await)
     });
     let served = http1::Builder::new()

@@ -1,32 +1,28 @@
 //! Work that may take milliseconds, on threads of its own: hashing, deletion, freeing.
 //!
 //! Three queues, because their work must not wait for each other: a flood of wrong passwords must not
-//! keep memory from being freed. Each is bounded and each says no at its bound; the caller decides what
-//! a no means (an error to the client, or doing the work itself). Nothing waits here for a free place.
+//! keep memory from being freed. Deletion and freeing say no at their bound; the caller decides what
+//! a no means (an error to the client, or doing the work itself). Checks of passwords are bounded by the
+//! clients that wait for them; `checks.rs` tells their order.
 //!
-//! Completion callbacks run on the job's thread. They should hand the result to the I/O thread's mailbox
-//! and return.
+//! Completion callbacks run on the job's thread. They should hand the result to the I/O thread and return.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::checks::{Answered, Asker, Checks, Question};
 use crate::password::{self, PasswordError, Record};
 
-/// Threads that hash: two, or one on a machine with one core. Each holds 19 MiB while it works.
+/// Threads that hash: half the cores, at most two, so that a flood leaves the others to those who serve clients.
+/// Each holds 19 MiB while it works.
 pub const HASH_THREADS_MAX: usize = 2;
-
-/// Password jobs that may wait: at 30 ms and two threads, about a second of work. More is a flood.
-pub const HASH_QUEUE_JOBS: usize = 64;
-
-/// Records that one verification may try; an ACL user rarely has more than two passwords.
-pub const RECORDS_MAX: usize = 8;
 
 /// Files that may wait for their deletion.
 pub const DELETE_QUEUE_JOBS: usize = 128;
@@ -66,54 +62,64 @@ pub type DeletionDone = Box<dyn FnOnce(io::Result<()>) + Send>;
 /// empty.
 #[derive(Clone)]
 pub struct Jobs {
-    hashing: SyncSender<Release>,
+    hashing: Arc<Hashing>,
     deletion: SyncSender<(PathBuf, DeletionDone)>,
     freeing: SyncSender<Release>,
 }
 
+/// The line of checks; closed when nobody can add to it any more.
+struct Hashing(Arc<Checks>);
+
+impl Drop for Hashing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl Jobs {
-    /// Starts the threads. Each calls `after` when it is through with a job and has dropped it.
+    /// Starts the threads. Those that hash call `before` first, to give way to others. Each calls `after` when it is
+    /// through with a job and has dropped it.
     ///
     /// # Errors
-    /// The system gave no thread.
-    pub fn start(after: fn()) -> io::Result<Jobs> {
+    /// The system gave no thread, or no random bytes.
+    pub fn start(before: fn(), after: fn()) -> io::Result<Jobs> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
+        let checks = Arc::new(Checks::new(secret));
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let (hashing, hash_jobs) = sync_channel::<Release>(HASH_QUEUE_JOBS);
-        spawn("hash", cores.min(HASH_THREADS_MAX), hash_jobs, |job| job(), after)?;
+        for index in 0..(cores / 2).clamp(1, HASH_THREADS_MAX) {
+            let checks = Arc::clone(&checks);
+            thread::Builder::new().name(format!("hash-{index}")).spawn(move || {
+                before();
+                checks.work(after);
+            })?;
+        }
         let (deletion, files) = sync_channel::<(PathBuf, DeletionDone)>(DELETE_QUEUE_JOBS);
-        spawn("delete", 1, files, |(path, done)| done(delete(&path)), after)?;
+        spawn("delete", files, |(path, done)| done(delete(&path)), after)?;
         let (freeing, values) = sync_channel::<Release>(FREE_QUEUE_JOBS);
-        spawn("free", 1, values, |release| release(), after)?;
-        Ok(Jobs { hashing, deletion, freeing })
+        spawn("free", values, |release| release(), after)?;
+        Ok(Jobs { hashing: Arc::new(Hashing(checks)), deletion, freeing })
     }
 
-    /// Checks a password against up to [`RECORDS_MAX`] records; `done` hears the index of the record it
-    /// fits, or `None`. About 30 ms a record.
-    ///
-    /// # Errors
-    /// The queue is full; nothing was taken and `done` will not run.
-    pub fn verify_password(
-        &self,
-        records: Vec<Record>,
-        password: Vec<u8>,
-        done: PasswordDone<Option<usize>>,
-    ) -> Result<(), Overloaded> {
-        self.hash_job(Box::new(move || {
-            let fits = records.iter().take(RECORDS_MAX).position(|record| record.verify(&password));
-            done(fits);
-        }))
+    /// Has a password checked for a client; see [`crate::checks`]. About 30 ms a record, once it is its turn.
+    pub fn check_password(&self, question: Question, asker: Asker, answered: Answered) {
+        self.hashing.0.ask(question, asker, answered);
+    }
+
+    /// The client has gone: it waits for no check any more.
+    pub fn forget_client(&self, client: u64) {
+        self.hashing.0.forget(client);
+    }
+
+    /// Looks for the record that a password fits, for a user who manages passwords; `done` hears its index, or `None`.
+    pub fn find_password(&self, records: Vec<Record>, password: Vec<u8>, done: PasswordDone<Option<usize>>) {
+        let find = move || done(records.iter().position(|record| record.verify(&password)));
+        self.hashing.0.add_job(Box::new(find));
     }
 
     /// Makes a record of a password.
-    ///
-    /// # Errors
-    /// The queue is full; nothing was taken and `done` will not run.
-    pub fn hash_password(
-        &self,
-        password: Vec<u8>,
-        done: PasswordDone<Result<Record, PasswordError>>,
-    ) -> Result<(), Overloaded> {
-        self.hash_job(Box::new(move || done(password::hash(&password))))
+    pub fn hash_password(&self, password: Vec<u8>, done: PasswordDone<Result<Record, PasswordError>>) {
+        self.hashing.0.add_job(Box::new(move || done(password::hash(&password))));
     }
 
     /// Deletes a regular file in small steps. One that does not exist is a success.
@@ -134,10 +140,6 @@ impl Jobs {
             TrySendError::Full(release) | TrySendError::Disconnected(release) => release,
         })
     }
-
-    fn hash_job(&self, job: Release) -> Result<(), Overloaded> {
-        self.hashing.try_send(job).map_err(|_| Overloaded)
-    }
 }
 
 impl fmt::Debug for Jobs {
@@ -146,31 +148,15 @@ impl fmt::Debug for Jobs {
     }
 }
 
-/// Starts `count` threads that share one queue.
-fn spawn<J: Send + 'static>(
-    name: &str,
-    count: usize,
-    jobs: Receiver<J>,
-    run: fn(J),
-    after: fn(),
-) -> io::Result<()> {
-    let jobs = Arc::new(Mutex::new(jobs));
-    for index in 0..count.max(1) {
-        let jobs = Arc::clone(&jobs);
-        thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
-            while let Some(job) = next(&jobs) {
-                run(job);
-                after();
-            }
-        })?;
-    }
+/// Starts the thread of a queue.
+fn spawn<J: Send + 'static>(name: &str, jobs: Receiver<J>, run: fn(J), after: fn()) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        while let Ok(job) = jobs.recv() {
+            run(job);
+            after();
+        }
+    })?;
     Ok(())
-}
-
-/// Waits for a job; `None` once nobody can send one. The lock is held only while waiting, so threads take
-/// turns in waiting and work side by side.
-fn next<J>(jobs: &Mutex<Receiver<J>>) -> Option<J> {
-    jobs.lock().ok()?.recv().ok()
 }
 
 /// Unlinks first, so that the name is free at once, then gives the blocks back bit by bit.
@@ -214,55 +200,48 @@ mod tests {
 
     #[test]
     fn passwords_are_hashed_and_verified_elsewhere() {
-        let jobs = Jobs::start(|| {}).unwrap();
+        let jobs = Jobs::start(|| {}, || {}).unwrap();
         let (tell, hear) = channel();
-        jobs.hash_password(b"pw".to_vec(), Box::new(move |record| tell.send(record.unwrap()).unwrap()))
-            .unwrap();
+        jobs.hash_password(b"pw".to_vec(), Box::new(move |record| tell.send(record.unwrap()).unwrap()));
         let record = hear.recv_timeout(PATIENCE).unwrap();
         let other = password::hash(b"other").unwrap();
         for (plain, fits) in [(b"pw".to_vec(), Some(1)), (b"no".to_vec(), None)] {
             let (tell, hear) = channel();
             let records = vec![other.clone(), record.clone()];
-            jobs.verify_password(records, plain, Box::new(move |fits| tell.send(fits).unwrap())).unwrap();
+            jobs.find_password(records, plain, Box::new(move |fits| tell.send(fits).unwrap()));
             assert_eq!(hear.recv_timeout(PATIENCE).unwrap(), fits);
         }
     }
 
     #[test]
-    fn a_flood_is_shed_and_what_was_taken_is_done() {
-        let jobs = Jobs::start(|| {}).unwrap();
-        let (gate, closed) = channel::<()>();
-        let closed = Arc::new(Mutex::new(closed));
+    fn every_one_of_many_is_answered_and_nothing_else_waits_for_them() {
+        let jobs = Jobs::start(|| {}, || {}).unwrap();
+        let params = argon2::Params::new(16, 1, 1, None).unwrap();
+        let record = password::hash_with(b"right", params).unwrap();
         let (tell, hear) = channel();
-        let mut taken = 0;
-        let mut shed = 0;
-        for _ in 0..HASH_QUEUE_JOBS * 2 {
-            let (closed, tell) = (Arc::clone(&closed), tell.clone());
-            let job: Release = Box::new(move || {
-                let _ = closed.lock().unwrap().recv();
-                tell.send(()).unwrap();
-            });
-            match jobs.hash_job(job) {
-                Ok(()) => taken += 1,
-                Err(Overloaded) => shed += 1,
-            }
+        const CLIENTS: u64 = 500;
+        for client in 0..CLIENTS {
+            let password = if client == 250 { "right".to_owned() } else { format!("wrong {client}") };
+            let question = Question {
+                records: vec!["unreadable".to_owned(), record.as_str().to_owned()],
+                password: password.into(),
+            };
+            let tell = tell.clone();
+            let asker = Asker { client, source: 1, has_failed: false };
+            jobs.check_password(question, asker, Box::new(move |fits| tell.send((client, fits)).unwrap()));
         }
-        let bound = HASH_QUEUE_JOBS..=HASH_QUEUE_JOBS + HASH_THREADS_MAX;
-        assert!(bound.contains(&taken), "{taken}");
-        assert!(shed > 0);
         // Freeing goes on meanwhile: the queues do not share a thread.
         let (freed, free) = channel();
         assert!(jobs.free(Box::new(move || freed.send(()).unwrap())).is_ok());
         free.recv_timeout(PATIENCE).unwrap();
-        drop(gate);
-        for _ in 0..taken {
-            hear.recv_timeout(PATIENCE).unwrap();
-        }
+        let answers: Vec<_> = (0..CLIENTS).map(|_| hear.recv_timeout(PATIENCE).unwrap()).collect();
+        let right: Vec<_> = answers.iter().filter(|(_, fits)| fits.is_some()).collect();
+        assert_eq!(right, [&(250, Some(1))]);
     }
 
     #[test]
     fn files_are_deleted_and_directories_are_not() {
-        let jobs = Jobs::start(|| {}).unwrap();
+        let jobs = Jobs::start(|| {}, || {}).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("old.aof");
         let file = File::create(&path).unwrap();

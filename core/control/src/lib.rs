@@ -7,12 +7,14 @@
 //! Invariants:
 //! - It knows no engine. It sees the server through [`Instance`], and bounds every call into it by a
 //!   time limit of its own, so a server that hangs is reported as hung and not imitated.
-//! - Every queue and every number of connections has a named bound; at the bound work is refused.
+//! - Every queue and every number of connections has a named bound; at the bound work is refused. The line of
+//!   password checks is bounded by the clients that wait in it.
 //! - No secret appears in a log line, an error text or a `Debug` form.
 
 #![forbid(unsafe_code)]
 
 pub mod certs;
+mod checks;
 pub mod health;
 mod http;
 mod instance;
@@ -26,9 +28,9 @@ mod socket;
 mod tickets;
 pub mod tls;
 
+pub use checks::{Answered, Asker, Question};
 pub use instance::{Health, Instance, Level, Stop};
 pub use jobs::{DeletionDone, Jobs, Overloaded, PasswordDone, Release};
-pub use password::PasswordCache;
 pub use plane::{Certificates, ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings};
 pub use rustls::ServerConfig;
 pub use signals::stop_signals;

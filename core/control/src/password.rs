@@ -1,16 +1,14 @@
-//! Passwords as argon2id records, and the memory of those that were found right.
+//! Passwords as argon2id records.
 //!
 //! A record is a PHC string (`$argon2id$v=19$m=…,t=…,p=…$salt$hash`). Making or checking one is slow on
-//! purpose, so callers go through [`crate::Jobs`]; these functions are what a job runs. A service that
-//! connects again and again with the same password would pay that price each time, so [`PasswordCache`]
-//! remembers a keyed digest of what was proven right, and never the password.
+//! purpose, so callers go through [`crate::Jobs`]; these functions are what a job runs. What was found
+//! right is remembered elsewhere, so that a service that connects again and again pays once.
 
-use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
 use argon2::password_hash::{Encoding, PasswordHashString, SaltString};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
-use sha2::{Digest, Sha256};
+pub use base::limits::{PASSWORD_BYTES_MAX, RECORD_MEMORY_KIB_MAX, RECORD_PASSES_MAX};
 
 /// Memory of one hash in KiB: OWASP's first choice; two at a time stay under 40 MiB.
 pub const MEMORY_KIB: u32 = 19 * 1024;
@@ -21,20 +19,8 @@ pub const PASSES: u32 = 2;
 /// Lanes of one hash: one, since jobs already run side by side.
 pub const LANES: u32 = 1;
 
-/// Longest password, in bytes. Longer ones are refused before any work.
-pub const PASSWORD_BYTES_MAX: usize = 4096;
-
-/// Most memory a foreign record may ask for, in KiB: a record must not be able to exhaust a machine.
-pub const RECORD_MEMORY_KIB_MAX: u32 = 256 * 1024;
-
-/// Most passes a foreign record may ask for.
-pub const RECORD_PASSES_MAX: u32 = 16;
-
 /// Bytes of a salt.
 const SALT_BYTES: usize = 16;
-
-/// Bytes in a block of SHA-256, which is the key size of its HMAC.
-const HMAC_BLOCK_BYTES: usize = 64;
 
 /// Why a password could not be hashed or a record not be used.
 #[derive(Debug)]
@@ -103,6 +89,12 @@ impl Record {
 /// # Errors
 /// The password is too long, or no random salt could be had.
 pub fn hash(password: &[u8]) -> Result<Record, PasswordError> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None);
+    hash_with(password, params.map_err(|error| PasswordError::Failed(error.to_string()))?)
+}
+
+/// As [`hash`], at another cost.
+pub(crate) fn hash_with(password: &[u8], params: Params) -> Result<Record, PasswordError> {
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(PasswordError::TooLong);
     }
@@ -110,87 +102,12 @@ pub fn hash(password: &[u8]) -> Result<Record, PasswordError> {
     let mut salt = [0; SALT_BYTES];
     getrandom::fill(&mut salt).map_err(|error| failed(&error))?;
     let salt = SaltString::encode_b64(&salt).map_err(|error| failed(&error))?;
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| failed(&error))?;
     let hash = hasher(params).hash_password(password, &salt).map_err(|error| failed(&error))?.serialize();
     Ok(Record(hash))
 }
 
 fn hasher(params: Params) -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-}
-
-/// Digests of (user, record, password) that were proven right by this process, oldest forgotten first.
-///
-/// The key is random and lives only here, so a dump of the digests cannot be searched offline without it,
-/// and looking one up in a hash set tells an attacker nothing. The record is part of the digest: a
-/// changed password is unknown at once, without anybody having to remember to forget it.
-pub struct PasswordCache {
-    key: [u8; HMAC_BLOCK_BYTES],
-    known: HashSet<[u8; 32]>,
-    order: VecDeque<[u8; 32]>,
-    capacity: usize,
-}
-
-impl PasswordCache {
-    /// An empty memory of at most `capacity` passwords, under a `key` from the system's random source.
-    pub fn new(key: [u8; 32], capacity: usize) -> Self {
-        let mut block = [0; HMAC_BLOCK_BYTES];
-        block[..32].copy_from_slice(&key);
-        PasswordCache { key: block, known: HashSet::new(), order: VecDeque::new(), capacity }
-    }
-
-    /// Whether this very password was proven right for this user and record before. Microseconds.
-    pub fn knows(&self, user: &[u8], record: &str, password: &[u8]) -> bool {
-        self.known.contains(&self.digest(user, record, password))
-    }
-
-    /// Remembers a password that a job has just proven right.
-    pub fn remember(&mut self, user: &[u8], record: &str, password: &[u8]) {
-        let digest = self.digest(user, record, password);
-        if self.capacity == 0 || !self.known.insert(digest) {
-            return;
-        }
-        self.order.push_back(digest);
-        if self.order.len() > self.capacity
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-
-    /// Forgets everything, as after ACL LOAD.
-    pub fn clear(&mut self) {
-        self.known.clear();
-        self.order.clear();
-    }
-
-    /// Passwords remembered now.
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Whether none is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-
-    /// HMAC-SHA256 over the three parts, each after its length so that none can lend bytes to the next.
-    fn digest(&self, user: &[u8], record: &str, password: &[u8]) -> [u8; 32] {
-        let mut inner = Sha256::new_with_prefix(self.key.map(|byte| byte ^ 0x36));
-        for part in [user, record.as_bytes(), password] {
-            inner.update((part.len() as u64).to_le_bytes());
-            inner.update(part);
-        }
-        let mut outer = Sha256::new_with_prefix(self.key.map(|byte| byte ^ 0x5c));
-        outer.update(inner.finalize());
-        outer.finalize().into()
-    }
-}
-
-impl fmt::Debug for PasswordCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PasswordCache({} of {})", self.order.len(), self.capacity)
-    }
 }
 
 #[cfg(test)]
@@ -228,26 +145,5 @@ mod tests {
         ] {
             assert!(Record::parse(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn the_cache_is_bound_to_user_record_and_password_and_forgets_the_oldest() {
-        let mut cache = PasswordCache::new([7; 32], 2);
-        cache.remember(b"ann", "r1", b"pw");
-        assert!(cache.knows(b"ann", "r1", b"pw"));
-        for (user, record, password) in
-            [(&b"bob"[..], "r1", &b"pw"[..]), (b"ann", "r2", b"pw"), (b"ann", "r1", b"p")]
-        {
-            assert!(!cache.knows(user, record, password));
-        }
-        assert!(!cache.knows(b"an", "nr1", b"pw"), "parts must not run into each other");
-        cache.remember(b"ann", "r1", b"pw");
-        assert_eq!(cache.len(), 1);
-        cache.remember(b"b", "r", b"1");
-        cache.remember(b"b", "r", b"2");
-        assert!(!cache.knows(b"ann", "r1", b"pw"));
-        assert_eq!(cache.len(), 2);
-        cache.clear();
-        assert!(cache.is_empty() && !cache.knows(b"b", "r", b"2"));
     }
 }

@@ -234,6 +234,13 @@ fn too_open(path: &Path, mode: u32) -> Option<String> {
     ))
 }
 
+/// A sentence about a file with secrets in it that everybody on the machine can read; `None` when that is not so, or no such file is
+/// there.
+pub fn exposure(path: &Path) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    if mode & 0o007 == 0 { None } else { too_open(path, mode) }
+}
+
 /// Base64 with the URL alphabet and no padding, so that it needs no quoting in a `redis://` URL.
 fn base64url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -285,7 +292,11 @@ mod tests {
     #[test]
     fn an_open_file_warns_and_odd_contents_are_errors() {
         let directory = tempfile::tempdir().unwrap();
-        let open = read(&file(directory.path(), "a", b"word\r\n", 0o644)).unwrap();
+        let path = file(directory.path(), "a", b"word\r\n", 0o644);
+        let open = read(&path).unwrap();
+        assert!(exposure(&path).unwrap().contains("mode 644"));
+        assert_eq!(exposure(&file(directory.path(), "e", b"x", 0o640)), None);
+        assert_eq!(exposure(Path::new("/nonexistent/x")), None);
         assert_eq!(open.secret.reveal(), b"word");
         assert!(open.warning.unwrap().contains("mode 644"));
         let empty = read(&file(directory.path(), "b", b"\n", 0o600)).unwrap_err();

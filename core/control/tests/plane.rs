@@ -213,6 +213,20 @@ fn a_crowd_of_idle_connections_is_bounded_and_ends() {
     eventually("the rest are cut off in time", || get_once(address).contains("redis_up"));
 }
 
+#[test]
+fn those_who_say_nothing_give_their_place_to_a_probe() {
+    let puppet = Puppet::new();
+    let (_handle, address) = start_http(&puppet, None);
+    let mut idle: Vec<TcpStream> = (0..60).map(|_| connect(address)).collect();
+    // Half of a request is nothing, too.
+    idle.iter_mut().for_each(|stream| {
+        let _ = stream.write_all(b"GET /hea");
+    });
+    for _ in 0..5 {
+        assert!(get_once(address).starts_with("HTTP/1.1 200"));
+    }
+}
+
 /// A request that may be refused by closing.
 fn get_once(address: SocketAddr) -> String {
     let mut stream = connect(address);

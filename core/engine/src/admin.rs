@@ -104,6 +104,11 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if let Some(at) = password {
         let value = pairs[at].1;
         secret = super::acl::record_in(value);
+        if let Some(record) = &secret {
+            crate::acl::check_record(record).map_err(|why| {
+                Error::text(SetError::failed("requirepass".to_owned(), why.to_owned()).to_string())
+            })?;
+        }
         if secret.is_none() && !value.is_empty() {
             engine.jobs.push(Job::HashPasswords { session: turn.session, passwords: vec![value.to_vec()] });
             return Ok(Step::Later);

@@ -1,18 +1,21 @@
 //! The memory of all clients together, and who goes when it is too much (`maxmemory-clients`).
 //!
 //! Each client is counted with what it took when it was last looked at; the server tells the sizes of buffers after each batch of a
-//! client's requests as long as there is a limit. Who takes the most goes first; CLIENT NO-EVICT protects.
+//! client's requests as long as there is a limit. Who takes the most goes first; CLIENT NO-EVICT protects. Those who have not
+//! logged in are not counted: the server bounds what they hold, and no user goes for it. Nor do they keep a user from coming in
+//! when all places are taken.
 
 use crate::engine::Engine;
-use crate::outside::Outside;
+use crate::outside::{Delivery, Outside};
 use crate::session::{Session, SessionId};
 use commands::Args;
+use std::collections::HashMap;
 
 impl Engine {
     /// Counts a client anew.
     pub(crate) fn recount(&mut self, id: SessionId) {
         let session = self.sessions.at_mut(id);
-        let bytes = session.memory_bytes();
+        let bytes = if session.authenticated { session.memory_bytes() } else { 0 };
         self.clients_bytes = self.clients_bytes - session.counted_bytes + bytes;
         session.counted_bytes = bytes;
     }
@@ -34,6 +37,30 @@ impl Engine {
         self.sessions.find(id).is_none_or(|s| s.kill)
     }
 
+    /// Closes some of those who have not logged in, so that a newcomer, who may be a user, finds a place. They are of the machine
+    /// that has the most of them: first those who ask for nothing, the oldest first. False: there are none.
+    #[cold]
+    pub(crate) fn displace_strangers(&mut self) -> bool {
+        /// The part of a machine's strangers that goes at once, so that a crowd that comes on and on is not counted for each of it.
+        const PART: usize = 16;
+        let strangers = || self.sessions.iter().filter(|(_, s)| !s.authenticated);
+        let mut counts: HashMap<u64, usize> = HashMap::new();
+        strangers().for_each(|(_, s)| *counts.entry(s.info.source).or_default() += 1);
+        let Some((source, count)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return false };
+        let mut theirs: Vec<_> = strangers()
+            .filter(|(_, s)| s.info.source == source)
+            .map(|(id, s)| (s.is_asking, s.created_us, s.id, id))
+            .collect();
+        theirs.sort_unstable();
+        for (.., id) in theirs.into_iter().take(count.div_ceil(PART)) {
+            let info = &self.sessions.at(id).info;
+            let (thread, token) = (info.thread, info.token);
+            self.deliveries.push(Delivery { thread, token, drop: true, ..Delivery::default() });
+            self.disconnect(id);
+        }
+        true
+    }
+
     /// Closes the largest clients until all together are below the limit.
     #[inline]
     pub fn evict_clients(&mut self) {
@@ -45,7 +72,7 @@ impl Engine {
 
     #[cold]
     fn evict_clients_to(&mut self, limit: usize) {
-        let may_go = |s: &Session| !s.no_evict && !s.kill;
+        let may_go = |s: &Session| !s.no_evict && !s.kill && s.authenticated;
         let mut largest: Vec<(usize, SessionId)> =
             self.sessions.iter().filter(|(_, s)| may_go(s)).map(|(id, s)| (s.counted_bytes, id)).collect();
         largest.sort_unstable_by(|a, b| b.cmp(a));

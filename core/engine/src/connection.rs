@@ -91,12 +91,18 @@ fn reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
+/// The name and the password with which a request of this command logs in.
+pub(crate) fn login_of<'a>(command: &str, args: Args<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    match (command, args.len()) {
+        ("auth", 2) => Some((b"default", args.at(1))),
+        ("auth", 3) => Some((args.at(1), args.at(2))),
+        ("hello", _) => Hello::read(args).ok()?.login,
+        _ => None,
+    }
+}
+
 fn auth(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let (name, password) = match turn.args.len() {
-        2 => (b"default".as_slice(), turn.args.at(1)),
-        3 => (turn.args.at(1), turn.args.at(2)),
-        _ => return Err(Error::SYNTAX),
-    };
+    let (name, password) = login_of("auth", turn.args).ok_or(Error::SYNTAX)?;
     if turn.args.len() == 2 && engine.acl.default_is_open() {
         return Err(Error::new(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
@@ -116,11 +122,12 @@ fn log_in(engine: &mut Engine, turn: &mut Turn<'_>, name: &[u8], password: &[u8]
         Some(user) => {
             let session = engine.sessions.at_mut(turn.session);
             session.user = user;
-            session.authenticated = true;
+            (session.authenticated, session.has_failed) = (true, false);
             Ok(true)
         }
         None => {
             engine.counters.acl_denied[0] += 1;
+            engine.sessions.at_mut(turn.session).has_failed = true;
             let client = crate::client::client_line(engine, engine.sessions.at(turn.session));
             let now = engine.keyspace.now.unix_ms;
             let object = turn.args.at(0).to_vec();

@@ -15,7 +15,7 @@ use config::Config;
 use keyspace::{Db, Event, Keyspace};
 use resp::{Protocol, Reply};
 use script::{Functions, Interpreter};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use telemetry::{CommandStats, ErrorStats, LatencyEvents, Rate};
 
 /// A request as it came in.
@@ -138,8 +138,10 @@ pub struct Engine {
     /// Names the data set to replicas.
     pub(crate) replication_id: String,
     pub(crate) switches: crate::debug::Switches,
-    pub(crate) password_key: [u8; 32],
-    pub(crate) verified: HashSet<[u8; 32]>,
+    /// What the next secret bytes are made of.
+    pub(crate) token_key: [u8; 32],
+    /// What is known of passwords.
+    pub(crate) proofs: crate::acl::Proofs,
     pub(crate) pause: crate::client::Pause,
     pub(crate) replay_session: Option<SessionId>,
     /// Clients whose request waits for the end of a pause, oldest first.
@@ -161,6 +163,10 @@ pub struct Facts {
     pub is_in_transaction: bool,
     /// The protocol of its replies.
     pub protocol: Protocol,
+    /// It has logged in, or need not.
+    pub is_authenticated: bool,
+    /// Its request waits for a password check.
+    pub is_asking: bool,
 }
 
 /// Plain counters for INFO and metrics.
@@ -241,8 +247,8 @@ impl Engine {
             run_id: run_id(&seed, b"run"),
             replication_id: run_id(&seed, b"replication"),
             switches: crate::debug::Switches::default(),
-            password_key: seed,
-            verified: HashSet::new(),
+            token_key: seed,
+            proofs: crate::acl::Proofs::new(&seed),
             pause: crate::client::Pause::default(),
             replay_session: None,
             held: Vec::new(),
@@ -334,10 +340,11 @@ impl Engine {
 
     // Clients.
 
-    /// A client has connected; `None` when there are too many (the reply for it: [`TOO_MANY_CLIENTS`]).
+    /// A client has connected; `None` when there are too many (the reply for it: [`TOO_MANY_CLIENTS`]). Whoever has not logged in
+    /// makes room for others.
     pub fn connect(&mut self, info: ClientInfo, now: Now) -> Option<SessionId> {
         self.counters.connections += 1;
-        if self.sessions.len() >= self.config.maxclients {
+        if self.sessions.len() >= self.config.maxclients && !self.displace_strangers() {
             self.counters.rejected_connections += 1;
             return None;
         }
@@ -389,6 +396,8 @@ impl Engine {
             busy_rights: self.busy_rights(id),
             is_in_transaction: session.multi.is_some(),
             protocol: session.protocol,
+            is_authenticated: session.authenticated,
+            is_asking: session.is_asking,
         }
     }
 
@@ -549,7 +558,7 @@ impl Engine {
     ) -> Called {
         let (id, args) = (turn.session, turn.args);
         // A request that has waited for a password check was shown when it came.
-        if !self.monitors.is_empty() && origin != Origin::Ready && self.sessions.at(id).checked.is_none() {
+        if !self.monitors.is_empty() && origin != Origin::Ready && !self.sessions.at(id).is_answered {
             self.show_monitors(id, command, args, origin);
         }
         if matches!(origin, Origin::Client | Origin::Ready) {
@@ -705,7 +714,7 @@ impl Engine {
         let mut out = Vec::new();
         let next = self.execute(id, Request { argv: &argv, raw: None }, &mut out, outside);
         if let Some(session) = self.sessions.find_mut(id) {
-            session.checked = None;
+            session.is_answered = false;
         }
         self.deliver(id, out, next != Next::Wait, next == Next::Close);
     }

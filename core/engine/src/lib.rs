@@ -39,13 +39,13 @@ mod table;
 mod tracking;
 mod transaction;
 
-pub use acl::{Acl, BusyRights, Secret, Visitor, Visitors, digest_of};
+pub use acl::{Acl, BusyRights, Proof, Proofs, Secret, Visitor, Visitors, check_record, digest_of};
 pub use connection::{Hello, WRONGPASS, push_greeting};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use functions::{RunningFunction, push_function_stats};
 pub use gate::{LOADING, NOAUTH, PROTECTED_MODE};
 pub use migrate::{Migrated, Migration, Parcel};
-pub use outside::{Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
+pub use outside::{Asker, Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
 pub use session::{ClientBuffers, ClientInfo, SessionId};
 pub use table::Renames;
 pub use telemetry::Report;

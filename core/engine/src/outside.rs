@@ -128,14 +128,29 @@ pub struct Delivery {
     pub drop: bool,
 }
 
+/// Who waits for a password check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The client's number.
+    pub client: u64,
+    /// Where it comes from; see [`crate::ClientInfo::source`].
+    pub source: u64,
+    /// A password of it was wrong before.
+    pub has_failed: bool,
+}
+
 /// Work for the control plane. Jobs with a `session` make it wait until [`crate::Engine`] is told the outcome.
 pub enum Job {
     /// Whether `password` fits one of the argon2id `records`; tell `Engine::password_verified`.
     VerifyPassword {
         /// Who waits.
         session: SessionId,
+        /// The same, for the order of the checks.
+        asker: Asker,
         /// PHC strings.
         records: Vec<String>,
+        /// The names of their pairs with the password, to be told with the answer.
+        pairs: Vec<crate::acl::Proof>,
         /// What was offered.
         password: Vec<u8>,
     },

@@ -31,6 +31,8 @@ pub struct ClientInfo {
     pub tls: bool,
     /// Whether it comes from this machine.
     pub local: bool,
+    /// Where it comes from, as a number: equal for clients of one machine or one small network.
+    pub source: u64,
     /// File descriptor, as CLIENT LIST shows it.
     pub fd: i32,
 }
@@ -156,15 +158,6 @@ pub(crate) struct Deferred {
     pub(crate) argv: Vec<Vec<u8>>,
 }
 
-/// What a password check has found.
-#[derive(Debug)]
-pub(crate) struct Checked {
-    /// The records that were asked; those of the user may be others by now.
-    pub(crate) records: Vec<String>,
-    /// Which of them the password fits.
-    pub(crate) fits: Option<usize>,
-}
-
 /// One client.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -194,8 +187,12 @@ pub(crate) struct Session {
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
     pub(crate) waiting: Option<Box<Waiting>>,
     pub(crate) deferred: Option<Box<Deferred>>,
-    /// The answer of the password check that a deferred request waits for.
-    pub(crate) checked: Option<Checked>,
+    /// The deferred request waits for a password check.
+    pub(crate) is_asking: bool,
+    /// The job that the request has waited for is done: it runs again.
+    pub(crate) is_answered: bool,
+    /// A password of this client was wrong before.
+    pub(crate) has_failed: bool,
     pub(crate) tracking: Option<Box<Tracking>>,
     /// Whether it ever was.
     pub(crate) has_tracked: bool,
@@ -287,7 +284,9 @@ impl Sessions {
             subscriptions: None,
             waiting: None,
             deferred: None,
-            checked: None,
+            is_asking: false,
+            is_answered: false,
+            has_failed: false,
             tracking: None,
             has_tracked: false,
             kill: false,

@@ -52,6 +52,11 @@ fn discard(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    // Nobody waits once it runs, so whoever logs in in it is asked about before.
+    if engine.asks_ahead(turn.session) {
+        return Ok(Step::Later);
+    }
+    engine.sessions.at_mut(turn.session).is_answered = false;
     let Some(multi) = engine.sessions.at_mut(turn.session).multi.take() else {
         return Err(Error::new("ERR EXEC without MULTI"));
     };

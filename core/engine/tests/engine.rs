@@ -519,21 +519,101 @@ fn the_answer_about_one_password_lets_no_other_in() {
         assert_eq!(b.call(operator, &["ACL", "SETUSER", user, "on", record, "+@all", "~*"]), "+OK\r\n");
     }
     assert_eq!(b.run(one, "AUTH bob pw"), "");
-    let asked = b.asked(one);
-    assert_eq!(b.verified(one, asked, true), "+OK\r\n");
+    b.asked(one);
+    assert_eq!(b.verified(one, true), "+OK\r\n");
     assert_eq!(b.run(other, "AUTH bob pw"), "+OK\r\n", "the answer is remembered");
-    assert_eq!(b.run(other, "AUTH admin wrong"), "", "it must be asked again");
-    let asked = b.asked(other);
-    assert!(b.verified(other, asked, false).starts_with("-WRONGPASS"));
-    // A transaction cannot wait, and must not leave a question behind.
+    assert_eq!(b.run(operator, "ACL GENPASS").len(), 71);
+    assert_eq!(b.run(other, "AUTH bob pw"), "+OK\r\n", "and no command of a user has it forgotten");
+    assert_eq!(b.run(other, "AUTH bob wrong"), "", "another must be asked");
+    b.asked(other);
+    assert!(b.verified(other, false).starts_with("-WRONGPASS"));
+    assert!(b.run(one, "AUTH bob wrong").starts_with("-WRONGPASS"), "that is remembered, too");
+}
+
+#[test]
+fn the_time_of_a_refusal_does_not_tell_who_there_is() {
+    let mut b = Bench::new();
+    let record = "argon2id:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    let (operator, c) = (b.connect(), b.connect());
+    b.call(operator, &["ACL", "SETUSER", "bob", "on", record, "+@all", "~*"]);
+    b.run(
+        operator,
+        "ACL SETUSER old on #5e884898da28047151d0e56f8dc6292773603d0d6aabbd62a11ef721d1542d8 +@all",
+    );
+    b.run(operator, "ACL SETUSER old on resetpass");
+    b.call(operator, &["ACL", "SETUSER", "off", "off", record]);
+    for (name, password) in [("nobody", "a"), ("old", "b"), ("off", "c"), ("bob", "d")] {
+        assert_eq!(b.run(c, &format!("AUTH {name} {password}")), "", "{name}");
+        assert_eq!(b.asked(c), [record.strip_prefix("argon2id:").unwrap()], "{name}");
+        assert!(b.verified(c, false).starts_with("-WRONGPASS"), "{name}");
+    }
+    // Nor does a password that is somebody else's let anybody in.
+    assert_eq!(b.run(c, "AUTH nobody pw"), "");
+    b.asked(c);
+    assert!(b.verified(c, true).starts_with("-WRONGPASS"));
+    for name in ["nobody", "old", "off"] {
+        assert!(b.run(c, &format!("AUTH {name} pw")).starts_with("-WRONGPASS"), "{name}");
+    }
+    assert_eq!(b.run(c, "AUTH bob pw"), "+OK\r\n");
+    assert!(b.call(c, &["AUTH", "bob", &"x".repeat(5000)]).starts_with("-WRONGPASS"), "nothing to ask");
+}
+
+#[test]
+fn a_transaction_asks_about_its_log_ins_before_it_runs() {
+    let mut b = Bench::new();
+    let record = |salt: &str| format!("argon2id:$argon2id$v=19$m=8,t=1,p=1${salt}$aGFzaGhhc2hoYXNoaGFzaA");
+    let (operator, c) = (b.connect(), b.connect());
+    for (user, salt) in [("bob", "c2FsdHNhbHQ"), ("eve", "c2FsdHNhbHU")] {
+        b.call(operator, &["ACL", "SETUSER", user, "on", &record(salt), "+@all", "~*"]);
+    }
+    for request in ["MULTI", "SET a 1", "AUTH bob pw", "HELLO 2 AUTH eve no", "ACL WHOAMI"] {
+        b.run(c, request);
+    }
+    assert_eq!(b.run(c, "EXEC"), "");
+    b.asked(c);
+    assert_eq!(b.run(operator, "EXISTS a"), ":0\r\n", "nothing has run");
+    assert_eq!(b.verified(c, true), "", "the other is asked about");
+    b.asked(c);
+    let reply = b.verified(c, false);
+    assert!(reply.starts_with("*4\r\n+OK\r\n+OK\r\n-WRONGPASS"), "{reply}");
+    assert!(reply.ends_with("\r\n$3\r\nbob\r\n"), "{reply}");
     let mut jobs = Vec::new();
     b.engine.take_jobs(&mut jobs);
-    jobs.clear();
-    b.run(one, "MULTI");
-    b.run(one, "AUTH admin other");
-    assert!(b.run(one, "EXEC").contains("cannot run inside a transaction"));
+    assert!(jobs.is_empty());
+}
+
+#[test]
+fn a_password_that_was_just_set_needs_no_check() {
+    let mut b = Bench::new();
+    let (operator, c) = (b.connect(), b.connect());
+    assert_eq!(b.run(operator, "ACL SETUSER bob on >pw +@all"), "");
+    let mut jobs = Vec::new();
     b.engine.take_jobs(&mut jobs);
-    assert!(jobs.is_empty(), "nobody waits for the answer");
+    let record = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA".to_owned();
+    assert_eq!(b.hashed(operator, &[record.clone()]), "+OK\r\n");
+    assert_eq!(b.run(c, "AUTH bob pw"), "+OK\r\n");
+    assert_eq!(b.run(operator, "CONFIG SET requirepass other"), "");
+    assert_eq!(b.hashed(operator, &[record.replace("c2Fs", "d2Fs")]), "+OK\r\n");
+    assert_eq!(b.run(c, "AUTH other"), "+OK\r\n");
+}
+
+#[test]
+fn a_newcomer_takes_the_place_of_one_who_has_not_logged_in() {
+    let mut b = Bench::new();
+    let user = b.connect();
+    b.run(user, "CONFIG SET maxclients 40");
+    let record = "argon2id:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    b.run(user, &format!("CONFIG SET requirepass {record}"));
+    b.connect_from(2);
+    let crowd: Vec<usize> = (0..38).map(|_| b.connect_from(3)).collect();
+    b.run(crowd[0], "AUTH guess");
+    let newcomer = b.connect_from(3);
+    let mut delivered = Vec::new();
+    b.engine.take_deliveries(&mut delivered);
+    let dropped: Vec<usize> = delivered.iter().filter(|d| d.drop).map(|d| d.token as usize).collect();
+    assert_eq!(dropped, crowd[1..4], "a sixteenth of the crowd: no user, no other machine, nobody who asks");
+    assert_eq!(b.run(newcomer, "PING"), "-NOAUTH Authentication required.\r\n");
+    assert!(b.run(crowd[1], "PING").is_empty(), "the oldest who asks for nothing");
 }
 
 #[test]
@@ -546,28 +626,27 @@ fn a_password_that_is_changed_while_it_is_checked_lets_nobody_in() {
         assert_eq!(b.call(operator, &[&["ACL", "SETUSER", "bob"][..], rules].concat()), "+OK\r\n");
     };
     change(&mut b, &["on", old, "+@all"]);
-    for rules in [&["off"][..], &["on", "resetpass"]] {
-        assert_eq!(b.run(c, "AUTH bob pw"), "");
-        let asked = b.asked(c);
+    for (rules, password) in [(&["off"][..], "one"), (&["on", "resetpass"], "two")] {
+        assert_eq!(b.run(c, &format!("AUTH bob {password}")), "");
+        b.asked(c);
         change(&mut b, rules);
-        assert!(b.verified(c, asked, true).starts_with("-WRONGPASS"), "{rules:?}");
+        assert!(b.verified(c, true).starts_with("-WRONGPASS"), "{rules:?}");
         change(&mut b, &["on", "resetpass", old]);
     }
     // Another record may be of the same password: it is asked in its turn.
-    assert_eq!(b.run(c, "AUTH bob pw"), "");
-    let asked = b.asked(c);
+    assert_eq!(b.run(c, "AUTH bob three"), "");
+    b.asked(c);
     change(&mut b, &["resetpass", &new]);
-    assert_eq!(b.verified(c, asked, true), "");
-    let asked = b.asked(c);
-    assert_eq!(asked, [new.strip_prefix("argon2id:").unwrap_or_default()]);
-    assert!(b.verified(c, asked, false).starts_with("-WRONGPASS"));
+    assert_eq!(b.verified(c, true), "");
+    assert_eq!(b.asked(c), [new.strip_prefix("argon2id:").unwrap_or_default()]);
+    assert!(b.verified(c, false).starts_with("-WRONGPASS"));
     // What was found true of the old record says nothing about the new one.
     change(&mut b, &["resetpass", old]);
-    assert_eq!(b.run(c, "AUTH bob pw"), "");
-    let asked = b.asked(c);
-    assert_eq!(b.verified(c, asked, true), "+OK\r\n");
+    assert_eq!(b.run(c, "AUTH bob four"), "");
+    b.asked(c);
+    assert_eq!(b.verified(c, true), "+OK\r\n");
     change(&mut b, &["resetpass", &new]);
-    assert_eq!(b.run(c, "AUTH bob pw"), "", "it must be asked again");
+    assert_eq!(b.run(c, "AUTH bob four"), "", "it must be asked again");
 }
 
 #[test]

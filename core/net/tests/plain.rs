@@ -9,7 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use support::{Bench, LIMITS, Seen, echo, options, pattern};
-use tandem_net::{Accepting, Connection, Flush, Listeners, ReadLimits, ReadOutcome, TlsHandle, TlsMode, UnixOptions};
+use tandem_net::{
+    Accepting, Connection, Flush, Listeners, ReadLimits, ReadOutcome, TlsHandle, TlsMode, UnixOptions,
+};
 
 fn closed(seen: &Seen) -> bool {
     matches!(seen, Seen::Closed(_))

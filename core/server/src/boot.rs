@@ -214,6 +214,7 @@ pub fn start_in(
     let (mut loaded, file) = configure(surroundings, profile, args)?;
     loaded.notes.extend(surroundings.notes.iter().cloned());
     let logger = Arc::new(open_logger(profile, &loaded.config, &loaded.notes)?);
+    exposed_files(profile, &loaded.config, file.as_deref()).iter().for_each(|text| logger.warning(text));
     let is_told = loaded.config.logfile.is_empty();
     let needs_password = surroundings.needs_password;
     start_logged(profile, loaded, file, signals, needs_password, &logger).map_err(|error| {
@@ -232,7 +233,7 @@ fn start_logged(
     logger: &Arc<Logger>,
 ) -> anyhow::Result<Running> {
     let mut config = loaded.config;
-    let secrets = hide_password(&mut config)?;
+    let password = hide_password(&mut config)?;
     let files = Files::new(&config, file);
     let lock = prepare_place(profile, &files.place(), logger)?;
     if let Err(possible) = crate::limits::raise_descriptors(config.maxclients as u64) {
@@ -250,7 +251,7 @@ fn start_logged(
 
     let clock = Clock::new();
     let (chores, work) = channel();
-    let engine = new_engine(&config, secrets, &clock)?;
+    let engine = new_engine(&config, password, &clock)?;
     let durable = Durable::new(Arc::new(Real), config.appendfsync);
     let shared: &'static Shared = Box::leak(Box::new(Shared::new(Parts {
         engine,
@@ -258,7 +259,8 @@ fn start_logged(
         clock,
         logger: Arc::clone(logger),
         durable,
-        jobs: control::Jobs::start(crate::memory::publish).context("Can't start a thread")?,
+        jobs: control::Jobs::start(crate::limits::give_way, crate::memory::publish)
+            .context("Can't start a thread")?,
         profile,
         chores,
         files,
@@ -358,6 +360,23 @@ impl Running {
     }
 }
 
+/// A sentence about each file with secrets in it that everybody on the machine can read.
+fn exposed_files(profile: Profile, config: &Config, file: Option<&Path>) -> Vec<String> {
+    let dir = Path::new(&config.dir);
+    let named = [&config.requirepass_file, &config.metrics_token_file, &config.tls_key_file, &config.aclfile];
+    let mut paths: Vec<PathBuf> =
+        named.iter().filter(|name| !name.is_empty()).map(|name| dir.join(name)).collect();
+    if config.tls_cert_file.is_empty() && !config.dir.is_empty() {
+        // Those of our own authority.
+        let leaf = format!("{}.key", crate::plane::program(profile));
+        paths.extend(["ca.key", &leaf].map(|name| dir.join("tls").join(name)));
+    }
+    if !config.requirepass.is_empty() && config.requirepass_file.is_empty() || !config.users.is_empty() {
+        paths.extend(file.map(Path::to_owned));
+    }
+    paths.iter().filter_map(|path| control::secrets::exposure(path)).collect()
+}
+
 /// Opens the log and says who starts.
 fn open_logger(profile: Profile, config: &Config, notes: &[String]) -> anyhow::Result<Logger> {
     let logger = Logger::open(&config.logfile, config.loglevel as u8)
@@ -373,26 +392,43 @@ fn open_logger(profile: Profile, config: &Config, notes: &[String]) -> anyhow::R
     Ok(logger)
 }
 
+/// The default user's password.
+pub(crate) struct Password {
+    record: String,
+    /// What the record was made of, if it was made here.
+    plain: Option<Vec<u8>>,
+}
+
 /// Replaces the plain password of the configuration by a record of it.
-fn hide_password(config: &mut Config) -> anyhow::Result<Vec<Secret>> {
+fn hide_password(config: &mut Config) -> anyhow::Result<Option<Password>> {
     if config.requirepass.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let given = String::from_utf8_lossy(&config.requirepass).into_owned();
-    let record = match given.strip_prefix(RECORD_PREFIX) {
-        Some(record) => control::password::Record::parse(record)?,
-        None => control::password::hash(&config.requirepass)?,
+    let (record, plain) = match given.strip_prefix(RECORD_PREFIX) {
+        Some(record) => (control::password::Record::parse(record)?, None),
+        None => (control::password::hash(&config.requirepass)?, Some(config.requirepass.clone())),
     };
     let origin = config.origin("requirepass").cloned().unwrap_or(Origin::Default);
     let text = format!("{RECORD_PREFIX}{}", record.as_str());
     config.assign("requirepass", text.as_bytes(), origin).map_err(|why| anyhow!(why))?;
-    Ok(vec![Secret::Argon2id(record.as_str().to_owned())])
+    Ok(Some(Password { record: record.as_str().to_owned(), plain }))
 }
 
-pub(crate) fn new_engine(config: &Config, secrets: Vec<Secret>, clock: &Clock) -> anyhow::Result<Engine> {
+pub(crate) fn new_engine(
+    config: &Config,
+    password: Option<Password>,
+    clock: &Clock,
+) -> anyhow::Result<Engine> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| anyhow!("the system's random source: {error}"))?;
-    Ok(Engine::new(config.clone(), Acl::new(secrets), seed, clock.now()))
+    let secrets = password.iter().map(|known| Secret::Argon2id(known.record.clone())).collect();
+    let mut engine = Engine::new(config.clone(), Acl::new(secrets), seed, clock.now());
+    if let Some(Password { record, plain: Some(plain) }) = &password {
+        // Whoever logs in after a start need not wait for a check.
+        engine.learn_password(record, plain);
+    }
+    Ok(engine)
 }
 
 /// Users of the configuration file or of the ACL file.

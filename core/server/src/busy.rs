@@ -109,26 +109,31 @@ pub(crate) fn answer(
         rights,
         protocol: client.protocol,
     };
-    let limits = client.request_limits(bounds);
+    let of = |trusted: bool| match trusted {
+        true => Limits::trusted(bounds.bulk_bytes_max),
+        false => Limits::stranger(),
+    };
+    let asker = control::Asker { client: client.id, source: client.source, has_failed: false };
     let Parts { input, out } = client.conn.parts(scratch, pool);
     let (mut at, mut spans, mut left_over, mut close) = (0, Vec::<Span>::new(), false, false);
     for _ in 0..ANSWERS_MAX {
         spans.clear();
         let rest = &input[at..];
-        let (len, verdict) = match read_wish(&mut client.parser, rest, &mut spans, &limits, &shared.renames) {
-            Ok(Read::Whole(len, wish)) => (len, wish),
-            Ok(Read::Missing(missing)) => {
-                client.missing = missing;
-                break;
-            }
-            Err(error) => {
-                push_protocol_error(out, &error);
-                close = true;
-                break;
-            }
-        };
+        let (len, verdict) =
+            match read_wish(&mut client.parser, rest, &mut spans, &of(state.trusted), &shared.renames) {
+                Ok(Read::Whole(len, wish)) => (len, wish),
+                Ok(Read::Missing(missing)) => {
+                    client.missing = missing;
+                    break;
+                }
+                Err(error) => {
+                    push_protocol_error(out, &error);
+                    close = true;
+                    break;
+                }
+            };
         if let Some(wish) = verdict
-            && meet(shared, wish, client.id, &mut state, out) == Met::Later
+            && meet(shared, wish, asker, &mut state, out) == Met::Later
         {
             left_over = true;
             break;
@@ -229,17 +234,19 @@ enum Met {
 }
 
 /// Answers a client, whoever it is.
-fn meet(shared: &Shared, wish: Wish, client_id: u64, state: &mut State, out: &mut Vec<u8>) -> Met {
+fn meet(shared: &Shared, wish: Wish, asker: control::Asker, state: &mut State, out: &mut Vec<u8>) -> Met {
     match wish {
         Wish::Session => return Met::Later,
-        Wish::Enter { name, password } if !state.is_known => match enter(shared, &name, &password, state) {
-            Ok(Met::Now) => out.extend_from_slice(b"+OK\r\n"),
-            Ok(Met::Later) => return Met::Later,
-            Err(error) => push_error(out, &error),
-        },
+        Wish::Enter { name, password } if !state.is_known => {
+            match enter(shared, &name, &password, asker, state) {
+                Ok(Met::Now) => out.extend_from_slice(b"+OK\r\n"),
+                Ok(Met::Later) => return Met::Later,
+                Err(error) => push_error(out, &error),
+            }
+        }
         Wish::Hello(argv) => {
             let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-            match hello(shared, &argv, client_id, state, out) {
+            match hello(shared, &argv, asker, state, out) {
                 Ok(met) => return met,
                 Err(error) => push_error(out, &error),
             }
@@ -254,8 +261,14 @@ fn meet(shared: &Shared, wish: Wish, client_id: u64, state: &mut State, out: &mu
 }
 
 /// Lets a client in that has the right password.
-fn enter(shared: &Shared, name: &[u8], password: &[u8], state: &mut State) -> Result<Met, Error> {
-    match shared.busy.doors.ask(name, password, shared.clock.micros()) {
+fn enter(
+    shared: &Shared,
+    name: &[u8],
+    password: &[u8],
+    asker: control::Asker,
+    state: &mut State,
+) -> Result<Met, Error> {
+    match shared.busy.doors.ask(name, password, asker, &shared.jobs) {
         Entry::Welcome(rights) => {
             (state.trusted, state.let_in, state.rights) = (true, true, rights);
             Ok(Met::Now)
@@ -268,7 +281,7 @@ fn enter(shared: &Shared, name: &[u8], password: &[u8], state: &mut State) -> Re
 fn hello(
     shared: &Shared,
     argv: &[&[u8]],
-    client_id: u64,
+    asker: control::Asker,
     state: &mut State,
     out: &mut Vec<u8>,
 ) -> Result<Met, Error> {
@@ -278,7 +291,7 @@ fn hello(
         return Ok(Met::Later);
     }
     if let Some((name, password)) = hello.login
-        && enter(shared, name, password, state)? == Met::Later
+        && enter(shared, name, password, asker, state)? == Met::Later
     {
         return Ok(Met::Later);
     }
@@ -292,7 +305,7 @@ fn hello(
     if let Some(name) = hello.name {
         state.amends.name = Some(name.to_vec());
     }
-    engine::push_greeting(&mut resp::Reply::wire(out, state.protocol), state.protocol, client_id);
+    engine::push_greeting(&mut resp::Reply::wire(out, state.protocol), state.protocol, asker.client);
     Ok(Met::Now)
 }
 

@@ -1,11 +1,9 @@
 //! What the engine leaves to be done, and what is done once a second: on a thread that may wait for disks.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
-use control::password::{PasswordError, Record};
 use engine::{Job, SessionId};
 
 use crate::logger::Level;
@@ -39,10 +37,8 @@ pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
 
 fn run(shared: &'static Shared, job: Job) {
     match job {
-        Job::VerifyPassword { session, records, password } => verify(shared, session, records, password),
-        Job::HashPasswords { session, passwords } => hash(shared, session, passwords),
-        Job::FindPasswords { session, passwords, records } => {
-            find_next(shared, session, passwords.into(), records, Vec::new());
+        Job::VerifyPassword { .. } | Job::HashPasswords { .. } | Job::FindPasswords { .. } => {
+            crate::passwords::begin(&shared.jobs, &shared.completions, job);
         }
         Job::Save { session } => {
             let listener = session.map_or(Listener::Nobody, Listener::Session);
@@ -84,71 +80,6 @@ pub(crate) fn finish(shared: &Shared, session: SessionId, result: Result<(), Str
             Err(why) => reply.error(format!("{prefix}{why}").as_bytes()),
         });
     });
-}
-
-fn verify(shared: &'static Shared, session: SessionId, texts: Vec<String>, password: Vec<u8>) {
-    // One that cannot be read keeps its place: it fits nothing.
-    let (places, records): (Vec<usize>, Vec<Record>) =
-        (texts.iter().enumerate()).filter_map(|(at, text)| Some((at, Record::parse(text).ok()?))).unzip();
-    let done = Box::new(move |fits: Option<usize>| {
-        let fits = fits.and_then(|at| places.get(at).copied());
-        shared.with_engine(|engine, outside| engine.password_verified(session, texts, fits, outside));
-    });
-    if shared.jobs.verify_password(records, password, done).is_err() {
-        finish(shared, session, Err("too many passwords are being checked, try again".to_owned()), "ERR ");
-    }
-}
-
-/// Hashes passwords one after the other, each on the hashing threads.
-fn hash(shared: &'static Shared, session: SessionId, passwords: Vec<Vec<u8>>) {
-    hash_next(shared, session, passwords.into(), Vec::new());
-}
-
-fn hash_next(
-    shared: &'static Shared,
-    session: SessionId,
-    mut left: VecDeque<Vec<u8>>,
-    mut records: Vec<String>,
-) {
-    let Some(password) = left.pop_front() else {
-        shared.with_engine(|engine, outside| engine.passwords_hashed(session, &records, outside));
-        return;
-    };
-    let done = Box::new(move |record: Result<Record, PasswordError>| match record {
-        Ok(record) => {
-            records.push(record.as_str().to_owned());
-            hash_next(shared, session, left, records);
-        }
-        Err(error) => finish(shared, session, Err(error.to_string()), "ERR "),
-    });
-    if shared.jobs.hash_password(password, done).is_err() {
-        finish(shared, session, Err("too many passwords are being hashed, try again".to_owned()), "ERR ");
-    }
-}
-
-/// Looks for each password among the records, one after the other, each on the hashing threads.
-fn find_next(
-    shared: &'static Shared,
-    session: SessionId,
-    mut left: VecDeque<Vec<u8>>,
-    records: Vec<String>,
-    mut found: Vec<Option<String>>,
-) {
-    let Some(password) = left.pop_front() else {
-        shared.with_engine(|engine, outside| engine.passwords_found(session, &found, outside));
-        return;
-    };
-    let readable: Vec<(String, Record)> = (records.iter())
-        .filter_map(|text| Record::parse(text).ok().map(|record| (text.clone(), record)))
-        .collect();
-    let (texts, parsed): (Vec<String>, Vec<Record>) = readable.into_iter().unzip();
-    let done = Box::new(move |fits: Option<usize>| {
-        found.push(fits.and_then(|at| texts.get(at).cloned()));
-        find_next(shared, session, left, records, found);
-    });
-    if shared.jobs.verify_password(parsed, password, done).is_err() {
-        finish(shared, session, Err("too many passwords are being checked, try again".to_owned()), "ERR ");
-    }
 }
 
 /// Follows a change of the configuration.
@@ -232,12 +163,13 @@ fn save_acl(shared: &Shared) -> Result<(), String> {
     replace_file(shared, &acl_path(shared), &text)
 }
 
-/// Puts a file in place of another such that a crash leaves one of the two.
+/// Puts a file in place of another such that a crash leaves one of the two. Who could read the old one can read the new one, and
+/// nobody else.
 fn replace_file(shared: &Shared, path: &std::path::Path, text: &[u8]) -> Result<(), String> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
     let name = path.file_name().and_then(|name| name.to_str()).ok_or("the file has no name")?;
     let disk = &*shared.durable.disk;
-    persist::disk::prepare(disk, dir, name, text)
+    persist::disk::prepare_like(disk, dir, name, text)
         .and_then(|()| persist::disk::put_in_place(disk, dir, name))
         .map_err(|error| error.to_string())
 }

@@ -23,10 +23,14 @@ pub(crate) struct Bounds {
     pub(crate) query_bytes_max: usize,
     /// Idle seconds after which a client is closed; 0 for never.
     pub(crate) idle_s: u64,
+    /// Seconds to log in; 0 for no limit.
+    pub(crate) login_s: u64,
     /// Connections accepted in one tick: in plaintext or on a Unix socket, and on the port that speaks only TLS.
     pub(crate) accepts_max: [usize; 2],
     /// Whether all clients together have a limit.
     pub(crate) limits_clients: bool,
+    /// Bytes that all who have not logged in may hold together.
+    pub(crate) strangers_bytes_max: usize,
     /// Output limits of ordinary clients and of subscribers.
     pub(crate) output: [config::OutputLimit; 2],
 }
@@ -35,10 +39,13 @@ impl Bounds {
     pub(crate) fn of(settings: &config::Settings) -> Bounds {
         Bounds {
             bulk_bytes_max: settings.proto_max_bulk_len,
-            query_bytes_max: settings.client_query_buffer_limit,
+            // The parser's spans count in 32 bits.
+            query_bytes_max: settings.client_query_buffer_limit.min(u32::MAX as usize),
             accepts_max: [settings.new_connections_max, settings.new_tls_connections_max],
             idle_s: settings.timeout_seconds,
+            login_s: settings.login_timeout_seconds,
             limits_clients: settings.maxmemory_clients > 0,
+            strangers_bytes_max: crate::strangers::pool_bytes_max(settings.maxmemory),
             output: [settings.output_limits[0], settings.output_limits[2]],
         }
     }
@@ -88,6 +95,18 @@ pub(crate) struct Client {
     pub(crate) subscriber: bool,
     /// The reply to its last request comes later; its next ones stay in the input.
     pub(crate) waiting: bool,
+    /// It waits for a password check.
+    pub(crate) is_asking: bool,
+    /// Bytes of the request that waits for the check, with its copy.
+    pub(crate) asked_bytes: usize,
+    /// The socket was left unread; no event will tell.
+    pub(crate) unread: bool,
+    /// Where it comes from; see [`crate::strangers::source_of`].
+    pub(crate) source: u64,
+    /// Since when it has been a stranger, monotonic seconds.
+    pub(crate) stranger_since_s: u64,
+    /// Bytes that it was last counted with among the strangers.
+    pub(crate) counted: usize,
     /// It will send no more; what it has sent is still executed.
     pub(crate) ended: bool,
     /// Bytes that its unfinished request lacks, at least.
@@ -105,6 +124,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(id: u64, conn: Connection, now_s: u64) -> Client {
+        let source = crate::strangers::source_of(conn.peer());
         Client {
             id,
             conn,
@@ -118,6 +138,12 @@ impl Client {
             let_in: false,
             subscriber: false,
             waiting: false,
+            is_asking: false,
+            asked_bytes: 0,
+            unread: false,
+            source,
+            stranger_since_s: now_s,
+            counted: 0,
             ended: false,
             missing: 0,
             parked_until: 0,
@@ -129,11 +155,15 @@ impl Client {
     }
 
     pub(crate) fn read_limits(&self, bounds: &Bounds) -> ReadLimits {
+        if !self.trusted {
+            let (budget, held_max) = (crate::strangers::READ_BUDGET, crate::strangers::INPUT_BYTES_MAX);
+            return ReadLimits { budget, held_max: held_max.min(bounds.query_bytes_max), want: self.missing };
+        }
         ReadLimits { budget: READ_BUDGET, held_max: bounds.query_bytes_max, want: self.missing }
     }
 
     pub(crate) fn request_limits(&self, bounds: &Bounds) -> Limits {
-        if self.trusted { Limits::trusted(bounds.bulk_bytes_max) } else { Limits::stranger() }
+        if self.trusted || self.let_in { Limits::trusted(bounds.bulk_bytes_max) } else { Limits::stranger() }
     }
 
     /// Its buffers, as the engine wants to know them.

@@ -18,6 +18,7 @@ use net::{
 
 use crate::client::{Bounds, Client};
 use crate::listen::Role;
+use crate::logger::Level;
 use crate::shared::{Mail, Shared};
 
 /// Rest after the kernel refused to accept (no descriptors), microseconds.
@@ -41,6 +42,8 @@ pub(crate) struct Clients {
     pub(crate) batch_output: usize,
     pub(crate) timers: Timers,
     pub(crate) bounds: Bounds,
+    /// Bytes that those hold who have not logged in.
+    pub(crate) strangers_bytes: usize,
     /// Monotonic seconds, of this tick.
     pub(crate) now_s: u64,
     ready: Vec<Ready>,
@@ -56,6 +59,8 @@ pub(crate) struct Clients {
     parked: Vec<Id>,
     /// Read from in this tick: their input must be let go at its end.
     touched: Vec<Id>,
+    /// Of these, strangers and those who were.
+    counted_anew: Vec<Id>,
     /// Whose buffers have changed since the engine was told, while clients have a limit.
     pub(crate) resized: Vec<Id>,
     /// Whom the engine does not know yet.
@@ -87,6 +92,7 @@ impl Clients {
             batch_output: 0,
             timers: Timers::new(0),
             bounds,
+            strangers_bytes: 0,
             now_s: 0,
             ready: Vec::new(),
             readable: Vec::new(),
@@ -95,6 +101,7 @@ impl Clients {
             dirty: Vec::new(),
             parked: Vec::new(),
             touched: Vec::new(),
+            counted_anew: Vec::new(),
             resized: Vec::new(),
             fresh: Vec::new(),
             gone: Vec::new(),
@@ -226,7 +233,11 @@ impl Clients {
             let number = self.shared.clients_seen.fetch_add(1, Ordering::Relaxed) + 1;
             *slot = Some(Box::new(Client::new(number, conn, self.now_s)));
             self.fresh.push(id);
-            self.timers.arm(id, self.now_s + HANDSHAKE_S_MAX);
+            let first_look_s = match self.bounds.login_s {
+                0 => HANDSHAKE_S_MAX,
+                seconds => seconds.clamp(1, HANDSHAKE_S_MAX),
+            };
+            self.timers.arm(id, self.now_s + first_look_s);
         }
     }
 
@@ -246,6 +257,11 @@ impl Clients {
             mark(&mut client.listed.again, &mut self.again, id);
             return;
         }
+        if client.has_sent_enough() {
+            // The rest waits in the kernel, and holds the sender back.
+            client.unread = true;
+            return;
+        }
         let limits = client.read_limits(&self.bounds);
         let held = client.conn.held();
         let outcome = client.conn.read(scratch, limits);
@@ -258,6 +274,14 @@ impl Clients {
             mark(&mut client.listed.resized, &mut self.resized, id);
         }
         match outcome {
+            ReadOutcome::Data { more } if client.conn.is_closing() => {
+                // It is on its way out: nothing more of it is executed, or kept.
+                client.conn.consume(client.conn.held());
+                if more {
+                    mark(&mut client.listed.again, &mut self.again, id);
+                }
+                mark_dirty(&mut self.dirty, client, id);
+            }
             ReadOutcome::Data { more } => {
                 client.heard_s = self.now_s;
                 if more {
@@ -284,6 +308,10 @@ impl Clients {
     pub(crate) fn end(&mut self, id: Id) {
         let Some(client) = find(&mut self.slots, id) else { return };
         client.ended = true;
+        if client.is_asking && client.waiting {
+            // What it has sent behind its log-in is executed when that is through.
+            return;
+        }
         if client.waiting || client.conn.is_closing() {
             return self.close(id);
         }
@@ -329,6 +357,13 @@ impl Clients {
     pub(crate) fn mark_dirty(&mut self, id: Id) {
         if let Some(client) = find(&mut self.slots, id) {
             mark_dirty(&mut self.dirty, client, id);
+        }
+    }
+
+    /// It is to be read in the next tick although no event will tell.
+    pub(crate) fn read_again(&mut self, id: Id) {
+        if let Some(client) = find(&mut self.slots, id) {
+            mark(&mut client.listed.again, &mut self.again, id);
         }
     }
 
@@ -383,6 +418,12 @@ impl Clients {
             Flush::More => {
                 mark_dirty(&mut self.dirty, client, id);
                 self.check_output(id);
+            }
+            Flush::Pending if client.is_stranger() && !client.conn.is_handshaking() => {
+                let text = "Closing a client that has not logged in and does not read its replies";
+                self.shared.logger.line(Level::Verbose, text);
+                self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
+                self.close(id);
             }
             Flush::Pending => self.check_output(id),
             Flush::Finished | Flush::Failed(_) => self.close(id),
@@ -477,17 +518,26 @@ impl Clients {
         if client.conn.is_handshaking() && now_s >= client.heard_s + HANDSHAKE_S_MAX {
             return self.close(id);
         }
+        let login_until_s = match self.bounds.login_s {
+            0 => u64::MAX,
+            seconds => client.stranger_since_s + seconds,
+        };
+        if client.is_stranger() && now_s >= login_until_s {
+            self.shared.logger.line(Level::Verbose, "Closing a client that has not logged in in time");
+            return self.close(id);
+        }
         if client.over_soft_since_s.is_some() {
             self.check_output(id);
         }
         let Some(client) = find(&mut self.slots, id) else { return };
         let exempt = client.waiting || client.subscriber;
         if idle_s > 0 && !exempt && now_s >= client.heard_s + idle_s {
-            self.shared.logger.line(crate::logger::Level::Verbose, "Closing idle client");
+            self.shared.logger.line(Level::Verbose, "Closing idle client");
             return self.close(id);
         }
         let next_s = match (idle_s, client.conn.is_handshaking()) {
             (_, true) => client.heard_s + HANDSHAKE_S_MAX,
+            _ if client.is_stranger() => login_until_s.min(now_s + 60),
             // `timeout` may be set later: look again now and then.
             (0, false) => now_s + 60,
             (idle_s, false) => (client.heard_s + idle_s).max(now_s + 1).min(now_s + 60),
@@ -497,9 +547,12 @@ impl Clients {
 
     /// Drops a client now.
     pub(crate) fn close(&mut self, id: Id) {
-        if let Some(Some(client)) = self.slots.remove(id)
-            && let Some(session) = client.session
-        {
+        let Some(Some(client)) = self.slots.remove(id) else { return };
+        self.strangers_bytes -= client.counted;
+        if !client.trusted {
+            self.shared.jobs.forget_client(client.id);
+        }
+        if let Some(session) = client.session {
             self.gone.push(session);
         }
     }
@@ -526,8 +579,15 @@ impl Clients {
         for id in self.touched.drain(..) {
             if let Some(client) = find(&mut self.slots, id) {
                 client.conn.settle_input(scratch, &mut self.pool);
+                if !client.trusted || client.counted > 0 {
+                    self.counted_anew.push(id);
+                }
             }
         }
+        while let Some(id) = self.counted_anew.pop() {
+            self.recount(id);
+        }
+        self.shed_strangers();
     }
 
     /// A small tick while a script holds the engine: everybody who asks for something is told.

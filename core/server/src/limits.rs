@@ -48,6 +48,14 @@ pub(crate) fn set_oom_score(score: i64) -> std::io::Result<()> {
     std::fs::write(SCORE_FILE, score.to_string())
 }
 
+/// Has the calling thread give way to others when processors are scarce: what strangers ask for must not hold up who is served.
+pub(crate) fn give_way() {
+    /// About a tenth of a busy processor, so that a right password does not wait for ever either.
+    const NICENESS: i32 = 10;
+    // Where that is not allowed it works as fast as all others. For the kernel, each thread is a process here.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
 /// Keeps the kernel from giving huge pages to this process, of which a part that is freed cannot be given back.
 pub(crate) fn disable_huge_pages() -> std::io::Result<()> {
     Ok(rustix::thread::disable_transparent_huge_pages(true)?)

@@ -155,7 +155,7 @@ fn options(config: &Config) -> TlsOptions {
 }
 
 /// The name of the program and of its certificate.
-fn program(profile: Profile) -> &'static str {
+pub(crate) fn program(profile: Profile) -> &'static str {
     match profile {
         Profile::Cache => "tandem-cache",
         Profile::Queue => "tandem-queue",

@@ -174,6 +174,10 @@ pub(crate) fn run(
     window: &mut Window,
     bounds: &Bounds,
 ) -> Ran {
+    if !client.trusted {
+        // A log-in that has waited for its check is through: what follows it is a user's.
+        client.trusted = engine.is_trusted(id);
+    }
     let mut limits = client.request_limits(bounds);
     let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.subscriber));
     let Parts { input, out } = client.conn.parts(world.scratch, &mut world.net.pool);
@@ -183,7 +187,10 @@ pub(crate) fn run(
         // One that does not read: its buffer would be doubled, and half of what its memory counts would be empty.
         out.reserve_exact((pending / 4).max(2 * OUTPUT_PER_TICK));
     }
-    let output_end = out.len() + OUTPUT_PER_TICK;
+    let mut output_end = out.len() + OUTPUT_PER_TICK;
+    if !client.trusted {
+        output_end = out.len() + crate::strangers::OUTPUT_PER_TICK;
+    }
     let mut turn = Turn { id, input, out, engine, world, at: 0, argv, left, output_end };
     let (mut next, mut ran) = (Next::Continue, Ran::All);
     loop {
@@ -227,6 +234,7 @@ pub(crate) fn run(
         if !client.trusted && turn.engine.is_trusted(id) {
             client.trusted = true;
             limits = Limits::trusted(bounds.bulk_bytes_max);
+            turn.output_end += OUTPUT_PER_TICK;
         }
     }
     let at = turn.at;

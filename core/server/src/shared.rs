@@ -50,6 +50,8 @@ pub(crate) struct Pulse {
     /// Its ticks, and the microseconds they took without the waiting.
     pub(crate) ticks: AtomicU64,
     pub(crate) busy_us: AtomicU64,
+    /// Bytes that those of its clients hold who have not logged in.
+    pub(crate) strangers_bytes: AtomicU64,
     /// Output of its clients waits for the log.
     pub(crate) parked: AtomicBool,
 }
@@ -174,6 +176,45 @@ impl Loading {
     }
 }
 
+/// What a job has found out, to be told to the engine.
+pub(crate) type Completion = Box<dyn FnOnce(&mut Engine, &mut dyn Outside) + Send>;
+
+/// What is to be told to the engine by the next tick of the first I/O thread: a thread of jobs must not wait for the
+/// engine, which a script may hold for long. Bounded by the clients that wait for it.
+pub(crate) struct Completions {
+    list: Mutex<Vec<Completion>>,
+    has_some: AtomicBool,
+    waker: Option<Arc<net::Waker>>,
+}
+
+impl Completions {
+    pub(crate) fn new(waker: Option<Arc<net::Waker>>) -> Completions {
+        Completions { list: Mutex::default(), has_some: AtomicBool::new(false), waker }
+    }
+
+    /// Has the engine told something soon.
+    pub(crate) fn add(&self, completion: Completion) {
+        self.list.lock().push(completion);
+        self.has_some.store(true, Ordering::Release);
+        if let Some(waker) = &self.waker {
+            // It fails only where the thread's poller is broken, which that thread reports itself.
+            let _ = waker.wake();
+        }
+    }
+
+    /// Whether there is something.
+    #[inline]
+    pub(crate) fn has_some(&self) -> bool {
+        self.has_some.load(Ordering::Acquire)
+    }
+
+    /// Takes all, in order.
+    pub(crate) fn take(&self) -> Vec<Completion> {
+        self.has_some.store(false, Ordering::Release);
+        std::mem::take(&mut *self.list.lock())
+    }
+}
+
 /// Shared by all threads.
 pub(crate) struct Shared {
     pub(crate) engine: Mutex<Engine>,
@@ -192,6 +233,7 @@ pub(crate) struct Shared {
     pub(crate) busy: BusyState,
     /// What `rename-command` has made of the names of commands.
     pub(crate) renames: engine::Renames,
+    pub(crate) completions: Arc<Completions>,
     /// Clients closed because of `client-query-buffer-limit`.
     pub(crate) query_disconnections: AtomicU64,
     /// Clients closed because of `client-output-buffer-limit`.
@@ -286,6 +328,7 @@ impl Shared {
         let shared = Shared {
             renames: engine.renames(),
             engine: Mutex::new(engine),
+            completions: Arc::new(Completions::new(wakers.first().map(Arc::clone))),
             pulses: wakers.iter().map(|_| Pulse::default()).collect(),
             mailboxes: wakers.into_iter().map(|waker| Mailbox::new(MAILBOX_ITEMS_MAX, waker)).collect(),
             clock,
@@ -391,6 +434,11 @@ impl Shared {
                 Job::Free { trash, objects } => self.free(trash, objects),
                 // At once: who reads the log after the reply must find it.
                 Job::Log { level, text } => self.logger.line(Level::from_number(level), &text),
+                // They only join a line; whoever waits must not wait for a disk, too.
+                job
+                @ (Job::VerifyPassword { .. } | Job::HashPasswords { .. } | Job::FindPasswords { .. }) => {
+                    crate::passwords::begin(&self.jobs, &self.completions, job);
+                }
                 job => self.chore(Chore::Job(job)),
             }
         }
@@ -541,12 +589,12 @@ pub(crate) mod test {
             crate::boot::configure(&crate::boot::Surroundings::default(), Profile::Plain, &words).unwrap();
         let (config, clock) = (loaded.config, Clock::new());
         let shared = Shared::new(Parts {
-            engine: crate::boot::new_engine(&config, Vec::new(), &clock).unwrap(),
+            engine: crate::boot::new_engine(&config, None, &clock).unwrap(),
             wakers: Vec::new(),
             clock,
             logger: Arc::new(Logger::open("/dev/null", 0).unwrap()),
             durable: Durable::new(disk, config.appendfsync),
-            jobs: control::Jobs::start(|| {}).unwrap(),
+            jobs: control::Jobs::start(|| {}, || {}).unwrap(),
             profile: Profile::Plain,
             chores: std::sync::mpsc::channel().0,
             files: Files::new(&config, file),

@@ -127,6 +127,7 @@ impl Worker {
         pulse.bytes_out.store(self.clients.bytes_out, Ordering::Relaxed);
         pulse.reads.store(self.clients.reads, Ordering::Relaxed);
         pulse.writes.store(self.clients.writes, Ordering::Relaxed);
+        pulse.strangers_bytes.store(self.clients.strangers_bytes as u64, Ordering::Relaxed);
         pulse.ticks.store(self.ticks, Ordering::Relaxed);
         pulse.busy_us.store(self.busy_us, Ordering::Relaxed);
         Ok(())
@@ -212,9 +213,15 @@ impl Worker {
             client.conn.out(pool).extend_from_slice(&delivery.bytes);
         }
         client.parked_until = client.parked_until.max(safe_at);
+        let logs_in = delivery.resume && client.is_asking;
         if delivery.resume {
             client.waiting = false;
+            if std::mem::take(&mut client.unread) {
+                self.clients.read_again(id);
+            }
         }
+        let Clients { slots, .. } = &mut self.clients;
+        let Some(Some(client)) = slots.get_mut(id) else { return };
         if delivery.close {
             client.conn.close_after_flush();
         }
@@ -226,7 +233,8 @@ impl Worker {
         }
         let Clients { slots, .. } = &mut self.clients;
         let Some(Some(client)) = slots.get_mut(id) else { return };
-        let goes_on = delivery.resume && client.conn.held() > 0;
+        // Who it is now is looked up with its next requests, also when there are none.
+        let goes_on = delivery.resume && (client.conn.held() > 0 || logs_in);
         self.clients.mark_dirty(id);
         self.clients.mark_resized(id);
         if goes_on {
@@ -241,7 +249,8 @@ impl Worker {
             return true;
         }
         let now_us = self.shared.clock.micros();
-        now_us >= self.engine_due_us || (self.thread == 0 && now_us >= self.cron_due_us)
+        now_us >= self.engine_due_us
+            || (self.thread == 0 && (now_us >= self.cron_due_us || self.shared.completions.has_some()))
     }
 
     /// The engine, or nothing when a script that runs too long has it.
@@ -312,7 +321,7 @@ impl Worker {
             }
             let mut world = World::new(self.shared, &mut self.clients, &self.scratch);
             world.running_net = client.net;
-            let waiting = client.conn.pending();
+            let (waiting, held) = (client.conn.pending(), client.conn.held());
             let ran = run(&mut client, session, engine, &mut world, &mut self.window, &bounds);
             self.clients.batch_output += client.conn.pending().saturating_sub(waiting);
             left_over = ran == Ran::Budget;
@@ -321,6 +330,12 @@ impl Worker {
             client.rights = facts.busy_rights;
             client.is_in_transaction = facts.is_in_transaction;
             client.protocol = facts.protocol;
+            if client.trusted && !facts.is_authenticated {
+                client.stranger_since_s = self.clients.now_s;
+            }
+            client.trusted = facts.is_authenticated;
+            client.is_asking = facts.is_asking;
+            client.asked_bytes = if facts.is_asking { 2 * (held - client.conn.held()) } else { 0 };
         }
         let (ended, held) = (client.ended, client.conn.held());
         if self.clients.is_over_hard_limit(&client) {
@@ -370,11 +385,16 @@ impl Worker {
                 }
             };
             client.trusted = client.session.is_some_and(|session| engine.is_trusted(session));
+            client.stranger_since_s = now.mono_us / 1_000_000;
+            let unread = std::mem::take(&mut client.unread);
             client.rights = client.session.map_or(BusyRights::NONE, |session| engine.busy_rights(session));
             if let Some(refusal) = refusal {
                 client.conn.out(pool).extend_from_slice(refusal.as_bytes());
                 client.conn.close_after_flush();
                 self.clients.mark_dirty(id);
+            }
+            if unread {
+                self.clients.read_again(id);
             }
         }
         self.clients.fresh = fresh;
@@ -395,6 +415,9 @@ impl Worker {
         let now = engine.keyspace.now;
         let mut world = World::new(shared, &mut self.clients, &self.scratch);
         self.engine_due_us = engine.tick(now, &mut world).unwrap_or(u64::MAX);
+        if self.thread == 0 && shared.completions.has_some() {
+            shared.completions.take().into_iter().for_each(|tell| tell(engine, &mut world));
+        }
         if self.thread == 0 && now.mono_us >= self.cron_due_us {
             let period_us = 1_000_000 / u64::from(engine.config.hz.max(1));
             self.cron_due_us = now.mono_us + period_us;
@@ -459,6 +482,7 @@ fn client_info(client: &Client, thread: u16, id: Id) -> ClientInfo {
         unix: matches!(peer, net::Peer::Unix(_)),
         tls: client.conn.is_tls(),
         local: peer.is_local(),
+        source: client.source,
         fd: 8 + id.index() as i32,
     }
 }

@@ -133,7 +133,9 @@ impl Outside for World<'_> {
     answered_by_shared!();
 
     fn passing_bytes(&self) -> usize {
-        self.net.batch_output
+        // What strangers hold must not have anything evicted or refused.
+        let strangers = self.shared.pulses.iter().map(|pulse| pulse.strangers_bytes.load(Ordering::Relaxed));
+        self.net.batch_output + strangers.sum::<u64>() as usize
     }
 
     #[cold]

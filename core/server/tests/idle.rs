@@ -14,11 +14,11 @@ use control::certs::Authority;
 use support::{Client, Server, server};
 
 /// How long one state is watched.
-const WATCH: Duration = Duration::from_millis(400);
+const WATCH: Duration = Duration::from_millis(250);
 
 /// Most processor time of the process in that time. A thread that spins takes all of it, or at least its share of a
 /// busy machine; one that sleeps takes some hundred microseconds.
-const COST_MAX: Duration = Duration::from_millis(40);
+const COST_MAX: Duration = Duration::from_millis(25);
 
 /// Processor time of all threads of this process.
 fn spent() -> Duration {
@@ -64,7 +64,8 @@ fn everywhere(dir: &Path, words: &[&str]) -> (Server, String, String) {
 fn an_idle_server_sleeps() {
     for threads in ["1", "2", "4"] {
         let dir = tempfile::tempdir().unwrap();
-        let (server, tls_port, socket) = everywhere(dir.path(), &["--io-threads", threads, "--maxclients", "12"]);
+        let (server, tls_port, socket) =
+            everywhere(dir.path(), &["--io-threads", threads, "--maxclients", "12"]);
         rests(&format!("{threads} threads, nobody there"));
         let mut operator = server.client();
         states(&mut operator, &server, &tls_port, &socket);

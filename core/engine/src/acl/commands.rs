@@ -105,8 +105,12 @@ fn setuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if name.iter().any(|c| c.is_ascii_whitespace() || *c == 0) {
         return Err(Error::new("ERR Usernames can't contain spaces or null characters"));
     }
+    // A line of an ACL file could not say it: the next word would be taken for the name.
+    if name.is_empty() {
+        return Err(Error::new("ERR Usernames can't be empty"));
+    }
     let session = engine.sessions.at_mut(turn.session);
-    let (searched, may_wait) = (session.checked.take().is_some(), !session.in_exec);
+    let (searched, may_wait) = (core::mem::take(&mut session.is_answered), !session.in_exec);
     let user = engine.acl.find(name);
     let known = user.and_then(|i| engine.acl.user(i)).map_or(&[][..], |u| &u.secrets);
     if may_wait && let Some(job) = super::passwords::preparation(turn.session, rules, known, searched) {

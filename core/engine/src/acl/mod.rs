@@ -7,12 +7,16 @@ mod commands;
 mod file;
 mod log;
 mod passwords;
+mod proofs;
+mod records;
 mod rules;
 mod selector;
 mod visitors;
 
 pub(crate) use self::commands::COMMANDS;
 pub(crate) use self::passwords::record_in;
+pub use self::proofs::{Proof, Proofs};
+pub use self::records::check_record;
 use self::selector::Selector;
 pub use self::visitors::{BusyRights, Visitor, Visitors};
 use crate::table::Table;
@@ -142,7 +146,7 @@ impl Denial {
 pub(crate) enum Verdict {
     Yes,
     No,
-    /// One of these argon2id records has to be asked.
+    /// One of these argon2id records has to be asked. With no user beside it, they decide nothing.
     Ask(Vec<String>),
 }
 
@@ -223,12 +227,14 @@ impl Acl {
 
     /// Whether `password` lets somebody in as `name`.
     pub(crate) fn verify(&self, name: &[u8], password: &[u8]) -> (Option<usize>, Verdict) {
-        let Some(index) = self.find(name) else { return (None, Verdict::No) };
-        let Some(user) = self.user(index).filter(|u| u.enabled) else { return (None, Verdict::No) };
+        let digest = digest_of(password);
+        let found = self.find(name).and_then(|index| Some((index, self.user(index)?)));
+        let Some((index, user)) = found.filter(|(_, user)| user.enabled) else {
+            return (None, self.verdict_on_nobody());
+        };
         if user.nopass {
             return (Some(index), Verdict::Yes);
         }
-        let digest = digest_of(password);
         let mut records = Vec::new();
         for secret in &user.secrets {
             match secret {
@@ -239,7 +245,24 @@ impl Acl {
                 Secret::Argon2id(record) => records.push(record.clone()),
             }
         }
-        (Some(index), if records.is_empty() { Verdict::No } else { Verdict::Ask(records) })
+        match records.is_empty() {
+            true => (None, self.verdict_on_nobody()),
+            false => (Some(index), Verdict::Ask(records)),
+        }
+    }
+
+    /// What becomes of somebody whom no password lets in: where others are compared with records, so is he.
+    fn verdict_on_nobody(&self) -> Verdict {
+        let of = |user: &User| -> Vec<String> {
+            let records = user.secrets.iter().filter_map(|secret| match secret {
+                Secret::Argon2id(record) => Some(record.clone()),
+                Secret::Sha256(_) => None,
+            });
+            records.collect()
+        };
+        // The default user is the first.
+        let records = self.users.iter().flatten().map(of).find(|records| !records.is_empty());
+        records.map_or(Verdict::No, Verdict::Ask)
     }
 
     /// Whether the user may run `argv`.

@@ -3,10 +3,11 @@
 //! A check or a hash with argon2id takes tens of milliseconds, so neither is done here: a job is left, the client waits, and its request
 //! runs again with the answer, the passwords in it replaced by records.
 
-use super::{Secret, Verdict, rules};
+use super::{Proof, Secret, Verdict, rules};
 use crate::engine::{Engine, Turn};
-use crate::outside::{Job, Outside};
-use crate::session::{Checked, SessionId};
+use crate::outside::{Asker, Job, Outside};
+use crate::session::{Queued, SessionId};
+use commands::Args;
 
 /// What has to be done with the passwords in the rules of ACL SETUSER before they can be applied: those to be added are hashed, those to
 /// be removed are looked for among the user's records (`searched`: that is done). `None`: nothing.
@@ -33,21 +34,14 @@ pub(super) fn preparation(
     wanted.then_some(Job::FindPasswords { session, passwords, records })
 }
 
-/// A request whose `>password` rules (or `requirepass` value) are replaced by argon2id records, in order.
-fn with_records(mut argv: Vec<Vec<u8>>, records: &[String]) -> Vec<Vec<u8>> {
-    let mut records = records.iter();
+/// Where in a request the passwords stand that are to be hashed: those of `>password` rules, or the value of `requirepass`.
+fn new_passwords(argv: &[Vec<u8>]) -> Vec<usize> {
     let is_config = argv.first().is_some_and(|a| a.eq_ignore_ascii_case(b"config"));
-    for i in 0..argv.len() {
-        let wanted = if is_config {
-            i >= 3 && argv[i - 1].eq_ignore_ascii_case(b"requirepass") && !argv[i].is_empty()
-        } else {
-            i >= 3 && argv[i].starts_with(b">")
-        };
-        if wanted && let Some(record) = records.next() {
-            argv[i] = format!("{}{record}", rules::ARGON2ID).into_bytes();
-        }
-    }
-    argv
+    let is_one = |i: &usize| match is_config {
+        true => argv[i - 1].eq_ignore_ascii_case(b"requirepass") && !argv[*i].is_empty(),
+        false => argv[*i].starts_with(b">"),
+    };
+    (3..argv.len()).filter(is_one).collect()
 }
 
 /// A request whose `<password` rules name the records that were found, in order; the others stay.
@@ -61,33 +55,53 @@ fn with_found(mut argv: Vec<Vec<u8>>, found: &[Option<String>]) -> Vec<Vec<u8>> 
     argv
 }
 
-/// The argon2id record in a value that [`with_records`] has replaced. Only what the PHC format allows is one: it stands without
-/// quotes in lines of rules.
+/// The argon2id record in a value. Only what the PHC format allows is one: it stands without quotes in lines of rules.
 pub(crate) fn record_in(value: &[u8]) -> Option<String> {
     let text = core::str::from_utf8(value).ok()?.strip_prefix(rules::ARGON2ID)?;
     let is_phc = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"$=,/+.-".contains(&b));
     (is_phc && text.starts_with("$argon2id$")).then(|| text.to_owned())
 }
 
+/// Whether somebody is let in.
+enum Judgement {
+    In(usize),
+    Out,
+    /// These records have to be asked; nothing is known of the pairs.
+    Ask(Vec<String>, Vec<Proof>),
+}
+
 impl Engine {
     /// Passwords are hashed: the request runs again with the records in their place.
     pub fn passwords_hashed(&mut self, id: SessionId, records: &[String], outside: &mut dyn Outside) {
         let Some(deferred) = self.sessions.find_mut(id).and_then(|s| s.deferred.take()) else { return };
-        let argv = with_records(deferred.argv, records);
+        let mut argv = deferred.argv;
+        for (at, record) in new_passwords(&argv).into_iter().zip(records) {
+            let password = argv[at].strip_prefix(b">").unwrap_or(&argv[at]);
+            self.learn_password(record, password);
+            argv[at] = format!("{}{record}", rules::ARGON2ID).into_bytes();
+        }
         self.resume(id, &argv, outside);
     }
 
-    /// A password check is done: of these records, the password fits that one.
+    /// Remembers that a password fits a record, as whoever has just made the record of it knows: its users need not wait for a check.
+    pub fn learn_password(&mut self, record: &str, password: &[u8]) {
+        let pair = self.proofs.of(record, password);
+        self.proofs.learn(pair, true);
+    }
+
+    /// A password check is done: of the records of these pairs, the password fits that one. Its request runs again, and asks again
+    /// if the user has other records by now.
     pub fn password_verified(
         &mut self,
         id: SessionId,
-        records: Vec<String>,
+        pairs: &[Proof],
         fits: Option<usize>,
         outside: &mut dyn Outside,
     ) {
+        self.proofs.learn_answer(pairs, fits);
         let Some(session) = self.sessions.find_mut(id) else { return };
         let Some(deferred) = session.deferred.take() else { return };
-        session.checked = Some(Checked { records, fits });
+        (session.is_asking, session.is_answered) = (false, true);
         self.resume(id, &deferred.argv, outside);
     }
 
@@ -95,7 +109,7 @@ impl Engine {
     pub fn passwords_found(&mut self, id: SessionId, found: &[Option<String>], outside: &mut dyn Outside) {
         let Some(session) = self.sessions.find_mut(id) else { return };
         let Some(deferred) = session.deferred.take() else { return };
-        session.checked = Some(Checked { records: Vec::new(), fits: None });
+        session.is_answered = true;
         let argv = with_found(deferred.argv, found);
         self.resume(id, &argv, outside);
     }
@@ -107,65 +121,88 @@ impl Engine {
         name: &[u8],
         password: &[u8],
     ) -> Option<Option<usize>> {
-        // It belongs to this very request: left behind, it would let the next one in.
-        let checked = self.sessions.at_mut(turn.session).checked.take();
-        let (user, records) = match self.acl.verify(name, password) {
-            (user, Verdict::Yes) => return Some(user),
-            (_, Verdict::No) => return Some(None),
-            (user, Verdict::Ask(records)) => (user, records),
-        };
-        if records.iter().any(|record| self.verified.contains(&self.keyed_digest(record, password))) {
-            return Some(user);
-        }
-        match checked {
-            // The user's records are still those that were asked.
-            Some(Checked { records: asked, fits }) if asked == records => {
-                let Some(record) = fits.and_then(|at| records.get(at)) else { return Some(None) };
-                self.remember_verified(self.keyed_digest(record, password));
-                Some(user)
-            }
-            // Nobody waits inside a transaction, and an answer must find the request that asked.
-            _ if !turn.may_block => None,
-            _ => {
-                let (session, password) = (turn.session, password.to_vec());
-                self.jobs.push(Job::VerifyPassword { session, records, password });
+        match self.judge(name, password) {
+            Judgement::In(user) => Some(Some(user)),
+            Judgement::Out => Some(None),
+            // Nobody waits inside a transaction; EXEC has asked ahead of it.
+            Judgement::Ask(..) if !turn.may_block => None,
+            Judgement::Ask(records, pairs) => {
+                self.ask(turn.session, records, pairs, password);
                 None
             }
         }
     }
 
-    fn remember_verified(&mut self, digest: [u8; 32]) {
-        /// Passwords remembered as right; beyond it all are asked again.
-        const VERIFIED_MAX: usize = 1024;
-        if self.verified.len() >= VERIFIED_MAX {
-            self.verified.clear();
-        }
-        self.verified.insert(digest);
+    /// Asks about the first log-in in a transaction of which nothing is known yet. True: its client has to wait.
+    pub(crate) fn asks_ahead(&mut self, id: SessionId) -> bool {
+        let Some(multi) = self.sessions.at(id).multi.as_ref().filter(|multi| !multi.broken) else {
+            return false;
+        };
+        let name_of = |queued: &Queued| self.table.commands[queued.command].spec.name;
+        let mut logins = multi.queue.iter().filter(|queued| matches!(name_of(queued), "auth" | "hello"));
+        let question = logins.find_map(|queued| {
+            let argv: Vec<&[u8]> = queued.argv.iter().map(Vec::as_slice).collect();
+            let name = name_of(queued);
+            let (user, password) = crate::connection::login_of(name, Args::new(&argv))?;
+            match self.judge(user, password) {
+                Judgement::Ask(records, pairs) => Some((records, pairs, password.to_vec())),
+                Judgement::In(_) | Judgement::Out => None,
+            }
+        });
+        let Some((records, pairs, password)) = question else { return false };
+        self.ask(id, records, pairs, &password);
+        true
     }
 
-    /// A digest of a password and the record it fits, that means nothing outside of this process. That it fits is true for ever,
-    /// whatever becomes of the user.
-    fn keyed_digest(&self, record: &str, password: &[u8]) -> [u8; 32] {
-        use sha2::{Digest, Sha256};
-        let inner = Sha256::new()
-            .chain_update(self.password_key)
-            .chain_update((record.len() as u64).to_le_bytes())
-            .chain_update(record)
-            .chain_update(password)
-            .finalize();
-        Sha256::new().chain_update(self.password_key).chain_update(inner).finalize().into()
+    fn ask(&mut self, id: SessionId, records: Vec<String>, pairs: Vec<Proof>, password: &[u8]) {
+        let session = self.sessions.at_mut(id);
+        session.is_asking = true;
+        let asker = Asker { client: session.id, source: session.info.source, has_failed: session.has_failed };
+        self.jobs.push(Job::VerifyPassword {
+            session: id,
+            asker,
+            records,
+            pairs,
+            password: password.to_vec(),
+        });
+    }
+
+    /// A name that nobody has and a user who has no record are asked about like one who has, or the time would tell them apart.
+    fn judge(&self, name: &[u8], password: &[u8]) -> Judgement {
+        let (user, records) = match self.acl.verify(name, password) {
+            (Some(user), Verdict::Yes) => return Judgement::In(user),
+            (_, Verdict::Yes | Verdict::No) => return Judgement::Out,
+            (user, Verdict::Ask(records)) => (user, records),
+        };
+        if password.len() > base::limits::PASSWORD_BYTES_MAX {
+            return Judgement::Out;
+        }
+        let mut pairs: Vec<Proof> = records.iter().map(|record| self.proofs.of(record, password)).collect();
+        if pairs.iter().any(|pair| self.proofs.is_right(pair) == Some(true)) {
+            return user.map_or(Judgement::Out, Judgement::In);
+        }
+        let is_open = |pair: &Proof| self.proofs.is_right(pair).is_none();
+        let records: Vec<String> = records
+            .into_iter()
+            .zip(&pairs)
+            .filter(|(_, pair)| is_open(pair))
+            .map(|(record, _)| record)
+            .collect();
+        pairs.retain(is_open);
+        match records.is_empty() {
+            true => Judgement::Out,
+            false => Judgement::Ask(records, pairs),
+        }
     }
 
     /// 32 unpredictable bytes, derived from the process' secret seed.
     pub(crate) fn secret_bytes(&mut self) -> [u8; 32] {
         use sha2::{Digest, Sha256};
         let counter = self.keyspace.random.next_u64();
-        self.password_key =
-            Sha256::new().chain_update(b"next").chain_update(self.password_key).finalize().into();
-        self.verified.clear();
+        self.token_key = Sha256::new().chain_update(b"next").chain_update(self.token_key).finalize().into();
         Sha256::new()
             .chain_update(b"out")
-            .chain_update(self.password_key)
+            .chain_update(self.token_key)
             .chain_update(counter.to_le_bytes())
             .finalize()
             .into()

@@ -3,6 +3,7 @@
 use super::selector::{KeyPattern, Selector};
 use super::{Acl, BusyRights, DEFAULT_USER, Secret, User, digest_of};
 use crate::table::Table;
+use base::limits::RECORDS_MAX;
 
 /// What stands before an argon2id record in a rule.
 pub(crate) const ARGON2ID: &str = "argon2id:";
@@ -109,8 +110,7 @@ fn parsed(table: &Table, rule: &[u8], channels_open: bool) -> Result<Selector, S
 /// Rules about passwords; `None` when it is another rule.
 fn secret(user: &mut User, rule: &[u8]) -> Option<Result<(), String>> {
     if let Some(record) = super::record_in(rule) {
-        add_secret(user, Secret::Argon2id(record));
-        return Some(Ok(()));
+        return Some(add_record(user, record));
     }
     let (mark, text) = rule.split_first()?;
     let remove = |user: &mut User, secret: Secret| {
@@ -146,6 +146,17 @@ fn secret(user: &mut User, rule: &[u8]) -> Option<Result<(), String>> {
 fn hash_text(text: &[u8]) -> Option<String> {
     let good = text.len() == 64 && text.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
     good.then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+fn add_record(user: &mut User, record: String) -> Result<(), String> {
+    super::check_record(&record)?;
+    add_secret(user, Secret::Argon2id(record));
+    if user.secrets.iter().filter(|secret| matches!(secret, Secret::Argon2id(_))).count() > RECORDS_MAX {
+        return Err(format!(
+            "A user can have at most {RECORDS_MAX} passwords of this kind: each is tried at a log-in"
+        ));
+    }
+    Ok(())
 }
 
 fn add_secret(user: &mut User, secret: Secret) {

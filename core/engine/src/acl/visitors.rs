@@ -1,6 +1,6 @@
 //! What must be known of users while a script holds the engine, which cannot be asked then.
 
-use super::{Acl, Secret, User};
+use super::{Acl, Proofs, Secret, User};
 use crate::engine::Engine;
 use crate::table::Table;
 
@@ -75,6 +75,8 @@ pub struct Visitors {
     pub users: Vec<Visitor>,
     /// Whether clients from elsewhere are refused while the default user needs no password.
     pub is_protected: bool,
+    /// What is known of passwords; nothing before the first copy.
+    pub proofs: Option<Proofs>,
 }
 
 impl Acl {
@@ -94,7 +96,11 @@ impl Engine {
             rights: user.busy_rights,
         };
         let enabled = self.acl.users.iter().flatten().filter(|user| user.enabled);
-        Visitors { users: enabled.map(of).collect(), is_protected: self.config.protected_mode }
+        Visitors {
+            users: enabled.map(of).collect(),
+            is_protected: self.config.protected_mode,
+            proofs: Some(self.proofs.clone()),
+        }
     }
 }
 

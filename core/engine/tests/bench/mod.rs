@@ -54,19 +54,27 @@ pub(crate) struct Bench {
     pub(crate) outside: World,
     clients: Vec<SessionId>,
     delivered: Vec<Delivery>,
+    /// What was asked last.
+    pairs: Vec<tandem_engine::Proof>,
 }
 
 impl Bench {
     pub(crate) fn new() -> Bench {
         let now = Now::at_ms(1_700_000_000_000);
         let engine = Engine::new(config::Config::default(), Acl::new(Vec::new()), [7; 32], now);
-        Bench { engine, outside: World { now, used: 1000 }, clients: Vec::new(), delivered: Vec::new() }
+        let (clients, delivered, pairs) = (Vec::new(), Vec::new(), Vec::new());
+        Bench { engine, outside: World { now, used: 1000 }, clients, delivered, pairs }
     }
 
     /// A new client's number.
     pub(crate) fn connect(&mut self) -> usize {
+        self.connect_from(1)
+    }
+
+    /// One from another machine.
+    pub(crate) fn connect_from(&mut self, source: u64) -> usize {
         let token = self.clients.len() as u64;
-        let info = ClientInfo { id: token + 1, token, local: true, ..ClientInfo::default() };
+        let info = ClientInfo { id: token + 1, token, local: true, source, ..ClientInfo::default() };
         let id = self.engine.connect(info, self.outside.now).expect("there are few clients");
         self.clients.push(id);
         self.clients.len() - 1
@@ -126,16 +134,27 @@ impl Bench {
         let mut jobs = Vec::new();
         self.engine.take_jobs(&mut jobs);
         let ours = |job| match job {
-            Job::VerifyPassword { session, records, .. } if session == self.clients[client] => Some(records),
+            Job::VerifyPassword { session, records, pairs, .. } if session == self.clients[client] => {
+                Some((records, pairs))
+            }
             _ => None,
         };
-        jobs.into_iter().find_map(ours).expect("the client waits for a check")
+        let (records, pairs) = jobs.into_iter().find_map(ours).expect("the client waits for a check");
+        self.pairs = pairs;
+        records
     }
 
-    /// A job has found out whether the password fits the first of the records that were asked; the reply is delivered.
-    pub(crate) fn verified(&mut self, client: usize, records: Vec<String>, fits: bool) -> String {
-        let fits = fits.then_some(0);
-        self.engine.password_verified(self.clients[client], records, fits, &mut self.outside);
+    /// A job has found out whether the password fits the first of the records that were asked last; the reply is delivered.
+    pub(crate) fn verified(&mut self, client: usize, fits: bool) -> String {
+        let (pairs, fits) = (std::mem::take(&mut self.pairs), fits.then_some(0));
+        self.engine.password_verified(self.clients[client], &pairs, fits, &mut self.outside);
+        self.engine.take_deliveries(&mut self.delivered);
+        self.delivered(client)
+    }
+
+    /// Passwords were hashed; the reply is delivered.
+    pub(crate) fn hashed(&mut self, client: usize, records: &[String]) -> String {
+        self.engine.passwords_hashed(self.clients[client], records, &mut self.outside);
         self.engine.take_deliveries(&mut self.delivered);
         self.delivered(client)
     }

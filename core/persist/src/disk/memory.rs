@@ -236,6 +236,10 @@ impl Disk for Memory {
         Ok(())
     }
 
+    fn set_rights_like(&self, _path: &Path, _model: &Path) -> io::Result<()> {
+        self.state().step()
+    }
+
     fn create_dir(&self, _path: &Path) -> io::Result<()> {
         self.state().step()
     }

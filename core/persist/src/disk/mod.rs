@@ -39,6 +39,9 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Durable after `sync_dir`.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file the rights and, where that is allowed, the owner of another one; only its own owner may read it where there is no
+    /// such file.
+    fn set_rights_like(&self, path: &Path, model: &Path) -> io::Result<()>;
     /// Creates a directory (its parent exists); fine when it is there.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
@@ -102,6 +105,15 @@ pub fn prepare(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Res
     let mut file = disk.create(&dir.join(temp_name(name)))?;
     write_all(&mut *file, bytes).map_err(|(_, error)| error)?;
     file.sync()
+}
+
+/// As [`prepare`], with the rights of the file that is to be replaced: it may hold secrets.
+pub fn prepare_like(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(temp_name(name));
+    // Ahead of the first byte, so that nobody reads it meanwhile.
+    drop(disk.create(&temporary)?);
+    disk.set_rights_like(&temporary, &dir.join(name))?;
+    prepare(disk, dir, name, bytes)
 }
 
 /// Gives a prepared file its name: after a crash either the old or the new one is there, whole. After an error

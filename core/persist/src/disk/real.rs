@@ -52,8 +52,27 @@ impl Disk for Real {
         fs::remove_file(path)
     }
 
+    fn set_rights_like(&self, path: &Path, model: &Path) -> io::Result<()> {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+        let (mode, owner) = match fs::metadata(model) {
+            Ok(known) => (known.permissions().mode() & 0o777 | 0o600, Some((known.uid(), known.gid()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (0o600, None),
+            Err(error) => return Err(error),
+        };
+        if let Some((user, group)) = owner {
+            let ours = fs::metadata(path)?;
+            if (ours.uid(), ours.gid()) != (user, group) {
+                // Only root may give files away; the mode is what counts.
+                let _given = chown(path, Some(user), Some(group));
+            }
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        match fs::create_dir(path) {
+        use std::os::unix::fs::DirBuilderExt;
+        // Whatever the umask is: what lies in it is nobody else's.
+        match fs::DirBuilder::new().mode(0o750).create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             result => result,
         }
