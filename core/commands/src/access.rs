@@ -133,13 +133,29 @@ fn places(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<Place>> {
             if !argv.get(3)?.is_empty() {
                 return Some(vec![(3, false)]);
             }
-            let word = argv.iter().skip(6).position(|a| a.eq_ignore_ascii_case(b"keys"));
-            Some((word.map_or(argv.len(), |at| at + 7)..argv.len()).map(|i| (i, true)).collect())
+            match keys_of_migrate(argv) {
+                Some(at) => Some((at..argv.len()).map(|i| (i, true)).collect()),
+                None => Some(vec![(3, false)]),
+            }
         }
         Keys::FirstAndStore => {
             let store = stored_at(spec, argv).map(|at| (at, true));
             Some([(1, false)].into_iter().chain(store).collect())
         }
+    }
+}
+
+/// Where the keys of a MIGRATE begin, behind the word KEYS that is not itself a name or password.
+fn keys_of_migrate(argv: &[&[u8]]) -> Option<usize> {
+    let mut at = 6;
+    loop {
+        let word = argv.get(at)?;
+        at += match () {
+            () if word.eq_ignore_ascii_case(b"keys") => return Some(at + 1),
+            () if word.eq_ignore_ascii_case(b"auth") => 2,
+            () if word.eq_ignore_ascii_case(b"auth2") => 3,
+            () => 1,
+        };
     }
 }
 

@@ -284,7 +284,7 @@ pub static TABLE: &[Directive] = &[
     // Replication
     row("replicaof", Primary, "", "The primary to copy, as host and port.").or(&["slaveof"]).boot().refused(REPLICATION),
     row("masterauth", Text, "", "Password for the primary.").secret().accepted(),
-    row("masteruser", Text, "", "User for the primary.").accepted(),
+    row("masteruser", Text, "", "User for the primary.").secret().accepted(),
     row("replica-serve-stale-data", Bool, "yes", "Answer while the primary is away.").or(&["slave-serve-stale-data"]).accepted(),
     row("replica-read-only", Bool, "yes", "A replica refuses writes.").or(&["slave-read-only"]).accepted(),
     row("replica-priority", NUMBER, "100", "Preference in a failover; 0 for never.").or(&["slave-priority"]).accepted(),
@@ -374,6 +374,11 @@ pub(crate) fn index_of(name: &[u8]) -> Option<usize> {
 /// The row of a name or alias, without regard to case.
 pub fn find(name: &[u8]) -> Option<&'static Directive> {
     index_of(name).map(|at| &TABLE[at])
+}
+
+/// Whether the value of this directive may be seen by nobody: in logs its place is taken.
+pub fn is_secret(name: &[u8]) -> bool {
+    find(name).is_some_and(|row| row.secret)
 }
 
 #[cfg(test)]

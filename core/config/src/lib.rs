@@ -31,7 +31,7 @@ pub use choice::{
     AclPubsub, AppendFsync, DebugAccess, Eviction, LogLevel, MaxmemoryPolicy, NotifyFlags, OomScoreAdj,
     ShutdownFlags, TlsAuthClients, TlsMode,
 };
-pub use directives::{Change, Directive, Disposition};
+pub use directives::{Change, Directive, Disposition, is_secret};
 pub use error::{LoadError, SetError};
 pub use kind::{Kind, OutputLimit, SavePoint, Value, parse_memory};
 pub use layers::{Files, Layers, Loaded, Sources};

@@ -133,7 +133,10 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         engine.acl.set_default_secrets(secrets);
     }
     engine.apply_config();
-    engine.make_room(turn.outside);
+    if engine.depth == 0 {
+        // Within a transaction nothing leaves by itself; the next command or tick makes room.
+        engine.make_room(turn.outside);
+    }
     if proposed.changed.contains(&"maxmemory-clients") {
         engine.recount_all(turn.session, turn.args, turn.outside);
     }

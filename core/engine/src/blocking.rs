@@ -5,9 +5,9 @@
 
 use crate::engine::{Called, Engine, Origin, Turn};
 use crate::outside::Outside;
-use crate::session::{SessionId, Waiting};
+use crate::session::{ReplyMode, SessionId, Waiting};
 use commands::{Args, Group, OnTimeout, Wait};
-use resp::{Protocol, Reply};
+use resp::Reply;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use types::Kind;
 
@@ -201,14 +201,23 @@ impl Engine {
             .is_some_and(|entry| wanted.is_none_or(|kind| entry.kind() == kind))
     }
 
-    /// Runs the command of a waiting client again.
+    /// Runs the command of a waiting client again, if its user may still run it.
     fn serve(&mut self, id: SessionId, outside: &mut dyn Outside) {
         let Some(session) = self.sessions.find_mut(id) else { return };
+        let (protocol, user) = (session.protocol, session.user);
         let Some(waiting) = session.waiting.take() else { return };
-        let protocol = session.protocol;
         let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
         let Some(command) = self.table.find(&argv) else { return };
         let mut out = Vec::new();
+        if !self.acl.is_unlimited(user)
+            && let Err(error) = self.check_acl(id, command, &argv, "toplevel")
+        {
+            // Commands or keys were withdrawn while it waited: what it waits for stays.
+            self.command_stats[command].rejected += 1;
+            self.sessions.at_mut(id).spent_ns = 0;
+            self.refuse(&error, &mut Reply::wire(&mut out, protocol));
+            return self.end_serving(id, &waiting, out);
+        }
         let turn = Turn {
             session: id,
             args: Args::new(&argv),
@@ -219,25 +228,29 @@ impl Engine {
         // What this leaves for the client itself stands behind its reply.
         let outer = core::mem::replace(&mut self.own_from, self.deliveries.len());
         let called = self.call(command, turn, None, Origin::Ready);
+        if let Called::Block(_) = called {
+            self.own_from = outer;
+            self.sessions.at_mut(id).waiting = Some(waiting);
+            return;
+        }
+        self.note_late_bytes(command, id, Args::new(&argv), out.len());
+        if self.spend_reply_mode(id) != ReplyMode::On {
+            out.clear();
+        }
         if self.deliveries.len() > self.own_from {
             self.take_own(id, out.len(), &mut out);
         }
         self.own_from = outer;
-        // The same call, that waited in between.
-        self.counters.commands -= 1;
-        self.command_stats[command].went_on();
-        match called {
-            Called::Block(_) => {
-                if let Some(session) = self.sessions.find_mut(id) {
-                    session.waiting = Some(waiting);
-                }
-            }
-            _ => {
-                self.waiters.remove(id, &waiting);
-                self.deliver(id, out, true, false);
-                self.observe();
-            }
-        }
+        self.waiters.remove(id, &waiting);
+        self.deliver(id, out, true, false);
+        self.observe();
+    }
+
+    /// Ends a client's waiting, of which its session knows no more, with a reply.
+    fn end_serving(&mut self, id: SessionId, waiting: &Waiting, reply: Vec<u8>) {
+        self.waiters.remove(id, waiting);
+        self.answer(id, reply);
+        self.observe();
     }
 
     /// Answers the clients whose time is over.
@@ -251,40 +264,41 @@ impl Engine {
                 self.waiters.deadlines.remove(&(at, id));
                 continue;
             };
-            self.end_waiting(id, waiting.wait.on_timeout);
+            self.end_waiting(id, &waiting);
         }
     }
 
     /// Ends a client's waiting as if its time were over.
-    pub(crate) fn end_waiting(&mut self, id: SessionId, how: OnTimeout) {
-        let protocol = self.sessions.find(id).map_or(Protocol::Resp2, |s| s.protocol);
-        let mut out = Vec::new();
-        let mut reply = Reply::wire(&mut out, protocol);
-        match how {
+    pub(crate) fn end_waiting(&mut self, id: SessionId, waiting: &Waiting) {
+        let synced = self.end_sync_waiting(id);
+        let how = waiting.wait.on_timeout;
+        self.end_waiting_by(id, waiting, |reply| match how {
             OnTimeout::NullArray => reply.null_array(),
             OnTimeout::Null => reply.null(),
             OnTimeout::Zero => reply.integer(0),
             OnTimeout::Synced => {
                 reply.array(2);
-                reply.integer(self.end_sync_waiting(id));
+                reply.integer(synced);
                 reply.integer(0);
             }
-        }
-        self.deliver(id, out, true, false);
+        });
     }
 
     /// Ends a client's waiting with an error.
-    pub(crate) fn end_waiting_with(&mut self, id: SessionId, error: &[u8]) {
+    pub(crate) fn end_waiting_with(&mut self, id: SessionId, waiting: &Waiting, error: &[u8]) {
         self.end_sync_waiting(id);
+        self.end_waiting_by(id, waiting, |reply| reply.error(error));
+    }
+
+    fn end_waiting_by(&mut self, id: SessionId, waiting: &Waiting, write: impl FnOnce(&mut Reply<'_>)) {
         let Some(session) = self.sessions.find(id) else { return };
-        let (protocol, command) = (session.protocol, session.last_command);
-        if let Some(command) = command {
-            self.command_stats[command].failed += 1;
-        }
-        self.count_error(error);
         let mut out = Vec::new();
-        Reply::wire(&mut out, protocol).error(error);
-        self.deliver(id, out, true, false);
+        write(&mut Reply::wire(&mut out, session.protocol));
+        if let Some(command) = session.last_command {
+            let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
+            self.count_late(id, command, Args::new(&argv), &out);
+        }
+        self.answer(id, out);
     }
 
     /// Background work of a tick: time-outs, keys whose time is over, room for what clients have not read yet. The next time this is needed, monotonic microseconds.

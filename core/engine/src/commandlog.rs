@@ -100,6 +100,15 @@ impl Engine {
         self.note_command(Measure::LargeReply, command, id, args, reply as u64);
     }
 
+    /// Notes a command that has waited, where its request or its reply is large.
+    #[cold]
+    pub(crate) fn note_late_bytes(&mut self, command: usize, id: SessionId, args: Args<'_>, reply: usize) {
+        let request = crate::client::request_bytes(args);
+        if request.max(reply) >= self.command_logs.noteworthy_bytes {
+            self.note_large(command, id, args, request, reply);
+        }
+    }
+
     /// Notes a command in the log of that measure, if it belongs there.
     pub(crate) fn note_command(
         &mut self,
@@ -205,10 +214,7 @@ pub(crate) fn without_secrets<'a>(command: &str, args: Args<'a>) -> Vec<&'a [u8]
         }
         "config|set" => {
             for i in (2..args.len()).step_by(2) {
-                if ["masterauth", "masteruser", "requirepass", "tls-key-file-pass"]
-                    .iter()
-                    .any(|name| args.is(i, name))
-                {
+                if config::is_secret(args.at(i)) {
                     hide(i + 1, i + 2);
                 }
             }
@@ -242,6 +248,11 @@ mod tests {
         for (command, line, expected) in [
             ("acl|setuser", "acl setuser me >pw +get", "acl setuser (redacted) (redacted) (redacted)"),
             ("config|set", "config set hz 10 requirepass pw", "config set hz 10 requirepass (redacted)"),
+            (
+                "config|set",
+                "config set TLS-client-key-file-pass pw masteruser me nosuch x",
+                "config set TLS-client-key-file-pass (redacted) masteruser (redacted) nosuch x",
+            ),
             ("migrate", "migrate h 1 k 0 5 auth pw", "migrate h 1 k 0 5 auth (redacted)"),
             (
                 "migrate",

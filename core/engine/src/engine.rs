@@ -167,6 +167,8 @@ pub struct Facts {
     pub is_authenticated: bool,
     /// Its request waits for a password check.
     pub is_asking: bool,
+    /// Whether it gets replies.
+    pub reply_mode: ReplyMode,
 }
 
 /// Plain counters for INFO and metrics.
@@ -398,7 +400,13 @@ impl Engine {
             protocol: session.protocol,
             is_authenticated: session.authenticated,
             is_asking: session.is_asking,
+            reply_mode: session.reply_mode,
         }
+    }
+
+    /// Whether the client gets replies, those to what are no requests included.
+    pub fn reply_mode(&self, id: SessionId) -> ReplyMode {
+        self.sessions.find(id).map_or(ReplyMode::On, |session| session.reply_mode)
     }
 
     /// What the client may do about a script that runs too long.
@@ -447,7 +455,6 @@ impl Engine {
     ) -> Next {
         let Some(session) = self.sessions.find_mut(id) else { return Next::Close };
         session.last_us = self.keyspace.now.mono_us;
-        session.commands += 1;
         let (protocol, mode) = (session.protocol, session.reply_mode);
         let before = out.len();
         self.own_from = self.deliveries.len();
@@ -460,24 +467,33 @@ impl Engine {
             None if self.pause.is_pending && self.is_waiting(id) => return Next::Wait,
             None => Next::Continue,
         };
-        if mode != ReplyMode::On {
-            // Confirmations of subscriptions are messages, not replies.
-            let told = admitted.is_some_and(|c| self.table.commands[c].spec.name.ends_with("subscribe"));
-            let from = if told { out.len() } else { before };
-            self.suppress(id, mode, from, out);
+        // The mode holds for the reply that is still to come, too: see `answer`.
+        if mode != ReplyMode::On && next != Next::Wait {
+            self.suppress(id, mode, admitted, before, out);
         }
         if self.sessions.find(id).is_none_or(|s| s.kill) { Next::Close } else { next }
     }
 
     /// CLIENT REPLY OFF and SKIP: what was written is taken back.
     #[cold]
-    fn suppress(&mut self, id: SessionId, mode: ReplyMode, before: usize, out: &mut Vec<u8>) {
+    fn suppress(
+        &mut self,
+        id: SessionId,
+        mode: ReplyMode,
+        admitted: Option<usize>,
+        before: usize,
+        out: &mut Vec<u8>,
+    ) {
+        let name = admitted.map_or("", |command| self.table.commands[command].spec.name);
         let Some(session) = self.sessions.find_mut(id) else { return };
-        if session.reply_mode == mode {
+        // A SKIP behind a SKIP holds for what follows it.
+        let is_renewed = name == "client|reply" && out.len() == before;
+        // Confirmations of subscriptions are messages, not replies.
+        if session.reply_mode == mode && !name.ends_with("subscribe") {
             out.truncate(before);
         }
-        if mode == ReplyMode::SkipNext && session.reply_mode == ReplyMode::SkipNext {
-            session.reply_mode = ReplyMode::On;
+        if mode == ReplyMode::SkipNext && !is_renewed {
+            session.reply_mode = session.reply_mode.spent();
         }
     }
 
@@ -504,14 +520,15 @@ impl Engine {
             self.call(command, turn, request.raw, Origin::Client)
         };
         let (asked, told) = (request.raw.map_or(0, <[u8]>::len), out.len() - before);
-        if asked.max(told) >= self.command_logs.noteworthy_bytes {
+        let is_late = matches!(called, Called::Later | Called::Block(_));
+        if asked.max(told) >= self.command_logs.noteworthy_bytes && !is_late {
             self.note_large(command, id, args, asked, told);
         }
         let next = match called {
             Called::Done | Called::Failed => Next::Continue,
             Called::Close => Next::Close,
             Called::Later => {
-                self.defer(id, request.argv);
+                self.defer(id, request.argv, Some(command));
                 Next::Wait
             }
             Called::Block(wait) => {
@@ -557,22 +574,30 @@ impl Engine {
         origin: Origin,
     ) -> Called {
         let (id, args) = (turn.session, turn.args);
+        let session = self.sessions.at_mut(id);
+        session.commands += 1;
+        let db = session.db;
+        self.keyspace.no_touch = session.no_touch;
         // A request that has waited for a password check was shown when it came.
-        if !self.monitors.is_empty() && origin != Origin::Ready && !self.sessions.at(id).is_answered {
-            self.show_monitors(id, command, args, origin);
-        }
-        if matches!(origin, Origin::Client | Origin::Ready) {
-            self.sessions.at_mut(id).last_command = Some(command);
-        }
-        let db = self.sessions.at(id).db;
-        self.keyspace.no_touch = self.sessions.at(id).no_touch;
+        let is_shown = !self.monitors.is_empty() && origin != Origin::Ready && !session.is_answered;
         self.keyspace.effects.tells_misses =
             self.tells_misses && self.table.commands[command].spec.flags.has(Flags::READONLY);
-        let started = turn.outside.nanos();
+        let mut started = turn.outside.nanos();
+        if origin == Origin::Ready {
+            // What it took before it began to wait belongs to the same call.
+            started = started.saturating_sub(core::mem::take(&mut self.sessions.at_mut(id).spent_ns));
+        }
+        let is_program = self.table.commands[command].spec.group == Group::Scripting;
+        if is_shown && is_program {
+            self.show_monitors(id, command, args, origin);
+        }
         let outcome = match self.table.commands[command].run {
             Run::Data(handler) => self.call_data(handler, db, turn, started, command),
             Run::Engine(handler) => self.call_engine(handler, turn, started, command),
         };
+        if is_shown && !is_program {
+            self.show_done(id, command, args, origin, &outcome);
+        }
         match outcome {
             Ok(Step::Done(event)) => {
                 self.settle(id, db, event, args, raw);
@@ -628,7 +653,7 @@ impl Engine {
                 Err(())
             }
         };
-        self.count(command, started, turn.outside, turn.session, turn.args);
+        self.count(command, started, &turn, &result);
         result
     }
 
@@ -654,7 +679,7 @@ impl Engine {
                 Err(())
             }
         };
-        self.count(command, started, turn.outside, turn.session, turn.args);
+        self.count(command, started, &turn, &result);
         result
     }
 
@@ -682,13 +707,52 @@ impl Engine {
         reply.error(error.as_bytes());
     }
 
+    /// Counts a call that is over; one that goes on later is counted then, once.
     #[inline]
-    fn count(&mut self, command: usize, started: u64, outside: &dyn Outside, id: SessionId, args: Args<'_>) {
-        let spent = outside.nanos().saturating_sub(started);
+    fn count(&mut self, command: usize, started: u64, turn: &Turn<'_>, result: &Result<Step, ()>) {
+        let spent = turn.outside.nanos().saturating_sub(started);
+        if matches!(result, Ok(Step::Block(_) | Step::Later)) {
+            return self.count_later(turn.session, spent);
+        }
         self.counters.commands += 1;
         self.command_stats[command].record(spent, self.config.latency_tracking);
         if spent >= self.noteworthy_ns {
+            self.note_slow(command, turn.session, turn.args, spent);
+            self.catch_up_time(turn.outside);
+        }
+    }
+
+    /// What a call has taken that has begun to wait.
+    #[cold]
+    fn count_later(&mut self, id: SessionId, spent: u64) {
+        let session = self.sessions.at_mut(id);
+        session.commands -= 1;
+        session.spent_ns = spent;
+    }
+
+    /// Counts the call of a client that has waited, which ends with this reply without being run again.
+    #[cold]
+    pub(crate) fn count_late(&mut self, id: SessionId, command: usize, args: Args<'_>, reply: &[u8]) {
+        let session = self.sessions.at_mut(id);
+        session.commands += 1;
+        let spent = core::mem::take(&mut session.spent_ns);
+        self.counters.commands += 1;
+        self.command_stats[command].record(spent, self.config.latency_tracking);
+        if let [b'-', text @ ..] = reply {
+            self.command_stats[command].failed += 1;
+            self.count_error(text.trim_ascii_end());
+        }
+        if spent >= self.noteworthy_ns {
             self.note_slow(command, id, args, spent);
+        }
+        self.note_late_bytes(command, id, args, reply.len());
+    }
+
+    /// Time stands still within a command, a transaction or a script; behind one that has taken long it has moved on.
+    #[cold]
+    fn catch_up_time(&mut self, outside: &dyn Outside) {
+        if self.depth == 0 {
+            self.keyspace.set_now(outside.now());
         }
     }
 
@@ -700,10 +764,11 @@ impl Engine {
         self.note_command(Measure::Slow, command, id, args, spent / 1000);
     }
 
-    /// Makes the client wait for a job; `argv` will be run again when it is done.
-    pub(crate) fn defer(&mut self, id: SessionId, argv: &[&[u8]]) {
+    /// Makes the client wait for a job; `argv` will be run again when it is done, or the reply comes from there. Then the call of
+    /// `command` is over and counted, if it was not counted before.
+    pub(crate) fn defer(&mut self, id: SessionId, argv: &[&[u8]], command: Option<usize>) {
         let argv = argv.iter().map(|a| a.to_vec()).collect();
-        self.sessions.at_mut(id).deferred = Some(Box::new(crate::session::Deferred { argv }));
+        self.sessions.at_mut(id).deferred = Some(Box::new(crate::session::Deferred { argv, command }));
     }
 
     /// Runs a deferred request again and delivers its reply.
@@ -722,10 +787,33 @@ impl Engine {
     /// Ends a deferred request with a reply of its own.
     pub fn complete(&mut self, id: SessionId, write: impl FnOnce(&mut Reply<'_>)) {
         let Some(session) = self.sessions.find_mut(id) else { return };
-        session.deferred = None;
+        let deferred = session.deferred.take();
         let mut out = Vec::new();
         write(&mut Reply::wire(&mut out, session.protocol));
-        self.deliver(id, out, true, false);
+        if let Some((command, argv)) = deferred.and_then(|deferred| Some((deferred.command?, deferred.argv)))
+        {
+            let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+            self.count_late(id, command, Args::new(&argv), &out);
+        }
+        self.answer(id, out);
+    }
+
+    /// Leaves the reply of a request that has waited; the client's next ones may go on. CLIENT REPLY OFF and SKIP hold for it as for
+    /// a reply that comes at once.
+    pub(crate) fn answer(&mut self, id: SessionId, mut reply: Vec<u8>) {
+        if self.spend_reply_mode(id) != ReplyMode::On {
+            reply.clear();
+        }
+        let is_ended = self.is_ended(id);
+        self.deliver(id, reply, true, is_ended);
+    }
+
+    /// The mode that holds for a late reply, and is used up by it if it was for one.
+    pub(crate) fn spend_reply_mode(&mut self, id: SessionId) -> ReplyMode {
+        let Some(session) = self.sessions.find_mut(id) else { return ReplyMode::Off };
+        let mode = session.reply_mode;
+        session.reply_mode = mode.spent();
+        mode
     }
 
     /// Leaves bytes for a client.

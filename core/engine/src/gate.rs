@@ -36,7 +36,9 @@ impl Engine {
         outside: &mut dyn Outside,
     ) -> Option<usize> {
         let argv = request.argv;
-        let Some(command) = self.table.find(argv) else {
+        let found = self.table.find(argv);
+        self.sessions.at_mut(id).last_command = found;
+        let Some(command) = found else {
             if is_http(argv) {
                 self.close_http(id);
                 return None;
@@ -47,6 +49,9 @@ impl Engine {
         match self.check(id, command, argv, outside) {
             Ok(()) => {}
             Err(error) => {
+                if !self.table.commands[command].subcommands.is_empty() {
+                    self.sessions.at_mut(id).last_command = None;
+                }
                 let error = self.exec_refused(id, command, error);
                 self.command_stats[command].rejected += 1;
                 self.refuse_in(id, &error, reply);
@@ -57,14 +62,6 @@ impl Engine {
             return None;
         }
         if self.sessions.at(id).multi.is_some() && !runs_inside_multi(self.table.commands[command].spec) {
-            self.make_room(outside);
-            if self.over_memory && self.over_reserve {
-                // A queue needs memory, too.
-                self.counters.oom_refusals += 1;
-                self.command_stats[command].rejected += 1;
-                self.refuse_in(id, &OOM, reply);
-                return None;
-            }
             self.queue(id, command, argv, reply);
             return None;
         }
@@ -82,10 +79,10 @@ impl Engine {
     /// An EXEC that is refused ends its transaction and says so.
     #[cold]
     fn exec_refused(&mut self, id: SessionId, command: usize, error: Error) -> Error {
-        if self.table.commands[command].spec.name != "exec" || self.sessions.at_mut(id).multi.take().is_none()
-        {
+        if self.table.commands[command].spec.name != "exec" {
             return error;
         }
+        self.sessions.at_mut(id).multi = None;
         self.unwatch(id);
         let why = error.as_bytes();
         let why = why.strip_prefix(b"ERR ").unwrap_or(why);
@@ -175,6 +172,10 @@ impl Engine {
         }
         let (used, reserve) = (outside.used_memory(), self.config.queue_reserve as usize);
         (self.over_memory, self.over_reserve) = (used > limit.saturating_sub(reserve), used > limit);
+        if self.over_memory && outside.is_loading() {
+            // The log says what was evicted while it was written; records that follow may build on what is still there.
+            (self.over_memory, self.over_reserve) = (false, false);
+        }
         if self.over_memory {
             // Messages and replies on their way out are gone before long: evicting for messages would make more of them.
             limit += self.undelivered_bytes() + outside.passing_bytes().min(limit / PASSING_SHARE);
@@ -244,7 +245,8 @@ impl Engine {
     pub(crate) fn queue(&mut self, id: SessionId, command: usize, argv: &[&[u8]], reply: &mut Reply<'_>) {
         let Some(multi) = &mut self.sessions.at_mut(id).multi else { return };
         let bytes: usize = argv.iter().map(|a| a.len()).sum();
-        if multi.bytes + bytes > QUEUED_BYTES_MAX {
+        // What a script has written is one transaction in the log, however large: it is replayed whole.
+        if multi.bytes + bytes > QUEUED_BYTES_MAX && self.replay_session != Some(id) {
             multi.broken = true;
             self.refuse(&Error::new("ERR transaction is too large"), reply);
             return;

@@ -169,6 +169,9 @@ const ADVICE: &[(&str, &str)] = &[
     ),
 ];
 
+/// Behind a command that took so long the time is looked at anew, nanoseconds: keys may have expired meanwhile.
+const STALE_NS: u64 = 1_000_000;
+
 impl Engine {
     /// Takes over from which duration on a command is worth a second look: slow log or latency event, whichever begins earlier.
     pub(crate) fn watch_durations(&mut self) {
@@ -178,7 +181,7 @@ impl Engine {
             0 => u64::MAX,
             ms => ms.saturating_mul(1_000_000),
         };
-        self.noteworthy_ns = slow_ns.min(event_ns);
+        self.noteworthy_ns = slow_ns.min(event_ns).min(STALE_NS);
     }
 
     /// Records an event that took so long, if that is long enough.

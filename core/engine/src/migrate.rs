@@ -185,8 +185,8 @@ impl Engine {
 
     /// Runs a command on the server's own behalf: with every right, logged and told to observers like a client's.
     fn run_as_server(&mut self, db: usize, argv: &[&[u8]], outside: &mut dyn Outside) {
-        let Some(command) = self.table.find(argv) else { return };
-        let user = crate::acl::DEFAULT_USER;
+        let Some(command) = self.table.find_logged(argv) else { return };
+        let user = crate::acl::SERVER_USER;
         let id = self.sessions.insert(ClientInfo::default(), user, true, self.keyspace.now);
         self.sessions.at_mut(id).db = db;
         let mut out = Vec::new();

@@ -1,7 +1,7 @@
 //! MONITOR: every command as it runs, for whoever asked.
 
 use crate::engine::{Engine, EngineHandler, Origin, Step, Turn};
-use crate::session::SessionId;
+use crate::session::{ReplyMode, SessionId};
 use commands::{Args, Error, Flags, Group, Row};
 
 /// The rows of this family.
@@ -23,7 +23,7 @@ fn monitor(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 impl Engine {
-    /// Shows a command to the monitors before it runs.
+    /// Shows a command to the monitors, a script before it runs.
     #[cold]
     pub(crate) fn show_monitors(&mut self, id: SessionId, command: usize, args: Args<'_>, origin: Origin) {
         let spec = self.table.commands[command].spec;
@@ -35,7 +35,23 @@ impl Engine {
         self.feed_monitors(id, &shown, origin);
     }
 
-    /// Writes a line to every monitor.
+    /// Shows a command that was run: then a RESET or QUIT has ended its own client's watching, and a SELECT has chosen the database.
+    #[cold]
+    pub(crate) fn show_done(
+        &mut self,
+        id: SessionId,
+        command: usize,
+        args: Args<'_>,
+        origin: Origin,
+        outcome: &Result<Step, ()>,
+    ) {
+        if matches!(outcome, Ok(Step::Close)) {
+            self.monitors.retain(|monitor| *monitor != id);
+        }
+        self.show_monitors(id, command, args, origin);
+    }
+
+    /// Writes a line to every monitor that gets replies.
     pub(crate) fn feed_monitors(&mut self, id: SessionId, shown: &[&[u8]], origin: Origin) {
         let session = self.sessions.at(id);
         let from = if origin == Origin::Script { "lua" } else { &session.info.address };
@@ -48,7 +64,9 @@ impl Engine {
         }
         line.extend_from_slice(b"\r\n");
         for monitor in self.monitors.clone() {
-            self.deliver(monitor, line.clone(), false, false);
+            if self.reply_mode(monitor) == ReplyMode::On {
+                self.deliver(monitor, line.clone(), false, false);
+            }
         }
     }
 }

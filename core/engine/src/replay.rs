@@ -1,46 +1,63 @@
-//! Running the log's commands again at start: one internal client with every right, under no limit.
+//! Running the log's commands again at start: one internal session with every right, under no limit.
+//!
+//! What was acknowledged is replayed whatever the users and their rights are today. A record that meets an error does not fit what is
+//! in memory: whoever went on would lose it without a word, so the caller is told which command it was.
 
 use crate::engine::{Engine, Origin, Turn};
 use crate::gate;
 use crate::outside::Outside;
 use crate::session::{ClientInfo, SessionId};
 use commands::Args;
-use resp::{Protocol, Reply};
+use resp::{Protocol, Reply, Sink};
+
+/// Why a record cannot be replayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplayError {
+    /// There is no command of this name here.
+    Unknown(String),
+    /// The command was refused or failed.
+    Failed {
+        /// Its name; where it stands in a transaction, with its place there.
+        command: String,
+        /// The error reply, without the leading `-`.
+        why: String,
+    },
+}
 
 impl Engine {
-    /// Runs one command of the log. It is not logged again, meets no memory limit, and knows SELECT, MULTI and EXEC; expiry is the
-    /// keyspace's `keep_expired`.
+    /// Runs one command of the log. It is not logged again, meets no limit and no question of rights, and knows SELECT, MULTI and EXEC;
+    /// expiry is the keyspace's `keep_expired`.
     ///
     /// # Errors
-    /// The error reply: the log does not fit this server.
-    pub fn replay(&mut self, argv: &[&[u8]], outside: &mut dyn Outside) -> Result<(), String> {
+    /// The log does not fit this server.
+    pub fn replay(&mut self, argv: &[&[u8]], outside: &mut dyn Outside) -> Result<(), ReplayError> {
         let id = self.replay_session();
-        let command =
-            self.table.find(argv).ok_or_else(|| gate::unknown_command(argv).shown().into_owned())?;
-        if !self.table.commands[command].spec.arity_allows(argv.len()) {
-            return Err(commands::Error::arity(self.table.commands[command].spec.name).shown().into_owned());
+        let name = || String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned();
+        let command = self.table.find_logged(argv).ok_or_else(|| ReplayError::Unknown(name()))?;
+        let spec = self.table.commands[command].spec;
+        if !spec.arity_allows(argv.len()) {
+            let why = commands::Error::arity(spec.name).shown().into_owned();
+            return Err(ReplayError::Failed { command: name(), why });
         }
-        let mut out = Vec::new();
-        if self.sessions.at(id).multi.is_some() && !gate::runs_inside_multi(self.table.commands[command].spec)
-        {
-            self.queue(id, command, argv, &mut Reply::wire(&mut out, Protocol::Resp2));
-            return Ok(());
+        let mut outcome = Outcome { is_transaction: spec.name == "exec", ..Outcome::default() };
+        let queue = &self.sessions.at(id).multi;
+        if queue.is_some() && !gate::runs_inside_multi(spec) {
+            self.queue(id, command, argv, &mut Reply::sink(&mut outcome));
+        } else {
+            let queued: Vec<usize> = queue.iter().flat_map(|multi| &multi.queue).map(|q| q.command).collect();
+            let reply = Reply::sink(&mut outcome);
+            let turn = Turn { session: id, args: Args::new(argv), reply, outside, may_block: false };
+            // What was let in once is taken again, however low the limit is now.
+            self.keyspace.limits.string_bytes = base::limits::STRING_BYTES_MAX;
+            self.call(command, turn, None, Origin::Ready);
+            self.keyspace.limits.string_bytes = crate::admin::limits(&self.config).string_bytes;
+            if let Some((at, why)) = outcome.error.take() {
+                let inner = queued.get(at).map(|queued| self.table.commands[*queued].spec.name);
+                let place = |inner| format!("{}, of which command {} ({inner})", name(), at + 1);
+                return Err(ReplayError::Failed { command: inner.map_or_else(name, place), why });
+            }
         }
-        let turn = Turn {
-            session: id,
-            args: Args::new(argv),
-            reply: Reply::wire(&mut out, Protocol::Resp2),
-            outside,
-            may_block: false,
-        };
-        // What was let in once is taken again, however low the limit is now.
-        self.keyspace.limits.string_bytes = base::limits::STRING_BYTES_MAX;
-        self.call(command, turn, None, Origin::Ready);
-        self.keyspace.limits.string_bytes = crate::admin::limits(&self.config).string_bytes;
-        match out.as_slice() {
-            [b'-', text @ ..] => Err(String::from_utf8_lossy(text).trim_end().to_owned()),
-            _ => Ok(()),
-        }
+        outcome.error.map_or(Ok(()), |(_, why)| Err(ReplayError::Failed { command: name(), why }))
     }
 
     /// Ends the replay; a transaction that was not finished is dropped.
@@ -55,9 +72,101 @@ impl Engine {
         if let Some(id) = self.replay_session {
             return id;
         }
-        let id =
-            self.sessions.insert(ClientInfo::default(), crate::acl::DEFAULT_USER, true, self.keyspace.now);
+        let (info, user) = (ClientInfo::default(), crate::acl::SERVER_USER);
+        let id = self.sessions.insert(info, user, true, self.keyspace.now);
         self.replay_session = Some(id);
         id
+    }
+}
+
+/// A reply of which only the first error is kept: the reply itself, or an element of what EXEC gives. Errors further inside are values
+/// that a script has made.
+#[derive(Debug, Default)]
+struct Outcome {
+    is_transaction: bool,
+    /// How many parts are still to come of each aggregate that is open, outermost first.
+    open: Vec<usize>,
+    /// Elements of the outermost aggregate that are complete.
+    elements: usize,
+    /// The error and which element it was; beyond all of them when it was the reply itself.
+    error: Option<(usize, String)>,
+}
+
+impl Outcome {
+    fn begin(&mut self, parts: usize) {
+        match parts {
+            0 => self.end_part(),
+            parts => self.open.push(parts),
+        }
+    }
+
+    fn end_part(&mut self) {
+        while let Some(left) = self.open.last_mut() {
+            *left -= 1;
+            let is_open = *left > 0;
+            if self.open.len() == 1 {
+                self.elements += 1;
+            }
+            if is_open {
+                return;
+            }
+            self.open.pop();
+        }
+    }
+}
+
+impl Sink for Outcome {
+    fn status(&mut self, _: &str) {
+        self.end_part();
+    }
+    fn error(&mut self, text: &[u8]) {
+        if self.open.len() <= usize::from(self.is_transaction) && self.error.is_none() {
+            let at = if self.open.is_empty() { usize::MAX } else { self.elements };
+            self.error = Some((at, String::from_utf8_lossy(text).into_owned()));
+        }
+        self.end_part();
+    }
+    fn integer(&mut self, _: i64) {
+        self.end_part();
+    }
+    fn bulk(&mut self, _: &[u8]) {
+        self.end_part();
+    }
+    fn null(&mut self) {
+        self.end_part();
+    }
+    fn null_array(&mut self) {
+        self.end_part();
+    }
+    fn array(&mut self, len: usize) {
+        self.begin(len);
+    }
+    fn map(&mut self, pairs: usize) {
+        self.begin(2 * pairs);
+    }
+    fn set(&mut self, len: usize) {
+        self.begin(len);
+    }
+    fn push(&mut self, len: usize) {
+        self.begin(len);
+    }
+    fn double(&mut self, _: f64) {
+        self.end_part();
+    }
+    fn boolean(&mut self, _: bool) {
+        self.end_part();
+    }
+    fn big_number(&mut self, _: &[u8]) {
+        self.end_part();
+    }
+    fn verbatim(&mut self, _: &[u8; 3], _: &[u8]) {
+        self.end_part();
+    }
+    fn attribute(&mut self, pairs: usize) {
+        // With the reply that it belongs to it is one part.
+        self.begin(2 * pairs + 1);
+    }
+    fn protocol(&self) -> Protocol {
+        Protocol::Resp2
     }
 }

@@ -125,12 +125,22 @@ fn failover(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     }))
 }
 
-/// A waiting time in milliseconds; `None`: for ever.
-fn timeout_ms(args: Args<'_>, i: usize) -> Result<Option<u64>, Error> {
+/// A waiting time in milliseconds from now; `None`: for ever.
+fn timeout_ms(args: Args<'_>, i: usize, now_ms: i64) -> Result<Option<u64>, Error> {
     let timeout = base::number::parse_i64(args.at(i))
         .ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
     let timeout = u64::try_from(timeout).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
+    check_end(timeout, now_ms)?;
     Ok((timeout > 0).then_some(timeout))
+}
+
+/// Whether the moment so many milliseconds from now is one that a clock can tell.
+///
+/// # Errors
+/// The refusal of a time that is not.
+pub(crate) fn check_end(ms: u64, now_ms: i64) -> Result<(), Error> {
+    let end = i64::try_from(ms).ok().and_then(|ms| ms.checked_add(now_ms));
+    end.map(drop).ok_or(Error::new("ERR timeout is out of range"))
 }
 
 fn block(timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Step {
@@ -138,9 +148,9 @@ fn block(timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Step {
     Step::Block(Box::new(wait))
 }
 
-fn wait(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+fn wait(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let replicas = turn.args.int(1)?;
-    let timeout_ms = timeout_ms(turn.args, 2)?;
+    let timeout_ms = timeout_ms(turn.args, 2, engine.keyspace.now.unix_ms)?;
     if replicas <= 0 || !turn.may_block {
         turn.reply.integer(0);
         return Ok(Step::Done(None));
@@ -157,7 +167,7 @@ fn waitaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if replicas < 0 {
         return Err(Error::OUT_OF_RANGE_POSITIVE);
     }
-    let timeout_ms = timeout_ms(turn.args, 3)?;
+    let timeout_ms = timeout_ms(turn.args, 3, engine.keyspace.now.unix_ms)?;
     if local > 0 && !engine.log.enabled {
         return Err(Error::new(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
@@ -192,7 +202,7 @@ impl Engine {
             .collect();
         for id in served {
             if let Some(waiting) = self.unblock(id) {
-                self.end_waiting(id, waiting.wait.on_timeout);
+                self.end_waiting(id, &waiting);
             }
         }
     }

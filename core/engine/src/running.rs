@@ -252,7 +252,7 @@ impl Running<'_> {
             return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
         }
         // Memory is looked at before the first write only: what has begun may end.
-        if writes && !self.has_written {
+        if writes && !self.has_written && self.engine.replay_session != Some(self.session) {
             self.check_first_write(spec.flags)?;
         }
         let user = self.engine.sessions.at(self.session).user;

@@ -98,7 +98,7 @@ impl Engine {
             return next;
         }
         out.truncate(at);
-        self.defer(id, argv);
+        self.defer(id, argv, None);
         Next::Wait
     }
 }

@@ -59,13 +59,24 @@ pub struct ClientBuffers {
     pub net_out: u64,
 }
 
-/// CLIENT REPLY.
+/// CLIENT REPLY: what becomes of the next reply. Messages come in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ReplyMode {
+pub enum ReplyMode {
+    /// It is written.
     #[default]
     On,
+    /// No reply is.
     Off,
+    /// This one is not, those behind it are.
     SkipNext,
+}
+
+impl ReplyMode {
+    /// The mode behind a reply.
+    #[must_use]
+    pub fn spent(self) -> ReplyMode {
+        if self == ReplyMode::SkipNext { ReplyMode::On } else { self }
+    }
 }
 
 /// About what a name takes beside its own bytes in the sets and tables that it is put into.
@@ -156,6 +167,8 @@ impl Tracking {
 pub(crate) struct Deferred {
     /// The request to run again when the answer is there.
     pub(crate) argv: Vec<Vec<u8>>,
+    /// What is counted when the reply is there; none if that was done, or will be when the request runs.
+    pub(crate) command: Option<usize>,
 }
 
 /// One client.
@@ -173,8 +186,12 @@ pub(crate) struct Session {
     pub(crate) lib_version: Vec<u8>,
     pub(crate) created_us: u64,
     pub(crate) last_us: u64,
+    /// What it asked for last, whether it was run or refused; none if there is no such command.
     pub(crate) last_command: Option<usize>,
+    /// Calls, those of its scripts and transactions included.
     pub(crate) commands: u64,
+    /// What the call has taken that waits, nanoseconds: it is one call with what follows.
+    pub(crate) spent_ns: u64,
     pub(crate) reply_mode: ReplyMode,
     pub(crate) monitor: bool,
     pub(crate) no_evict: bool,
@@ -273,6 +290,7 @@ impl Sessions {
             last_us: now.mono_us,
             last_command: None,
             commands: 0,
+            spent_ns: 0,
             reply_mode: ReplyMode::On,
             monitor: false,
             no_evict: false,
@@ -330,12 +348,16 @@ impl Sessions {
         self.iter().find(|(_, s)| s.id == id).map(|(at, _)| at)
     }
 
+    /// The clients. The server's own sessions have no connection and no number: nobody lists, counts or closes them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.slab.iter().map(|(index, s)| (SessionId { index: index as u32, serial: s.serial }, s))
+        let clients = self.slab.iter().filter(|(_, s)| s.id != 0);
+        clients.map(|(index, s)| (SessionId { index: index as u32, serial: s.serial }, s))
     }
 
+    /// As [`Sessions::iter`].
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SessionId, &mut Session)> {
-        self.slab.iter_mut().map(|(index, s)| (SessionId { index: index as u32, serial: s.serial }, s))
+        let clients = self.slab.iter_mut().filter(|(_, s)| s.id != 0);
+        clients.map(|(index, s)| (SessionId { index: index as u32, serial: s.serial }, s))
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -149,6 +149,14 @@ impl Table {
         Some(argv.get(1).and_then(|name| self.find_sub(top, name)).unwrap_or(top))
     }
 
+    /// The command that a record of the log names: one that the server wrote itself has the name from before `rename-command`.
+    pub(crate) fn find_logged(&self, argv: &[&[u8]]) -> Option<usize> {
+        self.find(argv).or_else(|| {
+            let top = self.find_original_top(argv.first()?)?;
+            Some(argv.get(1).and_then(|name| self.find_sub(top, name)).unwrap_or(top))
+        })
+    }
+
     /// The subcommand `name` of container `top`.
     pub(crate) fn find_sub(&self, top: usize, name: &[u8]) -> Option<usize> {
         let container = &self.commands[top];

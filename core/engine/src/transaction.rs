@@ -131,6 +131,8 @@ pub struct Amends {
     pub is_opened: bool,
     /// A command was refused in it.
     pub is_broken: bool,
+    /// The reply was left out for which it had said CLIENT REPLY SKIP.
+    pub has_skipped: bool,
 }
 
 impl Engine {
@@ -143,6 +145,9 @@ impl Engine {
         let Some(session) = self.sessions.find_mut(id) else { return };
         if amends.is_dropped {
             session.multi = None;
+        }
+        if amends.has_skipped {
+            session.reply_mode = session.reply_mode.spent();
         }
         if let Some(protocol) = amends.protocol {
             session.protocol = protocol;

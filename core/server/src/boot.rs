@@ -441,7 +441,7 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
         ));
     }
     if !config.aclfile.is_empty() {
-        let names_default = crate::chores::load_acl(shared)
+        let names_default = crate::chores::load_acl(shared, None)
             .map_err(|why| anyhow!("Aborting Redis startup because of ACL errors: {why}"))?;
         if names_default && !config.requirepass.is_empty() {
             shared.logger.notice(

@@ -6,7 +6,7 @@
 //! refused in Redis' words.
 
 use commands::{Args, Error};
-use engine::{Amends, BusyRights, Hello, Renames};
+use engine::{Amends, BusyRights, Hello, Renames, ReplyMode};
 use net::{Parts, Pool, Scratch};
 use resp::{Limits, Parsed, Parser, ProtocolError, Span};
 
@@ -108,6 +108,7 @@ pub(crate) fn answer(
         let_in: client.let_in,
         rights,
         protocol: client.protocol,
+        reply_mode: client.reply_mode,
     };
     let of = |trusted: bool| match trusted {
         true => Limits::trusted(bounds.bulk_bytes_max),
@@ -127,22 +128,26 @@ pub(crate) fn answer(
                     break;
                 }
                 Err(error) => {
-                    push_protocol_error(out, &error);
+                    if state.reply_mode == ReplyMode::On {
+                        push_protocol_error(out, &error);
+                    }
                     close = true;
                     break;
                 }
             };
-        if let Some(wish) = verdict
-            && meet(shared, wish, asker, &mut state, out) == Met::Later
-        {
-            left_over = true;
-            break;
+        let before = out.len();
+        if let Some(wish) = verdict {
+            if meet(shared, wish, asker, &mut state, out) == Met::Later {
+                left_over = true;
+                break;
+            }
+            state.spend_reply_mode(before, out);
         }
         at += len;
     }
     client.conn.consume(at);
     client.is_in_transaction = state.is_open;
-    (client.protocol, client.rights) = (state.protocol, state.rights);
+    (client.protocol, client.rights, client.reply_mode) = (state.protocol, state.rights, state.reply_mode);
     client.let_in = state.let_in;
     client.amends = (state.amends != Amends::default()).then_some(state.amends);
     if close {
@@ -223,6 +228,18 @@ struct State {
     let_in: bool,
     rights: BusyRights,
     protocol: resp::Protocol,
+    reply_mode: ReplyMode,
+}
+
+impl State {
+    /// Takes back what was written since `before`, if the client wants no reply.
+    fn spend_reply_mode(&mut self, before: usize, out: &mut Vec<u8>) {
+        if self.reply_mode != ReplyMode::On {
+            out.truncate(before);
+        }
+        self.amends.has_skipped |= self.reply_mode == ReplyMode::SkipNext;
+        self.reply_mode = self.reply_mode.spent();
+    }
 }
 
 /// Whether a request was answered.
@@ -345,8 +362,8 @@ fn in_transaction(shared: &Shared, wish: Wish, state: &mut State, out: &mut Vec<
                 ),
             }
             state.is_open = false;
-            let Amends { protocol, name, .. } = core::mem::take(&mut state.amends);
-            state.amends = Amends { is_dropped: true, protocol, name, ..Amends::default() };
+            let Amends { protocol, name, has_skipped, .. } = core::mem::take(&mut state.amends);
+            state.amends = Amends { is_dropped: true, protocol, name, has_skipped, ..Amends::default() };
         }
         _ => {
             push_error(out, &busy_error(shared));

@@ -56,7 +56,7 @@ fn run(shared: &'static Shared, job: Job) {
         Job::SaveAcl { session } => {
             finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: ")
         }
-        Job::LoadAcl { session } => finish(shared, session, load_acl(shared).map(drop), ""),
+        Job::LoadAcl { session } => finish(shared, session, load_acl(shared, Some(session)).map(drop), ""),
         Job::Free { trash, .. } => drop(trash),
         Job::Log { level, text } => shared.logger.line(Level::from_number(level), &text),
         Job::Reload { session, how } => shared.saver.add(Task::Reload { session, how }),
@@ -174,11 +174,11 @@ fn replace_file(shared: &Shared, path: &std::path::Path, text: &[u8]) -> Result<
         .map_err(|error| error.to_string())
 }
 
-/// Reads the ACL file into the engine; whether it names the default user. The error is a whole error reply.
-pub(crate) fn load_acl(shared: &Shared) -> Result<bool, String> {
+/// Reads the ACL file into the engine, for the client that waits for that; whether it names the default user. The error is a whole error reply.
+pub(crate) fn load_acl(shared: &Shared, by: Option<SessionId>) -> Result<bool, String> {
     let path = acl_path(shared);
     let text = std::fs::read(&path)
         .map_err(|error| format!("ERR Error loading ACLs, opening file '{}': {error}", path.display()))?;
     let file = path.display().to_string();
-    shared.with_engine(|engine, _| engine.load_acl_file(&file, &text)).map_err(|why| format!("ERR {why}"))
+    shared.with_engine(|engine, _| engine.load_acl_file(&file, &text, by)).map_err(|why| format!("ERR {why}"))
 }

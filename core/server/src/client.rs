@@ -89,6 +89,8 @@ pub(crate) struct Client {
     pub(crate) amends: Option<engine::Amends>,
     /// The protocol of its replies.
     pub(crate) protocol: resp::Protocol,
+    /// Whether it gets them.
+    pub(crate) reply_mode: engine::ReplyMode,
     /// It was let in while a script held the engine, which knows nothing of that: it is closed afterwards.
     pub(crate) let_in: bool,
     /// It subscribes to something, so the limits of subscribers hold.
@@ -135,6 +137,7 @@ impl Client {
             is_in_transaction: false,
             amends: None,
             protocol: resp::Protocol::Resp2,
+            reply_mode: engine::ReplyMode::On,
             let_in: false,
             subscriber: false,
             waiting: false,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use engine::Engine;
+use engine::{Engine, ReplayError};
 use persist::aof::{Base, Commands, Log, LogFile, Recovered};
 use persist::rdb::{Entry, Item, Reader, Writer};
 
@@ -271,7 +271,7 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
             while batch.len() < pace.records && bytes < pace.bytes {
                 let Some(argv) = commands.next().map_err(|error| fail(&format!("{error:?}")))? else { break };
                 bytes += argv.iter().map(Vec::len).sum::<usize>();
-                batch.push(argv);
+                batch.push((commands.began(), argv));
             }
             if batch.is_empty() {
                 break;
@@ -286,24 +286,34 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
     Ok(())
 }
 
-fn replay(shared: &Shared, batch: &[Vec<Vec<u8>>], path: &Path) -> Result<(), String> {
+/// Runs records again, each with the byte of the file at which it begins.
+fn replay(shared: &Shared, batch: &[(u64, Vec<Vec<u8>>)], path: &Path) -> Result<(), String> {
     let mut engine = shared.engine.lock();
     engine.begin_batch(shared.clock.now());
-    for argv in batch {
+    for (offset, argv) in batch {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
         let done = engine.replay(&argv, &mut crate::shared::Backstage { shared });
         shared.busy.end();
-        done.map_err(|why| match why.starts_with("ERR unknown command") {
-            true => {
-                let name = String::from_utf8_lossy(argv[0]);
-                format!("Unknown command '{name}' reading the append only file {}", path.display())
-            }
-            false => format!("Bad file format reading the append only file {}: {why}", path.display()),
-        })?;
+        done.map_err(|error| refused(&error, *offset, path))?;
     }
     finish_batch(&mut engine);
     crate::memory::publish();
     Ok(())
+}
+
+/// Which record of a file could not be replayed, and why. What it holds is not told: it may be anything.
+fn refused(error: &ReplayError, offset: u64, path: &Path) -> String {
+    let path = path.display();
+    match error {
+        ReplayError::Unknown(name) => {
+            format!(
+                "Unknown command '{name}' reading the append only file {path}: the record at byte {offset}"
+            )
+        }
+        ReplayError::Failed { command, why } => format!(
+            "Bad file format reading the append only file {path}: the record at byte {offset} ({command}) was refused: {why}"
+        ),
+    }
 }
 
 /// Nothing that loading does is for clients or for the log.

@@ -4,7 +4,7 @@
 //! Reading ahead must leave no trace when a request blocks or closes: what was read and not run is read
 //! again later, so the parser, which remembers how far it was, starts over then.
 
-use engine::{Engine, Next, Request, SessionId};
+use engine::{Engine, Next, ReplyMode, Request, SessionId};
 use net::Parts;
 use resp::{Limits, Parsed, Parser, ProtocolError, Span};
 use smallvec::SmallVec;
@@ -213,7 +213,9 @@ pub(crate) fn run(
                 }
                 End::Inline(end, args) => next = turn.run_inline(end, &args),
                 End::Bad(error) => {
-                    push_protocol_error(turn.out, &error);
+                    if turn.engine.reply_mode(id) == ReplyMode::On {
+                        push_protocol_error(turn.out, &error);
+                    }
                     next = Next::Close;
                 }
             }

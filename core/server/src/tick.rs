@@ -216,6 +216,7 @@ impl Worker {
         let logs_in = delivery.resume && client.is_asking;
         if delivery.resume {
             client.waiting = false;
+            client.reply_mode = client.reply_mode.spent();
             if std::mem::take(&mut client.unread) {
                 self.clients.read_again(id);
             }
@@ -330,6 +331,7 @@ impl Worker {
             client.rights = facts.busy_rights;
             client.is_in_transaction = facts.is_in_transaction;
             client.protocol = facts.protocol;
+            client.reply_mode = facts.reply_mode;
             if client.trusted && !facts.is_authenticated {
                 client.stranger_since_s = self.clients.now_s;
             }

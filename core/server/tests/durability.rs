@@ -125,6 +125,61 @@ fn a_lower_limit_of_strings_does_not_keep_the_log_from_being_loaded() {
 }
 
 #[test]
+fn what_was_acknowledged_comes_back_whatever_the_users_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let users = dir.path().join("users.acl");
+    let all = "user default on nopass ~* &* +@all\nuser admin on nopass ~* &* +@all\n";
+    std::fs::write(&users, all).unwrap();
+    let words = ["--save", "", "--appendonly", "yes", "--aclfile", users.to_str().unwrap()];
+    let first = server(dir.path(), &words);
+    let mut client = first.client();
+    client.ask("MULTI", "+OK\r\n");
+    client.ask("RPUSH list a", "+QUEUED\r\n");
+    client.ask("SET string x", "+QUEUED\r\n");
+    client.ask("EXEC", "*2\r\n:1\r\n+OK\r\n");
+    client.ask("EVAL \"redis.call('SET', 'a', '1') redis.call('SET', 'b', '1')\" 0", "$-1\r\n");
+    first.finish();
+    for default in ["off", "on nopass ~* +@all -set -rpush -multi -exec", "on nopass -@all"] {
+        std::fs::write(&users, format!("user default {default}\nuser admin on nopass ~* &* +@all\n"))
+            .unwrap();
+        let second = server(dir.path(), &words);
+        let mut client = second.client();
+        client.ask("AUTH admin x", "+OK\r\n");
+        client.ask("EXISTS list string a b", ":4\r\n");
+        second.finish();
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_replayed_stops_the_start_and_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "", "--appendonly", "yes"];
+    let first = server(dir.path(), &words);
+    first.client().ask("SET string x", "+OK\r\n");
+    first.stop();
+    let log = dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let whole = std::fs::read(&log).unwrap();
+    for (records, named) in [
+        (&["RPUSH string a"][..], format!("byte {} (RPUSH)", whole.len())),
+        (&["SET t x", "NOSUCH t"], format!("the record at byte {}", whole.len() + 27)),
+        (
+            &["MULTI", "SET t x", "RPUSH string a", "EXEC"],
+            format!("byte {} (EXEC, of which command 2 (rpush))", whole.len() + 15 + 27 + 34),
+        ),
+    ] {
+        let mut text = whole.clone();
+        for record in records {
+            text.extend(request(&record.split(' ').map(str::as_bytes).collect::<Vec<_>>()));
+        }
+        std::fs::write(&log, text).unwrap();
+        let why = support::refusal(dir.path(), &words);
+        assert!(why.contains(&named), "{why}, not {named}");
+    }
+    std::fs::write(&log, whole).unwrap();
+    server(dir.path(), &words).client().ask("GET string", "$1\r\nx\r\n");
+}
+
+#[test]
 fn a_snapshot_alone_brings_everything_back() {
     let dir = tempfile::tempdir().unwrap();
     let first = server(dir.path(), &["--save", "", "--enable-debug-command", "yes"]);

@@ -190,6 +190,31 @@ fn a_busy_server_greets_and_remembers_what_it_was_told() {
 }
 
 #[test]
+fn a_busy_server_tells_nothing_to_who_wants_no_replies() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--busy-reply-threshold", "50"]);
+    let (mut script, mut known) = (server.client(), server.client());
+    let (mut muted, mut skipping, mut late) = (server.client(), server.client(), server.client());
+    muted.ask("PING\r\nCLIENT REPLY OFF", "+PONG\r\n");
+    skipping.ask("PING\r\nCLIENT REPLY SKIP", "+PONG\r\n");
+    late.ask("PING\r\nCLIENT REPLY SKIP\r\nBLPOP list 0", "+PONG\r\n");
+    known.ask("RPUSH list a", ":1\r\n");
+    known.until("EXISTS list", ":0");
+    script.send(&request(&[b"EVAL", b"while true do end", b"0"]));
+    let busy = "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+    known.until("PING", busy);
+    muted.send(b"PING\r\n*1\r\n$4\r\nEXEC\r\n");
+    skipping.ask("PING\r\nPING", &format!("{busy}\r\n"));
+    late.ask("PING", &format!("{busy}\r\n"));
+    known.ask("SCRIPT KILL", "+OK\r\n");
+    assert!(script.line().starts_with("-ERR "));
+    muted.ask("CLIENT REPLY ON", "+OK\r\n");
+    skipping.ask("ECHO x", "$1\r\nx\r\n");
+    muted.send(b"CLIENT REPLY OFF\r\n*1\r\n%1\r\n");
+    muted.closed();
+}
+
+#[test]
 fn who_may_end_a_script_may_not_stop_the_server() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path(), &["--save", "", "--busy-reply-threshold", "50"]);

@@ -36,11 +36,6 @@ impl CommandStats {
             self.histogram.record(nanos);
         }
     }
-
-    /// The call recorded last was the end of one that had been recorded when it began to wait.
-    pub fn went_on(&mut self) {
-        self.calls = self.calls.saturating_sub(1);
-    }
 }
 
 /// Errors by their first word.

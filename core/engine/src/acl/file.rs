@@ -9,11 +9,12 @@ use crate::session::SessionId;
 
 impl Engine {
     /// Replaces all users by those of an ACL file with this text; the default user stays as it is when no line names it. `file` is its
-    /// name for messages. Tells whether a line names the default user.
+    /// name for messages; `by`, who asked for it and waits, is closed behind its reply if it must be. Tells whether a line names the
+    /// default user.
     ///
     /// # Errors
     /// What is wrong with each line; nothing has changed then.
-    pub fn load_acl_file(&mut self, file: &str, text: &[u8]) -> Result<bool, String> {
+    pub fn load_acl_file(&mut self, file: &str, text: &[u8], by: Option<SessionId>) -> Result<bool, String> {
         let mut fresh = self.fresh_users();
         let (mut seen, mut errors) = (Vec::new(), String::new());
         for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -34,7 +35,7 @@ impl Engine {
             return Err(errors);
         }
         let names_default = seen.iter().any(|name| name == b"default");
-        self.replace_users(fresh, &seen);
+        self.replace_users(fresh, &seen, by);
         Ok(names_default)
     }
 
@@ -98,7 +99,7 @@ impl Engine {
                 )
             })?;
         }
-        self.replace_users(fresh, &seen);
+        self.replace_users(fresh, &seen, None);
         Ok(())
     }
 
@@ -115,7 +116,7 @@ impl Engine {
     }
 
     /// Puts new users in the place of all. Clients whose user is gone, or may not listen any more to what they listen to, are closed.
-    fn replace_users(&mut self, mut fresh: Acl, named: &[Vec<u8>]) {
+    fn replace_users(&mut self, mut fresh: Acl, named: &[Vec<u8>], by: Option<SessionId>) {
         if !named.iter().any(|name| name == b"default") {
             fresh.users[DEFAULT_USER] = self.acl.users[DEFAULT_USER].take();
             fresh.default_has_rules = self.acl.default_has_rules;
@@ -129,19 +130,27 @@ impl Engine {
             match user {
                 Some(user) => {
                     self.sessions.at_mut(id).user = user;
-                    self.end_forbidden_listening(id, None);
+                    self.end_forbidden_listening(id, by);
                 }
-                None => self.end_user(id, None),
+                None => self.end_user(id, by),
             }
         }
     }
 
-    /// Closes a client that listens to what its user may not listen to any more; `by`, whose command this is, behind its reply.
+    /// Closes a client that is told of what its user may not hear of any more: messages, the commands of others, changed keys that it
+    /// never had to read. `by`, whose command this is, is closed behind its reply.
     pub(super) fn end_forbidden_listening(&mut self, id: SessionId, by: Option<SessionId>) {
         let session = self.sessions.at(id);
-        let forbidden =
+        let may = |name: &str, argv: &[&[u8]]| {
+            let command = self.table.find_original(name.as_bytes());
+            command.is_some_and(|c| self.acl.check(session.user, &self.table, c, argv).is_ok())
+        };
+        let hears =
             session.subscriptions.as_ref().is_some_and(|heard| !self.acl.may_listen(session.user, heard));
-        if forbidden {
+        let watches = session.monitor && !may("monitor", &[b"monitor"]);
+        let tracks = session.tracking.as_ref().is_some_and(|tracking| tracking.broadcast)
+            && !may("client|tracking", &[b"client", b"tracking", b"on"]);
+        if hears || watches || tracks {
             self.end_user(id, by);
         }
     }
@@ -193,7 +202,7 @@ mod tests {
         );
         assert!(holds(b"(\"~x)\" ") && holds(b"(%W~a\xc3 "));
         let mut second = engine();
-        second.load_acl_file("users.acl", &lines.join(&b'\n')).unwrap();
+        second.load_acl_file("users.acl", &lines.join(&b'\n'), None).unwrap();
         assert_eq!(second.acl.lines(), lines);
         let selectors = &second.acl.user(second.acl.find(b"j\xf8rg\"").unwrap()).unwrap().selectors;
         assert_eq!(selectors[0].describe_keys(), b"~x) ~\"y\"");

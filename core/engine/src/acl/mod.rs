@@ -26,6 +26,10 @@ use subtle::ConstantTimeEq;
 /// The index of the user that clients are before they authenticate.
 pub(crate) const DEFAULT_USER: usize = 0;
 
+/// The index of no user: the server itself, which replays its log and removes what it has moved away. It may do everything,
+/// whatever becomes of the users.
+pub(crate) const SERVER_USER: usize = usize::MAX - 1;
+
 /// A password as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Secret {
@@ -194,7 +198,10 @@ impl Acl {
 
     #[inline]
     pub(crate) fn is_unlimited(&self, user: usize) -> bool {
-        self.users.get(user).is_some_and(|u| u.as_ref().is_some_and(User::is_unlimited))
+        match self.users.get(user) {
+            Some(user) => user.as_ref().is_some_and(User::is_unlimited),
+            None => user == SERVER_USER,
+        }
     }
 
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
@@ -274,7 +281,9 @@ impl Acl {
         argv: &[&[u8]],
     ) -> Result<(), Denial> {
         let spec = table.commands[command].spec;
-        let Some(user) = self.user(user) else { return Err(Denial::Command(spec.name)) };
+        let Some(user) = self.user(user) else {
+            return if user == SERVER_USER { Ok(()) } else { Err(Denial::Command(spec.name)) };
+        };
         let mut worst: Option<(Denial, usize)> = None;
         for selector in user.all_selectors() {
             let Err(denial) = selector.check(table, command, argv) else { return Ok(()) };

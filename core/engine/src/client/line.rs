@@ -184,7 +184,7 @@ impl Engine {
 }
 
 /// The size of a request in RESP.
-fn request_bytes(args: Args<'_>) -> usize {
+pub(crate) fn request_bytes(args: Args<'_>) -> usize {
     let digits = |n: usize| n.checked_ilog10().unwrap_or(0) as usize + 1;
     let line = |n: usize| 3 + digits(n);
     line(args.len()) + args.all().iter().map(|a| line(a.len()) + a.len() + 2).sum::<usize>()

@@ -5,12 +5,12 @@ mod kill;
 mod line;
 mod pause;
 
-pub(crate) use self::line::client_line;
+pub(crate) use self::line::{client_line, request_bytes};
 pub(crate) use self::pause::Pause;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Delivery;
 use crate::session::{ReplyMode, SessionId};
-use commands::{Args, Error, Flags, Group, OnTimeout, Row};
+use commands::{Args, Error, Flags, Group, Row};
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
 const ANYBODY: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE);
@@ -154,10 +154,9 @@ fn unblock(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     turn.reply.integer(i64::from(waiting.is_some()));
     if let Some((id, waiting)) = waiting {
         if with_error {
-            engine.end_waiting_with(id, b"UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            engine.end_waiting_with(id, &waiting, b"UNBLOCKED client unblocked via CLIENT UNBLOCK");
         } else {
-            let how: OnTimeout = waiting.wait.on_timeout;
-            engine.end_waiting(id, how);
+            engine.end_waiting(id, &waiting);
         }
     }
     Ok(Step::Done(None))

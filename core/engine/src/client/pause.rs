@@ -26,11 +26,13 @@ pub(super) fn pause(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
         3 => false,
         4 if turn.args.is(3, "write") => true,
         4 if turn.args.is(3, "all") => false,
-        _ => return Err(Error::SYNTAX),
+        4 => return Err(Error::new("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+        _ => return Err(commands::bad_subcommand(turn.args, "CLIENT")),
     };
     let ms = base::number::parse_i64(turn.args.at(2))
         .ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
     let ms = u64::try_from(ms).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
+    crate::replication::check_end(ms, engine.keyspace.now.unix_ms)?;
     let end_us = engine.keyspace.now.mono_us.saturating_add(ms.saturating_mul(1000));
     // A pause under way is neither shortened nor loosened by another.
     let goes_on = engine.is_paused();
@@ -80,7 +82,7 @@ impl Engine {
         let (holds_all, holds_writes) = (is_paused && !pause.writes_only, is_paused || pause.holds_writes);
         let held = holds_all || (holds_writes && self.may_change(id, command, argv));
         if held {
-            self.defer(id, argv);
+            self.defer(id, argv, None);
             self.held.push(id);
         }
         held

@@ -1,8 +1,10 @@
 //! A bench for the engine: clients, a virtual clock, and a world that does nothing.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use base::Now;
 use tandem_engine::{
-    Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, Report, Request, SessionId,
+    Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, ReplayError, Report, Request,
+    SessionId,
 };
 
 /// The world: a clock that only the test moves.
@@ -45,7 +47,17 @@ impl Outside for World {
     fn last_save_unix_s(&self) -> i64 {
         0
     }
-    fn sleep_ns(&mut self, _: u64) {}
+    fn sleep_ns(&mut self, nanoseconds: u64) {
+        self.pass_us(nanoseconds / 1000);
+    }
+}
+
+impl World {
+    fn pass_us(&mut self, us: u64) {
+        let now = self.now;
+        let unix_us = now.unix_us + us as i64;
+        self.now = Now { unix_ms: unix_us / 1000, unix_us, mono_us: now.mono_us + us };
+    }
 }
 
 /// An engine with clients.
@@ -60,8 +72,12 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Bench {
+        Bench::with(config::Config::default())
+    }
+
+    pub(crate) fn with(config: config::Config) -> Bench {
         let now = Now::at_ms(1_700_000_000_000);
-        let engine = Engine::new(config::Config::default(), Acl::new(Vec::new()), [7; 32], now);
+        let engine = Engine::new(config, Acl::new(Vec::new()), [7; 32], now);
         let (clients, delivered, pairs) = (Vec::new(), Vec::new(), Vec::new());
         Bench { engine, outside: World { now, used: 1000 }, clients, delivered, pairs }
     }
@@ -110,6 +126,19 @@ impl Bench {
             assert!(out.is_empty());
         }
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// Runs a record of the log again.
+    pub(crate) fn replay(&mut self, line: &str) -> Result<(), ReplayError> {
+        let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.engine.replay(&argv, &mut self.outside)
+    }
+
+    /// A job is done that a client waits for; the reply is delivered.
+    pub(crate) fn completed(&mut self, client: usize) -> String {
+        self.engine.complete(self.clients[client], |reply| reply.ok());
+        self.engine.take_deliveries(&mut self.delivered);
+        self.delivered(client)
     }
 
     /// What a client was delivered since the last call.
@@ -165,12 +194,7 @@ impl Bench {
 
     /// Moves the clock.
     pub(crate) fn pass_ms(&mut self, ms: i64) {
-        let now = self.outside.now;
-        self.outside.now = Now {
-            unix_ms: now.unix_ms + ms,
-            unix_us: now.unix_us + ms * 1000,
-            mono_us: now.mono_us + ms as u64 * 1000,
-        };
+        self.outside.pass_us(ms as u64 * 1000);
     }
 
     /// Lets background work happen.

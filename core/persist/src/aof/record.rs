@@ -274,12 +274,19 @@ impl<R: Read> Scanner<R> {
 #[derive(Debug)]
 pub struct Commands<R> {
     scanner: Scanner<io::Take<R>>,
+    began: u64,
 }
 
 impl<R: Read> Commands<R> {
     /// `source` stands at byte `offset` of the file, which is good up to byte `end`.
     pub fn new(source: R, offset: u64, end: u64) -> Commands<R> {
-        Commands { scanner: Scanner::new(source.take(end.saturating_sub(offset)), offset).until(end) }
+        let scanner = Scanner::new(source.take(end.saturating_sub(offset)), offset).until(end);
+        Commands { scanner, began: offset }
+    }
+
+    /// Offset in the file at which the last command begins.
+    pub fn began(&self) -> u64 {
+        self.began
     }
 
     /// Offset in the file behind the last command.
@@ -294,6 +301,7 @@ impl<R: Read> Commands<R> {
     )]
     pub fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, BadRecord> {
         loop {
+            self.began = self.scanner.offset();
             match self.scanner.next()? {
                 Some(Record::Command(args)) => return Ok(Some(args)),
                 Some(_) => {}

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use profiles::Profile;
-use tandem_server::{Running, start};
+use tandem_server::{Running, StartError, start};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -23,6 +23,17 @@ pub struct Server {
 
 /// Starts a server with these further words.
 pub fn server(dir: &Path, words: &[&str]) -> Server {
+    let running = try_start(dir, words).unwrap();
+    let address = running.addresses()[0];
+    Server { running: Some(running), address }
+}
+
+/// Why a server with these words does not start.
+pub fn refusal(dir: &Path, words: &[&str]) -> String {
+    format!("{:#}", try_start(dir, words).expect_err("it starts").error)
+}
+
+fn try_start(dir: &Path, words: &[&str]) -> Result<Running, StartError> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let port_text = port.to_string();
     let dir = dir.to_str().unwrap();
@@ -30,9 +41,7 @@ pub fn server(dir: &Path, words: &[&str]) -> Server {
     let mut args = vec!["--port", &port_text, "--bind", "127.0.0.1", "--dir", dir, "--logfile", &log];
     args.extend(words);
     let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
-    let running = start(Profile::Plain, &args, false).unwrap();
-    let address = running.addresses()[0];
-    Server { running: Some(running), address }
+    start(Profile::Plain, &args, false)
 }
 
 impl Server {

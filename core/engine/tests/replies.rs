@@ -1,0 +1,434 @@
+//! Who gets which reply and when: late ones, those of clients that want none, what is recorded of them, and what a replay meets.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod bench;
+
+use bench::Bench;
+use tandem_engine::ReplayError;
+
+const BLOCKED: &str = "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+
+#[test]
+fn a_replay_asks_for_no_rights() {
+    let mut b = Bench::new();
+    let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+    b.engine.load_users(&[words("default off"), words("admin on nopass ~* +@all")]).unwrap();
+    for line in ["SELECT 1", "MULTI", "SET a 1", "RPUSH l x y", "EXEC", "EVAL redis.call('SET','s','1') 0"] {
+        assert_eq!(b.replay(line), Ok(()), "{line}");
+    }
+    b.engine.replay_end();
+    let c = b.connect();
+    assert_eq!(b.run(c, "AUTH admin x"), "+OK\r\n");
+    b.run(c, "SELECT 1");
+    assert_eq!(b.run(c, "EXISTS a l s"), ":3\r\n");
+}
+
+#[test]
+fn a_replay_names_the_command_that_fails() {
+    let mut b = Bench::new();
+    let failed = |command: &str, why: &str| {
+        Err(ReplayError::Failed { command: command.to_owned(), why: why.to_owned() })
+    };
+    let wrong_type = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    assert_eq!(b.replay("SET s x"), Ok(()));
+    assert_eq!(b.replay("lpush s y"), failed("lpush", wrong_type));
+    assert_eq!(b.replay("SET s"), failed("SET", "ERR wrong number of arguments for 'set' command"));
+    assert_eq!(b.replay("NOSUCH s"), Err(ReplayError::Unknown("NOSUCH".to_owned())));
+    for line in
+        ["MULTI", "LRANGE none 0 -1", "HGETALL none", "RPUSH l a b", "LRANGE l 0 -1", "LPUSH s y", "SET t x"]
+    {
+        assert_eq!(b.replay(line), Ok(()), "{line}");
+    }
+    assert_eq!(b.replay("EXEC"), failed("EXEC, of which command 5 (lpush)", wrong_type));
+    assert_eq!(b.replay("EXEC"), failed("EXEC", "ERR EXEC without MULTI"));
+}
+
+#[test]
+fn nobody_sees_or_ends_the_session_of_a_replay() {
+    let mut b = Bench::new();
+    b.replay("MULTI").unwrap();
+    b.replay("SET a 1").unwrap();
+    let c = b.connect();
+    assert_eq!(b.run(c, "CLIENT LIST").matches("id=").count(), 1);
+    assert_eq!(b.run(c, "CLIENT KILL TYPE normal SKIPME yes"), ":0\r\n");
+    b.engine.load_acl_file("users.acl", b"user default off\nuser admin on nopass ~* +@all\n", None).unwrap();
+    assert_eq!(b.replay("EXEC"), Ok(()));
+    b.engine.replay_end();
+    let d = b.connect();
+    b.run(d, "AUTH admin x");
+    assert_eq!(b.run(d, "EXISTS a"), ":1\r\n");
+}
+
+#[test]
+fn the_servers_own_records_are_replayed_although_their_commands_are_renamed() {
+    let rename = |from: &str, to: &str| config::Rename { from: from.into(), to: to.into() };
+    let renames = vec![rename("del", ""), rename("set", "put")];
+    let mut config = config::Config::default();
+    config.renames = renames;
+    let mut b = Bench::with(config);
+    for line in ["PUT a 1", "SET b 1", "DEL a"] {
+        assert_eq!(b.replay(line), Ok(()), "{line}");
+    }
+    let c = b.connect();
+    assert_eq!(b.run(c, "EXISTS a b"), ":1\r\n");
+}
+
+/// A client that waits by `line` as a user with every right, and the operator.
+fn a_worker_that_waits(line: &str) -> (Bench, usize, usize) {
+    let mut b = Bench::new();
+    let (operator, worker) = (b.connect(), b.connect());
+    b.run(operator, "ACL SETUSER w on nopass ~* &* +@all");
+    b.run(operator, "XGROUP CREATE s g $ MKSTREAM");
+    b.run(worker, "AUTH w x");
+    assert_eq!(b.run(worker, line), "");
+    (b, operator, worker)
+}
+
+#[test]
+fn a_client_that_waits_for_what_its_user_may_not_take_any_more_gets_an_error_and_no_element() {
+    let command = |name: &str| format!("-NOPERM User w has no permissions to run the '{name}' command\r\n");
+    let key = "-NOPERM No permissions to access a key\r\n".to_owned();
+    for (wait, rules, push, left, error) in [
+        ("BLPOP l 0", "resetkeys ~other", "RPUSH l v", "LLEN l", &key),
+        ("BLPOP l 0", "-blpop", "RPUSH l v", "LLEN l", &command("blpop")),
+        ("BLPOP l 0", "reset", "RPUSH l v", "LLEN l", &command("blpop")),
+        ("BZPOPMIN z 0", "-@blocking", "ZADD z 1 a", "ZCARD z", &command("bzpopmin")),
+        ("BLMOVE l to LEFT LEFT 0", "resetkeys ~l", "RPUSH l v", "LLEN l", &key),
+        ("BLMPOP 0 1 l LEFT", "resetkeys %R~l", "RPUSH l v", "LLEN l", &key),
+        ("XREADGROUP GROUP g c BLOCK 0 STREAMS s >", "resetkeys", "XADD s 1-1 f v", "XLEN s", &key),
+    ] {
+        let (mut b, operator, worker) = a_worker_that_waits(wait);
+        assert_eq!(b.run(operator, &format!("ACL SETUSER w {rules}")), "+OK\r\n");
+        b.run(operator, push);
+        assert_eq!(b.delivered(worker), *error, "{wait} {rules}");
+        assert_eq!(b.run(operator, left), ":1\r\n", "{wait} {rules}");
+        b.run(operator, push);
+        assert_eq!(b.delivered(worker), "", "it waits no more");
+    }
+}
+
+#[test]
+fn who_may_still_take_is_served_when_rights_change() {
+    for rules in ["-lpop", "off", "resetkeys ~l"] {
+        let (mut b, operator, worker) = a_worker_that_waits("BLPOP l 0");
+        b.run(operator, &format!("ACL SETUSER w {rules}"));
+        b.run(operator, "RPUSH l v");
+        assert_eq!(b.delivered(worker), "*2\r\n$1\r\nl\r\n$1\r\nv\r\n", "{rules}");
+    }
+}
+
+#[test]
+fn who_may_not_watch_others_any_more_is_closed() {
+    for (watch, rules) in [
+        ("MONITOR", "-monitor"),
+        ("MONITOR", "-@admin"),
+        ("CLIENT TRACKING on BCAST", "-client|tracking"),
+        ("SUBSCRIBE ch", "resetchannels"),
+    ] {
+        let mut b = Bench::new();
+        let (operator, c) = (b.connect(), b.connect());
+        b.run(operator, "ACL SETUSER w on nopass ~* &* +@all");
+        b.run(c, "AUTH w x");
+        b.run(c, "HELLO 3");
+        b.run(c, watch);
+        b.run(operator, "ACL SETUSER w -get");
+        assert!(!b.closed(c), "{watch}");
+        b.run(operator, &format!("ACL SETUSER w {rules}"));
+        assert!(b.closed(c), "{watch} {rules}");
+    }
+}
+
+/// What a client with this CLIENT REPLY mode gets late, and then for an ECHO.
+fn late(mode: &str, wait: &str, end: impl FnOnce(&mut Bench, usize, usize)) -> (String, String) {
+    let mut b = Bench::new();
+    let (operator, c) = (b.connect(), b.connect());
+    assert_eq!(b.run(c, &format!("CLIENT REPLY {mode}")), if mode == "ON" { "+OK\r\n" } else { "" });
+    assert_eq!(b.run(c, wait), "");
+    end(&mut b, operator, c);
+    (b.delivered(c), b.run(c, "ECHO x"))
+}
+
+#[test]
+fn replies_that_come_late_are_left_out_as_the_client_has_asked() {
+    type End = fn(&mut Bench, usize, usize);
+    let push: End = |b, operator, _| drop(b.run(operator, "RPUSH l v"));
+    let time_out: End = |b, _, _| {
+        b.pass_ms(101);
+        b.tick();
+    };
+    let unblock: End = |b, operator, _| drop(b.run(operator, "CLIENT UNBLOCK 2 ERROR"));
+    let served = "*2\r\n$1\r\nl\r\n$1\r\nv\r\n";
+    for (wait, end, reply) in [
+        ("BLPOP l 0.1", push, served),
+        ("BLPOP l 0.1", time_out, "*-1\r\n"),
+        ("BLPOP l 0", unblock, BLOCKED),
+        ("WAIT 1 100", time_out, ":0\r\n"),
+    ] {
+        let echo = "$1\r\nx\r\n".to_owned();
+        assert_eq!(late("ON", wait, end), (reply.to_owned(), echo.clone()), "{wait}");
+        assert_eq!(late("SKIP", wait, end), (String::new(), echo), "{wait}: one reply is left out");
+        assert_eq!(late("OFF", wait, end), (String::new(), String::new()), "{wait}: none comes");
+    }
+}
+
+#[test]
+fn the_reply_to_what_a_job_does_is_left_out_as_the_client_has_asked() {
+    let saved = |mode| {
+        late(mode, "SAVE", |b, _, c| assert_eq!(b.completed(c), if mode == "ON" { "+OK\r\n" } else { "" }))
+    };
+    assert_eq!(saved("ON").1, "$1\r\nx\r\n");
+    assert_eq!(saved("SKIP").1, "$1\r\nx\r\n");
+    assert_eq!(saved("OFF").1, "");
+    let record = "argon2id:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    for (mode, echo) in [("SKIP", "$1\r\nx\r\n"), ("OFF", "")] {
+        let mut b = Bench::new();
+        let (operator, c) = (b.connect(), b.connect());
+        b.run(operator, &format!("ACL SETUSER bob on {record} +@all ~*"));
+        b.run(c, &format!("CLIENT REPLY {mode}"));
+        assert_eq!(b.run(c, "AUTH bob pw"), "");
+        b.asked(c);
+        assert_eq!(b.verified(c, true), "", "{mode}");
+        assert_eq!(b.run(c, "ECHO x"), echo);
+        assert_eq!(b.run(c, "CLIENT REPLY ON"), "+OK\r\n");
+        assert_eq!(b.run(c, "ACL WHOAMI"), "$3\r\nbob\r\n");
+    }
+}
+
+#[test]
+fn a_skip_behind_a_skip_holds_for_what_follows() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    for (line, reply) in [
+        ("CLIENT REPLY SKIP", ""),
+        ("CLIENT REPLY SKIP", ""),
+        ("PING", ""),
+        ("PING", "+PONG\r\n"),
+        ("CLIENT REPLY SKIP", ""),
+        ("CLIENT REPLY NO", ""),
+        ("PING", "+PONG\r\n"),
+        ("CLIENT REPLY SKIP", ""),
+        ("CLIENT REPLY OFF", ""),
+        ("PING", ""),
+        ("CLIENT REPLY ON", "+OK\r\n"),
+    ] {
+        assert_eq!(b.run(c, line), reply, "{line}");
+    }
+}
+
+#[test]
+fn messages_come_behind_late_replies_that_do_not() {
+    let mut b = Bench::new();
+    let (operator, c) = (b.connect(), b.connect());
+    for line in ["HELLO 3", "CLIENT TRACKING on", "GET other", "CLIENT REPLY SKIP", "BLMOVE l to LEFT LEFT 0"]
+    {
+        b.run(c, line);
+    }
+    b.run(operator, "SET other x");
+    assert_eq!(b.delivered(c), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$5\r\nother\r\n");
+    b.run(operator, "RPUSH l v");
+    assert_eq!((b.delivered(c), b.run(c, "PING")), (String::new(), "+PONG\r\n".to_owned()));
+}
+
+#[test]
+fn a_monitor_sees_its_own_commands_behind_their_replies_and_no_end_of_its_watching() {
+    for (line, shown) in [
+        ("PING", "+PONG\r\n+1700000000.000000 [0 ] \"PING\"\r\n"),
+        ("SELECT 3", "+OK\r\n+1700000000.000000 [3 ] \"SELECT\" \"3\"\r\n"),
+        ("RESET", "+RESET\r\n"),
+        ("QUIT", "+OK\r\n"),
+        ("CLIENT REPLY OFF", ""),
+        ("CLIENT REPLY SKIP", ""),
+    ] {
+        let mut b = Bench::new();
+        let (c, other) = (b.connect(), b.connect());
+        assert_eq!(b.run(c, "MONITOR"), "+OK\r\n");
+        assert_eq!(b.run(c, line), shown, "{line}");
+        b.run(other, "GET k");
+        let watches = matches!(line, "PING" | "SELECT 3");
+        assert_eq!(!b.delivered(c).is_empty(), watches, "{line}");
+    }
+}
+
+#[test]
+fn time_moves_on_between_a_transaction_and_those_it_serves() {
+    let invocation = config::read_args(&["--enable-debug-command".to_owned(), "yes".to_owned()]);
+    let layers = config::Layers { invocation, ..config::Layers::default() };
+    let mut sources = config::Sources { variables: &[], files: &mut config::load::Disk };
+    let mut b = Bench::with(layers.load(&mut sources).unwrap().config);
+    for (wait, push, reply) in [
+        ("BLPOP k 0", "RPUSH k a", "*2\r\n$1\r\nk\r\n$1\r\nb\r\n"),
+        ("BZPOPMIN k 0", "ZADD k 1 a", "*3\r\n$1\r\nk\r\n$1\r\nb\r\n$1\r\n2\r\n"),
+    ] {
+        let (c, worker) = (b.connect(), b.connect());
+        assert_eq!(b.run(worker, wait), "");
+        for line in ["MULTI", push, "PEXPIRE k 100", "DEBUG SLEEP 0.2", "EXEC"] {
+            b.run(c, line);
+        }
+        assert_eq!(b.delivered(worker), "", "{wait}");
+        assert_eq!(b.run(c, "EXISTS k"), ":0\r\n");
+        b.run(c, &push.replace(" 1 ", " 2 ").replace(" a", " b"));
+        assert_eq!(b.delivered(worker), reply);
+    }
+    // The same for the requests behind a slow one in one batch.
+    let c = b.connect();
+    b.run(c, "SET t v PX 100");
+    assert_eq!(b.run(c, "DEBUG SLEEP 0.2"), "+OK\r\n");
+    assert_eq!(b.engine.keyspace.now.unix_ms, b.now_ms());
+}
+
+/// Calls of BLPOP as INFO tells them, as the histogram does, and in the slow log.
+fn calls(b: &mut Bench, operator: usize) -> (usize, usize, usize) {
+    let number = |text: &str, before: &str| {
+        let digits = text.split(before).nth(1).unwrap_or("0");
+        digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
+    };
+    let stats = number(&b.run(operator, "INFO commandstats"), "cmdstat_blpop:calls=");
+    let histogram = number(&b.run(operator, "LATENCY HISTOGRAM blpop"), "$5\r\ncalls\r\n:");
+    let slow = b.run(operator, "SLOWLOG GET -1").matches("BLPOP").count();
+    (stats, histogram, slow)
+}
+
+#[test]
+fn a_command_that_waits_is_recorded_once_when_it_ends() {
+    let mut b = Bench::new();
+    let (operator, c) = (b.connect(), b.connect());
+    b.run(operator, "CONFIG SET slowlog-log-slower-than 0 commandlog-reply-larger-than 15");
+    b.run(c, "BLPOP l 0");
+    assert_eq!(calls(&mut b, operator), (0, 0, 0), "it waits");
+    b.run(operator, "RPUSH none x");
+    b.run(operator, "RPUSH l x");
+    assert_eq!(calls(&mut b, operator), (1, 1, 1));
+    b.run(c, "BLPOP l 0.1");
+    b.pass_ms(101);
+    b.tick();
+    assert_eq!(calls(&mut b, operator), (2, 2, 2), "its time is over");
+    b.run(c, "BLPOP l 0");
+    b.run(operator, "CLIENT UNBLOCK 2 ERROR");
+    assert_eq!(calls(&mut b, operator), (3, 3, 3), "somebody ended it");
+    let stats = b.run(operator, "INFO commandstats");
+    let line = stats.lines().find(|line| line.starts_with("cmdstat_blpop")).unwrap_or_default();
+    assert!(line.ends_with("rejected_calls=0,failed_calls=1"), "{line}");
+    let large = b.run(operator, "COMMANDLOG GET -1 large-reply");
+    assert_eq!(large.matches("BLPOP").count(), 2, "{large}");
+}
+
+#[test]
+fn a_command_that_waits_for_a_job_is_recorded_once() {
+    let mut b = Bench::new();
+    let record = "argon2id:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    let (operator, c) = (b.connect(), b.connect());
+    b.run(operator, &format!("ACL SETUSER bob on {record} +@all ~*"));
+    b.run(c, "AUTH bob pw");
+    b.asked(c);
+    b.verified(c, true);
+    b.run(c, "SAVE");
+    b.completed(c);
+    b.call(operator, &["CONFIG", "SET", "save", "3600 1"]);
+    b.run(c, "FLUSHALL");
+    b.completed(c);
+    let stats = b.run(operator, "INFO commandstats");
+    for name in ["auth", "save", "flushall"] {
+        assert!(stats.contains(&format!("cmdstat_{name}:calls=1,")), "{stats}");
+    }
+}
+
+#[test]
+fn a_client_is_shown_with_what_it_asked_for_last_and_counted_with_what_it_ran() {
+    let mut b = Bench::new();
+    let (operator, c) = (b.connect(), b.connect());
+    for (line, command, calls) in [
+        ("PING", "ping", 1),
+        ("GET", "get", 1),
+        ("NOSUCH", "NULL", 1),
+        ("CLIENT NOSUCH", "NULL", 1),
+        ("MULTI", "multi", 2),
+        ("SET a b", "set", 2),
+        ("EXEC", "exec", 4),
+        ("BLPOP l 0", "blpop", 4),
+    ] {
+        b.run(c, line);
+        let list = b.run(operator, "CLIENT LIST ID 2");
+        assert!(
+            list.contains(&format!(" cmd={command} ")) && list.contains(&format!(" tot-cmds={calls}")),
+            "{line}: {list}"
+        );
+    }
+    b.run(operator, "RPUSH l x");
+    assert!(b.run(operator, "CLIENT LIST ID 2").contains(" tot-cmds=5"));
+    b.run(operator, "ACL SETUSER few on nopass ~a +get");
+    b.run(c, "AUTH few x");
+    b.run(c, "DEL a");
+    assert!(b.run(operator, "ACL LOG").contains(" cmd=del user=few "));
+}
+
+#[test]
+fn a_full_server_queues_what_does_not_grow() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "SET k v");
+    b.run(c, "CONFIG SET maxmemory 1000000");
+    b.outside.used = 2_000_000;
+    for (line, queued) in [
+        ("GET k", true),
+        ("DEL k", true),
+        ("ZREM z a", true),
+        ("SET k x", false),
+        ("LMOVE l l LEFT LEFT", false),
+    ] {
+        b.run(c, "MULTI");
+        assert_eq!(b.run(c, line) == "+QUEUED\r\n", queued, "{line}");
+        assert_eq!(!b.run(c, "EXEC").starts_with("-EXECABORT"), queued, "{line}");
+    }
+}
+
+#[test]
+fn a_limit_that_is_set_in_a_transaction_evicts_behind_it() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "CONFIG SET maxmemory-policy allkeys-random");
+    b.outside.used = 2_000_000;
+    for line in ["SET k v", "MULTI", "CONFIG SET maxmemory 1000000", "EXISTS k"] {
+        b.run(c, line);
+    }
+    assert_eq!(b.run(c, "EXEC"), "*2\r\n+OK\r\n:1\r\n");
+    b.tick();
+    assert_eq!(b.run(c, "EXISTS k"), ":0\r\n");
+}
+
+#[test]
+fn an_exec_that_is_refused_says_that_nothing_was_run() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    let refusal =
+        "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n";
+    assert_eq!(b.run(c, "EXEC a"), refusal);
+    b.run(c, "MULTI");
+    assert_eq!(b.run(c, "EXEC a"), refusal);
+    assert_eq!(b.run(c, "EXEC"), "-ERR EXEC without MULTI\r\n");
+    assert_eq!(b.run(c, "CLIENT PAUSE 0 BOGUS"), "-ERR CLIENT PAUSE mode must be WRITE or ALL\r\n");
+    for line in
+        ["CLIENT PAUSE 9223372036854775807", "WAIT 1 9223372036854775807", "WAITAOF 0 1 9223372036854775807"]
+    {
+        assert_eq!(b.run(c, line), "-ERR timeout is out of range\r\n", "{line}");
+    }
+}
+
+#[test]
+fn names_and_passwords_of_a_migrate_are_no_keys() {
+    let mut b = Bench::new();
+    let (c, m) = (b.connect(), b.connect());
+    let from = ["MIGRATE", "h", "1", "", "0", "5"];
+    for (options, keys) in [
+        (&["AUTH", "KEYS", "KEYS", "k"][..], "*1\r\n$1\r\nk\r\n"),
+        (&["AUTH2", "KEYS", "KEYS", "KEYS", "k"], "*1\r\n$1\r\nk\r\n"),
+        (&["COPY", "KEYS", "k", "AUTH"], "*2\r\n$1\r\nk\r\n$4\r\nAUTH\r\n"),
+        (&["AUTH", "KEYS"], "*1\r\n$0\r\n\r\n"),
+    ] {
+        assert_eq!(b.call(c, &[&["COMMAND", "GETKEYS"], &from[..], options].concat()), keys, "{options:?}");
+    }
+    b.run(c, "ACL SETUSER m on nopass +migrate ~k");
+    b.run(m, "AUTH m x");
+    assert_eq!(b.call(m, &[&from[..], &["AUTH", "KEYS", "KEYS", "k"]].concat()), "+NOKEY\r\n");
+    let denied = "-NOPERM No permissions to access a key\r\n";
+    assert_eq!(b.call(m, &[&from[..], &["AUTH", "KEYS", "KEYS", "x"]].concat()), denied);
+}
