@@ -590,7 +590,7 @@ fn a_password_that_was_just_set_needs_no_check() {
     let mut jobs = Vec::new();
     b.engine.take_jobs(&mut jobs);
     let record = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA".to_owned();
-    assert_eq!(b.hashed(operator, &[record.clone()]), "+OK\r\n");
+    assert_eq!(b.hashed(operator, std::slice::from_ref(&record)), "+OK\r\n");
     assert_eq!(b.run(c, "AUTH bob pw"), "+OK\r\n");
     assert_eq!(b.run(operator, "CONFIG SET requirepass other"), "");
     assert_eq!(b.hashed(operator, &[record.replace("c2Fs", "d2Fs")]), "+OK\r\n");

@@ -174,10 +174,6 @@ pub(crate) fn run(
     window: &mut Window,
     bounds: &Bounds,
 ) -> Ran {
-    if !client.trusted {
-        // A log-in that has waited for its check is through: what follows it is a user's.
-        client.trusted = engine.is_trusted(id);
-    }
     let mut limits = client.request_limits(bounds);
     let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.subscriber));
     let Parts { input, out } = client.conn.parts(world.scratch, &mut world.net.pool);
@@ -187,29 +183,23 @@ pub(crate) fn run(
         // One that does not read: its buffer would be doubled, and half of what its memory counts would be empty.
         out.reserve_exact((pending / 4).max(2 * OUTPUT_PER_TICK));
     }
-    let mut output_end = out.len() + OUTPUT_PER_TICK;
-    if !client.trusted {
-        output_end = out.len() + crate::strangers::OUTPUT_PER_TICK;
-    }
+    let in_one_go = if client.trusted { OUTPUT_PER_TICK } else { crate::strangers::OUTPUT_PER_TICK };
+    let output_end = out.len() + in_one_go;
     let mut turn = Turn { id, input, out, engine, world, at: 0, argv, left, output_end };
-    let (mut next, mut ran) = (Next::Continue, Ran::All);
-    loop {
-        if turn.left == 0 {
-            ran = Ran::Budget;
-            break;
-        }
+    let mut ran = Ran::All;
+    let next = loop {
         // A stranger's requests are read one by one: each may change what it is allowed to send.
         let ahead = if client.trusted { AHEAD_MAX.min(turn.left) } else { 1 };
         let end = window.fill(&mut client.parser, input, turn.at, ahead, &limits);
         window.prefetch(input, turn.engine, id);
-        next = turn.run_window(window);
+        let mut next = turn.run_window(window);
         let is_cut = turn.at < window.requests.last().map_or(0, |ahead| ahead.end);
         if next == Next::Continue && !is_cut {
             match end {
                 End::Full => {}
                 End::Incomplete(missing) => {
                     client.missing = missing;
-                    break;
+                    break next;
                 }
                 End::Inline(end, args) => next = turn.run_inline(end, &args),
                 End::Bad(error) => {
@@ -227,18 +217,18 @@ pub(crate) fn run(
             next = Next::Close;
         }
         if next != Next::Continue {
-            break;
+            break next;
         }
-        if turn.is_full() {
+        if turn.is_full() || turn.left == 0 {
             ran = Ran::Budget;
-            break;
+            break next;
         }
         if !client.trusted && turn.engine.is_trusted(id) {
             client.trusted = true;
             limits = Limits::trusted(bounds.bulk_bytes_max);
             turn.output_end += OUTPUT_PER_TICK;
         }
-    }
+    };
     let at = turn.at;
     drop(turn);
     client.conn.consume(at);

@@ -322,6 +322,8 @@ impl Worker {
             }
             let mut world = World::new(self.shared, &mut self.clients, &self.scratch);
             world.running_net = client.net;
+            // A log-in that has waited for its check is through: what follows it is a user's.
+            client.trusted = client.trusted || engine.is_trusted(session);
             let (waiting, held) = (client.conn.pending(), client.conn.held());
             let ran = run(&mut client, session, engine, &mut world, &mut self.window, &bounds);
             self.clients.batch_output += client.conn.pending().saturating_sub(waiting);
