@@ -27,6 +27,6 @@ pub fn run(data: &[u8]) {
     twin.engine.load_users(&lines.iter().map(words).collect::<Vec<_>>()).expect("our own lines are rules");
     assert_eq!(twin.engine.acl.lines(), lines, "the lines make other users");
     let mut filed = Bench::new();
-    filed.engine.load_acl_file("users.acl", &lines.join(&b'\n')).expect("our own lines are a file");
+    filed.engine.load_acl_file("users.acl", &lines.join(&b'\n'), None).expect("our own lines are a file");
     assert_eq!(filed.engine.acl.lines(), lines, "the file makes other users");
 }
