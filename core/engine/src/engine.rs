@@ -318,6 +318,12 @@ impl Engine {
         !self.deliveries.is_empty() || self.has_broadcast()
     }
 
+    /// How much waits to be delivered, but for what is still to be told of changed keys.
+    #[inline]
+    pub fn waiting_deliveries(&self) -> usize {
+        self.deliveries.len()
+    }
+
     /// What clients of one I/O thread get so far, in order; what others get stays.
     pub fn take_deliveries_of(&mut self, thread: u16, into: &mut Vec<Delivery>) {
         if self.has_broadcast() {

@@ -139,6 +139,17 @@ pub struct Asker {
     pub has_failed: bool,
 }
 
+impl Delivery {
+    /// Puts a later one for the same client behind this one, which neither closes nor drops it.
+    pub fn append(&mut self, mut later: Delivery) {
+        debug_assert!(!self.close && !self.drop, "nothing follows the end of a connection");
+        self.bytes.append(&mut later.bytes);
+        self.resume |= later.resume;
+        self.close = later.close;
+        self.drop = later.drop;
+    }
+}
+
 /// Work for the control plane. Jobs with a `session` make it wait until [`crate::Engine`] is told the outcome.
 pub enum Job {
     /// Whether `password` fits one of the argon2id `records`; tell `Engine::password_verified`.

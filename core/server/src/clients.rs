@@ -19,7 +19,7 @@ use net::{
 use crate::client::{Bounds, Client};
 use crate::listen::Role;
 use crate::logger::Level;
-use crate::shared::{Mail, Shared};
+use crate::shared::Shared;
 
 /// Rest after the kernel refused to accept (no descriptors), microseconds.
 const ACCEPT_PAUSE_US: u64 = 100_000;
@@ -207,12 +207,12 @@ impl Clients {
     }
 
     fn place(&mut self, accepted: Accepted, tls_only: bool) {
-        let threads = self.shared.mailboxes.len();
+        let threads = self.shared.inboxes.len();
         let thread = self.next_thread % threads;
         self.next_thread = (thread + 1) % threads;
         if thread == self.thread {
             self.adopt(accepted, tls_only);
-        } else if self.shared.mailboxes[thread].send(Mail::Connection(accepted, tls_only)).is_err() {
+        } else if self.shared.inboxes[thread].send_connection(accepted, tls_only).is_err() {
             self.shared.logger.warning("A connection was refused: its thread has too much to do.");
         }
     }
@@ -477,6 +477,17 @@ impl Clients {
         let text =
             format!("Client {who} scheduled to be closed ASAP for overcoming of output buffer limits.");
         self.shared.logger.warning(&text);
+        self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
+        self.close(id);
+    }
+
+    /// Closes a client that has missed something, because more was sent to it than may wait for its thread.
+    pub(crate) fn close_overrun(&mut self, id: Id) {
+        let Some(client) = find(&mut self.slots, id) else { return };
+        let who = client.conn.peer().to_string();
+        self.shared
+            .logger
+            .warning(&format!("Client {who} closed: more messages waited for its thread than may wait."));
         self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
         self.close(id);
     }

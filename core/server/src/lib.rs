@@ -21,6 +21,7 @@ mod listen;
 mod live;
 mod loader;
 mod logger;
+mod mail;
 mod memory;
 mod meters;
 mod migrate;

@@ -21,7 +21,7 @@ pub(crate) fn fill(shared: &Shared, report: &mut Report) {
 fn fill_server(shared: &Shared, report: &mut Report) {
     report.set("process_id", u64::from(std::process::id()));
     report.set("profile", shared.profile.name());
-    report.set("io_threads_active", u64::from(shared.mailboxes.len() > 1));
+    report.set("io_threads_active", u64::from(shared.inboxes.len() > 1));
     report.set("config_file", shared.files.config.as_ref().map_or("", |path| path.to_str().unwrap_or("")));
     report.set("executable", std::env::current_exe().unwrap_or_default().to_str().unwrap_or(""));
     report.set("os", os().as_str());

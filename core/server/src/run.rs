@@ -20,6 +20,9 @@ const REQUESTS_PER_TICK_MAX: usize = 512;
 /// that a pipeline of large reads does not stand in memory as a whole.
 const OUTPUT_PER_TICK: usize = 1 << 20;
 
+/// Deliveries to other clients after which a client's further requests wait for the next tick, for the same reason.
+const DELIVERIES_PER_TURN: usize = 16_384;
+
 /// Requests read ahead.
 const AHEAD_MAX: usize = 16;
 
@@ -123,6 +126,8 @@ struct Turn<'a, 'w> {
     left: usize,
     /// Bytes of output at which the turn ends: what there is leaves first.
     output_end: usize,
+    /// The same for deliveries to other clients that the engine holds.
+    deliveries_end: usize,
 }
 
 impl Turn<'_, '_> {
@@ -147,9 +152,9 @@ impl Turn<'_, '_> {
         Next::Continue
     }
 
-    /// Whether there is so much output that the turn ends.
+    /// Whether there is so much output, or so much for others, that the turn ends.
     fn is_full(&self) -> bool {
-        self.out.len() >= self.output_end
+        self.out.len() >= self.output_end || self.engine.waiting_deliveries() >= self.deliveries_end
     }
 
     fn run_inline(&mut self, end: usize, args: &[Vec<u8>]) -> Next {
@@ -185,7 +190,8 @@ pub(crate) fn run(
     }
     let in_one_go = if client.trusted { OUTPUT_PER_TICK } else { crate::strangers::OUTPUT_PER_TICK };
     let output_end = out.len() + in_one_go;
-    let mut turn = Turn { id, input, out, engine, world, at: 0, argv, left, output_end };
+    let deliveries_end = engine.waiting_deliveries() + DELIVERIES_PER_TURN;
+    let mut turn = Turn { id, input, out, engine, world, at: 0, argv, left, output_end, deliveries_end };
     let mut ran = Ran::All;
     let next = loop {
         // A stranger's requests are read one by one: each may change what it is allowed to send.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use base::Now;
 use config::Config;
 use engine::{Busy, BusyVerdict, Delivery, Engine, Job, Outside};
-use net::{Accepted, Full, Mailbox, TlsHandle};
+use net::TlsHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::Profile;
 
@@ -19,20 +19,9 @@ use crate::durable::Durable;
 use crate::files::Files;
 use crate::listen::Entrance;
 use crate::logger::{Level, Logger};
+use crate::mail::{self, Inbox};
 use crate::saver::Saver;
 use crate::stop::Wanted;
-
-/// What one thread sends to an I/O thread.
-pub(crate) enum Mail {
-    /// A connection to serve, and whether it must speak TLS.
-    Connection(Accepted, bool),
-    /// Bytes for a client, to leave once the log is safe up to the ticket.
-    Delivery(Delivery, u64),
-}
-
-/// Items that may wait in a thread's mailbox. A publisher that is faster than this many messages a tick
-/// finds it full, and then waits for the owner in short naps.
-pub(crate) const MAILBOX_ITEMS_MAX: usize = 1 << 20;
 
 /// How an I/O thread is doing, for the watchdog.
 #[derive(Debug, Default)]
@@ -218,7 +207,7 @@ impl Completions {
 /// Shared by all threads.
 pub(crate) struct Shared {
     pub(crate) engine: Mutex<Engine>,
-    pub(crate) mailboxes: Vec<Mailbox<Mail>>,
+    pub(crate) inboxes: Vec<Inbox>,
     pub(crate) pulses: Vec<Pulse>,
     pub(crate) clock: Clock,
     pub(crate) logger: Arc<Logger>,
@@ -330,7 +319,7 @@ impl Shared {
             engine: Mutex::new(engine),
             completions: Arc::new(Completions::new(wakers.first().map(Arc::clone))),
             pulses: wakers.iter().map(|_| Pulse::default()).collect(),
-            mailboxes: wakers.into_iter().map(|waker| Mailbox::new(MAILBOX_ITEMS_MAX, waker)).collect(),
+            inboxes: wakers.into_iter().map(Inbox::new).collect(),
             clock,
             logger,
             durable,
@@ -390,7 +379,7 @@ impl Shared {
         drop(engine);
         let ticket = self.durable.push(&mut queue, &mut left.log);
         if left.deliveries.iter().any(|delivery| Some(usize::from(delivery.thread)) != own) {
-            self.send(&mut left.deliveries, own, ticket);
+            mail::send(&self.inboxes, &mut left.deliveries, own, ticket);
         }
         drop(queue);
         if ticket > 0 {
@@ -398,34 +387,6 @@ impl Shared {
         }
         self.hand_on(&mut left.jobs);
         ticket
-    }
-
-    /// Sends deliveries to their threads; those of thread `own` stay.
-    fn send(&self, deliveries: &mut Vec<Delivery>, own: Option<usize>, safe_at: u64) {
-        let mut kept = Vec::new();
-        for delivery in deliveries.drain(..) {
-            let thread = usize::from(delivery.thread);
-            if Some(thread) == own {
-                kept.push(delivery);
-            } else if let Some(mailbox) = self.mailboxes.get(thread) {
-                self.post(mailbox, Mail::Delivery(delivery, safe_at), own);
-            }
-        }
-        *deliveries = kept;
-    }
-
-    /// Puts mail into a mailbox. One that stays full belongs to a thread that hangs; then the message is lost
-    /// with everything else on that thread.
-    fn post(&self, mailbox: &Mailbox<Mail>, mut mail: Mail, own: Option<usize>) {
-        const NAPS_MAX: u32 = 100;
-        for _ in 0..NAPS_MAX {
-            match mailbox.send(mail) {
-                Ok(()) => return,
-                Err(Full(back)) => mail = back,
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        self.logger.warning(&format!("A full mailbox lost a message (from thread {own:?})."));
     }
 
     fn hand_on(&self, jobs: &mut Vec<Job>) {
@@ -485,14 +446,14 @@ impl Shared {
 
     /// Makes all I/O threads look at their flags.
     pub(crate) fn wake_all(&self) {
-        self.mailboxes.iter().for_each(Mailbox::wake);
+        self.inboxes.iter().for_each(Inbox::wake);
     }
 
     /// Makes those threads look again whose output waits for the log.
     pub(crate) fn wake_parked(&self) {
-        for (pulse, mailbox) in self.pulses.iter().zip(&self.mailboxes) {
+        for (pulse, inbox) in self.pulses.iter().zip(&self.inboxes) {
             if pulse.parked.load(Ordering::SeqCst) {
-                mailbox.wake();
+                inbox.wake();
             }
         }
     }

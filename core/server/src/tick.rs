@@ -12,8 +12,9 @@ use parking_lot::MutexGuard;
 
 use crate::client::{Bounds, Client};
 use crate::clients::Clients;
+use crate::mail::Mail;
 use crate::run::{Ran, Window, run};
-use crate::shared::{Aftermath, Mail, Shared};
+use crate::shared::{Aftermath, Shared};
 use crate::world::World;
 
 /// Longest sleep of a thread, so that its clients' time-outs are noticed within a second.
@@ -27,6 +28,10 @@ const BUFFERS_PERIOD_US: u64 = 1_000_000;
 
 /// How long clients wait for the next look at a busy engine, microseconds.
 const BUSY_SLEEP_US: u64 = 10_000;
+
+/// Deliveries to clients after which the rest of a batch waits for the next: what there is leaves first, so that a few publishers with
+/// deep pipelines and many subscribers do not fill the memory, and other threads keep up.
+const DELIVERIES_PER_BATCH: usize = 65_536;
 
 /// One I/O thread.
 pub(crate) struct Worker {
@@ -195,7 +200,7 @@ impl Worker {
     /// Takes in what other threads have for our clients.
     fn mailbox(&mut self) {
         let mut mail = std::mem::take(&mut self.mail);
-        self.shared.mailboxes[self.thread].drain(&mut mail);
+        let overrun = self.shared.inboxes[self.thread].take(&mut mail);
         for item in mail.drain(..) {
             match item {
                 Mail::Connection(accepted, tls_only) => self.clients.adopt(accepted, tls_only),
@@ -203,6 +208,8 @@ impl Worker {
             }
         }
         self.mail = mail;
+        // Nothing behind the gap has been written yet: this tick's write phase is still to come.
+        overrun.into_iter().for_each(|token| self.clients.close_overrun(Id::from_bits(token)));
     }
 
     fn deliver(&mut self, delivery: Delivery, safe_at: u64) {
@@ -269,8 +276,18 @@ impl Worker {
         }
     }
 
+    /// Takes in what the batches before this one have left for our clients, ahead of what this one will. Whoever sends it holds the
+    /// queue of the log, and nobody can execute a later batch while we have the engine.
+    fn catch_up(&mut self) {
+        if self.shared.inboxes.len() > 1 {
+            drop(self.shared.durable.queue());
+            self.mailbox();
+        }
+    }
+
     /// Tells the engine what time it is and who is there.
     fn begin(&mut self, engine: &mut Engine) {
+        self.catch_up();
         engine.begin_batch(self.shared.clock.now());
         self.clients.batch_output = 0;
         self.renew_bounds(engine);
@@ -283,6 +300,9 @@ impl Worker {
         let mut logged = engine.log_len();
         // Taken one by one: while a script holds the engine, those behind it are answered by `tell_busy`.
         for _ in 0..self.clients.runnable.len() {
+            if engine.waiting_deliveries() >= DELIVERIES_PER_BATCH {
+                break;
+            }
             let Some(id) = self.clients.runnable.pop_front() else { break };
             self.execute_one(engine, id);
             if engine.log_len() > logged {

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::Read;
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -376,4 +377,37 @@ fn keys_that_move_one_by_one_share_a_connection_and_outlive_its_end() {
     let (mut taker, _) = there.accept().unwrap();
     take(&mut taker);
     client.expect("+OK\r\n");
+}
+
+#[test]
+fn deep_pipelines_of_publishers_reach_every_subscriber_in_order_while_others_are_served() {
+    const SUBSCRIBERS: usize = 64;
+    const MESSAGES: usize = 600;
+    for threads in ["1", "2", "4"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), &["--save", "", "--io-threads", threads]);
+        let mut subscribers: Vec<_> = (0..SUBSCRIBERS).map(|_| server.client()).collect();
+        for subscriber in &mut subscribers {
+            subscriber.ask("SUBSCRIBE c", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+        }
+        let publish = |n| request(&[b"PUBLISH", b"c", format!("{n:04}").as_bytes()]);
+        let pipeline: Vec<u8> = (0..MESSAGES).flat_map(publish).collect();
+        let mut publishers: Vec<_> = (0..3).map(|_| server.client()).collect();
+        publishers.iter_mut().for_each(|publisher| publisher.send(&pipeline));
+        server.client().ask("SET k v", "+OK\r\n");
+        let reply = format!(":{SUBSCRIBERS}\r\n");
+        publishers.iter_mut().for_each(|publisher| publisher.expect(&reply.repeat(MESSAGES)));
+        let head = "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$4\r\n";
+        let mut orders = subscribers.iter_mut().map(|subscriber| {
+            let mut all = vec![0; 3 * MESSAGES * (head.len() + 6)];
+            subscriber.stream.read_exact(&mut all).unwrap();
+            let number = |message: &[u8]| str::from_utf8(&message[head.len()..]).unwrap().trim_end().parse();
+            all.chunks(head.len() + 6).map(|message| number(message).unwrap()).collect::<Vec<usize>>()
+        });
+        let order = orders.next().unwrap();
+        for n in 0..MESSAGES {
+            assert_eq!(order.iter().filter(|m| **m == n).count(), 3, "{n} comes once from each");
+        }
+        assert!(orders.all(|other| other == order), "all subscribers see one order, {threads} threads");
+    }
 }
