@@ -38,11 +38,17 @@ def free_port():
         return s.getsockname()[1]
 
 
+def read_users(path):
+    """The rules of each user in a file of `profiles`."""
+    lines = [line.split() for line in Path(path).read_text().splitlines() if line.startswith("user ")]
+    return {words[1]: words[2:] for words in lines}
+
+
 class Server:
     """One server process. `kind` is cache, queue or server (the last: redis.conf rules)."""
 
     def __init__(self, kind="queue", reference=None, password=None, directory=None, extra=(), tls=True,
-                 environment=None, supervise=False,
+                 environment=None, supervise=False, users=(), more_rules=(),
                  binary="redis-server"):
         self.kind = kind
         self.reference = use_reference() if reference is None else reference
@@ -55,6 +61,8 @@ class Server:
         self.tls_port = (free_port() if self.reference else self.port) if tls else None
         self.metrics_port = None if self.reference else free_port()
         self.environment = environment or {}
+        # Files with lines as `user NAME RULES`: these users are made at the first start, with the server's password.
+        self.users = {name: [*rules, *more_rules] for path in users for name, rules in read_users(path).items()}
         self.binary = binary
         self.process = None
         self.supervise = supervise
@@ -102,6 +110,11 @@ class Server:
                      "--tls-auth-clients", "no"]
         if self.password:
             line += ["--requirepass", self.password]
+        if self.users:
+            kept = self.directory / "users.acl"
+            if not kept.exists():
+                kept.write_text(f"user default on >{self.password} ~* &* +@all\n")
+            line += ["--aclfile", str(kept)]
         return line + self.extra
 
     def data(self):
@@ -115,6 +128,7 @@ class Server:
         self.stopping = False
         self.spawn()
         self.wait_ready()
+        self.make_users()
         if self.supervise and self.watcher is None:
             self.watcher = threading.Thread(target=self.watch, daemon=True)
             self.watcher.start()
@@ -192,9 +206,17 @@ class Server:
 
     # Reaching it -----------------------------------------------------------------------------
 
-    def url(self, tls=False, db=None):
+    def make_users(self):
+        """They stay over restarts: a profile keeps its users."""
+        with self.client() as c:
+            for name, rules in self.users.items():
+                c.call("ACL", "SETUSER", name, "on", f">{self.password}", *rules)
+            if self.users:
+                c.call("ACL", "SAVE")
+
+    def url(self, tls=False, db=None, user=""):
         scheme, port = ("rediss", self.tls_port) if tls else ("redis", self.port)
-        login = f":{self.password}@" if self.password else ""
+        login = f"{user}:{self.password}@" if self.password else ""
         return f"{scheme}://{login}127.0.0.1:{port}" + (f"/{db}" if db is not None else "")
 
     def client(self, protocol=2, tls=False, timeout=30, login=True):

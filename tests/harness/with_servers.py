@@ -4,7 +4,7 @@
 
 The command finds in its environment TANDEM_CACHE_URL, TANDEM_QUEUE_URL, TANDEM_VARIANT, TANDEM_CA (a file),
 TANDEM_PASSWORD, TANDEM_QUEUE_PID (a file with the queue's process id: the queue is started anew when it
-dies). Both servers have passwords. Exit status: that of the first run that failed.
+dies), TANDEM_QUEUE_USERS (the names of the queue's further users, of the same password). Both servers have passwords. Exit status: that of the first run that failed.
 """
 
 import os
@@ -12,6 +12,9 @@ import subprocess
 import sys
 
 from . import certs, servers
+
+# What each part of an application on BullMQ may do.
+USERS = servers.ROOT / "profiles" / "bullmq.acl"
 
 
 def main():
@@ -25,11 +28,11 @@ def main():
 def run(variant, words):
     secret = servers.password()
     with servers.Server("cache", password=secret) as cache, \
-            servers.Server("queue", password=secret, supervise=True) as queue:
+            servers.Server("queue", password=secret, supervise=True, users=[USERS]) as queue:
         tls = variant == "tls"
         environment = {**os.environ, "TANDEM_CACHE_URL": cache.url(tls), "TANDEM_QUEUE_URL": queue.url(tls),
                        "TANDEM_VARIANT": variant, "TANDEM_CA": str(certs.made().authority), "TANDEM_PASSWORD": secret,
-                       "TANDEM_QUEUE_PID": str(queue.pidfile)}
+                       "TANDEM_QUEUE_PID": str(queue.pidfile), "TANDEM_QUEUE_USERS": " ".join(queue.users)}
         print(f"# {variant}: {' '.join(words)}", flush=True)
         status = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL).returncode
         if status:

@@ -100,3 +100,33 @@ def test_first_start_second_start_and_stop(tmp_path, ports):
             assert queue.call("LLEN", "jobs") == 100
     finally:
         again.stop()
+
+
+def test_settings_stay_and_a_password_that_was_changed_is_told(tmp_path, ports):
+    folder = tmp_path / "state"
+    up = Up(folder, ports)
+    try:
+        url = next(url for url in up.wait_urls() if f":{ports['--queue-port']}" in url and url.startswith("redis:"))
+        with connect(url) as queue:
+            assert queue.call("CONFIG", "SET", "timeout", "77", "hash-max-listpack-entries", "99") == b"OK"
+            assert queue.call("CONFIG", "REWRITE") == b"OK"
+            assert queue.call("ACL", "SETUSER", "default", "resetpass", ">another") == b"OK"
+            assert queue.call("ACL", "SAVE") == b"OK"
+    finally:
+        assert up.stop() == 0, up.log.read_text()[-3000:]
+    assert "timeout 77\n" in (folder / "queue.conf").read_text()
+    again = Up(folder, ports)
+    try:
+        again.wait_urls()
+        end = time.monotonic() + 30
+        while "does not log in to the queue" not in again.log.read_text(errors="replace"):
+            assert time.monotonic() < end, again.log.read_text()
+            time.sleep(0.05)
+        text = again.log.read_text()
+        assert "does not log in to the cache" not in text
+        assert (folder / "secrets" / "queue-password").read_text().strip() not in text
+        with connect(f"redis://default:another@127.0.0.1:{ports['--queue-port']}") as queue:
+            assert queue.call("CONFIG", "GET", "timeout") == [b"timeout", b"77"]
+            assert queue.call("CONFIG", "GET", "hash-max-listpack-entries")[1] == b"99"
+    finally:
+        again.stop()

@@ -11,12 +11,13 @@
 //!   tls/                   the authority and both certificates
 //!   NAME/                  the instance's data and its health socket
 //!   NAME/users.acl         0600, made once, empty: ACL SAVE writes it
+//!   NAME.conf              0600, made once: directives of yours; CONFIG REWRITE writes it
 //! ```
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -28,8 +29,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use control::certs::Authority;
+use control::addresses::listened_on;
+use control::certs::{Authority, is_name};
 use control::health::{Answer, ask};
+use control::probe::logs_in;
 use control::{Stop, secrets};
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
@@ -54,6 +57,16 @@ const STOP_PATIENCE: Duration = Duration::from_secs(120);
 /// How often certificates are checked for renewal.
 const RENEWAL_PERIOD: Duration = Duration::from_secs(3600);
 
+/// How long each step of trying a password may take: a hash, and a busy machine.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a new file of directives says.
+const SETTINGS_HEAD: &str = "\
+# Directives of this instance, in the language of redis.conf. CONFIG REWRITE writes them here.
+# Variables (TANDEM_…) win over this file, and so does what `tandem up` says on the command line:
+# addresses, ports, folders, certificates.
+";
+
 /// How long a health question may take.
 const ASK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -72,6 +85,9 @@ pub(crate) struct Options {
     /// Port of the queue.
     #[arg(long, default_value_t = 6380)]
     queue_port: u16,
+    /// A further name or address that the certificates are for; may be given several times.
+    #[arg(long = "tls-name", value_name = "NAME", value_parser = certificate_name)]
+    tls_names: Vec<String>,
     /// Port of the cache's metrics; 0 for none.
     #[arg(long, default_value_t = 9121)]
     cache_metrics_port: u16,
@@ -135,7 +151,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let stops = control::stop_signals().context("taking over the signals")?;
     check_folder(&options.dir)?;
     check_ports(options)?;
-    let house = House::prepare(&options.dir, options.bind)?;
+    let house = House::prepare(options)?;
     let mut pair = Vec::new();
     for name in Name::BOTH {
         match Instance::start(&house, options, name) {
@@ -194,17 +210,34 @@ struct House {
     root: PathBuf,
     /// The address that clients connect to.
     outer: IpAddr,
+    /// What the certificates are for beyond the names of every machine.
+    names: Vec<String>,
+}
+
+/// A word of the command line that a certificate can name.
+fn certificate_name(word: &str) -> Result<String, String> {
+    match is_name(word) {
+        true => Ok(word.to_owned()),
+        false => Err("neither a host name nor an address".to_owned()),
+    }
 }
 
 impl House {
-    fn prepare(directory: &Path, bind: IpAddr) -> anyhow::Result<House> {
+    fn prepare(options: &Options) -> anyhow::Result<House> {
+        let (directory, bind) = (&options.dir, options.bind);
         make_private(directory)?;
         let root = directory.canonicalize().with_context(|| directory.display().to_string())?;
         make_private(&root.join("secrets"))?;
-        let house = House { root, outer: outer_address(bind).unwrap_or(bind) };
+        let outer = outer_address(bind).unwrap_or(bind);
+        let named = options.tls_names.iter().cloned().chain(names_from_variable()?);
+        let addresses = std::iter::once(outer).chain(listened_on(&[bind.to_string()]));
+        let mut names: Vec<String> = named.chain(addresses.map(|address| address.to_string())).collect();
+        names.dedup();
+        let house = House { root, outer, names };
         for name in Name::BOTH {
             make_private(&house.root.join(name.as_str()))?;
-            make_users(&house.users(name))?;
+            make_kept(&house.users(name), "")?;
+            make_kept(&house.settings(name), SETTINGS_HEAD)?;
             let found = secrets::read_or_create(&house.password_file(name))?;
             if let Some(warning) = found.warning {
                 say(&format!("warning: {warning}"));
@@ -226,6 +259,25 @@ impl House {
         self.root.join(name.as_str()).join("users.acl")
     }
 
+    /// The file of an instance's directives: it is read at each start, and CONFIG REWRITE writes it.
+    fn settings(&self, name: Name) -> PathBuf {
+        self.root.join(format!("{}.conf", name.as_str()))
+    }
+
+    /// Whether the password in the instance's file lets the default user in, asked of the running instance as a client would.
+    fn password_fits(&self, options: &Options, name: Name) -> anyhow::Result<bool> {
+        let password = secrets::read(&self.password_file(name))?.secret;
+        let ip = match options.bind {
+            all if all.is_unspecified() && all.is_ipv4() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            all if all.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            bound => bound,
+        };
+        let address = SocketAddr::new(ip, options.port(name));
+        let authority = self.tls().join("ca.crt");
+        logs_in(address, &authority, "default", password.reveal(), LOGIN_PATIENCE)
+            .with_context(|| format!("trying the password of the {} at {address}", name.as_str()))
+    }
+
     /// Other machines can reach the pair: then metrics ask for a token and are encrypted for its sake, and
     /// only TLS is offered (`tls auto`).
     fn is_public(&self) -> bool {
@@ -242,9 +294,8 @@ impl House {
 
     /// Makes what is missing or due; the instances watch the files and take new ones up.
     fn renew_certificates(&self) -> anyhow::Result<()> {
-        let names = [self.outer.to_string()];
         for name in Name::BOTH {
-            let issued = Authority::new(&self.tls(), name.program(), &names).ensure(SystemTime::now())?;
+            let issued = Authority::new(&self.tls(), name.program(), &self.names).ensure(SystemTime::now())?;
             for made in issued.made {
                 say(&format!("made {made}"));
             }
@@ -252,12 +303,16 @@ impl House {
         Ok(())
     }
 
-    /// What a user pastes into an application.
-    fn connection_strings(&self, options: &Options) -> anyhow::Result<String> {
+    /// What a user pastes into an application. The instances in `foreign` have another password than the one in their file, so
+    /// it is not shown.
+    fn connection_strings(&self, options: &Options, foreign: &[Name]) -> anyhow::Result<String> {
         let mut text = String::from("tandem is up\n");
         for name in Name::BOTH {
             let found = secrets::read(&self.password_file(name))?;
-            let password = url_encoded(found.secret.reveal());
+            let password = match foreign.contains(&name) {
+                true => "<password>".to_owned(),
+                false => url_encoded(found.secret.reveal()),
+            };
             let address = SocketAddr::new(self.outer, options.port(name));
             let schemes: &[&str] = if self.is_public() { &["rediss"] } else { &["redis", "rediss"] };
             for (at, scheme) in schemes.iter().enumerate() {
@@ -299,10 +354,25 @@ fn url_encoded(bytes: &[u8]) -> String {
     text
 }
 
-/// An empty ACL file if there is none: the default user then has the instance's password.
-fn make_users(file: &Path) -> anyhow::Result<()> {
-    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(file);
-    made.map(drop).with_context(|| format!("making {}", file.display()))
+/// A file with this text if there is none. An ACL file without users leaves the default user the instance's password.
+fn make_kept(file: &Path, text: &str) -> anyhow::Result<()> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let outcome = match made {
+        Ok(mut made) => made.write_all(text.as_bytes()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    };
+    outcome.with_context(|| format!("making {}", file.display()))
+}
+
+/// The names in `$TANDEM_TLS_NAMES`, which the servers would take for themselves if they made their certificates.
+fn names_from_variable() -> anyhow::Result<Vec<String>> {
+    let names: Vec<String> = std::env::var("TANDEM_TLS_NAMES")
+        .map_or(Vec::new(), |names| names.split_ascii_whitespace().map(str::to_owned).collect());
+    match names.iter().find(|name| !is_name(name)) {
+        Some(name) => bail!("TANDEM_TLS_NAMES: '{name}' is neither a host name nor an address"),
+        None => Ok(names),
+    }
 }
 
 /// One running child.
@@ -382,7 +452,11 @@ fn arguments(house: &House, options: &Options, name: Name) -> Vec<String> {
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     let certificate = |extension: &str| path(house.tls().join(format!("{}.{extension}", name.program())));
     let bind = options.bind.to_string();
-    let mut directives = vec![
+    let (token, tls) = match house.is_public() {
+        true => (path(house.metrics_token()), "yes"),
+        false => (String::new(), "no"),
+    };
+    let directives = [
         ("bind", bind.clone()),
         ("port", options.port(name).to_string()),
         ("dir", path(house.root.join(name.as_str()))),
@@ -395,12 +469,12 @@ fn arguments(house: &House, options: &Options, name: Name) -> Vec<String> {
         ("metrics-bind", bind),
         ("metrics-port", options.metrics_port(name).to_string()),
         ("health-socket", path(health_socket(&house.root, name))),
+        // Said in both cases: CONFIG REWRITE may have kept what was so at another start.
+        ("metrics-token-file", token),
+        ("metrics-tls", tls.to_owned()),
     ];
-    if house.is_public() {
-        directives.push(("metrics-token-file", path(house.metrics_token())));
-        directives.push(("metrics-tls", "yes".to_owned()));
-    }
-    directives.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]).collect()
+    let options = directives.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]);
+    std::iter::once(path(house.settings(name))).chain(options).collect()
 }
 
 /// Copies a child's lines to our output under its name, and keeps the last ones.
@@ -453,7 +527,7 @@ fn watch(
         }
         if !announced && pair.iter().all(Instance::is_ready) {
             announced = true;
-            say(&house.connection_strings(options)?);
+            announce(house, options)?;
         }
         if renewed.elapsed() > RENEWAL_PERIOD {
             renewed = Instant::now();
@@ -462,6 +536,30 @@ fn watch(
             }
         }
     }
+}
+
+/// Tells how applications connect, once it is known that they can.
+fn announce(house: &House, options: &Options) -> anyhow::Result<()> {
+    let mut foreign = Vec::new();
+    for name in Name::BOTH {
+        match house.password_fits(options, name) {
+            Ok(true) => {}
+            Ok(false) => foreign.push(name),
+            Err(error) => say(&format!("warning: {error:#}")),
+        }
+    }
+    say(&house.connection_strings(options, &foreign)?);
+    for name in foreign {
+        say(&format!(
+            "warning: the password in {} does not log in to the {}: another one was kept by ACL SAVE in {} or by CONFIG REWRITE \
+             in {}. To go back to it, take the line of the default user, or requirepass, out of that file",
+            house.password_file(name).display(),
+            name.as_str(),
+            house.users(name).display(),
+            house.settings(name).display()
+        ));
+    }
+    Ok(())
 }
 
 fn last_words(instance: &mut Instance) -> String {
@@ -505,8 +603,6 @@ mod tests {
         options: Options,
     }
 
-    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
     fn options(words: &[&str]) -> Options {
         Line::try_parse_from([&["up"], words].concat()).unwrap().options
     }
@@ -515,15 +611,22 @@ mod tests {
     fn the_house_is_private_and_stays_the_same() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("data");
-        let house = House::prepare(&root, LOOPBACK).unwrap();
+        let root_text = root.to_str().unwrap();
+        let options = options(&["--dir", root_text, "--tls-name", "redis.example.com"]);
+        let house = House::prepare(&options).unwrap();
+        let names = std::fs::read_to_string(house.tls().join("tandem-queue.names")).unwrap();
+        assert!(names.lines().any(|name| name == "redis.example.com"), "{names}");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&root), 0o700);
         assert_eq!(mode(&house.password_file(Name::Cache)), 0o600);
         assert_eq!(mode(&house.tls().join("ca.key")), 0o600);
         assert_eq!(mode(&house.users(Name::Queue)), 0o600);
+        assert_eq!(mode(&house.settings(Name::Cache)), 0o600);
         std::fs::write(house.users(Name::Queue), "user worker on").unwrap();
-        let first = house.connection_strings(&options(&[])).unwrap();
-        let again = House::prepare(&root, LOOPBACK).unwrap().connection_strings(&options(&[])).unwrap();
+        std::fs::write(house.settings(Name::Queue), "hz 20\n").unwrap();
+        let first = house.connection_strings(&options, &[]).unwrap();
+        let again = House::prepare(&options).unwrap().connection_strings(&options, &[]).unwrap();
+        assert_eq!(std::fs::read_to_string(house.settings(Name::Queue)).unwrap(), "hz 20\n");
         assert_eq!(first, again);
         assert_eq!(std::fs::read_to_string(house.users(Name::Queue)).unwrap(), "user worker on");
         assert!(first.contains("@127.0.0.1:6380\n") && first.contains("http://127.0.0.1:9121/metrics"));
@@ -537,8 +640,10 @@ mod tests {
     #[test]
     fn no_password_is_on_a_childs_command_line() {
         let directory = tempfile::tempdir().unwrap();
-        let house = House::prepare(directory.path(), LOOPBACK).unwrap();
-        let words = arguments(&house, &options(&["--queue-port", "7000"]), Name::Queue).join(" ");
+        let options = options(&["--dir", directory.path().to_str().unwrap(), "--queue-port", "7000"]);
+        let house = House::prepare(&options).unwrap();
+        let words = arguments(&house, &options, Name::Queue).join(" ");
+        assert!(words.starts_with(house.settings(Name::Queue).to_str().unwrap()), "{words}");
         let secret = secrets::read(&house.password_file(Name::Queue)).unwrap().secret;
         assert!(!words.contains(std::str::from_utf8(secret.reveal()).unwrap()));
         assert!(words.contains("--port 7000 ") && words.contains("--requirepass-file /"));
@@ -547,15 +652,21 @@ mod tests {
     #[test]
     fn a_public_pair_offers_only_tls_for_its_address_and_guards_its_metrics() {
         let directory = tempfile::tempdir().unwrap();
-        let options = options(&["--bind", "192.0.2.7"]);
-        let house = House::prepare(directory.path(), options.bind).unwrap();
+        let options = options(&["--dir", directory.path().to_str().unwrap(), "--bind", "192.0.2.7"]);
+        let house = House::prepare(&options).unwrap();
         let names = std::fs::read_to_string(house.tls().join("tandem-cache.names")).unwrap();
         assert!(names.lines().any(|name| name == "192.0.2.7"));
         let words = arguments(&house, &options, Name::Cache).join(" ");
         assert!(words.contains("--metrics-tls yes") && words.contains("secrets/metrics-token"), "{words}");
-        let text = house.connection_strings(&options).unwrap();
+        let text = house.connection_strings(&options, &[]).unwrap();
         assert!(text.contains("@192.0.2.7:6379\n") && text.contains("https://192.0.2.7:9121/metrics"));
         assert!(!text.contains("redis://") && !text.contains("http://"), "{text}");
+        let secret = secrets::read(&house.password_file(Name::Queue)).unwrap().secret;
+        let secret = std::str::from_utf8(secret.reveal()).unwrap();
+        assert!(
+            text.contains(secret)
+                && !house.connection_strings(&options, &[Name::Queue]).unwrap().contains(secret)
+        );
     }
 
     #[test]

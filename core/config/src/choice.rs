@@ -125,6 +125,30 @@ choice! {
 }
 
 choice! {
+    /// The form of the log's lines.
+    LogFormat {
+        /// `pid:role date mark text`.
+        Legacy = "legacy",
+        /// `name=value` pairs.
+        Logfmt = "logfmt",
+        /// An object a line.
+        Json = "json",
+    }
+}
+
+choice! {
+    /// The form of the times in the log.
+    LogTimestamps {
+        /// `29 Nov 2026 19:25:20.691`, in UTC.
+        Legacy = "legacy",
+        /// `2026-11-29T19:25:20.691+00:00`.
+        Iso8601 = "iso8601",
+        /// Milliseconds of Unix time.
+        Milliseconds = "milliseconds",
+    }
+}
+
+choice! {
     /// How a port speaks TLS.
     TlsMode {
         /// Plain text only.

@@ -106,32 +106,31 @@ impl<'a> Reader<'a> {
             }
             (b"user", [_, ..]) => self.add_user(values).map_err(Problem::Here),
             (b"loadmodule", [_, ..]) => Err(LINES[3].1.into()),
-            _ => Err("Bad directive or wrong number of arguments".into()),
+            (name, _) => Err(Problem::Here(directives::unknown(name))),
         }
     }
 
     fn read_value(&mut self, at: usize, values: &[Vec<u8>], origin: Origin) -> Result<(), String> {
-        // A lone `save` clears the points like an empty one.
-        let nothing = [Vec::new()];
-        let values = if TABLE[at].kind == Kind::Save && values.is_empty() { &nothing } else { values };
-        if values.is_empty() && TABLE[at].kind != Kind::Shutdown {
-            return Err("wrong number of arguments".into());
+        let kind = TABLE[at].kind;
+        let mut values = values.to_vec();
+        match values.as_slice() {
+            // A lone `save` clears the points like an empty one.
+            [] if kind == Kind::Save => values.push(Vec::new()),
+            [] if kind != Kind::Shutdown => return Err("wrong number of arguments".into()),
+            // A list in one quoted word is the same as its words, which may be quoted themselves.
+            [list] => values = kind.words_of_quoted(list).ok_or("Unbalanced quotes in configuration line")?,
+            _ => {}
         }
-        if TABLE[at].kind != Kind::Save {
-            // A list in one quoted word is the same as its words.
-            let joined = TABLE[at].kind.takes_words() && values.len() == 1 && !values[0].is_empty();
-            let split_words = if joined { TABLE[at].kind.words_of(&values[0]) } else { values.to_vec() };
-            return self.config.assign_at(at, &split_words, origin);
+        if kind != Kind::Save {
+            return self.config.assign_at(at, &values, origin);
         }
         let mut words = Vec::new();
-        let clears = matches!(values, [word] if word.is_empty());
+        let clears = matches!(values.as_slice(), [word] if word.is_empty());
         if self.save_seen && !clears {
-            words = TABLE[at].kind.words_of(&self.config.text_at(at));
+            words = kind.words_of(&self.config.text_at(at));
             words.retain(|word| !word.is_empty());
         }
-        for value in values {
-            words.extend(TABLE[at].kind.words_of(value));
-        }
+        words.extend(values.iter().flat_map(|value| kind.words_of(value)));
         self.config.assign_at(at, &words, origin)?;
         self.save_seen = true;
         Ok(())
@@ -239,6 +238,8 @@ pub(crate) mod tests {
             ("save 1 1 2", 1, "Invalid save parameters"),
             ("dir \"abc", 1, "Unbalanced quotes in configuration line"),
             ("dir 'abc'x", 1, "Unbalanced quotes in configuration line"),
+            ("save \"'\"", 1, "Unbalanced quotes in configuration line"),
+            ("save \"' '\"", 1, "Invalid save parameters"),
             ("# x\n\nreplicaof a", 3, "wrong number of arguments"),
             ("replicaof a b", 1, "Invalid master port"),
             ("unixsocketperm 999", 1, "argument couldn't be parsed as an octal number"),
@@ -277,6 +278,17 @@ pub(crate) mod tests {
         assert_eq!(save("save 900 1 300 10"), "900 1 300 10");
         assert_eq!(save("save \"\""), "");
         assert_eq!(save("save 900 1\nsave"), "");
+        // Compose files quote twice: once for YAML, once for a shell that is not there.
+        for twice in [
+            r#"save "''""#,
+            r#"save "\"\"""#,
+            r#"save '""'"#,
+            r#"save 9 9
+save "''""#,
+        ] {
+            assert_eq!(save(twice), "", "{twice}");
+        }
+        assert_eq!(save(r#"save "'900' \"1\"""#), "900 1");
         assert_eq!(save("save 900 1\nsave \"\"\nsave 1 1\nsave \"2 2 3 3\""), "1 1 2 2 3 3");
     }
 

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::choice::{
-    AclPubsub, AppendFsync, DebugAccess, LogLevel, MaxmemoryPolicy, OomScoreAdj, TlsAuthClients, TlsMode,
+    AclPubsub, AppendFsync, DebugAccess, LogFormat, LogLevel, LogTimestamps, MaxmemoryPolicy, OomScoreAdj,
+    TlsAuthClients, TlsMode,
 };
 use crate::kind::Kind::{
-    self, Bool, Choice, Clamped, FileName, Int, Locale, Memory, MemoryOrPercent, Name, Notify, Octal,
+    self, Bool, Choice, Clamped, FileName, Int, Keys, Locale, Memory, MemoryOrPercent, Name, Notify, Octal,
     OomScores, OutputLimits, Percentiles, Primary, Save, Shutdown, Text, Title, TlsVersions, Words,
 };
 
@@ -166,6 +167,7 @@ pub static TABLE: &[Directive] = &[
     row("tls-auth-clients", Choice(TlsAuthClients::NAMES), "yes", "Whether clients must show a certificate."),
     row("tls-replication", Bool, "no", "Speak TLS to the primary.").accepted(),
     row("tls-cluster", Bool, "no", "TLS on the cluster bus, where there is one.").accepted(),
+    row("tls-names", Words, "", "Names and addresses that a certificate made here is for, beyond those that are listened on."),
     row("tls-protocols", TlsVersions, "", "Protocol versions offered, as \"TLSv1.2 TLSv1.3\"."),
     row("tls-ciphers", Text, "", "Cipher suites up to TLS 1.2, in OpenSSL's language.").refused(TLS_OPENSSL),
     row("tls-ciphersuites", Text, "", "Cipher suites of TLS 1.3, in OpenSSL's language.").refused(TLS_OPENSSL),
@@ -179,6 +181,8 @@ pub static TABLE: &[Directive] = &[
     row("supervised", Choice(&["upstart", "systemd", "auto", "no"]), "no", "Readiness is told whenever systemd asks for it.").boot().accepted(),
     row("pidfile", Text, "", "File that holds the process number while the server runs.").boot(),
     row("loglevel", Choice(LogLevel::NAMES), "notice", "The least important lines that are logged."),
+    row("log-format", Choice(LogFormat::NAMES), "legacy", "The form of the log's lines: legacy, logfmt or json."),
+    row("log-timestamp-format", Choice(LogTimestamps::NAMES), "legacy", "The form of the times in the log: legacy, iso8601 or milliseconds."),
     row("logfile", Text, "", "File of the log; empty for standard output.").boot(),
     row("syslog-enabled", Bool, "no", "Log to syslog.").boot().refused(SYSLOG),
     row("syslog-ident", Text, "redis", "Name in syslog.").boot().accepted(),
@@ -338,6 +342,7 @@ pub static TABLE: &[Directive] = &[
     row("latency-tracking-info-percentiles", Percentiles, "50 99 99.9", "Percentiles that INFO shows."),
     row("metrics-port", PORT, "0", "Port of the Prometheus endpoint; 0 for none.").boot(),
     row("metrics-bind", Words, "127.0.0.1", "Addresses of the Prometheus endpoint.").boot(),
+    row("metrics-keys", Keys, "", "Keys whose size the Prometheus endpoint tells, each as NAME or dbN=NAME."),
     row("metrics-tls", Bool, "no", "Speak TLS on the Prometheus endpoint.").boot(),
     row("metrics-token-file", Text, "", "File of the token that a scraper must show.").boot(),
     row("health-socket", Text, "", "Unix socket that answers health checks.").boot(),
@@ -371,6 +376,55 @@ pub(crate) fn index_of(name: &[u8]) -> Option<usize> {
     BY_NAME.get(name.as_str()).copied()
 }
 
+/// What is wrong with a line that begins with a name which is none of ours, or has no fitting number of words: Redis' sentence,
+/// and a second one with the name that was meant, where one is near.
+pub(crate) fn unknown(name: &[u8]) -> String {
+    let mut why = "Bad directive or wrong number of arguments".to_owned();
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    if !LINES.iter().any(|(known, _)| *known == name)
+        && let Some(meant) = nearest(&name)
+    {
+        why += &format!("\nThere is no directive '{name}'; did you mean '{meant}'?");
+    }
+    why
+}
+
+/// The name that is written most like this one; `None` when none is near enough to be meant.
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let bare = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "").into_bytes();
+    let wanted = bare(name);
+    let names = TABLE.iter().flat_map(|row| std::iter::once(&row.name).chain(row.aliases));
+    let best = names.map(|known| (steps_between(&wanted, &bare(known)), *known)).min()?;
+    (best.0 <= wanted.len() / LETTERS_A_MISTAKE).then_some(best.1)
+}
+
+/// Longest name that is compared with the known ones, in bytes: all of them are shorter.
+const NAME_BYTES_MAX: usize = 64;
+
+/// A name may have one mistake in so many letters to be taken for another.
+const LETTERS_A_MISTAKE: usize = 4;
+
+/// How many letters must be added, left out, exchanged for another or with their neighbour to make one word of the other.
+fn steps_between(from: &[u8], to: &[u8]) -> usize {
+    let mut before = vec![0; to.len() + 1];
+    let mut last: Vec<usize> = (0..=to.len()).collect();
+    for (i, letter) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, other) in to.iter().enumerate() {
+            let mut steps = (last[j + 1] + 1).min(row[j] + 1).min(last[j] + usize::from(letter != other));
+            if i > 0 && j > 0 && *letter == to[j - 1] && from[i - 1] == *other {
+                steps = steps.min(before[j - 1] + 1);
+            }
+            row.push(steps);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[to.len()]
+}
+
 /// The row of a name or alias, without regard to case.
 pub fn find(name: &[u8]) -> Option<&'static Directive> {
     index_of(name).map(|at| &TABLE[at])
@@ -402,6 +456,31 @@ mod tests {
         }
         for (name, _) in LINES {
             assert!(seen.insert(name), "{name} twice");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_name_is_told_with_the_one_that_was_meant() {
+        for (typed, meant) in [
+            ("maxmemmory", "maxmemory"),
+            ("max-memory", "maxmemory"),
+            ("MAXMEMORY_POLICY", "maxmemory-policy"),
+            ("apendonly", "appendonly"),
+            ("appendonyl", "appendonly"),
+            ("require-pass", "requirepass"),
+            ("tls_cert_file", "tls-cert-file"),
+            ("save-", "save"),
+        ] {
+            let why = unknown(typed.as_bytes());
+            assert!(why.starts_with("Bad directive or wrong number of arguments\n"), "{why}");
+            assert!(why.ends_with(&format!("; did you mean '{meant}'?")), "{typed}: {why}");
+        }
+        for strange in ["nosuch", "x", "", "include", "loadmodule", "frobnicate", &"maxmemory".repeat(9)] {
+            assert_eq!(
+                unknown(strange.as_bytes()),
+                "Bad directive or wrong number of arguments",
+                "{strange}"
+            );
         }
     }
 

@@ -4,9 +4,13 @@
 //! those of Redis 7.
 
 use crate::choice::{NotifyFlags, ShutdownFlags};
+use crate::words::split;
 
 /// Most addresses `bind` takes, as in Redis.
 pub(crate) const BIND_ADDRESSES_MAX: usize = 16;
+
+/// Most keys whose size the metrics tell.
+const WATCHED_KEYS_MAX: usize = 64;
 
 /// The type of a directive, with its limits.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +39,8 @@ pub enum Kind {
     Notify,
     /// Words.
     Words,
+    /// Names of keys, each behind `dbN=` where it is not in database 0.
+    Keys,
     /// Pairs of seconds and changes.
     Save,
     /// A class of clients and its three limits, for one or several classes.
@@ -105,6 +111,7 @@ impl Kind {
             self,
             Kind::Shutdown
                 | Kind::Words
+                | Kind::Keys
                 | Kind::Save
                 | Kind::OutputLimits
                 | Kind::Percentiles
@@ -120,7 +127,8 @@ impl Kind {
     pub(crate) fn parse(self, name: &str, words: &[Vec<u8>], old: Option<&Value>) -> Result<Value, String> {
         match self {
             Kind::Shutdown => shutdown(words),
-            Kind::Words => list(words),
+            Kind::Words => list(name, words),
+            Kind::Keys => keys(words),
             Kind::Save => save_points(words),
             Kind::OutputLimits => output_limits(words, old),
             Kind::Percentiles => percentiles(name, words),
@@ -164,6 +172,15 @@ impl Kind {
             return vec![Vec::new()];
         }
         text.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect()
+    }
+
+    /// The words of a value that is one word of a file or command line, or a variable: they may be quoted once more, as
+    /// compose files and scripts do. `None` when the quotes do not balance.
+    pub(crate) fn words_of_quoted(self, text: &[u8]) -> Option<Vec<Vec<u8>>> {
+        if !self.takes_words() || text.is_empty() {
+            return Some(vec![text.to_vec()]);
+        }
+        split(text)
     }
 
     /// The value as `CONFIG GET` shows it.
@@ -375,11 +392,33 @@ fn locale(word: &[u8]) -> Result<Value, String> {
     }
 }
 
-fn list(words: &[Vec<u8>]) -> Result<Value, String> {
+fn list(name: &str, words: &[Vec<u8>]) -> Result<Value, String> {
     if words.len() > BIND_ADDRESSES_MAX {
-        return Err("Too many bind addresses specified.".into());
+        return Err(match name {
+            "bind" => "Too many bind addresses specified.".into(),
+            _ => format!("at most {BIND_ADDRESSES_MAX} can be named"),
+        });
     }
     Ok(Value::Words(words.iter().filter(|word| !word.is_empty()).cloned().collect()))
+}
+
+/// Each is looked up while the engine is held, so there may be but a few.
+fn keys(words: &[Vec<u8>]) -> Result<Value, String> {
+    if words.len() > WATCHED_KEYS_MAX {
+        return Err(format!("at most {WATCHED_KEYS_MAX} keys can be watched"));
+    }
+    Ok(Value::Words(words.iter().filter(|word| !word.is_empty()).cloned().collect()))
+}
+
+/// The database and the name of a key that is written as `dbN=NAME` or, for database 0, as `NAME`.
+pub(crate) fn watched_key(word: &[u8]) -> (usize, Vec<u8>) {
+    let of_database = || {
+        let rest = word.strip_prefix(b"db")?;
+        let end = rest.iter().position(|byte| *byte == b'=')?;
+        let db = base::number::parse_u64(&rest[..end])?;
+        Some((usize::try_from(db).ok()?, rest[end + 1..].to_vec()))
+    };
+    of_database().unwrap_or_else(|| (0, word.to_vec()))
 }
 
 /// A lone empty word is no save points at all.

@@ -150,7 +150,7 @@ fn apply_map(config: &mut Config, map: &Figment, file: Option<&str>) -> Result<(
     for (name, item) in items {
         let fail = |why: String| LoadError::about(label, name.clone(), why);
         let at = directives::index_of(name.as_bytes())
-            .ok_or_else(|| fail("Bad directive or wrong number of arguments".into()))?;
+            .ok_or_else(|| fail(directives::unknown(name.as_bytes())))?;
         let words = words_of_item(at, &item).ok_or_else(|| fail("a table is not a value".into()))?;
         let origin = file.map_or(Origin::Profile, |file| Origin::File(file.into(), 0));
         config.assign_at(at, &words, origin).map_err(fail)?;
@@ -236,7 +236,7 @@ fn apply_variables(
     for (name, value) in known {
         match directive_of(name) {
             Some((at, is_file)) => apply_variable(reader, name, value, at, is_file, notes)?,
-            None => notes.push(format!("variable {name} names no directive and has no effect")),
+            None => notes.push(unknown_variable(name)),
         }
     }
     Ok(())
@@ -262,6 +262,14 @@ fn directive_of(name: &str) -> Option<(usize, bool)> {
     lookup(name).map(|at| (at, false))
 }
 
+fn unknown_variable(name: &str) -> String {
+    let meant = directives::nearest(name.strip_prefix(PREFIX).unwrap_or(name))
+        .map_or(String::new(), |meant| {
+            format!("; did you mean {PREFIX}{}?", meant.to_ascii_uppercase().replace('-', "_"))
+        });
+    format!("variable {name} names no directive and has no effect{meant}")
+}
+
 fn apply_variable(
     reader: &mut Reader<'_>,
     name: &str,
@@ -284,8 +292,12 @@ fn apply_variable(
     }
     let origin = Origin::Variable(Arc::from(name));
     let shown = if TABLE[at].secret { "(not shown)" } else { value };
-    let fail = |why| LoadError::about(format!("variable {name}"), format!("{} {shown}", TABLE[at].name), why);
-    reader.config.assign_at(at, &TABLE[at].kind.words_of(value.as_bytes()), origin).map_err(fail)
+    let fail = |why: String| {
+        LoadError::about(format!("variable {name}"), format!("{} {shown}", TABLE[at].name), why)
+    };
+    let words = TABLE[at].kind.words_of_quoted(value.as_bytes());
+    let words = words.ok_or_else(|| fail("Unbalanced quotes in configuration line".into()))?;
+    reader.config.assign_at(at, &words, origin).map_err(fail)
 }
 
 /// `requirepass-file` is read where no layer gave a password more directly.
@@ -397,6 +409,22 @@ mod tests {
             (error.origin.as_str(), error.text.as_str()),
             ("variable REDIS_MAXMEMORY", "maxmemory lots")
         );
+        let notes = load("", None, &[("TANDEM_MAX_MEMORY", "1gb")], &[]).unwrap().notes;
+        assert_eq!(
+            notes,
+            [
+                "variable TANDEM_MAX_MEMORY names no directive and has no effect; did you mean TANDEM_MAXMEMORY?"
+            ]
+        );
+        for twice in ["''", "\"\""] {
+            let config = load(
+                "",
+                None,
+                &[("TANDEM_SAVE", twice)],
+                &["--client-output-buffer-limit", "'normal' 1 2 3"],
+            );
+            assert_eq!(config.unwrap().config.text("save").unwrap(), b"");
+        }
         let kubernetes = [("TANDEM_PORT", "tcp://10.0.0.1:6379"), ("TANDEM_SERVICE_HOST", "10.0.0.1")];
         let loaded = load("port = 5", None, &kubernetes, &["--requirepass", "x"]).unwrap();
         assert_eq!((loaded.config.port, loaded.notes.len()), (5, 3));

@@ -28,8 +28,8 @@ mod words;
 pub use args::{Invocation, read_args};
 pub use change::Proposed;
 pub use choice::{
-    AclPubsub, AppendFsync, DebugAccess, Eviction, LogLevel, MaxmemoryPolicy, NotifyFlags, OomScoreAdj,
-    ShutdownFlags, TlsAuthClients, TlsMode,
+    AclPubsub, AppendFsync, DebugAccess, Eviction, LogFormat, LogLevel, LogTimestamps, MaxmemoryPolicy,
+    NotifyFlags, OomScoreAdj, ShutdownFlags, TlsAuthClients, TlsMode,
 };
 pub use directives::{Change, Directive, Disposition, is_secret};
 pub use error::{LoadError, SetError};

@@ -3,10 +3,10 @@
 //! Rebuilt as a whole after every change, so a field can never disagree with the table.
 
 use crate::choice::{
-    AclPubsub, AppendFsync, DebugAccess, LogLevel, MaxmemoryPolicy, NotifyFlags, OomScoreAdj, ShutdownFlags,
-    TlsAuthClients, TlsMode,
+    AclPubsub, AppendFsync, DebugAccess, LogFormat, LogLevel, LogTimestamps, MaxmemoryPolicy, NotifyFlags,
+    OomScoreAdj, ShutdownFlags, TlsAuthClients, TlsMode,
 };
-use crate::kind::{OutputLimit, SavePoint, Value};
+use crate::kind::{OutputLimit, SavePoint, Value, watched_key};
 use crate::values::Values;
 
 /// Declares each field with its row and the way to read it, so that the two cannot drift apart.
@@ -62,6 +62,13 @@ fn oom_scores(values: &Values<'_>, name: &str) -> [i64; 3] {
     }
 }
 
+fn watched_keys(values: &Values<'_>, name: &str) -> Vec<(usize, Vec<u8>)> {
+    match values.value(name) {
+        Value::Words(words) => words.iter().map(|word| watched_key(word)).collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn access(values: &Values<'_>, name: &str) -> DebugAccess {
     DebugAccess::at(values.choice(name))
 }
@@ -95,12 +102,15 @@ settings! {
     tls_ca_cert_file: String = "tls-ca-cert-file", Values::text, "Believed authorities, PEM.";
     tls_ca_cert_dir: String = "tls-ca-cert-dir", Values::text, "Folder of believed authorities.";
     tls_auth_clients: TlsAuthClients = "tls-auth-clients", |v: V<'_, '_>, n| TlsAuthClients::at(v.choice(n)), "Whether clients must show a certificate.";
+    tls_names: Vec<String> = "tls-names", Values::words, "Names and addresses that a certificate of our own is for.";
     tls_protocols: String = "tls-protocols", Values::text, "Versions offered; empty for all that are safe.";
     tls_session_caching: bool = "tls-session-caching", Values::flag, "Let clients resume sessions.";
     tls_session_cache_timeout_seconds: u64 = "tls-session-cache-timeout", Values::count, "Seconds in which a session may be resumed; 0 for none.";
     tls_prefer_server_ciphers: bool = "tls-prefer-server-ciphers", Values::flag, "Choose suites in the server's order.";
     pidfile: String = "pidfile", Values::text, "File of the process number; empty for none.";
     loglevel: LogLevel = "loglevel", |v: V<'_, '_>, n| LogLevel::at(v.choice(n)), "Least important lines that are logged.";
+    log_format: LogFormat = "log-format", |v: V<'_, '_>, n| LogFormat::at(v.choice(n)), "The form of the log's lines.";
+    log_timestamps: LogTimestamps = "log-timestamp-format", |v: V<'_, '_>, n| LogTimestamps::at(v.choice(n)), "The form of the times in the log.";
     logfile: String = "logfile", Values::text, "File of the log; empty for standard output.";
     always_show_logo: bool = "always-show-logo", Values::flag, "Print the banner also into files.";
     databases: usize = "databases", Values::size, "How many databases there are.";
@@ -173,6 +183,7 @@ settings! {
     latency_percentiles: Vec<f64> = "latency-tracking-info-percentiles", percentiles, "Percentiles that INFO shows, 0 to 100.";
     metrics_port: u16 = "metrics-port", Values::port, "Port of the Prometheus endpoint; 0 for none.";
     metrics_bind: Vec<String> = "metrics-bind", Values::words, "Its addresses.";
+    metrics_keys: Vec<(usize, Vec<u8>)> = "metrics-keys", watched_keys, "Database and name of the keys whose size is told there.";
     metrics_tls: bool = "metrics-tls", Values::flag, "Speak TLS there.";
     metrics_token_file: String = "metrics-token-file", Values::text, "File of the token a scraper must show; empty for none.";
     health_socket: String = "health-socket", Values::text, "Unix socket of health checks; empty for none.";

@@ -279,8 +279,10 @@ fn failed(path: &Path, error: &rcgen::Error) -> CertError {
     CertError::Failed(path.to_owned(), error.to_string())
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a certificate can be for this: an address, a host name, or all names below a domain (`*.example.com`).
+pub fn is_name(name: &str) -> bool {
     let host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let name = name.strip_prefix("*.").unwrap_or(name);
     name.parse::<std::net::IpAddr>().is_ok()
         || (!name.is_empty() && name.len() <= 253 && name.bytes().all(host))
 }

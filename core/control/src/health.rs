@@ -47,6 +47,8 @@ impl Answer {
             Answer::NotReady(reason)
         } else if let Some(busy) = &health.busy {
             Answer::Ready(format!("BUSY {busy}"))
+        } else if let Some(full) = &health.full {
+            Answer::Ready(format!("FULL {full}; {}", health.status))
         } else {
             Answer::Ready(health.status.clone())
         }
@@ -89,12 +91,13 @@ pub fn to_json(health: &Health) -> String {
         None => "null".to_owned(),
     };
     format!(
-        "{{\"alive\":{},\"ready\":{},\"reason\":{},\"loading_percent\":{},\"busy\":{},\"stopping\":{},\"status\":{}}}",
+        "{{\"alive\":{},\"ready\":{},\"reason\":{},\"loading_percent\":{},\"busy\":{},\"full\":{},\"stopping\":{},\"status\":{}}}",
         health.not_alive().is_none(),
         health.not_ready().is_none(),
         text(health.not_ready().as_deref()),
         health.loading.map_or("null".to_owned(), |percent| percent.to_string()),
         text(health.busy.as_deref()),
+        text(health.full.as_deref()),
         health.stopping,
         json_string(&health.status),
     )
@@ -205,7 +208,17 @@ mod tests {
         assert_eq!(
             to_json(&health),
             "{\"alive\":true,\"ready\":false,\"reason\":\"persistence fault: disk \\\"full\\\"\\u000a\",\
-             \"loading_percent\":null,\"busy\":null,\"stopping\":false,\"status\":\"a\\\\b\"}"
+             \"loading_percent\":null,\"busy\":null,\"full\":null,\"stopping\":false,\"status\":\"a\\\\b\"}"
+        );
+    }
+
+    #[test]
+    fn a_full_server_says_so_and_is_ready() {
+        let health = Health { full: Some("9M of 10M".into()), status: "7 keys".into(), ..Health::good() };
+        assert_eq!(Answer::of(&health).to_line(), "READY FULL 9M of 10M; 7 keys");
+        assert!(
+            to_json(&health).contains("\"ready\":true,")
+                && to_json(&health).contains("\"full\":\"9M of 10M\"")
         );
     }
 

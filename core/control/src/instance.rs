@@ -22,6 +22,9 @@ pub trait Instance: Send + Sync + 'static {
     /// Somebody wants the process to end at once and to leave a report: `signal` (SIGABRT) came from outside.
     fn crash(&self, signal: i32);
 
+    /// SIGHUP: files that are read at the start, beside those of certificates, may have changed. Begin reading and return.
+    fn reread(&self);
+
     /// The certificate files changed and were found good; use this for connections to come.
     fn reload_tls(&self, config: Arc<ServerConfig>);
 
@@ -54,6 +57,8 @@ pub enum Stop {
 pub struct Health {
     /// A script or command that runs past its threshold, named; others are answered with BUSY.
     pub busy: Option<String>,
+    /// Memory is full, in words: commands that need more of it are refused, and consumers go on.
+    pub full: Option<String>,
     /// While the data set is being read: how much of it is in, in percent.
     pub loading: Option<u8>,
     /// Why acknowledged writes cannot be kept at the moment (failed fsync, full disk).
@@ -71,6 +76,7 @@ impl Health {
     pub fn good() -> Self {
         Health {
             busy: None,
+            full: None,
             loading: None,
             persistence_fault: None,
             status: String::new(),
@@ -118,6 +124,12 @@ mod tests {
     #[test]
     fn a_busy_server_is_alive_and_ready() {
         let health = Health { busy: Some("EVALSHA for 7 s".into()), ..Health::good() };
+        assert_eq!((health.not_alive(), health.not_ready()), (None, None));
+    }
+
+    #[test]
+    fn a_full_server_is_alive_and_ready_for_consumers() {
+        let health = Health { full: Some("memory is full".into()), ..Health::good() };
         assert_eq!((health.not_alive(), health.not_ready()), (None, None));
     }
 

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod certs;
 mod checks;
 pub mod health;
@@ -22,6 +23,7 @@ pub mod jobs;
 mod notify;
 pub mod password;
 mod plane;
+pub mod probe;
 pub mod secrets;
 mod signals;
 mod socket;

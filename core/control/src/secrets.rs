@@ -41,7 +41,7 @@ impl Secret {
     pub fn random() -> io::Result<Self> {
         let mut bytes = [0; RANDOM_BYTES];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        Ok(Secret(base64url(&bytes).into_bytes()))
+        Ok(Secret(as_word(bytes).into_bytes()))
     }
 
     /// The bytes themselves.
@@ -241,6 +241,16 @@ pub fn exposure(path: &Path) -> Option<String> {
     if mode & 0o007 == 0 { None } else { too_open(path, mode) }
 }
 
+/// Random bytes as text that no command line takes for an option: its first letter is none of the last 2 of 64, for the sake of
+/// which the first 5 bits of the 256 are not all set.
+fn as_word(mut bytes: [u8; RANDOM_BYTES]) -> String {
+    const FIRST_BITS: u8 = 0b1111_1000;
+    if bytes[0] & FIRST_BITS == FIRST_BITS {
+        bytes[0] &= 0b0111_1111;
+    }
+    base64url(&bytes)
+}
+
 /// Base64 with the URL alphabet and no padding, so that it needs no quoting in a `redis://` URL.
 fn base64url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -273,6 +283,16 @@ mod tests {
             [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy"), ("??>", "Pz8-")]
         {
             assert_eq!(base64url(plain.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn no_secret_looks_like_an_option() {
+        for first in 0..=u8::MAX {
+            let mut bytes = [255; RANDOM_BYTES];
+            bytes[0] = first;
+            let word = as_word(bytes);
+            assert!(word.starts_with(|letter: char| letter.is_ascii_alphanumeric()), "{word}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The process' signals: SIGTERM and SIGINT stop it, SIGHUP reads the certificates again, SIGABRT ends it with a report.
+//! The process' signals: SIGTERM and SIGINT stop it, SIGHUP reads certificates and the password's file again, SIGABRT ends it with a report.
 
 use std::io;
 use std::sync::Arc;
@@ -72,5 +72,6 @@ async fn crash_on(mut signals: Signal, plane: Arc<Plane>) {
 async fn reload_on(mut signals: Signal, plane: Arc<Plane>) {
     while signals.recv().await.is_some() {
         plane.reload_tls(true).await;
+        plane.call(|instance| instance.reread()).await;
     }
 }

@@ -62,6 +62,7 @@ impl Instance for Puppet {
     fn shutdown(&self, reason: Stop) {
         self.stops.lock().unwrap().push(reason);
     }
+    fn reread(&self) {}
     fn reload_tls(&self, _: Arc<ServerConfig>) {
         self.reloads.fetch_add(1, Ordering::SeqCst);
     }

@@ -190,6 +190,8 @@ pub struct Counters {
     pub acl_denied: [u64; 4],
     /// Scripts that ran.
     pub scripts: u64,
+    /// Connections that spoke HTTP.
+    pub http_requests: u64,
     /// Clients closed because all together held too much memory.
     pub evicted_clients: u64,
     /// Highest `used_memory` seen, bytes.

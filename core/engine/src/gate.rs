@@ -4,7 +4,7 @@
 
 use crate::acl::Denial;
 use crate::engine::{Engine, Request};
-use crate::outside::{Job, Outside};
+use crate::outside::Outside;
 use crate::session::{Queued, SessionId};
 use commands::{Args, Error, Flags, Group, Spec};
 use resp::Reply;
@@ -71,9 +71,8 @@ impl Engine {
     /// A browser was made to talk to us (a form, DNS rebinding): nothing of it must run, nothing is answered.
     #[cold]
     fn close_http(&mut self, id: SessionId) {
+        self.counters.http_requests += 1;
         self.close_client(id);
-        let text = "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted.";
-        self.jobs.push(Job::Log { level: 3, text: text.to_owned() });
     }
 
     /// An EXEC that is refused ends its transaction and says so.

@@ -5,6 +5,7 @@ use crate::outside::Outside;
 use commands::{Error, Flags, Group, Row};
 use std::collections::HashSet;
 use telemetry::Report;
+use types::View;
 
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);
 
@@ -37,10 +38,23 @@ impl Engine {
         self.report_memory(&mut report, used);
         self.report_stats(&mut report);
         self.report_commands(&mut report);
+        self.report_keys(&mut report);
         report
     }
 
+    /// The sizes of `metrics-keys`, found without counting as a use of them.
+    fn report_keys(&mut self, r: &mut Report) {
+        let now_ms = self.keyspace.now.unix_ms;
+        for (db, key) in &self.config.metrics_keys {
+            if *db < self.keyspace.database_count() {
+                let entry = self.keyspace.peek(*db, key).filter(|e| e.expiry().is_none_or(|at| at > now_ms));
+                r.key_size(*db, key, entry.map_or(0, |entry| size_of(entry.view())));
+            }
+        }
+    }
+
     fn report_server(&self, r: &mut Report) {
+        r.set("io_threads", self.config.io_threads as u64);
         r.set("redis_version", crate::connection::REDIS_VERSION);
         r.set("server_name", "tandem");
         r.set("tandem_version", env!("CARGO_PKG_VERSION"));
@@ -130,7 +144,7 @@ impl Engine {
         r.set("used_memory_peak", self.counters.memory_peak as u64);
         r.set("maxmemory", self.config.maxmemory);
         r.set("maxmemory_policy", self.config.maxmemory_policy.name());
-        r.set("mem_allocator", "jemalloc-5.3.0");
+        r.set("mem_allocator", crate::ALLOCATOR);
         let clients: usize = self.sessions.iter().map(|(_, s)| s.memory_bytes()).sum();
         let overhead = self.startup_bytes + clients + self.keyspace.table_bytes();
         r.set("mem_clients_normal", clients as u64);
@@ -221,4 +235,18 @@ impl Engine {
             );
         }
     }
+}
+
+/// Elements of a value, or bytes of a string.
+fn size_of(view: View<'_>) -> u64 {
+    let size = match view {
+        View::Int(value) => value.to_string().len(),
+        View::Str(bytes) => bytes.len(),
+        View::List(list) => list.len(),
+        View::Set(set) => set.len(),
+        View::ZSet(zset) => zset.len(),
+        View::Hash(hash) => hash.len(),
+        View::Stream(stream) => return stream.entry_count(),
+    };
+    size as u64
 }

@@ -29,6 +29,7 @@ mod module;
 mod monitor;
 mod outside;
 mod pubsub;
+mod refusals;
 mod replay;
 mod replication;
 mod running;
@@ -46,6 +47,7 @@ pub use functions::{RunningFunction, push_function_stats};
 pub use gate::{LOADING, NOAUTH, PROTECTED_MODE};
 pub use migrate::{Migrated, Migration, Parcel};
 pub use outside::{Asker, Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
+pub use refusals::{Full, Refusals};
 pub use replay::ReplayError;
 pub use session::{ClientBuffers, ClientInfo, ReplyMode, SessionId};
 pub use table::Renames;
@@ -53,6 +55,9 @@ pub use telemetry::Report;
 pub use transaction::Amends;
 
 use commands::Row;
+
+/// The allocator that the server is built with, as INFO names it.
+pub const ALLOCATOR: &str = "jemalloc-5.3.0";
 
 /// The rows of the engine's own commands.
 fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {

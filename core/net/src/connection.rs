@@ -282,6 +282,11 @@ impl Connection {
         matches!(self.wire, Wire::Tls(_))
     }
 
+    /// True before the first byte has shown what the client speaks, where it must be TLS: output waits for it.
+    pub fn awaits_tls(&self) -> bool {
+        matches!(self.wire, Wire::Undecided(_, TlsMode::Required))
+    }
+
     /// True while a TLS handshake is under way; the caller limits its time.
     pub fn is_handshaking(&self) -> bool {
         matches!(&self.wire, Wire::Tls(tls) if tls.is_handshaking())
@@ -395,7 +400,10 @@ impl Connection {
 
     fn refuse(&mut self, answer: &[u8], refusal: Refusal) -> ReadOutcome {
         self.wire = Wire::Plain;
-        self.out.extend_from_slice(answer);
+        // What waited for the first byte is the answer in plaintext; over TLS there is none.
+        if refusal == Refusal::Tls || self.pending() == 0 {
+            (self.out, self.sent) = (answer.to_vec(), 0);
+        }
         self.close_after_flush = true;
         ReadOutcome::Refused(refusal)
     }
@@ -503,11 +511,9 @@ impl Connection {
     fn write_out(&mut self) -> io::Result<Written> {
         match &mut self.wire {
             Wire::Tls(_) => self.write_tls(),
-            // Before the first byte nobody knows what the client speaks, except where only TLS may be.
-            Wire::Undecided(_, TlsMode::Required) => {
-                self.sent = self.out.len();
-                Ok(Written::All)
-            }
+            // Before the first byte nobody knows what the client speaks, and what is said in the wrong one of the two is
+            // not understood: it waits for that byte.
+            Wire::Undecided(_, TlsMode::Required) => Ok(Written::All),
             Wire::Plain | Wire::Undecided(..) => self.write_plain(),
         }
     }

@@ -153,6 +153,38 @@ fn one_port_speaks_both_and_each_mode_refuses_in_the_clients_language() {
 }
 
 #[test]
+fn what_is_said_before_the_first_byte_is_heard_in_both_languages() {
+    for encrypted in [false, true] {
+        let identity = identity();
+        let mut bench = bench(&identity, TlsMode::Required, TlsVersions::Both);
+        let address = bench.address();
+        let client = thread::spawn(move || {
+            let mut answer = String::new();
+            if encrypted {
+                let mut stream = connect(address, &identity);
+                stream.write_all(b"PING\r\n").unwrap();
+                stream.read_to_string(&mut answer).unwrap();
+            } else {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.write_all(b"PING\r\n").unwrap();
+                stream.read_to_string(&mut answer).unwrap();
+            }
+            assert_eq!(answer, "-DENIED no\r\n");
+        });
+        let Seen::Open(id) = bench.until(|seen| matches!(seen, Seen::Open(_)), |_, _| 0) else {
+            unreachable!()
+        };
+        let connection = bench.slots.get_mut(id).unwrap();
+        assert!(connection.awaits_tls());
+        connection.out(&mut bench.pool).extend_from_slice(b"-DENIED no\r\n");
+        connection.close_after_flush();
+        assert!(matches!(connection.flush(&bench.poller, &mut bench.pool), tandem_net::Flush::Pending));
+        bench.until(ended, |input, _| input.len());
+        client.join().unwrap();
+    }
+}
+
+#[test]
 fn broken_records_end_the_connection_and_nothing_else() {
     let identity = identity();
     let mut bench = bench(&identity, TlsMode::Required, TlsVersions::Both);

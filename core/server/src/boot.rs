@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, anyhow, bail};
 use config::{Config, Layers, Loaded, Origin, Sources};
 use control::Handle;
+use control::password::Record;
 use engine::{Acl, Engine, Secret};
 use net::Poller;
 use parking_lot::Mutex;
@@ -25,12 +26,12 @@ use crate::client::Bounds;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::durable::Durable;
-use crate::files::Files;
+use crate::files::{Files, place_of};
 use crate::instance::Front;
 use crate::listen::Entrance;
 use crate::logger::Logger;
 use crate::saver::REDIS_VERSION;
-use crate::shared::{Chore, Parts, Shared};
+use crate::shared::{Chore, Parts, PasswordFile, Shared};
 use crate::stop::Wanted;
 use crate::tick::Worker;
 
@@ -45,7 +46,8 @@ pub struct Running {
     shared: &'static Shared,
     addresses: Vec<SocketAddr>,
     unix_path: Option<PathBuf>,
-    pidfile: String,
+    /// The file of the process number, if it was written.
+    pidfile: Option<PathBuf>,
     threads: Vec<JoinHandle<()>>,
     plane: Option<Handle>,
     /// Holds the directory of a queue; see [`lock_place`].
@@ -69,6 +71,11 @@ impl Running {
             .chore(Chore::Stop(Wanted { signal: Some(control::Stop::Terminated), ..Wanted::default() }));
     }
 
+    /// Reads the password's file again, as SIGHUP does.
+    pub fn reread(&self) {
+        self.shared.chore(Chore::ReadPassword);
+    }
+
     /// Waits until the server has stopped.
     pub fn wait(mut self) -> ExitCode {
         for thread in self.threads.drain(..) {
@@ -81,8 +88,8 @@ impl Running {
             // It may have been replaced or removed by somebody else; then there is nothing to do.
             let _ = std::fs::remove_file(path);
         }
-        if !self.pidfile.is_empty() {
-            let _ = std::fs::remove_file(&self.pidfile);
+        if let Some(pidfile) = &self.pidfile {
+            let _ = std::fs::remove_file(pidfile);
         }
         drop(self.plane.take());
         if self.shared.failed.load(Ordering::Acquire) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -133,16 +140,27 @@ pub(crate) fn configure(
         config::default_maxmemory(measured.group_limit, measured.machine, share)
     });
     let path = invocation.file.clone().map(PathBuf::from).map(|path| path.canonicalize().unwrap_or(path));
-    let layers =
+    let names_none = file.is_none() && stdin.is_none();
+    let mut layers =
         Layers { profile: profile.base_in(&surroundings.defaults), maxmemory, file, stdin, invocation };
     let variables: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let loaded = layers.load(&mut Sources { variables: &variables, files: &mut config::load::Disk })?;
+    let load =
+        |layers: Layers| layers.load(&mut Sources { variables: &variables, files: &mut config::load::Disk });
+    let mut loaded = load(layers.clone())?;
+    // Where the profile keeps its own file is known only from the other layers.
+    let own = if names_none { crate::keepsakes::settings_path(profile, &loaded.config) } else { None };
+    if let Some(own) = own.as_ref().filter(|own| own.exists()) {
+        let name = own.to_string_lossy().into_owned();
+        layers.file = Some((name.clone(), config::load::load_file(&name)?));
+        loaded = load(layers)?;
+    }
+    crate::keepsakes::keep_users(profile, &mut loaded);
     profile
         .check(&loaded.config)
         .map_err(|violation| anyhow!("*** FATAL CONFIG FILE ERROR ***\n{violation}"))?;
-    Ok((loaded, path))
+    Ok((loaded, path.or(own)))
 }
 
 /// Has the working directory be there. A server without a profile does not make it, as Redis does not: a mistyped folder
@@ -232,10 +250,12 @@ fn start_logged(
     needs_password: bool,
     logger: &Arc<Logger>,
 ) -> anyhow::Result<Running> {
-    let mut config = loaded.config;
+    let (mut config, mut file) = (loaded.config, file);
     let password = hide_password(&mut config)?;
+    let password_file = password.as_ref().and_then(|password| password.file.clone());
+    let lock = prepare_place(profile, &place_of(&config), logger)?;
+    crate::keepsakes::make(profile, &mut config, &mut file, logger);
     let files = Files::new(&config, file);
-    let lock = prepare_place(profile, &files.place(), logger)?;
     if let Err(possible) = crate::limits::raise_descriptors(config.maxclients as u64) {
         logger.warning(&format!(
             "You requested maxclients of {}, but the limit of open files lets in only {possible}.",
@@ -267,13 +287,12 @@ fn start_logged(
         base_config: loaded.base,
         entrance,
     })));
+    *shared.password_file.lock() = password_file;
     take_limits(shared, &config);
     load_users(shared, &config)?;
     look_for_open_doors(shared, &config, needs_password)?;
-    if !config.pidfile.is_empty() {
-        crate::listen::write_pidfile(&config.pidfile)?;
-    }
-    let front = Arc::new(Front { shared, page: Mutex::default() });
+    let pidfile = write_pidfile(&config, logger);
+    let front = Arc::new(Front { shared, last: Mutex::default() });
     let plane = crate::plane::start(profile, &config, signals, &front, logger)?;
     shared.tls.set(plane.tls_config());
     // Nobody else sets it.
@@ -283,7 +302,7 @@ fn start_logged(
         shared,
         addresses: shared.entrance.addresses(),
         unix_path: shared.entrance.unix_path(),
-        pidfile: config.pidfile.clone(),
+        pidfile,
         threads: Vec::new(),
         plane: Some(plane),
         _lock: lock,
@@ -379,15 +398,15 @@ fn exposed_files(profile: Profile, config: &Config, file: Option<&Path>) -> Vec<
 
 /// Opens the log and says who starts.
 fn open_logger(profile: Profile, config: &Config, notes: &[String]) -> anyhow::Result<Logger> {
-    let logger = Logger::open(&config.logfile, config.loglevel as u8)
-        .with_context(|| format!("Can't open the log file {}", config.logfile))?;
-    logger.notice("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    let logger =
+        Logger::open(config).with_context(|| format!("Can't open the log file {}", config.logfile))?;
     logger.notice(&format!(
         "Tandem {} ({} profile), pid={}, just started",
         env!("CARGO_PKG_VERSION"),
         profile.name(),
         std::process::id()
     ));
+    crate::introduction::lines(profile, config).iter().for_each(|line| logger.notice(line));
     notes.iter().for_each(|note| logger.warning(note));
     Ok(logger)
 }
@@ -397,6 +416,8 @@ pub(crate) struct Password {
     record: String,
     /// What the record was made of, if it was made here.
     plain: Option<Vec<u8>>,
+    /// The file that it came from, if it was one.
+    file: Option<PasswordFile>,
 }
 
 /// Replaces the plain password of the configuration by a record of it.
@@ -406,13 +427,17 @@ fn hide_password(config: &mut Config) -> anyhow::Result<Option<Password>> {
     }
     let given = String::from_utf8_lossy(&config.requirepass).into_owned();
     let (record, plain) = match given.strip_prefix(RECORD_PREFIX) {
-        Some(record) => (control::password::Record::parse(record)?, None),
+        Some(record) => (Record::parse(record)?, None),
         None => (control::password::hash(&config.requirepass)?, Some(config.requirepass.clone())),
     };
     let origin = config.origin("requirepass").cloned().unwrap_or(Origin::Default);
     let text = format!("{RECORD_PREFIX}{}", record.as_str());
+    let file = match &origin {
+        Origin::Secret(path) => Some(PasswordFile { path: PathBuf::from(&**path), record: record.clone() }),
+        _ => None,
+    };
     config.assign("requirepass", text.as_bytes(), origin).map_err(|why| anyhow!(why))?;
-    Ok(Some(Password { record: record.as_str().to_owned(), plain }))
+    Ok(Some(Password { record: record.as_str().to_owned(), plain, file }))
 }
 
 pub(crate) fn new_engine(
@@ -424,11 +449,24 @@ pub(crate) fn new_engine(
     getrandom::fill(&mut seed).map_err(|error| anyhow!("the system's random source: {error}"))?;
     let secrets = password.iter().map(|known| Secret::Argon2id(known.record.clone())).collect();
     let mut engine = Engine::new(config.clone(), Acl::new(secrets), seed, clock.now());
-    if let Some(Password { record, plain: Some(plain) }) = &password {
+    if let Some(Password { record, plain: Some(plain), .. }) = &password {
         // Whoever logs in after a start need not wait for a check.
         engine.learn_password(record, plain);
     }
     Ok(engine)
+}
+
+/// Writes the process number where it is wanted. That nobody finds it there is no reason not to serve: the folder that a
+/// distribution's file names is made by its own service only.
+fn write_pidfile(config: &Config, logger: &Logger) -> Option<PathBuf> {
+    let path = (!config.pidfile.is_empty()).then(|| PathBuf::from(&config.pidfile))?;
+    match std::fs::write(&path, format!("{}\n", std::process::id())) {
+        Ok(()) => Some(path),
+        Err(error) => {
+            logger.warning(&format!("Failed to write PID file '{}': {error}", path.display()));
+            None
+        }
+    }
 }
 
 /// Users of the configuration file or of the ACL file.
@@ -503,7 +541,8 @@ fn take_limits(shared: &Shared, config: &Config) {
 
 /// Says what runs here: with a banner where a person may be watching, or always if so configured.
 fn greet(config: &Config, logger: &Logger) {
-    if config.always_show_logo || config.logfile.is_empty() && std::io::stdout().is_terminal() {
+    let is_watched = config.logfile.is_empty() && std::io::stdout().is_terminal();
+    if logger.is_plain() && (config.always_show_logo || is_watched) {
         logger.write(&banner(config));
     } else {
         logger.notice(&format!("Running mode=standalone, port={}.", config.port));

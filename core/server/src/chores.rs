@@ -1,14 +1,17 @@
 //! What the engine leaves to be done, and what is done once a second: on a thread that may wait for disks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use config::{Config, Origin};
+use control::password::Record;
+use control::secrets::Secret;
 use engine::{Job, SessionId};
 
 use crate::logger::Level;
 use crate::saver::{Listener, Task};
-use crate::shared::{Chore, Shared};
+use crate::shared::{Chore, PasswordFile, Shared};
 use crate::stop::Wanted;
 
 /// The signal that a DEBUG SEGFAULT stands for.
@@ -20,6 +23,7 @@ pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
         shared.chores_waiting.fetch_sub(1, Ordering::Relaxed);
         match chore {
             Chore::Job(job) => run(shared, job),
+            Chore::ReadPassword => reread_password(shared),
             Chore::Stop(wanted) => {
                 crate::stop::stop(shared, wanted);
             }
@@ -50,9 +54,7 @@ fn run(shared: &'static Shared, job: Job) {
             crate::stop::stop(shared, Wanted { save, force, session: Some(session), signal: None });
         }
         Job::ConfigChanged { names } => config_changed(shared, &names),
-        Job::RewriteConfig { session } => {
-            finish(shared, session, rewrite_config(shared), "ERR Rewriting config file: ")
-        }
+        Job::RewriteConfig { session } => finish(shared, session, rewrite_config(shared), "ERR "),
         Job::SaveAcl { session } => {
             finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: ")
         }
@@ -133,6 +135,58 @@ fn switch_log(shared: &Shared, on: bool) {
     }
 }
 
+/// SIGHUP: a password that came from a file is the one that the file holds now, unless the default user has been given another
+/// one meanwhile.
+fn reread_password(shared: &Shared) {
+    let mut known = shared.password_file.lock();
+    let Some(PasswordFile { path, record }) = &mut *known else { return };
+    let outcome = new_password(path, record).map(|new| {
+        let (new, plain) = new?;
+        let taken = shared.with_engine(|engine, _| {
+            let taken = engine.exchange_password(record.as_str(), new.as_str());
+            if taken {
+                engine.learn_password(new.as_str(), plain.reveal());
+            }
+            taken
+        });
+        Some((taken, new))
+    });
+    let path = path.display().to_string();
+    match outcome {
+        Ok(None) => {}
+        Ok(Some((true, new))) => {
+            shared.logger.notice(&format!("The default user's password is the new one in {path}."));
+            *record = new;
+        }
+        Ok(Some((false, _))) => shared.logger.warning(&format!(
+            "The password in {path} has changed, but the default user was given another one by ACL SETUSER, CONFIG SET or the ACL \
+             file. That one stays."
+        )),
+        Err(why) => shared.logger.warning(&format!("{why}. The default user's password stays as it was.")),
+    }
+}
+
+/// What the file holds and a record of it, if that is another password.
+fn new_password(path: &Path, known: &Record) -> Result<Option<(Record, Secret)>, String> {
+    let found = control::secrets::read(path).map_err(|error| error.to_string())?;
+    if known.verify(found.secret.reveal()) {
+        return Ok(None);
+    }
+    let record = control::password::hash(found.secret.reveal()).map_err(|error| error.to_string())?;
+    Ok(Some((record, found.secret)))
+}
+
+/// Tells of what a rewritten file says and something else than files will say at the next start.
+fn warn_of_what_insists(shared: &Shared, config: &Config) {
+    for (name, by) in &shared.insisted {
+        if config.origin(name) == Some(&Origin::Set) {
+            shared.logger.warning(&format!(
+                "CONFIG REWRITE has kept {name}, but the {by} names it, too, and will win at the next start."
+            ));
+        }
+    }
+}
+
 fn rewrite_config(shared: &Shared) -> Result<(), String> {
     let path = shared.files.config.clone().ok_or("The server is running without a config file")?;
     if path.extension().is_some_and(|extension| extension == "toml") {
@@ -149,7 +203,9 @@ fn rewrite_config(shared: &Shared) -> Result<(), String> {
     let without_word = |line: Vec<u8>| line.strip_prefix(b"user ").map(<[u8]>::to_vec);
     let users = users.map(|lines| lines.into_iter().filter_map(without_word).collect::<Vec<_>>());
     let text = config::rewrite(&config, &shared.base_config, &old, users.as_deref());
-    replace_file(shared, &path, &text)
+    replace_file(shared, &path, &text).map_err(|why| format!("Rewriting config file: {why}"))?;
+    warn_of_what_insists(shared, &config);
+    Ok(())
 }
 
 fn acl_path(shared: &Shared) -> PathBuf {
@@ -165,8 +221,8 @@ fn save_acl(shared: &Shared) -> Result<(), String> {
 
 /// Puts a file in place of another such that a crash leaves one of the two. Who could read the old one can read the new one, and
 /// nobody else.
-fn replace_file(shared: &Shared, path: &std::path::Path, text: &[u8]) -> Result<(), String> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+fn replace_file(shared: &Shared, path: &Path, text: &[u8]) -> Result<(), String> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|name| name.to_str()).ok_or("the file has no name")?;
     let disk = &*shared.durable.disk;
     persist::disk::prepare_like(disk, dir, name, text)

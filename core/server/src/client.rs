@@ -109,6 +109,8 @@ pub(crate) struct Client {
     pub(crate) stranger_since_s: u64,
     /// Bytes that it was last counted with among the strangers.
     pub(crate) counted: usize,
+    /// It was refused, and waits with its first byte for the answer in its own language.
+    pub(crate) turned_away: bool,
     /// It will send no more; what it has sent is still executed.
     pub(crate) ended: bool,
     /// Bytes that its unfinished request lacks, at least.
@@ -147,6 +149,7 @@ impl Client {
             source,
             stranger_since_s: now_s,
             counted: 0,
+            turned_away: false,
             ended: false,
             missing: 0,
             parked_until: 0,

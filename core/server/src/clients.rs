@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use engine::SessionId;
 use net::{
-    Accepted, Accepting, Connection, Flush, Id, Poller, Pool, ReadOutcome, Ready, Scratch, Slots, Timers,
+    Accepted, Accepting, Connection, Flush, Id, Peer, Poller, Pool, ReadOutcome, Ready, Refusal, Scratch,
+    Slots, Timers,
 };
 
 use crate::client::{Bounds, Client};
 use crate::listen::Role;
 use crate::logger::Level;
+use crate::notices::Topic;
 use crate::shared::Shared;
 
 /// Rest after the kernel refused to accept (no descriptors), microseconds.
@@ -26,6 +28,10 @@ const ACCEPT_PAUSE_US: u64 = 100_000;
 
 /// Seconds for a TLS handshake.
 const HANDSHAKE_S_MAX: u64 = 10;
+
+/// Refused clients that may wait for their answer. It cannot be said before their first byte shows whether they speak TLS;
+/// more than these are closed without one, so that they do not use up the descriptors.
+const TURNED_AWAY_MAX: usize = 32;
 
 /// Deadlines looked at in one tick.
 const TIMERS_PER_TICK_MAX: usize = 1024;
@@ -72,6 +78,8 @@ pub(crate) struct Clients {
     pub(crate) bytes_out: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
+    /// How many clients are refused and wait for the answer; see [`TURNED_AWAY_MAX`].
+    turned_away: usize,
     accepted: Vec<Accepted>,
     accept_due: bool,
     accept_not_before_us: u64,
@@ -109,6 +117,7 @@ impl Clients {
             bytes_out: 0,
             reads: 0,
             writes: 0,
+            turned_away: 0,
             accepted: Vec::new(),
             accept_due: thread == 0,
             accept_not_before_us: 0,
@@ -201,7 +210,7 @@ impl Clients {
 
     /// No event will tell when the kernel can accept again.
     fn rest_from_accepting(&mut self, now_us: u64, error: &io::Error) {
-        self.shared.logger.warning(&format!("Accepting client connection: {error}"));
+        self.shared.notices.note(self.shared, Topic::Accept, format!("Accepting client connection: {error}"));
         self.accept_due = true;
         self.accept_not_before_us = now_us + ACCEPT_PAUSE_US;
     }
@@ -292,14 +301,21 @@ impl Clients {
             ReadOutcome::WouldBlock => mark_dirty(&mut self.dirty, client, id),
             ReadOutcome::Full => self.close_full(id),
             ReadOutcome::Closed => self.end(id),
-            ReadOutcome::Refused(_) => mark_dirty(&mut self.dirty, client, id),
+            ReadOutcome::Refused(refusal) => {
+                mark_dirty(&mut self.dirty, client, id);
+                let text = words_of_refusal(refusal, client.conn.peer());
+                if !client.turned_away {
+                    self.shared.notices.note(self.shared, Topic::Plaintext, text);
+                }
+            }
             ReadOutcome::Failed(_) => self.close(id),
         }
     }
 
     /// A request that does not fit, or a blocked client that sends on and on.
     fn close_full(&mut self, id: Id) {
-        self.shared.logger.warning("Closing client that reached max query buffer length");
+        let text = "Closing client that reached max query buffer length".to_owned();
+        self.shared.notices.note(self.shared, Topic::Query, text);
         self.shared.query_disconnections.fetch_add(1, Ordering::Relaxed);
         self.close(id);
     }
@@ -526,7 +542,7 @@ impl Clients {
     fn expire_one(&mut self, id: Id) {
         let (idle_s, now_s) = (self.bounds.idle_s, self.now_s);
         let Some(client) = find(&mut self.slots, id) else { return };
-        if client.conn.is_handshaking() && now_s >= client.heard_s + HANDSHAKE_S_MAX {
+        if (client.conn.is_handshaking() || client.turned_away) && now_s >= client.heard_s + HANDSHAKE_S_MAX {
             return self.close(id);
         }
         let login_until_s = match self.bounds.login_s {
@@ -560,12 +576,28 @@ impl Clients {
     pub(crate) fn close(&mut self, id: Id) {
         let Some(Some(client)) = self.slots.remove(id) else { return };
         self.strangers_bytes -= client.counted;
+        self.turned_away -= usize::from(client.turned_away);
         if !client.trusted {
             self.shared.jobs.forget_client(client.id);
         }
-        if let Some(session) = client.session {
-            self.gone.push(session);
+        self.gone.extend(client.session);
+    }
+
+    /// Refuses a client that has just come, with these words.
+    pub(crate) fn turn_away(&mut self, id: Id, refusal: &str) {
+        let is_last = self.turned_away >= TURNED_AWAY_MAX;
+        let Clients { slots, pool, .. } = self;
+        let Some(client) = find(slots, id) else { return };
+        if client.conn.awaits_tls() {
+            if is_last {
+                return self.close(id);
+            }
+            client.turned_away = true;
+            self.turned_away += 1;
         }
+        client.conn.out(pool).extend_from_slice(refusal.as_bytes());
+        client.conn.close_after_flush();
+        self.mark_dirty(id);
     }
 
     /// Tells the engine how large the clients' buffers are, for CLIENT LIST.
@@ -636,6 +668,19 @@ impl Clients {
 
 fn is_over(limit: u64, bytes: u64) -> bool {
     limit > 0 && bytes > limit
+}
+
+/// Who spoke the wrong one of TLS and plaintext, and what would be right.
+#[cold]
+fn words_of_refusal(refusal: Refusal, peer: &Peer) -> String {
+    match refusal {
+        Refusal::Plaintext => format!(
+            "A connection without TLS from {peer} was refused: only TLS is spoken with it. Use rediss://, or change the directive tls"
+        ),
+        Refusal::Tls => format!(
+            "A connection with TLS from {peer} was refused: TLS is off or there is no certificate. Use redis://, or see the directives tls and tls-cert-file"
+        ),
+    }
 }
 
 fn find(slots: &mut Slots<Option<Box<Client>>>, id: Id) -> Option<&mut Client> {

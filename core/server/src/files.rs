@@ -14,14 +14,18 @@ pub(crate) struct Files {
     pub(crate) config: Option<PathBuf>,
 }
 
+/// The directory that is configured.
+pub(crate) fn place_of(config: &config::Settings) -> PathBuf {
+    match config.dir.as_str() {
+        "" => PathBuf::from("."),
+        dir => PathBuf::from(dir),
+    }
+}
+
 impl Files {
     pub(crate) fn new(config: &config::Settings, file: Option<PathBuf>) -> Files {
-        let dir = match config.dir.as_str() {
-            "" => PathBuf::from("."),
-            dir => PathBuf::from(dir),
-        };
         Files {
-            dir: Mutex::new(dir),
+            dir: Mutex::new(place_of(config)),
             appenddirname: config.appenddirname.clone(),
             appendfilename: config.appendfilename.clone(),
             config: file,

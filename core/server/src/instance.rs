@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use control::{Health, Instance, Level, ServerConfig, Stop};
 use parking_lot::Mutex;
+use telemetry::Report;
 
 use crate::shared::{Backstage, Chore, Shared};
 use crate::stop::Wanted;
@@ -19,8 +20,8 @@ const ENGINE_PATIENCE: Duration = Duration::from_millis(500);
 /// See [`Instance`].
 pub(crate) struct Front {
     pub(crate) shared: &'static Shared,
-    /// The page that was served last, for when the engine is busy.
-    pub(crate) page: Mutex<String>,
+    /// What was told last, for when the engine is busy, and how often it was asked for.
+    pub(crate) last: Mutex<(Option<Report>, u64)>,
 }
 
 impl Front {
@@ -47,9 +48,8 @@ impl Front {
 pub(crate) fn crash(shared: &Shared, signal: i32) -> ! {
     let uptime_s = shared.clock.micros() / 1_000_000;
     shared.logger.warning("=== BUG REPORT START ===");
-    shared.logger.warning(&format!("Redis {} crashed by signal: {signal}", crate::saver::REDIS_VERSION));
     shared.logger.warning(&format!(
-        "Tandem {} ({} profile), up for {uptime_s} seconds",
+        "Tandem {} ({} profile) crashed by signal: {signal}, after {uptime_s} seconds",
         env!("CARGO_PKG_VERSION"),
         shared.profile.name()
     ));
@@ -59,13 +59,21 @@ pub(crate) fn crash(shared: &Shared, signal: i32) -> ! {
 
 impl Instance for Front {
     fn metrics(&self) -> String {
-        let mut page = self.page.lock();
-        if let Some(mut engine) = self.shared.engine.try_lock_for(ENGINE_PATIENCE) {
-            let report = engine.report(&Backstage { shared: self.shared });
-            drop(engine);
-            *page = telemetry::prometheus(&report);
+        let began_us = self.shared.clock.micros();
+        let mut last = self.last.lock();
+        last.1 += 1;
+        let scrapes = last.1;
+        let engine = self.shared.engine.try_lock_for(ENGINE_PATIENCE);
+        let is_stale = engine.is_none();
+        if let Some(mut engine) = engine {
+            last.0 = Some(engine.report(&Backstage { shared: self.shared }));
         }
-        page.clone()
+        let Some(report) = &mut last.0 else { return String::new() };
+        report.set("scrape_errors", u64::from(is_stale));
+        report.set("scrapes", scrapes);
+        let took_us = self.shared.clock.micros().saturating_sub(began_us);
+        report.set("scrape_seconds", took_us as f64 / 1e6);
+        telemetry::prometheus(report)
     }
 
     fn health(&self) -> Health {
@@ -76,6 +84,7 @@ impl Instance for Front {
         });
         Health {
             busy,
+            full: shared.notices.full.lock().clone(),
             loading: shared.is_loading().then(|| shared.loading.percent()),
             persistence_fault: shared.durable.write_refusal(true),
             status: self.status(),
@@ -100,6 +109,10 @@ impl Instance for Front {
 
     fn crash(&self, signal: i32) {
         crash(self.shared, signal);
+    }
+
+    fn reread(&self) {
+        self.shared.chore(Chore::ReadPassword);
     }
 
     fn reload_tls(&self, config: Arc<ServerConfig>) {

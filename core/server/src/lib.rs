@@ -16,6 +16,8 @@ mod durable;
 mod feed;
 mod files;
 mod instance;
+mod introduction;
+mod keepsakes;
 mod limits;
 mod listen;
 mod live;
@@ -25,6 +27,7 @@ mod mail;
 mod memory;
 mod meters;
 mod migrate;
+mod notices;
 mod passwords;
 mod plane;
 mod report;
@@ -76,11 +79,30 @@ pub fn run_in(surroundings: &Surroundings, profile: Profile, args: Vec<String>) 
 
 /// What the program says about itself.
 fn about(with_usage: bool) -> String {
-    let version = format!("Tandem {} (Redis {} protocol)", env!("CARGO_PKG_VERSION"), saver::REDIS_VERSION);
+    // Tools that start servers read this line; `v=` and what follows are where Redis has them.
+    let version = format!(
+        "Redis server v={} sha=00000000:0 malloc={} bits=64 build=0 (Tandem {})",
+        saver::REDIS_VERSION,
+        engine::ALLOCATOR,
+        env!("CARGO_PKG_VERSION")
+    );
     if !with_usage {
         return version;
     }
     format!(
         "{version}\n\nusage: [FILE | -] [--directive value ...]\n\nFILE is a redis.conf or a .toml, `-` reads one from standard input; directives are those of redis.conf."
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_is_told_as_tools_expect_it() {
+        let line = super::about(false);
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(words[..3], ["Redis", "server", "v=7.4.2"]);
+        let names: Vec<&str> = words[2..7].iter().filter_map(|word| word.split('=').next()).collect();
+        assert_eq!(names, ["v", "sha", "malloc", "bits", "build"]);
+        assert!(line.ends_with(&format!("(Tandem {})", env!("CARGO_PKG_VERSION"))), "{line}");
+    }
 }

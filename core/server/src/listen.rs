@@ -179,11 +179,6 @@ fn options(settings: &Settings, port: Option<u16>) -> ListenOptions {
     }
 }
 
-/// Writes the process number into a file.
-pub(crate) fn write_pidfile(path: &str) -> anyhow::Result<()> {
-    std::fs::write(path, format!("{}\n", std::process::id())).with_context(|| format!("pidfile {path}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,9 @@ const STEPS: &[(&[&str], Try)] = &[
 ];
 
 const TLS: &[&str] = &[
+    // A certificate of our own names what is listened on.
+    "bind",
+    "tls-names",
     "tls-port",
     "tls-cert-file",
     "tls-key-file",

@@ -1,13 +1,17 @@
-//! The server's own log, line by line in the form that Redis' has, because people and tools read it.
+//! The server's own log, line by line in the form that Redis' has, because people and tools read it; or, with
+//! `log-format`, as `name=value` pairs or an object of JSON, as Valkey has them.
 //!
 //! `pid:role day month year time mark text`, to standard output or to `logfile`. Lines are rare, so writing
-//! one is a plain write under a lock.
+//! one is a plain write under a lock. Where standard output is the journal of systemd, each line begins with its
+//! priority in angle brackets, which the journal takes off.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use config::{LogFormat, LogTimestamps, Settings};
 use parking_lot::Mutex;
 
 /// How serious a line is; the numbers are those of `engine::Job::Log`.
@@ -33,31 +37,89 @@ impl Level {
     fn mark(self) -> char {
         ['.', '-', '*', '#'][self as usize]
     }
+
+    fn name(self) -> &'static str {
+        ["debug", "verbose", "notice", "warning"][self as usize]
+    }
+
+    /// Its number among syslog's: debug, informational, notice, warning.
+    fn priority(self) -> u8 {
+        [7, 6, 5, 4][self as usize]
+    }
+}
+
+/// The form of lines and of the times in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    lines: LogFormat,
+    times: LogTimestamps,
+}
+
+impl Form {
+    fn of(config: &Settings) -> Form {
+        Form { lines: config.log_format, times: config.log_timestamps }
+    }
+
+    /// A line with its end.
+    fn line(self, pid: u32, since: Duration, level: Level, text: &str) -> String {
+        let when = match self.times {
+            LogTimestamps::Legacy => date(since.as_secs() as i64, since.subsec_millis()),
+            LogTimestamps::Iso8601 => iso_date(since.as_secs() as i64, since.subsec_millis()),
+            LogTimestamps::Milliseconds => since.as_millis().to_string(),
+        };
+        let (name, mark) = (level.name(), level.mark());
+        match self.lines {
+            LogFormat::Legacy => format!("{pid}:M {when} {mark} {text}\n"),
+            LogFormat::Logfmt => format!(
+                "pid={pid} role=primary timestamp=\"{when}\" level={name} message=\"{}\"\n",
+                escaped(text)
+            ),
+            LogFormat::Json => format!(
+                "{{\"pid\":{pid},\"role\":\"primary\",\"timestamp\":\"{when}\",\"level\":\"{name}\",\"message\":\"{}\"}}\n",
+                escaped(text)
+            ),
+        }
+    }
 }
 
 /// Where lines go.
 pub(crate) struct Logger {
     least: AtomicU8,
+    form: Mutex<Form>,
     pid: u32,
+    /// Whether lines carry their priority, for the journal.
+    prioritized: bool,
     file: Mutex<Option<File>>,
 }
 
 impl Logger {
-    /// A logger into `path`, or to standard output when it is empty.
+    /// A logger into `logfile`, or to standard output when it is empty.
     ///
     /// # Errors
     /// The file cannot be opened for appending.
-    pub(crate) fn open(path: &str, least: u8) -> io::Result<Logger> {
-        let file = match path {
+    pub(crate) fn open(config: &Settings) -> io::Result<Logger> {
+        let file = match config.logfile.as_str() {
             "" => None,
             path => Some(OpenOptions::new().append(true).create(true).open(path)?),
         };
-        Ok(Logger { least: AtomicU8::new(least), pid: std::process::id(), file: Mutex::new(file) })
+        Ok(Logger {
+            least: AtomicU8::new(config.loglevel as u8),
+            form: Mutex::new(Form::of(config)),
+            pid: std::process::id(),
+            prioritized: file.is_none() && is_journal(),
+            file: Mutex::new(file),
+        })
     }
 
-    /// Changes the least level that is written (`loglevel`).
-    pub(crate) fn set_least(&self, least: u8) {
-        self.least.store(least, Ordering::Relaxed);
+    /// Follows `loglevel`, `log-format` and `log-timestamp-format`.
+    pub(crate) fn follow(&self, config: &Settings) {
+        self.least.store(config.loglevel as u8, Ordering::Relaxed);
+        *self.form.lock() = Form::of(config);
+    }
+
+    /// Whether lines are for people first, so that a banner does not break what reads them.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.form.lock().lines == LogFormat::Legacy && !self.prioritized
     }
 
     /// Writes a line. One that cannot be written is lost: there is nowhere to say so.
@@ -66,8 +128,11 @@ impl Logger {
             return;
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let when = date(since.as_secs() as i64, since.subsec_millis());
-        self.write(&format!("{}:M {when} {} {text}\n", self.pid, level.mark()));
+        let line = self.form.lock().line(self.pid, since, level, text);
+        match self.prioritized {
+            true => self.write(&with_priority(level, &line)),
+            false => self.write(&line),
+        }
     }
 
     pub(crate) fn notice(&self, text: &str) {
@@ -91,6 +156,42 @@ impl Logger {
     }
 }
 
+/// Whether standard output goes to the journal of systemd itself, and not to a file or pipe that was put in its place.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let own = rustix::fs::fstat(io::stdout());
+    own.is_ok_and(|own| stream == format!("{}:{}", own.st_dev, own.st_ino))
+}
+
+/// The lines of a text with their priority before each.
+fn with_priority(level: Level, text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        // A String takes any text.
+        let _ = writeln!(out, "<{}>{line}", level.priority());
+    }
+    out
+}
+
+/// Text between double quotes, for JSON and for readers of `name=value`.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            control if control < ' ' => {
+                // A String takes any text.
+                let _ = write!(out, "\\u{:04x}", u32::from(control));
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -100,6 +201,14 @@ fn date(unix_s: i64, ms: u32) -> String {
     let (year, month, day) = civil(days);
     let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
     format!("{day:02} {} {year} {h:02}:{m:02}:{s:02}.{ms:03}", MONTHS[month])
+}
+
+/// `2026-11-21T07:31:02.123+00:00`.
+fn iso_date(unix_s: i64, ms: u32) -> String {
+    let (days, second) = (unix_s.div_euclid(86_400), unix_s.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}+00:00", month + 1)
 }
 
 /// Year, month (from 0) and day of the month of a day counted from 1 January 1970. Years are taken to begin
@@ -126,18 +235,66 @@ mod tests {
         assert_eq!(date(951_868_800, 0), "01 Mar 2000 00:00:00.000");
         assert_eq!(date(1_735_689_599, 999), "31 Dec 2024 23:59:59.999");
         assert_eq!(date(1_795_246_262, 123), "21 Nov 2026 07:31:02.123");
+        assert_eq!(iso_date(1_795_246_262, 123), "2026-11-21T07:31:02.123+00:00");
+    }
+
+    fn logger(path: &std::path::Path, words: &[(&str, &str)]) -> Logger {
+        let mut config = config::Config::default();
+        for (name, value) in words.iter().chain(&[("logfile", path.to_str().unwrap())]) {
+            config.assign(name, value.as_bytes(), config::Origin::Set).unwrap();
+        }
+        Logger::open(&config).unwrap()
     }
 
     #[test]
     fn lines_have_redis_form_and_unimportant_ones_are_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let logger = Logger::open(path.to_str().unwrap(), 2).unwrap();
+        let logger = logger(&path, &[("loglevel", "notice")]);
         logger.line(Level::Verbose, "no");
         logger.notice("Server initialized");
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.starts_with(&format!("{}:M ", std::process::id())), "{text}");
         assert!(text.ends_with(" * Server initialized\n"), "{text}");
         assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn other_forms_have_a_line_each_whatever_the_text() {
+        let since = Duration::from_millis(1_795_246_262_123);
+        let form = |lines, times| Form { lines, times }.line(7, since, Level::Warning, "a \"b\"\n\\c\u{1}é");
+        assert_eq!(
+            form(LogFormat::Json, LogTimestamps::Iso8601),
+            "{\"pid\":7,\"role\":\"primary\",\"timestamp\":\"2026-11-21T07:31:02.123+00:00\",\"level\":\"warning\",\
+             \"message\":\"a \\\"b\\\"\\n\\\\c\\u0001é\"}\n"
+        );
+        assert_eq!(
+            form(LogFormat::Logfmt, LogTimestamps::Milliseconds),
+            "pid=7 role=primary timestamp=\"1795246262123\" level=warning message=\"a \\\"b\\\"\\n\\\\c\\u0001é\"\n"
+        );
+        assert_eq!(
+            form(LogFormat::Legacy, LogTimestamps::Iso8601).lines().next().unwrap(),
+            "7:M 2026-11-21T07:31:02.123+00:00 # a \"b\""
+        );
+    }
+
+    #[test]
+    fn the_form_follows_the_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let logger = logger(&path, &[("log-format", "json")]);
+        logger.notice("one");
+        logger.follow(&config::Config::default());
+        logger.notice("two");
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with('{') && lines[0].ends_with("\"one\"}"), "{text}");
+        assert!(lines[1].ends_with(" * two"), "{text}");
+    }
+
+    #[test]
+    fn the_journal_gets_the_priority_of_each_line() {
+        assert_eq!(with_priority(Level::Warning, "a\nb\n"), "<4>a\n<4>b\n");
+        assert_eq!(with_priority(Level::Notice, "a\n"), "<5>a\n");
     }
 }

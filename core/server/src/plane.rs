@@ -98,6 +98,9 @@ pub(crate) fn tls(profile: Profile, config: &Config) -> anyhow::Result<Option<Tl
         return Ok(None);
     }
     let options = options(config);
+    if let Some(name) = config.tls_names.iter().find(|name| !control::certs::is_name(name)) {
+        return Err(anyhow!("tls-names: '{name}' is neither a host name nor an address"));
+    }
     if !config.tls_cert_file.is_empty() {
         let path = |text: &String| (!text.is_empty()).then(|| PathBuf::from(text));
         let (client_ca, client_ca_dir) = (path(&config.tls_ca_cert_file), path(&config.tls_ca_cert_dir));
@@ -120,8 +123,16 @@ pub(crate) fn tls(profile: Profile, config: &Config) -> anyhow::Result<Option<Tl
         return Ok(None);
     }
     let directory = Path::new(&config.dir).join("tls");
-    let authority = Authority::new(&directory, program(profile), &[]);
+    let authority = Authority::new(&directory, program(profile), &names(config));
     Ok(Some(TlsSettings::Own(authority, ClientCerts::Ignored, options)))
+}
+
+/// The names beyond those of this machine that the certificate of our own is for: what is listened on, and what `tls-names` says.
+fn names(config: &Config) -> Vec<String> {
+    let addresses = control::addresses::listened_on(&config.bind);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let names = config.tls_names.iter().cloned();
+    names.chain(addresses.iter().map(ToString::to_string)).chain([host]).collect()
 }
 
 /// What is asked of clients. Nothing, if nobody said that certificates are wanted and there is no authority.

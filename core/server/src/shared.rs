@@ -3,12 +3,14 @@
 //! It lives as long as the process, so threads hold a plain reference to it. Locks are taken in one order:
 //! journal, engine, queue of the log; everything else is a leaf.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::Now;
-use config::Config;
+use config::{Config, Origin};
+use control::password::Record;
 use engine::{Busy, BusyVerdict, Delivery, Engine, Job, Outside};
 use net::TlsHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -229,6 +231,7 @@ pub(crate) struct Shared {
     pub(crate) output_disconnections: AtomicU64,
     pub(crate) loading: Loading,
     pub(crate) meters: Arc<crate::meters::Meters>,
+    pub(crate) notices: crate::notices::Notices,
     pub(crate) jobs: control::Jobs,
     pub(crate) tls: Arc<TlsHandle>,
     /// The way to other certificates, once the control plane runs.
@@ -259,12 +262,25 @@ pub(crate) struct Shared {
     pub(crate) files: Files,
     /// What holds without any file, for CONFIG REWRITE.
     pub(crate) base_config: Config,
+    /// Directives that variables and the command line name, with which of them: they win over a rewritten file.
+    pub(crate) insisted: Vec<(&'static str, String)>,
+    /// The file that the default user's password came from, if it was one.
+    pub(crate) password_file: Mutex<Option<PasswordFile>>,
+}
+
+/// The file of a password, and the record of what it held when it was last read.
+#[derive(Clone)]
+pub(crate) struct PasswordFile {
+    pub(crate) path: PathBuf,
+    pub(crate) record: Record,
 }
 
 /// Work for the thread that does what must not hold up an I/O thread.
 pub(crate) enum Chore {
     /// What the engine asked for.
     Job(Job),
+    /// The file of the default user's password may have changed.
+    ReadPassword,
     /// A stop asked for from outside.
     Stop(Wanted),
     /// Once a second.
@@ -332,6 +348,7 @@ impl Shared {
             output_disconnections: AtomicU64::new(0),
             loading: Loading::default(),
             meters: Arc::default(),
+            notices: crate::notices::Notices::default(),
             jobs,
             tls: Arc::new(TlsHandle::new(None)),
             certificates: OnceLock::new(),
@@ -350,6 +367,8 @@ impl Shared {
             allocator: Mutex::default(),
             files,
             base_config,
+            insisted: insisted(&config),
+            password_file: Mutex::default(),
         };
         shared.loading.on.store(true, Ordering::Relaxed);
         shared.take_over(&config);
@@ -482,7 +501,7 @@ impl Shared {
             },
             Ordering::Relaxed,
         );
-        self.logger.set_least(config.loglevel as u8);
+        self.logger.follow(config);
         self.saver.follow(config);
         let saves_ok = self.saver.history.lock().save.ok;
         self.durable.follow(config, saves_ok);
@@ -518,6 +537,15 @@ impl Shared {
     }
 }
 
+/// What is said where no file reaches; see `Shared::insisted`.
+fn insisted(config: &Config) -> Vec<(&'static str, String)> {
+    let by = |row: &config::Directive| match config.origin(row.name)? {
+        origin @ (Origin::Variable(_) | Origin::CommandLine) => Some((row.name, origin.to_string())),
+        _ => None,
+    };
+    config::directives::TABLE.iter().filter_map(by).collect()
+}
+
 /// The world of the engine when a thread other than an I/O thread drives it.
 pub(crate) struct Backstage<'a> {
     pub(crate) shared: &'a Shared,
@@ -548,12 +576,13 @@ pub(crate) mod test {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let (loaded, file) =
             crate::boot::configure(&crate::boot::Surroundings::default(), Profile::Plain, &words).unwrap();
-        let (config, clock) = (loaded.config, Clock::new());
+        let (mut config, clock) = (loaded.config, Clock::new());
+        config.assign("logfile", b"/dev/null", config::Origin::Set).unwrap();
         let shared = Shared::new(Parts {
             engine: crate::boot::new_engine(&config, None, &clock).unwrap(),
             wakers: Vec::new(),
             clock,
-            logger: Arc::new(Logger::open("/dev/null", 0).unwrap()),
+            logger: Arc::new(Logger::open(&config).unwrap()),
             durable: Durable::new(disk, config.appendfsync),
             jobs: control::Jobs::start(|| {}, || {}).unwrap(),
             profile: Profile::Plain,

@@ -182,7 +182,7 @@ fn go_on(shared: &Shared, session: Option<SessionId>, why: Stay) -> bool {
 /// Lets all threads end.
 pub(crate) fn end(shared: &Shared, friendly: bool) -> bool {
     if friendly {
-        shared.logger.warning("Redis is now ready to exit, bye bye...");
+        shared.logger.warning("Tandem is now ready to exit, bye bye...");
     }
     shared.stopped.store(true, Ordering::Release);
     shared.ended.store(true, Ordering::Release);

@@ -13,6 +13,7 @@ use parking_lot::MutexGuard;
 use crate::client::{Bounds, Client};
 use crate::clients::Clients;
 use crate::mail::Mail;
+use crate::notices::Topic;
 use crate::run::{Ran, Window, run};
 use crate::shared::{Aftermath, Shared};
 use crate::world::World;
@@ -398,11 +399,18 @@ impl Worker {
         let mut fresh = std::mem::take(&mut self.clients.fresh);
         for id in fresh.drain(..) {
             let thread = self.thread as u16;
-            let Clients { slots, pool, .. } = &mut self.clients;
-            let Some(Some(client)) = slots.get_mut(id) else { continue };
+            let Some(client) = self.clients.find(id) else { continue };
             let info = client_info(client, thread, id);
             let refusal = match engine.protected_mode_refusal(&info) {
-                Some(refusal) => Some(refusal),
+                Some(refusal) => {
+                    let text = format!(
+                        "A connection from {} was refused: there is no password, and without one only this machine is let in \
+                         (protected-mode). Give one by requirepass-file",
+                        info.address
+                    );
+                    self.shared.notices.note(self.shared, Topic::Protected, text);
+                    Some(refusal)
+                }
                 None => {
                     client.session = engine.connect(info, now);
                     client.session.is_none().then_some(engine::TOO_MANY_CLIENTS)
@@ -413,9 +421,7 @@ impl Worker {
             let unread = std::mem::take(&mut client.unread);
             client.rights = client.session.map_or(BusyRights::NONE, |session| engine.busy_rights(session));
             if let Some(refusal) = refusal {
-                client.conn.out(pool).extend_from_slice(refusal.as_bytes());
-                client.conn.close_after_flush();
-                self.clients.mark_dirty(id);
+                self.clients.turn_away(id, refusal);
             }
             if unread {
                 self.clients.read_again(id);
@@ -448,6 +454,7 @@ impl Worker {
             engine.cron(now, &mut world);
             shared.saver.look_at_save_points(shared, engine);
             shared.meters.sample(shared, engine);
+            shared.notices.look(shared, engine);
         }
         world.end_busy();
         if engine.has_deliveries() {

@@ -70,6 +70,14 @@ pub(crate) struct Database {
     pub(crate) field_expiring: u64,
 }
 
+/// How much a key holds that is watched.
+#[derive(Clone, Debug)]
+pub(crate) struct KeySize {
+    pub(crate) db: usize,
+    pub(crate) name: String,
+    pub(crate) size: u64,
+}
+
 /// All that is told at one moment.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -77,6 +85,7 @@ pub struct Report {
     pub(crate) commands: Vec<(String, CommandStats)>,
     pub(crate) errors: ErrorStats,
     pub(crate) databases: Vec<Database>,
+    pub(crate) keys: Vec<KeySize>,
     pub(crate) percentiles: Vec<f64>,
     tracks_latency: bool,
 }
@@ -112,6 +121,7 @@ impl Report {
             commands: Vec::new(),
             errors: ErrorStats::default(),
             databases: Vec::new(),
+            keys: Vec::new(),
             percentiles: vec![50.0, 99.0, 99.9],
             tracks_latency: true,
         }
@@ -140,6 +150,11 @@ impl Report {
     /// Adds a database; empty ones are metrics too.
     pub fn database(&mut self, index: usize, keys: u64, expiring: u64, avg_ttl_ms: u64, field_expiring: u64) {
         self.databases.push(Database { index, keys, expiring, avg_ttl_ms, field_expiring });
+    }
+
+    /// Adds a key whose size is watched: its elements, or the bytes of a string; 0 where there is none.
+    pub fn key_size(&mut self, db: usize, name: &[u8], size: u64) {
+        self.keys.push(KeySize { db, name: String::from_utf8_lossy(name).into_owned(), size });
     }
 
     /// The percentiles of Latencystats, 0 to 100.
@@ -281,7 +296,7 @@ fn command_line(out: &mut String, name: &str, stats: &CommandStats) {
 }
 
 /// Bytes with a unit, as Redis shows them.
-fn human(bytes: f64) -> String {
+pub fn human(bytes: f64) -> String {
     const UNITS: &[&str] = &["K", "M", "G", "T", "P"];
     if bytes < 1024.0 {
         return format!("{bytes}B");

@@ -25,15 +25,17 @@ pub fn prometheus(report: &Report) -> String {
     for field in TABLE {
         let Some(text) = report.text(field.name) else { continue };
         let value = value_of(&text);
-        let help = format!("Field {} of INFO.", field.name);
         match field.metric {
             Metric::None => {}
-            Metric::Gauge("redis_rdb_last_save_timestamp_seconds") if is_cache => {}
-            Metric::Gauge(name) => out.gauge(name, &help, Vec::new(), value),
-            Metric::Scaled(name, factor) => out.gauge(name, &help, Vec::new(), value * factor),
-            Metric::Counter(name) => out.counter(name, &help, Vec::new(), value as u64),
-            Metric::Seconds(name) => {
-                family(&mut own, name, "counter", &help);
+            Metric::Gauge("redis_rdb_last_save_timestamp_seconds", _) if is_cache => {}
+            Metric::Gauge(name, help) => out.gauge(name, help, Vec::new(), value),
+            Metric::Labelled(name, help, (label, of)) => {
+                out.gauge(name, help, vec![Label::new(label, of)], value);
+            }
+            Metric::Scaled(name, help, factor) => out.gauge(name, help, Vec::new(), value * factor),
+            Metric::Counter(name, help) => out.counter(name, help, Vec::new(), value as u64),
+            Metric::Seconds(name, help) => {
+                family(&mut own, name, "counter", help);
                 writeln!(own, "{name} {value}").expect("a String takes any text");
             }
         }
@@ -109,6 +111,15 @@ fn databases(out: &Out, report: &Report) {
         out.gauge("redis_db_keys_expiring", "Keys with an expiry.", labels(), db.expiring as f64);
         let ttl_s = db.avg_ttl_ms as f64 / 1000.0;
         out.gauge("redis_db_avg_ttl_seconds", "Mean time that such keys have left.", labels(), ttl_s);
+    }
+    for key in &report.keys {
+        let labels = vec![Label::new("db", format!("db{}", key.db)), Label::new("key", key.name.clone())];
+        out.gauge(
+            "redis_key_size",
+            "Elements of a key named in metrics-keys, or bytes of a string.",
+            labels,
+            key.size as f64,
+        );
     }
     for (name, count) in report.errors.iter() {
         let labels = vec![Label::new("err", name.to_string())];
@@ -190,7 +201,9 @@ mod tests {
 
     #[test]
     fn names_and_labels_are_those_of_redis_exporter() {
-        let text = prometheus(&sample());
+        let mut report = sample();
+        report.key_size(1, b"cel\"ery", 7);
+        let text = prometheus(&report);
         for line in [
             "redis_up 1",
             "redis_memory_used_bytes 941032",
@@ -205,6 +218,9 @@ mod tests {
             "redis_commands_duration_seconds_total{cmd=\"get\"} 0.000006",
             "redis_commands_rejected_calls_total{cmd=\"config|get\"} 1",
             "redis_errors_total{err=\"ERR\"} 1",
+            "redis_key_size{db=\"db1\",key=\"cel\\\"ery\"} 7",
+            "redis_exporter_last_scrape_error{err=\"\"} 0",
+            "redis_cluster_enabled 0",
             "redis_commands_latencies_usec_bucket{cmd=\"get\",le=\"4\"} 1",
             "redis_commands_latencies_usec_bucket{cmd=\"get\",le=\"+Inf\"} 2",
             "redis_commands_latencies_usec_count{cmd=\"get\"} 2",

@@ -19,7 +19,11 @@ def cache():
 
 @pytest.fixture(scope="session")
 def queue():
-    with servers.Server("queue", password=servers.password()) as server:
+    # What the file itself says must be added for the databases, the queue and the prefixes that the tests use.
+    rules = ["~ranked*", "&/2.celery.pidbox", "&/2.celeryev/worker.*"]
+    for tenant in ["red:", "green:", "blue:"]:
+        rules += [f"~{tenant}*", f"&{tenant}/3.celery.pidbox", f"&{tenant}/3.celeryev/worker.*", f"&{tenant}*"]
+    with servers.Server("queue", password=servers.password(), users=[servers.ROOT / "profiles" / "celery.acl"], more_rules=rules) as server:
         yield server
 
 

@@ -16,13 +16,19 @@ from harness import certs
 HERE = Path(__file__).resolve().parent
 
 
+def of(url, user):
+    """The URL for another user of the same server, whose password they share."""
+    return url.replace("://:", f"://{user}:")
+
+
 def environment(url, prefix="", visibility=3600):
     return {**os.environ, "CELERY_TEST_URL": url, "CELERY_TEST_PREFIX": prefix, "CELERY_TEST_VISIBILITY": str(visibility),
             "CELERY_TEST_CA": str(certs.made().authority), "PYTHONPATH": str(HERE)}
 
 
 def application(url, prefix="", visibility=3600):
-    """The same module as the workers have, with its own settings."""
+    """The same module as the workers have, with its own settings and, as who sends tasks, fewer rights."""
+    url = of(url, "celery-producer")
     os.environ.update(environment(url, prefix, visibility))
     spec = importlib.util.spec_from_file_location(f"celery_app_{abs(hash((url, prefix, visibility)))}", HERE / "celery_app.py")
     module = importlib.util.module_from_spec(spec)
@@ -35,6 +41,7 @@ def application(url, prefix="", visibility=3600):
 class Worker:
     def __init__(self, name, url, log, prefix="", visibility=3600, concurrency=2, more=()):
         self.name, self.log = name, log
+        url = of(url, "celery-worker")
         line = [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", f"{name}@test", "-c", str(concurrency),
                 "-l", "INFO", *more]
         with open(log, "ab") as out:

@@ -18,7 +18,8 @@ def cache():
 
 @pytest.fixture(scope="session")
 def queue():
-    with servers.Server("queue", password=servers.password()) as server:
+    users = [servers.ROOT / "profiles" / name for name in ("bullmq.acl", "celery.acl")]
+    with servers.Server("queue", password=servers.password(), users=users) as server:
         yield server
 
 

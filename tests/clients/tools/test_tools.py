@@ -7,7 +7,7 @@ import time
 import urllib.request
 
 import pytest
-from harness import certs, servers
+from harness import certs, servers, wire
 
 
 def login(server, tls):
@@ -118,10 +118,26 @@ def test_benchmark_pipelined_with_threads(cache, tls):
     assert run(cache, words).count("requests per second") >= 9
 
 
-def exporter(server, tls):
+@pytest.mark.parametrize("name", ["bullmq-producer", "bullmq-worker", "bullmq-dashboard", "celery-producer", "celery-worker"])
+def test_users_of_the_profiles_reach_nothing_else(queue, name):
+    """That they reach enough, the suites of BullMQ and Celery show, which run as these users."""
+    with queue.client(login=False) as c:
+        c.call("AUTH", name, queue.password)
+        own = "bull:q:meta" if name.startswith("bullmq") else "celery-task-meta-1"
+        assert c.call("SET", own, 1) == b"OK"
+        for words in [("KEYS", "*"), ("SCAN", 0), ("RANDOMKEY",), ("DBSIZE",), ("FLUSHALL",), ("FLUSHDB",), ("FUNCTION", "FLUSH"),
+                      ("FUNCTION", "LOAD", "x"), ("SCRIPT", "FLUSH"), ("CONFIG", "GET", "*"), ("ACL", "LIST"), ("CLIENT", "KILL", "x"),
+                      ("MONITOR",), ("DEBUG", "SLEEP", 0), ("SHUTDOWN",), ("SUBSCRIBE", "news"), ("PSUBSCRIBE", "*"), ("PUBLISH", "news", "x"),
+                      ("SWAPDB", 0, 1), ("SORT", own), ("MIGRATE", "h", 1, own, 0, 1), ("SAVE",), ("GET", "other"), ("DEL", "bull", "celerx"),
+                      ("EVALSHA" if name.startswith("celery") else "EVAL", "return redis.call('get', 'other')", 0)]:
+            with pytest.raises(wire.ReplyError, match="NOPERM|No permissions|NOSCRIPT"):
+                c.call(*words)
+
+
+def exporter(server, tls, *more):
     port = servers.free_port()
     words = ["prometheus-redis-exporter", "-redis.addr", server.url(tls).replace(f":{server.password}@", ""),
-             "-web.listen-address", f"127.0.0.1:{port}", "-export-client-list"]
+             "-web.listen-address", f"127.0.0.1:{port}", "-export-client-list", *more]
     if tls:
         words += ["-tls-ca-cert-file", str(certs.made().authority)]
     process = subprocess.Popen(words, env={**os.environ, "REDIS_PASSWORD": server.password}, stdin=subprocess.DEVNULL,
@@ -161,6 +177,37 @@ def test_exporter_scrapes_without_an_error(request, which, tls):
                  "redis_config_maxclients", "redis_slowlog_length", "redis_rdb_last_bgsave_status", "redis_aof_enabled",
                  "redis_start_time_seconds", "redis_instance_info{"]:
         assert f"\n{name}" in text, f"{name} is missing; the exporter said {said}"
+
+
+# What the exporter tells of itself, or only makes when it is told to.
+OF_THE_EXPORTER_ALONE = {"redis_exporter_build_info", "redis_exporter_last_scrape_connect_time_seconds",
+                         "redis_exporter_scrape_duration_seconds", "redis_target_scrape_request_errors_total",
+                         "redis_last_key_groups_scrape_duration_milliseconds", "redis_connected_clients_details",
+                         "redis_db_keys_cached"}
+
+
+def families(text):
+    return dict(re.findall(r"^# TYPE (redis_\w+) (\w+)$", text, re.MULTILINE))
+
+
+def test_own_metrics_are_the_exporters(queue):
+    """Side by side, on the same server: every family, of the same type, with help that says something."""
+    with queue.client() as c:
+        c.pipeline([("DEL", "k", "l"), ("SET", "k", "v"), ("GET", "k"), ("LPUSH", "l", 1, 2), ("NOSUCH",)])
+        c.call("CONFIG", "SET", "metrics-keys", "l db1=none")
+    process, url = exporter(queue, False, "-include-system-metrics", "-check-single-keys", "db0=l,db1=none")
+    try:
+        theirs = scraped(url)
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+    ours = scraped(f"http://127.0.0.1:{queue.metrics_port}/metrics")
+    expected, found = families(theirs), families(ours)
+    assert not set(expected) - set(found) - OF_THE_EXPORTER_ALONE
+    assert not {name: (kind, found[name]) for name, kind in expected.items() if found.get(name, kind) != kind}
+    sizes = re.findall(r"^redis_key_size\{.*$", theirs, re.MULTILINE)
+    assert len(sizes) == 2 and sorted(sizes) == sorted(re.findall(r"^redis_key_size\{.*$", ours, re.MULTILINE))
+    assert "of INFO" not in ours
 
 
 @pytest.mark.parametrize("which", ["cache", "queue"])

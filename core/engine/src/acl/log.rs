@@ -57,6 +57,12 @@ impl DenialLog {
         self.entries.iter().take(count)
     }
 
+    /// The user name and the client of the latest login that was refused.
+    pub(crate) fn latest_login(&self) -> Option<(&[u8], &[u8])> {
+        let entry = self.entries.iter().find(|entry| entry.reason == "auth")?;
+        Some((&entry.username, &entry.client))
+    }
+
     /// Notes a denial.
     pub(crate) fn note(
         &mut self,

@@ -186,6 +186,12 @@ impl Acl {
         }
     }
 
+    /// Whether the default user has this argon2id record and no other secret.
+    pub(crate) fn has_default_record(&self, record: &str) -> bool {
+        let user = self.users[DEFAULT_USER].as_ref();
+        user.is_some_and(|user| matches!(user.secrets.as_slice(), [Secret::Argon2id(own)] if own == record))
+    }
+
     /// Whether clients are let in without authenticating.
     pub fn default_is_open(&self) -> bool {
         self.users[DEFAULT_USER].as_ref().is_some_and(|u| u.enabled && u.nopass)

@@ -89,6 +89,21 @@ impl Engine {
         self.proofs.learn(pair, true);
     }
 
+    /// Puts one argon2id record in place of another for the default user and in `requirepass`, if that is still the only secret
+    /// that the user has; else says false and changes nothing.
+    pub fn exchange_password(&mut self, old: &str, new: &str) -> bool {
+        if !self.acl.has_default_record(old) {
+            return false;
+        }
+        let origin = self.config.origin("requirepass").cloned().unwrap_or(config::Origin::Default);
+        let text = format!("{}{new}", rules::ARGON2ID);
+        if self.config.assign("requirepass", text.as_bytes(), origin).is_err() {
+            return false;
+        }
+        self.acl.set_default_secrets(vec![Secret::Argon2id(new.to_owned())]);
+        true
+    }
+
     /// A password check is done: of the records of these pairs, the password fits that one. Its request runs again, and asks again
     /// if the user has other records by now.
     pub fn password_verified(

@@ -23,17 +23,22 @@ pub struct Server {
 
 /// Starts a server with these further words.
 pub fn server(dir: &Path, words: &[&str]) -> Server {
-    let running = try_start(dir, words).unwrap();
+    server_as(Profile::Plain, dir, words)
+}
+
+/// The same with a profile.
+pub fn server_as(profile: Profile, dir: &Path, words: &[&str]) -> Server {
+    let running = try_start(profile, dir, words).unwrap();
     let address = running.addresses()[0];
     Server { running: Some(running), address }
 }
 
 /// Why a server with these words does not start.
 pub fn refusal(dir: &Path, words: &[&str]) -> String {
-    format!("{:#}", try_start(dir, words).expect_err("it starts").error)
+    format!("{:#}", try_start(Profile::Plain, dir, words).expect_err("it starts").error)
 }
 
-fn try_start(dir: &Path, words: &[&str]) -> Result<Running, StartError> {
+fn try_start(profile: Profile, dir: &Path, words: &[&str]) -> Result<Running, StartError> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let port_text = port.to_string();
     let dir = dir.to_str().unwrap();
@@ -41,10 +46,15 @@ fn try_start(dir: &Path, words: &[&str]) -> Result<Running, StartError> {
     let mut args = vec!["--port", &port_text, "--bind", "127.0.0.1", "--dir", dir, "--logfile", &log];
     args.extend(words);
     let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
-    start(Profile::Plain, &args, false)
+    start(profile, &args, false)
 }
 
 impl Server {
+    /// As SIGHUP does.
+    pub fn reread(&self) {
+        self.running.as_ref().unwrap().reread();
+    }
+
     pub fn client(&self) -> Client {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

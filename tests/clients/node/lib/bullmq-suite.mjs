@@ -9,9 +9,13 @@ import { sleep, until } from './wait.mjs';
 
 const JOBS = 10_000;
 
+/** What of a Queue an application that makes jobs uses; the rest is for who looks after them. */
+const PRODUCED_BY = new Set(['add', 'addBulk', 'upsertJobScheduler', 'removeJobScheduler', 'waitUntilReady']);
+
 export async function bullmqSuite(label, library) {
   const { Queue, Worker, QueueEvents, FlowProducer, UnrecoverableError } = await import(library);
-  const connection = { ...options('queue'), maxRetriesPerRequest: null };
+  // Each part of an application connects as the user whose rights profiles/bullmq.acl gives it.
+  const as = (part) => ({ ...options('queue', part), maxRetriesPerRequest: null });
   const open = [];
   let count = 0;
 
@@ -20,10 +24,20 @@ export async function bullmqSuite(label, library) {
     open.push(thing);
     return thing;
   };
-  const newQueue = (settings = {}) => keep(new Queue(`${label}-${process.pid}-${++count}`, { connection, ...settings }));
-  const workOn = (queue, process, settings = {}) => keep(new Worker(queue.name, process, { connection, ...settings }));
+  const newQueue = () => {
+    const name = `${label}-${process.pid}-${++count}`;
+    const [producer, dashboard] = ['bullmq-producer', 'bullmq-dashboard'].map((part) => keep(new Queue(name, { connection: as(part) })));
+    return new Proxy(dashboard, {
+      get(_, member) {
+        const queue = PRODUCED_BY.has(member) ? producer : dashboard;
+        const value = queue[member];
+        return typeof value === 'function' ? value.bind(queue) : value;
+      },
+    });
+  };
+  const workOn = (queue, process, settings = {}) => keep(new Worker(queue.name, process, { connection: as('bullmq-worker'), ...settings }));
   const eventsOf = async (queue, settings = {}) => {
-    const events = keep(new QueueEvents(queue.name, { connection, ...settings }));
+    const events = keep(new QueueEvents(queue.name, { connection: as('bullmq-producer'), ...settings }));
     await events.waitUntilReady();
     return events;
   };
@@ -115,7 +129,7 @@ export async function bullmqSuite(label, library) {
   it('flows: a parent runs after its children and reads their values', async () => {
     const queue = newQueue();
     const events = await eventsOf(queue);
-    const flow = keep(new FlowProducer({ connection }));
+    const flow = keep(new FlowProducer({ connection: as('bullmq-producer') }));
     const done = [];
     workOn(queue, async (job) => {
       const values = job.name === 'parent' ? Object.values(await job.getChildrenValues()) : [];
@@ -138,7 +152,7 @@ export async function bullmqSuite(label, library) {
 
   it('flows: a failing child can fail its parent', async () => {
     const queue = newQueue();
-    const flow = keep(new FlowProducer({ connection }));
+    const flow = keep(new FlowProducer({ connection: as('bullmq-producer') }));
     workOn(queue, async (job) => { if (job.name === 'bad') throw new UnrecoverableError('no'); });
     const tree = await flow.add({
       name: 'parent', queueName: queue.name,

@@ -3,9 +3,12 @@ import { readFileSync } from 'node:fs';
 
 const ca = readFileSync(process.env.TANDEM_CA);
 
-export function options(instance) {
+/** How to connect to an instance, as the user with that part if the harness has made one, else as the default user. */
+export function options(instance, part) {
   const url = new URL(process.env[`TANDEM_${instance.toUpperCase()}_URL`]);
-  const found = { host: url.hostname, port: Number(url.port), password: decodeURIComponent(url.password) };
+  const password = decodeURIComponent(url.password);
+  const username = (process.env.TANDEM_QUEUE_USERS ?? '').split(' ').includes(part) ? part : 'default';
+  const found = { host: url.hostname, port: Number(url.port), username, password };
   return url.protocol === 'rediss:' ? { ...found, tls: { ca } } : found;
 }
 

@@ -1,0 +1,123 @@
+//! What a profile keeps for its operator: settings, users, and the password of a file that changes.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use profiles::Profile;
+use support::server_as;
+
+const WORDS: &[&str] = &["--tls", "off", "--metrics-port", "0"];
+
+#[test]
+fn settings_and_users_of_a_profile_stay_without_a_file_being_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = server_as(Profile::Queue, dir.path(), WORDS);
+    let mut client = first.client();
+    for name in ["queue.conf", "users.acl"] {
+        let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    client.ask("CONFIG SET timeout 77", "+OK\r\n");
+    client.ask("CONFIG SET port 0", "+OK\r\n");
+    client.ask("CONFIG REWRITE", "+OK\r\n");
+    client.ask("ACL SETUSER worker on nopass ~bull:* +@all", "+OK\r\n");
+    client.ask("ACL SAVE", "+OK\r\n");
+    client.ask("SHUTDOWN", "");
+    client.closed();
+    drop(first);
+    let settings = std::fs::read_to_string(dir.path().join("queue.conf")).unwrap();
+    assert!(settings.contains("\ntimeout 77\n") && !settings.contains("aclfile"), "{settings}");
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.contains("CONFIG REWRITE has kept port, but the command line names it, too"), "{log}");
+    assert!(!log.contains("has kept timeout"), "{log}");
+
+    let second = server_as(Profile::Queue, dir.path(), WORDS);
+    let mut client = second.client();
+    client.ask("CONFIG GET timeout", "*2\r\n$7\r\ntimeout\r\n$2\r\n77\r\n");
+    client.ask("AUTH worker any", "+OK\r\n");
+    client.ask("SET other 1", "-NOPERM No permissions to access a key\r\n");
+    assert!(second.client().info("config_file").ends_with("/queue.conf"));
+}
+
+#[test]
+fn a_file_or_users_that_are_named_are_kept_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = dir.path().join("mine.conf");
+    std::fs::write(&named, "user default on nopass ~* &* +@all\nuser a on nopass +@all ~*\n").unwrap();
+    let mut words = vec![named.to_str().unwrap()];
+    words.extend([
+        "--logfile",
+        "",
+        "--dir",
+        dir.path().to_str().unwrap(),
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        "0",
+    ]);
+    words.extend(WORDS);
+    let socket = dir.path().join("s");
+    words.extend(["--unixsocket", socket.to_str().unwrap()]);
+    let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    let running = tandem_server::start(Profile::Cache, &words, false).unwrap();
+    for name in ["cache.conf", "users.acl"] {
+        assert!(!dir.path().join(name).exists(), "{name}");
+    }
+    running.stop();
+    running.wait();
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_keeps_nothing_and_nobody_from_serving() {
+    let dir = tempfile::tempdir().unwrap();
+    // Something else lies where the files would be made.
+    for name in ["cache.conf", "users.acl"] {
+        std::os::unix::fs::symlink(dir.path().join("none/file"), dir.path().join(name)).unwrap();
+    }
+    let server = server_as(Profile::Cache, dir.path(), WORDS);
+    let mut client = server.client();
+    client.ask("CONFIG REWRITE", "-ERR The server is running without a config file\r\n");
+    client.send(b"ACL SAVE\r\n");
+    assert!(client.line().starts_with("-ERR This Redis instance is not configured to use an ACL file"));
+}
+
+fn password(dir: &Path, text: &str) {
+    let path = dir.join("password");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn the_password_of_a_file_is_read_again_and_one_that_was_set_since_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    password(dir.path(), "one\n");
+    let path = dir.path().join("password");
+    let words = [WORDS, &["--requirepass-file", path.to_str().unwrap()]].concat();
+    let server = server_as(Profile::Cache, dir.path(), &words);
+    let mut client = server.client();
+    client.ask("AUTH one", "+OK\r\n");
+    password(dir.path(), "two\n");
+    server.reread();
+    server.client().until("AUTH two", "+OK");
+    client.ask("PING", "+PONG\r\n");
+    let refusal = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    server.client().ask("AUTH one", refusal);
+    // An empty file and one that is gone change nothing.
+    password(dir.path(), "");
+    server.reread();
+    client.ask("CONFIG SET requirepass three", "+OK\r\n");
+    password(dir.path(), "four\n");
+    server.reread();
+    let log = dir.path().join("log");
+    let end = std::time::Instant::now() + support::PATIENCE;
+    while !std::fs::read_to_string(&log).unwrap().contains("That one stays") {
+        assert!(std::time::Instant::now() < end, "{}", std::fs::read_to_string(&log).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(std::fs::read_to_string(&log).unwrap().contains("password is empty"));
+    server.client().ask("AUTH four", refusal);
+    server.client().ask("AUTH three", "+OK\r\n");
+}
