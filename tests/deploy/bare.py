@@ -81,7 +81,7 @@ def run(report, project):
 
 def check_servers(report, container, folder, secret):
     """Every container is started before the first is asked."""
-    plain = container("plain")
+    plain = container("plain", ["--health-cmd", "redis-cli ping | grep PONG", "--health-interval", "1s"])
     bound = container("bound", ["-e", "REDIS_PASSWORD=from a variable", "-v", f"{folder}:/data"], password="from a variable")
     option = container("option", words=["--requirepass", "x"], password="x")
     redis = container("redis", words=["redis-server", "--appendonly", "yes", "--save", ""])
@@ -118,8 +118,12 @@ def check_bare(report, plain):
     seen = status(plain.seen()["State"]["Pid"])
     report.equal("image: bare: the server is not root", (set(seen["Uid"].split()), set(seen["Gid"].split()), seen["CapEff"]),
                  ({USER}, {USER}, "0" * 16))
-    said = plain.project.docker("exec", "plain", "/tandem", "health", check=False)
+    said = plain.project.docker("exec", "plain", "tandem", "health", check=False)
     report.check("image: bare: tandem health finds it", said.startswith("healthy"), said)
+    healthy = until(START_SECONDS_MAX, lambda: plain.seen()["State"]["Health"]["Status"] == "healthy")
+    report.check("image: bare: a health check for Redis' image passes", healthy, plain.seen()["State"]["Health"])
+    said = plain.project.docker("exec", "plain", "redis-cli", "get", "greeting", check=False)
+    report.equal("image: bare: redis-cli asks it", said, "bare\n")
 
 
 def check_bound(report, bound, folder):
@@ -157,8 +161,8 @@ def check_hardly_anything(report, container, foreign):
 
 def check_words(report, project):
     for words, code, text in ((["--help"], 0, "tandem-queue"), (["--version"], 0, "Tandem"), (["tandem", "--help"], 0, "health"),
-                              (["tandem-cache", "--help"], 0, "--directive"), (["sh", "-c", "ls"], 1, "nothing but Tandem"),
-                              (["redis-cli", "ping"], 1, "nothing but Tandem")):
+                              (["tandem-cache", "--help"], 0, "--directive"), (["sh", "-c", "ls"], 1, "no shell"),
+                              (["redis-cli", "ping"], 1, "Could not connect"), (["bash"], 1, "nothing but Tandem")):
         done = subprocess.run(["docker", "run", "--rm", "--network", "none", "tandem:latest", *words], timeout=60, text=True,
                               env=project.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT)

@@ -30,6 +30,8 @@ ENGINE_SECONDS_MAX = 60
 # The first question comes after one interval of 10 s.
 HEALTHY_SECONDS_MAX = 60
 JOBS = 500
+# What is found without a path.
+FOUND = ("tandem", *LINKS, "redis-server", "redis-cli", "valkey-server", "valkey-cli")
 # A release has some 8 MB; what is tested is optimised less.
 IMAGE_BYTES_MAX = 25_000_000
 
@@ -80,10 +82,7 @@ class Project:
                      "app.example.yaml", "Dockerfile.local", "setup.sh"):
             shutil.copy2(ROOT / "compose" / name, self.folder)
         shutil.copy2(ROOT / ".dockerignore", self.folder.parent)
-        for name in ("data", "run/tandem"):
-            (self.folder / "local" / "state" / name).mkdir(parents=True)
-            (self.folder / "local" / "state" / name).chmod(0o1777)
-        shutil.copytree(programs, self.folder / "local" / "root", symlinks=True)
+        command("sh", ROOT / "compose" / "layout.sh", programs / "tandem", self.folder / "local")
         self.ports = {name: free_port() for name in SERVICES}
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.environment = {
@@ -216,7 +215,8 @@ def check_image(report, project):
         files = {member.name: member.linkname for member in archive
                  if (member.size or member.issym()) and not member.name.startswith("etc/")}
     report.equal("compose: the image holds the program, its other names and nothing else", files,
-                 {"tandem": "", **dict.fromkeys(LINKS, "tandem")})
+                 {"tandem": "", **dict.fromkeys(LINKS, "tandem"), "bin/sh": "/tandem",
+                  **{f"usr/local/bin/{name}": "/tandem" for name in FOUND}})
 
 
 def check_health(report, project):

@@ -151,6 +151,7 @@ def run(report, programs, tree):
         check_apart(report, system)
         check_drop_in(report, system)
         check_update(report, system, programs)
+        check_former_owner(report, system)
         check_reload(report, system)
         check_death(report, system)
         check_hang(report, system)
@@ -287,6 +288,15 @@ def check_update(report, system, programs):
     after = {service: system.pid(service) for service in SERVICES}
     report.check("systemd: another unit restarts its own service only",
                  after["cache"] == before["cache"] and after["queue"] != before["queue"], (before, after))
+
+
+def check_former_owner(report, system):
+    """State that belongs to another user, as when both services had one, is the service's own after a start."""
+    write_jobs(report, system, "owned")
+    system.inside("systemctl", "stop", "tandem-queue")
+    system.inside("chown", "-R", "12345:12345", "/var/lib/tandem-queue")
+    system.inside("systemctl", "start", "tandem-queue")
+    check_jobs(report, system, "owned")
 
 
 def check_reload(report, system):

@@ -4,7 +4,7 @@
 //! theirs and of Bitnami's. What it finds becomes defaults and options of an ordinary start; the entry knows no more of a
 //! server. Started as root it gives the data to an ordinary user, as those images do, and becomes that user.
 //!
-//! The image has no shell and no other program. Nothing that only helps (the health socket, a certificate nobody asked for) may
+//! The image holds no other program. Nothing that only helps (the health socket, a certificate nobody asked for) may
 //! keep a server from starting; what is missing is a line in its log.
 
 use std::io;
@@ -75,6 +75,8 @@ command line can be given, TANDEM_<DIRECTIVE> for any directive, and those of Re
 enum Asked {
     Server(Profile, Vec<String>),
     Tool(Vec<String>),
+    Client(Vec<String>),
+    Shell(Vec<String>),
     Help,
 }
 
@@ -85,6 +87,8 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     let (profile, words) = match asked {
         Asked::Server(profile, words) => (profile, words),
         Asked::Tool(words) => return crate::run_tool(words),
+        Asked::Client(words) => return crate::ask::run(&words),
+        Asked::Shell(words) => return crate::shell::run(&words),
         Asked::Help => {
             say(HELP);
             return Ok(ExitCode::SUCCESS);
@@ -92,7 +96,8 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     };
     // Who may read what the server writes was not said: then its user alone.
     umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let place = place(&std::env::current_dir().unwrap_or_default(), &|path| path.is_dir());
+    let place = named_place(&words, variable("TANDEM_DIR"))
+        .unwrap_or_else(|| place(&std::env::current_dir().unwrap_or_default(), &|path| path.is_dir()));
     let mut notes = Vec::new();
     if geteuid().is_root() {
         notes.extend(hand_over(&place, profile, &words));
@@ -139,15 +144,23 @@ fn understand(words: &[String], role: Option<Profile>) -> anyhow::Result<Asked> 
             Some("cache" | "queue" | "server") => understand(rest, role),
             _ => Ok(Asked::Tool(rest.to_vec())),
         },
+        "redis-cli" | "valkey-cli" => Ok(Asked::Client(rest.to_vec())),
+        "sh" => Ok(Asked::Shell(rest.to_vec())),
         _ if crate::is_command(name) => Ok(Asked::Tool(words.to_vec())),
         _ => bail!(
-            "there is no '{first}' in this image, which holds nothing but Tandem, not even a shell. Behind the image's \
+            "there is no '{first}' in this image, which holds nothing but Tandem. Behind the image's \
              name stands a server's options, tandem-queue, tandem-cache, redis-server or tandem; --help tells more"
         ),
     }
 }
 
-/// Where the data is: a volume that was made for another image, the working directory, or the image's own place.
+/// The place that the command line or a variable names.
+fn named_place(words: &[String], variable: Option<String>) -> Option<PathBuf> {
+    let option = words.windows(2).rev().find(|pair| pair[0] == "--dir").map(|pair| pair[1].clone());
+    option.or(variable).map(PathBuf::from).filter(|place| place.is_absolute() && place.parent().is_some())
+}
+
+/// Where the data is where nobody says: a volume that was made for another image, the working directory, or the image's own place.
 fn place(current: &Path, is_folder: &dyn Fn(&Path) -> bool) -> PathBuf {
     if let Some(foreign) = FOREIGN_PLACES.into_iter().find(|folder| is_folder(Path::new(folder))) {
         return Path::new(foreign).join("data");
@@ -408,7 +421,9 @@ mod tests {
         }
         assert_eq!(asked("health --address x:1"), Asked::Tool(words("health --address x:1")));
         assert_eq!(asked("--help"), Asked::Help);
-        for text in ["sh -c ls", "redis-cli ping", "instance queue"] {
+        assert_eq!(asked("redis-cli -h cache ping"), Asked::Client(words("-h cache ping")));
+        assert_eq!(asked("/bin/sh -c ls"), Asked::Shell(words("-c ls")));
+        for text in ["bash -c ls", "redis-benchmark", "instance queue"] {
             let error = understand(&words(text), None).unwrap_err().to_string();
             assert!(error.contains("nothing but Tandem"), "{error}");
         }
@@ -476,6 +491,10 @@ mod tests {
         assert_eq!(place(Path::new("/data"), &none), Path::new("/data"));
         assert_eq!(place(Path::new("/srv/x"), &none), Path::new("/srv/x"));
         assert_eq!(place(Path::new("/"), &none), Path::new("/data"));
+        let named = |text: &str| named_place(&words(text), Some("/v".to_owned()));
+        assert_eq!(named("--dir /a --port 1 --dir /b"), Some("/b".into()));
+        assert_eq!(named("--port 1"), Some("/v".into()));
+        assert_eq!((named("--dir ./a"), named("--dir /")), (None, None));
         let bitnami = |path: &Path| path == Path::new("/bitnami/redis");
         assert_eq!(place(Path::new("/data"), &bitnami), Path::new("/bitnami/redis/data"));
     }

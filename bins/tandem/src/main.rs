@@ -1,13 +1,16 @@
-//! `tandem`: one program with three names. By its own it is the operator's tool: start the pair, run one server, ask for its
-//! health. Started as `tandem-cache` or `tandem-queue`, by a link to it, it is that server and nothing else.
+//! `tandem`: one program with several names. By its own it is the operator's tool: start the pair, run one server, ask for its
+//! health. Started as `tandem-cache` or `tandem-queue`, by a link to it, it is that server and nothing else. In the container
+//! image, which holds no other program, it is also `redis-server`, and as much of `redis-cli` and of a shell as checks need.
 //!
 //! Each subcommand is a module; this file only reads the command line. Servers take redis-server's
 //! options, which are not described here again but passed on as they are.
 
 #![forbid(unsafe_code)]
 
+mod ask;
 mod health;
 mod image;
+mod shell;
 mod up;
 
 use std::ffi::OsString;
@@ -75,9 +78,11 @@ enum Task {
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
-    let outcome = match words.next().as_deref().and_then(|name| role_of(Path::new(name))) {
-        Some(role) => plain_text(words).and_then(|words| server::run(role, words)),
-        None => run(Line::parse().task),
+    let outcome = match called(Path::new(&words.next().unwrap_or_default())) {
+        Called::Server(role) => plain_text(words).and_then(|words| server::run(role, words)),
+        Called::Client => plain_text(words).and_then(|words| ask::run(&words)),
+        Called::Shell => plain_text(words).and_then(|words| shell::run(&words)),
+        Called::Tool => run(Line::parse().task),
     };
     outcome.unwrap_or_else(|error| {
         // Where standard error is closed there is nobody to tell.
@@ -110,10 +115,28 @@ pub(crate) fn is_command(name: &str) -> bool {
     Line::command().get_subcommands().any(|command| command.get_name() == name && !command.is_hide_set())
 }
 
-/// The server that the program is by the name it was started by; none for the tool.
-fn role_of(name: &Path) -> Option<Profile> {
-    let name = name.file_name()?;
-    health::Name::BOTH.into_iter().find(|role| name == role.program()).map(profile)
+/// What the program is by the name that it was started by.
+#[derive(Debug, PartialEq, Eq)]
+enum Called {
+    Server(Profile),
+    /// `redis-cli` of the container image.
+    Client,
+    /// `/bin/sh` of the container image.
+    Shell,
+    Tool,
+}
+
+fn called(name: &Path) -> Called {
+    let name = name.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name {
+        "redis-server" | "valkey-server" => Called::Server(Profile::Plain),
+        "redis-cli" | "valkey-cli" => Called::Client,
+        "sh" => Called::Shell,
+        _ => {
+            let role = health::Name::BOTH.into_iter().find(|role| name == role.program());
+            role.map_or(Called::Tool, |role| Called::Server(profile(role)))
+        }
+    }
 }
 
 /// Words of a command line that is not read by clap.
@@ -164,10 +187,17 @@ mod tests {
 
     #[test]
     fn a_name_is_a_role_wherever_the_link_lies() {
-        assert_eq!(role_of(Path::new("tandem-cache")), Some(Profile::Cache));
-        assert_eq!(role_of(Path::new("/usr/local/bin/tandem-queue")), Some(Profile::Queue));
+        for (name, expected) in [
+            ("tandem-cache", Called::Server(Profile::Cache)),
+            ("/usr/local/bin/tandem-queue", Called::Server(Profile::Queue)),
+            ("redis-server", Called::Server(Profile::Plain)),
+            ("/usr/local/bin/valkey-cli", Called::Client),
+            ("/bin/sh", Called::Shell),
+        ] {
+            assert_eq!(called(Path::new(name)), expected, "{name}");
+        }
         for other in ["tandem", "./tandem", "tandem-cache.old", "/tandem-queue/tandem", "", "/"] {
-            assert_eq!(role_of(Path::new(other)), None, "{other}");
+            assert_eq!(called(Path::new(other)), Called::Tool, "{other}");
         }
     }
 
