@@ -20,7 +20,7 @@ mod segment;
 mod tests;
 
 pub use class::size_class;
-pub use scan::Iter;
+pub use scan::{Iter, place};
 use segment::{HOME_BITS_MAX, Place, SLOTS, Segment};
 
 /// What a table holds: an owned pointer of 8 bytes that is never null, so that a bucket is a cache line.

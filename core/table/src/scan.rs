@@ -15,6 +15,13 @@ use base::Random;
 /// cursor is below 2^53, because some clients keep cursors as doubles.
 const PREFIX_BITS: u32 = 40;
 const HOMES: u64 = 1 << HOME_BITS_MAX;
+
+/// The place of a hash in the order that [`Table::scan`] follows: the cursor from which on an item with this hash is still to
+/// come. It is the same in a table of any size, so who keeps a few items without a table can hand out cursors that
+/// stay good when a table is made of them.
+pub fn place(hash: u64) -> u64 {
+    (hash & (HOMES - 1)) << PREFIX_BITS | hash >> (u64::BITS - PREFIX_BITS)
+}
 /// Random picks before looking for the next item in order.
 const TRIES: usize = 100;
 

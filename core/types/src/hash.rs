@@ -137,12 +137,14 @@ impl Hash {
         self.get(field).map_or(0, <[u8]>::len)
     }
 
-    /// Sets a field, which then lives for ever; says whether it is new.
+    /// Sets a field, which then lives for ever; says whether it is new. One that is hidden counts as gone.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        if let Form::Timed(_) = self.form {
+        let mut was_hidden = false;
+        if let Form::Timed(timed) = &self.form {
+            was_hidden = timed.hides(field);
             self.set_expiry(field, None);
         }
-        self.set_keeping_expiry(field, value, limits)
+        self.set_keeping_expiry(field, value, limits) || was_hidden
     }
 
     /// Sets a field and leaves its expiry as it is; says whether it is new.
@@ -244,16 +246,53 @@ impl Hash {
     }
 
     /// Visits some fields from `cursor` on and returns the next cursor; 0 starts and ends. A field that is
-    /// there all the time is visited at least once. A small hash is visited whole.
-    pub fn scan(&self, cursor: u64, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
+    /// there all the time is visited at least once, also when the form changes meanwhile. What calls itself a
+    /// `hashtable` is visited in parts: one bucket of a table, about `count` fields of a buffer, at least one. Any other
+    /// hash is visited whole, which clients of Redis count on for small ones.
+    pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
         match &self.form {
-            Form::Packed(pairs) => {
-                pairs.records().for_each(|record| visit(record.field, record.value));
+            Form::Timed(timed) => timed.scan(self.large, cursor, count, visit),
+            _ => self.scan_plain(self.large, cursor, count, visit),
+        }
+    }
+
+    /// [`Hash::scan`] of a hash that is not timed: whole, or in `parts`.
+    fn scan_plain(&self, parts: bool, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
+        match &self.form {
+            Form::Packed(pairs) if parts => self.scan_records(pairs, cursor, count, visit),
+            Form::Table(table) if parts => table.scan(cursor, &mut |pair| visit(pair.field(), pair.value())),
+            _ => {
+                self.iter().for_each(|(field, value)| visit(field, value));
                 0
             }
-            Form::Table(table) => table.scan(cursor, &mut |pair| visit(pair.field(), pair.value())),
-            Form::Timed(timed) => timed.scan(cursor, visit),
         }
+    }
+
+    /// Visits about `count` of a buffer's fields in the order of a table, so that the cursor goes on in the table that the hash
+    /// may have become by then. A buffer has at most [`PACKED_FIELDS_MAX`] fields, which bounds the work.
+    fn scan_records(
+        &self,
+        pairs: &Pairs<2>,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> u64 {
+        let place = |field: &[u8]| table::place(base::hash::hash(self.seed, field));
+        let mut ahead: Vec<(u64, Record<'_>)> = (pairs.records())
+            .map(|record| (place(record.field), record))
+            .filter(|(at, _)| *at >= cursor)
+            .collect();
+        ahead.sort_unstable_by_key(|(at, _)| *at);
+        let mut last = None;
+        for (index, (at, record)) in ahead.iter().enumerate() {
+            // Fields of one place come together: a cursor cannot stand between them.
+            if index >= count.max(1) && last != Some(*at) {
+                return *at;
+            }
+            visit(record.field, record.value);
+            last = Some(*at);
+        }
+        0
     }
 
     /// A random field with its value.

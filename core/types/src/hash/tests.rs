@@ -82,13 +82,88 @@ fn a_shared_hash_keeps_what_it_had() {
         assert!(kept.iter().all(|(_, value)| value == b"old") && kept.len() == count as usize);
         let (mut seen, mut cursor) = (0, 0);
         loop {
-            cursor = hash.scan(cursor, &mut |_, value| seen += usize::from(value == b"new"));
+            cursor = hash.scan(cursor, 10, &mut |_, value| seen += usize::from(value == b"new"));
             if cursor == 0 {
                 break;
             }
         }
         assert_eq!(seen, count as usize);
     }
+}
+
+/// The fields that scans in parts of `count` see, in order; between the parts the hash is changed by `disturb`.
+fn scanned(
+    hash: &mut Hash,
+    count: usize,
+    disturb: &mut dyn FnMut(&mut Hash, usize),
+) -> (Vec<Vec<u8>>, usize) {
+    let (mut seen, mut cursor, mut parts) = (Vec::new(), 0, 0);
+    loop {
+        cursor = hash.scan(cursor, count, &mut |field, _| seen.push(field.to_vec()));
+        parts += 1;
+        if cursor == 0 {
+            return (seen, parts);
+        }
+        assert!(cursor < 1 << 53, "clients keep cursors as doubles");
+        disturb(hash, parts);
+    }
+}
+
+#[test]
+fn what_calls_itself_a_hashtable_is_scanned_in_parts() {
+    let limits = Limits::default();
+    for timed in [false, true] {
+        let mut hash = Hash::new(1);
+        assert!((0..72).all(|n| hash.set(&key(n), &[b'v'; 65], &limits)));
+        if timed {
+            (0..30).for_each(|n| _ = hash.set_expiry(&key(n), Some(1000)));
+        }
+        assert_eq!((hash.encoding(), hash.len()), ("hashtable", 72));
+        for count in [1, 7, 50, 71] {
+            let (mut seen, parts) = scanned(&mut hash, count, &mut |_, _| {});
+            assert_eq!(
+                (parts, seen.len()),
+                (72_usize.div_ceil(count), 72),
+                "none twice while nothing changes"
+            );
+            seen.sort();
+            seen.dedup();
+            assert_eq!(seen.len(), 72);
+        }
+        assert_eq!(scanned(&mut hash, 72, &mut |_, _| {}).1, 1);
+        hash.hide_due(1000);
+        assert_eq!(scanned(&mut hash, 5, &mut |_, _| {}).0.len(), if timed { 42 } else { 72 });
+    }
+}
+
+#[test]
+fn a_scan_goes_on_when_the_form_changes() {
+    let limits = Limits::default();
+    for change_at in 1..7 {
+        let mut hash = Hash::new(1);
+        assert!((0..72).all(|n| hash.set(&key(n), &[b'v'; 65], &limits)));
+        assert!(matches!(hash.form, Form::Packed(_)));
+        let (seen, _) = scanned(&mut hash, 10, &mut |hash, part| {
+            if part == change_at {
+                (100..400).for_each(|n| _ = hash.set(&key(n), b"new", &limits));
+                assert!(matches!(hash.form, Form::Table(_)));
+            }
+        });
+        let missed: Vec<u64> = (0..72).filter(|n| !seen.contains(&key(*n))).collect();
+        assert!(missed.is_empty(), "{missed:?} were there all the time");
+    }
+}
+
+#[test]
+fn what_calls_itself_a_listpack_is_scanned_whole() {
+    let limits = Limits { hash_entries: 1000, ..Limits::default() };
+    let mut hash = Hash::new(1);
+    assert!((0..500).all(|n| hash.set(&key(n), &[b'v'; 30], &limits)));
+    assert!(matches!(hash.form, Form::Table(_)));
+    assert_eq!(
+        (hash.encoding(), scanned(&mut hash, 10, &mut |_, _| {})),
+        ("listpack", { (hash.iter().map(|(field, _)| field.to_vec()).collect(), 1) })
+    );
 }
 
 /// A field of the twin: its value and when it expires.
@@ -109,12 +184,13 @@ fn assert_shows(hash: &Hash, twin: &Twin, hidden_ms: i64) {
 }
 
 /// One random change of both.
-fn change(hash: &mut Hash, twin: &mut Twin, random: &mut Random, range: u64, now: i64) {
+fn change(hash: &mut Hash, twin: &mut Twin, random: &mut Random, range: u64, (now, hidden): (i64, i64)) {
     let (field, limits) = (key(random.below(range)), Limits::default());
     let value = vec![b'v'; random.below(60) as usize];
     match random.below(7) {
         0 | 1 => {
-            let new = twin.insert(field.clone(), (value.clone(), None)).is_none();
+            let before = twin.insert(field.clone(), (value.clone(), None));
+            let new = before.is_none_or(|(_, at)| at.is_some_and(|at| at <= hidden));
             assert_eq!(hash.set(&field, &value, &limits), new);
         }
         2 => {
@@ -145,7 +221,7 @@ fn fields_that_expire_agree_with_a_naive_twin_under_a_virtual_clock() {
     for range in [1, 4, 40, 200, 1_500] {
         let (mut hash, mut twin, mut now, mut hidden) = (Hash::new(1), Twin::new(), 1_000, 0);
         for step in 0..if cfg!(miri) { 100 } else { 6_000 } {
-            change(&mut hash, &mut twin, &mut random, range, now);
+            change(&mut hash, &mut twin, &mut random, range, (now, hidden));
             now += random.below(4) as i64;
             if random.below(9) == 0 {
                 hash.hide_due(now);

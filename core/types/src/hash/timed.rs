@@ -77,9 +77,15 @@ impl Timed {
         Iter { hiding: self.hides_any().then_some(self), ..self.plain.iter() }
     }
 
-    pub(super) fn scan(&self, cursor: u64, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
+    pub(super) fn scan(
+        &self,
+        parts: bool,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> u64 {
         let hides_any = self.hides_any();
-        self.plain.scan(cursor, &mut |field, value| {
+        self.plain.scan_plain(parts, cursor, count, &mut |field, value| {
             if !hides_any || !self.hides(field) {
                 visit(field, value);
             }
@@ -182,6 +188,14 @@ impl Hash {
         match &self.form {
             Form::Packed(_) | Form::Table(_) => None,
             Form::Timed(timed) => timed.earliest(),
+        }
+    }
+
+    /// Whether it has fields and the time of every one is over at `now_ms` (Unix).
+    pub fn is_spent(&self, now_ms: i64) -> bool {
+        match &self.form {
+            Form::Packed(_) | Form::Table(_) => false,
+            Form::Timed(timed) => timed.due(now_ms) == timed.plain.stored_len(),
         }
     }
 
