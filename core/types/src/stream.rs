@@ -10,11 +10,11 @@
 use crate::{Collection, Kind, Limits};
 use chunk::Chunk;
 pub use chunk::{Entry, Fields};
-pub use deliver::{AutoClaimed, Claim, Claimed, Delivered};
+pub use deliver::{AutoClaimed, Claim, Claimed, Delivered, Idle};
 pub use group::{Consumer, Group, Pending, PendingFilter};
 pub use id::{AppendError, Id, IdText, NewId};
 pub use iter::Iter;
-pub use references::{References, Removal};
+pub use references::{References, Removal, TrimOutcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -23,10 +23,13 @@ mod deliver;
 mod group;
 mod id;
 mod iter;
+mod listed;
 mod references;
 #[cfg(test)]
 mod tests;
 
+/// The most bytes of a node in Redis, whatever `stream-node-max-bytes` says.
+const NODE_BYTES_MAX: usize = 1 << 30;
 /// Room given to a new chunk in advance, bytes at most: a huge entry before says nothing about the next ones.
 const CHUNK_GUESS_MAX: usize = 4096;
 
@@ -71,6 +74,22 @@ pub enum Precision {
     Exact,
     /// Whole chunks only, and at most so many entries; 0 means any number.
     Approximate(u64),
+}
+
+/// What a trim took away.
+struct Cut {
+    removed: u64,
+    /// The last chunk that went as a whole.
+    last_chunk: Option<Arc<Chunk>>,
+    /// The last entry that went out of a chunk that stays.
+    last_marked: Option<Id>,
+}
+
+impl Cut {
+    /// The last entry that went.
+    fn last_gone(&self) -> Option<Id> {
+        self.last_marked.or_else(|| self.last_chunk.as_ref()?.iter().last().map(|entry| entry.id))
+    }
 }
 
 impl std::fmt::Debug for Stream {
@@ -186,13 +205,29 @@ impl Stream {
         F: Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
     {
         let id = id.resolve(self.0.last_id, now_ms)?;
-        let size = 24 + fields.clone().map(|(_, value)| value.len() + 1).sum::<usize>();
-        self.0.chunk_for(id, size, limits).append(id, fields);
-        self.0.len += 1;
-        self.0.last_id = id;
-        self.0.entries_added += 1;
-        self.0.used = true;
+        let opens = self.0.takes_no_more(fields.clone(), limits);
+        self.0.append_to_chunk(id, fields, opens);
         Ok(id)
+    }
+
+    /// Adds an entry that a loader has read, with the greatest identity so far. `opens`: a node began with it, and ends
+    /// where the next one begins, whatever the limits say: what the writer kept together stays together.
+    ///
+    /// # Errors
+    /// When `id` is not greater than all before.
+    pub fn append_loaded<'f, F>(&mut self, id: Id, fields: F, opens: bool) -> Result<(), AppendError>
+    where
+        F: Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
+    {
+        let id = NewId::Exact(id).resolve(self.0.last_id, 0)?;
+        let is_full = self.0.nodes.back().is_none_or(|node| node.chunk.listed_bytes() >= NODE_BYTES_MAX);
+        self.0.append_to_chunk(id, fields, opens || is_full);
+        Ok(())
+    }
+
+    /// The entries, chunk by chunk.
+    pub fn chunks(&self) -> impl Iterator<Item = impl Iterator<Item = Entry<'_>>> {
+        self.0.nodes.iter().map(|node| node.chunk.iter())
     }
 
     /// The entry `id`.
@@ -217,7 +252,12 @@ impl Stream {
 
     /// Remove entries from the front; returns how many went.
     pub fn trim(&mut self, keep: Keep, precision: Precision) -> u64 {
-        let before = self.0.len;
+        self.cut(keep, precision).removed
+    }
+
+    /// [`Stream::trim`], telling also where it ended.
+    fn cut(&mut self, keep: Keep, precision: Precision) -> Cut {
+        let (before, mut last_chunk, mut last_marked) = (self.0.len, None, None);
         while let Some(node) = self.0.nodes.front() {
             let live = node.chunk.live() as u64;
             let whole = match keep {
@@ -229,13 +269,13 @@ impl Stream {
             if !whole || over {
                 break;
             }
-            self.0.nodes.pop_front();
+            last_chunk = self.0.nodes.pop_front().map(|node| node.chunk);
             self.0.len -= live;
         }
         if precision == Precision::Exact {
-            self.trim_front_chunk(keep);
+            last_marked = self.trim_front_chunk(keep);
         }
-        before - self.0.len
+        Cut { removed: before - self.0.len, last_chunk, last_marked }
     }
 
     /// Entries with identities from `start` to `end`, both included, upwards.
@@ -248,54 +288,71 @@ impl Stream {
         Iter::new(&self.0.nodes, start, end, true)
     }
 
-    fn trim_front_chunk(&mut self, keep: Keep) {
+    /// Marks entries of the first chunk deleted; the last of them.
+    fn trim_front_chunk(&mut self, keep: Keep) -> Option<Id> {
         let mut excess = match keep {
             Keep::Latest(most) => self.0.len.saturating_sub(most),
             Keep::From(_) => u64::MAX,
         };
-        let Some(node) = self.0.nodes.front_mut() else { return };
+        let node = self.0.nodes.front_mut()?;
         let gone = |id: Id| match keep {
             Keep::Latest(_) => true,
             Keep::From(min) => id < min,
         };
         if excess == 0 || !node.chunk.iter().next().is_some_and(|entry| gone(entry.id)) {
-            return;
+            return None;
         }
+        let mut last = None;
         let removed = Arc::make_mut(&mut node.chunk).delete_front(|id| {
             let goes = excess > 0 && gone(id);
             excess -= u64::from(goes);
+            if goes {
+                last = Some(id);
+            }
             goes
         });
         self.0.len -= removed as u64;
         if node.chunk.live() == 0 {
             self.0.nodes.pop_front();
         }
+        last
     }
 }
 
 impl Inner {
-    /// The chunk that takes the next entry, of about `size` bytes.
-    fn chunk_for(&mut self, id: Id, size: usize, limits: &Limits) -> &mut Chunk {
-        let full = |chunk: &Chunk| {
-            (limits.stream_node_entries > 0 && chunk.live() >= limits.stream_node_entries)
-                || (limits.stream_node_bytes > 0 && chunk.bytes() + size >= limits.stream_node_bytes)
+    /// Whether an entry with these fields opens a new chunk. As in Redis, deleted entries count, and a node ends before the
+    /// entry whose names and values it has no room for.
+    fn takes_no_more<'f>(&self, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>, limits: &Limits) -> bool {
+        let Some(node) = self.nodes.back() else { return true };
+        let size: usize = fields.map(|(field, value)| field.len() + value.len()).sum();
+        let bytes_max = match limits.stream_node_bytes {
+            0 => NODE_BYTES_MAX,
+            bytes => bytes.min(NODE_BYTES_MAX),
         };
-        let last = self.nodes.back_mut();
-        let fresh = match last {
-            None => Some(0),
-            Some(node) if full(&node.chunk) => {
-                // The next chunk will be about as large as this one.
+        node.chunk.listed_bytes() + size >= bytes_max
+            || limits.stream_node_entries > 0 && node.chunk.entries() >= limits.stream_node_entries
+    }
+
+    /// Appends an entry to the last chunk, or to a new one.
+    fn append_to_chunk<'f, F>(&mut self, id: Id, fields: F, opens: bool)
+    where
+        F: Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
+    {
+        if opens {
+            // The next chunk will be about as large as this one.
+            let capacity = self.nodes.back_mut().map_or(0, |node| {
                 if let Some(chunk) = Arc::get_mut(&mut node.chunk) {
                     chunk.seal();
                 }
-                Some(node.chunk.bytes().min(CHUNK_GUESS_MAX))
-            }
-            Some(_) => None,
-        };
-        if let Some(capacity) = fresh {
+                node.chunk.bytes().min(CHUNK_GUESS_MAX)
+            });
             self.nodes.push_back(Node { first: id, chunk: Arc::new(Chunk::new(id, capacity)) });
         }
         let node = self.nodes.back_mut().expect("one was pushed when there was none");
-        Arc::make_mut(&mut node.chunk)
+        Arc::make_mut(&mut node.chunk).append(id, fields);
+        self.len += 1;
+        self.last_id = id;
+        self.entries_added += 1;
+        self.used = true;
     }
 }

@@ -19,10 +19,12 @@
 use super::{Writer, reader::Corrupt};
 use crate::pack::{Damaged, Piece, listpack};
 
-/// A node is closed at so many entries (`stream-node-max-entries` of Redis).
-const NODE_ENTRIES_MAX: usize = 100;
-/// A node is closed at so many bytes (`stream-node-max-bytes` of Redis).
-const NODE_BYTES_MAX: usize = 4096;
+/// A node is closed at so many entries, if its writer does not close it before, as it does by `stream-node-max-entries`.
+const NODE_ENTRIES_MAX: usize = 4096;
+/// A node is closed at so many bytes, if its writer does not close it before, as it does by `stream-node-max-bytes`.
+const NODE_BYTES_MAX: usize = 64 << 10;
+/// A node is closed when the names that its entries share would take so many bytes, written out for each: half of what is read.
+const NODE_SHARED_NAMES_MAX: usize = SHARED_NAMES_BYTES_FLOOR / 2;
 
 /// Entries may share the field names of their master entry. Names written out may take so many bytes more than the
 /// node has, beyond a floor: enough for every node of up to 128 entries, too little to exhaust memory with a small file.
@@ -120,6 +122,8 @@ pub struct StreamMeta {
 pub struct StreamParts {
     /// Ascending by id, deleted ones left out.
     pub entries: Vec<StreamEntry>,
+    /// The indexes of those that stood first in a node, ascending. Where there is none, nodes were not told.
+    pub node_starts: Vec<usize>,
     /// The rest.
     pub meta: StreamMeta,
 }
@@ -128,7 +132,10 @@ impl StreamParts {
     /// Writes the value in the form of the type byte `kind` (STREAM_LISTPACKS_2 or _3).
     pub fn write(&self, writer: &mut Writer, kind: u8) {
         let (mut encoder, mut nodes) = (Encoder::new(), Vec::new());
-        for entry in &self.entries {
+        for (index, entry) in self.entries.iter().enumerate() {
+            if self.node_starts.binary_search(&index).is_ok() {
+                nodes.extend(encoder.close_node());
+            }
             let fields = entry.fields.iter().map(|(field, value)| (&field[..], &value[..]));
             nodes.extend(encoder.push(entry.id, fields));
         }
@@ -175,7 +182,10 @@ impl Encoder {
         id: StreamId,
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     ) -> Option<Node> {
-        let full = self.in_node == NODE_ENTRIES_MAX || self.body.bytes() >= NODE_BYTES_MAX;
+        let names: usize = self.master.iter().map(Vec::len).sum();
+        let full = self.in_node == NODE_ENTRIES_MAX
+            || self.body.bytes() >= NODE_BYTES_MAX
+            || self.in_node * names >= NODE_SHARED_NAMES_MAX;
         let node = if full { self.close_node() } else { None };
         if self.in_node == 0 {
             self.first = id;

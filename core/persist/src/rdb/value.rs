@@ -206,8 +206,12 @@ impl<R: Read> Reader<R> {
             let id = self.string()?;
             let id = id.try_into().map_err(|_| self.corrupt("a stream node id is not 16 bytes"))?;
             let node = self.string()?;
+            let start = parts.entries.len();
             stream::read_node(StreamId::from_bytes(id), &node, &mut parts.entries)
                 .map_err(|Corrupt(what)| self.corrupt(what))?;
+            if parts.entries.len() > start {
+                parts.node_starts.push(start);
+            }
         }
         let length = self.length()?;
         if length != parts.entries.len() as u64 {

@@ -10,8 +10,11 @@
 //! Entries are only ever appended; a deletion sets a flag. The first entry stays, deleted or not, because the
 //! others lean on its fields. Invariants: `live` entries are without the DELETED flag, and the first of them
 //! is at or behind `begin`.
+//!
+//! Trims that are approximate take whole chunks, so clients see where a chunk ends. Redis ends its nodes by the bytes of
+//! their listpacks, which are not ours; what those would be is counted along (`listed`).
 
-use super::Id;
+use super::{Id, listed};
 
 const DELETED: u8 = 1;
 const SAME: u8 = 2;
@@ -25,6 +28,10 @@ pub(super) struct Chunk {
     buf: Vec<u8>,
     live: u32,
     begin: u32,
+    /// Entries that were appended, deleted ones included.
+    entries: u32,
+    /// Bytes that the elements of Redis' node would take, but for the two counts at its front, which change.
+    listed: u32,
 }
 
 /// An entry of a stream.
@@ -42,7 +49,15 @@ pub struct Entry<'a> {
 impl Chunk {
     /// A chunk for entries from `first` on, with room for `capacity` bytes.
     pub(super) fn new(first: Id, capacity: usize) -> Chunk {
-        Chunk { first, last: first, buf: Vec::with_capacity(capacity), live: 0, begin: 0 }
+        Chunk {
+            first,
+            last: first,
+            buf: Vec::with_capacity(capacity),
+            live: 0,
+            begin: 0,
+            entries: 0,
+            listed: 0,
+        }
     }
 
     /// The identity of the first entry, deleted or not.
@@ -54,8 +69,20 @@ impl Chunk {
         self.live as usize
     }
 
+    /// Entries that were appended, deleted ones included.
+    pub(super) fn entries(&self) -> usize {
+        self.entries as usize
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.buf.len()
+    }
+
+    /// Bytes that Redis' listpack of this node has.
+    pub(super) fn listed_bytes(&self) -> usize {
+        let counts =
+            listed::integer(i64::from(self.live)) + listed::integer(i64::from(self.entries - self.live));
+        listed::FRAME_BYTES + counts + self.listed as usize
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -72,7 +99,11 @@ impl Chunk {
     where
         F: Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
     {
-        let same = !self.buf.is_empty() && self.first_has(fields.clone());
+        let is_first = self.buf.is_empty();
+        let same = !is_first && self.first_has(fields.clone());
+        let listed = self.listed_growth(id, is_first, same, fields.clone());
+        self.listed = self.listed.saturating_add(listed as u32);
+        self.entries += 1;
         self.buf.push(if same { SAME } else { 0 });
         push(&mut self.buf, id.ms - self.first.ms);
         push(&mut self.buf, if id.ms == self.first.ms { id.seq - self.first.seq } else { id.seq });
@@ -87,6 +118,29 @@ impl Chunk {
         }
         self.last = id;
         self.live += 1;
+    }
+
+    /// Bytes that Redis' listpack grows by with this entry: flags, the two differences, the fields as far as they are not those
+    /// of the master entry, values, and how many elements that were. The first entry brings the master entry along.
+    fn listed_growth<'f, F>(&self, id: Id, is_first: bool, same: bool, fields: F) -> usize
+    where
+        F: Iterator<Item = (&'f [u8], &'f [u8])>,
+    {
+        let has_names_of_master = is_first || same;
+        let (mut names, mut values, mut count) = (0, 0, 0);
+        for (field, value) in fields {
+            count += 1;
+            values += listed::element(value);
+            if is_first || !same {
+                names += listed::element(field);
+            }
+        }
+        let difference = |now: u64, first: u64| listed::integer(now.wrapping_sub(first) as i64);
+        let identity = difference(id.ms, self.first.ms) + difference(id.seq, self.first.seq);
+        let elements = if has_names_of_master { count + 3 } else { 2 * count + 4 };
+        let beside = listed::SMALL_INTEGER_BYTES + if is_first { listed::SMALL_INTEGER_BYTES } else { 0 };
+        let counted = if same { 0 } else { listed::integer(count) };
+        beside + counted + identity + names + values + listed::integer(elements)
     }
 
     /// Whether the first entry has exactly these fields in this order.

@@ -1,6 +1,6 @@
 //! What groups do with the entries of their stream: reading, claiming, and telling how far behind they are.
 
-use super::{Group, Id, Stream};
+use super::{Group, Id, Pending, Stream};
 use std::collections::btree_map::Entry as Slot;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
@@ -51,6 +51,17 @@ pub struct AutoClaimed {
     pub claimed: Vec<Id>,
     /// Pending entries that the stream has lost; they are not pending any more.
     pub gone: Vec<Id>,
+}
+
+/// An entry that has been pending for some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// Its identity.
+    pub id: Id,
+    /// Milliseconds since it was delivered last.
+    pub idle_ms: i64,
+    /// How often it was delivered.
+    pub deliveries: u64,
 }
 
 /// XAUTOCLAIM looks at so many pending entries for each one it may claim.
@@ -169,6 +180,30 @@ impl Stream {
         this.assign(id, consumer, claim.delivery_ms, deliveries);
         this.set_active(consumer, now_ms);
         Claimed::Yes
+    }
+
+    /// The entries that the group has had pending for at least `idle_ms_min`, those with the longest time first, up to `count`
+    /// (0: all), with that time and how often they were delivered. What the stream has lost is passed over. Goes through all that
+    /// the group has pending.
+    pub fn longest_pending(&self, group: &[u8], idle_ms_min: i64, count: usize, now_ms: i64) -> Vec<Idle> {
+        let Some(group) = self.group(group) else { return Vec::new() };
+        let old_enough = |(_, pending): &(Id, &Pending)| now_ms - pending.delivery_ms >= idle_ms_min;
+        let mut all: Vec<(i64, Id, u64)> = (group.pending().filter(old_enough))
+            .map(|(id, pending)| (pending.delivery_ms, id, pending.deliveries))
+            .collect();
+        all.sort_unstable();
+        all.into_iter()
+            .filter(|(_, id, _)| self.entry(*id).is_some())
+            .take(if count == 0 { usize::MAX } else { count })
+            .map(|(delivery_ms, id, deliveries)| Idle { id, idle_ms: now_ms - delivery_ms, deliveries })
+            .collect()
+    }
+
+    /// When the first of the group's pending entries will have been so for `idle_ms_min`, Unix milliseconds; `None` when it
+    /// has none.
+    pub fn next_idle_ms(&self, group: &[u8], idle_ms_min: i64) -> Option<i64> {
+        let pending = self.group(group)?.pending();
+        pending.map(|(_, pending)| pending.delivery_ms.saturating_add(idle_ms_min)).min()
     }
 
     /// Claim up to `count` pending entries from `start` on for `consumer`, who must exist.
