@@ -3,11 +3,12 @@
 //! Small values are written in Redis' packed forms (listpack, intset), so that they come back packed on either side; what is read is
 //! rebuilt through the types' own operations, so their invariants hold whatever form the file had.
 
+use crate::evict::Use;
 use crate::space::Keyspace;
 use persist::dump;
 use persist::pack::{intset, listpack};
 use persist::rdb::{self, StreamId, StreamMeta, Writer, kind};
-use types::stream::{Id, NewId, Stream};
+use types::stream::{Id, Stream};
 use types::{Collection, Entry, Limits, Value, View};
 
 /// Why a loaded value cannot be kept, in Redis' words.
@@ -41,14 +42,19 @@ fn pause(writer: &mut Writer, between: &mut Between<'_>) {
     }
 }
 
-/// Writes one key with its expiry and value.
-pub(crate) fn write_entry(writer: &mut Writer, entry: &Entry) {
-    write_record(writer, entry, None);
+/// Writes one key with its expiry, its use as far as that is told, and its value.
+pub(crate) fn write_entry(writer: &mut Writer, entry: &Entry, used: Option<Use>) {
+    write_record(writer, entry, used, None);
 }
 
-fn write_record(writer: &mut Writer, entry: &Entry, between: Between<'_>) {
+fn write_record(writer: &mut Writer, entry: &Entry, used: Option<Use>, between: Between<'_>) {
     if let Some(at) = entry.expiry() {
         writer.expiry_ms(at);
+    }
+    match used {
+        Some(Use::Idle(seconds)) => writer.idle(u64::from(seconds)),
+        Some(Use::Frequency(counter)) => writer.freq(counter),
+        None => {}
     }
     writer.key(kind_of(entry), entry.key());
     write_value(writer, entry, between);
@@ -57,9 +63,15 @@ fn write_record(writer: &mut Writer, entry: &Entry, between: Between<'_>) {
 /// Writes the RDB record of a large entry of database `db`, for the thread that writes the file. `between` is called again and again,
 /// with no more than a few KiB or one element come since, so that the value never stands in memory a second time (a stream's
 /// groups and what they have pending do).
-pub fn write_large(writer: &mut Writer, db: usize, entry: &Entry, between: &mut dyn FnMut(&mut Writer)) {
+pub fn write_large(
+    writer: &mut Writer,
+    db: usize,
+    entry: &Entry,
+    used: Option<Use>,
+    between: &mut dyn FnMut(&mut Writer),
+) {
     writer.select_db(db as u64);
-    write_record(writer, entry, Some(between));
+    write_record(writer, entry, used, Some(between));
 }
 
 /// The payload of FUNCTION DUMP: the sources of libraries.
@@ -102,16 +114,20 @@ pub fn dump_complaint(payload: &[u8]) -> String {
     dump::complaint(payload)
 }
 
-/// The entry of an RDB record.
+/// The entry of an RDB record, with the access field that the record tells, or else that of a new key.
 ///
 /// # Errors
 /// When the value breaks a rule of its type.
 pub fn entry_from_rdb(space: &Keyspace, record: rdb::Entry) -> Result<Entry, LoadError> {
-    let rdb::Entry { key, expiry_ms, value, .. } = record;
-    if let rdb::Value::String(bytes) = &value {
-        return Ok(Entry::string(&key, bytes, expiry_ms));
-    }
-    Ok(Entry::new(&key, build(value, &space.limits, space.seed())?, expiry_ms))
+    let rdb::Entry { key, expiry_ms, value, idle, freq, .. } = record;
+    let mut entry = match &value {
+        rdb::Value::String(bytes) => Entry::string(&key, bytes, expiry_ms),
+        _ => Entry::new(&key, build(value, &space.limits, space.seed())?, expiry_ms),
+    };
+    let aged = idle.and_then(|seconds| space.ranking.aged(seconds, space.now.unix_ms));
+    let counted = freq.and_then(|counter| space.ranking.frequent(counter, space.now.unix_ms));
+    entry.set_access(aged.or(counted).unwrap_or_else(|| space.fresh_access()));
+    Ok(entry)
 }
 
 fn write_value(writer: &mut Writer, entry: &Entry, between: Between<'_>) {
@@ -291,11 +307,14 @@ fn write_stream(writer: &mut Writer, stream: &Stream, between: Between<'_>) {
 }
 
 fn for_each_stream_node(stream: &Stream, visit: &mut dyn FnMut(rdb::StreamNode)) {
-    let mut encoder = rdb::StreamEncoder::new();
-    for entry in stream.range(Id::MIN, Id::MAX) {
-        encoder.push(stream_id(entry.id), entry.fields()).into_iter().for_each(&mut *visit);
+    // As they lie here, for approximate trims show where a node ends.
+    for chunk in stream.chunks() {
+        let mut encoder = rdb::StreamEncoder::new();
+        for entry in chunk {
+            encoder.push(stream_id(entry.id), entry.fields()).into_iter().for_each(&mut *visit);
+        }
+        encoder.close_node().into_iter().for_each(&mut *visit);
     }
-    encoder.close_node().into_iter().for_each(visit);
 }
 
 fn group_parts(name: &[u8], group: &types::stream::Group) -> rdb::Group {
@@ -363,17 +382,18 @@ fn build(value: rdb::Value, limits: &Limits, seed: u64) -> Result<Value, LoadErr
             }
             Value::Hash(hash)
         }
-        rdb::Value::Stream(parts) => Value::Stream(build_stream(parts, limits, seed)?),
+        rdb::Value::Stream(parts) => Value::Stream(build_stream(parts, seed)?),
     })
 }
 
-fn build_stream(parts: rdb::StreamParts, limits: &Limits, seed: u64) -> Result<Stream, LoadError> {
+fn build_stream(parts: rdb::StreamParts, seed: u64) -> Result<Stream, LoadError> {
     let id = |id: StreamId| Id::new(id.ms, id.seq);
     let mut stream = Stream::new(seed);
-    for entry in parts.entries {
+    let mut starts = parts.node_starts.into_iter().peekable();
+    for (index, entry) in parts.entries.into_iter().enumerate() {
         let fields = entry.fields.iter().map(|(f, v)| (f.as_slice(), v.as_slice()));
-        let new = NewId::Exact(id(entry.id));
-        stream.append(new, fields, 0, limits).map_err(|_| "Bad data format")?;
+        let opens = starts.next_if_eq(&index).is_some();
+        stream.append_loaded(id(entry.id), fields, opens).map_err(|_| "Bad data format")?;
     }
     let meta = parts.meta;
     stream.set_counters(id(meta.last_id), meta.entries_added, id(meta.max_deleted_id));

@@ -4,7 +4,7 @@
 //! whole-key writes book the touched key themselves, partial writes do so through the guards.
 
 use crate::effects::{Cause, Event};
-use crate::fields::next_field_expiry;
+use crate::fields::{is_over, next_field_expiry};
 use crate::guard::{Guard, Stored, StringGuard, WrongType};
 use crate::space::Keyspace;
 use table::Position;
@@ -124,6 +124,13 @@ impl<'a> Db<'a> {
         Some(self.space.dbs[self.index].table.at(position))
     }
 
+    /// The entry of `key`, recorded as an access but neither as a hit nor as a miss: what commands look at that would change the
+    /// key, also when they find that there is nothing to do (EXPIRE, SETNX).
+    pub fn entry_to_write(&mut self, key: &[u8]) -> Option<&Entry> {
+        let position = self.locate(key)?;
+        Some(self.space.access(self.index, position))
+    }
+
     /// Whether `key` exists.
     pub fn contains(&mut self, key: &[u8]) -> bool {
         self.locate(key).is_some()
@@ -216,6 +223,23 @@ impl<'a> Db<'a> {
         self.guard(position).map(Some)
     }
 
+    /// The hash at `key`, to change these fields of it. Those whose time is over leave it first.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn find_fields_mut(
+        &mut self,
+        key: &[u8],
+        fields: &[&[u8]],
+    ) -> Result<Option<Guard<'_, Hash>>, WrongType> {
+        let position = self.locate(key);
+        let Some(position) = position.filter(|at| self.space.expire_named_fields(self.index, *at, fields))
+        else {
+            return Ok(None);
+        };
+        self.guard(position).map(Some)
+    }
+
     #[inline]
     fn guard<T: Stored>(&mut self, position: Position) -> Result<Guard<'_, T>, WrongType> {
         let Some(collection) = self.space.access(self.index, position).get::<T>() else {
@@ -256,25 +280,27 @@ impl<'a> Db<'a> {
                 self.space.access(self.index, position);
             } else {
                 let expiry = ttl.resolve(entry.expiry());
-                let fresh = Entry::string(key, bytes, expiry);
+                let mut fresh = Entry::string(key, bytes, expiry);
+                fresh.set_access(self.access_of_new_value(Some(position)));
                 self.replace_at(hash, position, fresh);
             }
         } else {
             let expiry = ttl.resolve(None);
             self.space.effects.creates(self.index, key);
-            self.insert_entry(hash, Entry::string(key, bytes, expiry));
+            let mut fresh = Entry::string(key, bytes, expiry);
+            fresh.set_access(self.space.fresh_access());
+            self.insert_entry(hash, fresh);
         }
         self.space.effects.touch(self.index, key, Cause::Changed);
     }
 
-    /// Replaces whatever is at `key` by an integer, keeping the expiry.
+    /// Replaces whatever is at `key` by an integer, keeping the expiry. The caller has read what was there, which was the use.
     pub fn put_int(&mut self, key: &[u8], value: i64) {
         let hash = self.space.dbs[self.index].table.hash_of(key);
         match self.locate_hashed(hash, key) {
             Some(position) => {
                 self.space.preimage(self.index, position);
                 self.space.dbs[self.index].table.at_mut(position).set_int(value);
-                self.space.access(self.index, position);
             }
             None => {
                 self.space.effects.creates(self.index, key);
@@ -284,7 +310,7 @@ impl<'a> Db<'a> {
         self.space.effects.touch(self.index, key, Cause::Changed);
     }
 
-    /// The string at `key` as a buffer to change; created empty when there is none.
+    /// The string at `key` as a buffer to change; created empty when there is none. The caller has read it, which was the use.
     ///
     /// # Errors
     /// When the key holds another type.
@@ -300,7 +326,6 @@ impl<'a> Db<'a> {
                 self.space.insert(self.index, hash, Entry::string(key, b"", None))
             }
         };
-        self.space.access(self.index, position);
         Ok(StringGuard::new(self.space, self.index, position))
     }
 
@@ -320,10 +345,22 @@ impl<'a> Db<'a> {
         self.put_entry(Entry::new(key, value, expiry));
     }
 
-    /// Replaces whatever is at the entry's key by the entry.
-    pub fn put_entry(&mut self, entry: Entry) {
+    /// Replaces whatever is at the entry's key by the entry. What was recorded of the key's uses goes on.
+    pub fn put_entry(&mut self, mut entry: Entry) {
         let hash = self.space.dbs[self.index].table.hash_of(entry.key());
         let position = self.locate_hashed(hash, entry.key());
+        entry.set_access(self.access_of_new_value(position));
+        self.place(hash, position, entry);
+    }
+
+    /// Like [`Db::put_entry`], where the entry's access field tells of its uses: it was renamed, moved or loaded.
+    pub fn put_used(&mut self, entry: Entry) {
+        let hash = self.space.dbs[self.index].table.hash_of(entry.key());
+        let position = self.locate_hashed(hash, entry.key());
+        self.place(hash, position, entry);
+    }
+
+    fn place(&mut self, hash: u64, position: Option<Position>, entry: Entry) {
         if position.is_none() {
             self.space.effects.creates(self.index, entry.key());
         }
@@ -379,13 +416,6 @@ impl<'a> Db<'a> {
         true
     }
 
-    /// Sets the access field of `key` (see [`Ranking`](crate::Ranking)), which is no change of the data.
-    pub fn set_access(&mut self, key: &[u8], access: u32) {
-        if let Some(position) = self.locate(key) {
-            self.space.dbs[self.index].table.at_mut(position).set_access(access);
-        }
-    }
-
     /// Tells a further event of a change to `key` that is booked already (SET with an expiry: `set`, then `expire`).
     pub fn also(&mut self, key: &[u8], event: Event) {
         self.space.effects.touch(self.index, key, Cause::Also(event));
@@ -411,7 +441,7 @@ impl<'a> Db<'a> {
         let (now, keep) = (self.space.now.unix_ms, self.space.keep_expired);
         let mut over = Vec::new();
         let next = self.space.dbs[self.index].table.scan(cursor, &mut |entry| {
-            if keep || entry.expiry().is_none_or(|at| at > now) {
+            if keep || !is_over(entry, now) {
                 visit(entry);
             } else {
                 over.push(entry.key().to_vec());
@@ -426,10 +456,21 @@ impl<'a> Db<'a> {
     /// All living entries, in table order. O(n): for KEYS and DEBUG.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         let now = self.space.now.unix_ms;
-        self.space.dbs[self.index].table.iter().filter(move |e| e.expiry().is_none_or(|at| at > now))
+        self.space.dbs[self.index].table.iter().filter(move |entry| !is_over(entry, now))
     }
 
     // Inner steps.
+
+    /// The access field of a value that takes the place of the one at `position`: a further use of the key, if there is one.
+    fn access_of_new_value(&mut self, position: Option<Position>) -> u32 {
+        match position {
+            Some(position) => {
+                let before = self.space.dbs[self.index].table.at(position).access();
+                self.space.used_access(before)
+            }
+            None => self.space.fresh_access(),
+        }
+    }
 
     #[inline]
     pub(crate) fn locate(&mut self, key: &[u8]) -> Option<Position> {
@@ -442,15 +483,13 @@ impl<'a> Db<'a> {
     fn locate_hashed(&mut self, hash: u64, key: &[u8]) -> Option<Position> {
         let table = &self.space.dbs[self.index].table;
         let position = table.locate(hash, key)?;
-        match table.at(position).expiry() {
-            Some(at) if at <= self.space.now.unix_ms && !self.space.keep_expired => {
-                if !self.space.hold_expired {
-                    self.space.expire_at(self.index, position);
-                }
-                None
+        if is_over(table.at(position), self.space.now.unix_ms) && !self.space.keep_expired {
+            if !self.space.hold_expired {
+                self.space.expire_at(self.index, position);
             }
-            _ => Some(position),
+            return None;
         }
+        Some(position)
     }
 
     fn insert_entry(&mut self, hash: u64, entry: Entry) {
@@ -458,7 +497,7 @@ impl<'a> Db<'a> {
         if self.space.hold_expired {
             self.make_way(hash, entry.key());
         }
-        self.space.insert(self.index, hash, entry);
+        self.space.insert_used(self.index, hash, entry);
         self.space.expiry_changed(self.index, hash, None, expiry);
     }
 
@@ -472,7 +511,6 @@ impl<'a> Db<'a> {
 
     fn replace_at(&mut self, hash: u64, position: Position, mut fresh: Entry) {
         fresh.set_epoch(self.space.epoch);
-        fresh.set_access(self.space.fresh_access());
         let after = fresh.expiry();
         let old = self.space.dbs[self.index].table.replace_at(position, fresh);
         self.space.dbs[self.index].field_expiring -= usize::from(next_field_expiry(&old).is_some());

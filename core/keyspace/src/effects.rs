@@ -79,7 +79,7 @@ pub enum Cause {
     Expired,
     /// It was evicted. The log gets a DEL.
     Evicted,
-    /// Fields of the hash outlived their time. The log gets an HDEL.
+    /// Fields of the hash outlived their time. The log gets an HDEL, or a DEL if they were all of them at once.
     FieldsExpired {
         /// None is left, so the key was removed.
         emptied: bool,
@@ -164,6 +164,14 @@ impl Effects {
         if self.logging {
             let command = [b"HDEL".to_vec(), key.to_vec()].into_iter().chain(fields).collect();
             self.lost_fields.push((db as u32, command));
+        }
+    }
+
+    /// Records that all fields of the hash `key` expired and it was removed as a whole.
+    pub(crate) fn hash_spent(&mut self, db: usize, key: &[u8]) {
+        self.touch(db, key, Cause::FieldsExpired { emptied: true });
+        if self.logging {
+            self.lost_fields.push((db as u32, vec![b"DEL".to_vec(), key.to_vec()]));
         }
     }
 

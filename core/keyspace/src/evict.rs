@@ -7,7 +7,9 @@ use crate::effects::Cause;
 use crate::space::Keyspace;
 use types::Entry;
 
-/// How the 24-bit access field of an entry is used.
+/// How the access field of an entry is used: 24 bits, and one ([`FREQUENCY`]) that tells which of the two forms they have.
+/// After a change of policy the keyspace is full of fields in the other form. Each is read as what it is until the key is
+/// used again, so a change costs no walk over all keys, and no key goes first for want of a counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ranking {
     /// Seconds of the last access, modulo 2^24.
@@ -23,6 +25,9 @@ pub enum Ranking {
 }
 
 const ACCESS_MASK: u32 = (1 << 24) - 1;
+/// The access field has minutes and a counter.
+const FREQUENCY: u32 = 1 << 24;
+const MINUTES_MASK: u32 = 0xffff;
 const LFU_COUNTER_INITIAL: u32 = 5;
 
 /// Items of the expiry index that are looked at to find a key that may go: half a millisecond, if most of them are stale.
@@ -45,21 +50,56 @@ impl Ranking {
 
     /// The access field of an entry whose counter is `frequency` now, under frequency.
     pub fn frequent(self, frequency: u8, unix_ms: i64) -> Option<u32> {
-        (self != Ranking::Recency).then(|| self.clock(unix_ms) << 8 | u32::from(frequency))
+        (self != Ranking::Recency).then(|| counted(self.clock(unix_ms), u32::from(frequency)))
     }
 
-    /// Seconds since the last access that `access` tells, under recency.
+    /// Seconds since the last access that `access` tells; to the minute where it was recorded under frequency.
     pub fn idle_seconds(self, access: u32, unix_ms: i64) -> u32 {
-        self.clock(unix_ms).wrapping_sub(access) & ACCESS_MASK
+        let seconds = (unix_ms / 1000) as u32;
+        if access & FREQUENCY == 0 {
+            return seconds.wrapping_sub(access) & ACCESS_MASK;
+        }
+        minutes_since(access >> 8, unix_ms) * 60 + seconds % 60
     }
 
-    /// The frequency counter that `access` tells now, after decay.
+    /// The frequency counter that `access` tells now, after decay. Where it was recorded under recency there is no counter: it
+    /// is taken for a key that was new when it was last used.
     pub fn frequency(self, access: u32, unix_ms: i64) -> u32 {
         let Ranking::Frequency { decay_minutes, .. } = self else { return 0 };
-        let (then, counter) = (access >> 8, access & 0xff);
-        let minutes = self.clock(unix_ms).wrapping_sub(then) & 0xffff;
+        let (minutes, counter) = if access & FREQUENCY == 0 {
+            (self.idle_seconds(access, unix_ms) / 60, LFU_COUNTER_INITIAL)
+        } else {
+            (minutes_since(access >> 8, unix_ms), access & 0xff)
+        };
         counter.saturating_sub(minutes.checked_div(decay_minutes).unwrap_or(0))
     }
+
+    /// What a snapshot tells of an entry's use.
+    pub(crate) fn told(self, access: u32, unix_ms: i64) -> Use {
+        match self {
+            Ranking::Recency => Use::Idle(self.idle_seconds(access, unix_ms)),
+            Ranking::Frequency { .. } => Use::Frequency(self.frequency(access, unix_ms).min(255) as u8),
+        }
+    }
+}
+
+/// When or how often a key was used, as a snapshot tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Seconds since the last use.
+    Idle(u32),
+    /// The logarithmic counter of uses.
+    Frequency(u8),
+}
+
+/// The access field of a counter under frequency.
+fn counted(minutes: u32, counter: u32) -> u32 {
+    FREQUENCY | (minutes & MINUTES_MASK) << 8 | counter
+}
+
+/// Minutes from `then` (modulo 2^16) to `unix_ms`.
+fn minutes_since(then: u32, unix_ms: i64) -> u32 {
+    ((unix_ms / 60_000) as u32).wrapping_sub(then) & MINUTES_MASK
 }
 
 /// What `maxmemory-policy` says.
@@ -129,35 +169,53 @@ impl EvictionPool {
 }
 
 impl Keyspace {
+    /// Changes how accesses are recorded. What was recorded until now keeps its meaning.
+    pub fn set_ranking(&mut self, ranking: Ranking) {
+        if ranking != self.ranking {
+            self.ranking = ranking;
+            self.access_clock = ranking.clock(self.now.unix_ms);
+            // What the candidates were ranked by counts no more.
+            self.pool = EvictionPool::default();
+        }
+    }
+
+    /// How accesses are recorded.
+    pub fn ranking(&self) -> Ranking {
+        self.ranking
+    }
+
     /// The access field of a new entry.
     #[inline]
-    pub(crate) fn fresh_access(&self) -> u32 {
+    pub fn fresh_access(&self) -> u32 {
         match self.ranking {
             Ranking::Recency => self.access_clock,
-            Ranking::Frequency { .. } => (self.access_clock << 8) | LFU_COUNTER_INITIAL,
+            Ranking::Frequency { .. } => counted(self.access_clock, LFU_COUNTER_INITIAL),
+        }
+    }
+
+    /// The access field of an entry that had `before` and is used now.
+    #[inline]
+    pub(crate) fn used_access(&mut self, before: u32) -> u32 {
+        match self.ranking {
+            Ranking::Recency => self.access_clock,
+            Ranking::Frequency { log_factor, .. } => {
+                let counter = self.ranking.frequency(before, self.now.unix_ms);
+                counted(self.access_clock, grown(counter, log_factor, &mut self.random))
+            }
         }
     }
 
     /// Records an access to the entry at `position` and gives it.
     #[inline]
     pub(crate) fn access(&mut self, db: usize, position: table::Position) -> &Entry {
-        let clock = self.access_clock;
-        let entry = self.dbs[db].table.at_mut(position);
         if !self.no_touch {
-            match self.ranking {
-                Ranking::Recency => {
-                    if entry.access() != clock {
-                        entry.set_access(clock);
-                    }
-                }
-                Ranking::Frequency { log_factor, .. } => {
-                    let counter = self.ranking.frequency(entry.access(), self.now.unix_ms);
-                    let counter = grown(counter, log_factor, &mut self.random);
-                    entry.set_access((clock << 8) | counter);
-                }
+            let before = self.dbs[db].table.at(position).access();
+            let after = self.used_access(before);
+            if after != before {
+                self.dbs[db].table.at_mut(position).set_access(after);
             }
         }
-        entry
+        self.dbs[db].table.at(position)
     }
 
     /// Evicts one key under `policy`; false when there is none that may go. The effects hold the key.

@@ -6,26 +6,32 @@ use crate::space::{Database, Keyspace};
 use crate::wheel::{Due, Wheel};
 use table::Position;
 use types::Entry;
+use types::hash::Hash;
 
 impl Keyspace {
     /// Adds an entry whose key is not there. Files the expiry of fields, but not its own: see
     /// [`Keyspace::expiry_changed`].
     pub(crate) fn insert(&mut self, db: usize, hash: u64, mut entry: Entry) -> Position {
-        entry.set_epoch(self.epoch);
         entry.set_access(self.fresh_access());
+        self.insert_used(db, hash, entry)
+    }
+
+    /// Like [`Keyspace::insert`], for an entry of which it is known when it was used.
+    pub(crate) fn insert_used(&mut self, db: usize, hash: u64, mut entry: Entry) -> Position {
+        entry.set_epoch(self.epoch);
         let position = self.dbs[db].table.insert_new(hash, entry);
         self.field_expiry_changed(db, position, None);
         position
     }
 
-    /// Adds an entry as a loader read it; false (and the entry dropped) when the key is there already.
+    /// Adds an entry as a loader read it, with its access field; false (and the entry dropped) when the key is there already.
     pub fn load(&mut self, db: usize, entry: Entry) -> bool {
         let hash = self.dbs[db].table.hash_of(entry.key());
         if self.dbs[db].table.locate(hash, entry.key()).is_some() {
             return false;
         }
         let expiry = entry.expiry();
-        self.insert(db, hash, entry);
+        self.insert_used(db, hash, entry);
         self.expiry_changed(db, hash, None, expiry);
         true
     }
@@ -48,11 +54,20 @@ impl Keyspace {
         }
     }
 
-    /// Removes the entry at `position` because its time is over.
+    /// Removes the entry at `position` because its time is over, or that of all its fields.
     pub(crate) fn expire_at(&mut self, db: usize, position: Position) {
         let entry = self.take_at(db, position);
-        self.stats.expired += 1;
-        self.effects.touch(db, entry.key(), Cause::Expired);
+        match entry.get::<Hash>().filter(|_| entry.expiry().is_none_or(|at| at > self.now.unix_ms)) {
+            // Its fields have outlived their time, not the key.
+            Some(hash) => {
+                self.stats.expired_fields += hash.stored_len() as u64;
+                self.effects.hash_spent(db, entry.key());
+            }
+            None => {
+                self.stats.expired += 1;
+                self.effects.touch(db, entry.key(), Cause::Expired);
+            }
+        }
         self.discard(entry);
     }
 

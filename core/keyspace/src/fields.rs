@@ -2,7 +2,8 @@
 //!
 //! A hash may have a million fields that are due at once, so nobody who looks one up may have to take them all
 //! out. A look-up only tells the hash the time, after which due fields do not show. They leave in slices when
-//! the wheel says so, and one by one when a command asks for them by name. In the log each is an HDEL.
+//! the wheel says so, and one by one when a command asks for them by name. In the log each is an HDEL. A hash of
+//! which all fields are due is not there any more for whoever looks it up: it leaves as a whole, a DEL in the log.
 //!
 //! A hash notes when the wheel has it last. A due item whose hash is noted for later is one too many, left behind
 //! by a field that was to expire sooner, and is dropped.
@@ -10,7 +11,7 @@
 use crate::space::Keyspace;
 use table::Position;
 use types::hash::Hash;
-use types::{Entry, View};
+use types::{Entry, Kind, View};
 
 /// When the next field of the entry expires, if it is a hash with such fields.
 #[inline]
@@ -19,6 +20,22 @@ pub(crate) fn next_field_expiry(entry: &Entry) -> Option<i64> {
         View::Hash(hash) => hash.next_expiry(),
         _ => None,
     }
+}
+
+/// Whether the entry's time is over: its own, or that of all its fields.
+#[inline]
+pub(crate) fn is_over(entry: &Entry, now_ms: i64) -> bool {
+    // Known from the header for all but hashes, since every look-up asks.
+    entry.expiry().is_some_and(|at| at <= now_ms)
+        || entry.kind() == Kind::Hash
+            && next_field_expiry(entry).is_some_and(|at| at <= now_ms)
+            && is_spent(entry, now_ms)
+}
+
+/// Whether no field of the hash is left whose time is not over.
+#[cold]
+fn is_spent(entry: &Entry, now_ms: i64) -> bool {
+    entry.get::<Hash>().is_some_and(|hash| hash.is_spent(now_ms))
 }
 
 /// Whether the entry has fields that expire, and the last item that the wheel was given for them has come.

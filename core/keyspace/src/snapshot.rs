@@ -8,6 +8,7 @@
 //! Invariant: between snapshots every entry's bit equals `Keyspace::epoch`; starting one flips `epoch`, so all are unwritten at once.
 
 use crate::codec::write_entry;
+use crate::evict::{Ranking, Use};
 use crate::space::{Database, Keyspace};
 use persist::rdb::Writer;
 use table::Position;
@@ -24,6 +25,8 @@ pub enum Piece {
         db: usize,
         /// Key, expiry and a structural share of the value.
         entry: Entry,
+        /// Its use, if snapshots tell that.
+        used: Option<Use>,
     },
 }
 
@@ -57,6 +60,10 @@ pub(crate) struct Snapshot {
     adopted: Vec<Database>,
     /// A cancelled snapshot only marks what is left.
     cancelled: bool,
+    /// How uses are recorded, if they are to be told.
+    ranking: Option<Ranking>,
+    /// The time of the slice, Unix milliseconds: what is told of uses counts from it.
+    now_ms: i64,
 }
 
 /// From this many elements on a collection is shared rather than serialised on the spot.
@@ -89,17 +96,18 @@ impl Snapshot {
         if self.cancelled {
             return;
         }
+        let used = self.ranking.map(|ranking| ranking.told(entry.access(), self.now_ms));
         if is_large(entry) && !matches!(entry.view(), View::Str(_)) {
             self.cut();
             self.db = None;
-            self.pieces.push(Piece::Large { db, entry: entry.clone() });
+            self.pieces.push(Piece::Large { db, entry: entry.clone(), used });
             return;
         }
         if self.db != Some(db) {
             self.writer.select_db(db as u64);
             self.db = Some(db);
         }
-        write_entry(&mut self.writer, entry);
+        write_entry(&mut self.writer, entry, used);
         if self.writer.pending() >= PIECE_BYTES {
             self.cut();
         }
@@ -134,6 +142,8 @@ impl Keyspace {
             progress,
             adopted: Vec::new(),
             cancelled: false,
+            ranking: self.tells_use.then_some(self.ranking),
+            now_ms: self.now.unix_ms,
         });
         true
     }
@@ -147,6 +157,7 @@ impl Keyspace {
     pub fn step_snapshot(&mut self, entries: usize) -> bool {
         let mut left = entries;
         let Some(mut snapshot) = self.snapshot.take() else { return true };
+        snapshot.now_ms = self.now.unix_ms;
         let epoch = self.epoch;
         for database in &mut self.dbs {
             walk(database, &mut snapshot, epoch, &mut left);
@@ -203,6 +214,7 @@ impl Keyspace {
         if database.table.at(position).epoch() == self.epoch {
             return;
         }
+        snapshot.now_ms = self.now.unix_ms;
         snapshot.write(database.snapshot_number, database.table.at(position));
         database.table.at_mut(position).set_epoch(self.epoch);
     }

@@ -109,10 +109,11 @@ pub struct Keyspace {
     pub effects: Effects,
     /// The time of the running command.
     pub now: Now,
-    /// The access clock of the running command: minutes-resolution ticks for LRU (24 bit).
+    /// The access clock of the running command, in the unit of `ranking`.
     pub(crate) access_clock: u32,
-    /// How accesses are recorded: recency or frequency.
-    pub ranking: Ranking,
+    pub(crate) ranking: Ranking,
+    /// Whether snapshots tell when or how often each key was used: where the policy of eviction goes by it, as in Redis.
+    pub tells_use: bool,
     /// Whether OBJECT REFCOUNT tells small integers as shared by all keys: where Redis keeps an access time with each value,
     /// it does not share them.
     pub tells_shared_integers: bool,
@@ -157,6 +158,7 @@ impl Keyspace {
             now: Now::default(),
             access_clock: 0,
             ranking: Ranking::default(),
+            tells_use: false,
             random: Random::new(seed),
             limits: Limits::default(),
             stats: Stats::default(),
@@ -213,8 +215,9 @@ impl Keyspace {
     /// Whether `key` is in the database `index` and its time is not over. Leaves no trace and takes nothing out.
     pub fn lives(&self, index: usize, key: &[u8]) -> bool {
         let table = &self.dbs[index].table;
-        let expiry = table.find(table.hash_of(key), key).map(Entry::expiry);
-        expiry.is_some_and(|at| at.is_none_or(|at| at > self.now.unix_ms))
+        table
+            .find(table.hash_of(key), key)
+            .is_some_and(|entry| !crate::fields::is_over(entry, self.now.unix_ms))
     }
 
     /// Keys in all databases.

@@ -133,7 +133,6 @@ fn a_budget_bounds_what_one_pass_takes_out_of_a_large_hash() {
     }
     assert_eq!((space.database(0).stats().field_expiring, space.snapshot_version()), (1, 12));
     space.set_now(Now::at_ms(START_MS + 100));
-    assert!(Db::new(&mut space, 0).find::<Hash>(b"h").unwrap().unwrap().is_empty());
     for pass in 1..=4 {
         let more = space.expire_due(300);
         assert_eq!((space.stats.expired_fields <= pass * 300, more), (true, pass < 4));
@@ -146,25 +145,86 @@ fn a_budget_bounds_what_one_pass_takes_out_of_a_large_hash() {
 }
 
 #[test]
-fn a_field_that_is_asked_for_takes_its_hash_along_when_it_was_the_last() {
+fn a_field_that_is_asked_for_leaves_alone_while_others_live() {
+    let mut space = space_with(&[(b"f", Some(START_MS + 10)), (b"g", None)]);
+    space.set_now(Now::at_ms(START_MS + 10));
+    space.keep_expired = true;
+    assert!(Db::new(&mut space, 0).find_fields(b"h", &[b"f"]).unwrap().unwrap().contains(b"f"));
+    space.keep_expired = false;
+    assert!(Db::new(&mut space, 0).find_fields(b"h", &[b"g"]).unwrap().unwrap().contains(b"g"));
+    assert_eq!(space.stats.expired_fields, 0, "it was not asked for");
+    assert_eq!(Db::new(&mut space, 0).find_fields(b"h", &[b"f"]).unwrap().unwrap().stored_len(), 1);
+    assert_eq!(
+        (space.effects.changes, lost(&space)),
+        (0, vec![vec![b"HDEL".to_vec(), b"h".into(), b"f".into()]])
+    );
+}
+
+#[test]
+fn a_hash_of_which_all_fields_are_over_is_gone_for_whoever_looks() {
+    type Look = fn(&mut Db<'_>) -> bool;
+    let looks: [Look; 7] = [
+        |db| db.contains(b"h"),
+        |db| db.peek(b"h").is_some(),
+        |db| db.entry(b"h").is_some(),
+        |db| db.find::<Hash>(b"h").unwrap().is_some(),
+        |db| db.find_mut::<Hash>(b"h").unwrap().is_some(),
+        |db| db.random_key().is_some(),
+        |db| db.remove(b"h"),
+    ];
+    for (which, look) in looks.into_iter().enumerate() {
+        let mut space = space_with(&[(b"f", Some(START_MS + 10)), (b"g", Some(START_MS + 20))]);
+        space.set_now(Now::at_ms(START_MS + 19));
+        assert!(space.lives(0, b"h") && Db::new(&mut space, 0).contains(b"h"), "one field is left");
+        space.set_now(Now::at_ms(START_MS + 20));
+        assert!(!space.lives(0, b"h") && Db::new(&mut space, 0).iter().next().is_none());
+        space.keep_expired = true;
+        assert!(Db::new(&mut space, 0).contains(b"h"));
+        (space.keep_expired, space.hold_expired) = (false, true);
+        assert!(!Db::new(&mut space, 0).contains(b"h") && space.key_count() == 1);
+        space.hold_expired = false;
+        assert!(!look(&mut Db::new(&mut space, 0)), "look {which}");
+        assert_eq!((space.key_count(), space.effects.changes), (0, 0), "look {which}");
+        assert_eq!((space.stats.expired_fields, space.stats.expired), (2, 0));
+        assert_eq!(lost(&space), [[b"DEL".to_vec(), b"h".to_vec()]]);
+        assert_eq!(space.database(0).stats().field_expiring, 0);
+    }
+}
+
+#[test]
+fn a_scan_passes_over_a_hash_of_which_all_fields_are_over() {
+    let mut space = space_with(&[(b"f", Some(START_MS + 10))]);
+    space.set_now(Now::at_ms(START_MS + 10));
+    let mut seen = 0;
+    assert_eq!(Db::new(&mut space, 0).scan(0, &mut |_| seen += 1), 0);
+    assert_eq!((seen, space.key_count()), (0, 0));
+}
+
+/// A keyspace with a hash `h` at [`START_MS`], and a log.
+fn space_with(fields: &[(&[u8], Option<i64>)]) -> Keyspace {
     let mut space = Keyspace::new(1, 1);
     space.set_now(Now::at_ms(START_MS));
     let limits = space.limits.clone();
     {
         let mut db = Db::new(&mut space, 0);
         let mut hash = db.upsert::<Hash>(b"h").unwrap();
-        hash.set(b"f", b"v", &limits);
-        hash.set_expiry(b"f", Some(START_MS + 10));
+        for (field, at) in fields {
+            hash.set(field, b"v", &limits);
+            hash.set_expiry(field, *at);
+        }
     }
     space.effects.clear();
-    space.set_now(Now::at_ms(START_MS + 10));
-    space.keep_expired = true;
-    assert!(Db::new(&mut space, 0).find_fields(b"h", &[b"f"]).unwrap().unwrap().contains(b"f"));
-    space.keep_expired = false;
-    assert!(Db::new(&mut space, 0).find_fields(b"h", &[b"g"]).unwrap().unwrap().is_empty());
-    assert_eq!(space.key_count(), 1);
-    assert!(Db::new(&mut space, 0).find_fields(b"h", &[b"f"]).unwrap().is_none());
-    assert_eq!((space.key_count(), space.effects.changes), (0, 0), "the log gets no command for it but HDEL");
+    space.effects.logging = true;
+    space
+}
+
+/// What the log gets for fields that are over.
+fn lost(space: &Keyspace) -> Vec<Vec<Vec<u8>>> {
+    space
+        .effects
+        .lost_fields()
+        .map(|(_, command)| command.into_iter().map(<[u8]>::to_vec).collect())
+        .collect()
 }
 
 /// Reads the pieces back into a fresh keyspace, as DUMP shows the values.
@@ -174,7 +234,7 @@ fn loaded(pieces: Vec<Piece>) -> BTreeMap<Vec<u8>, Vec<u8>> {
     for piece in pieces {
         match piece {
             Piece::Bytes(bytes) => writer.raw(&bytes),
-            Piece::Large { db, entry } => write_large(&mut writer, db, &entry, &mut |_| {}),
+            Piece::Large { db, entry, used } => write_large(&mut writer, db, &entry, used, &mut |_| {}),
         }
     }
     writer.end();

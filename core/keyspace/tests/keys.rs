@@ -149,7 +149,7 @@ fn the_idle_go_first_and_only_those_that_may() {
 #[test]
 fn frequent_keys_outlive_rare_ones() {
     let mut space = space();
-    space.ranking = Ranking::Frequency { log_factor: 1, decay_minutes: 1 };
+    space.set_ranking(Ranking::Frequency { log_factor: 1, decay_minutes: 1 });
     space.set_now(Now::at_ms(START_MS));
     for i in 0..100 {
         Db::new(&mut space, 0).put_text(format!("k{i}").as_bytes(), b"v", Ttl::Clear);
@@ -200,4 +200,63 @@ fn the_few_keys_that_may_go_are_found_among_many_that_may_not() {
         let evicted = (0..100).filter(|_| space.evict_one(policy, 5)).count();
         assert_eq!((evicted, space.key_count()), (50, 20_000), "{order:?}");
     }
+}
+
+#[test]
+fn a_change_of_policy_leaves_what_was_recorded_its_meaning() {
+    let counting = Ranking::Frequency { log_factor: 0, decay_minutes: 1 };
+    let mut space = space();
+    let at = |space: &mut Keyspace, second: i64| space.set_now(Now::at_ms(START_MS + second * 1000));
+    let access = |space: &mut Keyspace, key: &[u8]| Db::new(space, 0).peek(key).unwrap().access();
+    at(&mut space, 0);
+    Db::new(&mut space, 0).put_text(b"old", b"v", Ttl::Clear);
+    at(&mut space, 1000);
+    Db::new(&mut space, 0).put_text(b"young", b"v", Ttl::Clear);
+    space.set_ranking(counting);
+    let (now, old, young) = (space.now.unix_ms, access(&mut space, b"old"), access(&mut space, b"young"));
+    assert_eq!(
+        (counting.frequency(young, now), counting.frequency(old, now)),
+        (5, 0),
+        "as new keys of their age"
+    );
+    assert_eq!(counting.idle_seconds(old, now), 1000);
+    // A key that is made before the clock moves on.
+    Db::new(&mut space, 0).put_text(b"new", b"v", Ttl::Clear);
+    assert_eq!(counting.frequency(access(&mut space, b"new"), now), 5);
+    (0..7).for_each(|_| _ = Db::new(&mut space, 0).entry(b"young"));
+    assert_eq!(counting.frequency(access(&mut space, b"young"), now), 12);
+    space.set_ranking(Ranking::Recency);
+    at(&mut space, 1300);
+    let idle = |space: &mut Keyspace, key: &[u8]| {
+        let access = access(space, key);
+        space.ranking().idle_seconds(access, space.now.unix_ms)
+    };
+    assert_eq!((idle(&mut space, b"old"), idle(&mut space, b"new") / 60), (1300, 5), "to the minute");
+    Db::new(&mut space, 0).entry(b"young");
+    assert_eq!(idle(&mut space, b"young"), 0);
+    // Who was used first goes first, whichever way that was recorded.
+    let policy = EvictionPolicy { volatile_only: false, order: EvictionOrder::Idle };
+    for key in [&b"old"[..], b"new", b"young"] {
+        assert!(space.evict_one(policy, 100) && !Db::new(&mut space, 0).contains(key));
+    }
+}
+
+#[test]
+fn a_counter_of_uses_outlives_a_new_value() {
+    let counting = Ranking::Frequency { log_factor: 0, decay_minutes: 1 };
+    let mut space = space();
+    space.set_ranking(counting);
+    let count = |space: &mut Keyspace| {
+        let access = Db::new(space, 0).peek(b"k").unwrap().access();
+        counting.frequency(access, space.now.unix_ms)
+    };
+    Db::new(&mut space, 0).put_text(b"k", b"v", Ttl::Clear);
+    (0..50).for_each(|_| _ = Db::new(&mut space, 0).entry(b"k"));
+    Db::new(&mut space, 0).put_text(b"k", b"v", Ttl::At(START_MS + 1_000_000_000));
+    assert_eq!(count(&mut space), 56);
+    Db::new(&mut space, 0).put(b"k", types::Value::Int(7), None);
+    assert_eq!(count(&mut space), 57);
+    assert!(Db::new(&mut space, 0).remove(b"k"));
+    Db::new(&mut space, 0).put_text(b"k", b"v", Ttl::Clear);
+    assert_eq!(count(&mut space), 5);
 }

@@ -5,7 +5,7 @@
 use base::{Now, Random};
 use persist::rdb::{self, Reader, Writer};
 use std::collections::BTreeMap;
-use tandem_keyspace::{Db, Keyspace, Piece, Ttl, encode_dump, write_large};
+use tandem_keyspace::{Db, Keyspace, Piece, Ranking, Ttl, encode_dump, write_large};
 use types::list::List;
 
 type State = BTreeMap<(usize, Vec<u8>), (Option<i64>, Vec<u8>)>;
@@ -29,7 +29,7 @@ fn loaded(pieces: Vec<Piece>, now: Now) -> State {
     for piece in pieces {
         match piece {
             Piece::Bytes(bytes) => writer.raw(&bytes),
-            Piece::Large { db, entry } => write_large(&mut writer, db, &entry, &mut |_| {}),
+            Piece::Large { db, entry, used } => write_large(&mut writer, db, &entry, used, &mut |_| {}),
         }
     }
     writer.end();
@@ -157,9 +157,9 @@ fn a_large_value_leaves_in_parts() {
     }
     for entry in Db::new(&mut space, 0).iter() {
         let mut whole = Writer::new(false, false);
-        write_large(&mut whole, 0, entry, &mut |_| {});
+        write_large(&mut whole, 0, entry, None, &mut |_| {});
         let (mut writer, mut parts, mut largest) = (Writer::new(false, false), Vec::new(), 0);
-        write_large(&mut writer, 0, entry, &mut |writer| {
+        write_large(&mut writer, 0, entry, None, &mut |writer| {
             largest = largest.max(writer.pending());
             parts.extend(writer.take());
         });
@@ -168,4 +168,67 @@ fn a_large_value_leaves_in_parts() {
         parts.extend(writer.take());
         assert!(parts == whole.take(), "the parts are not the whole");
     }
+}
+
+/// What is recorded of the uses of `k` and the large list `l` when a snapshot of `space` has been loaded under `ranking`.
+fn used_after_loading(space: &mut Keyspace, ranking: Ranking) -> [u32; 2] {
+    assert!(space.begin_snapshot(false));
+    while !space.step_snapshot(1000) {}
+    let mut writer = Writer::new(false, true);
+    writer.header(rdb::VERSION);
+    for piece in space.take_snapshot_pieces() {
+        match piece {
+            Piece::Bytes(bytes) => writer.raw(&bytes),
+            Piece::Large { db, entry, used } => write_large(&mut writer, db, &entry, used, &mut |_| {}),
+        }
+    }
+    space.end_snapshot();
+    writer.end();
+    let bytes = writer.take();
+    let mut fresh = Keyspace::new(1, 99);
+    fresh.set_ranking(ranking);
+    fresh.set_now(space.now);
+    let mut reader = Reader::new(bytes.as_slice(), Some(bytes.len() as u64), true).unwrap();
+    while let Some(item) = reader.next().unwrap() {
+        if let rdb::Item::Entry(record) = item {
+            let entry = tandem_keyspace::entry_from_rdb(&fresh, record).unwrap();
+            assert!(fresh.load(0, entry));
+        }
+    }
+    [&b"k"[..], b"l"].map(|key| {
+        let access = Db::new(&mut fresh, 0).peek(key).unwrap().access();
+        match ranking {
+            Ranking::Recency => ranking.idle_seconds(access, fresh.now.unix_ms),
+            Ranking::Frequency { .. } => ranking.frequency(access, fresh.now.unix_ms),
+        }
+    })
+}
+
+#[test]
+fn what_is_known_of_uses_comes_back_where_the_policy_goes_by_it() {
+    const START_MS: i64 = 1_700_000_000_000;
+    let counting = Ranking::Frequency { log_factor: 0, decay_minutes: 0 };
+    let filled = |ranking| {
+        let mut space = Keyspace::new(1, 1);
+        space.set_ranking(ranking);
+        space.set_now(Now::at_ms(START_MS));
+        let mut db = Db::new(&mut space, 0);
+        db.put_text(b"k", b"v", Ttl::Clear);
+        let limits = db.space().limits.clone();
+        let mut list = db.upsert::<List>(b"l").unwrap();
+        (0..1000).for_each(|_| list.push_back(b"e", &limits));
+        drop(list);
+        (0..20).for_each(|_| _ = db.entry(b"k"));
+        space
+    };
+    let mut space = filled(Ranking::Recency);
+    space.set_now(Now::at_ms(START_MS + 5_000_000));
+    assert_eq!(used_after_loading(&mut space, Ranking::Recency), [0, 0], "no policy asks for it");
+    space.tells_use = true;
+    assert_eq!(used_after_loading(&mut space, Ranking::Recency), [5000, 5000]);
+    assert_eq!(used_after_loading(&mut space, counting), [5, 5], "seconds are no count: as new");
+    let mut space = filled(counting);
+    space.tells_use = true;
+    assert_eq!(used_after_loading(&mut space, counting), [25, 5]);
+    assert_eq!(used_after_loading(&mut space, Ranking::Recency), [0, 0]);
 }

@@ -59,7 +59,22 @@ pub fn decode(payload: &[u8], verify: bool) -> Result<Value, Error> {
     let mut reader = Reader::bare(body, Some(body.len() as u64), false, version);
     let value = reader.value(kind).map_err(|_| Error::Value)?;
     let whole = reader.offset() == body.len() as u64;
-    if whole && !value.is_empty() && value.is_unique() { Ok(value) } else { Err(Error::Value) }
+    let holds = !value.is_empty() && value.is_unique() && times_hold(kind, version, &value);
+    if whole && holds { Ok(value) } else { Err(Error::Value) }
+}
+
+/// The latest time at which a field may expire in Redis, Unix milliseconds.
+const FIELD_EXPIRY_MS_MAX: i64 = (1 << 46) - 1;
+
+/// Whether the times at which fields expire are such as a server can have given them, and come in the order in which a
+/// packed hash has them: ascending, those that stay last. A file may say anything, and is put right; a payload is made by
+/// who sends it.
+fn times_hold(kind: u8, version: u16, value: &Value) -> bool {
+    let Value::Hash(fields) = value else { return true };
+    let latest = if version == rdb::VERSION_VALKEY { i64::MAX } else { FIELD_EXPIRY_MS_MAX };
+    let packed = matches!(kind, rdb::kind::HASH_LISTPACK_EX | rdb::kind::HASH_LISTPACK_EX_CANDIDATE);
+    let possible = fields.iter().filter_map(|(_, _, at)| *at).all(|at| (1..=latest).contains(&at));
+    possible && (!packed || fields.iter().is_sorted_by_key(|(_, _, at)| at.unwrap_or(i64::MAX)))
 }
 
 /// What is wrong with the value in a payload that was not accepted, for the server's log.
@@ -73,6 +88,9 @@ pub fn complaint(payload: &[u8]) -> String {
         Ok(value) if value.is_empty() => format!("{form} integrity check failed: it is empty"),
         Ok(Value::Stream(_)) if reader.offset() == body.len() as u64 => {
             "Duplicate stream consumer detected, or a group that is there twice".to_owned()
+        }
+        Ok(value) if !times_hold(*kind, version, &value) => {
+            format!("{form} integrity check failed: a field expires at an impossible time, or out of order")
         }
         Ok(value) if !value.is_unique() => {
             format!("{form} integrity check failed: listpack with dup elements, or another form of them")
@@ -129,6 +147,61 @@ mod tests {
         assert_eq!(decode(&unsigned, true).unwrap_err(), Error::Frame);
         assert!(decode(&unsigned, false).is_ok());
         assert_eq!(decode(&payload[..9], false).unwrap_err(), Error::Frame);
+    }
+
+    #[test]
+    fn fields_expire_at_possible_times_and_in_order() {
+        use crate::pack::listpack;
+        const NOW: i64 = 1_795_000_000_000;
+        let packed = |times: [i64; 2]| {
+            encode(rdb::kind::HASH_LISTPACK_EX, false, |writer| {
+                let mut list = listpack::Builder::new();
+                for (field, at) in [b"a", b"b"].into_iter().zip(times) {
+                    list.push(field);
+                    list.push(b"v");
+                    list.push_int(at);
+                }
+                writer.milliseconds(NOW);
+                writer.listpack(&mut list);
+            })
+        };
+        for (times, holds) in [
+            ([NOW, NOW + 5], true),
+            ([NOW, NOW], true),
+            ([NOW, 0], true),
+            ([1, FIELD_EXPIRY_MS_MAX], true),
+            ([NOW + 5, NOW], false),
+            ([0, NOW], false),
+            ([-5, NOW], false),
+            ([NOW, FIELD_EXPIRY_MS_MAX + 1], false),
+        ] {
+            assert_eq!(decode(&packed(times), true).is_ok(), holds, "{times:?}");
+        }
+        let table = |least: i64, behind: [u64; 2]| {
+            encode(rdb::kind::HASH_METADATA, false, |writer| {
+                writer.milliseconds(least);
+                writer.length(2);
+                for (field, at) in [b"a", b"b"].into_iter().zip(behind) {
+                    writer.length(at);
+                    writer.string(field);
+                    writer.string(b"v");
+                }
+            })
+        };
+        let last = (FIELD_EXPIRY_MS_MAX - NOW + 1) as u64;
+        for (least, behind, holds) in [
+            (NOW, [0, 1], true),
+            (NOW, [9, 1], true),
+            (NOW, [1, last], true),
+            (NOW, [1, last + 1], false),
+            (NOW, [1, u64::MAX], false),
+            (i64::MAX, [1, 2], false),
+            (-1, [1, 9], false),
+            (0, [1, 9], false),
+        ] {
+            assert_eq!(decode(&table(least, behind), true).is_ok(), holds, "{least} {behind:?}");
+        }
+        assert!(complaint(&packed([5, 4])).contains("out of order"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An entry of the keyspace: one key with its value, expiry and access clock behind one thin pointer.
+//! An entry of the keyspace: one key with its value, expiry and access field behind one thin pointer.
 //!
 //! Eight bytes, so that seven fit a bucket of the table, and one allocation for everything that is small,
 //! because bytes and cache misses per key are what a cache is made of. The bytes are drawn in
@@ -136,15 +136,17 @@ impl Entry {
         Entry(Raw::new(key, expiry, Body::Fixed(Value::Str(bytes))))
     }
 
-    /// The same value, encoding and expiry under another key.
+    /// The same value, encoding, expiry and access field under another key.
     pub fn renamed(self, key: &[u8]) -> Entry {
-        let expiry = self.expiry();
-        match self.view() {
+        let (expiry, access) = (self.expiry(), self.access());
+        let mut renamed = match self.view() {
             View::Str(bytes) if self.0.encoding() == Encoding::Inline => {
                 Entry(Raw::new(key, expiry, Body::Inline(bytes)))
             }
             _ => Entry(Raw::new(key, expiry, Body::Fixed(self.into_value()))),
-        }
+        };
+        renamed.set_access(access);
+        renamed
     }
 
     /// The key.
@@ -242,7 +244,7 @@ impl Entry {
     }
 
     /// Makes the value this string, whatever it was; in place when it has the encoding and size class of the
-    /// old one. Key, expiry, access clock and epoch stay.
+    /// old one. Key, expiry, access field and epoch stay.
     pub fn set_string(&mut self, bytes: &[u8]) {
         let done = match canonical(bytes) {
             Some(value) => self.0.set_int(value),
@@ -253,7 +255,7 @@ impl Entry {
         }
     }
 
-    /// Makes the value this integer, in place when it was one. Key, expiry, access clock and epoch stay.
+    /// Makes the value this integer, in place when it was one. Key, expiry, access field and epoch stay.
     pub fn set_int(&mut self, value: i64) {
         if !self.0.set_int(value) {
             self.replace_by(Entry::new(self.key(), Value::Int(value), self.expiry()));
@@ -273,7 +275,7 @@ impl Entry {
         self.0.heap_mut().expect("a string with a buffer, as made above")
     }
 
-    /// Makes the value another one. Key, expiry, access clock and epoch stay.
+    /// Makes the value another one. Key, expiry, access field and epoch stay.
     pub fn set_value(&mut self, value: Value) {
         self.replace_by(Entry::new(self.key(), value, self.expiry()));
     }
@@ -290,16 +292,16 @@ impl Entry {
         self.0.into_value()
     }
 
-    /// The access clock: 24 bits for the policy of eviction to use.
+    /// The access field: 25 bits for the policy of eviction to use.
     #[inline]
     pub fn access(&self) -> u32 {
         self.0.access()
     }
 
-    /// Sets the access clock to the lowest 24 bits of `clock`.
+    /// Sets the access field to the lowest 25 bits of `access`.
     #[inline]
-    pub fn set_access(&mut self, clock: u32) {
-        self.0.set_access(clock);
+    pub fn set_access(&mut self, access: u32) {
+        self.0.set_access(access);
     }
 
     /// The snapshot's mark.
@@ -490,7 +492,7 @@ mod tests {
         for key_len in [0, 1, 16, 255, 256, 3_000] {
             let key = vec![b'k'; key_len];
             let mut entry = Entry::string(&key, b"", None);
-            entry.set_access(0x12_3456);
+            entry.set_access(0x112_3456);
             entry.set_epoch(true);
             let (mut value, mut expiry) = (Vec::new(), None);
             for step in 0..if cfg!(miri) { 40 } else { 3_000 } {
@@ -521,7 +523,7 @@ mod tests {
                     }
                 }
                 assert_eq!((entry.key(), &text(&entry)[..], entry.expiry()), (&key[..], &value[..], expiry));
-                assert_eq!((entry.access(), entry.epoch()), (0x12_3456, true));
+                assert_eq!((entry.access(), entry.epoch()), (0x112_3456, true));
                 assert!(entry.heap_bytes() >= 8 + key_len && entry.kind() == Kind::String);
             }
         }

@@ -5,7 +5,7 @@
 //! | Header | expiry i64 | fixed part | key_len u32 | key bytes | inline value bytes |
 //!            if flagged   by encoding  if flagged
 //!
-//! Header: kind | encoding << 4 · flags · access clock (3 bytes) · key length (if < 256) · inline length (2 bytes)
+//! Header: kind | encoding << 4 · key length (if < 256) · inline length (2 bytes) · marks (4 bytes: flags, access field)
 //! fixed part: Int: i64 · Inline: nothing · Heap: Vec<u8> · Own: the List, Set, ZSet, Hash or Stream itself
 //! ```
 //!
@@ -31,18 +31,21 @@ pub(crate) const INLINE_MAX: usize = 4096;
 #[derive(Clone, Copy)]
 struct Header {
     what: u8,
-    flags: u8,
-    access: [u8; 3],
     key_len: u8,
     inline_len: u16,
+    /// Flags in the upper bits, the access field in the lower ones: one load for both.
+    marks: u32,
 }
 const _: () = assert!(size_of::<Header>() == 8);
 const _: () = assert!(align_of::<List>() <= 8 && align_of::<Set>() <= 8 && align_of::<ZSet>() <= 8);
 const _: () = assert!(align_of::<Hash>() <= 8 && align_of::<Stream>() <= 8 && align_of::<Vec<u8>>() <= 8);
 
-const EPOCH: u8 = 1;
-const EXPIRES: u8 = 2;
-const WIDE_KEY: u8 = 4;
+const EPOCH: u32 = 1 << 31;
+const EXPIRES: u32 = 1 << 30;
+const WIDE_KEY: u32 = 1 << 29;
+/// The bits of the access field.
+const ACCESS: u32 = (1 << 25) - 1;
+const _: () = assert!(ACCESS & (EPOCH | EXPIRES | WIDE_KEY) == 0);
 
 /// How the value is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,10 +114,9 @@ impl Raw {
         assert!(inline.len() <= INLINE_MAX, "longer strings have a buffer of their own");
         let header = Header {
             what: kind as u8 | (encoding as u8) << 4,
-            flags,
-            access: [0; 3],
             key_len: if wide { 0 } else { key.len() as u8 },
             inline_len: inline.len() as u16,
+            marks: flags,
         };
         let wide_len = u32::try_from(key.len()).expect("a key is at most 512 MiB");
         let before_key = 8 + expiry.map_or(0, |_| 8) + fixed_size(encoding, kind) + if wide { 4 } else { 0 };
@@ -200,8 +202,8 @@ impl Raw {
     }
 
     #[inline]
-    fn flag(&self, flag: u8) -> bool {
-        self.header().flags & flag != 0
+    fn flag(&self, flag: u32) -> bool {
+        self.header().marks & flag != 0
     }
 
     #[inline]
@@ -387,7 +389,7 @@ impl Raw {
                 self.0 = at;
             }
         }
-        self.header_mut().flags ^= EXPIRES;
+        self.header_mut().marks ^= EXPIRES;
     }
 
     pub(crate) fn epoch(&self) -> bool {
@@ -396,17 +398,18 @@ impl Raw {
 
     pub(crate) fn set_epoch(&mut self, epoch: bool) {
         let header = self.header_mut();
-        header.flags = header.flags & !EPOCH | if epoch { EPOCH } else { 0 };
+        header.marks = header.marks & !EPOCH | if epoch { EPOCH } else { 0 };
     }
 
+    #[inline]
     pub(crate) fn access(&self) -> u32 {
-        let [a, b, c] = self.header().access;
-        u32::from_le_bytes([a, b, c, 0])
+        self.header().marks & ACCESS
     }
 
-    pub(crate) fn set_access(&mut self, clock: u32) {
-        let [a, b, c, _] = clock.to_le_bytes();
-        self.header_mut().access = [a, b, c];
+    #[inline]
+    pub(crate) fn set_access(&mut self, access: u32) {
+        let header = self.header_mut();
+        header.marks = header.marks & !ACCESS | access & ACCESS;
     }
 
     /// The value, and the memory given back.
