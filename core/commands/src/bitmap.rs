@@ -164,9 +164,6 @@ impl Asked {
 }
 
 fn bitcount(call: &mut Call<'_>) -> Handled {
-    if call.args.len() == 3 {
-        return Err(Error::SYNTAX);
-    }
     let asked = Asked::parse(call.args, 2, true)?;
     // Ends in the wrong order mean nothing here, but BITPOS first moves both to the string's beginning if need be.
     let reversed = asked.start < 0 && asked.end.is_some_and(|end| end < 0 && asked.start > end);
@@ -410,7 +407,11 @@ mod tests {
                 ("GETBIT b 700", ":0"),
                 ("BITCOUNT b", ":1"),
                 ("BITCOUNT b 0 -1 BIT", ":1"),
-                ("BITCOUNT b 0", "-ERR syntax error"),
+                ("BITCOUNT b 0", ":1"),
+                ("BITCOUNT b -1", ":1"),
+                ("BITCOUNT b 9", ":0"),
+                ("BITCOUNT b x", "-ERR value is not an integer or out of range"),
+                ("BITCOUNT none 0", ":0"),
                 ("BITPOS b 1", ":7"),
                 ("BITPOS b 0 -1", ":0"),
                 ("BITCOUNT b -20 -30", ":0"),

@@ -140,6 +140,9 @@ pub struct Wait {
     pub again: Option<Vec<Vec<u8>>>,
     /// Whether the command is to be run again also when a key went away (XREADGROUP).
     pub on_removal: bool,
+    /// In how many milliseconds it is to be run again although no key was touched, because time alone may have made
+    /// something ready.
+    pub look_again_ms: Option<u64>,
 }
 
 /// The reply to a client whose time is over.
@@ -182,7 +185,7 @@ impl Call<'_> {
             return read();
         }
         let keys = keys.iter().map(|k| k.to_vec()).collect();
-        wait(Wait { keys, timeout_ms, on_timeout, again: None, on_removal: false })
+        wait(Wait { keys, timeout_ms, on_timeout, again: None, on_removal: false, look_again_ms: None })
     }
 }
 

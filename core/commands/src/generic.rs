@@ -88,6 +88,8 @@ fn exists(call: &mut Call<'_>) -> Handled {
 }
 
 fn touch(call: &mut Call<'_>) -> Handled {
+    // Who says TOUCH means it, also under CLIENT NO-TOUCH.
+    call.db.space().no_touch = false;
     let count = call.args.rest(1).iter().filter(|key| call.db.entry(key).is_some()).count();
     call.reply.count(count);
     read()
@@ -184,7 +186,7 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, from_ms: i64, command: &str) -> 
     let invalid = || Error::text(format!("ERR invalid expire time in '{command}' command"));
     let at =
         call.args.int(2)?.checked_mul(unit_ms).and_then(|ms| ms.checked_add(from_ms)).ok_or_else(invalid)?;
-    let Some(before) = call.db.peek(key).map(|e| e.expiry()) else {
+    let Some(before) = call.db.entry_to_write(key).map(|e| e.expiry()) else {
         call.reply.integer(0);
         return read();
     };
@@ -206,7 +208,7 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, from_ms: i64, command: &str) -> 
 
 fn persist(call: &mut Call<'_>) -> Handled {
     let key = call.args.at(1);
-    let expiring = call.db.peek(key).is_some_and(|e| e.expiry().is_some());
+    let expiring = call.db.entry_to_write(key).is_some_and(|e| e.expiry().is_some());
     if expiring {
         call.db.set_expiry(key, None);
     }
@@ -254,10 +256,10 @@ fn renamenx(call: &mut Call<'_>) -> Handled {
 
 fn rename_unless(call: &mut Call<'_>, only_if_absent: bool) -> Handled {
     let (from, to) = (call.args.at(1), call.args.at(2));
-    if !call.db.contains(from) {
+    if call.db.entry_to_write(from).is_none() {
         return Err(Error::NO_SUCH_KEY);
     }
-    let taken = call.db.contains(to); // a target whose time is over goes first
+    let taken = call.db.entry_to_write(to).is_some(); // a target whose time is over goes first
     if from == to || only_if_absent && taken {
         if only_if_absent {
             call.reply.integer(0)
@@ -267,7 +269,7 @@ fn rename_unless(call: &mut Call<'_>, only_if_absent: bool) -> Handled {
         return read();
     }
     if let Some(entry) = call.db.take(from, Cause::Named(RENAME_FROM)) {
-        call.db.put_entry(entry.renamed(to));
+        call.db.put_used(entry.renamed(to));
     }
     if only_if_absent {
         call.reply.integer(1)
@@ -289,12 +291,12 @@ fn move_key(call: &mut Call<'_>) -> Handled {
     if target == call.db.index() {
         return Err(Error::new("ERR source and destination objects are the same"));
     }
-    if !call.db.contains(key) || call.db.other(target).contains(key) {
+    if call.db.entry_to_write(key).is_none() || call.db.other(target).entry_to_write(key).is_some() {
         call.reply.integer(0);
         return read();
     }
     if let Some(entry) = call.db.take(key, Cause::Named(MOVE_FROM)) {
-        call.db.other(target).put_entry(entry);
+        call.db.other(target).put_used(entry);
     }
     call.reply.integer(1);
     done(MOVE_TO)
@@ -317,16 +319,18 @@ fn copy(call: &mut Call<'_>) -> Handled {
     if target == call.db.index() && from == to {
         return Err(Error::new("ERR source and destination objects are the same"));
     }
-    let Some(entry) = call.db.entry(from).map(|e| e.clone().renamed(to)) else {
+    let Some(mut entry) = call.db.entry(from).map(|e| e.clone().renamed(to)) else {
         call.reply.integer(0);
         return read();
     };
     let mut there = call.db.other(target);
-    if !replace && there.contains(to) {
+    if there.entry_to_write(to).is_some() && !replace {
         call.reply.integer(0);
         return read();
     }
-    there.put_entry(entry);
+    let fresh = there.space().fresh_access();
+    entry.set_access(fresh);
+    there.put_used(entry);
     call.reply.integer(1);
     done(COPY_TO)
 }
@@ -352,7 +356,7 @@ fn keys(call: &mut Call<'_>) -> Handled {
 
 fn scan_keys(call: &mut Call<'_>) -> Handled {
     let mut cursor = scan::cursor(call.args.at(1))?;
-    let options = scan::options(call.args, 2, true, false)?;
+    let options = scan::options(call.args, 2, scan::Walked::Keys)?;
     let mut found: Vec<Vec<u8>> = Vec::new();
     let (mut seen, mut steps) = (0, 0);
     loop {
@@ -455,7 +459,7 @@ fn object_refcount(call: &mut Call<'_>) -> Handled {
 }
 
 fn object_idletime(call: &mut Call<'_>) -> Handled {
-    let (ranking, now) = (call.db.space().ranking, call.db.now_ms());
+    let (ranking, now) = (call.db.space().ranking(), call.db.now_ms());
     let Some(access) = call.db.peek(call.args.at(2)).map(|e| e.access()) else {
         call.reply.null();
         return read();
@@ -470,7 +474,7 @@ fn object_idletime(call: &mut Call<'_>) -> Handled {
 }
 
 fn object_freq(call: &mut Call<'_>) -> Handled {
-    let (ranking, now) = (call.db.space().ranking, call.db.now_ms());
+    let (ranking, now) = (call.db.space().ranking(), call.db.now_ms());
     let Some(access) = call.db.peek(call.args.at(2)).map(|e| e.access()) else {
         call.reply.null();
         return read();
@@ -532,7 +536,7 @@ fn restore_options(call: &Call<'_>) -> Result<RestoreOptions, Error> {
 fn restore(call: &mut Call<'_>) -> Handled {
     let options = restore_options(call)?;
     let (key, now) = (call.args.at(1), call.db.now_ms());
-    if !options.replace && call.db.contains(key) {
+    if !options.replace && call.db.entry_to_write(key).is_some() {
         return Err(Error::new("BUSYKEY Target key name already exists."));
     }
     let ttl = call.args.int(2)?;
@@ -556,13 +560,12 @@ fn restore(call: &mut Call<'_>) -> Handled {
         return done(Event::DEL);
     }
     entry.set_expiry(at);
-    call.db.put_entry(entry);
-    let ranking = call.db.space().ranking;
+    let ranking = call.db.space().ranking();
     let aged = options.idle.and_then(|idle| ranking.aged(idle.unsigned_abs(), now));
     let frequent = options.freq.and_then(|freq| ranking.frequent(freq as u8, now));
-    if let Some(access) = aged.or(frequent) {
-        call.db.set_access(key, access);
-    }
+    let fresh = call.db.space().fresh_access();
+    entry.set_access(aged.or(frequent).unwrap_or(fresh));
+    call.db.put_used(entry);
     if let Some(at) = at.map(|at| at.to_string()) {
         let mut argv = call.args.all().to_vec();
         argv[2] = at.as_bytes();

@@ -115,7 +115,7 @@ fn put_counter(call: &mut Call<'_>, key: &[u8], field: &[u8], value: &[u8]) -> R
 
 fn hdel(call: &mut Call<'_>) -> Handled {
     let mut removed = 0;
-    if let Some(mut guard) = call.db.find_mut::<Hash>(call.args.at(1))? {
+    if let Some(mut guard) = call.db.find_fields_mut(call.args.at(1), call.args.rest(2))? {
         let hash = &mut *guard;
         removed = call.args.rest(2).iter().filter(|field| hash.remove(field)).count();
         if removed == 0 {
@@ -235,12 +235,12 @@ fn hscan(call: &mut Call<'_>) -> Handled {
         scan::reply_nothing(&mut call.reply);
         return read();
     };
-    let options = scan::options(call.args, 3, false, true)?;
+    let options = scan::options(call.args, 3, scan::Walked::Fields)?;
     loop {
-        cursor = hash.scan(cursor, &mut |field, value| {
+        cursor = hash.scan(cursor, options.count, &mut |field, value| {
             seen += 1;
             if options.matches(field) {
-                found.push((field.to_vec(), if options.no_values { Vec::new() } else { value.to_vec() }));
+                found.push((field.to_vec(), if options.names_only { Vec::new() } else { value.to_vec() }));
             }
         });
         steps += 1;
@@ -250,10 +250,10 @@ fn hscan(call: &mut Call<'_>) -> Handled {
     }
     call.reply.array(2);
     call.reply.bulk(cursor.to_string().as_bytes());
-    call.reply.array(if options.no_values { found.len() } else { 2 * found.len() });
+    call.reply.array(if options.names_only { found.len() } else { 2 * found.len() });
     for (field, value) in &found {
         call.reply.bulk(field);
-        if !options.no_values {
+        if !options.names_only {
             call.reply.bulk(value);
         }
     }

@@ -14,8 +14,21 @@ pub(crate) struct ScanOptions<'a> {
     pub(crate) pattern: Option<&'a [u8]>,
     /// Only keys of this type (`Some(None)`: a type that no key has).
     pub(crate) kind: Option<Option<Kind>>,
-    /// HSCAN without values.
-    pub(crate) no_values: bool,
+    /// HSCAN without values, ZSCAN without scores.
+    pub(crate) names_only: bool,
+}
+
+/// What is walked through, which decides about its own options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Walked {
+    /// Keys, of which TYPE may choose.
+    Keys,
+    /// Members of a set.
+    Members,
+    /// Fields, which NOVALUES gives alone.
+    Fields,
+    /// Members of a sorted set, which NOSCORES gives alone.
+    Scored,
 }
 
 impl ScanOptions<'_> {
@@ -30,14 +43,9 @@ pub(crate) fn cursor(text: &[u8]) -> Result<u64, Error> {
     core::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).ok_or(Error::new("ERR invalid cursor"))
 }
 
-/// Reads the options behind the cursor, from argument `first` on. TYPE is for SCAN, NOVALUES for HSCAN only.
-pub(crate) fn options(
-    args: Args<'_>,
-    first: usize,
-    keys: bool,
-    hash: bool,
-) -> Result<ScanOptions<'_>, Error> {
-    let mut out = ScanOptions { count: 10, pattern: None, kind: None, no_values: false };
+/// Reads the options behind the cursor, from argument `first` on.
+pub(crate) fn options(args: Args<'_>, first: usize, walked: Walked) -> Result<ScanOptions<'_>, Error> {
+    let mut out = ScanOptions { count: 10, pattern: None, kind: None, names_only: false };
     let mut i = first;
     while i < args.len() {
         let has_value = i + 1 < args.len();
@@ -51,11 +59,13 @@ pub(crate) fn options(
         } else if args.is(i, "match") && has_value {
             out.pattern = Some(args.at(i + 1)).filter(|p| *p != b"*");
             i += 2;
-        } else if keys && args.is(i, "type") && has_value {
+        } else if walked == Walked::Keys && args.is(i, "type") && has_value {
             out.kind = Some(kind_named(args.at(i + 1)));
             i += 2;
-        } else if hash && args.is(i, "novalues") {
-            out.no_values = true;
+        } else if walked == Walked::Fields && args.is(i, "novalues")
+            || walked == Walked::Scored && args.is(i, "noscores")
+        {
+            out.names_only = true;
             i += 1;
         } else {
             return Err(Error::SYNTAX);

@@ -229,7 +229,7 @@ fn sscan(call: &mut Call<'_>) -> Handled {
         scan::reply_nothing(&mut call.reply);
         return read();
     };
-    let options = scan::options(call.args, 3, false, false)?;
+    let options = scan::options(call.args, 3, scan::Walked::Members)?;
     loop {
         cursor = set.scan(cursor, &mut |member| {
             seen += 1;

@@ -9,7 +9,7 @@ use crate::spec::{Flags, Group, Keys, Row};
 use keyspace::{Event, EventClass};
 use resp::Reply;
 use smallvec::SmallVec;
-use types::stream::{AppendError, Entry, Id, Keep, NewId, Precision, References, Stream};
+use types::stream::{AppendError, Entry, Id, Keep, NewId, Precision, References, Stream, TrimOutcome};
 
 mod claim;
 mod group;
@@ -267,9 +267,9 @@ impl TrimRequest {
         }
     }
 
-    /// Does the trim, if one was asked for; returns how many entries went.
-    fn run(&self, stream: &mut Stream, node_entries: usize) -> u64 {
-        let Some(keep) = self.keep else { return 0 };
+    /// Does the trim, if one was asked for.
+    fn run(&self, stream: &mut Stream, node_entries: usize) -> TrimOutcome {
+        let Some(keep) = self.keep else { return TrimOutcome::default() };
         stream.trim_minding(keep, self.precision(node_entries), self.references.unwrap_or_default())
     }
 
@@ -280,13 +280,15 @@ impl TrimRequest {
             Some(References::Drop) => Some(&b"DELREF"[..]),
             Some(References::Acknowledged) => Some(&b"ACKED"[..]),
         };
-        // What is needed was passed over, so the ends of the stream do not tell what had been asked for.
-        let asked = self.references == Some(References::Acknowledged);
+        let acknowledged = self.references == Some(References::Acknowledged);
         let (word, threshold): (&'static [u8], _) = match self.keep? {
-            Keep::Latest(most) if asked => (b"MAXLEN", most.to_string().into_bytes()),
-            Keep::Latest(_) => (b"MAXLEN", stream.entry_count().to_string().into_bytes()),
-            Keep::From(min) if asked || stream.entry_count() == 0 => (b"MINID", min.text().to_vec()),
-            Keep::From(_) => (b"MINID", stream.first_id().text().to_vec()),
+            Keep::From(min) if !self.approximate || stream.entry_count() == 0 => {
+                (b"MINID", min.text().to_vec())
+            }
+            // What is needed was passed over, so the first entry does not tell where the trim ended; how many went does, for they
+            // were the first ones that were not needed.
+            Keep::From(_) if !acknowledged => (b"MINID", stream.first_id().text().to_vec()),
+            _ => (b"MAXLEN", stream.entry_count().to_string().into_bytes()),
         };
         Some(Trimmed { word, threshold, references })
     }
@@ -325,15 +327,17 @@ fn xadd(call: &mut Call<'_>) -> Handled {
     let pairs = fields.chunks_exact(2).map(|pair| (pair[0], pair[1]));
     stream.append(NewId::Exact(id), pairs, now_ms, limits).map_err(append_error)?;
     let mut trimmed = None;
-    if request.keep.is_some() && request.run(stream, limits.stream_node_entries) > 0 {
+    let outcome = request.run(stream, limits.stream_node_entries);
+    if outcome != TrimOutcome::default() {
         trimmed = request.outcome(stream);
     }
     drop(guard);
-    if trimmed.is_some() {
+    if outcome.removed > 0 {
         call.db.also(key, XTRIM);
     }
     call.reply.bulk(&id.text());
     propagate_add(call, id, trimmed, fields);
+    propagate_forgotten(call, key, &outcome);
     done(XADD)
 }
 
@@ -355,20 +359,31 @@ fn xtrim(call: &mut Call<'_>) -> Handled {
     let request = trim_request(call.args, false)?;
     let key = call.args.at(1);
     let node_entries = call.db.space().limits.stream_node_entries;
-    let (mut removed, mut outcome) = (0, None);
+    let (mut went, mut outcome) = (TrimOutcome::default(), None);
     if let Some(mut stream) = call.db.find_mut::<Stream>(key)? {
-        removed = request.run(&mut stream, node_entries);
+        went = request.run(&mut stream, node_entries);
         outcome = request.outcome(&stream);
-        if removed == 0 {
+        if went == TrimOutcome::default() {
             stream.leave_unchanged();
+        } else if went.removed == 0 {
+            stream.keep_contents();
         }
     }
-    call.reply.integer(removed as i64);
-    if let Some(trimmed) = outcome.filter(|_| removed > 0 && request.approximate) {
+    call.reply.integer(went.removed as i64);
+    let is_told = went.removed > 0 && request.approximate || !went.forgotten_ahead.is_empty();
+    if let Some(trimmed) = outcome.filter(|_| is_told) {
         let argv: SmallVec<[&[u8]; 8]> = [b"XTRIM", key].into_iter().chain(trimmed.words()).collect();
         call.propagate(&argv);
+        propagate_forgotten(call, key, &went);
     }
     done(XTRIM)
+}
+
+/// Tells the log what groups have forgotten that a replay would not find.
+fn propagate_forgotten(call: &mut Call<'_>, key: &[u8], outcome: &TrimOutcome) {
+    for (group, ids) in &outcome.forgotten_ahead {
+        removal::propagate_ids(call, &[b"XACK", key, group], ids.iter().copied());
+    }
 }
 
 fn ids(args: &[&[u8]]) -> Result<SmallVec<[Id; 8]>, Error> {

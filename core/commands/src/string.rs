@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::spec::{Group, Keys, Row};
 use base::long_double::LongDouble;
 use base::number::{parse_i64, push_i64};
+use conditional::Condition;
 use keyspace::{Event, EventClass, Text, Ttl};
 use resp::Reply;
 use types::Entry;
@@ -29,7 +30,9 @@ pub static COMMANDS: &[Row] = &[
     row("append", 3, append).key().grows().fast(),
     row("decr", 2, decr).key().grows().fast(),
     row("decrby", 3, decrby).key().grows().fast(),
+    row("delex", -2, conditional::delex).key().write().fast().key_use(conditional::use_of_delex),
     row("delifeq", 3, conditional::delifeq).key().write().fast(),
+    row("digest", 2, conditional::digest).key().readonly().fast(),
     row("get", 2, get).key().readonly().fast(),
     row("getdel", 2, getdel).key().write().fast(),
     row("getex", -2, getex).key().write().fast(),
@@ -52,10 +55,10 @@ pub static COMMANDS: &[Row] = &[
     row("substr", 4, getrange).key().readonly(),
 ];
 
-/// SET reads what it replaces when it is asked for it.
+/// SET reads what it replaces when it is asked for it, or compares it: who may not read a value may not find it out by guessing.
 fn use_of_set(argv: &[&[u8]]) -> &'static str {
-    let gets = argv.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"get"));
-    if gets { "RW access update" } else { "OW update" }
+    let reads = |option: &&[u8]| option.eq_ignore_ascii_case(b"get") || Condition::is_word(option);
+    if argv.iter().skip(3).any(reads) { "RW access update" } else { "OW update" }
 }
 
 /// Writes a string value, or null.
@@ -103,7 +106,7 @@ struct SetOptions<'a> {
     lifetime: Lifetime,
     only_if_absent: bool,
     only_if_present: bool,
-    only_if_equal: Option<&'a [u8]>,
+    only_if: Option<Condition<'a>>,
     get: bool,
 }
 
@@ -118,23 +121,22 @@ fn set_options<'a>(
         lifetime: Lifetime::Unsaid,
         only_if_absent: false,
         only_if_present: false,
-        only_if_equal: None,
+        only_if: None,
         get: false,
     };
     let (mut i, mut expiry) = (first, None);
     let one = command == "set";
     while i < args.len() {
-        let equal = options.only_if_equal.is_some();
-        if args.is(i, "nx") && !options.only_if_present && !equal {
+        let compares = options.only_if.is_some();
+        if args.is(i, "nx") && !options.only_if_present && !compares {
             options.only_if_absent = true;
-        } else if args.is(i, "xx") && !options.only_if_absent && !equal {
+        } else if args.is(i, "xx") && !options.only_if_absent && !compares {
             options.only_if_present = true;
         } else if one
-            && args.is(i, "ifeq")
-            && i + 1 < args.len()
-            && !(equal || options.only_if_absent || options.only_if_present)
+            && !(compares || options.only_if_absent || options.only_if_present)
+            && let Some(condition) = Condition::at(args, i)
         {
-            options.only_if_equal = Some(args.at(i + 1));
+            options.only_if = Some(condition);
             i += 1;
         } else if one && args.is(i, "get") {
             options.get = true;
@@ -167,17 +169,17 @@ fn set(call: &mut Call<'_>) -> Handled {
         return done(SET);
     }
     let options = set_options(call.args, 3, call.db.now_ms(), "set")?;
-    let unequal = match options.only_if_equal {
-        Some(wanted) => conditional::equals(call, key, wanted)? != Some(true),
+    let refused = match options.only_if {
+        Some(condition) => !condition.allows_setting(call, key)?,
         None => false,
     };
     if options.get {
         let before = call.db.text(key)?;
         reply_text(&mut call.reply, before);
     }
-    let blocked = unequal
+    let blocked = refused
         || (options.only_if_absent || options.only_if_present)
-            && call.db.contains(key) != options.only_if_present;
+            && call.db.entry_to_write(key).is_some() != options.only_if_present;
     if blocked {
         if !options.get {
             call.reply.null();
@@ -189,7 +191,7 @@ fn set(call: &mut Call<'_>) -> Handled {
         Lifetime::Keep => call.db.put_text(key, value, Ttl::Keep),
         Lifetime::Unsaid | Lifetime::Persist => call.db.put_text(key, value, Ttl::Clear),
     }
-    if options.only_if_equal.is_some() && !matches!(options.lifetime, Lifetime::At(_)) {
+    if options.only_if.is_some() && !matches!(options.lifetime, Lifetime::At(_)) {
         // Said again, the condition would not hold; and not every server knows it.
         let keep = [b"KEEPTTL".as_slice()];
         let keep = if options.lifetime == Lifetime::Keep { &keep[..] } else { &[] };
@@ -287,7 +289,7 @@ fn check_getex(args: Args<'_>) -> Result<(), Error> {
 
 fn setnx(call: &mut Call<'_>) -> Handled {
     let key = call.args.at(1);
-    let absent = !call.db.contains(key);
+    let absent = call.db.entry_to_write(key).is_none();
     if absent {
         call.db.put_text(key, call.args.at(2), Ttl::Clear);
     }
@@ -337,7 +339,7 @@ fn mset(call: &mut Call<'_>) -> Handled {
 
 fn msetnx(call: &mut Call<'_>) -> Handled {
     for (key, _) in pairs(call.args, "msetnx")? {
-        if call.db.contains(key) {
+        if call.db.entry_to_write(key).is_some() {
             call.reply.integer(0);
             return read();
         }

@@ -258,7 +258,7 @@ fn zscan(call: &mut Call<'_>) -> Handled {
         scan::reply_nothing(&mut call.reply);
         return read();
     };
-    let options = scan::options(call.args, 3, false, false)?;
+    let options = scan::options(call.args, 3, scan::Walked::Scored)?;
     // Redis prints the scores of a skip list with all their digits here, and nowhere else.
     let exact = set.encoding() == "skiplist";
     loop {
@@ -275,10 +275,11 @@ fn zscan(call: &mut Call<'_>) -> Handled {
     }
     call.reply.array(2);
     call.reply.bulk(cursor.to_string().as_bytes());
-    call.reply.array(2 * found.len());
+    call.reply.array(if options.names_only { found.len() } else { 2 * found.len() });
     for (member, score) in &found {
         call.reply.bulk(member);
         match exact {
+            _ if options.names_only => {}
             true => call.reply.bulk(base::number::format_g17(*score).as_bytes()),
             false => call.reply.bulk_double(*score),
         }

@@ -146,6 +146,7 @@ pub static TABLE: &[Directive] = &[
     row("login-timeout", NUMBER, "60", "Seconds that a client has to log in where a password is needed; 0 for no limit."),
     row("timeout", NUMBER, "0", "Close a client after this many idle seconds; 0 for never."),
     row("unixsocket", Text, "", "Path of a Unix socket to listen on.").boot(),
+    row("unixsocketgroup", Text, "", "Group that the Unix socket belongs to, by name.").boot(),
     row("unixsocketperm", Octal, "0", "Permissions of the Unix socket.").boot(),
     row("socket-mark-id", Int(0, U32), "0", "Mark of the listening sockets for packet filters; 0 for none.").boot(),
     row("max-new-connections-per-cycle", Int(1, 1000), "10", "Connections accepted in one turn of the loop."),
@@ -287,8 +288,8 @@ pub static TABLE: &[Directive] = &[
     row("aof-disable-auto-gc", Bool, "no", "Keep superseded files of the log.").hidden(),
     // Replication
     row("replicaof", Primary, "", "The primary to copy, as host and port.").or(&["slaveof"]).boot().refused(REPLICATION),
-    row("masterauth", Text, "", "Password for the primary.").secret().accepted(),
-    row("masteruser", Text, "", "User for the primary.").secret().accepted(),
+    row("masterauth", Text, "", "Password for the primary.").or(&["primaryauth"]).secret().accepted(),
+    row("masteruser", Text, "", "User for the primary.").or(&["primaryuser"]).secret().accepted(),
     row("replica-serve-stale-data", Bool, "yes", "Answer while the primary is away.").or(&["slave-serve-stale-data"]).accepted(),
     row("replica-read-only", Bool, "yes", "A replica refuses writes.").or(&["slave-read-only"]).accepted(),
     row("replica-priority", NUMBER, "100", "Preference in a failover; 0 for never.").or(&["slave-priority"]).accepted(),

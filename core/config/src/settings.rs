@@ -89,6 +89,7 @@ settings! {
     login_timeout_seconds: u64 = "login-timeout", Values::count, "Seconds that a client has to log in; 0 for no limit.";
     timeout_seconds: u64 = "timeout", Values::count, "Idle seconds after which a client is closed; 0 for never.";
     unixsocket: String = "unixsocket", Values::text, "Path of the Unix socket; empty for none.";
+    unixsocketgroup: String = "unixsocketgroup", Values::text, "Group of the Unix socket; empty for that of the process.";
     unixsocketperm: u32 = "unixsocketperm", bits, "Permissions of the Unix socket; 0 to leave them.";
     socket_mark: u32 = "socket-mark-id", bits, "Mark of the listening sockets for packet filters; 0 for none.";
     new_connections_max: usize = "max-new-connections-per-cycle", Values::size, "Connections accepted in one tick.";

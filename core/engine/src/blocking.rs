@@ -32,6 +32,8 @@ pub(crate) struct Waiters {
     /// Each has a queue that says so, or had one.
     ready: VecDeque<Place>,
     deadlines: BTreeSet<(u64, SessionId)>,
+    /// When commands are run again although no key was touched.
+    looks: BTreeSet<(u64, SessionId)>,
     /// Clients that wait.
     count: usize,
     /// Clients that have ever waited: the number of the next one's arrival.
@@ -92,9 +94,25 @@ impl Waiters {
         self.by_key.get(place).is_some_and(|queue| queue.on_removal > 0)
     }
 
-    /// The earliest time at which a client's waiting ends, monotonic microseconds.
+    /// The earliest time at which a client's waiting ends or its command is run again, monotonic microseconds.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let (deadline, look) = (self.deadlines.first(), self.looks.first());
+        deadline.into_iter().chain(look).map(|(at, _)| *at).min()
+    }
+
+    /// A client whose command is to be run again at `now_us`.
+    fn next_look(&mut self, now_us: u64) -> Option<SessionId> {
+        let (_, id) = *self.looks.first().filter(|(at, _)| *at <= now_us)?;
+        self.looks.pop_first();
+        Some(id)
+    }
+
+    /// Notes when the command of a waiting client is run again.
+    fn look_again(&mut self, id: SessionId, waiting: &mut Waiting, at_us: Option<u64>) {
+        if let Some(before) = core::mem::replace(&mut waiting.look_at_us, at_us) {
+            self.looks.remove(&(before, id));
+        }
+        self.looks.extend(at_us.map(|at| (at, id)));
     }
 
     fn add(&mut self, id: SessionId, waiting: &mut Waiting) {
@@ -127,6 +145,9 @@ impl Waiters {
         if let Some(at) = waiting.deadline_us {
             self.deadlines.remove(&(at, id));
         }
+        if let Some(at) = waiting.look_at_us {
+            self.looks.remove(&(at, id));
+        }
         self.count -= 1;
     }
 }
@@ -147,11 +168,27 @@ impl Engine {
         let now = self.keyspace.now.mono_us;
         let argv = wait.again.take().unwrap_or_else(|| argv.iter().map(|a| a.to_vec()).collect());
         let deadline_us = wait.timeout_ms.map(|ms| now.saturating_add(ms.saturating_mul(1000)));
+        let look_at_us = self.look_at_us(&wait);
         let session = self.sessions.at_mut(id);
-        let mut waiting = Waiting { wait, db: session.db, argv, deadline_us, arrival: 0 };
+        let mut waiting = Waiting { wait, db: session.db, argv, deadline_us, look_at_us: None, arrival: 0 };
         self.waiters.add(id, &mut waiting);
+        self.waiters.look_again(id, &mut waiting, look_at_us);
         session.waiting = Some(Box::new(waiting));
         self.keyspace.effects.observed = true;
+    }
+
+    /// When the command that waits is to be run again in any case, monotonic microseconds.
+    fn look_at_us(&self, wait: &Wait) -> Option<u64> {
+        let now_us = self.keyspace.now.mono_us;
+        wait.look_again_ms.map(|ms| now_us.saturating_add(ms.saturating_mul(1000)))
+    }
+
+    /// Runs the commands again whose time to be looked at has come.
+    fn look_at_waiters(&mut self, outside: &mut dyn Outside) {
+        let now_us = self.keyspace.now.mono_us;
+        while let Some(id) = self.waiters.next_look(now_us) {
+            self.serve(id, outside);
+        }
     }
 
     /// Ends a client's waiting without a reply.
@@ -228,8 +265,10 @@ impl Engine {
         // What this leaves for the client itself stands behind its reply.
         let outer = core::mem::replace(&mut self.own_from, self.deliveries.len());
         let called = self.call(command, turn, None, Origin::Ready);
-        if let Called::Block(_) = called {
+        if let Called::Block(wait) = called {
             self.own_from = outer;
+            let (mut waiting, look_at_us) = (waiting, self.look_at_us(&wait));
+            self.waiters.look_again(id, &mut waiting, look_at_us);
             self.sessions.at_mut(id).waiting = Some(waiting);
             return;
         }
@@ -311,6 +350,7 @@ impl Engine {
             self.make_room(outside);
         }
         self.time_out_waiters();
+        self.look_at_waiters(outside);
         if self.pause.is_pending {
             self.release_held(outside);
         }

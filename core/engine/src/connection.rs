@@ -86,6 +86,8 @@ fn reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     session.authenticated = open;
     session.no_evict = false;
     session.no_touch = false;
+    session.follows_redirects = false;
+    session.copy = crate::copy::CopyWish::default();
     session.reply_mode = ReplyMode::On;
     turn.reply.status("RESET");
     Ok(Step::Done(None))

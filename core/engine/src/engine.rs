@@ -11,7 +11,7 @@ use crate::table::{Renames, Run, Table};
 use crate::tracking::TrackingTable;
 use base::Now;
 use commands::{Args, Call, Error, Flags, Group, Outcome, Wait};
-use config::Config;
+use config::{Config, Eviction};
 use keyspace::{Db, Event, Keyspace};
 use resp::{Protocol, Reply};
 use script::{Functions, Interpreter};
@@ -137,6 +137,8 @@ pub struct Engine {
     pub(crate) run_id: String,
     /// Names the data set to replicas.
     pub(crate) replication_id: String,
+    /// Clients that are fed a copy of the data, or wait for one.
+    pub(crate) copies: Vec<SessionId>,
     pub(crate) switches: crate::debug::Switches,
     /// What the next secret bytes are made of.
     pub(crate) token_key: [u8; 32],
@@ -250,6 +252,7 @@ impl Engine {
             startup_bytes: 0,
             run_id: run_id(&seed, b"run"),
             replication_id: run_id(&seed, b"replication"),
+            copies: Vec::new(),
             switches: crate::debug::Switches::default(),
             token_key: seed,
             proofs: crate::acl::Proofs::new(&seed),
@@ -269,7 +272,8 @@ impl Engine {
     pub(crate) fn apply_config(&mut self) {
         let s = &self.config;
         self.keyspace.limits = crate::admin::limits(s);
-        self.keyspace.ranking = crate::admin::ranking(s);
+        self.keyspace.set_ranking(crate::admin::ranking(s));
+        self.keyspace.tells_use = matches!(s.maxmemory_policy.eviction(), Eviction::Lru | Eviction::Lfu);
         self.keyspace.tells_shared_integers = crate::admin::shares_integers(s);
         self.command_logs.configure(s);
         self.watch_durations();

@@ -15,6 +15,7 @@ mod cluster;
 mod command;
 mod commandlog;
 mod connection;
+mod copy;
 mod debug;
 mod engine;
 mod eval;
@@ -42,6 +43,7 @@ mod transaction;
 
 pub use acl::{Acl, BusyRights, Proof, Proofs, Secret, Visitor, Visitors, check_record, digest_of};
 pub use connection::{Hello, WRONGPASS, push_greeting};
+pub use copy::{CopyOrder, CopyParts};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use functions::{RunningFunction, push_function_stats};
 pub use gate::{LOADING, NOAUTH, PROTECTED_MODE};

@@ -54,6 +54,10 @@ pub trait Outside {
     fn is_rewriting(&self) -> bool;
     /// [`Job::Save`] follows: from now on `is_saving`.
     fn save_begins(&mut self);
+    /// BGSAVE CANCEL: gives up the save that is running (`Some(true)`) or waits to begin (`Some(false)`), if one is.
+    fn cancel_save(&mut self) -> Option<bool> {
+        None
+    }
     /// [`Job::RewriteLog`] follows: from now on `is_rewriting`.
     fn rewrite_begins(&mut self);
     /// SHUTDOWN ABORT: the server goes on if it is about to stop and still can; whether it was.
@@ -186,6 +190,13 @@ pub enum Job {
         /// Who waits.
         session: Option<SessionId>,
     },
+    /// Send a client a snapshot; tell `Engine::end_copy`.
+    Copy {
+        /// Who waits.
+        session: SessionId,
+        /// What it gets.
+        order: Box<crate::CopyOrder>,
+    },
     /// FLUSHALL has run: give up a snapshot that is being written, which would bring back what is gone.
     Flushed {
         /// Write another one.
@@ -288,6 +299,7 @@ impl core::fmt::Debug for Job {
             Job::HashPasswords { .. } => "HashPasswords",
             Job::FindPasswords { .. } => "FindPasswords",
             Job::Save { .. } => "Save",
+            Job::Copy { .. } => "Copy",
             Job::Flushed { .. } => "Flushed",
             Job::RewriteLog => "RewriteLog",
             Job::Shutdown { .. } => "Shutdown",

@@ -3,6 +3,7 @@
 //! Questions are answered as a lone master answers them, attempts to change that are refused in plain words. WAIT and WAITAOF are real:
 //! they wait, and WAITAOF knows what the log has made durable.
 
+use crate::copy::copy;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::{LogTickets, Outside};
 use crate::session::SessionId;
@@ -25,12 +26,12 @@ const fn waits(name: &'static str, arity: i32, run: EngineHandler) -> Row<Engine
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("failover", -1, failover).flags(OPERATOR.and(Flags::STALE)),
-    row("psync", -3, feed).flags(FEED),
+    row("psync", -3, copy).flags(FEED),
     row("replconf", -1, replconf).flags(OPERATOR.and(LATE).and(Flags::ALLOW_BUSY)),
     row("replicaof", 3, replicaof).flags(CHANGE),
     row("role", 1, role).flags(LATE.and(Flags::NOSCRIPT).and(Flags::FAST)).also(&["admin", "dangerous"]),
     row("slaveof", 3, replicaof).flags(CHANGE),
-    row("sync", 1, feed).flags(FEED),
+    row("sync", 1, copy).flags(FEED),
     waits("wait", 3, wait).flags(Flags::BLOCKING),
     waits("waitaof", 4, waitaof).flags(Flags::BLOCKING),
 ];
@@ -69,21 +70,19 @@ fn port(text: &[u8]) -> Option<u16> {
     u16::try_from(base::number::parse_i64(text)?).ok()
 }
 
-/// SYNC and PSYNC: a would-be replica hears at once that it gets nothing here.
-fn feed(_: &mut Engine, _: &mut Turn<'_>) -> Result<Step, Error> {
-    Err(Error::new("ERR this server does not replicate yet: it cannot feed a replica"))
-}
-
-/// What a replica says about itself is checked and forgotten.
-fn replconf(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+/// What a replica says about itself is checked and forgotten, but for what it says of the copy that it wants.
+fn replconf(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let args = turn.args;
     if args.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
     }
     for i in (1..args.len()).step_by(2) {
+        if engine.sessions.at_mut(turn.session).copy.hear(args, i)? {
+            continue;
+        }
         match args.at(i).to_ascii_lowercase().as_slice() {
-            b"listening-port" | b"rdb-only" => drop(args.int(i + 1)?),
-            b"ip-address" | b"capa" | b"rdb-filter-only" => {}
+            b"listening-port" => drop(args.int(i + 1)?),
+            b"ip-address" => {}
             // These two are never answered.
             b"ack" | b"getack" => return Ok(Step::Done(None)),
             _ => {
@@ -144,7 +143,14 @@ pub(crate) fn check_end(ms: u64, now_ms: i64) -> Result<(), Error> {
 }
 
 fn block(timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Step {
-    let wait = Wait { keys: Vec::new(), timeout_ms, on_timeout, again: None, on_removal: false };
+    let wait = Wait {
+        keys: Vec::new(),
+        timeout_ms,
+        on_timeout,
+        again: None,
+        on_removal: false,
+        look_again_ms: None,
+    };
     Step::Block(Box::new(wait))
 }
 

@@ -57,6 +57,7 @@ fn bgsave(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     match turn.args.len() {
         1 => {}
         2 if turn.args.is(1, "schedule") => {}
+        2 if turn.args.is(1, "cancel") => return cancel_save(turn),
         _ => return Err(Error::SYNTAX),
     }
     check_saving(turn.outside)?;
@@ -72,6 +73,16 @@ fn bgsave(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         if turn.outside.is_rewriting() { "Background saving scheduled" } else { "Background saving started" };
     turn.outside.save_begins();
     engine.jobs.push(Job::Save { session: None });
+    turn.reply.status(status);
+    Ok(Step::Done(None))
+}
+
+fn cancel_save(turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let status = match turn.outside.cancel_save() {
+        Some(true) => "Background saving cancelled",
+        Some(false) => "Scheduled background saving cancelled",
+        None => return Err(Error::new("ERR Background saving is currently not in progress or scheduled")),
+    };
     turn.reply.status(status);
     Ok(Step::Done(None))
 }

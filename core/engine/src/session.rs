@@ -132,6 +132,8 @@ pub(crate) struct Waiting {
     pub(crate) argv: Vec<Vec<u8>>,
     /// When its time is over, monotonic microseconds.
     pub(crate) deadline_us: Option<u64>,
+    /// When its command is run again in any case, monotonic microseconds.
+    pub(crate) look_at_us: Option<u64>,
     /// The number of its arrival among all that have ever waited: its place in every queue it stands in.
     pub(crate) arrival: u64,
 }
@@ -196,6 +198,10 @@ pub(crate) struct Session {
     pub(crate) monitor: bool,
     pub(crate) no_evict: bool,
     pub(crate) no_touch: bool,
+    /// Whether it has said that it can (CLIENT CAPA).
+    pub(crate) follows_redirects: bool,
+    /// What it has said of the copy of the data that it will ask for.
+    pub(crate) copy: crate::copy::CopyWish,
     pub(crate) in_exec: bool,
     pub(crate) multi: Option<Box<Transaction>>,
     pub(crate) watched: Vec<(usize, Vec<u8>)>,
@@ -295,6 +301,8 @@ impl Sessions {
             monitor: false,
             no_evict: false,
             no_touch: false,
+            follows_redirects: false,
+            copy: crate::copy::CopyWish::default(),
             in_exec: false,
             multi: None,
             watched: Vec::new(),

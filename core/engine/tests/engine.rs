@@ -130,6 +130,7 @@ fn observers_hear_what_happens_to_fields() {
         ("HSETEX h EX 0 FIELDS 1 b 2", "hset hdel"),
         ("HEXPIRE h 0 FIELDS 1 a", "hdel del"),
         ("HSETEX h PX 20 FIELDS 2 a 1 b 2", "hset hexpire"),
+        ("HSET h c 3", "hset"),
     ] {
         b.run(c, line);
         assert_eq!(last_words(&b.delivered(d)), events, "{line}");
@@ -139,7 +140,12 @@ fn observers_hear_what_happens_to_fields() {
     assert_eq!(last_words(&b.delivered(d)), "hexpired");
     b.pass_ms(40);
     b.tick();
-    assert_eq!(last_words(&b.delivered(d)), "hexpired del");
+    assert_eq!(last_words(&b.delivered(d)), "hexpired");
+    b.run(c, "HPEXPIRE h 20 FIELDS 1 c");
+    b.delivered(d);
+    b.pass_ms(20);
+    b.run(c, "HMGET h none");
+    assert_eq!(last_words(&b.delivered(d)), "hexpired del", "none is left");
 }
 
 /// The events of messages, without channels and frames.
@@ -682,4 +688,108 @@ fn who_removes_itself_goes_on_as_nobody() {
     let replies = b.run(c, "EXEC");
     assert!(!replies.contains("+OK"), "{replies}");
     assert_eq!(b.run(operator, "EXISTS secret"), ":0\r\n");
+}
+
+#[test]
+fn a_reader_that_claims_is_woken_by_time_alone() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    for line in ["XADD s 1-1 f v", "XGROUP CREATE s g 0", "XREADGROUP GROUP g c STREAMS s >"] {
+        b.run(c, line);
+    }
+    b.run(d, "XREADGROUP GROUP g d BLOCK 5000 CLAIM 1000 STREAMS s >");
+    b.pass_ms(999);
+    b.tick();
+    assert_eq!(b.delivered(d), "");
+    // Delivered once more to who had it, it is not idle any more.
+    b.run(c, "XREADGROUP GROUP g c STREAMS s 0");
+    b.pass_ms(1);
+    b.tick();
+    assert_eq!(b.delivered(d), "");
+    b.pass_ms(999);
+    b.tick();
+    let claimed =
+        "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*4\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n:1000\r\n:2\r\n";
+    assert_eq!(b.delivered(d), claimed);
+    b.run(d, "XREADGROUP GROUP g d BLOCK 500 CLAIM 1000 STREAMS s >");
+    b.pass_ms(500);
+    b.tick();
+    assert_eq!(b.delivered(d), "*-1\r\n", "its time is over first");
+}
+
+#[test]
+fn a_pause_is_told() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    let told = |b: &mut Bench| {
+        let text = b.run(d, "INFO clients");
+        let lines = text.lines().filter_map(|line| line.strip_prefix("paused_"));
+        lines.map(|line| line.split(':').nth(1).unwrap_or_default().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(told(&mut b), "none none 0");
+    b.run(c, "CLIENT PAUSE 5000 WRITE");
+    b.pass_ms(1000);
+    assert_eq!(told(&mut b), "client_pause write 4000");
+    b.run(c, "CLIENT UNPAUSE");
+    b.engine.hold_writes();
+    assert_eq!(told(&mut b), "shutdown_in_progress write 0");
+}
+
+#[test]
+fn clients_are_listed_and_closed_by_what_they_are() {
+    let mut b = Bench::new();
+    let (c, d, e) = (b.connect(), b.connect(), b.connect());
+    b.run(c, "CLIENT SETNAME asker");
+    b.run(d, "CLIENT SETNAME other");
+    b.run(d, "SELECT 2");
+    b.run(d, "CLIENT CAPA redirect unknown");
+    b.run(d, "CLIENT SETINFO LIB-NAME lib");
+    b.run(e, "SUBSCRIBE x");
+    b.pass_ms(10_000);
+    b.run(c, "PING");
+    let ids = |b: &mut Bench, filter: &str| {
+        let text = b.run(c, &format!("CLIENT LIST{filter}"));
+        let ids = text.split("id=").skip(1).filter_map(|line| line.split(' ').next()).collect::<Vec<_>>();
+        if text.starts_with('-') { text.trim_end().to_owned() } else { ids.join(" ") }
+    };
+    for (filter, shown) in [
+        ("", "1 2 3"),
+        (" ID 3 1 9", "3 1"),
+        (" ID 0", ""),
+        (" ID x", "-ERR Invalid client ID"),
+        (" ID 1 TYPE pubsub", ""),
+        (" TYPE normal ID 2 1", "2 1"),
+        (" NOT-ID 1 2", "3"),
+        (" TYPE primary", ""),
+        (" NOT-TYPE normal", "3"),
+        (" TYPE foo", "-ERR Unknown client type 'foo'"),
+        (" NAME other", "2"),
+        (" NAME other NOT-NAME other", ""),
+        (" LIB-NAME lib NOT-LIB-VER 1", "2"),
+        (" IDLE 5", "2 3"),
+        (" IDLE 0", "-ERR idle should be greater than 0"),
+        (" MAXAGE x", "-ERR maxage is not an integer or out of range"),
+        (" MAXAGE 10 SKIPME yes", "2 3"),
+        (" SKIPME maybe", "-ERR syntax error"),
+        (" DB 2", "2"),
+        (" NOT-DB 2", "1 3"),
+        (" DB 16", "-ERR DB number should be between 0 and 15"),
+        (" FLAGS P", "3"),
+        (" NOT-FLAGS N", "3"),
+        (" FLAGS Z", "-ERR Unknown flags found in the provided filter: Z"),
+        (" CAPA r", "2"),
+        (" NOT-CAPA x", "-ERR Unknown capa found in the NOT-CAPA filter: x"),
+        (" USER nobody", "-ERR No such user 'nobody'"),
+        (" USER default DB 0", "1 3"),
+        (" IDLE", "-ERR syntax error"),
+        (" NOT-IDLE 3", "-ERR syntax error"),
+        (" FOO bar", "-ERR syntax error"),
+    ] {
+        assert_eq!(ids(&mut b, filter), shown, "CLIENT LIST{filter}");
+    }
+    assert_eq!(b.run(c, "CLIENT KILL ID x"), "-ERR client-id should be greater than 0\r\n");
+    assert_eq!(b.run(c, "CLIENT KILL ID 0"), "-ERR client-id should be greater than 0\r\n");
+    assert_eq!(b.run(c, "CLIENT KILL IDLE 100"), ":0\r\n");
+    assert_eq!(b.run(c, "CLIENT KILL ID 1 2 3 IDLE 5 NOT-FLAGS P"), ":1\r\n");
+    assert!(b.closed(d) && !b.closed(e));
 }

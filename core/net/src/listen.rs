@@ -48,6 +48,8 @@ pub struct UnixOptions {
     pub path: PathBuf,
     /// Its permission bits (`unixsocketperm`); `None` leaves what the umask gives.
     pub mode: Option<u32>,
+    /// The number of the group that it belongs to (`unixsocketgroup`); `None` leaves that of the process.
+    pub group: Option<u32>,
 }
 
 /// Why nothing is listened on. The text is the log line, in Redis' words.
@@ -304,6 +306,10 @@ fn unix_listener(options: &UnixOptions, accept_queue: u32) -> Result<UnixListene
     let address = SockAddr::unix(path).map_err(fail("path"))?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(fail("socket"))?;
     socket.bind(&address).map_err(fail("bind"))?;
+    // The group first: to give a file away may take bits from its permissions.
+    if let Some(group) = options.group {
+        std::os::unix::fs::chown(path, None, Some(group)).map_err(fail("chown"))?;
+    }
     if let Some(mode) = options.mode {
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(path, permissions).map_err(fail("chmod"))?;

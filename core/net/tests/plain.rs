@@ -207,7 +207,7 @@ fn accepted_sockets_inherit_no_delay_and_keepalive_and_know_their_ends() {
 fn a_unix_socket_has_its_permissions_and_replaces_only_a_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.sock");
-    let unix = UnixOptions { path: path.clone(), mode: Some(0o600) };
+    let unix = UnixOptions { path: path.clone(), mode: Some(0o600), group: None };
     let only_unix = tandem_net::ListenOptions { port: None, unix: Some(unix), ..options() };
     drop(Listeners::bind(&only_unix).unwrap());
     let mut bench = Bench::new(&only_unix, TlsHandle::default(), TlsMode::Off);

@@ -48,6 +48,7 @@ fn run(shared: &'static Shared, job: Job) {
             let listener = session.map_or(Listener::Nobody, Listener::Session);
             shared.saver.add(Task::Save(listener));
         }
+        Job::Copy { session, order } => shared.saver.add(Task::Copy(session, order)),
         Job::Flushed { save, session } => shared.saver.flushed(shared, save, session),
         Job::RewriteLog => shared.saver.add(Task::Rewrite),
         Job::Shutdown { session, save, now: _, force } => {

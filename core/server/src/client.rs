@@ -27,8 +27,8 @@ pub(crate) struct Bounds {
     pub(crate) login_s: u64,
     /// Connections accepted in one tick: in plaintext or on a Unix socket, and on the port that speaks only TLS.
     pub(crate) accepts_max: [usize; 2],
-    /// Whether all clients together have a limit.
-    pub(crate) limits_clients: bool,
+    /// Whether the engine is told buffers as they change: all clients together have a limit, or one is fed a copy of the data.
+    pub(crate) tells_buffers: bool,
     /// Bytes that all who have not logged in may hold together.
     pub(crate) strangers_bytes_max: usize,
     /// Output limits of ordinary clients and of subscribers.
@@ -44,7 +44,7 @@ impl Bounds {
             accepts_max: [settings.new_connections_max, settings.new_tls_connections_max],
             idle_s: settings.timeout_seconds,
             login_s: settings.login_timeout_seconds,
-            limits_clients: settings.maxmemory_clients > 0,
+            tells_buffers: settings.maxmemory_clients > 0,
             strangers_bytes_max: crate::strangers::pool_bytes_max(settings.maxmemory),
             output: [settings.output_limits[0], settings.output_limits[2]],
         }

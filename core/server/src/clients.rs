@@ -279,7 +279,7 @@ impl Clients {
         self.bytes_in += received;
         client.net.0 += received;
         self.touched.push(id);
-        if self.bounds.limits_clients {
+        if self.bounds.tells_buffers {
             mark(&mut client.listed.resized, &mut self.resized, id);
         }
         match outcome {
@@ -360,9 +360,9 @@ impl Clients {
         find(&mut self.slots, id)
     }
 
-    /// Its buffers have changed: the engine is told, while clients have a limit.
+    /// Its buffers have changed: the engine is told, while it wants to know.
     pub(crate) fn mark_resized(&mut self, id: Id) {
-        if self.bounds.limits_clients
+        if self.bounds.tells_buffers
             && let Some(client) = find(&mut self.slots, id)
         {
             mark(&mut client.listed.resized, &mut self.resized, id);
@@ -426,7 +426,7 @@ impl Clients {
         let sent = (pending - client.conn.pending()) as u64;
         self.bytes_out += sent;
         client.net.1 += sent;
-        if self.bounds.limits_clients {
+        if self.bounds.tells_buffers {
             mark(&mut client.listed.resized, &mut self.resized, id);
         }
         match outcome {

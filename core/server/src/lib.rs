@@ -11,6 +11,7 @@ mod chores;
 mod client;
 mod clients;
 mod clock;
+mod copy;
 mod doors;
 mod durable;
 mod feed;

@@ -37,10 +37,10 @@ impl Role {
     /// The sockets that the settings ask for, if they do.
     fn open(self, settings: &Settings) -> anyhow::Result<Option<Door>> {
         let options = match (self, self.port(settings)) {
-            (Role::Unix, _) if !settings.unixsocket.is_empty() => options(settings, None),
+            (Role::Unix, _) if !settings.unixsocket.is_empty() => options(settings, None)?,
             (Role::Unix, _) | (_, 0) => return Ok(None),
             _ if settings.bind.is_empty() => return Ok(None),
-            (_, port) => options(settings, Some(port)),
+            (_, port) => options(settings, Some(port))?,
         };
         Ok(Some(Door { role: self, listeners: Listeners::bind(&options)?, registered: false }))
     }
@@ -163,12 +163,16 @@ fn reopen(doors: &mut Vec<Door>, role: Role, from: &Settings, to: &Settings) -> 
     Ok(())
 }
 
-fn options(settings: &Settings, port: Option<u16>) -> ListenOptions {
-    let unix = port.is_none().then(|| UnixOptions {
-        path: (&settings.unixsocket).into(),
-        mode: (settings.unixsocketperm != 0).then_some(settings.unixsocketperm),
-    });
-    ListenOptions {
+fn options(settings: &Settings, port: Option<u16>) -> anyhow::Result<ListenOptions> {
+    let unix = match port {
+        None => Some(UnixOptions {
+            path: (&settings.unixsocket).into(),
+            mode: (settings.unixsocketperm != 0).then_some(settings.unixsocketperm),
+            group: group(&settings.unixsocketgroup)?,
+        }),
+        Some(_) => None,
+    };
+    Ok(ListenOptions {
         bind: settings.bind.clone(),
         port,
         backlog: settings.tcp_backlog as u32,
@@ -176,7 +180,24 @@ fn options(settings: &Settings, port: Option<u16>) -> ListenOptions {
         mark: settings.socket_mark,
         reuse_port: false,
         unix,
+    })
+}
+
+/// The number of the group that `unixsocketgroup` names; `None` when it names none.
+fn group(name: &str) -> anyhow::Result<Option<u32>> {
+    if name.is_empty() {
+        return Ok(None);
     }
+    let groups = std::fs::read_to_string("/etc/group").context("unixsocketgroup: /etc/group")?;
+    let number = group_in(&groups, name).or_else(|| name.parse().ok());
+    Ok(Some(number.with_context(|| format!("unixsocketgroup: there is no group {name}"))?))
+}
+
+/// The number of the group `name` in the text of /etc/group.
+fn group_in(groups: &str, name: &str) -> Option<u32> {
+    let fields = groups.lines().map(|line| line.split(':'));
+    let mut numbers = fields.filter_map(|mut line| (line.next()? == name).then(|| line.nth(1)?.parse().ok()));
+    numbers.next()?
 }
 
 #[cfg(test)]
@@ -221,6 +242,25 @@ mod tests {
         assert!(TcpStream::connect(("127.0.0.1", old.port)).is_err());
         entrance.move_to(&other, &settings("127.0.0.1", 0)).unwrap();
         assert!(entrance.addresses().is_empty());
+    }
+
+    #[test]
+    fn a_unix_socket_belongs_to_the_group_that_is_named() {
+        use std::os::unix::fs::MetadataExt;
+        let groups = "root:x:0:\nredis:x:107:app,web\nodd\n";
+        let numbers = ["redis", "root", "app", "odd", "x"].map(|name| group_in(groups, name));
+        assert_eq!(numbers, [Some(107), Some(0), None, None, None]);
+        assert!(group("no-such-group-here").is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let own = folder.path().metadata().unwrap().gid();
+        let mut config = settings("127.0.0.1", 0);
+        config.assign("unixsocket", path.to_str().unwrap().as_bytes(), Origin::Set).unwrap();
+        config.assign("unixsocketgroup", own.to_string().as_bytes(), Origin::Set).unwrap();
+        config.assign("unixsocketperm", b"770", Origin::Set).unwrap();
+        let _entrance = Entrance::open(&config).unwrap();
+        let there = path.metadata().unwrap();
+        assert_eq!((there.gid(), there.mode() & 0o777), (own, 0o770));
     }
 
     #[test]

@@ -416,7 +416,7 @@ fn take_in_entry(
     if loaded.is_strict && engine.keyspace.peek(db, entry.key()).is_some() {
         return Err(format!("key {:?} is there already", String::from_utf8_lossy(entry.key())));
     }
-    keyspace::Db::new(&mut engine.keyspace, db).put_entry(entry);
+    keyspace::Db::new(&mut engine.keyspace, db).put_used(entry);
     loaded.keys += 1;
     Ok(())
 }

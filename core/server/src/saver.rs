@@ -37,6 +37,8 @@ pub(crate) enum Task {
     Replace,
     /// A log where there was none (CONFIG SET appendonly yes, or a snapshot at the first start of a log).
     StartLog(Listener),
+    /// A snapshot for a client.
+    Copy(SessionId, Box<engine::CopyOrder>),
     /// The data set thrown away and read again (DEBUG RELOAD, DEBUG LOADAOF).
     Reload {
         /// Who waits.
@@ -52,6 +54,7 @@ pub(crate) enum Kind {
     Save,
     Rewrite,
     Reload,
+    Copy,
 }
 
 impl Task {
@@ -60,6 +63,7 @@ impl Task {
             Task::Save(_) | Task::LastSave(_) => Kind::Save,
             Task::Rewrite | Task::Replace | Task::StartLog(_) => Kind::Rewrite,
             Task::Reload { .. } => Kind::Reload,
+            Task::Copy(..) => Kind::Copy,
         }
     }
 }
@@ -111,6 +115,8 @@ pub(crate) struct Saver {
     rewriting: AtomicBool,
     /// A snapshot of either kind is being written.
     pub(crate) running: AtomicBool,
+    /// The save that was promised last is not wanted any more; its task has not come yet.
+    drops_promised_save: AtomicBool,
     replacement_wanted: AtomicBool,
     /// The log was switched on and could not be started.
     start_failed: AtomicBool,
@@ -155,6 +161,30 @@ impl Saver {
         self.rewriting.store(true, Ordering::Release);
     }
 
+    /// Gives up the save in the background that runs (`Some(true)`) or waits (`Some(false)`). The one before the end of the
+    /// server is no such save.
+    pub(crate) fn cancel_save(&self, shared: &Shared) -> Option<bool> {
+        if shared.stopping.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut tasks = self.tasks.lock();
+        let waited = tasks.len();
+        tasks.retain(|task| !matches!(task, Task::Save(Listener::Nobody)));
+        let dropped = tasks.len() < waited;
+        let others_wait = tasks.iter().any(|task| task.kind() == Kind::Save);
+        let running = self.cancel(Kind::Save);
+        let promised = self.is_saving() && !(dropped || running || others_wait);
+        if promised {
+            self.drops_promised_save.store(true, Ordering::Release);
+        }
+        self.saving.store(running || others_wait, Ordering::Release);
+        match (running, dropped || promised) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+
     /// A rewrite that was promised is not needed.
     pub(crate) fn begins_nothing(&self) {
         let tasks = self.tasks.lock();
@@ -189,8 +219,9 @@ impl Saver {
     /// Takes a task in.
     pub(crate) fn add(&self, task: Task) {
         match task {
+            Task::Save(Listener::Nobody) if self.drops_promised_save.swap(false, Ordering::AcqRel) => return,
             Task::Save(_) | Task::LastSave(_) => self.save_begins(),
-            Task::Reload { .. } => {}
+            Task::Reload { .. } | Task::Copy(..) => {}
             Task::Rewrite | Task::Replace | Task::StartLog(_) => self.rewrite_begins(),
         }
         self.tasks.lock().push_back(task);
@@ -305,12 +336,19 @@ impl Saver {
     pub(crate) fn keep(&self, shared: &Shared) {
         while let Some(task) = self.next(shared) {
             let began_s = shared.clock.micros() / 1_000_000;
-            self.set_current(Some(task.kind()));
-            if let Task::Reload { session, how } = task {
-                self.reload(shared, session, how);
-                self.set_current(None);
-                continue;
-            }
+            let task = match task {
+                Task::Reload { session, how } => {
+                    self.reload(shared, session, how);
+                    self.set_current(None);
+                    continue;
+                }
+                Task::Copy(session, order) => {
+                    crate::copy::send(shared, session, *order);
+                    self.set_current(None);
+                    continue;
+                }
+                task => task,
+            };
             self.history.lock().since_s = Some(began_s);
             let is_save = task.kind() == Kind::Save;
             let result = match &task {
@@ -319,7 +357,7 @@ impl Saver {
                 Task::Rewrite => rewrite(shared),
                 Task::Replace => replace(shared),
                 Task::StartLog(_) => start_log(shared),
-                Task::Reload { .. } => continue,
+                Task::Reload { .. } | Task::Copy(..) => continue,
             };
             match (&task, &result) {
                 (Task::Replace, Ok(())) => self.replacement_wanted.store(false, Ordering::Release),
@@ -337,6 +375,8 @@ impl Saver {
         let mut tasks = self.tasks.lock();
         loop {
             if let Some(task) = tasks.pop_front() {
+                // Before the others see that it waits no more.
+                self.set_current(Some(task.kind()));
                 return Some(task);
             }
             if shared.ended.load(Ordering::Acquire) {

@@ -314,7 +314,7 @@ impl Worker {
         engine.evict_clients();
     }
 
-    /// While the memory of clients has a limit: tells the engine the buffers of those that have read or written since it last heard.
+    /// While the engine wants to know: tells it the buffers of those that have read or written since it last heard.
     fn tell_resized(&mut self, engine: &mut Engine) {
         for id in self.clients.resized.drain(..) {
             if let Some(Some(client)) = self.clients.slots.get_mut(id) {
@@ -436,6 +436,7 @@ impl Worker {
             self.config_version = version;
             self.clients.bounds = Bounds::of(&engine.config);
         }
+        self.clients.bounds.tells_buffers = engine.limits_clients() || engine.feeds_copies();
     }
 
     /// Lets the engine do what is due: time-outs of blocked clients, expiry, its regular chores. Ahead of the requests, whose

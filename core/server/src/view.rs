@@ -80,15 +80,36 @@ impl View {
         is_base: bool,
     ) -> Result<SnapshotFile<'a>, String> {
         let written = self.write_file(shared, dir, is_base);
-        if written.is_err() {
-            shared.saver.feed.give_up(shared);
-        } else {
+        Self::end(shared, written.is_ok());
+        written
+    }
+
+    /// Gives the bytes of the snapshot to `sink`, and ends it in the engine whatever happens.
+    pub(crate) fn send(
+        &self,
+        shared: &Shared,
+        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), String> {
+        let sent = self.stream(shared, false, sink);
+        Self::end(shared, sent.is_ok());
+        sent
+    }
+
+    /// The snapshot will have no libraries of functions.
+    pub(crate) fn leave_out_libraries(&mut self) {
+        self.libraries.clear();
+    }
+
+    /// Ends the snapshot in the engine: `complete`, or given up.
+    fn end(shared: &Shared, complete: bool) {
+        if complete {
             shared.engine.lock().keyspace.end_snapshot();
+        } else {
+            shared.saver.feed.give_up(shared);
         }
         shared.saver.running.store(false, Ordering::Release);
         shared.saver.keys_total.store(0, Ordering::Relaxed);
         shared.saver.keys_written.store(0, Ordering::Relaxed);
-        written
     }
 
     /// Writes the base of a log in its form; a synced file that waits for its name.
@@ -129,6 +150,17 @@ impl View {
     ) -> Result<SnapshotFile<'a>, String> {
         let disk = &*shared.durable.disk;
         let mut file = SnapshotFile::create(disk, dir, u64::from(std::process::id())).map_err(text)?;
+        self.stream(shared, is_base, &mut |bytes| file.write(bytes))?;
+        Ok(file)
+    }
+
+    /// Gives the bytes of the snapshot to `sink` as they come.
+    fn stream(
+        &self,
+        shared: &Shared,
+        is_base: bool,
+        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), String> {
         let mut writer = Writer::new(self.compress, self.checksum);
         writer.header(self.version);
         writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::memory::used() as u64, is_base);
@@ -137,7 +169,7 @@ impl View {
         loop {
             let fed = shared.saver.feed.next(shared, &mut pieces);
             for piece in pieces.drain(..) {
-                write_piece(shared, &mut writer, piece, &mut |bytes| file.write(bytes)).map_err(text)?;
+                write_piece(shared, &mut writer, piece, sink).map_err(text)?;
             }
             crate::memory::publish();
             shared.saver.keys_total.store(fed.keys_total, Ordering::Relaxed);
@@ -147,8 +179,7 @@ impl View {
             }
         }
         writer.end();
-        writer.drain(&mut |bytes| file.write(bytes)).map_err(text)?;
-        Ok(file)
+        writer.drain(sink).map_err(text)
     }
 }
 
@@ -198,7 +229,7 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Writes a piece into the file; a large value part by part, as long as the snapshot is wanted.
+/// Gives a piece to `file`; a large value part by part, as long as the snapshot is wanted.
 fn write_piece(
     shared: &Shared,
     writer: &mut Writer,
@@ -208,7 +239,7 @@ fn write_piece(
     let mut outcome = Ok(());
     match piece {
         Piece::Bytes(bytes) => writer.raw(&bytes),
-        Piece::Large { db, entry } => keyspace::write_large(writer, db, &entry, &mut |writer| {
+        Piece::Large { db, entry, used } => keyspace::write_large(writer, db, &entry, used, &mut |writer| {
             if writer.pending() < PART_BYTES {
                 return;
             }

@@ -75,6 +75,10 @@ macro_rules! answered_by_shared {
             self.shared.saver.save_begins();
         }
 
+        fn cancel_save(&mut self) -> Option<bool> {
+            self.shared.saver.cancel_save(self.shared)
+        }
+
         fn rewrite_begins(&mut self) {
             self.shared.saver.rewrite_begins();
         }

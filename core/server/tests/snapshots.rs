@@ -47,13 +47,30 @@ fn odd_streams() -> Vec<StreamParts> {
     };
     let (zero, late) = (id(0, 0), id(u64::MAX, u64::MAX));
     vec![
-        StreamParts { entries: vec![], meta: meta(zero, zero, 0, vec![]) },
-        StreamParts { entries: vec![], meta: meta(zero, late, u64::MAX, vec![group(late, Some(7), vec![])]) },
-        StreamParts { entries: vec![entry(5, 1)], meta: meta(id(5, 0), late, 0, vec![]) },
-        StreamParts { entries: vec![entry(5, 1)], meta: meta(id(6, 0), id(9, 0), u64::MAX, vec![]) },
-        StreamParts { entries: vec![entry(5, 1), entry(7, 2)], meta: meta(late, late, 1, vec![]) },
+        StreamParts { entries: vec![], node_starts: vec![], meta: meta(zero, zero, 0, vec![]) },
+        StreamParts {
+            entries: vec![],
+            node_starts: vec![],
+            meta: meta(zero, late, u64::MAX, vec![group(late, Some(7), vec![])]),
+        },
+        StreamParts {
+            entries: vec![entry(5, 1)],
+            node_starts: vec![0],
+            meta: meta(id(5, 0), late, 0, vec![]),
+        },
+        StreamParts {
+            entries: vec![entry(5, 1)],
+            node_starts: vec![0],
+            meta: meta(id(6, 0), id(9, 0), u64::MAX, vec![]),
+        },
+        StreamParts {
+            entries: vec![entry(5, 1), entry(7, 2)],
+            node_starts: vec![0],
+            meta: meta(late, late, 1, vec![]),
+        },
         StreamParts {
             entries: vec![entry(5, 1), entry(7, 1)],
+            node_starts: vec![0],
             meta: meta(
                 id(7, 0),
                 zero,
@@ -63,6 +80,7 @@ fn odd_streams() -> Vec<StreamParts> {
         },
         StreamParts {
             entries: vec![entry(5, 1)],
+            node_starts: vec![0],
             meta: meta(
                 id(7, 0),
                 zero,
@@ -128,6 +146,32 @@ fn flushall_is_kept_when_it_is_answered() {
     client.ask("FLUSHALL", "+OK\r\n");
     assert_eq!(keys(dir.path()), 0);
     client.ask("BGSAVE", "+Background saving started\r\n");
+}
+
+#[test]
+fn a_save_in_the_background_can_be_called_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--rdb-key-save-delay", "10000000"]);
+    let mut client = server.client();
+    client.ask("MSET a 1 b 2", "+OK\r\n");
+    const NONE: &str = "-ERR Background saving is currently not in progress or scheduled\r\n";
+    client.ask("BGSAVE CANCEL", NONE);
+    // At once, while the save is only promised, and when it runs.
+    for wait_ms in [0, 0, 50] {
+        client.ask("BGSAVE", "+Background saving started\r\n");
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+        client.send(b"BGSAVE CANCEL\r\n");
+        let reply = client.line();
+        assert!(reply.starts_with('+') && reply.ends_with("ackground saving cancelled"), "{reply}");
+        client.until_info("rdb_bgsave_in_progress", "0");
+        client.until("BGSAVE CANCEL", NONE.trim_end());
+    }
+    assert!(!dir.path().join("dump.rdb").exists());
+    assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
+    client.ask("CONFIG SET rdb-key-save-delay 0", "+OK\r\n");
+    client.ask("SAVE", "+OK\r\n");
+    assert_eq!(keys(dir.path()), 2);
+    client.ask("BGSAVE FOO", "-ERR syntax error\r\n");
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub(super) static DOCS: &[Doc] = &[
     doc("auth", "1.0.0", "O(N)", "Makes the connection one of a user, by password.").takes("[username~6.0.0] password"),
     doc("client", "2.4.0", "", "The connections."),
     doc("client|caching", "6.0.0", "O(1)", "Says whether the keys of the next request are tracked.").takes("mode(!YES|!NO)"),
+    doc("client|capa", "8.0.0", "O(1)", "Tells what the client can do.").takes("capability..."),
     doc("client|getname", "2.6.9", "O(1)", "Gives the name of the connection."),
     doc("client|getredir", "6.0.0", "O(1)", "Tells which connection receives the invalidations of this one."),
     doc("client|help", "5.0.0", "O(1)", "Lists the subcommands."),

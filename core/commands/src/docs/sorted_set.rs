@@ -34,7 +34,7 @@ pub(super) static DOCS: &[Doc] = &[
     doc("zrevrangebylex", "2.8.9", "O(log(N)+M)", "Gives the members in a range of names, backwards.").takes("@key max min [LIMIT=limit{#offset #count}]").keys(&["RO access @ 1 : 0 1 0"]).replaced("6.2.0", "ZRANGE with REV and BYLEX"),
     doc("zrevrangebyscore", "2.2.0", "O(log(N)+M)", "Gives the members with scores in a range, the highest first.").takes("@key %max %min [!WITHSCORES] [LIMIT=limit{#offset #count}]").keys(&["RO access @ 1 : 0 1 0"]).replaced("6.2.0", "ZRANGE with REV and BYSCORE"),
     doc("zrevrank", "2.0.0", "O(log(N))", "Gives the rank of a member, the highest first.").takes("@key member [!WITHSCORE]").keys(&["RO access @ 1 : 0 1 0"]),
-    doc("zscan", "2.8.0", "O(1) a step", "Walks through a sorted set in steps.").takes("@key #cursor [MATCH=?pattern] [COUNT=#count]").keys(&["RO access @ 1 : 0 1 0"]).tips(&["nondeterministic_output"]),
+    doc("zscan", "2.8.0", "O(1) a step", "Walks through a sorted set in steps.").takes("@key #cursor [MATCH=?pattern] [COUNT=#count] [!NOSCORES]").keys(&["RO access @ 1 : 0 1 0"]).tips(&["nondeterministic_output"]),
     doc("zscore", "1.2.0", "O(1)", "Gives the score of a member.").takes("@key member").keys(&["RO access @ 1 : 0 1 0"]),
     doc("zunion", "6.2.0", "O(N)+O(M*log(M))", "Gives the members that any of the sorted sets has.").takes("#numkeys @key... [WEIGHTS=#weight...] [AGGREGATE=aggregate(!SUM|!MIN|!MAX)] [!WITHSCORES]").keys(&["RO access @ 1 : #0 1 1"]),
     doc("zunionstore", "2.0.0", "O(N)+O(Mlog(M))", "Stores the members that any of the sorted sets has.").takes("@destination #numkeys @key... [WEIGHTS=#weight...] [AGGREGATE=aggregate(!SUM|!MIN|!MAX)]").keys(&["OW update @ 1 : 0 1 0", "RO access @ 2 : #0 1 1"]),

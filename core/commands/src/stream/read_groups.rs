@@ -6,7 +6,8 @@
 use super::{CREATE_CONSUMER, reply_entries, reply_fields, strict_id};
 use crate::call::{Args, Call, Handled, OnTimeout, Outcome, Wait, read, wait};
 use crate::error::Error;
-use types::stream::{Group, Id, Stream};
+use resp::Reply;
+use types::stream::{Claim, Claimed, Entry, Group, Id, Idle, Stream};
 
 /// A request of either command.
 struct ReadRequest<'a> {
@@ -16,6 +17,8 @@ struct ReadRequest<'a> {
     count: usize,
     group: Option<Member<'a>>,
     no_ack: bool,
+    /// CLAIM: take over what has been pending for so many milliseconds.
+    claim_idle_ms: Option<i64>,
     streams: Vec<Source<'a>>,
     /// Where the first identity stands.
     ids_at: usize,
@@ -68,7 +71,10 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> Handled {
     let mut ready = Vec::new();
     for source in &request.streams {
         see_consumer(call, source.key, member)?;
-        if source.from != From::New || has_new(call, source.key, member) {
+        if source.from != From::New
+            || has_new(call, source.key, member)
+            || has_idle(call, source.key, member, request.claim_idle_ms)
+        {
             ready.push(source);
         }
     }
@@ -79,7 +85,10 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> Handled {
     for source in ready {
         open_stream(call, source.key);
         match source.from {
-            From::New => deliver_new(call, source.key, member, &request)?,
+            From::New => match request.claim_idle_ms {
+                Some(idle_ms) => deliver_claiming(call, source.key, member, &request, idle_ms)?,
+                None => deliver_new(call, source.key, member, &request)?,
+            },
             From::Behind(after) => deliver_own(call, source.key, member, after, request.count)?,
         }
     }
@@ -112,6 +121,13 @@ fn has_new(call: &mut Call<'_>, key: &[u8], member: Member<'_>) -> bool {
     let Ok(Some(stream)) = call.db.find::<Stream>(key) else { return false };
     let seen = stream.group(member.group).map(Group::last_delivered);
     seen.is_some_and(|seen| stream.last().is_some_and(|entry| entry.id > seen))
+}
+
+/// Whether the group has something pending for so long that CLAIM takes it over.
+fn has_idle(call: &mut Call<'_>, key: &[u8], member: Member<'_>, claim_idle_ms: Option<i64>) -> bool {
+    let (Some(idle_ms), now_ms) = (claim_idle_ms, call.db.now_ms()) else { return false };
+    let Ok(Some(stream)) = call.db.find::<Stream>(key) else { return false };
+    !stream.longest_pending(member.group, idle_ms, 1, now_ms).is_empty()
 }
 
 /// Notes the attempt of the consumer, who is created when new; only that counts as a change.
@@ -152,6 +168,59 @@ fn deliver_new(
         propagate_pending(call, key, member.group, id)?;
     }
     propagate_position(call, key, member.group)
+}
+
+/// CLAIM, as the documentation of Redis 8.4 has it: first what has been pending for `idle_ms` or longer, the longest first, then
+/// what is new, up to COUNT together. Each entry comes with the milliseconds since it was delivered last and how often it
+/// was, both 0 for a new one. NOACK is for new ones only.
+fn deliver_claiming(
+    call: &mut Call<'_>,
+    key: &[u8],
+    member: Member<'_>,
+    request: &ReadRequest<'_>,
+    idle_ms: i64,
+) -> Result<(), Error> {
+    let now_ms = call.db.now_ms();
+    let Some(mut guard) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
+    guard.keep_contents();
+    let stream = &mut *guard;
+    let claim =
+        Claim { idle_ms_min: idle_ms, delivery_ms: now_ms, deliveries: None, force: false, just_id: false };
+    let mut claimed = stream.longest_pending(member.group, idle_ms, request.count, now_ms);
+    claimed
+        .retain(|idle| stream.claim(member.group, member.consumer, idle.id, &claim, now_ms) == Claimed::Yes);
+    let delivered = match request.count.saturating_sub(claimed.len()) {
+        0 if request.count > 0 => None,
+        left => stream.deliver_new(member.group, member.consumer, left, request.no_ack, now_ms),
+    };
+    call.reply.array(claimed.len() + delivered.map_or(0, |new| new.count));
+    for Idle { id, idle_ms, deliveries } in &claimed {
+        let Some(entry) = stream.entry(*id) else { continue };
+        reply_entry_with(&mut call.reply, &entry, *idle_ms, *deliveries);
+    }
+    let mut pending: Vec<Id> = claimed.iter().map(|idle| idle.id).collect();
+    for entry in delivered.into_iter().flat_map(|new| stream.range(new.first, new.last)) {
+        reply_entry_with(&mut call.reply, &entry, 0, 0);
+        if !request.no_ack {
+            pending.push(entry.id);
+        }
+    }
+    drop(guard);
+    for id in pending {
+        propagate_pending(call, key, member.group, id)?;
+    }
+    if delivered.is_some() {
+        propagate_position(call, key, member.group)?;
+    }
+    Ok(())
+}
+
+fn reply_entry_with(reply: &mut Reply<'_>, entry: &Entry<'_>, idle_ms: i64, deliveries: u64) {
+    reply.array(4);
+    reply.bulk(&entry.id.text());
+    reply_fields(reply, entry);
+    reply.integer(idle_ms);
+    reply.integer(deliveries as i64);
 }
 
 fn deliver_own(
@@ -235,6 +304,7 @@ fn wait_or_null(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Handled {
         call.reply.null_array();
         return Ok(Outcome::Done(None));
     }
+    let look_again_ms = next_claim_ms(call, request);
     // `$` and `+` mean the present end of the stream, not the end at the time of the next look.
     let mut again: Vec<Vec<u8>> = call.args.all().iter().map(|argument| argument.to_vec()).collect();
     for (i, source) in request.streams.iter().enumerate() {
@@ -248,8 +318,25 @@ fn wait_or_null(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Handled {
         on_timeout: OnTimeout::NullArray,
         again: Some(again),
         on_removal: request.group.is_some(),
+        look_again_ms,
     })
 }
+
+/// In how many milliseconds CLAIM will find something, if nobody finishes it before.
+fn next_claim_ms(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Option<u64> {
+    let (idle_ms, member, now_ms) = (request.claim_idle_ms?, request.group?, call.db.now_ms());
+    let mut next = None;
+    for source in request.streams.iter().filter(|source| source.from == From::New) {
+        let Ok(Some(stream)) = call.db.find::<Stream>(source.key) else { continue };
+        let due_ms = stream.next_idle_ms(member.group, idle_ms);
+        next = due_ms.into_iter().chain(next).min();
+    }
+    // What is due now and was not found is of an entry that the stream has lost.
+    next.map(|due_ms| u64::try_from(due_ms - now_ms).unwrap_or(0).max(LOOK_AGAIN_MS_MIN))
+}
+
+/// How soon a reader that claims is looked at again at most.
+const LOOK_AGAIN_MS_MIN: u64 = 20;
 
 // The request.
 
@@ -262,6 +349,7 @@ fn request<'a>(call: &mut Call<'a>, name: &str) -> Result<ReadRequest<'a>, Error
         count: 0,
         group: None,
         no_ack: false,
+        claim_idle_ms: None,
         streams: Vec::new(),
         ids_at: 0,
     };
@@ -283,6 +371,14 @@ fn request<'a>(call: &mut Call<'a>, name: &str) -> Result<ReadRequest<'a>, Error
             only_for_groups(grouped, "GROUP")?;
             out.group = Some(Member { group: args.at(i + 1), consumer: args.at(i + 2) });
             i += 2;
+        } else if args.is(i, "claim") && more > 0 {
+            only_for_groups(grouped, "CLAIM")?;
+            i += 1;
+            let idle_ms = args.int(i)?;
+            if idle_ms < 0 {
+                return Err(Error::new("ERR min-idle-time must be a positive integer"));
+            }
+            out.claim_idle_ms = Some(idle_ms);
         } else if args.is(i, "noack") {
             only_for_groups(grouped, "NOACK")?;
             out.no_ack = true;

@@ -160,7 +160,7 @@ fn propagate_removed(call: &mut Call<'_>, key: &[u8], ids: &[Id], removals: &[Re
 }
 
 /// Gives the log the command `head` for `ids`, unless there are none.
-fn propagate_ids(call: &mut Call<'_>, head: &[&[u8]], ids: impl Iterator<Item = Id>) {
+pub(super) fn propagate_ids(call: &mut Call<'_>, head: &[&[u8]], ids: impl Iterator<Item = Id>) {
     let texts: SmallVec<[_; 8]> = ids.map(Id::text).collect();
     if texts.is_empty() {
         return;

@@ -234,3 +234,182 @@ fn an_addition_below_its_own_minid_is_logged_as_asked() {
     let log = run(&mut space, Protocol::Resp2, "XADD s MINID 9 5-1 a 1").log;
     assert_eq!(log, "*8 $4 XADD $1 s $5 MINID $1 = $3 9-0 $3 5-1 $1 a $1 1");
 }
+
+/// A keyspace with the stream `s` of entries 1-1, 2-1, … in nodes of `per_node`, and the group `g` that has all of them pending.
+fn read_by_a_group(entries: u64, per_node: usize) -> Keyspace {
+    let mut space = Keyspace::new(1, 1);
+    space.limits.stream_node_entries = per_node;
+    let mut ask = |line: &str| run(&mut space, Protocol::Resp2, line).reply;
+    (1..=entries).for_each(|n| _ = ask(&format!("XADD s {n}-1 f v")));
+    assert_eq!(ask("XGROUP CREATE s g 0"), "+OK");
+    ask("XREADGROUP GROUP g c STREAMS s >");
+    space
+}
+
+fn identities(numbers: impl Iterator<Item = u64>) -> String {
+    numbers.map(|n| format!("{n}-1")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn approximate_trims_mind_the_groups_in_the_nodes_that_could_go() {
+    // (acknowledged, the trim, how many go, what is left of the stream), each of 10 entries in nodes of 4.
+    let table: &[(u64, &str, &str, u64)] = &[
+        (0, "MAXLEN ~ 2", ":8", 2),
+        (0, "MAXLEN ~ 2 ACKED", ":0", 10),
+        (3, "MAXLEN ~ 2 ACKED", ":3", 7),
+        (6, "MAXLEN ~ 2 ACKED", ":6", 4),
+        (6, "MAXLEN ~ 7 ACKED", ":0", 10),
+        (6, "MAXLEN ~ 0 LIMIT 4 ACKED", ":4", 6),
+        (6, "MINID ~ 9-0 ACKED", ":6", 4),
+        (6, "MINID ~ 8-0 ACKED", ":4", 6),
+        (0, "MAXLEN ~ 2 DELREF", ":8", 2),
+        (0, "MAXLEN ~ 3 DELREF", ":4", 6),
+        (0, "MINID ~ 8-0 DELREF", ":4", 6),
+    ];
+    for (acknowledged, trim, reply, left) in table {
+        let mut space = read_by_a_group(10, 4);
+        let mut ask = |line: &str| run(&mut space, Protocol::Resp2, line).reply;
+        if *acknowledged > 0 {
+            ask(&format!("XACK s g {}", identities(1..acknowledged + 1)));
+        }
+        assert_eq!(ask(&format!("XTRIM s {trim}")), *reply, "{acknowledged} {trim}");
+        assert_eq!(ask("XLEN s"), format!(":{left}"), "{acknowledged} {trim}");
+        let pending = if trim.ends_with("DELREF") { *left } else { 10 - acknowledged };
+        assert!(ask("XPENDING s g").starts_with(&format!("*4 :{pending} ")), "{acknowledged} {trim}");
+    }
+}
+
+#[test]
+fn what_the_log_gets_of_a_trim_comes_to_the_same() {
+    for trim in [
+        "MAXLEN ~ 1 ACKED",
+        "MINID ~ 9-0 ACKED",
+        "MINID 9-0 ACKED",
+        "MAXLEN 3 ACKED",
+        "MINID ~ 9-0 DELREF",
+        "MAXLEN ~ 3 DELREF",
+        "MINID 3 DELREF",
+        "MAXLEN 5 DELREF",
+        "MAXLEN ~ 3",
+    ] {
+        for adds in [false, true] {
+            let spaces = [(); 2].map(|()| {
+                let mut space = read_by_a_group(10, 4);
+                run(&mut space, Protocol::Resp2, "XACK s g 2-1 3-1 5-1 6-1");
+                run(&mut space, Protocol::Resp2, "XDEL s 1-1 4-1 7-1");
+                space
+            });
+            let [mut first, mut second] = spaces;
+            let line = if adds { format!("XADD s {trim} 20-1 f v") } else { format!("XTRIM s {trim}") };
+            let log = run(&mut first, Protocol::Resp2, &line).log;
+            let words = |part: &str| {
+                let words = part.split(' ').skip(1).filter(|word| !word.is_empty() && !word.starts_with('$'));
+                words.collect::<Vec<_>>().join(" ")
+            };
+            let mut logged: Vec<String> = log.split('*').skip(1).map(words).collect();
+            if logged.is_empty() {
+                logged.push(line.clone());
+            }
+            logged.iter().for_each(|line| _ = run(&mut second, Protocol::Resp2, line));
+            for look in ["XRANGE s - +", "XPENDING s g", "XINFO STREAM s"] {
+                let [a, b] = [&mut first, &mut second].map(|space| run(space, Protocol::Resp2, look).reply);
+                let rest = |text: &str| text.split("last-generated-id").nth(1).unwrap_or(text).to_owned();
+                assert_eq!(rest(&a), rest(&b), "{look} after {line} or {logged:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trim_that_drops_references_drops_those_of_entries_deleted_before() {
+    let table = [
+        ("XTRIM s MAXLEN 3 DELREF", ":2", 3),
+        ("XTRIM s MINID 4 DELREF", ":2", 3),
+        ("XTRIM s MINID 3 DELREF", ":1", 4),
+        ("XTRIM s MINID 9 DELREF", ":5", 0),
+        ("XADD s MINID 3 DELREF 9-1 a b", "$3 9-1", 4),
+        // It ends with the last entry that goes.
+        ("XTRIM s MAXLEN 4 DELREF", ":1", 5),
+        ("XTRIM s MAXLEN 3", ":2", 6),
+    ];
+    for (line, reply, pending) in table {
+        let mut space = read_by_a_group(6, 100);
+        let mut ask = |line: &str| run(&mut space, Protocol::Resp2, line).reply;
+        assert_eq!(ask("XDEL s 2-1"), ":1");
+        assert_eq!(ask(line), reply, "{line}");
+        assert!(ask("XPENDING s g").starts_with(&format!("*4 :{pending} ")), "{line}");
+    }
+    let mut space = read_by_a_group(6, 100);
+    let mut ask = |line: &str| run(&mut space, Protocol::Resp2, line);
+    assert_eq!(ask("XDEL s 1-1").reply, ":1");
+    let trimmed = ask("XTRIM s MINID 2 DELREF");
+    assert_eq!(trimmed.reply, ":0");
+    assert!(trimmed.log.ends_with("$4 XACK $1 s $1 g $3 1-1"), "{}", trimmed.log);
+    assert!(ask("XPENDING s g").reply.starts_with("*4 :5 $3 2-1"), "nothing went, yet the reference did");
+    // Entries that a trim has marked in the first node are such, too; those of a node that is gone are not gone over.
+    assert_eq!(
+        (ask("XTRIM s MAXLEN 3").reply, ask("XTRIM s MAXLEN 2 DELREF").reply),
+        (":2".into(), ":1".into())
+    );
+    assert!(ask("XPENDING s g").reply.starts_with("*4 :2 $3 5-1"));
+    let mut space = read_by_a_group(6, 2);
+    let mut ask = |line: &str| run(&mut space, Protocol::Resp2, line).reply;
+    assert_eq!((ask("XTRIM s MAXLEN 4"), ask("XTRIM s MAXLEN 3 DELREF")), (":2".into(), ":1".into()));
+    assert!(ask("XPENDING s g").starts_with("*4 :5 $3 1-1"));
+}
+
+#[test]
+fn a_reader_that_claims_gets_what_others_left_and_then_what_is_new() {
+    let mut space = read_by_a_group(3, 100);
+    let start = space.now;
+    let mut at = |ms: i64, line: &str| {
+        space.set_now(base::Now::at_ms(start.unix_ms + ms));
+        run(&mut space, Protocol::Resp2, line)
+    };
+    at(50, "XACK s g 2-1");
+    at(50, "XCLAIM s g c 0 1-1");
+    at(100, "XADD s 4-1 f v");
+    assert_eq!(at(100, "XREADGROUP GROUP g d CLAIM 1000 COUNT 1 STREAMS s 0").reply, "*1 *2 $1 s *0");
+    let none_idle = at(100, "XREADGROUP GROUP g d CLAIM 1000 STREAMS s >");
+    assert_eq!(none_idle.reply, "*1 *2 $1 s *1 *4 $3 4-1 *2 $1 f $1 v :0 :0");
+    at(120, "XADD s 5-1 f v");
+    at(120, "XADD s 6-1 f v");
+    // 3-1 was delivered at 0, 1-1 at 50 for the second time, 4-1 at 100.
+    let some = at(150, "XREADGROUP GROUP g d COUNT 3 CLAIM 100 NOACK STREAMS s >");
+    let entry =
+        |id: &str, idle: i64, deliveries: i64| format!("*4 $3 {id} *2 $1 f $1 v :{idle} :{deliveries}");
+    let want = [entry("3-1", 150, 1), entry("1-1", 100, 2), entry("5-1", 0, 0)].join(" ");
+    assert_eq!(some.reply, format!("*1 *2 $1 s *3 {want}"));
+    assert_eq!(some.log.matches("XCLAIM").count(), 2);
+    assert!(some.log.contains("XGROUP $5 SETID"));
+    assert_eq!(
+        at(150, "XPENDING s g - + 9").reply,
+        "*3 *4 $3 1-1 $1 d :0 :3 *4 $3 3-1 $1 d :0 :2 *4 $3 4-1 $1 d :50 :1"
+    );
+    // What the stream has lost is passed over.
+    at(150, "XDEL s 1-1 3-1 4-1 6-1");
+    assert_eq!(at(900, "XREADGROUP GROUP g d CLAIM 100 STREAMS s >").reply, "*-1");
+    assert_eq!(
+        at(900, "XREADGROUP GROUP g d CLAIM -1 STREAMS s >").reply,
+        "-ERR min-idle-time must be a positive integer"
+    );
+    let wrong = "-ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.";
+    assert_eq!(at(900, "XREAD CLAIM 1 STREAMS s 0").reply, wrong);
+}
+
+#[test]
+fn a_reader_that_claims_waits_until_something_has_been_pending_long_enough() {
+    let mut space = read_by_a_group(2, 100);
+    let start = space.now;
+    let mut at = |ms: i64, line: &str| {
+        space.set_now(base::Now::at_ms(start.unix_ms + ms));
+        run(&mut space, Protocol::Resp2, line).wait
+    };
+    let line = "XREADGROUP GROUP g d BLOCK 0 CLAIM 1000 STREAMS s >";
+    assert_eq!(at(400, line).map(|wait| wait.look_again_ms), Some(Some(600)));
+    assert_eq!(
+        at(400, "XREADGROUP GROUP g d BLOCK 0 STREAMS s >").map(|wait| wait.look_again_ms),
+        Some(None)
+    );
+    assert!(at(1000, line).is_none());
+}

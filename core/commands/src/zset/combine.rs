@@ -28,9 +28,10 @@ enum Aggregate {
 }
 
 impl Aggregate {
+    /// `b` may be not a number. As in Redis, that makes a sum 0 and leaves the least and the greatest as they are.
     fn of(self, a: f64, b: f64) -> f64 {
         match self {
-            // Infinities of opposite sign give 0, as in Redis.
+            // So do infinities of opposite sign.
             Aggregate::Sum => not_nan(a + b),
             Aggregate::Min => a.min(b),
             Aggregate::Max => a.max(b),
@@ -64,14 +65,14 @@ impl Source {
         }
     }
 
-    /// The weighted score of `member`.
+    /// The weighted score of `member`: not a number for an infinity without weight, which [`Aggregate::of`] deals with.
     fn score(&self, member: &[u8]) -> Option<f64> {
         let score = match &self.members {
             Members::None => None,
             Members::Sorted(set) => set.score(member),
             Members::Plain(set) => set.contains(member).then_some(1.0),
         };
-        score.map(|score| not_nan(score * self.weight))
+        score.map(|score| score * self.weight)
     }
 
     /// Visits all members with their weighted scores while `visit` says so.

@@ -2,6 +2,7 @@
 //!
 //! Sizes of buffers are the server's; they are asked for when a line is to be written, because what was told before is up to a second old.
 
+use super::filter::Filter;
 use crate::engine::{Engine, Step, Turn};
 use crate::outside::Outside;
 use crate::session::{Session, SessionId};
@@ -28,7 +29,7 @@ impl Kind {
         match text.to_ascii_lowercase().as_slice() {
             b"normal" => Ok(Kind::Normal),
             b"pubsub" => Ok(Kind::Pubsub),
-            b"master" => Ok(Kind::Master),
+            b"master" | b"primary" => Ok(Kind::Master),
             b"slave" | b"replica" => Ok(Kind::Replica),
             _ => Err(Error::quoting("ERR Unknown client type '{}'", &[text])),
         }
@@ -50,24 +51,18 @@ pub(super) fn info(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Err
 pub(super) fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let args = turn.args;
     engine.look_at_buffers(turn.session, args, turn.outside);
+    let filter = Filter::parse(engine, args, false, "ERR Invalid client ID")?;
+    let now_us = engine.keyspace.now.mono_us;
     let is_shown = |id: SessionId, s: &Session| !s.kill || id == turn.session;
-    let mut all: Vec<&Session> =
-        engine.sessions.iter().filter(|(id, s)| is_shown(*id, s)).map(|(_, s)| s).collect();
+    let mut all: Vec<&Session> = (engine.sessions.iter())
+        .filter(|(id, s)| is_shown(*id, s) && filter.fits((*id, s), turn.session, now_us))
+        .map(|(_, s)| s)
+        .collect();
     all.sort_by_key(|s| s.id);
-    match args.len() {
-        2 => {}
-        4 if args.is(2, "type") => {
-            let kind = Kind::parse(args.at(3))?;
-            all.retain(|s| Kind::of(s) == kind);
-        }
-        4.. if args.is(2, "id") => {
-            let ids: Vec<u64> = args.rest(3).iter().map(|a| client_id(a)).collect::<Result<_, _>>()?;
-            all = ids
-                .iter()
-                .filter_map(|id| all.binary_search_by_key(id, |s| s.id).ok().map(|at| all[at]))
-                .collect();
-        }
-        _ => return Err(Error::SYNTAX),
+    if let Some(ids) = filter.ids() {
+        all = (ids.iter())
+            .filter_map(|id| all.binary_search_by_key(id, |s| s.id).ok().map(|at| all[at]))
+            .collect();
     }
     let mut out = Vec::new();
     for session in all {
@@ -76,13 +71,6 @@ pub(super) fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Err
     }
     turn.reply.verbatim(b"txt", &out);
     Ok(Step::Done(None))
-}
-
-fn client_id(text: &[u8]) -> Result<u64, Error> {
-    base::number::parse_i64(text)
-        .filter(|n| *n > 0)
-        .map(|n| n as u64)
-        .ok_or(Error::new("ERR Invalid client ID"))
 }
 
 /// One line of CLIENT LIST, without its end. The name of a user may be any bytes.
@@ -122,7 +110,8 @@ pub(crate) fn client_line(engine: &Engine, s: &Session) -> Vec<u8> {
         s.buffers.net_out,
         s.commands,
     );
-    [before.as_bytes(), engine.acl.name(s.user), behind.as_bytes()].concat()
+    let can = if s.follows_redirects { " capa=r" } else { "" };
+    [before.as_bytes(), engine.acl.name(s.user), behind.as_bytes(), can.as_bytes()].concat()
 }
 
 /// The fields about buffers. Output is shown as Redis holds it: a first block, and the rest as a list of such blocks.
@@ -141,7 +130,8 @@ fn memory_fields(s: &Session) -> String {
     )
 }
 
-fn flags(s: &Session) -> String {
+/// The letters of a client's flags.
+pub(super) fn flags(s: &Session) -> String {
     let mut out = String::new();
     let mut add = |on: bool, letter: char| {
         if on {

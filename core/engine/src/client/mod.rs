@@ -1,6 +1,7 @@
 //! CLIENT: what clients tell about themselves, and what is told about them.
 
 mod caching;
+mod filter;
 mod kill;
 mod line;
 mod pause;
@@ -22,6 +23,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown).subcommands(&[
     row("client|caching", 3, caching::caching).flags(ANYBODY),
+    row("client|capa", -3, capa).flags(ANYBODY),
     row("client|getname", 2, getname).flags(ANYBODY),
     row("client|getredir", 2, caching::getredir).flags(ANYBODY),
     row("client|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
@@ -43,6 +45,16 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown)
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "CLIENT"))
+}
+
+/// What the client can do. There is one such thing, to follow a redirection when a replica takes over, which never happens
+/// here; what is not known is passed over, as in Valkey.
+fn capa(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if (2..turn.args.len()).any(|i| turn.args.is(i, "redirect")) {
+        engine.sessions.at_mut(turn.session).follows_redirects = true;
+    }
+    turn.reply.ok();
+    Ok(Step::Done(None))
 }
 
 fn id(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

@@ -52,6 +52,18 @@ pub(super) fn unpause(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, 
 }
 
 impl Engine {
+    /// What INFO tells of a pause: why, what is held back, and the milliseconds that are left of it.
+    pub(crate) fn pause_told(&self) -> (&'static str, &'static str, u64) {
+        if self.is_paused() {
+            let actions = if self.pause.writes_only { "write" } else { "all" };
+            return ("client_pause", actions, (self.pause.until_us - self.keyspace.now.mono_us) / 1000);
+        }
+        match self.pause.holds_writes {
+            true => ("shutdown_in_progress", "write", 0),
+            false => ("none", "none", 0),
+        }
+    }
+
     /// Whether CLIENT PAUSE lasts.
     pub(crate) fn is_paused(&self) -> bool {
         self.pause.until_us > self.keyspace.now.mono_us

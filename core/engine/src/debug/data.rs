@@ -70,7 +70,9 @@ pub(super) fn populate(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step,
         if size > 0 {
             value.resize(size, 0);
         }
-        engine.keyspace.load(db, Entry::string(&key, &value, None));
+        let mut entry = Entry::string(&key, &value, None);
+        entry.set_access(engine.keyspace.fresh_access());
+        engine.keyspace.load(db, entry);
     }
     turn.reply.ok();
     Ok(Step::Done(None))

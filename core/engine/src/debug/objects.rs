@@ -14,7 +14,7 @@ fn peek<'e>(engine: &'e mut Engine, turn: &Turn<'_>) -> Result<&'e Entry, Error>
 }
 
 pub(super) fn object(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let (clock, ranking) = (engine.keyspace.now.unix_ms, engine.keyspace.ranking);
+    let (clock, ranking) = (engine.keyspace.now.unix_ms, engine.keyspace.ranking());
     let list_size = engine.config.list_max_listpack_size;
     let entry = peek(engine, turn)?;
     // Without the type byte, the version and the checksum.

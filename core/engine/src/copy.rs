@@ -1,0 +1,137 @@
+//! Copies of the data set for clients that ask for a snapshot over the network (`redis-cli --rdb`, `--functions-rdb`).
+//!
+//! Such a client says `REPLCONF rdb-only 1` and then SYNC or PSYNC, and is no replica: it gets one snapshot and is closed. The
+//! engine judges the request and leaves a [`Job::Copy`]; who does it feeds the client part by part ([`Engine::feed_copy`])
+//! and asks before each how much of the last ones is still to be sent ([`Engine::copy_pending`]). How long the snapshot
+//! will be is not known when it begins, so it is sent in the form that ends with a mark:
+//!
+//! ```text
+//! [+FULLRESYNC <replication id> <offset>\r\n]   to PSYNC
+//! $EOF:<mark>\r\n <RDB> <mark>                  the mark is 40 hexadecimal digits, drawn by chance
+//! ```
+
+use crate::engine::{Engine, Step, Turn};
+use crate::outside::Job;
+use crate::session::SessionId;
+use commands::{Args, Error};
+
+/// Copies that may be sent or wait to be sent at the same time.
+const COPIES_MAX: usize = 4;
+
+/// What a client has said of the copy that it will ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CopyWish {
+    /// It wants one snapshot and nothing after it.
+    rdb_only: bool,
+    /// It reads what ends with a mark.
+    takes_mark: bool,
+    parts: CopyParts,
+}
+
+/// What is left out of a copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyParts {
+    /// No keys.
+    pub without_data: bool,
+    /// No libraries of functions.
+    pub without_functions: bool,
+}
+
+/// A copy that is to be sent.
+#[derive(Clone, Debug)]
+pub struct CopyOrder {
+    /// What goes before the snapshot.
+    pub head: Vec<u8>,
+    /// What goes behind it.
+    pub mark: Vec<u8>,
+    /// What is left out.
+    pub parts: CopyParts,
+}
+
+impl CopyWish {
+    /// Takes over what `REPLCONF` says in the arguments `i` and `i + 1`; false when it is about something else.
+    pub(crate) fn hear(&mut self, args: Args<'_>, i: usize) -> Result<bool, Error> {
+        match args.at(i).to_ascii_lowercase().as_slice() {
+            b"rdb-only" => match args.int(i + 1)? {
+                only @ (0 | 1) => self.rdb_only = only == 1,
+                _ => return Err(Error::new("ERR value is out of range, value must between 0 and 1")),
+            },
+            b"rdb-filter-only" => self.parts = CopyParts::only(args.at(i + 1))?,
+            b"capa" => self.takes_mark |= args.is(i + 1, "eof"),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+impl CopyParts {
+    /// What is left when only the parts named are wanted.
+    fn only(named: &[u8]) -> Result<CopyParts, Error> {
+        let mut parts = CopyParts { without_data: true, without_functions: true };
+        for word in named.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
+            if !word.eq_ignore_ascii_case(b"functions") {
+                return Err(Error::quoting("ERR Unsupported rdb-filter-only option: {}", &[word]));
+            }
+            parts.without_functions = false;
+        }
+        Ok(parts)
+    }
+}
+
+/// SYNC and PSYNC of a client that wants a copy. A would-be replica hears at once that it gets nothing here.
+pub(crate) fn copy(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let CopyWish { rdb_only, takes_mark, parts } = engine.sessions.at(turn.session).copy;
+    if !rdb_only {
+        return Err(Error::new("ERR this server does not replicate yet: it cannot feed a replica"));
+    }
+    if !takes_mark {
+        return Err(Error::new("ERR a snapshot is sent with a mark at its end: say REPLCONF capa eof first"));
+    }
+    if engine.copies.len() >= COPIES_MAX {
+        return Err(Error::new("ERR too many clients are taking a snapshot already"));
+    }
+    let mut mark = Vec::new();
+    while mark.len() < 40 {
+        mark.extend_from_slice(format!("{:016x}", engine.keyspace.random.next_u64()).as_bytes());
+    }
+    mark.truncate(40);
+    let mut head = Vec::new();
+    if turn.args.len() > 1 {
+        head.extend_from_slice(format!("+FULLRESYNC {} 0\r\n", engine.replication_id).as_bytes());
+    }
+    head.extend_from_slice(&[b"$EOF:", &mark[..], b"\r\n"].concat());
+    engine.copies.push(turn.session);
+    let order = Box::new(CopyOrder { head, mark, parts });
+    engine.jobs.push(Job::Copy { session: turn.session, order });
+    Ok(Step::Later)
+}
+
+impl Engine {
+    /// Whether any client is being fed a copy, whose buffers have to be told.
+    pub fn feeds_copies(&self) -> bool {
+        !self.copies.is_empty()
+    }
+
+    /// Bytes of a client's copy that are still to be sent; `None` when it has gone.
+    pub fn copy_pending(&self, id: SessionId) -> Option<usize> {
+        self.sessions.find(id).filter(|session| !session.kill).map(|session| session.buffers.output)
+    }
+
+    /// Leaves a part of its copy for a client.
+    pub fn feed_copy(&mut self, id: SessionId, bytes: Vec<u8>) {
+        if let Some(session) = self.sessions.find_mut(id) {
+            // Until the buffers are told again.
+            session.buffers.output += bytes.len();
+            self.deliver(id, bytes, false, false);
+        }
+    }
+
+    /// The copy of a client has ended, well or not: it is closed when it has what was left for it.
+    pub fn end_copy(&mut self, id: SessionId) {
+        self.copies.retain(|taker| *taker != id);
+        if let Some(session) = self.sessions.find_mut(id) {
+            session.kill = true;
+            self.deliver(id, Vec::new(), false, true);
+        }
+    }
+}

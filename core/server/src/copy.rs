@@ -1,0 +1,109 @@
+//! A copy of the data set on its way to a client (`redis-cli --rdb`): the snapshot view, sent instead of written.
+//!
+//! The saver thread feeds it to the client's I/O thread a part at a time, and the next one when little of the last is left to
+//! send, so that a slow network slows the copy and nothing else. A client that takes nothing for
+//! [`STALL_MAX`] is given up.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use engine::{CopyOrder, SessionId};
+use persist::rdb::{self, Writer};
+
+use crate::saver::REDIS_VERSION;
+use crate::shared::Shared;
+use crate::view::{CANCELLED, View};
+
+/// Bytes that are fed at a time.
+const PART_BYTES: usize = 256 << 10;
+/// Bytes that may be left to send when the next part is fed.
+const PENDING_BYTES_MAX: usize = 1 << 20;
+/// How long the client is not looked at while it has enough to read.
+const NAP: Duration = Duration::from_millis(2);
+/// How long a client may take nothing.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Sends a client what it has ordered and closes it.
+pub(crate) fn send(shared: &Shared, session: SessionId, order: CopyOrder) {
+    shared.logger.notice("A client takes a snapshot over the network");
+    let mut taker = Taker { shared, session, part: order.head.clone() };
+    let sent = taker.copy(&order).and_then(|()| {
+        taker.part.extend_from_slice(&order.mark);
+        taker.feed().map_err(|error| error.to_string())
+    });
+    match sent {
+        Ok(()) => shared.logger.notice("The snapshot for a client is complete"),
+        Err(why) => shared.logger.warning(&format!("The snapshot for a client was given up: {why}")),
+    }
+    shared.with_engine(|engine, _| engine.end_copy(session));
+}
+
+/// Who takes a copy.
+struct Taker<'a> {
+    shared: &'a Shared,
+    session: SessionId,
+    /// What is to be fed next.
+    part: Vec<u8>,
+}
+
+impl Taker<'_> {
+    fn copy(&mut self, order: &CopyOrder) -> Result<(), String> {
+        self.room().map_err(|error| error.to_string())?;
+        if !order.parts.without_data {
+            let mut view = View::begin(self.shared, |_| Ok(()))?;
+            if order.parts.without_functions {
+                view.leave_out_libraries();
+            }
+            let shared = self.shared;
+            return view.send(shared, &mut |bytes| self.take(bytes));
+        }
+        let mut writer = Writer::new(false, true);
+        writer.header(rdb::VERSION);
+        let now_ms = self.shared.clock.now().unix_ms;
+        writer.standard_aux(REDIS_VERSION, now_ms, crate::memory::used() as u64, false);
+        if !order.parts.without_functions {
+            let libraries = self.shared.engine.lock().library_codes();
+            libraries.iter().for_each(|code| writer.function(code));
+        }
+        writer.end();
+        writer.drain(&mut |bytes| self.take(bytes)).map_err(|error| error.to_string())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for part in bytes.chunks(PART_BYTES) {
+            self.part.extend_from_slice(part);
+            if self.part.len() >= PART_BYTES {
+                self.feed()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self) -> io::Result<()> {
+        self.room()?;
+        let part = std::mem::take(&mut self.part);
+        self.shared.with_engine(|engine, _| engine.feed_copy(self.session, part));
+        Ok(())
+    }
+
+    /// Waits until the client has taken most of what it was fed.
+    fn room(&self) -> io::Result<()> {
+        let (mut since, mut least) = (Instant::now(), usize::MAX);
+        loop {
+            if self.shared.saver.is_cancelled() {
+                return Err(io::Error::other(CANCELLED));
+            }
+            let pending = self.shared.engine.lock().copy_pending(self.session);
+            match pending {
+                None => return Err(io::Error::other("the client has gone")),
+                Some(bytes) if bytes <= PENDING_BYTES_MAX => return Ok(()),
+                Some(bytes) if bytes < least => (since, least) = (Instant::now(), bytes),
+                Some(_) if since.elapsed() >= STALL_MAX => {
+                    return Err(io::Error::other("the client has taken nothing for a minute"));
+                }
+                Some(_) => {}
+            }
+            std::thread::sleep(NAP);
+        }
+    }
+}
