@@ -149,6 +149,8 @@ def run(report, programs, tree):
         for service in SERVICES:
             check_service(report, system, service)
         check_apart(report, system)
+        check_journal(report, system)
+        check_what_stays(report, system)
         check_drop_in(report, system)
         check_update(report, system, programs)
         check_former_owner(report, system)
@@ -256,6 +258,40 @@ def check_drop_in(report, system):
     shutil.rmtree(folder)
     system.inside("systemctl", "daemon-reload")
     system.inside("systemctl", "restart", "tandem-cache")
+
+
+def check_what_stays(report, system):
+    """What is set at run time outlives a restart: the state's folder is the one that a service may write."""
+    def settle(timeout, *user):
+        with system.client("queue") as client:
+            said = [client.call("CONFIG", "SET", "timeout", timeout), client.call(*user), client.call("CONFIG", "REWRITE"),
+                    client.call("ACL", "SAVE")]
+        return [word for word in said if word != b"OK"]
+
+    said = settle("77", "ACL", "SETUSER", "worker", "on", "nopass", "~bull:*", "+@all")
+    report.equal("systemd: queue: CONFIG REWRITE and ACL SAVE are accepted", said, [])
+    system.inside("systemctl", "restart", "tandem-queue")
+    with system.client("queue") as client:
+        found = [client.call("CONFIG", "GET", "timeout")[1], b"worker" in client.call("ACL", "USERS")]
+    report.equal("systemd: queue: settings and users outlive a restart", found, [b"77", True])
+    settle("0", "ACL", "DELUSER", "worker")
+    state = system.root / "var" / "lib" / "tandem-queue"
+    modes = [(state / name).stat().st_mode & 0o777 for name in ("queue.conf", "users.acl")]
+    report.equal("systemd: queue: which nobody else can read", modes, [0o600, 0o600])
+
+
+def check_journal(report, system):
+    def journal(*more):
+        return system.inside("journalctl", "-u", "tandem-queue", "-o", "cat", "--no-pager", *more)
+
+    report.check("systemd: queue: the journal tells what it does with memory, disk and TLS",
+                 all(f" * {word}: " in journal() for word in ("Settings", "Memory", "Durability", "TLS")), journal()[-2000:])
+    warnings = until(10, lambda: "A wrong password was given" in journal("-p", "warning"))
+    report.check("systemd: queue: wrong passwords are a warning", warnings, journal()[-2000:])
+    report.check("systemd: queue: and what is usual is none", "Server initialized" not in journal("-p", "warning")
+                 and "Server initialized" in journal("-p", "notice"))
+    for service in SERVICES:
+        report.equal(f"systemd: {service}: is never given up", system.show(service, "StartLimitIntervalUSec"), "0")
 
 
 def check_update(report, system, programs):

@@ -141,18 +141,18 @@ mod tests {
     fn a_queue_tells_where_its_settings_came_from_and_what_follows() {
         let said = said(
             Profile::Queue,
-            &["--dir", "/data", "--requirepass", "s3cret"],
+            &["--dir", "/data", "--requirepass", "s3cret", "--save", "3600", "1", "60", "10000"],
             &[("TANDEM_APPENDFSYNC", "always"), ("TANDEM_TIMEOUT", "9")],
         );
         assert_eq!(
             said,
             [
                 "Settings: profile queue; variable TANDEM_TIMEOUT; /etc/x.conf (2 directives); variable TANDEM_APPENDFSYNC; \
-                 command line (requirepass, dir)",
+                 command line (requirepass, save, dir)",
                 "Memory: maxmemory 1.50G (measured: a share of what this machine or container has), noeviction, 76.80M of it \
                  for consumers only",
                 "Durability: every write is logged in /data and synced before its reply; snapshots after 3600 s and 1 changes, \
-                 after 300 s and 100 changes, after 60 s and 10000 changes",
+                 after 60 s and 10000 changes",
                 "TLS: required from other machines, optional from this one; certificates of its own in /data/tls",
             ]
         );
