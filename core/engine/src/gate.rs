@@ -139,7 +139,9 @@ impl Engine {
             self.counters.oom_refusals += 1;
             return Err(OOM);
         }
-        if let Some(refusal) = outside.write_refusal(grows(spec.flags)) {
+        let log = &self.log;
+        let bytes = || log.len() + argv.iter().map(|arg| arg.len()).sum::<usize>();
+        if let Some(refusal) = outside.write_refusal(grows(spec.flags), &bytes) {
             return Err(Error::text(refusal));
         }
         Ok(())

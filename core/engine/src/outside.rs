@@ -40,8 +40,9 @@ pub trait Outside {
     /// Adds the fields of INFO that only the server knows.
     fn report(&self, report: &mut Report);
     /// Whether a write must be refused because it could not be kept, and why (the error reply, `MISCONF …`). `grows` tells whether it may
-    /// need room: what only takes goes on inside the disk's reserve.
-    fn write_refusal(&self, grows: bool) -> Option<String>;
+    /// need room: what only takes goes on inside the disk's reserve. `bytes` is about how much it and what was executed before it will
+    /// take in the log; it is asked for only where room is short.
+    fn write_refusal(&self, grows: bool, bytes: &dyn Fn() -> usize) -> Option<String>;
     /// Why nothing may be saved by command here, where that is so.
     fn save_refusal(&self) -> Option<&'static str> {
         None

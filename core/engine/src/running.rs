@@ -272,7 +272,8 @@ impl Running<'_> {
         if !self.allow_oom {
             self.engine.check_memory(flags)?;
         }
-        match self.outside.write_refusal(crate::gate::grows(flags)) {
+        let log = &self.engine.log;
+        match self.outside.write_refusal(crate::gate::grows(flags), &|| log.len()) {
             Some(refusal) => Err(Error::text(refusal)),
             None => Ok(()),
         }

@@ -1,6 +1,5 @@
 //! From a command line to a server that serves: configuration, sockets, threads, data.
 
-use std::fs::File;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,8 +18,6 @@ use net::Poller;
 use parking_lot::Mutex;
 use persist::disk::Real;
 use profiles::Profile;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use crate::client::Bounds;
 use crate::clients::Clients;
@@ -29,6 +26,7 @@ use crate::durable::Durable;
 use crate::files::{Files, place_of};
 use crate::instance::Front;
 use crate::listen::Entrance;
+use crate::locks::{LockError, Locks};
 use crate::logger::Logger;
 use crate::saver::REDIS_VERSION;
 use crate::shared::{Chore, Parts, PasswordFile, Shared};
@@ -50,8 +48,6 @@ pub struct Running {
     pidfile: Option<PathBuf>,
     threads: Vec<JoinHandle<()>>,
     plane: Option<Handle>,
-    /// Holds the directory of a queue; see [`lock_place`].
-    _lock: Option<File>,
 }
 
 impl Running {
@@ -92,6 +88,8 @@ impl Running {
             let _ = std::fs::remove_file(pidfile);
         }
         drop(self.plane.take());
+        // The threads that write have ended.
+        self.shared.locks.release();
         if self.shared.failed.load(Ordering::Acquire) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }
@@ -164,8 +162,8 @@ pub(crate) fn configure(
 }
 
 /// Has the working directory be there. A server without a profile does not make it, as Redis does not: a mistyped folder
-/// must not look like an empty data set. A queue takes it for itself.
-fn prepare_place(profile: Profile, place: &Path, logger: &Logger) -> anyhow::Result<Option<File>> {
+/// must not look like an empty data set.
+fn prepare_place(profile: Profile, place: &Path, logger: &Logger) -> anyhow::Result<()> {
     if !place.is_dir() {
         if profile == Profile::Plain {
             bail!("Can't chdir to '{}': No such file or directory", place.display());
@@ -174,20 +172,29 @@ fn prepare_place(profile: Profile, place: &Path, logger: &Logger) -> anyhow::Res
             .with_context(|| format!("Can't make the directory '{}'", place.display()))?;
         logger.notice(&format!("The directory '{}' is new: the server begins empty.", place.display()));
     }
-    (profile == Profile::Queue).then(|| lock_place(place)).transpose()
+    Ok(())
 }
 
-/// Takes the directory of a queue for this process: a second one would replace files that the first writes. The kernel gives it
-/// back when the process ends, however it ends.
-fn lock_place(place: &Path) -> anyhow::Result<File> {
-    let path = place.join("tandem.lock");
-    let file = File::options().create(true).append(true).open(&path);
-    let file = file.with_context(|| format!("Can't open '{}'", path.display()))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-        Errno::WOULDBLOCK => anyhow!("another server uses the directory '{}'", place.display()),
-        other => anyhow!("Can't lock '{}': {other}", path.display()),
-    })?;
-    Ok(file)
+/// Takes what this server is going to write: a queue its directory, another one its log and its snapshot. One that keeps
+/// nothing takes nothing.
+fn take_locks(profile: Profile, config: &Config, files: &Files, logger: &Logger) -> anyhow::Result<Locks> {
+    let (locks, place) = (Locks::default(), files.place());
+    if profile == Profile::Queue {
+        locks.take_directory(&place).map_err(|why| anyhow!("{why}"))?;
+    } else if profile.disk_refusal().is_none() {
+        if config.appendonly {
+            locks.take_log(&files.log_place()).map_err(|why| anyhow!("{why}"))?;
+        }
+        let saves = !config.save.is_empty();
+        match locks.take_snapshot(&place, &config.dbfilename) {
+            Err(LockError::Used(why)) if saves => bail!("{why}"),
+            // As in Redis; the first save says so again, and fails.
+            Err(LockError::Taken(why)) if saves => logger.warning(&format!("Nothing can be saved: {why}.")),
+            // Whoever saves all the same takes it then.
+            _ => {}
+        }
+    }
+    Ok(locks)
 }
 
 /// Why a server did not start.
@@ -253,15 +260,11 @@ fn start_logged(
     let (mut config, mut file) = (loaded.config, file);
     let password = hide_password(&mut config)?;
     let password_file = password.as_ref().and_then(|password| password.file.clone());
-    let lock = prepare_place(profile, &place_of(&config), logger)?;
+    prepare_place(profile, &place_of(&config), logger)?;
+    let locks = take_locks(profile, &config, &Files::new(&config, None), logger)?;
     crate::keepsakes::make(profile, &mut config, &mut file, logger);
     let files = Files::new(&config, file);
-    if let Err(possible) = crate::limits::raise_descriptors(config.maxclients as u64) {
-        logger.warning(&format!(
-            "You requested maxclients of {}, but the limit of open files lets in only {possible}.",
-            config.maxclients
-        ));
-    }
+    fit_descriptors(&mut config, logger)?;
     let entrance = Entrance::open(&config)?;
     greet(&config, logger);
     let pollers = (0..thread_count(&config))
@@ -284,6 +287,7 @@ fn start_logged(
         profile,
         chores,
         files,
+        locks,
         base_config: loaded.base,
         entrance,
     })));
@@ -305,7 +309,6 @@ fn start_logged(
         pidfile,
         threads: Vec::new(),
         plane: Some(plane),
-        _lock: lock,
     };
     running.spawn_all(pollers, work, &config)?;
     *shared.allocator.lock() = crate::memory::begin();
@@ -359,8 +362,13 @@ impl Running {
         if let Err(why) = loaded {
             shared.failed.store(true, Ordering::Release);
             crate::stop::end(shared, false);
+            shared.locks.release();
             return Err(anyhow!("{why}"));
         }
+        if shared.profile == Profile::Queue {
+            shared.durable.want_ballast();
+        }
+        shared.durable.look_at_room(shared);
         shared.loading.on.store(false, Ordering::Release);
         crate::chores::catch_up_log(shared);
         if config.port != 0 {
@@ -409,6 +417,25 @@ fn open_logger(profile: Profile, config: &Config, notes: &[String]) -> anyhow::R
     crate::introduction::lines(profile, config).iter().for_each(|line| logger.notice(line));
     notes.iter().for_each(|note| logger.warning(note));
     Ok(logger)
+}
+
+/// Lets in no more clients than there are descriptors for: those that are let in must be served, and what they write kept.
+fn fit_descriptors(config: &mut Config, logger: &Logger) -> anyhow::Result<()> {
+    let Err(possible) = crate::limits::raise_descriptors(config.maxclients as u64) else { return Ok(()) };
+    if possible == 0 {
+        bail!(
+            "Your current limit of open files ('ulimit -n') is not enough for the server to start. Please increase it to at \
+             least {}. Exiting.",
+            crate::limits::SPARE_DESCRIPTORS + 1
+        );
+    }
+    logger.warning(&format!(
+        "You requested maxclients of {}, but the limit of open files ('ulimit -n') is enough for {possible} only: maxclients is \
+         {possible} now.",
+        config.maxclients
+    ));
+    let origin = config.origin("maxclients").cloned().unwrap_or(Origin::Default);
+    config.assign("maxclients", possible.to_string().as_bytes(), origin).map_err(|why| anyhow!(why))
 }
 
 /// The default user's password.

@@ -16,15 +16,16 @@
 //! Locks are taken in the order journal, engine, queue. The journal's may be held for as long as the disk
 //! takes, so nobody waits for it while holding the engine, except at the change of files for a rewrite.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use config::{AppendFsync, Config};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use persist::aof::{AppendError, Log, Prepared, Publication, State};
+use persist::aof::{AppendError, Log, Place, Prepared, Publication, Sights, State, SyncedMark};
 use persist::disk::Disk;
 
 use crate::shared::{Chore, Shared};
@@ -33,6 +34,17 @@ use crate::view::CANCELLED;
 /// Bytes that must stay free on the log's disk; with less, writes are refused while they can still be
 /// refused in order. Room for what is in flight and for a manifest.
 const RESERVE_BYTES: u64 = 16 << 20;
+
+/// With less room than this above the reserve each write is measured before it is let in: more than what is executed between
+/// two looks at the flag.
+const TIGHT_BYTES: u64 = 1 << 30;
+
+/// Size of the file that a queue removes when its disk is full.
+const BALLAST_BYTES: u64 = RESERVE_BYTES;
+
+const BALLAST_UNWANTED: u8 = 0;
+const BALLAST_WANTED: u8 = 1;
+const BALLAST_THERE: u8 = 2;
 
 /// Bytes that may wait to be written before further writes are refused.
 const QUEUE_BYTES_MAX: usize = 256 << 20;
@@ -50,6 +62,8 @@ const REFUSED_SAVES: &str = "MISCONF Redis is configured to save RDB snapshots, 
 #[derive(Default)]
 pub(crate) struct Queue {
     bytes: Vec<u8>,
+    /// The sizes of what `bytes` is made of, a ticket each.
+    pieces: Vec<usize>,
     ticket: u64,
 }
 
@@ -66,6 +80,8 @@ pub(crate) struct Journal {
     pub(crate) log: Option<Log>,
     /// Taken from the queue and not written yet.
     pending: Vec<u8>,
+    /// The sizes of what `pending` is made of: one for each ticket up to `pending_ticket`.
+    pieces: VecDeque<usize>,
     pending_ticket: u64,
     written_ticket: u64,
 }
@@ -110,9 +126,21 @@ pub(crate) struct Durable {
     fsync: AtomicFsync,
     /// Replies with a ticket up to here may leave.
     safe: AtomicU64,
-    /// Either of the two below.
+    /// Writes are to be looked at: there is a refusal, snapshots fail, or there is little room.
     refusing: AtomicBool,
     refusal: Mutex<Option<String>>,
+    /// Bytes that may still be written before the reserve is reached, by the last look at the disk and what was queued since.
+    room: AtomicU64,
+    /// Writes were refused for want of room since the last look.
+    turned_away: AtomicBool,
+    /// When that was told last, monotonic microseconds; 0: not yet.
+    told_us: AtomicU64,
+    /// One of `BALLAST_…`.
+    ballast: AtomicU8,
+    /// The files of the log that do not change any more, as they were at the last look.
+    seen: Mutex<Sights>,
+    /// What the mark beside the log says.
+    marked: Mutex<Option<SyncedMark>>,
     /// Snapshots fail, and `stop-writes-on-bgsave-error` has writes refused then.
     saves_fail: AtomicBool,
     // `no-appendfsync-on-rewrite`, `aof-timestamp-enabled`, `aof-disable-auto-gc`.
@@ -166,6 +194,12 @@ impl Durable {
             safe: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
             refusal: Mutex::new(None),
+            room: AtomicU64::new(u64::MAX),
+            turned_away: AtomicBool::new(false),
+            told_us: AtomicU64::new(0),
+            ballast: AtomicU8::new(BALLAST_UNWANTED),
+            seen: Mutex::default(),
+            marked: Mutex::default(),
             saves_fail: AtomicBool::new(false),
             yields_to_rewrite: AtomicBool::new(false),
             timestamps: AtomicBool::new(false),
@@ -192,6 +226,11 @@ impl Durable {
         self.sync_wanted.ring();
     }
 
+    /// `aof-timestamp-enabled` has changed.
+    pub(crate) fn set_timestamps(&self, on: bool) {
+        self.timestamps.store(on, Ordering::Relaxed);
+    }
+
     /// Takes over what the configuration says of the log; `saves_ok`: the last snapshot was good.
     pub(crate) fn follow(&self, config: &Config, saves_ok: bool) {
         self.yields_to_rewrite.store(config.no_appendfsync_on_rewrite, Ordering::Relaxed);
@@ -212,12 +251,22 @@ impl Durable {
         self.keeps_history.load(Ordering::Relaxed)
     }
 
-    /// Refuses writes while snapshots are wanted and fail, if that is configured.
+    /// Refuses writes while snapshots are wanted and fail, if that is configured and no log keeps what is written.
     pub(crate) fn look_at_saves(&self, config: &Config, saves_ok: bool) {
         let fail = !saves_ok && config.stop_writes_on_bgsave_error && !config.save.is_empty();
         let refusal = self.refusal.lock();
         self.saves_fail.store(fail, Ordering::Release);
-        self.refusing.store(fail || refusal.is_some(), Ordering::Release);
+        self.look_closer(refusal.is_some());
+    }
+
+    fn saves_refuse(&self) -> bool {
+        self.saves_fail.load(Ordering::Acquire) && !self.is_logging.load(Ordering::Acquire)
+    }
+
+    /// With the refusal locked: whether writes are to be looked at before they are let in.
+    fn look_closer(&self, is_refusal: bool) {
+        let is_tight = self.room.load(Ordering::Acquire) < TIGHT_BYTES;
+        self.refusing.store(is_refusal || is_tight || self.saves_refuse(), Ordering::Release);
     }
 
     /// Deletes replaced files of the log that were kept.
@@ -233,6 +282,11 @@ impl Durable {
             }
             Some(Err(error)) => shared.logger.notice(&format!("Old AOF files stay until a rewrite: {error}")),
         }
+    }
+
+    /// Where the log is, if there is one.
+    pub(crate) fn log_place(&self) -> Option<Place> {
+        self.lock().log.as_ref().map(|log| log.place().clone())
     }
 
     /// Whether the log waits for its first base.
@@ -280,6 +334,8 @@ impl Durable {
             return 0;
         }
         queue.ticket += 1;
+        queue.pieces.push(bytes.len());
+        self.take_room(bytes.len() as u64);
         if queue.bytes.is_empty() {
             std::mem::swap(&mut queue.bytes, bytes);
         } else {
@@ -312,26 +368,35 @@ impl Durable {
         } else {
             journal.pending.append(&mut queue.bytes);
         }
+        journal.pieces.extend(queue.pieces.drain(..));
         journal.pending_ticket = queue.ticket;
     }
 
     /// Tries to write what waits.
     fn write_pending(&self, journal: &mut Journal, shared: &Shared) {
         self.take_queue(journal);
-        let Journal { log: Some(log), pending, .. } = journal else { return };
+        let Journal { log: Some(log), pending, pieces, .. } = journal else { return };
         if pending.is_empty() {
             return;
         }
+        log.set_timestamps(self.timestamps.load(Ordering::Relaxed));
         let sleep_us = self.sleep_before_us.load(Ordering::Relaxed);
         if sleep_us > 0 {
             std::thread::sleep(Duration::from_micros(sleep_us));
         }
         let began_us = shared.clock.micros();
-        let appended = log.append(pending, shared.clock.now().unix_ms);
+        let unix_ms = shared.clock.now().unix_ms;
+        let mut appended = log.append(pending, unix_ms);
+        if matches!(&appended, Err(AppendError::Retry(error)) if is_full(error))
+            && self.drop_ballast(log, shared)
+        {
+            appended = log.append(pending, unix_ms);
+        }
         shared.meters.note_disk("aof-write", shared.clock.micros() - began_us);
         match appended {
             Ok(_) => {
                 pending.clear();
+                pieces.clear();
                 self.file_bytes.store(log.file_bytes(), Ordering::Relaxed);
                 journal.written_ticket = journal.pending_ticket;
                 self.note_written(shared);
@@ -339,7 +404,35 @@ impl Durable {
                     self.advance(journal.written_ticket, shared);
                 }
             }
-            Err(error) => self.write_failed(&error, shared),
+            Err(error) => {
+                self.write_failed(&error, shared);
+                if matches!(error, AppendError::Retry(_)) {
+                    self.write_what_fits(journal, shared);
+                }
+            }
+        }
+    }
+
+    /// There is no room for all that waits: what was executed first and does fit is written by itself, so that its writers need
+    /// not wait for what came behind it.
+    fn write_what_fits(&self, journal: &mut Journal, shared: &Shared) {
+        let unix_ms = shared.clock.now().unix_ms;
+        let Journal { log: Some(log), pending, pieces, .. } = journal else { return };
+        let mut written = 0;
+        while pieces.len() > 1 {
+            let Some(&bytes) = pieces.front() else { break };
+            let mut piece = pending[written..written + bytes].to_vec();
+            if log.append(&mut piece, unix_ms).is_err() {
+                break;
+            }
+            written += bytes;
+            pieces.pop_front();
+        }
+        pending.drain(..written);
+        self.file_bytes.store(log.file_bytes(), Ordering::Relaxed);
+        journal.written_ticket = journal.pending_ticket - journal.pieces.len() as u64;
+        if !self.is_always() {
+            self.advance(journal.written_ticket, shared);
         }
     }
 
@@ -382,20 +475,25 @@ impl Durable {
     fn accept_writes(&self) {
         let mut refusal = self.refusal.lock();
         *refusal = None;
-        self.refusing.store(self.saves_fail.load(Ordering::Acquire), Ordering::Release);
+        self.look_closer(false);
     }
 
     /// Why writes must be refused now, if they must. When the disk is nearly full only those are that `grows` tells to need room; what
     /// takes from the data goes on inside the reserve, so that consumers can make room.
     #[inline]
-    pub(crate) fn write_refusal(&self, grows: bool) -> Option<String> {
-        if self.refusing.load(Ordering::Acquire) { self.refusal_now(grows) } else { None }
+    pub(crate) fn write_refusal(&self, grows: bool, bytes: &dyn Fn() -> usize) -> Option<String> {
+        if self.refusing.load(Ordering::Acquire) { self.refusal_now(grows, bytes) } else { None }
     }
 
     #[cold]
-    fn refusal_now(&self, grows: bool) -> Option<String> {
-        if self.saves_fail.load(Ordering::Acquire) {
+    fn refusal_now(&self, grows: bool, bytes: &dyn Fn() -> usize) -> Option<String> {
+        if self.saves_refuse() {
             return Some(REFUSED_SAVES.to_owned());
+        }
+        let room = self.room.load(Ordering::Acquire);
+        if grows && room < TIGHT_BYTES && self.is_logging.load(Ordering::Acquire) && bytes() as u64 > room {
+            self.turned_away.store(true, Ordering::Relaxed);
+            return Some(REFUSED_FULL.to_owned());
         }
         self.refusal.lock().clone().filter(|why| grows || why != REFUSED_FULL)
     }
@@ -409,7 +507,8 @@ impl Durable {
         shared: &Shared,
     ) -> Result<(), String> {
         self.write_rest(journal, shared)?;
-        let Some(log) = &mut journal.log else { return Err("there is no log".to_owned()) };
+        // It was switched off meanwhile.
+        let Some(log) = &mut journal.log else { return Err(CANCELLED.to_owned()) };
         log.begin_rewrite(prepared).map_err(|error| {
             if matches!(error, AppendError::Failed(_)) {
                 self.write_failed(&error, shared);
@@ -453,6 +552,8 @@ impl Durable {
     /// behind them are only written now, and wait for their sync as any others.
     pub(crate) fn replaced(&self, journal: &mut Journal, covered: Covered, shared: &Shared) {
         journal.pending.drain(..covered.bytes.min(journal.pending.len()));
+        let behind = journal.pending_ticket.saturating_sub(covered.ticket) as usize;
+        journal.pieces.drain(..journal.pieces.len().saturating_sub(behind));
         journal.written_ticket = covered.ticket;
         self.accept_writes();
         self.last_write_ok.store(true, Ordering::Relaxed);
@@ -494,11 +595,12 @@ impl Durable {
             self.instruct(log);
         }
         journal.pending.clear();
+        journal.pieces.clear();
         journal.written_ticket = journal.pending_ticket;
+        self.is_logging.store(journal.log.is_some(), Ordering::Release);
         // What kept the old log from being written is no reason to refuse writes any more.
         self.accept_writes();
         self.last_write_ok.store(true, Ordering::Relaxed);
-        self.is_logging.store(journal.log.is_some(), Ordering::Release);
         self.measure(journal, true);
         self.file_bytes.store(journal.log.as_ref().map_or(0, Log::file_bytes), Ordering::Relaxed);
         self.advance(journal.pending_ticket, shared);
@@ -557,10 +659,12 @@ impl Durable {
     fn second(&self, shared: &Shared) {
         self.write_pending(&mut self.lock(), shared);
         self.look_at_room(shared);
+        self.look_at_files(shared);
         if !self.fsync.is(AppendFsync::No) {
             self.sync(shared);
             self.tell_synced(shared);
         }
+        self.mark_synced();
         *shared.allocator.lock() = crate::memory::look();
         shared.chore(Chore::Second);
     }
@@ -579,22 +683,126 @@ impl Durable {
     }
 
     /// Refuses writes before the disk is full, and accepts them when there is room again.
-    fn look_at_room(&self, shared: &Shared) {
-        let dir = match &self.lock().log {
-            Some(log) => log.place().log_dir(),
-            None => return,
+    pub(crate) fn look_at_room(&self, shared: &Shared) {
+        let (dir, waiting) = {
+            let journal = self.lock();
+            let Some(log) = &journal.log else { return };
+            (log.place().log_dir(), journal.pending.len() as u64)
         };
+        let queue = self.queue();
         // A file system that does not say how much room it has is taken to have some.
         let free = self.disk.free_bytes(&dir).unwrap_or(u64::MAX);
-        let is_full = self.refusal.lock().as_deref() == Some(REFUSED_FULL);
-        if free < RESERVE_BYTES && self.refusal.lock().is_none() {
-            shared.logger.warning(
-                "The disk of the AOF is nearly full; what would grow is refused until there is room.",
-            );
-            self.refuse_writes(REFUSED_FULL.to_owned());
-        } else if free >= 2 * RESERVE_BYTES && is_full {
+        let room = free.saturating_sub(RESERVE_BYTES + waiting + queue.bytes.len() as u64);
+        self.room.store(room, Ordering::Release);
+        drop(queue);
+        self.keep_ballast(free, shared);
+        let refusal = self.refusal.lock().clone();
+        if room == 0 && refusal.is_none() {
+            self.refuse_growth(shared);
+        } else if free >= 2 * RESERVE_BYTES && refusal.as_deref() == Some(REFUSED_FULL) {
             shared.logger.notice("There is room for the AOF again; writes are accepted.");
             self.accept_writes();
+        } else {
+            let refusal = self.refusal.lock();
+            self.look_closer(refusal.is_some());
+        }
+        self.tell_of_refusals(room, shared);
+    }
+
+    /// Tells at most once a minute that what is larger than the room there is was refused.
+    fn tell_of_refusals(&self, room: u64, shared: &Shared) {
+        const PERIOD_US: u64 = 60_000_000;
+        let (now_us, told_us) = (shared.clock.micros(), self.told_us.load(Ordering::Relaxed));
+        let is_due = told_us == 0 || now_us >= told_us + PERIOD_US;
+        if self.turned_away.swap(false, Ordering::Relaxed) && room > 0 && is_due {
+            self.told_us.store(now_us.max(1), Ordering::Relaxed);
+            shared.logger.warning(&format!(
+                "Writes were refused that the disk of the AOF has no room for: {room} bytes are left above the reserve."
+            ));
+        }
+    }
+
+    fn refuse_growth(&self, shared: &Shared) {
+        shared
+            .logger
+            .warning("The disk of the AOF is nearly full; what would grow is refused until there is room.");
+        self.refuse_writes(REFUSED_FULL.to_owned());
+    }
+
+    /// So many bytes are going to be written, of the room that there was at the last look. The queue is held.
+    fn take_room(&self, bytes: u64) {
+        let room = self.room.load(Ordering::Acquire);
+        if room == u64::MAX {
+            return;
+        }
+        let left = room.saturating_sub(bytes);
+        self.room.store(left, Ordering::Release);
+        if left < TIGHT_BYTES && !self.refusing.load(Ordering::Acquire) {
+            self.refusing.store(true, Ordering::Release);
+        }
+    }
+
+    /// A queue keeps a file on the disk of its log that is there only to be removed: what had been let in before the disk
+    /// was full can be written then, and consumers go on, whoever has filled it.
+    pub(crate) fn want_ballast(&self) {
+        self.ballast.store(BALLAST_WANTED, Ordering::Release);
+    }
+
+    fn keep_ballast(&self, free: u64, shared: &Shared) {
+        if self.ballast.load(Ordering::Acquire) != BALLAST_WANTED || free < 2 * RESERVE_BYTES + BALLAST_BYTES
+        {
+            return;
+        }
+        let Some(path) = self.log_place().map(|place| place.ballast()) else { return };
+        match self.disk.fill(&path, BALLAST_BYTES) {
+            Ok(()) => self.ballast.store(BALLAST_THERE, Ordering::Release),
+            Err(error) => {
+                shared.logger.warning(&format!("{} cannot be kept: {error}", path.display()));
+                self.disk.remove(&path).unwrap_or_default();
+                // It is but a help; it is tried again at the next start.
+                self.ballast.store(BALLAST_UNWANTED, Ordering::Release);
+            }
+        }
+    }
+
+    /// Makes room by removing the ballast; false when there is none.
+    fn drop_ballast(&self, log: &Log, shared: &Shared) -> bool {
+        let there =
+            self.ballast.compare_exchange(BALLAST_THERE, BALLAST_WANTED, Ordering::AcqRel, Ordering::Acquire);
+        if there.is_err() || self.disk.remove(&log.place().ballast()).is_err() {
+            return false;
+        }
+        self.room.store(0, Ordering::Release);
+        self.refuse_growth(shared);
+        true
+    }
+
+    /// Whether the log's files are what they should be. One that somebody has removed, cut, moved or replaced while the server
+    /// runs would be missed at the next start only; what is in memory makes a new log.
+    fn look_at_files(&self, shared: &Shared) {
+        let Some(watch) = self.lock().log.as_ref().and_then(Log::watch) else { return };
+        let why = watch.look(&*self.disk, &mut self.seen.lock());
+        let mut journal = self.lock();
+        let Some(log) = &mut journal.log else { return };
+        let Some(error) = log.judge_watch(&watch, why) else { return };
+        shared.logger.warning(&format!(
+            "The AOF is not what this server has written: {error}. Everything is written anew from memory."
+        ));
+        self.write_failed(&error, shared);
+    }
+
+    /// Tells beside the log how much of it is durable.
+    pub(crate) fn mark_synced(&self) {
+        let told = {
+            let journal = self.lock();
+            let Some(log) = &journal.log else { return };
+            log.synced_mark().map(|mark| (log.place().clone(), mark))
+        };
+        let Some((place, mark)) = told else { return };
+        let mut marked = self.marked.lock();
+        // Without it damage may pass for a torn end, as in any other log; the next second tries again.
+        if marked.as_ref() != Some(&mark) && mark.write(&*self.disk, &place).is_ok() {
+            *marked = Some(mark);
         }
     }
 
@@ -652,8 +860,16 @@ impl Durable {
             None => Ok(()),
             Some(_) if waiting => Err("the log cannot be written".to_owned()),
             Some(log) => log.finish(shared.clock.now().unix_ms).map_err(|error| error.to_string()),
-        }
+        }?;
+        drop(journal);
+        self.mark_synced();
+        Ok(())
     }
+}
+
+/// Whether a write failed for want of room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Instance for Front {
             busy,
             full: shared.notices.full.lock().clone(),
             loading: shared.is_loading().then(|| shared.loading.percent()),
-            persistence_fault: shared.durable.write_refusal(true),
+            persistence_fault: shared.durable.write_refusal(true, &|| 0),
             status: self.status(),
             stopping: shared.stopping.load(Ordering::Relaxed),
             ticking: self.is_ticking(),

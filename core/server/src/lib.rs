@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod beside;
 mod boot;
 mod busy;
 mod chores;
@@ -23,6 +24,7 @@ mod limits;
 mod listen;
 mod live;
 mod loader;
+mod locks;
 mod logger;
 mod mail;
 mod memory;

@@ -3,8 +3,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors needed beyond one for each client.
-const SPARE_DESCRIPTORS: u64 = 64;
+/// Descriptors needed beyond one for each client: an idle queue has some 25, and saving, rewriting, MIGRATE and the metrics
+/// take more.
+pub(crate) const SPARE_DESCRIPTORS: u64 = 48;
 
 /// The scores that the kernel knows.
 const SCORES: std::ops::RangeInclusive<i64> = -1000..=1000;

@@ -14,6 +14,7 @@ type Try = fn(&Shared, &Config, &Config) -> Result<(), String>;
 /// The directives of a step, and the step.
 const STEPS: &[(&[&str], Try)] = &[
     (&["dir"], change_dir),
+    (&["appendfsync", "aof-timestamp-enabled"], instruct_log),
     (&["maxclients"], raise_maxclients),
     (&["oom-score-adj", "oom-score-adj-values"], adjust_oom_score),
     (TLS, renew_tls),
@@ -71,6 +72,13 @@ fn change_dir(shared: &Shared, from: &Config, to: &Config) -> Result<(), String>
         return Err("Not a directory".to_owned());
     }
     shared.files.move_to(&to.dir);
+    Ok(())
+}
+
+/// What is written from now on is written so.
+fn instruct_log(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+    shared.durable.set_fsync(to.appendfsync);
+    shared.durable.set_timestamps(to.aof_timestamp_enabled);
     Ok(())
 }
 

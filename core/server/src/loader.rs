@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use engine::{Engine, ReplayError};
 use persist::aof::{Base, Commands, Log, LogFile, Recovered};
-use persist::rdb::{Entry, Item, Reader, Writer};
+use persist::rdb::{Entry, Item, Reader, Writer, identify};
 
 use crate::saver::{Listener, REDIS_VERSION, Task};
 use crate::shared::{Loading, Shared};
@@ -47,6 +47,9 @@ pub(crate) struct Loaded {
 /// # Errors
 /// What is wrong and where; the server must not start.
 pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
+    if shared.profile.disk_refusal().is_none() {
+        crate::beside::remove_debris(shared);
+    }
     let appendonly = shared.engine.lock().config.appendonly;
     let began_us = shared.clock.micros();
     shared.engine.lock().keyspace.keep_expired = true;
@@ -174,8 +177,12 @@ fn load_snapshot(shared: &Shared, mut loaded: Loaded) -> Result<Loaded, String> 
         }
     };
     shared.loading.begin(shared, bytes);
+    let identity = identify(disk, &path).map_err(|error| format!("{}: {error}", path.display()))?;
     let source = disk.read(&path, 0).map_err(|error| format!("{}: {error}", path.display()))?;
     read_snapshot(shared, &path, source, bytes, true, &mut loaded)?;
+    if let Some(identity) = identity {
+        shared.snapshots.know(&path, identity);
+    }
     let Loaded { keys, expired, empty, .. } = loaded;
     shared.loading.keys_loaded.store(keys, Ordering::Relaxed);
     shared.loading.keys_expired.store(expired, Ordering::Relaxed);
@@ -220,7 +227,13 @@ fn create_log(shared: &Shared) -> std::io::Result<Log> {
 fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     let place = shared.files.log_place();
     let disk = &shared.durable.disk;
+    crate::beside::look_before_load(shared)?;
     let recovered = recovered(shared)?;
+    recovered.remarks.iter().for_each(|remark| shared.logger.warning(remark));
+    if !recovered.leftovers.is_empty() {
+        let names = recovered.leftovers.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        shared.logger.notice(&format!("Removing what a crash has left: {}", names.join(", ")));
+    }
     for tail in &recovered.tails {
         shared.logger.warning(&format!("The end of the AOF was not whole and was set aside: {tail}"));
     }
@@ -245,7 +258,8 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
 
 fn has_snapshot(shared: &Shared) -> bool {
     let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
-    shared.durable.disk.len(&path).is_ok_and(|bytes| bytes > 0)
+    // An empty one is there, too: it is no data set, and loading it says so.
+    shared.durable.disk.len(&path).is_ok()
 }
 
 fn total(recovered: &Recovered) -> u64 {

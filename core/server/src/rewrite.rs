@@ -6,7 +6,7 @@ use persist::aof::Log;
 
 use crate::durable::{Covered, Journal};
 use crate::shared::Shared;
-use crate::view::{CANCELLED, View};
+use crate::view::{CANCELLED, View, discard};
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -19,6 +19,7 @@ pub(crate) fn rewrite(shared: &Shared) -> Result<(), String> {
     let Some(plan) = plan else { return rewrite_without_log(shared) };
     shared.logger.notice("Background append only file rewriting started");
     let place = shared.files.place();
+    shared.locks.take_log(&shared.files.log_place()).map_err(text)?;
     let prepared = plan.map_err(text)?.run();
     let mut journal = shared.durable.lock();
     let view = View::begin(shared, |engine| {
@@ -39,17 +40,21 @@ pub(crate) fn rewrite(shared: &Shared) -> Result<(), String> {
 /// Writes the base of a rewrite that has begun, and publishes it.
 fn finish(shared: &Shared, view: &View, place: &Path) -> Result<(), String> {
     let temp = view.write_base(shared, place)?;
-    shared.durable.publish(&temp, |log| log.plan_finish(view.form), |_| {})
+    let published = shared.durable.publish(&temp, |log| log.plan_finish(view.form), |_| {});
+    published.inspect_err(|_| discard(shared, &temp))
 }
 
 /// BGREWRITEAOF while there is no log: a base is made in place of all its files, nothing more is written.
 fn rewrite_without_log(shared: &Shared) -> Result<(), String> {
     shared.logger.notice("Background append only file rewriting started");
     let (place, aof) = (shared.files.place(), shared.files.log_place());
+    shared.locks.take_log(&aof).map_err(text)?;
     let view = View::begin(shared, |_| Ok(()))?;
     let temp = view.write_base(shared, &place)?;
     let keeps = shared.durable.keeps_history();
-    persist::aof::replace_files(&shared.durable.disk, &aof, &temp, view.form, keeps).map_err(text)
+    let replaced =
+        persist::aof::replace_files(&shared.durable.disk, &aof, &temp, view.form, keeps).map_err(text);
+    replaced.and_then(|()| crate::beside::tell_log(shared, &aof)).inspect_err(|_| discard(shared, &temp))
 }
 
 /// Starts a log from what is in memory. Until its base is published the files of an old log stay what would be
@@ -58,7 +63,10 @@ pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
     if shared.durable.lock().log.is_some() {
         return Ok(());
     }
-    let mut log = Some(Log::start(shared.durable.disk.clone(), shared.files.log_place()).map_err(text)?);
+    let place = shared.files.log_place();
+    shared.locks.take_log(&place).map_err(text)?;
+    let mut log = Some(Log::start(shared.durable.disk.clone(), place.clone()).map_err(text)?);
+    crate::beside::tell_log(shared, &place)?;
     let mut journal = shared.durable.lock();
     let begun = View::begin(shared, |engine| {
         if !engine.config.appendonly {
@@ -97,6 +105,9 @@ pub(crate) fn replace(shared: &Shared) -> Result<(), String> {
         .logger
         .warning("Replacing the AOF by a new one written from memory, because the old one has failed.");
     let place = shared.files.place();
+    // The directory may have been removed; if somebody else has it by now, nothing may be written there.
+    shared.durable.disk.create_dir(&place).map_err(text)?;
+    shared.locks.take_log(&shared.files.log_place()).map_err(text)?;
     let (mut covered, mut journal) = (Covered::default(), shared.durable.lock());
     if journal.log.is_none() {
         return Err(CANCELLED.to_owned());
@@ -109,5 +120,7 @@ pub(crate) fn replace(shared: &Shared) -> Result<(), String> {
     drop(journal);
     let temp = view.write_base(shared, &place)?;
     let also = |journal: &mut Journal| shared.durable.replaced(journal, covered, shared);
-    shared.durable.publish(&temp, |log| log.plan_replacement(view.form), also)
+    let published = shared.durable.publish(&temp, |log| log.plan_replacement(view.form), also);
+    published.inspect_err(|_| discard(shared, &temp))?;
+    crate::beside::tell_log(shared, &shared.files.log_place())
 }

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::feed::Feed;
 use crate::rewrite::{replace, rewrite, start_log};
 use crate::shared::Shared;
-use crate::view::{CANCELLED, View};
+use crate::view::{CANCELLED, View, discard};
 
 /// The version that an RDB names as its writer's, and INFO shows.
 pub(crate) const REDIS_VERSION: &str = "7.4.2";
@@ -105,23 +105,50 @@ pub(crate) struct History {
     pub(crate) rewrites: u64,
 }
 
+/// What is to be done and what is being done. All of it changes under one lock, so that a task is always either in the row or
+/// the running one, and whoever gives it up finds it.
+#[derive(Default)]
+struct Work {
+    tasks: VecDeque<Task>,
+    /// What the thread is at, and may be told to give up.
+    current: Option<Kind>,
+    /// What it has ended and not told yet.
+    ending: Option<Kind>,
+    /// Promised to a client; the task follows.
+    promised_save: bool,
+    promised_rewrite: bool,
+    /// The promised save was given up before its task has come.
+    drops_promised_save: bool,
+}
+
+impl Work {
+    fn has(&self, kind: Kind) -> bool {
+        let promised = match kind {
+            Kind::Save => self.promised_save,
+            Kind::Rewrite => self.promised_rewrite,
+            Kind::Reload | Kind::Copy => false,
+        };
+        promised
+            || self.current == Some(kind)
+            || self.ending == Some(kind)
+            || self.tasks.iter().any(|task| task.kind() == kind)
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Saver {
-    tasks: Mutex<VecDeque<Task>>,
+    work: Mutex<Work>,
     wake: Condvar,
     pub(crate) feed: Feed,
+    // What `work` says, for those that only ask.
     saving: AtomicBool,
     rewriting: AtomicBool,
     /// A snapshot of either kind is being written.
     pub(crate) running: AtomicBool,
-    /// The save that was promised last is not wanted any more; its task has not come yet.
-    drops_promised_save: AtomicBool,
     replacement_wanted: AtomicBool,
     /// The log was switched on and could not be started.
     start_failed: AtomicBool,
-    /// What the thread is at.
-    current: Mutex<Option<Kind>>,
     /// The running task is to be given up.
     cancelled: AtomicBool,
     /// So is every other.
@@ -151,14 +178,24 @@ impl Saver {
         self.rewriting.load(Ordering::Acquire)
     }
 
+    /// Changes what there is to do.
+    fn change<T>(&self, change: impl FnOnce(&mut Work) -> T) -> T {
+        let mut work = self.work.lock();
+        let result = change(&mut work);
+        // Still locked: the last to change is the last to tell.
+        self.saving.store(work.has(Kind::Save), Ordering::Release);
+        self.rewriting.store(work.has(Kind::Rewrite), Ordering::Release);
+        result
+    }
+
     /// A save has been promised to a client; the task follows.
     pub(crate) fn save_begins(&self) {
-        self.saving.store(true, Ordering::Release);
+        self.change(|work| work.promised_save = true);
     }
 
     /// A rewrite has been promised to a client; the task follows.
     pub(crate) fn rewrite_begins(&self) {
-        self.rewriting.store(true, Ordering::Release);
+        self.change(|work| work.promised_rewrite = true);
     }
 
     /// Gives up the save in the background that runs (`Some(true)`) or waits (`Some(false)`). The one before the end of the
@@ -167,43 +204,40 @@ impl Saver {
         if shared.stopping.load(Ordering::Acquire) {
             return None;
         }
-        let mut tasks = self.tasks.lock();
-        let waited = tasks.len();
-        tasks.retain(|task| !matches!(task, Task::Save(Listener::Nobody)));
-        let dropped = tasks.len() < waited;
-        let others_wait = tasks.iter().any(|task| task.kind() == Kind::Save);
-        let running = self.cancel(Kind::Save);
-        let promised = self.is_saving() && !(dropped || running || others_wait);
-        if promised {
-            self.drops_promised_save.store(true, Ordering::Release);
-        }
-        self.saving.store(running || others_wait, Ordering::Release);
-        match (running, dropped || promised) {
-            (true, _) => Some(true),
-            (false, true) => Some(false),
-            (false, false) => None,
-        }
+        self.change(|work| {
+            let waited = work.tasks.len();
+            work.tasks.retain(|task| !matches!(task, Task::Save(Listener::Nobody)));
+            let dropped = work.tasks.len() < waited;
+            let others_wait = work.tasks.iter().any(|task| task.kind() == Kind::Save);
+            let running = self.cancel_in(work, Kind::Save);
+            let promised = work.promised_save && !(dropped || running || others_wait);
+            if promised {
+                (work.promised_save, work.drops_promised_save) = (false, true);
+            }
+            match (running, dropped || promised) {
+                (true, _) => Some(true),
+                (false, true) => Some(false),
+                (false, false) => None,
+            }
+        })
     }
 
     /// A rewrite that was promised is not needed.
     pub(crate) fn begins_nothing(&self) {
-        let tasks = self.tasks.lock();
-        let rewrites = tasks.iter().any(|task| task.kind() == Kind::Rewrite);
-        self.rewriting.store(rewrites || self.current() == Some(Kind::Rewrite), Ordering::Release);
+        self.change(|work| work.promised_rewrite = false);
     }
 
     /// The log is switched off: nothing that was to be done about its files is wanted any more. Whether something was.
     pub(crate) fn forget_log(&self) -> bool {
         self.forget_replacement();
         self.start_failed.store(false, Ordering::Release);
-        let mut tasks = self.tasks.lock();
-        let waited = tasks.len();
-        tasks.retain(|task| task.kind() != Kind::Rewrite);
-        let dropped = tasks.len() < waited;
-        drop(tasks);
-        let cancelled = self.cancel(Kind::Rewrite);
-        self.begins_nothing();
-        dropped || cancelled
+        self.change(|work| {
+            let waited = work.tasks.len();
+            work.tasks.retain(|task| task.kind() != Kind::Rewrite);
+            work.promised_rewrite = false;
+            let cancelled = self.cancel_in(work, Kind::Rewrite);
+            work.tasks.len() < waited || cancelled
+        })
     }
 
     /// There is no log to be replaced any more.
@@ -218,13 +252,24 @@ impl Saver {
 
     /// Takes a task in.
     pub(crate) fn add(&self, task: Task) {
-        match task {
-            Task::Save(Listener::Nobody) if self.drops_promised_save.swap(false, Ordering::AcqRel) => return,
-            Task::Save(_) | Task::LastSave(_) => self.save_begins(),
-            Task::Reload { .. } | Task::Copy(..) => {}
-            Task::Rewrite | Task::Replace | Task::StartLog(_) => self.rewrite_begins(),
+        let is_wanted = self.change(|work| {
+            match task.kind() {
+                Kind::Save => {
+                    work.promised_save = false;
+                    let is_dropped = std::mem::take(&mut work.drops_promised_save);
+                    if is_dropped && matches!(task, Task::Save(Listener::Nobody)) {
+                        return false;
+                    }
+                }
+                Kind::Rewrite => work.promised_rewrite = false,
+                Kind::Reload | Kind::Copy => {}
+            }
+            work.tasks.push_back(task);
+            true
+        });
+        if !is_wanted {
+            return;
         }
-        self.tasks.lock().push_back(task);
         self.wake.notify_one();
     }
 
@@ -241,13 +286,16 @@ impl Saver {
 
     /// What the thread is at.
     pub(crate) fn current(&self) -> Option<Kind> {
-        *self.current.lock()
+        self.work.lock().current
     }
 
     /// Gives the running task up if it is of this kind; false when it is not.
     pub(crate) fn cancel(&self, kind: Kind) -> bool {
-        let current = self.current.lock();
-        let runs = *current == Some(kind);
+        self.change(|work| self.cancel_in(work, kind))
+    }
+
+    fn cancel_in(&self, work: &Work, kind: Kind) -> bool {
+        let runs = work.current == Some(kind);
         if runs {
             self.cancelled.store(true, Ordering::Release);
         }
@@ -259,10 +307,17 @@ impl Saver {
         self.cancelled.load(Ordering::Acquire) || self.ending.load(Ordering::Acquire)
     }
 
-    fn set_current(&self, kind: Option<Kind>) {
-        let mut current = self.current.lock();
-        *current = kind;
-        self.cancelled.store(false, Ordering::Release);
+    /// The running task is through; what has come of it is told next.
+    fn end_task(&self) {
+        self.change(|work| {
+            work.ending = work.current.take();
+            self.cancelled.store(false, Ordering::Release);
+        });
+    }
+
+    /// What has come of the last task is known.
+    fn task_is_told(&self) {
+        self.change(|work| work.ending = None);
     }
 
     /// Starts a save when a save point is reached. Called by the tick with the engine at hand.
@@ -275,12 +330,17 @@ impl Saver {
         let since_s = now_s.saturating_sub(self.last_save_unix_s.load(Ordering::Relaxed)).unsigned_abs();
         let due =
             engine.config.save.iter().find(|point| changes >= point.changes && since_s >= point.seconds);
-        let Some(point) = due else { return };
+        let has_failed = !self.history.lock().save.ok;
+        if due.is_none() && !has_failed {
+            return;
+        }
         if self.is_resting(shared, |history| history.save) {
             return;
         }
-        *self.disposition.lock() =
-            Some(format!("{} changes in {} seconds. Saving...", point.changes, point.seconds));
+        *self.disposition.lock() = Some(match due {
+            Some(point) => format!("{} changes in {} seconds. Saving...", point.changes, point.seconds),
+            None => "The last snapshot has failed. Saving again...".to_owned(),
+        });
         self.add(Task::Save(Listener::Nobody));
     }
 
@@ -290,7 +350,7 @@ impl Saver {
         if self.cancel(Kind::Save) {
             shared.logger.notice("FLUSHALL: the snapshot that is being written is given up.");
         }
-        let waits = self.tasks.lock().iter().any(|task| matches!(task, Task::Save(Listener::Nobody)));
+        let waits = self.work.lock().tasks.iter().any(|task| matches!(task, Task::Save(Listener::Nobody)));
         if save && (session.is_some() || !waits) {
             self.add(Task::Save(session.map_or(Listener::Nobody, Listener::Flusher)));
         }
@@ -339,12 +399,14 @@ impl Saver {
             let task = match task {
                 Task::Reload { session, how } => {
                     self.reload(shared, session, how);
-                    self.set_current(None);
+                    self.end_task();
+                    self.task_is_told();
                     continue;
                 }
                 Task::Copy(session, order) => {
                     crate::copy::send(shared, session, *order);
-                    self.set_current(None);
+                    self.end_task();
+                    self.task_is_told();
                     continue;
                 }
                 task => task,
@@ -364,7 +426,7 @@ impl Saver {
                 (Task::StartLog(_), _) => self.start_failed.store(result.is_err(), Ordering::Release),
                 _ => {}
             }
-            self.set_current(None);
+            self.end_task();
             crate::memory::publish();
             self.note(shared, is_save, began_s, &result);
             self.tell(shared, task, result);
@@ -372,17 +434,16 @@ impl Saver {
     }
 
     fn next(&self, shared: &Shared) -> Option<Task> {
-        let mut tasks = self.tasks.lock();
+        let mut work = self.work.lock();
         loop {
-            if let Some(task) = tasks.pop_front() {
-                // Before the others see that it waits no more.
-                self.set_current(Some(task.kind()));
+            if let Some(task) = work.tasks.pop_front() {
+                work.current = Some(task.kind());
                 return Some(task);
             }
             if shared.ended.load(Ordering::Acquire) {
                 return None;
             }
-            self.wake.wait(&mut tasks);
+            self.wake.wait(&mut work);
         }
     }
 
@@ -407,10 +468,7 @@ impl Saver {
             let config = shared.engine.lock().config.clone();
             shared.durable.look_at_saves(&config, outcome.ok);
         }
-        let flag = if is_save { &self.saving } else { &self.rewriting };
-        let kind = if is_save { Kind::Save } else { Kind::Rewrite };
-        let waits = self.tasks.lock().iter().any(|task| task.kind() == kind);
-        flag.store(waits, Ordering::Release);
+        self.task_is_told();
         match (result, is_save) {
             (Ok(()), true) => shared.logger.notice("Background saving terminated with success"),
             (Ok(()), false) => shared.logger.notice("Background AOF rewrite finished successfully"),
@@ -467,10 +525,12 @@ impl Saver {
         }
         shared.logger.notice("Background saving started");
         let place = shared.files.place();
+        let name = shared.engine.lock().config.dbfilename.clone();
+        shared.locks.take_snapshot(&place, &name).map_err(|why| why.to_string())?;
         let view = View::begin(shared, also)?;
-        let (changes, name) = (view.changes, view.rdb_name.clone());
-        let file = view.write(shared, &place, false)?;
-        file.finish(&name).map_err(|error| error.to_string())?;
+        let changes = view.changes;
+        let temp = view.write(shared, &place, false)?.finish_in_place().map_err(|error| error.to_string())?;
+        crate::beside::put(shared, &place, &temp, &name).inspect_err(|_| discard(shared, &temp))?;
         let effects = &mut shared.engine.lock().keyspace.effects;
         effects.dirty = effects.dirty.saturating_sub(changes);
         self.last_save_unix_s.store(shared.clock.now().unix_ms / 1000, Ordering::Relaxed);
@@ -486,4 +546,74 @@ fn hold_writes(shared: &Shared, engine: &mut Engine) -> Result<(), String> {
     }
     engine.hold_writes();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use persist::disk::Memory;
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_was_taken_can_be_given_up_and_leaves_nothing_in_progress() {
+        let shared = crate::shared::test::shared(Arc::new(Memory::new()), &["--save", ""]);
+        let saver = &shared.saver;
+        for is_told_late in [false, true] {
+            saver.rewrite_begins();
+            saver.add(Task::Rewrite);
+            saver.add(Task::StartLog(Listener::Nobody));
+            assert!(matches!(saver.next(shared), Some(Task::Rewrite)));
+            if is_told_late {
+                saver.end_task();
+            }
+            assert!(saver.forget_log());
+            assert_eq!(
+                saver.is_cancelled(),
+                !is_told_late,
+                "what runs is given up from the moment it is taken"
+            );
+            if !is_told_late {
+                saver.end_task();
+            }
+            assert!(saver.is_rewriting(), "until it is told");
+            saver.task_is_told();
+            assert!(!saver.is_rewriting() && !saver.is_cancelled());
+        }
+    }
+
+    #[test]
+    fn a_promise_that_is_kept_or_taken_back_is_no_promise_any_more() {
+        let shared = crate::shared::test::shared(Arc::new(Memory::new()), &["--save", ""]);
+        let saver = &shared.saver;
+        saver.rewrite_begins();
+        assert!(saver.is_rewriting() && !saver.is_saving());
+        saver.begins_nothing();
+        assert!(!saver.is_rewriting());
+        saver.save_begins();
+        saver.add(Task::Save(Listener::Nobody));
+        saver.next(shared).unwrap();
+        saver.end_task();
+        saver.task_is_told();
+        assert!(!saver.is_saving());
+    }
+
+    #[test]
+    fn a_snapshot_that_failed_is_tried_again_whatever_has_changed_since() {
+        let shared = crate::shared::test::shared(Arc::new(Memory::new()), &["--save", "3600 1"]);
+        shared.loading.on.store(false, Ordering::Relaxed);
+        let saver = &shared.saver;
+        let looks = || {
+            saver.look_at_save_points(shared, &shared.engine.lock());
+            saver.is_saving()
+        };
+        saver.last_save_unix_s.store(shared.clock.now().unix_ms / 1000, Ordering::Relaxed);
+        assert!(!looks(), "nothing is due");
+        saver.history.lock().save =
+            Outcome { ok: false, took_s: Some(0), failed_s: Some(u64::MAX - RETRY_S) };
+        assert!(!looks(), "not at once");
+        saver.history.lock().save.failed_s = None;
+        assert!(looks());
+    }
 }

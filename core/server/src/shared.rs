@@ -16,10 +16,12 @@ use net::TlsHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::Profile;
 
+use crate::beside::Snapshots;
 use crate::clock::Clock;
 use crate::durable::Durable;
 use crate::files::Files;
 use crate::listen::Entrance;
+use crate::locks::Locks;
 use crate::logger::{Level, Logger};
 use crate::mail::{self, Inbox};
 use crate::saver::Saver;
@@ -260,6 +262,10 @@ pub(crate) struct Shared {
     /// Figures of the allocator, as of the last second.
     pub(crate) allocator: Mutex<crate::memory::Figures>,
     pub(crate) files: Files,
+    /// What of them is this process' alone to write.
+    pub(crate) locks: Locks,
+    /// The snapshot that is ours.
+    pub(crate) snapshots: Snapshots,
     /// What holds without any file, for CONFIG REWRITE.
     pub(crate) base_config: Config,
     /// Directives that variables and the command line name, with which of them: they win over a rewritten file.
@@ -309,6 +315,7 @@ pub(crate) struct Parts {
     pub(crate) profile: Profile,
     pub(crate) chores: std::sync::mpsc::Sender<Chore>,
     pub(crate) files: Files,
+    pub(crate) locks: Locks,
     pub(crate) base_config: Config,
     pub(crate) entrance: Entrance,
 }
@@ -326,6 +333,7 @@ impl Shared {
             profile,
             chores,
             files,
+            locks,
             base_config,
             entrance,
         } = parts;
@@ -366,6 +374,8 @@ impl Shared {
             chores_waiting: AtomicUsize::new(0),
             allocator: Mutex::default(),
             files,
+            locks,
+            snapshots: Snapshots::default(),
             base_config,
             insisted: insisted(&config),
             password_file: Mutex::default(),
@@ -588,6 +598,7 @@ pub(crate) mod test {
             profile: Profile::Plain,
             chores: std::sync::mpsc::channel().0,
             files: Files::new(&config, file),
+            locks: Locks::default(),
             base_config: loaded.base,
             entrance: Entrance::default(),
         });

@@ -38,7 +38,6 @@ pub(crate) struct View {
     timestamps: bool,
     /// The form of a base of the log.
     pub(crate) form: Base,
-    pub(crate) rdb_name: String,
     /// Changes since the last save at the moment it began.
     pub(crate) changes: u64,
 }
@@ -66,7 +65,6 @@ impl View {
             libraries: engine.library_codes(),
             timestamps,
             form,
-            rdb_name: engine.config.dbfilename.clone(),
             unix_ms: shared.clock.now().unix_ms,
             changes: engine.keyspace.effects.dirty,
         })
@@ -120,9 +118,8 @@ impl View {
             Base::Commands => {
                 let commands = dir.join(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
                 let done = self.convert(shared, &snapshot, &commands);
-                // Whatever stays is overwritten next time.
-                let _ = shared.durable.disk.remove(if done.is_ok() { &snapshot } else { &commands });
-                done.map(|()| commands)
+                discard(shared, &snapshot);
+                done.inspect_err(|_| discard(shared, &commands)).map(|()| commands)
             }
         }
     }
@@ -223,6 +220,11 @@ fn nap(delay_us: i64, keys: u64) -> (u64, u64) {
             ((count / each).max(1), count)
         }
     }
+}
+
+/// Removes a temporary file that nobody needs any more. One that cannot be removed is overwritten by the next of its kind.
+pub(crate) fn discard(shared: &Shared, temp: &Path) {
+    shared.durable.disk.remove(temp).unwrap_or_default();
 }
 
 fn text(error: impl std::fmt::Display) -> String {

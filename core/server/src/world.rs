@@ -50,8 +50,8 @@ macro_rules! answered_by_shared {
         }
 
         #[inline]
-        fn write_refusal(&self, grows: bool) -> Option<String> {
-            self.shared.durable.write_refusal(grows)
+        fn write_refusal(&self, grows: bool, bytes: &dyn Fn() -> usize) -> Option<String> {
+            self.shared.durable.write_refusal(grows, bytes)
         }
 
         fn save_refusal(&self) -> Option<&'static str> {

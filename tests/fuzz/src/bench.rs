@@ -32,7 +32,7 @@ impl Outside for World {
         Ok(())
     }
     fn report(&self, _: &mut Report) {}
-    fn write_refusal(&self, _: bool) -> Option<String> {
+    fn write_refusal(&self, _: bool, _: &dyn Fn() -> usize) -> Option<String> {
         None
     }
     fn is_loading(&self) -> bool {

@@ -319,7 +319,7 @@ impl Log {
         }
     }
 
-    fn fail(&mut self, why: String) -> AppendError {
+    pub(super) fn fail(&mut self, why: String) -> AppendError {
         self.state = State::Failed(why.clone());
         AppendError::Failed(why)
     }
@@ -407,6 +407,21 @@ impl Log {
         self.sync()
     }
 
+    /// Whether a change of files is under way.
+    pub(super) fn is_changing(&self) -> bool {
+        Arc::strong_count(&self.turn) > 1
+    }
+
+    /// Another one when the log has been replaced as a whole.
+    pub(super) fn era(&self) -> Arc<()> {
+        Arc::clone(&self.era)
+    }
+
+    /// Which file is appended to, whatever its name.
+    pub(super) fn open_stat(&self) -> io::Result<disk::Stat> {
+        self.open.file.stat()
+    }
+
     /// What is known to be durable of the file, for the mark beside the log; none while no manifest names the file.
     pub fn synced_mark(&self) -> Option<SyncedMark> {
         let file = self.manifest.incrementals.last()?.name.clone();
@@ -472,7 +487,7 @@ impl Log {
     }
 
     fn target(&self) -> io::Result<Target> {
-        if Arc::strong_count(&self.turn) > 1 {
+        if self.is_changing() {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the log's files are being changed"));
         }
         Ok(Target {

@@ -35,6 +35,7 @@ mod notes;
 mod record;
 mod recover;
 mod rewrite;
+mod watch;
 
 pub use commands::{ConvertError, snapshot_to_commands};
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
@@ -43,6 +44,8 @@ pub use notes::{KnownSnapshot, Notes, Source, SyncedMark};
 pub use record::{Annotation, BadRecord, Commands, Record, Scanner};
 pub use recover::{LogFile, Recovered, RefuseError, Tail, examine, recover};
 pub use rewrite::{Base, Cleaning, Prepared, Publication, Published, Retired, RewritePlan, replace_files};
+
+pub use watch::{Sights, Watch};
 
 use std::path::{Path, PathBuf};
 
@@ -71,6 +74,11 @@ impl Place {
     /// The manifest's name.
     pub fn manifest_name(&self) -> String {
         format!("{}.manifest", self.file_name)
+    }
+
+    /// A file that is only there to be removed when the disk is full.
+    pub fn ballast(&self) -> PathBuf {
+        self.log_dir().join(format!("{}.ballast", self.file_name))
     }
 
     fn notes_name(&self) -> String {

@@ -231,8 +231,10 @@ impl Disk for Memory {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
-        state.inode(path)?;
+        let inode = state.inode(path)?;
         state.seen.remove(path);
+        let bytes = state.stat(inode).bytes;
+        state.space = state.space.map(|space| space + bytes);
         Ok(())
     }
 
@@ -258,6 +260,11 @@ impl Disk for Memory {
         let state = self.state();
         let here = state.seen.keys().filter(|name| name.parent() == Some(path));
         Ok(here.filter_map(|name| Some(name.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn fill(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let zeros = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+        super::write_all(&mut *self.create(path)?, &zeros).map_err(|(_, error)| error)
     }
 
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
@@ -296,8 +303,10 @@ impl File for Handle {
         if std::mem::take(&mut state.truncate_error) {
             return Err(io::Error::from_raw_os_error(5));
         }
+        let before = state.stat(self.inode).bytes;
         let contents = state.contents.entry(self.inode).or_default();
         contents.bytes.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+        state.space = state.space.map(|space| space + before.saturating_sub(bytes));
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 pub use memory::{Fault, Memory};
 pub use real::Real;
 
-/// Which file it is, and how long.
+/// Which file it is, and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// The file system and the number of the file in it: the same for as long as the file is there, whatever its name.
@@ -48,6 +48,8 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// The names of the files in a directory, sorted; empty when there is no such directory.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Has a file of this name take up so many bytes of the file system; fine when one of that size is there.
+    fn fill(&self, path: &Path, bytes: u64) -> io::Result<()>;
     /// Bytes that may still be written to the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }

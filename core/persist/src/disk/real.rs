@@ -96,6 +96,28 @@ impl Disk for Real {
         Ok(names)
     }
 
+    fn fill(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        use rustix::io::Errno;
+        const BLOCK: [u8; 64 << 10] = [0; 64 << 10];
+        if self.len(path).is_ok_and(|there| there == bytes) {
+            return Ok(());
+        }
+        let mut file = self.create(path)?;
+        let opened = OpenOptions::new().write(true).open(path)?;
+        match rustix::fs::fallocate(&opened, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut left = bytes;
+        while left > 0 {
+            let count = left.min(BLOCK.len() as u64);
+            super::write_all(&mut *file, &BLOCK[..count as usize]).map_err(|(_, error)| error)?;
+            left -= count;
+        }
+        file.sync()
+    }
+
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))

@@ -34,13 +34,13 @@ fn always_means_synced_also_behind_a_replacement() {
     let lost = push(shared);
     disk.inject(Fault::SyncError);
     durable.sync(shared);
-    assert!(durable.write_refusal(true).is_some() && !durable.is_safe(lost));
+    assert!(durable.write_refusal(true, &|| 0).is_some() && !durable.is_safe(lost));
     let held = push(shared);
     let covered = durable.covered(&mut durable.lock());
     let behind = push(shared);
     let also = |journal: &mut Journal| durable.replaced(journal, covered, shared);
     durable.publish(base(&disk), |log| log.plan_replacement(Base::Commands), also).unwrap();
-    assert_eq!(durable.write_refusal(true), None);
+    assert_eq!(durable.write_refusal(true, &|| 0), None);
     assert!(durable.is_safe(lost) && durable.is_safe(held), "the base is durable and holds both");
     assert!(!durable.is_safe(behind), "written, but no sync has been for it");
     durable.sync(shared);
@@ -54,9 +54,9 @@ fn a_failed_log_that_is_switched_off_is_not_replaced() {
     let lost = push(shared);
     disk.inject(Fault::SyncError);
     shared.durable.sync(shared);
-    assert!(shared.durable.write_refusal(true).is_some());
+    assert!(shared.durable.write_refusal(true, &|| 0).is_some());
     crate::rewrite::switch_off(shared);
-    assert_eq!(shared.durable.write_refusal(true), None);
+    assert_eq!(shared.durable.write_refusal(true, &|| 0), None);
     assert!(shared.durable.is_safe(lost), "nobody waits for a log that there is not");
     shared.loading.on.store(false, Ordering::Relaxed);
     shared.saver.second(shared);
@@ -73,4 +73,161 @@ fn a_log_that_ends_holds_what_was_executed() {
     let text = disk.crash(1).bytes(Path::new("/data/appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
     assert!(text.starts_with(b"*2\r\n$4\r\nINCR\r\n"), "{text:?}");
     assert_eq!(push(shared), 0, "there is nothing to wait for any more");
+}
+
+#[test]
+fn a_failed_snapshot_stops_nobody_while_a_log_keeps_what_is_written() {
+    let shared = always_on(&Memory::new());
+    let (durable, config) = (&shared.durable, shared.engine.lock().config.clone());
+    durable.look_at_saves(&config, false);
+    assert_eq!(durable.write_refusal(true, &|| 0), None);
+    crate::rewrite::switch_off(shared);
+    assert!(durable.write_refusal(false, &|| 0).is_some_and(|why| why.contains("RDB snapshots")));
+    durable.look_at_saves(&config, true);
+    assert_eq!(durable.write_refusal(true, &|| 0), None);
+}
+
+/// What is found wrong, as the log then says.
+fn after(tamper: impl FnOnce(&Memory, &Path)) -> (Memory, &'static Shared) {
+    let disk = Memory::new();
+    let shared = always_on(&disk);
+    push(shared);
+    shared.durable.sync(shared);
+    shared.durable.look_at_files(shared);
+    assert_eq!(shared.durable.write_refusal(true, &|| 0), None, "nothing is wrong yet");
+    tamper(&disk, Path::new("/data/appendonlydir"));
+    shared.durable.look_at_files(shared);
+    (disk, shared)
+}
+
+#[test]
+fn files_that_somebody_has_changed_are_noticed_and_the_log_is_written_anew() {
+    type Tamper = fn(&Memory, &Path);
+    let tampers: [(&str, Tamper); 7] = [
+        ("removed", |disk, dir| disk.remove(&dir.join("appendonly.aof.1.incr.aof")).unwrap()),
+        ("replaced", |disk, dir| {
+            let path = dir.join("appendonly.aof.1.incr.aof");
+            disk.put(&path, &disk.bytes(&path).unwrap());
+        }),
+        ("moved", |disk, dir| {
+            disk.rename(&dir.join("appendonly.aof.1.incr.aof"), &dir.join("elsewhere")).unwrap();
+        }),
+        ("cut", |disk, dir| {
+            disk.append(&dir.join("appendonly.aof.1.incr.aof")).unwrap().truncate(3).unwrap()
+        }),
+        ("written to", |disk, dir| {
+            write_all(&mut *disk.append(&dir.join("appendonly.aof.1.incr.aof")).unwrap(), b"!").unwrap();
+        }),
+        ("manifest", |disk, dir| disk.remove(&dir.join("appendonly.aof.manifest")).unwrap()),
+        ("base", |disk, dir| disk.put(&dir.join("appendonly.aof.1.base.aof"), b"x")),
+    ];
+    for (what, tamper) in tampers {
+        let (disk, shared) = after(tamper);
+        let durable = &shared.durable;
+        assert!(durable.write_refusal(false, &|| 0).is_some(), "{what}: nothing more is acknowledged");
+        shared.loading.on.store(false, Ordering::Relaxed);
+        shared.saver.second(shared);
+        assert!(shared.saver.is_rewriting(), "{what}: a new log is wanted");
+        let covered = durable.covered(&mut durable.lock());
+        let also = |journal: &mut Journal| durable.replaced(journal, covered, shared);
+        durable.publish(base(&disk), |log| log.plan_replacement(Base::Commands), also).unwrap();
+        assert_eq!(durable.write_refusal(true, &|| 0), None, "{what}");
+        push(shared);
+        durable.sync(shared);
+        durable.look_at_files(shared);
+        assert_eq!(durable.write_refusal(true, &|| 0), None, "{what}");
+        for name in disk.list(Path::new("/data/appendonlydir")).unwrap() {
+            if name == "elsewhere" {
+                disk.remove(&Path::new("/data/appendonlydir").join(name)).unwrap();
+            }
+        }
+        let found = persist::aof::recover(&disk.crash(1), &Place::new(Path::new("/data")), false, 1).unwrap();
+        assert_eq!(
+            found.files.iter().map(|file| file.commands).sum::<u64>(),
+            2,
+            "{what}: the base and one more"
+        );
+    }
+}
+
+#[test]
+fn what_is_let_in_between_two_looks_is_counted_and_consumers_go_on_in_the_reserve() {
+    let disk = Memory::new();
+    let shared = always_on(&disk);
+    let durable = &shared.durable;
+    disk.inject(Fault::Space(RESERVE_BYTES + 1000));
+    durable.look_at_room(shared);
+    assert_eq!(durable.write_refusal(true, &|| 1000), None);
+    assert!(durable.write_refusal(true, &|| 1001).is_some(), "it does not fit above the reserve");
+    assert_eq!(durable.write_refusal(false, &|| 100_000), None, "a consumer may use it");
+    while durable.write_refusal(true, &|| 30).is_none() {
+        push(shared);
+    }
+    assert_eq!(durable.write_refusal(false, &|| 30), None);
+    durable.sync(shared);
+    assert!(durable.last_write_ok.load(Ordering::Relaxed), "all of it was written");
+    disk.heal();
+    durable.look_at_room(shared);
+    assert_eq!(durable.write_refusal(true, &|| 1001), None);
+}
+
+#[test]
+fn the_ballast_makes_room_for_what_was_let_in_when_somebody_else_fills_the_disk() {
+    let disk = Memory::new();
+    let shared = always_on(&disk);
+    let durable = &shared.durable;
+    let ballast = Place::new(Path::new("/data")).ballast();
+    disk.inject(Fault::Space(2 * RESERVE_BYTES + BALLAST_BYTES));
+    durable.want_ballast();
+    durable.look_at_room(shared);
+    assert_eq!(disk.len(&ballast).unwrap(), BALLAST_BYTES);
+    disk.inject(Fault::Space(10));
+    let ticket = push(shared);
+    durable.sync(shared);
+    assert!(durable.is_safe(ticket) && disk.len(&ballast).is_err());
+    assert!(durable.write_refusal(true, &|| 30).is_some(), "what would grow is refused");
+    assert_eq!(durable.write_refusal(false, &|| 30), None, "what takes goes on");
+    durable.look_at_room(shared);
+    assert_eq!(durable.write_refusal(false, &|| 30), None);
+    disk.inject(Fault::Space(2 * RESERVE_BYTES + BALLAST_BYTES));
+    durable.look_at_room(shared);
+    assert_eq!((disk.len(&ballast).unwrap(), durable.write_refusal(true, &|| 30)), (BALLAST_BYTES, None));
+}
+
+#[test]
+fn what_fits_is_written_before_what_does_not() {
+    let disk = Memory::new();
+    let shared = always_on(&disk);
+    let durable = &shared.durable;
+    disk.inject(Fault::Space(400));
+    let small = push(shared);
+    let mut long = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$500\r\n".to_vec();
+    long.extend_from_slice(&[b'x'; 500]);
+    long.extend_from_slice(b"\r\n");
+    let large = durable.push(&mut durable.queue(), &mut long);
+    let behind = push(shared);
+    durable.sync(shared);
+    assert!(durable.write_refusal(false, &|| 0).is_some());
+    durable.sync(shared);
+    assert!(durable.is_safe(small) && !durable.is_safe(large) && !durable.is_safe(behind));
+    disk.heal();
+    durable.sync(shared);
+    assert!(durable.is_safe(behind));
+    assert_eq!(durable.write_refusal(true, &|| 0), None);
+    let found = persist::aof::recover(&disk, &Place::new(Path::new("/data")), false, 1).unwrap();
+    assert_eq!(found.files.iter().map(|file| file.commands).sum::<u64>(), 3);
+}
+
+#[test]
+fn the_mark_follows_what_is_synced() {
+    let disk = Memory::new();
+    let shared = always_on(&disk);
+    push(shared);
+    shared.durable.sync(shared);
+    shared.durable.mark_synced();
+    let path = Path::new("/data/appendonlydir/appendonly.aof.1.incr.aof");
+    let bytes = disk.len(path).unwrap();
+    disk.put(path, &vec![0; bytes as usize]);
+    let error = persist::aof::recover(&disk, &Place::new(Path::new("/data")), true, 1).unwrap_err();
+    assert!(error.what.contains("had been made durable"), "{error}");
 }

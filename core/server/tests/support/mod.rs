@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use profiles::Profile;
-use tandem_server::{Running, StartError, start};
+use tandem_server::{Running, start};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -28,17 +28,16 @@ pub fn server(dir: &Path, words: &[&str]) -> Server {
 
 /// The same with a profile.
 pub fn server_as(profile: Profile, dir: &Path, words: &[&str]) -> Server {
-    let running = try_start(profile, dir, words).unwrap();
-    let address = running.addresses()[0];
-    Server { running: Some(running), address }
+    try_server(profile, dir, words).unwrap()
 }
 
 /// Why a server with these words does not start.
 pub fn refusal(dir: &Path, words: &[&str]) -> String {
-    format!("{:#}", try_start(Profile::Plain, dir, words).expect_err("it starts").error)
+    try_server(Profile::Plain, dir, words).err().expect("it starts")
 }
 
-fn try_start(profile: Profile, dir: &Path, words: &[&str]) -> Result<Running, StartError> {
+/// Starts a server with a profile, or tells why it does not start.
+pub fn try_server(profile: Profile, dir: &Path, words: &[&str]) -> Result<Server, String> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let port_text = port.to_string();
     let dir = dir.to_str().unwrap();
@@ -46,7 +45,9 @@ fn try_start(profile: Profile, dir: &Path, words: &[&str]) -> Result<Running, St
     let mut args = vec!["--port", &port_text, "--bind", "127.0.0.1", "--dir", dir, "--logfile", &log];
     args.extend(words);
     let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
-    start(profile, &args, false)
+    let running = start(profile, &args, false).map_err(|error| format!("{:#}", error.error))?;
+    let address = running.addresses()[0];
+    Ok(Server { running: Some(running), address })
 }
 
 impl Server {

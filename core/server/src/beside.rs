@@ -1,0 +1,228 @@
+//! What lies beside the log, or where a snapshot is to be put: it may be somebody else's.
+//!
+//! Where there is a log, a snapshot beside it is not loaded; it is a copy for other purposes that the next one replaces. But
+//! a person who restores a backup may have put one there, before the start or while the server ran. So it is known which ones
+//! were written or loaded here (see `persist::aof::Notes`): a queue does not start beside one that was not, and a server without
+//! a profile says so, as Redis starts. No snapshot that is not known is ever replaced: it is kept under another name.
+
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use persist::aof::{KnownSnapshot, Notes, Place, Source};
+use persist::rdb::{Identity, identify};
+use profiles::Profile;
+
+use crate::shared::Shared;
+
+/// The snapshot that was loaded or written last.
+#[derive(Default)]
+pub(crate) struct Snapshots {
+    known: Mutex<Option<(PathBuf, Identity)>>,
+}
+
+impl Snapshots {
+    /// The snapshot at `path` is ours from now on.
+    pub(crate) fn know(&self, path: &Path, identity: Identity) {
+        *self.known.lock() = Some((path.to_owned(), identity));
+    }
+
+    fn is_known(&self, path: &Path, identity: Identity) -> bool {
+        self.known.lock().as_ref().is_some_and(|(known, which)| known == path && *which == identity)
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Gives a finished snapshot its name, and keeps what had it if that is none of ours.
+pub(crate) fn put(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Result<(), String> {
+    let (disk, path) = (&*shared.durable.disk, dir.join(name));
+    let new = identify(disk, temp).map_err(text)?.ok_or("the snapshot that was written is gone")?;
+    if let Some(old) = identify(disk, &path).map_err(text)?
+        && !shared.snapshots.is_known(&path, old)
+    {
+        let kept = dir.join(format!("{name}.kept-{}", shared.clock.now().unix_ms));
+        disk.rename(&path, &kept).map_err(text)?;
+        shared.logger.warning(&format!(
+            "{} was put there by somebody else and never loaded; it is kept as {}.",
+            path.display(),
+            kept.display()
+        ));
+    }
+    let place = shared.durable.log_place().filter(|place| place.dir == dir);
+    if let Some(place) = &place {
+        // Before it has its name: a crash between the two must not make it a stranger's.
+        note(shared, place, name, new)?;
+    }
+    disk.rename(temp, &path).and_then(|()| disk.sync_dir(dir)).map_err(text)?;
+    shared.snapshots.know(&path, new);
+    Ok(())
+}
+
+fn note(shared: &Shared, place: &Place, name: &str, identity: Identity) -> Result<(), String> {
+    let disk = &*shared.durable.disk;
+    let mut notes = Notes::read(disk, place).map_err(text)?.unwrap_or_default();
+    notes.remember(KnownSnapshot { name: name.to_owned(), identity, source: Source::Here });
+    notes.write(disk, place).map_err(text)
+}
+
+/// A log begins whose data is in memory: has it know the snapshot that was loaded or written before, if there is one.
+pub(crate) fn tell_log(shared: &Shared, place: &Place) -> Result<(), String> {
+    let known = shared.snapshots.known.lock().clone();
+    match known
+        .as_ref()
+        .and_then(|(path, identity)| Some((path.parent()?, path.file_name()?.to_str()?, *identity)))
+    {
+        Some((dir, name, identity)) if dir == place.dir => note(shared, place, name, identity),
+        _ => Ok(()),
+    }
+}
+
+/// Looks at what lies beside a log that is about to be loaded, before anything is touched.
+///
+/// # Errors
+/// A queue is not to start: somebody has put something there and may expect it to be loaded.
+pub(crate) fn look_before_load(shared: &Shared) -> Result<(), String> {
+    let place = shared.files.log_place();
+    let disk = &*shared.durable.disk;
+    if disk.len(&place.log_dir().join(place.manifest_name())).is_err() {
+        return look_for_other_logs(shared, &place);
+    }
+    let old = place.dir.join(&place.file_name);
+    let is_moved = disk.len(&place.log_dir().join(&place.file_name)).is_ok()
+        || disk.list(&place.log_dir()).map_err(text)?.iter().any(|name| name.ends_with(".incr.aof"));
+    if is_moved && disk.len(&old).is_ok_and(|bytes| bytes > 0) {
+        object(
+            shared,
+            &format!(
+                "{} lies beside the log of {}, which is what is loaded. If it was put there to be restored, move the \
+                 directory {} away; else move the file away",
+                old.display(),
+                place.manifest_name(),
+                place.log_dir().display()
+            ),
+        )?;
+    }
+    look_at_snapshot(shared, &place)
+}
+
+/// A queue stops at it; a server without a profile goes on as Redis does, and tells.
+fn object(shared: &Shared, what: &str) -> Result<(), String> {
+    if shared.profile == Profile::Queue {
+        return Err(format!("{what}."));
+    }
+    shared.logger.warning(&format!("{what}."));
+    Ok(())
+}
+
+fn look_at_snapshot(shared: &Shared, place: &Place) -> Result<(), String> {
+    let (disk, name) = (&*shared.durable.disk, shared.engine.lock().config.dbfilename.clone());
+    let path = place.dir.join(&name);
+    let there = identify(disk, &path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let notes =
+        Notes::read(disk, place).map_err(|error| format!("{}: {error}", place.log_dir().display()))?;
+    let Some(mut notes) = notes else {
+        let mut notes = Notes::default();
+        if let Some(identity) = there {
+            shared.logger.warning(&format!(
+                "{} lies beside the log and is not loaded: the log holds the data. The first snapshot that is written will \
+                 keep it under another name.",
+                path.display()
+            ));
+            notes.remember(KnownSnapshot { name, identity, source: Source::Elsewhere });
+        }
+        return notes.write(disk, place).map_err(text);
+    };
+    let Some(identity) = there else { return Ok(()) };
+    match notes.snapshot(&name, identity) {
+        Some(Source::Here) => shared.snapshots.know(&path, identity),
+        Some(Source::Elsewhere) => {}
+        None => {
+            object(
+                shared,
+                &format!(
+                    "{} is not one that this server has written, and is not loaded: the log holds the data. If it was put \
+                     there to be restored, move the directory {} away, and it is loaded; else move the file away",
+                    path.display(),
+                    place.log_dir().display()
+                ),
+            )?;
+            notes.remember(KnownSnapshot { name, identity, source: Source::Elsewhere });
+            notes.write(disk, place).map_err(text)?;
+        }
+    }
+    Ok(())
+}
+
+/// A queue that finds no log of its name must not begin empty beside one of another name.
+fn look_for_other_logs(shared: &Shared, place: &Place) -> Result<(), String> {
+    if shared.profile != Profile::Queue {
+        return Ok(());
+    }
+    let disk = &*shared.durable.disk;
+    for name in disk.list(&place.dir).map_err(text)? {
+        let dir = place.dir.join(&name);
+        // What is no directory cannot be listed, and holds no log.
+        let manifests = disk.list(&dir).unwrap_or_default();
+        if let Some(manifest) =
+            manifests.iter().find(|name| name.ends_with(".aof.manifest") && !name.starts_with("temp-"))
+        {
+            return Err(format!(
+                "there is no log {}/{} here, but {} lies there. Set appenddirname and appendfilename to the log that is to be \
+                 loaded, or move it away",
+                place.dir_name,
+                place.manifest_name(),
+                dir.join(manifest).display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Removes the temporary files of a server that has died: whoever has the locks is the only one that makes them, but for a
+/// process that still lives (a redis-server, or one with files of other names).
+pub(crate) fn remove_debris(shared: &Shared) {
+    let (disk, dir) = (&*shared.durable.disk, shared.files.place());
+    let mut removed = Vec::new();
+    for name in disk.list(&dir).unwrap_or_default() {
+        let path = dir.join(&name);
+        if maker(&name).is_some_and(has_ended) && disk.remove(&path).is_ok() {
+            removed.push(name);
+        }
+    }
+    if !removed.is_empty() {
+        shared.logger.notice(&format!("Removed what a server that died has left: {}", removed.join(", ")));
+    }
+}
+
+/// The process that made a temporary file of this name.
+fn maker(name: &str) -> Option<u32> {
+    let number = name.strip_prefix("temp-rewriteaof-bg-").and_then(|rest| rest.strip_suffix(".aof"));
+    let number = number.or_else(|| name.strip_prefix("temp-rewriteaof-")?.strip_suffix(".aof"));
+    let number = number.or_else(|| name.strip_prefix("temp-")?.strip_suffix(".rdb"));
+    number.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))?.parse().ok()
+}
+
+/// In a container each process has the same number, so a file of ours by the number is of one before us.
+fn has_ended(pid: u32) -> bool {
+    pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_temporary_files_tell_a_maker() {
+        assert_eq!(maker("temp-123.rdb"), Some(123));
+        assert_eq!(maker("temp-rewriteaof-bg-7.aof"), Some(7));
+        assert_eq!(maker("temp-rewriteaof-7.aof"), Some(7));
+        for name in
+            ["temp-.rdb", "temp-12a.rdb", "temp-12.rdb.gz", "dump.rdb", "temp-appendonly.aof", "12.rdb"]
+        {
+            assert_eq!(maker(name), None, "{name}");
+        }
+        assert!(has_ended(std::process::id()) && !has_ended(1));
+    }
+}
