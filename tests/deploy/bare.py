@@ -90,7 +90,11 @@ def check_servers(report, container, folder, secret):
     role = container("role", ["-e", "TANDEM_ROLE=cache", "-e", "VALKEY_EXTRA_FLAGS=--maxclients 77"])
     bitnami = container("bitnami", ["-e", "ALLOW_EMPTY_PASSWORD=yes", "-e", "REDIS_PORT_NUMBER=7000",
                                     "-e", "REDIS_AOF_ENABLED=yes", "-v", "/bitnami/redis/data"], port=7000)
+    passed_by = container("passed-by", ["--entrypoint", "tandem-queue"], ["--timeout", "77"], 6380)
     check_bare(report, plain)
+    report.equal("image: a server is the same where its entry is passed by",
+                 (passed_by.setting("maxmemory-policy"), passed_by.setting("dir"), passed_by.setting("timeout")),
+                 ("noeviction", "/data", "77"))
     check_bound(report, bound, folder)
     with option.client() as client:
         report.check("image: --requirepass x: the password counts", refusal(client, "GET", "x").startswith("NOAUTH"))

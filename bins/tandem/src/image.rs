@@ -36,6 +36,9 @@ const SOCKET_FOLDER: &str = "/run/tandem";
 /// The variable that says which server the image is when its command line does not; also known to `config`.
 const ROLE_VARIABLE: &str = "TANDEM_ROLE";
 
+/// The variable that the image's `Dockerfile` sets; also known to `config`.
+const IMAGE_VARIABLE: &str = "TANDEM_IN_IMAGE";
+
 /// The two prefixes of the variables of other images.
 const FAMILIES: [&str; 2] = ["VALKEY_", "REDIS_"];
 
@@ -82,18 +85,31 @@ enum Asked {
 
 /// Starts what the words behind the image's name ask for.
 pub(crate) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let asked = understand(words, role(variable(ROLE_VARIABLE).as_deref())?)?;
-    let (profile, words) = match asked {
-        Asked::Server(profile, words) => (profile, words),
-        Asked::Tool(words) => return crate::run_tool(words),
-        Asked::Client(words) => return crate::ask::run(&words),
-        Asked::Shell(words) => return crate::shell::run(&words),
+    match understand(words, role(variable(ROLE_VARIABLE).as_deref())?)? {
+        Asked::Server(profile, words) => serve(profile, words),
+        Asked::Tool(words) => crate::run_tool(words),
+        Asked::Client(words) => crate::ask::run(&words),
+        Asked::Shell(words) => crate::shell::run(&words),
         Asked::Help => {
             say(HELP);
-            return Ok(ExitCode::SUCCESS);
+            Ok(ExitCode::SUCCESS)
         }
-    };
+    }
+}
+
+/// A variable of the environment that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether this process runs in the image: a server is then started as here also where its entry is passed by, as by `command` of
+/// Kubernetes and `--entrypoint`.
+pub(crate) fn is_here() -> bool {
+    variable(IMAGE_VARIABLE).is_some()
+}
+
+/// Starts a server with the image's defaults.
+pub(crate) fn serve(profile: Profile, words: Vec<String>) -> anyhow::Result<ExitCode> {
     // Who may read what the server writes was not said: then its user alone.
     umask(rustix::fs::Mode::from_raw_mode(0o077));
     let place = named_place(&words, variable("TANDEM_DIR"))

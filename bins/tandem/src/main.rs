@@ -79,7 +79,7 @@ enum Task {
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let outcome = match called(Path::new(&words.next().unwrap_or_default())) {
-        Called::Server(role) => plain_text(words).and_then(|words| server::run(role, words)),
+        Called::Server(role) => plain_text(words).and_then(|words| serve(role, words)),
         Called::Client => plain_text(words).and_then(|words| ask::run(&words)),
         Called::Shell => plain_text(words).and_then(|words| shell::run(&words)),
         Called::Tool => run(Line::parse().task),
@@ -95,14 +95,19 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Up(options) => up::run(&options),
         Task::Health(options) => health::run(&options),
-        Task::Server { words } => server::run(Profile::Plain, words),
-        Task::Cache { words } => server::run(Profile::Cache, words),
-        Task::Queue { words } => server::run(Profile::Queue, words),
+        Task::Server { words } => serve(Profile::Plain, words),
+        Task::Cache { words } => serve(Profile::Cache, words),
+        Task::Queue { words } => serve(Profile::Queue, words),
         Task::Image { words } => image::run(&words),
         Task::Instance { parent, name, words } => {
             up::end_with(parent).and_then(|()| server::run(profile(name), words))
         }
     }
+}
+
+/// Runs a server, in the container image with the defaults that belong there.
+fn serve(role: Profile, words: Vec<String>) -> anyhow::Result<ExitCode> {
+    if image::is_here() { image::serve(role, words) } else { server::run(role, words) }
 }
 
 /// Does what `tandem WORDS` does.

@@ -65,10 +65,11 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("VALKEY_MAXMEMORY_POLICY", "maxmemory-policy"),
 ];
 
-/// Variables of ours that name no directive: the role of a container, which its entry reads, and what `compose.yaml` is filled
+/// Variables of ours that name no directive: what a container's entry reads, and what `compose.yaml` is filled
 /// in with, which reaches the containers in the same file as directives.
 const OTHER_NAMES: &[&str] = &[
     "TANDEM_ROLE",
+    "TANDEM_IN_IMAGE",
     "TANDEM_IMAGE",
     "TANDEM_DOCKERFILE",
     "TANDEM_NETWORK",
