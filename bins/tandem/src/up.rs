@@ -214,6 +214,21 @@ struct House {
     names: Vec<String>,
 }
 
+/// What the environment says of `tls` to both instances.
+fn tls_variable() -> String {
+    std::env::var("TANDEM_TLS").unwrap_or_default()
+}
+
+/// What clients may speak where the variable of `tls` says `tls`; without it the profile's `auto` decides.
+fn schemes(tls: &str, is_public: bool) -> &'static [&'static str] {
+    match (tls, is_public) {
+        ("off", _) => &["redis"],
+        ("required", _) => &["rediss"],
+        ("optional", _) | (_, false) => &["redis", "rediss"],
+        (_, true) => &["rediss"],
+    }
+}
+
 /// A word of the command line that a certificate can name.
 fn certificate_name(word: &str) -> Result<String, String> {
     match is_name(word) {
@@ -266,6 +281,10 @@ impl House {
 
     /// Whether the password in the instance's file lets the default user in, asked of the running instance as a client would.
     fn password_fits(&self, options: &Options, name: Name) -> anyhow::Result<bool> {
+        if tls_variable() == "off" {
+            // It is tried over TLS only, so that it never leaves this process in the clear.
+            return Ok(true);
+        }
         let password = secrets::read(&self.password_file(name))?.secret;
         let ip = match options.bind {
             all if all.is_unspecified() && all.is_ipv4() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -314,8 +333,7 @@ impl House {
                 false => url_encoded(found.secret.reveal()),
             };
             let address = SocketAddr::new(self.outer, options.port(name));
-            let schemes: &[&str] = if self.is_public() { &["rediss"] } else { &["redis", "rediss"] };
-            for (at, scheme) in schemes.iter().enumerate() {
+            for (at, scheme) in schemes(&tls_variable(), self.is_public()).iter().enumerate() {
                 let label = if at == 0 { name.as_str() } else { "" };
                 text += &format!("  {label:<8} {scheme}://default:{password}@{address}\n");
             }
@@ -447,7 +465,8 @@ fn program(name: Name) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Directives for one instance. The password goes by file, never by value.
+/// Directives for one instance. The password goes by file, never by value. What the profile says anyway is not said: it could
+/// not be changed by variables or the settings' file then.
 fn arguments(house: &House, options: &Options, name: Name) -> Vec<String> {
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     let certificate = |extension: &str| path(house.tls().join(format!("{}.{extension}", name.program())));
@@ -462,10 +481,8 @@ fn arguments(house: &House, options: &Options, name: Name) -> Vec<String> {
         ("dir", path(house.root.join(name.as_str()))),
         ("requirepass-file", path(house.password_file(name))),
         ("aclfile", path(house.users(name))),
-        ("tls", "auto".to_owned()),
         ("tls-cert-file", certificate("crt")),
         ("tls-key-file", certificate("key")),
-        ("tls-auth-clients", "no".to_owned()),
         ("metrics-bind", bind),
         ("metrics-port", options.metrics_port(name).to_string()),
         ("health-socket", path(health_socket(&house.root, name))),
@@ -633,6 +650,16 @@ mod tests {
     }
 
     #[test]
+    fn strings_are_of_what_is_spoken() {
+        assert_eq!(schemes("", false), ["redis", "rediss"]);
+        assert_eq!(schemes("", true), ["rediss"]);
+        assert_eq!(schemes("auto", true), ["rediss"]);
+        assert_eq!(schemes("required", false), ["rediss"]);
+        assert_eq!(schemes("optional", true), ["redis", "rediss"]);
+        assert_eq!(schemes("off", false), ["redis"]);
+    }
+
+    #[test]
     fn a_password_of_any_bytes_stands_in_a_url() {
         assert_eq!(url_encoded("p@ss/w:rd#1% -._~é".as_bytes()), "p%40ss%2Fw%3Ard%231%25%20-._~%C3%A9");
     }
@@ -646,6 +673,9 @@ mod tests {
         assert!(words.starts_with(house.settings(Name::Queue).to_str().unwrap()), "{words}");
         let secret = secrets::read(&house.password_file(Name::Queue)).unwrap().secret;
         assert!(!words.contains(std::str::from_utf8(secret.reveal()).unwrap()));
+        for free in ["--tls ", "--tls-auth-clients ", "--maxmemory ", "--appendfsync "] {
+            assert!(!words.contains(free), "{free} is the operator's");
+        }
         assert!(words.contains("--port 7000 ") && words.contains("--requirepass-file /"));
     }
 
