@@ -9,17 +9,18 @@
 //! Segments are reference-counted, so that [`Table::share`] costs pointers and a later write copies only
 //! the segment it touches.
 //!
-//! Invariants: a segment of depth `d` is named by `2^(depth - d)` neighbouring directory entries; while
-//! `depth` is 0 there is at most one segment, above that all have 64 home buckets; `len` is the sum of the
-//! segments' counts. The `unsafe` is in [`segment`] but for the two `impl`s at the end of this file.
+//! Invariants: while the directory's depth is 0 there is at most one segment, above that all have 64 home buckets; `len` is the sum of
+//! the segments' counts. The `unsafe` is in [`segment`] and [`directory`], which say why it holds; but for a prefetch there is none here.
 
 mod class;
+mod directory;
 mod scan;
 mod segment;
 #[cfg(test)]
 mod tests;
 
 pub use class::size_class;
+use directory::{DEPTH_MAX, Directory, Own};
 pub use scan::{Iter, place};
 use segment::{HOME_BITS_MAX, Place, SLOTS, Segment};
 
@@ -44,8 +45,6 @@ pub struct Position {
     place: Place,
 }
 
-/// The largest depth of a directory. 2^32 segments are more than any memory holds.
-const DEPTH_MAX: u8 = 32;
 /// A segment of 64 buckets (448 places) splits when it holds this many, about 89 %.
 const SPLIT_AT: usize = 400;
 /// Two siblings become one when they hold together at most this many: far from a split again.
@@ -53,13 +52,9 @@ const MERGE_AT: usize = 160;
 
 /// A hash table of owned thin pointers; see the crate's description.
 pub struct Table<T: Item> {
-    directory: Vec<Segment<T>>,
-    /// How many segments there are of each depth, once there is more than one.
-    census: Option<Box<[u32; DEPTH_MAX as usize + 1]>>,
+    directory: Directory<T>,
     len: usize,
     seed: u64,
-    segment_bytes: usize,
-    depth: u8,
     /// Home bits of every segment.
     bits: u8,
 }
@@ -67,7 +62,7 @@ pub struct Table<T: Item> {
 impl<T: Item> Table<T> {
     /// An empty table, without any allocation, that hashes keys with `seed`.
     pub fn new(seed: u64) -> Table<T> {
-        Table { directory: Vec::new(), census: None, len: 0, seed, segment_bytes: 0, depth: 0, bits: 0 }
+        Table { directory: Directory::new(), len: 0, seed, bits: 0 }
     }
 
     /// How many items it holds.
@@ -127,8 +122,7 @@ impl<T: Item> Table<T> {
     /// When the position is no longer valid and free.
     #[inline]
     pub fn at(&self, position: Position) -> &T {
-        let bucket = self.directory[position.segment as usize].bucket(usize::from(position.place.line));
-        bucket.get(usize::from(position.place.slot)).expect(STALE)
+        self.directory.at(position.segment as usize).item(position.place, self.bits).expect(STALE)
     }
 
     /// The item at a position, to be changed in place (never its key).
@@ -137,11 +131,8 @@ impl<T: Item> Table<T> {
     /// When the position is no longer valid and free.
     #[inline]
     pub fn at_mut(&mut self, position: Position) -> &mut T {
-        let segment = self.own(position.segment as usize);
-        segment
-            .bucket_mut(usize::from(position.place.line))
-            .get_mut(usize::from(position.place.slot))
-            .expect(STALE)
+        let bits = self.bits;
+        self.own(position.segment as usize).item_mut(position.place, bits).expect(STALE)
     }
 
     /// Puts another item with the same key in the place of this one, which is returned.
@@ -184,7 +175,7 @@ impl<T: Item> Table<T> {
         loop {
             let index = self.index(hash);
             let split_at = split_at(self.bits);
-            let segment = self.own(index);
+            let mut segment = self.own(index);
             if segment.count() < split_at {
                 match segment.place(hash, item) {
                     Ok(place) => {
@@ -200,7 +191,6 @@ impl<T: Item> Table<T> {
 
     /// Drops every item.
     pub fn clear(&mut self) {
-        self.release_all();
         *self = Table::new(self.seed);
     }
 
@@ -208,16 +198,17 @@ impl<T: Item> Table<T> {
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         let mut index = 0;
         while index < self.directory.len() {
-            for line in 0..self.directory[index].lines() {
-                for slot in self.directory[index].bucket(line).used() {
-                    let goes = self.directory[index].bucket(line).get(slot).is_some_and(|item| !keep(item));
+            for line in 0..self.directory.at(index).lines() {
+                for slot in self.directory.at(index).bucket(line).used() {
+                    let goes =
+                        self.directory.at(index).bucket(line).get(slot).is_some_and(|item| !keep(item));
                     if goes {
                         drop(self.own(index).take(Place { line: line as u16, slot: slot as u8 }));
                         self.len -= 1;
                     }
                 }
             }
-            index += self.span(index);
+            index += self.directory.span(index);
         }
         self.shrink_all();
     }
@@ -241,78 +232,43 @@ impl<T: Item> Table<T> {
 
     /// Heap bytes of the table itself, without its items.
     pub fn bytes(&self) -> usize {
-        let census = if self.census.is_some() { size_class(4 * (usize::from(DEPTH_MAX) + 1)) } else { 0 };
-        self.segment_bytes + self.directory.capacity() * size_of::<Segment<T>>() + census
+        self.directory.bytes()
     }
 
     /// A second table of the same items that shares all segments with this one. Costs a step for each
     /// segment; a later write to either side clones the items of the segment it touches.
     pub fn share(&self) -> Table<T> {
-        let mut index = 0;
-        while index < self.directory.len() {
-            self.directory[index].retain();
-            index += self.span(index);
-        }
-        let directory = self.directory.iter().map(Segment::alias).collect();
-        Table { directory, census: self.census.clone(), ..*self }
+        Table { directory: self.directory.share(), ..*self }
     }
 
     #[inline]
     fn index(&self, hash: u64) -> usize {
-        ((hash >> 1) >> (63 - self.depth)) as usize
-    }
-
-    /// How many directory entries name the segment at `index`.
-    fn span(&self, index: usize) -> usize {
-        1 << (self.depth - self.directory[index].depth())
+        ((hash >> 1) >> (63 - self.directory.depth())) as usize
     }
 
     /// The segment at `index`, made this table's own before it is written.
     #[inline]
-    fn own(&mut self, index: usize) -> &mut Segment<T> {
-        if self.directory[index].is_shared() {
-            self.unshare(index);
-        }
-        &mut self.directory[index]
-    }
-
-    #[cold]
-    fn unshare(&mut self, index: usize) {
-        let copy = self.directory[index].duplicate();
-        let old = self.publish(index, copy);
-        self.segment_bytes -= old.bytes();
-        old.release();
-    }
-
-    /// Lets the directory show `segment` in the place of the one at `index`, which is returned.
-    fn publish(&mut self, index: usize, segment: Segment<T>) -> Segment<T> {
-        let old = self.directory[index].alias();
-        let span = 1usize << (self.depth - segment.depth());
-        let first = index & !(span - 1);
-        self.directory[first..first + span].iter_mut().for_each(|entry| *entry = segment.alias());
-        self.segment_bytes += segment.bytes();
-        old
+    fn own(&mut self, index: usize) -> Own<'_, T> {
+        self.directory.own(index)
     }
 
     #[cold]
     fn start(&mut self) {
-        let segment = Segment::new(0, 0, 0);
-        self.segment_bytes = segment.bytes();
-        self.directory = Vec::with_capacity(1);
-        self.directory.push(segment);
+        self.bits = 0;
+        self.directory = Directory::of(Segment::new(0, 0, 0));
     }
 
     /// Makes room in the segment at `index`, which is this table's own.
     #[cold]
     fn grow(&mut self, index: usize) {
-        let segment = &self.directory[index];
+        let segment = self.directory.at(index);
         let homes = 1usize << self.bits;
         let may_extend = segment.count() < split_at(self.bits) && segment.overflow_max() < homes / 2;
-        if may_extend || self.depth == DEPTH_MAX {
-            self.segment_bytes -= segment.bytes();
-            let mut segment = self.directory[index].alias();
-            segment.extend();
-            self.publish(index, segment);
+        if may_extend || self.directory.depth() == DEPTH_MAX {
+            self.directory.rebuild(index, |mut segment| {
+                segment.extend();
+                segment
+            });
         } else if self.bits < HOME_BITS_MAX {
             self.resize(self.bits + 1);
         } else {
@@ -322,64 +278,33 @@ impl<T: Item> Table<T> {
 
     /// Rebuilds the only segment with `1 << bits` home buckets.
     fn resize(&mut self, bits: u8) {
-        let mut fresh = Segment::new(0, bits, 0);
-        let old = self.directory[0].alias();
-        self.segment_bytes = 0;
-        old.pour(self.seed, &mut |hash, item| {
-            fresh.place_or_extend(hash, item);
+        let seed = self.seed;
+        self.directory.rebuild(0, |old| {
+            let mut fresh = Segment::new(0, bits, 0);
+            old.pour(seed, &mut |hash, item| {
+                fresh.place_or_extend(hash, item);
+            });
+            fresh
         });
-        self.publish(0, fresh);
         self.bits = bits;
     }
 
     fn split(&mut self, index: usize) {
-        let old = self.directory[index].alias();
-        let depth = old.depth() + 1;
-        let mut index = index;
-        if depth > self.depth {
-            self.double();
-            index *= 2;
-        }
-        let mut halves = [Segment::new(depth, HOME_BITS_MAX, 0), Segment::new(depth, HOME_BITS_MAX, 0)];
-        self.segment_bytes -= old.bytes();
-        old.pour(self.seed, &mut |hash, item| {
-            halves[(hash >> (64 - depth)) as usize & 1].place_or_extend(hash, item);
+        let seed = self.seed;
+        self.directory.split(index, |old| {
+            let depth = old.depth() + 1;
+            let mut halves = [(); 2].map(|()| Segment::new(depth, HOME_BITS_MAX, 0));
+            old.pour(seed, &mut |hash, item| {
+                halves[(hash >> (64 - depth)) as usize & 1].place_or_extend(hash, item);
+            });
+            halves
         });
-        let span = 1usize << (self.depth - depth);
-        let first = index & !(2 * span - 1);
-        let [low, high] = halves;
-        self.publish(first, low);
-        self.publish(first + span, high);
-        self.count_depths(depth - 1, -1);
-        self.count_depths(depth, 2);
-    }
-
-    /// Doubles the directory: each entry twice.
-    fn double(&mut self) {
-        let mut directory = Vec::with_capacity(self.directory.len() * 2);
-        for segment in &self.directory {
-            directory.push(segment.alias());
-            directory.push(segment.alias());
-        }
-        self.directory = directory;
-        self.depth += 1;
-    }
-
-    /// Keeps count of the segments of each depth, so that halving the directory needs no search.
-    fn count_depths(&mut self, depth: u8, change: i32) {
-        let census = self.census.get_or_insert_with(|| {
-            let mut first = Box::new([0; DEPTH_MAX as usize + 1]);
-            first[0] = 1;
-            first
-        });
-        let count = &mut census[usize::from(depth)];
-        *count = count.wrapping_add_signed(change);
     }
 
     /// One step back after a removal from the segment at `index`, if it has become nearly empty.
     fn shrink(&mut self, index: usize) {
-        let count = self.directory[index].count();
-        if self.depth == 0 {
+        let count = self.directory.at(index).count();
+        if self.directory.depth() == 0 {
             if self.bits > 0 && count * 4 < (SLOTS << self.bits) {
                 self.resize(self.bits - 1);
             }
@@ -390,65 +315,39 @@ impl<T: Item> Table<T> {
 
     /// Merges the segment at `index` with its sibling, if there is one to merge with; says whether.
     fn merge(&mut self, index: usize) -> bool {
-        let one = self.directory[index].alias();
-        let depth = one.depth();
-        if depth == 0 || one.is_shared() {
+        let Some(sibling) = self.directory.sibling(index) else { return false };
+        if self.directory.at(index).count() + self.directory.at(sibling).count() > MERGE_AT {
             return false;
         }
-        let span = self.span(index);
-        let other = self.directory[(index & !(span - 1)) ^ span].alias();
-        if other.depth() != depth || other.is_shared() || one.count() + other.count() > MERGE_AT {
-            return false;
-        }
-        let mut merged = Segment::new(depth - 1, HOME_BITS_MAX, 0);
-        self.segment_bytes -= one.bytes() + other.bytes();
-        for old in [one, other] {
-            old.pour(self.seed, &mut |hash, item| {
-                merged.place_or_extend(hash, item);
-            });
-        }
-        self.publish(index, merged);
-        self.count_depths(depth, -2);
-        self.count_depths(depth - 1, 1);
-        self.halve();
+        let seed = self.seed;
+        self.directory.merge(index, |both| {
+            let mut merged = Segment::new(both[0].depth() - 1, HOME_BITS_MAX, 0);
+            for old in both {
+                old.pour(seed, &mut |hash, item| {
+                    merged.place_or_extend(hash, item);
+                });
+            }
+            merged
+        });
         true
-    }
-
-    /// Halves the directory while no segment needs its last bit.
-    fn halve(&mut self) {
-        while self.depth > 0
-            && self.census.as_ref().is_some_and(|census| census[usize::from(self.depth)] == 0)
-        {
-            self.directory = self.directory.iter().step_by(2).map(Segment::alias).collect();
-            self.depth -= 1;
-        }
     }
 
     fn shrink_all(&mut self) {
         let mut index = 0;
         while index < self.directory.len() {
-            let prefix = index << (DEPTH_MAX - self.depth);
+            let prefix = index << (DEPTH_MAX - self.directory.depth());
             let merged = self.merge(index);
             // The directory may have been halved; a merged segment may merge again with the one before it.
-            index = prefix >> (DEPTH_MAX - self.depth);
-            index = if merged { index & !(self.span(index) - 1) } else { index + self.span(index) };
+            index = prefix >> (DEPTH_MAX - self.directory.depth());
+            let span = self.directory.span(index);
+            index = if merged { index & !(span - 1) } else { index + span };
         }
-        while self.depth == 0
+        while self.directory.depth() == 0
             && self.bits > 0
             && self.len * 4 < (SLOTS << self.bits)
-            && !self.directory[0].is_shared()
+            && !self.directory.at(0).is_shared()
         {
             self.resize(self.bits - 1);
-        }
-    }
-
-    fn release_all(&mut self) {
-        let directory = std::mem::take(&mut self.directory);
-        let mut index = 0;
-        while index < directory.len() {
-            let span = 1usize << (self.depth - directory[index].depth());
-            directory[index].alias().release();
-            index += span;
         }
     }
 }
@@ -478,12 +377,6 @@ fn prefetch_line(address: *const u8) {
     let _ = address;
 }
 
-impl<T: Item> Drop for Table<T> {
-    fn drop(&mut self) {
-        self.release_all();
-    }
-}
-
 /// Cloning shares; see [`Table::share`].
 impl<T: Item> Clone for Table<T> {
     fn clone(&self) -> Table<T> {
@@ -495,14 +388,8 @@ impl<T: Item> std::fmt::Debug for Table<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Table")
             .field("len", &self.len)
-            .field("depth", &self.depth)
+            .field("depth", &self.directory.depth())
             .field("bits", &self.bits)
             .finish()
     }
 }
-
-// SAFETY: a table owns its items, but two that share segments may be on two threads: then both read the
-// items (`Sync`), and either may be the one that drops them (`Send`). Counts of owners are atomic.
-unsafe impl<T: Item + Send + Sync> Send for Table<T> {}
-// SAFETY: as above; `&Table` allows reading, and sharing, only.
-unsafe impl<T: Item + Send + Sync> Sync for Table<T> {}

@@ -34,7 +34,7 @@ impl<T: Item> Table<T> {
         if self.is_empty() || low >= HOMES {
             return 0;
         }
-        let index = (prefix >> (PREFIX_BITS - u32::from(self.depth))) as usize;
+        let index = (prefix >> (PREFIX_BITS - u32::from(self.directory.depth()))) as usize;
         let line = home(low, self.bits);
         self.visit_chain(index, line, visit);
         prefix = self.after(index);
@@ -61,17 +61,14 @@ impl<T: Item> Table<T> {
     pub fn walk_mut(&mut self, cursor: u64, visit: &mut dyn FnMut(&mut T)) -> u64 {
         let Some((index, line, next)) = self.walk_step(cursor) else { return 0 };
         let (seed, bits) = (self.seed, self.bits);
-        let segment = self.own(index);
+        let mut segment = self.own(index);
         let mut at = Some(line);
         while let Some(now) = at {
-            let bucket = segment.bucket_mut(now);
-            for slot in bucket.used() {
-                let Some(item) = bucket.get_mut(slot) else { continue };
+            at = segment.visit_line(now, bits, &mut |item| {
                 if now == line || home(base::hash::hash(seed, item.key()), bits) == line {
                     visit(item);
                 }
-            }
-            at = segment.next(now, bits);
+            });
         }
         next
     }
@@ -82,8 +79,8 @@ impl<T: Item> Table<T> {
         if self.is_empty() || prefix >= 1 << PREFIX_BITS {
             return None;
         }
-        let index = (prefix >> (PREFIX_BITS - u32::from(self.depth))) as usize;
-        let depth = self.directory[index].depth();
+        let index = (prefix >> (PREFIX_BITS - u32::from(self.directory.depth()))) as usize;
+        let depth = self.directory.at(index).depth();
         let merged = cursor & 63 > u64::from(depth);
         let low = if merged { 0 } else { (cursor >> 6) & 63 };
         let line = home(low, self.bits);
@@ -98,14 +95,14 @@ impl<T: Item> Table<T> {
 
     /// The first prefix after the segment at `index`; `1 << PREFIX_BITS` after the last.
     fn after(&self, index: usize) -> u64 {
-        let span = self.span(index);
-        (((index & !(span - 1)) + span) as u64) << (PREFIX_BITS - u32::from(self.depth))
+        let span = self.directory.span(index);
+        (((index & !(span - 1)) + span) as u64) << (PREFIX_BITS - u32::from(self.directory.depth()))
     }
 
     /// Visits what belongs to one home bucket. In the overflow buckets, which several homes share, that
     /// takes the key's hash.
     fn visit_chain(&self, index: usize, line: usize, visit: &mut dyn FnMut(&T)) {
-        let segment = &self.directory[index];
+        let segment = self.directory.at(index);
         let mut at = Some(line);
         while let Some(now) = at {
             let bucket = segment.bucket(now);
@@ -130,7 +127,7 @@ impl<T: Item> Table<T> {
         }
         for _ in 0..TRIES {
             let index = random.below(self.directory.len() as u64) as usize;
-            let segment = &self.directory[index];
+            let segment = self.directory.at(index);
             let line = random.below(segment.lines() as u64) as usize;
             let slot = random.below(SLOTS as u64) as usize;
             if segment.bucket(line).get(slot).is_some() {
@@ -146,7 +143,7 @@ impl<T: Item> Table<T> {
     fn next_from(&self, start: usize) -> Option<Position> {
         let count = self.directory.len();
         (0..count).map(|step| (start + step) % count).find_map(|index| {
-            let segment = &self.directory[index];
+            let segment = self.directory.at(index);
             (0..segment.lines()).find_map(|line| {
                 let slot = segment.bucket(line).used().next()?;
                 let place = Place { line: line as u16, slot: slot as u8 };
@@ -163,7 +160,7 @@ impl<T: Item> Table<T> {
         }
         let mut left = count;
         for _ in 0..count + 16 {
-            let segment = &self.directory[random.below(self.directory.len() as u64) as usize];
+            let segment = self.directory.at(random.below(self.directory.len() as u64) as usize);
             let bucket = segment.bucket(random.below(segment.lines() as u64) as usize);
             for item in bucket.used().filter_map(|slot| bucket.get(slot)).take(left) {
                 visit(item);
@@ -221,7 +218,7 @@ impl<'a, T: Item> Iterator for Iter<'a, T> {
                 self.line += 1;
             }
             self.line = 0;
-            self.index += self.table.span(self.index);
+            self.index += self.table.directory.span(self.index);
         }
     }
 }

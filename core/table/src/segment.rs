@@ -10,14 +10,13 @@
 //! Overflow buckets are shared by several homes, because on average only half an item spills from a home:
 //! a bucket for each would be mostly air.
 //!
-//! A [`Segment`] is a bare handle. Invariants, kept by `Table` alone: every handle in a directory is live;
-//! a method that takes `&mut self` is called only by the holder of `&mut Table` and only when
-//! [`Segment::is_shared`] is false; a slot is initialised exactly when its tag is not zero.
+//! A [`Segment`] owns its allocation and what is in it, as a `Box` does. That several directories may have one segment is their
+//! affair ([`crate::directory`]); here it is only counted. Invariant: a slot is initialised exactly when its tag is not zero.
 
 use crate::{Item, size_class};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -136,8 +135,8 @@ impl Place {
     }
 }
 
-/// A handle to a segment; see the invariants above.
-pub(crate) struct Segment<T> {
+/// A segment; see the file's description.
+pub(crate) struct Segment<T: Item> {
     header: NonNull<Header>,
     items: PhantomData<T>,
 }
@@ -168,21 +167,16 @@ impl<T: Item> Segment<T> {
         Segment { header, items: PhantomData }
     }
 
-    /// The same handle once more, for another entry of a directory; owners are not counted by it.
-    pub(crate) fn alias(&self) -> Segment<T> {
-        Segment { header: self.header, items: PhantomData }
-    }
-
     #[inline]
     fn header(&self) -> &Header {
-        // SAFETY: the handle is live.
+        // SAFETY: the allocation lives as long as its owner.
         unsafe { self.header.as_ref() }
     }
 
     #[inline]
     fn header_mut(&mut self) -> &mut Header {
         debug_assert!(!self.is_shared());
-        // SAFETY: the handle is live and the caller has the only owner of it exclusively.
+        // SAFETY: as in `header`, and `&mut self` is exclusive.
         unsafe { self.header.as_mut() }
     }
 
@@ -229,10 +223,46 @@ impl<T: Item> Segment<T> {
     }
 
     #[inline]
-    pub(crate) fn bucket_mut(&mut self, line: usize) -> &mut Bucket<T> {
+    fn bucket_mut(&mut self, line: usize) -> &mut Bucket<T> {
         debug_assert!(line < self.lines_max() && !self.is_shared());
-        // SAFETY: as in `bucket`; the caller has the only owner exclusively.
+        // SAFETY: as in `bucket`, and `&mut self` is exclusive.
         unsafe { &mut *self.header.as_ptr().cast::<Bucket<T>>().add(1 + line) }
+    }
+
+    /// Whether there is such a line. The header's cache line is read only for an overflow bucket.
+    #[inline]
+    fn has_line(&self, line: usize, bits: u8) -> bool {
+        line < 1usize << bits || line < self.lines_max()
+    }
+
+    /// The item there; none where a place is not one of this segment's, or is free. `bits` is the segment's own.
+    #[inline]
+    pub(crate) fn item(&self, place: Place, bits: u8) -> Option<&T> {
+        let line = usize::from(place.line);
+        if !self.has_line(line, bits) {
+            return None;
+        }
+        self.bucket(line).get(usize::from(place.slot))
+    }
+
+    /// The same, to be changed in place.
+    #[inline]
+    pub(crate) fn item_mut(&mut self, place: Place, bits: u8) -> Option<&mut T> {
+        let line = usize::from(place.line);
+        if !self.has_line(line, bits) {
+            return None;
+        }
+        self.bucket_mut(line).get_mut(usize::from(place.slot))
+    }
+
+    /// Visits the items of a line.
+    pub(crate) fn visit_line(&mut self, line: usize, visit: &mut dyn FnMut(&mut T)) {
+        let bucket = self.bucket_mut(line);
+        for slot in bucket.used() {
+            if let Some(item) = bucket.get_mut(slot) {
+                visit(item);
+            }
+        }
     }
 
     /// The address of a bucket, for a prefetch.
@@ -305,7 +335,7 @@ impl<T: Item> Segment<T> {
         Some(target)
     }
 
-    /// Puts an item into a segment that no directory shows yet, with a larger allocation if it must.
+    /// Puts an item in, with a larger allocation if it must.
     pub(crate) fn place_or_extend(&mut self, hash: u64, mut item: T) -> Place {
         loop {
             match self.place(hash, item) {
@@ -316,7 +346,7 @@ impl<T: Item> Segment<T> {
         }
     }
 
-    /// Moves to a larger allocation, for more overflow buckets. All other handles to it become dead.
+    /// Moves to a larger allocation, for more overflow buckets.
     pub(crate) fn extend(&mut self) {
         let more = self.overflow_max() + 1;
         // With a keyed hash, 1700 items of one segment sharing all the bits that a split goes by do not happen.
@@ -330,12 +360,16 @@ impl<T: Item> Segment<T> {
         // allocation is freed without dropping them.
         unsafe {
             std::ptr::copy_nonoverlapping(from.add(1), to.add(1), self.lines());
-            std::mem::replace(self, larger).free();
+            ManuallyDrop::new(std::mem::replace(self, larger)).free();
         }
     }
 
     /// Takes an item out.
+    ///
+    /// # Panics
+    /// When there is none.
     pub(crate) fn take(&mut self, place: Place) -> T {
+        assert!(usize::from(place.line) < self.lines(), "a position is used once, before the next change");
         let item = self.bucket_mut(usize::from(place.line)).take(usize::from(place.slot));
         self.header_mut().count -= 1;
         item
@@ -355,8 +389,6 @@ impl<T: Item> Segment<T> {
                 into(base::hash::hash(seed, item.key()), item);
             }
         }
-        // SAFETY: every item has been taken, and the caller gave the only owner away.
-        unsafe { self.free() };
     }
 
     /// Starts loading what the items of a bucket point to.
@@ -389,48 +421,49 @@ impl<T: Item> Segment<T> {
         copy
     }
 
-    /// Whether another table owns this segment too, so that it must not be written. When it says no, what
+    /// Whether another directory has this segment too, so that it must not be written. When it says no, what
     /// the other did before it let go is visible here.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
         self.header().owners.load(Ordering::Acquire) != 1
     }
 
-    /// Counts one owner more.
-    pub(crate) fn retain(&self) {
+    /// Counts one directory more that has it.
+    pub(crate) fn add_owner(&self) {
         let before = self.header().owners.fetch_add(1, Ordering::Relaxed);
         assert!(before < u32::MAX / 2, "owners of a segment are counted in 32 bits");
     }
 
-    /// Counts one owner less; the last one drops the items and frees the segment.
-    pub(crate) fn release(mut self) {
-        if self.header().owners.fetch_sub(1, Ordering::Release) != 1 {
-            return;
+    /// Counts one directory less; whether none is left, and then all that they did is visible here, and it has one owner: the caller.
+    pub(crate) fn remove_owner(&self) -> bool {
+        let is_last = self.header().owners.fetch_sub(1, Ordering::Release) == 1;
+        if is_last {
+            fence(Ordering::Acquire);
+            self.header().owners.store(1, Ordering::Relaxed);
         }
-        fence(Ordering::Acquire);
-        self.header_mut_last().owners = AtomicU32::new(1);
-        for line in 0..self.lines() {
-            for slot in self.bucket(line).used() {
-                drop(self.bucket_mut(line).take(slot));
-            }
-        }
-        // SAFETY: every item has been dropped and no owner is left.
-        unsafe { self.free() };
-    }
-
-    fn header_mut_last(&mut self) -> &mut Header {
-        // SAFETY: the handle is live and the caller was its last owner.
-        unsafe { self.header.as_mut() }
+        is_last
     }
 
     /// Gives the memory back without dropping items.
     ///
     /// # Safety
-    /// No item is left that anybody will use, and no other handle will be used again.
-    unsafe fn free(self) {
+    /// No item is left that anybody will use, and neither this value nor a copy of it is used again.
+    unsafe fn free(&mut self) {
         let layout = layout(self.lines_max());
         // SAFETY: it was allocated with this layout, which `bits` and `overflow_max` determine.
         unsafe { dealloc(self.header.as_ptr().cast(), layout) };
+    }
+}
+
+impl<T: Item> Drop for Segment<T> {
+    fn drop(&mut self) {
+        for line in 0..self.lines() {
+            for slot in self.bucket(line).used() {
+                drop(self.bucket_mut(line).take(slot));
+            }
+        }
+        // SAFETY: every item has been dropped, and a value is dropped once.
+        unsafe { self.free() };
     }
 }
 

@@ -304,6 +304,58 @@ fn an_item_is_found_by_its_hash_alone() {
 }
 
 #[test]
+fn a_position_from_before_a_change_finds_an_item_or_panics() {
+    let alive = Arc::default();
+    let mut table = filled(scale(4000), &alive);
+    let keys: Vec<u64> = table.iter().map(key_of).collect();
+    let old: Vec<Position> = keys
+        .iter()
+        .filter_map(|key| table.locate(table.hash_of(&key.to_be_bytes()), &key.to_be_bytes()))
+        .collect();
+    table.retain(|item| key_of(item).is_multiple_of(500));
+    for position in old {
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| key_of(table.at(position))));
+        assert!(found.is_err() || found.is_ok_and(|key| key.is_multiple_of(500)));
+    }
+}
+
+/// An item whose key cannot be read once it is told so.
+#[derive(Clone)]
+struct Fragile(Box<(Vec<u8>, Arc<std::sync::atomic::AtomicBool>)>);
+
+impl Item for Fragile {
+    fn key(&self) -> &[u8] {
+        assert!(!self.0.1.load(Ordering::Relaxed), "the key cannot be read");
+        &self.0.0
+    }
+}
+
+#[test]
+fn a_panic_while_a_segment_is_rebuilt_leaves_a_table_that_can_be_used() {
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let fragile = |n: usize| Fragile(Box::new((n.to_string().into_bytes(), broken.clone())));
+    for full in [50, 399, 5000] {
+        let mut table: Table<Fragile> = Table::new(7);
+        let add = |table: &mut Table<Fragile>, n: usize| {
+            let hash = table.hash_of(n.to_string().as_bytes());
+            table.insert_new(hash, fragile(n));
+        };
+        (0..full).for_each(|n| add(&mut table, n));
+        let share = table.share();
+        let removed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            broken.store(true, Ordering::Relaxed);
+            table.retain(|item| item.0.0 == b"1");
+        }));
+        broken.store(false, Ordering::Relaxed);
+        assert!(removed.is_err(), "shrinking reads keys");
+        assert_eq!(share.iter().count(), full, "whoever shares it has lost nothing");
+        (1000..1600).for_each(|n| add(&mut table, n));
+        let hash = table.hash_of(b"1599");
+        assert_eq!(table.find(hash, b"1599").map(|item| item.0.0.as_slice()), Some(&b"1599"[..]));
+    }
+}
+
+#[test]
 fn a_small_table_costs_a_few_lines_and_a_large_one_a_fifth_of_a_line_an_item() {
     let alive = Arc::new(AtomicIsize::new(0));
     assert_eq!(Table::<Owned>::new(1).bytes(), 0);
