@@ -11,12 +11,18 @@ mod segments;
 const STEPS_PER_BYTE: usize = 8;
 const STEPS_MIN: usize = 4096;
 
+/// Patterns and texts longer than this are matched by `segments` at once: the plain way would only lose its steps.
+const LONG_BYTES: usize = 512;
+
 /// Whether the whole of `text` matches `pattern`. With `ignore_case`, ASCII letters match either case. The empty text matches
 /// the empty pattern only, not `*`, as in Redis (which has short cuts for `*` in some places; so have our callers). Patterns whose
 /// work on this text is beyond all measure match nothing, as Redis has it for patterns of too many stars.
 pub fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
     if text.is_empty() {
         return pattern.is_empty();
+    }
+    if pattern.len() > LONG_BYTES && text.len() > LONG_BYTES {
+        return segments::matches(pattern, text, ignore_case);
     }
     let steps_max = STEPS_PER_BYTE * (pattern.len() + text.len()) + STEPS_MIN;
     match plainly(pattern, text, ignore_case, steps_max) {

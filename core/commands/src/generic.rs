@@ -358,17 +358,20 @@ fn scan_keys(call: &mut Call<'_>) -> Handled {
     let mut cursor = scan::cursor(call.args.at(1))?;
     let options = scan::options(call.args, 2, scan::Walked::Keys)?;
     let mut found: Vec<Vec<u8>> = Vec::new();
-    let (mut seen, mut steps) = (0, 0);
+    let (mut seen, mut steps, mut key_bytes) = (0, 0, 0);
+    let enough_bytes = scan::key_bytes_max(options.pattern);
     loop {
         cursor = call.db.scan(cursor, &mut |entry| {
             seen += 1;
+            key_bytes += entry.key().len();
             if options.kind.is_none_or(|kind| kind == Some(entry.kind())) && options.matches(entry.key()) {
                 found.push(entry.key().to_vec());
             }
         });
         steps += 1;
         // As in Redis, a sparse table is not walked for ever to find COUNT elements.
-        if cursor == 0 || seen >= options.count || steps >= options.count.saturating_mul(10) {
+        let is_enough = seen >= options.count || key_bytes >= enough_bytes;
+        if cursor == 0 || is_enough || steps >= options.count.saturating_mul(10) {
             break;
         }
     }

@@ -38,6 +38,13 @@ impl ScanOptions<'_> {
     }
 }
 
+/// Bytes of keys after which a call of SCAN has done enough, whatever COUNT says: matching long keys with a long pattern takes long.
+pub(crate) fn key_bytes_max(pattern: Option<&[u8]>) -> usize {
+    /// Bytes of keys times pieces of 64 bytes of the pattern: some tens of milliseconds in the worst case.
+    const WORK_MAX: usize = 16 << 20;
+    pattern.map_or(usize::MAX, |pattern| WORK_MAX / pattern.len().div_ceil(64).max(1))
+}
+
 /// Reads a cursor as Redis does: any unsigned 64-bit number.
 pub(crate) fn cursor(text: &[u8]) -> Result<u64, Error> {
     core::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).ok_or(Error::new("ERR invalid cursor"))
@@ -85,4 +92,16 @@ fn kind_named(name: &[u8]) -> Option<Kind> {
     [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream]
         .into_iter()
         .find(|k| name.eq_ignore_ascii_case(k.name().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_long_patterns_on_many_bytes_of_keys_end_a_call_early() {
+        assert_eq!(key_bytes_max(None), usize::MAX);
+        assert_eq!(key_bytes_max(Some(b"user:*")), 16 << 20);
+        assert!(key_bytes_max(Some(&[b'a'; 150_000])) < 10_000);
+    }
 }

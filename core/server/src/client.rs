@@ -206,3 +206,18 @@ pub(crate) fn push_protocol_error(out: &mut Vec<u8>, error: &resp::ProtocolError
     out.extend_from_slice(error.to_string().as_bytes());
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_no_longer_than_its_spans_can_tell() {
+        let mut config = config::Config::default();
+        config.assign("client-query-buffer-limit", b"8gb", config::Origin::Set).unwrap();
+        config.assign("proto-max-bulk-len", b"512mb", config::Origin::Set).unwrap();
+        let bounds = Bounds::of(&config);
+        assert_eq!(bounds.query_bytes_max, u32::MAX as usize);
+        assert!(bounds.bulk_bytes_max < bounds.query_bytes_max);
+    }
+}

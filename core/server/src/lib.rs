@@ -73,6 +73,7 @@ pub fn run_in(surroundings: &Surroundings, profile: Profile, args: Vec<String>) 
         writeln!(std::io::stdout(), "{}", about(word.trim_start_matches('-').starts_with('h')))?;
         return Ok(ExitCode::SUCCESS);
     }
+    limits::keep_others_out();
     match start_in(surroundings, profile, &args, true) {
         Ok(running) => Ok(running.wait()),
         Err(failed) if failed.is_told => Ok(ExitCode::FAILURE),

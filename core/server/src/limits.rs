@@ -49,6 +49,13 @@ pub(crate) fn set_oom_score(score: i64) -> std::io::Result<()> {
     std::fs::write(SCORE_FILE, score.to_string())
 }
 
+/// Has nobody else write what this process makes, however it was started. A socket that others shall use has `unixsocketperm`.
+pub(crate) fn keep_others_out() {
+    use rustix::fs::Mode;
+    let given = rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    rustix::process::umask(given | Mode::WGRP | Mode::WOTH);
+}
+
 /// Has the calling thread give way to others when processors are scarce: what strangers ask for must not hold up who is served.
 pub(crate) fn give_way() {
     /// About a tenth of a busy processor, so that a right password does not wait for ever either.

@@ -94,3 +94,36 @@ impl Desk {
         jobs.find_password(parsed, password, done);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_takes_for_a_record_can_be_asked() {
+        let salt_and_hash = "c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+        let made = control::password::hash(b"pw").unwrap().as_str().to_owned();
+        let of = |costs: &str| format!("$argon2id$v=19${costs}${salt_and_hash}");
+        let mut records = vec![made, format!("$argon2id$v=16$m=8,t=1,p=1${salt_and_hash}")];
+        let costs =
+            ["m=8,t=1,p=1", "m=512,t=1,p=64", "m=511,t=1,p=64", "m=262144,t=16,p=1", "m=262145,t=1,p=1"];
+        records.extend(costs.map(of));
+        records.extend(["m=8,t=17,p=1", "m=8,t=0,p=1", "m=7,t=1,p=1", "m=8,t=1,p=0", "m=08,t=1,p=1"].map(of));
+        records.extend(
+            ["x$y", "c2Fs$aGFzaGhhc2hoYXNoaGFzaA", "c2FsdHNhbHR$aGFzaGhhc2hoYXNoaGFzaA"]
+                .map(|rest| format!("$argon2id$v=19$m=8,t=1,p=1${rest}")),
+        );
+        let mut taken = 0;
+        for record in &records {
+            let is_taken = engine::check_record(record).is_ok();
+            taken += usize::from(is_taken);
+            assert!(!is_taken || Record::parse(record).is_ok(), "{record}");
+            let is_quick = record.contains("m=8,") || record.contains("m=512,");
+            if is_taken && is_quick {
+                // It is computed to its end, and fits nothing.
+                assert!(!Record::parse(record).unwrap().verify(b"pw"), "{record}");
+            }
+        }
+        assert_eq!(taken, 5);
+    }
+}

@@ -166,3 +166,31 @@ impl Syncer for RealSyncer {
         self.0.sync_data()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_made_is_nobody_elses_and_what_is_replaced_keeps_its_rights() {
+        let place = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let dir = place.path().join("dir");
+        Real.create_dir(&dir).unwrap();
+        assert_eq!(mode(&dir) & 0o007, 0, "{:o}", mode(&dir));
+        Real.create_dir(&dir).unwrap();
+        for (given, kept) in [(Some(0o600), 0o600), (Some(0o640), 0o640), (Some(0o444), 0o644), (None, 0o600)]
+        {
+            let name = format!("{given:?}");
+            if let Some(given) = given {
+                fs::write(dir.join(&name), "old").unwrap();
+                fs::set_permissions(dir.join(&name), fs::Permissions::from_mode(given)).unwrap();
+            }
+            crate::disk::prepare_like(&Real, &dir, &name, b"new").unwrap();
+            crate::disk::put_in_place(&Real, &dir, &name).unwrap();
+            assert_eq!(mode(&dir.join(&name)), kept, "{name}");
+            assert_eq!(fs::read(dir.join(&name)).unwrap(), b"new");
+        }
+    }
+}
