@@ -1,6 +1,5 @@
 //! What counts as a use of a key, for the policies that evict what is used least.
 
-#[expect(dead_code, reason = "a bench for several tests")]
 mod bench;
 
 use bench::Bench;

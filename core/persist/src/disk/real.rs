@@ -98,7 +98,7 @@ impl Disk for Real {
 
     fn fill(&self, path: &Path, bytes: u64) -> io::Result<()> {
         use rustix::io::Errno;
-        const BLOCK: [u8; 64 << 10] = [0; 64 << 10];
+        static BLOCK: [u8; 64 << 10] = [0; 64 << 10];
         if self.len(path).is_ok_and(|there| there == bytes) {
             return Ok(());
         }
