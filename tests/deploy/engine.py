@@ -305,13 +305,13 @@ def check_queue_survives(report, project):
     expected = [b"job-%d" % number for number in range(JOBS)]
     report.check("compose: the queue acknowledges jobs", write_jobs(project, "restarted"))
     with project.client("queue") as client:
-        said = client.pipeline([("CONFIG", "SET", "timeout", "77"), ("CONFIG", "REWRITE"),
+        said = client.pipeline([("CONFIG", "SET", "slowlog-max-len", "77"), ("CONFIG", "REWRITE"),
                                 ("ACL", "SETUSER", "worker", "on", "nopass", "~bull:*", "+@all"), ("ACL", "SAVE")])
     report.equal("compose: CONFIG REWRITE and ACL SAVE are accepted", said, [b"OK"] * 4)
     project.compose("up", "-d", "--force-recreate", "queue")
     report.equal("compose: after docker-compose up of another container they are there", jobs(project, "restarted"), expected)
     with project.client("queue") as client:
-        found = [client.call("CONFIG", "GET", "timeout")[1], b"worker" in client.call("ACL", "USERS")]
+        found = [client.call("CONFIG", "GET", "slowlog-max-len")[1], b"worker" in client.call("ACL", "USERS")]
     report.equal("compose: and so are settings and users", found, [b"77", True])
 
     write_jobs(project, "killed")

@@ -244,7 +244,7 @@ def test_a_rewrite_leaves_a_toml_file_alone(tmp_path):
     with servers.Server("queue", tls=False) as server:
         server.stop()
         words = server.command()
-        server.command = lambda: [words[0], str(file), *words[1:]]
+        server.command = lambda: [*words[:2], str(file), *words[2:]]
         server.start()
         with server.client() as c:
             assert c.call("CONFIG", "GET", "maxclients")[1] == b"500"
