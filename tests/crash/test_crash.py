@@ -5,6 +5,7 @@ read. After the kill every noted number must be found; one more (sent, not ackno
 """
 
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -131,6 +132,26 @@ def test_acknowledged_writes_survive_a_stop_with_a_snapshot_only():
             assert sum(w.acknowledged for w in writers) > 100, "hardly anything was written"
             for writer in writers:
                 check(server, writer.name_, writer.acknowledged)
+
+
+@pytest.mark.timeout(60)
+def test_no_signal_ends_the_server_without_a_word():
+    with servers.Server("server", tls=False) as server:
+        with server.client() as c:
+            for name in ("SIGALRM", "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGIO", "SIGXFSZ", "SIGHUP"):
+                server.process.send_signal(getattr(signal, name))
+                assert c.call("PING") == b"PONG"
+            server.process.send_signal(signal.SIGRTMIN + 5)
+            deadline = time.time() + 20
+            while "Received signal " not in server.log.read_text():
+                assert time.time() < deadline, "nothing was told"
+                time.sleep(0.02)
+            assert c.call("PING") == b"PONG"
+        text = server.log.read_text()
+        assert "Received SIGALRM, which means nothing here: the server goes on." in text
+        server.process.send_signal(signal.SIGQUIT)
+        assert server.process.wait(20) != 0
+        assert "crashed by signal: 3" in server.log.read_text()
 
 
 def filled(server):

@@ -36,7 +36,7 @@ pub use error::{LoadError, SetError};
 pub use kind::{Kind, OutputLimit, SavePoint, Value, parse_memory};
 pub use layers::{Files, Layers, Loaded, Sources};
 pub use memory::default_maxmemory;
-pub use rewrite::rewrite;
+pub use rewrite::{included_users, rewrite};
 pub use settings::Settings;
 pub use values::{Config, Origin, Rename};
 pub use words::{quote, split};

@@ -7,6 +7,7 @@
 
 use crate::conf::{Files, Place, Reader};
 use crate::directives::{self, TABLE};
+use crate::error::LoadError;
 use crate::kind::{Kind, Value, limit_lines};
 use crate::values::{Config, Origin};
 use crate::words::{quote, quote_if_needed, split};
@@ -33,6 +34,27 @@ pub fn rewrite(config: &Config, base: &Config, old: &[u8], users: Option<&[Vec<u
         rewrite_users(&mut out, &lines.users, users, &mut appended);
     }
     render(out, appended, lines.text.iter().any(|line| line.trim_ascii() == HEADER.as_bytes()))
+}
+
+/// The words behind `user` of each such line in the files that the text of a configuration file includes.
+///
+/// # Errors
+/// A file that it includes cannot be read, or a line is wrong by now.
+pub fn included_users(
+    base: &Config,
+    text: &[u8],
+    files: &mut dyn Files,
+) -> Result<Vec<Vec<Vec<u8>>>, LoadError> {
+    let mut lines = Lines::read(text);
+    if !lines.has_include {
+        return Ok(Vec::new());
+    }
+    for number in &lines.users {
+        lines.text[*number].clear();
+    }
+    let mut reader = Reader::new(base.clone(), files);
+    reader.read_text(&lines.text.join(&b'\n'), &Place::CommandLine)?;
+    Ok(reader.config.users)
 }
 
 /// The old file's lines and which directive each belongs to.

@@ -1,4 +1,5 @@
-//! The process' signals: SIGTERM and SIGINT stop it, SIGHUP reads certificates and the password's file again, SIGABRT ends it with a report.
+//! The process' signals: SIGTERM and SIGINT stop it, SIGHUP reads certificates and the password's file again, SIGABRT and SIGQUIT end it
+//! with a report; all others that would end it without a word are told of and change nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -13,6 +14,21 @@ use crate::plane::Plane;
 /// The number of the signal, on all systems that we know.
 const SIGABRT: i32 = 6;
 
+/// Signals that mean nothing here and would end the process without a word: by mistake, by a limit (then what it is about fails by
+/// itself, as a write beyond the largest file does), by a tool for other programs.
+const IGNORED: &[(i32, &str)] = &[
+    (libc::SIGALRM, "SIGALRM"),
+    (libc::SIGIO, "SIGIO"),
+    (libc::SIGPROF, "SIGPROF"),
+    (libc::SIGPWR, "SIGPWR"),
+    (libc::SIGSTKFLT, "SIGSTKFLT"),
+    (libc::SIGUSR1, "SIGUSR1"),
+    (libc::SIGUSR2, "SIGUSR2"),
+    (libc::SIGVTALRM, "SIGVTALRM"),
+    (libc::SIGXCPU, "SIGXCPU"),
+    (libc::SIGXFSZ, "SIGXFSZ"),
+];
+
 /// Takes the signals over. From the moment this returns they no longer end the process by themselves.
 pub(crate) fn watch(plane: &Arc<Plane>) -> io::Result<()> {
     let (terminate, interrupt, hang_up) =
@@ -20,8 +36,24 @@ pub(crate) fn watch(plane: &Arc<Plane>) -> io::Result<()> {
     tokio::spawn(stop_on(terminate, Arc::clone(plane), [Stop::Terminated; 2]));
     tokio::spawn(stop_on(interrupt, Arc::clone(plane), [Stop::Interrupted, Stop::Insisted]));
     tokio::spawn(reload_on(hang_up, Arc::clone(plane)));
-    tokio::spawn(crash_on(signal(SignalKind::from_raw(SIGABRT))?, Arc::clone(plane)));
+    for number in [SIGABRT, libc::SIGQUIT] {
+        tokio::spawn(crash_on(signal(SignalKind::from_raw(number))?, number, Arc::clone(plane)));
+    }
+    let real_time = (libc::SIGRTMIN()..=libc::SIGRTMAX()).map(|number| (number, format!("signal {number}")));
+    let named = IGNORED.iter().map(|(number, name)| (*number, (*name).to_owned()));
+    for (number, name) in named.chain(real_time) {
+        tokio::spawn(tell_of(signal(SignalKind::from_raw(number))?, name, Arc::clone(plane)));
+    }
     Ok(())
+}
+
+/// Says that a signal came and changes nothing.
+async fn tell_of(mut signals: Signal, name: String, plane: Arc<Plane>) {
+    while signals.recv().await.is_some() {
+        plane
+            .log(Level::Warning, format!("Received {name}, which means nothing here: the server goes on."))
+            .await;
+    }
 }
 
 /// The first signal asks with the first reason, each further one with the second.
@@ -63,9 +95,9 @@ pub fn stop_signals() -> io::Result<Receiver<Stop>> {
     Ok(hear)
 }
 
-async fn crash_on(mut signals: Signal, plane: Arc<Plane>) {
+async fn crash_on(mut signals: Signal, number: i32, plane: Arc<Plane>) {
     if signals.recv().await.is_some() {
-        plane.call(|instance| instance.crash(SIGABRT)).await;
+        plane.call(move |instance| instance.crash(number)).await;
     }
 }
 

@@ -377,6 +377,7 @@ impl Engine {
         self.keyspace.set_now(now);
         self.keyspace.trim_wheels();
         self.bound_tracking_in_time();
+        self.forget_gone_readers();
         self.rate.sample(now.mono_us / 1000, self.counters.commands);
         self.counters.memory_peak = self.counters.memory_peak.max(outside.used_memory());
     }

@@ -100,8 +100,8 @@ pub struct Engine {
     pub(crate) waiters: Waiters,
     /// Clients in WAITAOF.
     pub(crate) sync_waiters: Vec<crate::replication::SyncWaiter>,
-    /// The log's last batch known to be on the disk, as of the last look.
-    pub(crate) synced_ticket: u64,
+    /// The log's last batch known to be on the disk, as of the last look; none while there is no log that a start would load.
+    pub(crate) synced_ticket: Option<u64>,
     pub(crate) watchers: HashMap<(usize, Vec<u8>), Vec<crate::transaction::Watch>>,
     pub(crate) tracking: TrackingTable,
     pub(crate) monitors: Vec<SessionId>,
@@ -227,7 +227,7 @@ impl Engine {
             pubsub: PubSub::default(),
             waiters: Waiters::default(),
             sync_waiters: Vec::new(),
-            synced_ticket: 0,
+            synced_ticket: None,
             watchers: HashMap::new(),
             tracking: TrackingTable::default(),
             monitors: Vec::new(),
@@ -483,6 +483,8 @@ impl Engine {
         if mode != ReplyMode::On && next != Next::Wait {
             self.suppress(id, mode, admitted, before, out);
         }
+        // What follows a lowered `maxmemory-clients` in the same input must not take anything that its client would not get.
+        self.evict_clients();
         if self.sessions.find(id).is_none_or(|s| s.kill) { Next::Close } else { next }
     }
 

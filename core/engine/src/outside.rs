@@ -88,6 +88,8 @@ pub struct LogTickets {
     pub last: u64,
     /// The last batch known to be on the disk.
     pub synced: u64,
+    /// The log has its first base: before that a start would not find it.
+    pub is_whole: bool,
 }
 
 /// What keeps the engine busy.
@@ -129,7 +131,7 @@ pub struct Delivery {
     pub resume: bool,
     /// Close the connection after the bytes.
     pub close: bool,
-    /// Close it at once, whatever was not written yet.
+    /// Close it at once: what its socket takes leaves, the rest does not.
     pub drop: bool,
 }
 

@@ -45,9 +45,15 @@ pub(crate) struct SyncWaiter {
     session: SessionId,
     /// What it has written is durable once the log is synced up to this ticket.
     ticket: u64,
+    /// It asked for this server's log.
+    wants_log: bool,
     /// It also asked for replicas, which never come.
     wants_replicas: bool,
 }
+
+/// The refusal of a WAITAOF for a log that is switched off, or is while it waits.
+const NO_LOG: Error =
+    Error::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 
 fn role(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     turn.reply.array(3);
@@ -174,21 +180,21 @@ fn waitaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         return Err(Error::OUT_OF_RANGE_POSITIVE);
     }
     let timeout_ms = timeout_ms(turn.args, 3, engine.keyspace.now.unix_ms)?;
-    if local > 0 && !engine.log.enabled {
-        return Err(Error::new(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+    // One that was just switched on and has not begun will have begun before long.
+    if local > 0 && !engine.config.appendonly {
+        return Err(NO_LOG);
     }
-    let LogTickets { last, synced } = turn.outside.log_tickets();
+    let LogTickets { last, synced, is_whole } = turn.outside.log_tickets();
     let ticket = last + u64::from(engine.has_log());
-    let is_synced = engine.log.enabled && synced >= ticket;
+    let is_synced = engine.log.enabled && is_whole && synced >= ticket;
     if (replicas == 0 && (local == 0 || is_synced)) || !turn.may_block {
         turn.reply.array(2);
         turn.reply.integer(i64::from(is_synced));
         turn.reply.integer(0);
         return Ok(Step::Done(None));
     }
-    engine.sync_waiters.push(SyncWaiter { session: turn.session, ticket, wants_replicas: replicas > 0 });
+    let (session, wants_log, wants_replicas) = (turn.session, local > 0, replicas > 0);
+    engine.sync_waiters.push(SyncWaiter { session, ticket, wants_log, wants_replicas });
     Ok(block(timeout_ms, OnTimeout::Synced))
 }
 
@@ -198,25 +204,34 @@ impl Engine {
         if self.sync_waiters.is_empty() {
             return;
         }
-        self.synced_ticket = outside.log_tickets().synced;
+        let tickets = outside.log_tickets();
+        self.synced_ticket = (self.log.enabled && tickets.is_whole).then_some(tickets.synced);
         let sessions = &self.sessions;
         self.sync_waiters.retain(|w| sessions.find(w.session).is_some_and(|s| s.waiting.is_some()));
-        let synced = self.synced_ticket;
-        let served: Vec<SessionId> = (self.sync_waiters.iter())
-            .filter(|w| w.ticket <= synced && !w.wants_replicas)
-            .map(|w| w.session)
-            .collect();
-        for id in served {
-            if let Some(waiting) = self.unblock(id) {
-                self.end_waiting(id, &waiting);
+        let has_log = self.config.appendonly;
+        let waiters = self.sync_waiters.clone();
+        for w in waiters {
+            let is_refused = w.wants_log && !has_log;
+            let is_served = !w.wants_replicas && self.is_synced(w.ticket);
+            if (is_refused || is_served)
+                && let Some(waiting) = self.unblock(w.session)
+            {
+                match is_refused {
+                    true => self.end_waiting_with(w.session, &waiting, NO_LOG.as_bytes()),
+                    false => self.end_waiting(w.session, &waiting),
+                }
             }
         }
+    }
+
+    fn is_synced(&self, ticket: u64) -> bool {
+        self.synced_ticket.is_some_and(|synced| ticket <= synced)
     }
 
     /// How many logs have what the client in WAITAOF wrote, 0 or 1; it waits no more.
     pub(crate) fn end_sync_waiting(&mut self, id: SessionId) -> i64 {
         let Some(at) = self.sync_waiters.iter().position(|w| w.session == id) else { return 0 };
         let waiter = self.sync_waiters.swap_remove(at);
-        i64::from(self.log.enabled && waiter.ticket <= self.synced_ticket)
+        i64::from(self.log.enabled && self.is_synced(waiter.ticket))
     }
 }

@@ -8,7 +8,7 @@
 //! a million prefixes.
 
 use crate::engine::Engine;
-use crate::session::{SessionId, Tracking};
+use crate::session::{Session, SessionId, Tracking};
 use crate::table::Command;
 use commands::{Args, Flags, Spec};
 use resp::{Protocol, Reply};
@@ -26,6 +26,9 @@ const FORGOTTEN_PER_COMMAND_MAX: usize = 128;
 /// The same for each run of the cron.
 const FORGOTTEN_PER_CRON_MAX: usize = 10_000;
 
+/// Readers looked at in one run of the cron for those that have gone.
+const SWEPT_PER_CRON_MAX: usize = 100_000;
+
 /// Keys that clients may hold copies of, and whom to tell of which.
 #[derive(Debug, Default)]
 pub(crate) struct TrackingTable {
@@ -39,6 +42,10 @@ pub(crate) struct TrackingTable {
     clients: usize,
     /// Connections that have tracked at some time: what they have read stays.
     known: usize,
+    /// Where the search for readers that have gone goes on, towards the front of the row; none when there is nothing to search for.
+    sweep_at: Option<usize>,
+    /// Somebody has gone since that search began.
+    has_lost: bool,
 }
 
 /// The readers of each key. Beside the places of keys there is a row of them, so that any of them can be picked at once.
@@ -65,6 +72,19 @@ impl Readers {
             }
         };
         self.items += usize::from(self.row[place].1.insert(id));
+    }
+
+    /// Forgets those readers of a key that are not to be kept; how many were looked at.
+    fn keep(&mut self, place: usize, is_kept: impl Fn(SessionId) -> bool) -> usize {
+        let Some((key, readers)) = self.row.get_mut(place) else { return 0 };
+        let before = readers.len();
+        readers.retain(|id| is_kept(*id));
+        self.items -= before - readers.len();
+        if readers.is_empty() {
+            let key = key.clone();
+            self.take(&key);
+        }
+        before
     }
 
     fn take(&mut self, key: &[u8]) -> BTreeSet<SessionId> {
@@ -166,13 +186,24 @@ impl Engine {
 
     /// Switches tracking off for a client that goes, and empties the table with the last one that has read anything in it.
     pub(crate) fn end_tracking(&mut self, id: SessionId) {
+        let is_redirected =
+            |session: &Session| session.tracking.as_ref().is_some_and(|t| t.redirect.is_some());
+        if self.sessions.find(id).is_some_and(is_redirected) {
+            // Nobody will tell the other client any more what this one has read for it.
+            self.push_invalidation(id, &[]);
+        }
         self.stop_tracking(id);
         if self.sessions.find(id).is_none_or(|session| !session.has_tracked) {
             return;
         }
         self.tracking.known -= 1;
+        match self.tracking.sweep_at {
+            Some(_) => self.tracking.has_lost = true,
+            None => self.tracking.sweep_at = Some(usize::MAX),
+        }
         if self.tracking.known == 0 {
             self.tracking.clear();
+            (self.tracking.sweep_at, self.tracking.has_lost) = (None, false);
             self.tracking.pending.clear();
             self.tracking.pending_keys = 0;
         }
@@ -219,6 +250,26 @@ impl Engine {
     pub(crate) fn bound_tracking_in_time(&mut self) {
         if !self.tracking.is_empty() {
             self.forget_some_readers(FORGOTTEN_PER_CRON_MAX);
+        }
+    }
+
+    /// Forgets readers that have gone, a part of the table at a time: a key that nobody changes would keep them for ever. The search goes
+    /// from the back to the front, since a key that leaves is replaced by the last one, which was looked at.
+    pub(crate) fn forget_gone_readers(&mut self) {
+        let mut left = SWEPT_PER_CRON_MAX;
+        while let Some(at) = self.tracking.sweep_at
+            && left > 0
+        {
+            let at = at.min(self.tracking.readers.row.len());
+            if at == 0 {
+                let has_lost = core::mem::take(&mut self.tracking.has_lost);
+                self.tracking.sweep_at = has_lost.then_some(usize::MAX);
+                return;
+            }
+            let sessions = &self.sessions;
+            let looked_at = self.tracking.readers.keep(at - 1, |id| sessions.find(id).is_some());
+            left = left.saturating_sub(looked_at.max(1));
+            self.tracking.sweep_at = Some(at - 1);
         }
     }
 

@@ -432,3 +432,34 @@ fn names_and_passwords_of_a_migrate_are_no_keys() {
     let denied = "-NOPERM No permissions to access a key\r\n";
     assert_eq!(b.call(m, &[&from[..], &["AUTH", "KEYS", "KEYS", "x"]].concat()), denied);
 }
+
+#[test]
+fn readers_that_have_gone_are_forgotten_and_whom_they_read_for_is_told() {
+    let mut b = Bench::new();
+    let (stays, target) = (b.connect(), b.connect());
+    b.run(target, "HELLO 3");
+    b.run(stays, "HELLO 3");
+    b.run(stays, "CLIENT TRACKING on");
+    b.run(stays, "MGET k0 k1 k2");
+    let items = |b: &mut Bench| {
+        let stats = b.run(stays, "INFO stats");
+        let field = |name: &str| {
+            let line = stats.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.trim_start_matches(':').to_owned()
+        };
+        (field("tracking_total_keys"), field("tracking_total_items"))
+    };
+    for n in 0..100 {
+        let c = b.connect();
+        b.run(c, &format!("CLIENT TRACKING on REDIRECT {}", target + 1));
+        b.run(c, &format!("MGET k0 own{n}"));
+        b.leave(c);
+        assert_eq!(b.delivered(target), ">2\r\n$10\r\ninvalidate\r\n$-1\r\n", "what it has read for it");
+    }
+    assert_eq!(items(&mut b), ("103".to_owned(), "203".to_owned()));
+    b.cron();
+    b.cron();
+    assert_eq!(items(&mut b), ("3".to_owned(), "3".to_owned()));
+    b.run(target, "SET k0 x");
+    assert_eq!(b.delivered(stays), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\nk0\r\n");
+}

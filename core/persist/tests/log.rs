@@ -339,6 +339,17 @@ fn times_stand_before_the_first_batch_of_a_second() {
     assert!(recover(&disk, &place(), false, 1).unwrap().tails.is_empty());
 }
 
+#[test]
+fn the_time_is_told_at_once_when_it_is_to_be_told() {
+    let disk = Memory::new();
+    let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
+    log.append(&mut command(0), 7_000).unwrap();
+    log.set_timestamps(true);
+    log.append(&mut command(0), 7_001).unwrap();
+    let text = disk.bytes(&place().log_dir().join("appendonly.aof.1.incr.aof")).unwrap();
+    assert_eq!(String::from_utf8(text).unwrap().matches("#TS:7\r\n").count(), 1);
+}
+
 fn written(batches: u64) -> (Memory, PathBuf) {
     let disk = Memory::new();
     let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();

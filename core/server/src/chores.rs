@@ -202,10 +202,26 @@ fn rewrite_config(shared: &Shared) -> Result<(), String> {
         (engine.config.clone(), told.then(|| engine.acl.lines()))
     };
     let without_word = |line: Vec<u8>| line.strip_prefix(b"user ").map(<[u8]>::to_vec);
-    let users = users.map(|lines| lines.into_iter().filter_map(without_word).collect::<Vec<_>>());
+    let mut users = users.map(|lines| lines.into_iter().filter_map(without_word).collect::<Vec<_>>());
+    if let Some(users) = &mut users {
+        leave_included(shared, &old, users)?;
+    }
     let text = config::rewrite(&config, &shared.base_config, &old, users.as_deref());
     replace_file(shared, &path, &text).map_err(|why| format!("Rewriting config file: {why}"))?;
     warn_of_what_insists(shared, &config);
+    Ok(())
+}
+
+/// Takes those users out of what is to be written that an included file tells: told twice, the next start would refuse them.
+fn leave_included(shared: &Shared, old: &[u8], users: &mut Vec<Vec<u8>>) -> Result<(), String> {
+    let included = config::included_users(&shared.base_config, old, &mut config::load::Disk)
+        .map_err(|error| error.to_string())?;
+    if let Some(name) = shared.engine.lock().changed_users(&included)?.first() {
+        let name = String::from_utf8_lossy(name);
+        return Err(format!("user '{name}' has changed and is told in an included file: change it there"));
+    }
+    let name = |line: &[u8]| line.split(|byte| *byte == b' ').next().unwrap_or_default().to_vec();
+    users.retain(|line| !included.iter().any(|words| words.first() == Some(&name(line))));
     Ok(())
 }
 

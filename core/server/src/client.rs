@@ -111,6 +111,8 @@ pub(crate) struct Client {
     pub(crate) counted: usize,
     /// It was refused, and waits with its first byte for the answer in its own language.
     pub(crate) turned_away: bool,
+    /// It is closed with the next write, whatever its socket does not take then.
+    pub(crate) dropped: bool,
     /// It will send no more; what it has sent is still executed.
     pub(crate) ended: bool,
     /// Bytes that its unfinished request lacks, at least.
@@ -150,6 +152,7 @@ impl Client {
             stranger_since_s: now_s,
             counted: 0,
             turned_away: false,
+            dropped: false,
             ended: false,
             missing: 0,
             parked_until: 0,

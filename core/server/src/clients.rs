@@ -314,10 +314,15 @@ impl Clients {
 
     /// A request that does not fit, or a blocked client that sends on and on.
     fn close_full(&mut self, id: Id) {
+        self.note_full();
+        self.close(id);
+    }
+
+    /// Counts and tells of a client that is closed for what it sends.
+    pub(crate) fn note_full(&mut self) {
         let text = "Closing client that reached max query buffer length".to_owned();
         self.shared.notices.note(self.shared, Topic::Query, text);
         self.shared.query_disconnections.fetch_add(1, Ordering::Relaxed);
-        self.close(id);
     }
 
     /// The peer will send no more: what it has sent is executed, what waits for it is written, then it goes.
@@ -430,6 +435,7 @@ impl Clients {
             mark(&mut client.listed.resized, &mut self.resized, id);
         }
         match outcome {
+            _ if client.dropped => self.close(id),
             Flush::Drained => client.over_soft_since_s = None,
             Flush::More => {
                 mark_dirty(&mut self.dirty, client, id);
@@ -581,6 +587,15 @@ impl Clients {
             self.shared.jobs.forget_client(client.id);
         }
         self.gone.extend(client.session);
+    }
+
+    /// Closes a client at once, but for what its socket takes of the replies to what was executed: it may have taken elements from a
+    /// queue in the same tick.
+    pub(crate) fn drop_client(&mut self, id: Id) {
+        let Some(client) = find(&mut self.slots, id) else { return };
+        client.dropped = true;
+        client.conn.close_after_flush();
+        self.mark_dirty(id);
     }
 
     /// Refuses a client that has just come, with these words.

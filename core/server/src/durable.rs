@@ -160,6 +160,8 @@ pub(crate) struct Durable {
     synced: AtomicU64,
     /// There is a log.
     pub(crate) is_logging: AtomicBool,
+    /// Its first base is published: what it holds is what a start would load.
+    is_whole: AtomicBool,
     /// A sleep before each write of the log, microseconds: a door for tests.
     pub(crate) sleep_before_us: AtomicU64,
     /// Bytes of the log's present file, for INFO and the automatic rewrite.
@@ -211,6 +213,7 @@ impl Durable {
             last_write_ok: AtomicBool::new(true),
             synced: AtomicU64::new(0),
             is_logging: AtomicBool::new(false),
+            is_whole: AtomicBool::new(false),
             sleep_before_us: AtomicU64::new(0),
             file_bytes: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
@@ -312,7 +315,8 @@ impl Durable {
     /// How far the log has come. Takes the queue: the engine is held, so its order is kept.
     pub(crate) fn tickets(&self) -> engine::LogTickets {
         let last = self.queue.lock().ticket;
-        engine::LogTickets { last, synced: self.synced.load(Ordering::Acquire) }
+        let is_whole = self.is_whole.load(Ordering::Acquire);
+        engine::LogTickets { last, synced: self.synced.load(Ordering::Acquire), is_whole }
     }
 
     /// Bytes of log that wait to be written; `None` when somebody is at it.
@@ -536,10 +540,21 @@ impl Durable {
         let mut journal = self.lock();
         let retired = journal.log.as_mut().ok_or(CANCELLED)?.install(published);
         also(&mut journal);
+        self.is_whole.store(true, Ordering::Release);
         drop(journal);
         drop(retired);
         self.measure(&self.lock(), true);
         Ok(())
+    }
+
+    /// The last batch that is written: with the engine held and nothing pending, all that was executed.
+    pub(crate) fn written(journal: &Journal) -> u64 {
+        journal.written_ticket
+    }
+
+    /// A durable base holds the batches up to this one, whether the log was ever synced or not.
+    pub(crate) fn is_based_on(&self, ticket: u64) {
+        self.synced.fetch_max(ticket, Ordering::AcqRel);
     }
 
     /// With the engine held: which of the bytes that wait to be written are part of the state in memory.
@@ -557,6 +572,7 @@ impl Durable {
         journal.written_ticket = covered.ticket;
         self.accept_writes();
         self.last_write_ok.store(true, Ordering::Relaxed);
+        self.is_based_on(covered.ticket);
         self.advance(covered.ticket, shared);
         self.write_pending(journal, shared);
         self.sync_wanted.ring();
@@ -601,6 +617,8 @@ impl Durable {
         // What kept the old log from being written is no reason to refuse writes any more.
         self.accept_writes();
         self.last_write_ok.store(true, Ordering::Relaxed);
+        let is_whole = journal.log.as_ref().is_some_and(|log| !log.is_starting());
+        self.is_whole.store(is_whole, Ordering::Release);
         self.measure(journal, true);
         self.file_bytes.store(journal.log.as_ref().map_or(0, Log::file_bytes), Ordering::Relaxed);
         self.advance(journal.pending_ticket, shared);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use persist::aof::Log;
 
-use crate::durable::{Covered, Journal};
+use crate::durable::{Covered, Durable, Journal};
 use crate::shared::Shared;
 use crate::view::{CANCELLED, View, discard};
 
@@ -27,8 +27,9 @@ pub(crate) fn rewrite(shared: &Shared) -> Result<(), String> {
         engine.log_switched();
         Ok(())
     })?;
+    let covered = Durable::written(&journal);
     drop(journal);
-    let done = finish(shared, &view, &place);
+    let done = finish(shared, &view, &place, covered);
     if done.is_err()
         && let Some(log) = &mut shared.durable.lock().log
     {
@@ -37,10 +38,11 @@ pub(crate) fn rewrite(shared: &Shared) -> Result<(), String> {
     done
 }
 
-/// Writes the base of a rewrite that has begun, and publishes it.
-fn finish(shared: &Shared, view: &View, place: &Path) -> Result<(), String> {
+/// Writes the base of a rewrite that has begun, and publishes it: it holds the batches up to `covered`.
+fn finish(shared: &Shared, view: &View, place: &Path, covered: u64) -> Result<(), String> {
     let temp = view.write_base(shared, place)?;
-    let published = shared.durable.publish(&temp, |log| log.plan_finish(view.form), |_| {});
+    let also = |_: &mut Journal| shared.durable.is_based_on(covered);
+    let published = shared.durable.publish(&temp, |log| log.plan_finish(view.form), also);
     published.inspect_err(|_| discard(shared, &temp))
 }
 
@@ -78,11 +80,12 @@ pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
         engine.log_switched();
         Ok(())
     });
+    let covered = Durable::written(&journal);
     drop(journal);
     if let Some(log) = log {
         log.discard_start();
     }
-    let done = begun.and_then(|view| finish(shared, &view, &shared.files.place()));
+    let done = begun.and_then(|view| finish(shared, &view, &shared.files.place(), covered));
     if done.is_err() {
         switch_off(shared);
     }

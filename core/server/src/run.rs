@@ -59,6 +59,8 @@ enum End {
     Incomplete(usize),
     /// A line of text, and where it ends.
     Inline(usize, Vec<Vec<u8>>),
+    /// The next request is longer than `client-query-buffer-limit`.
+    TooLarge,
     /// No request.
     Bad(ProtocolError),
 }
@@ -72,20 +74,21 @@ impl Window {
         }
     }
 
-    /// Reads up to `limit` requests from `at` on. Empty ones are passed over.
+    /// Reads up to `limit` requests from `at` on, each of no more than `bytes_max`. Empty ones are passed over.
     fn fill(
         &mut self,
         parser: &mut Parser,
         input: &[u8],
         mut at: usize,
         limit: usize,
-        limits: &Limits,
+        (limits, bytes_max): (&Limits, usize),
     ) -> End {
         self.spans.clear();
         self.requests.clear();
         while self.requests.len() < limit {
             let first_span = self.spans.len();
             match parser.next(&input[at..], &mut self.spans, limits) {
+                Ok(Parsed::Request { len }) if len > bytes_max => return End::TooLarge,
                 Ok(Parsed::Request { len }) => {
                     let end_span = self.spans.len();
                     self.requests.push(Ahead { start: at, end: at + len, first_span, end_span });
@@ -157,6 +160,20 @@ impl Turn<'_, '_> {
         self.out.len() >= self.output_end || self.engine.waiting_deliveries() >= self.deliveries_end
     }
 
+    /// What is no request ends the connection.
+    fn refuse(&mut self, error: &ProtocolError) -> Next {
+        if self.engine.reply_mode(self.id) == ReplyMode::On {
+            push_protocol_error(self.out, error);
+        }
+        Next::Close
+    }
+
+    /// So does a request that came whole and would not have been waited for.
+    fn refuse_large(&mut self) -> Next {
+        self.world.net.note_full();
+        Next::Close
+    }
+
     fn run_inline(&mut self, end: usize, args: &[Vec<u8>]) -> Next {
         self.at = end;
         self.left = self.left.saturating_sub(1);
@@ -196,7 +213,7 @@ pub(crate) fn run(
     let next = loop {
         // A stranger's requests are read one by one: each may change what it is allowed to send.
         let ahead = if client.trusted { AHEAD_MAX.min(turn.left) } else { 1 };
-        let end = window.fill(&mut client.parser, input, turn.at, ahead, &limits);
+        let end = window.fill(&mut client.parser, input, turn.at, ahead, (&limits, bounds.query_bytes_max));
         window.prefetch(input, turn.engine, id);
         let mut next = turn.run_window(window);
         let is_cut = turn.at < window.requests.last().map_or(0, |ahead| ahead.end);
@@ -208,12 +225,8 @@ pub(crate) fn run(
                     break next;
                 }
                 End::Inline(end, args) => next = turn.run_inline(end, &args),
-                End::Bad(error) => {
-                    if turn.engine.reply_mode(id) == ReplyMode::On {
-                        push_protocol_error(turn.out, &error);
-                    }
-                    next = Next::Close;
-                }
+                End::TooLarge => next = turn.refuse_large(),
+                End::Bad(error) => next = turn.refuse(&error),
             }
         } else if is_cut || !matches!(end, End::Full) {
             client.parser = Parser::default();

@@ -235,7 +235,7 @@ impl Worker {
             client.conn.close_after_flush();
         }
         if delivery.drop {
-            return self.clients.close(id);
+            return self.clients.drop_client(id);
         }
         if !delivery.bytes.is_empty() && self.clients.check_hard_limit(id) {
             return;

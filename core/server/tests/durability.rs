@@ -428,3 +428,51 @@ fn the_data_set_is_loaded_again_while_clients_write() {
     let dir = tempfile::tempdir().unwrap();
     reload_while_a_client_counts(dir.path(), &[], "DEBUG RELOAD");
 }
+
+#[test]
+fn the_first_record_behind_a_setting_has_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--appendonly", "yes"]);
+    let mut client = server.client();
+    let log = dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let times = || String::from_utf8_lossy(&std::fs::read(&log).unwrap()).matches("#TS:").count();
+    for n in 0..3 {
+        client.ask("CONFIG SET aof-timestamp-enabled no", "+OK\r\n");
+        client.ask("SET before 1", "+OK\r\n");
+        let before = times();
+        // The next second, so that its time was not told yet.
+        let second = std::time::Duration::from_millis(if n == 0 { 0 } else { 1000 });
+        std::thread::sleep(second);
+        client.ask("CONFIG SET aof-timestamp-enabled yes", "+OK\r\n");
+        client.ask("SET behind 1", "+OK\r\n");
+        assert_eq!(times(), before + 1);
+    }
+}
+
+#[test]
+fn who_waits_for_the_log_waits_for_its_beginning_and_not_beyond_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--appendfsync", "no"]);
+    let (mut client, mut other) = (server.client(), server.client());
+    let refusal = "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\r\n";
+    client.ask("WAITAOF 1 0 0", refusal);
+    for _ in 0..3 {
+        client.ask("CONFIG SET appendonly yes\r\nSET k 1\r\nWAITAOF 1 0 0", "+OK\r\n+OK\r\n");
+        // Nothing is synced but the base, which may or may not hold the write.
+        other.until_info("aof_rewrite_in_progress", "0");
+        other.ask("BGREWRITEAOF", "+Background append only file rewriting started\r\n");
+        client.expect("*2\r\n:1\r\n:0\r\n");
+        other.until_info("aof_rewrite_in_progress", "0");
+        client.ask("WAITAOF 1 0 0", "*2\r\n:1\r\n:0\r\n");
+        client.ask("SET k 2", "+OK\r\n");
+        client.send(b"WAITAOF 1 1 0\r\n");
+        other.until_info("blocked_clients", "1");
+        other.ask("CONFIG SET appendonly no", "+OK\r\n");
+        client.expect(refusal);
+        other.until_info("aof_enabled", "0");
+    }
+    client.send(b"WAITAOF 0 1 0\r\n");
+    other.until_info("blocked_clients", "1");
+    other.ask("CLIENT PAUSE 0", "+OK\r\n");
+    client.silent(Duration::from_millis(50));
+}

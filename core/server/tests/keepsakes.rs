@@ -121,3 +121,57 @@ fn the_password_of_a_file_is_read_again_and_one_that_was_set_since_stays() {
     server.client().ask("AUTH four", refusal);
     server.client().ask("AUTH three", "+OK\r\n");
 }
+
+#[test]
+fn users_of_an_included_file_stay_there_when_the_configuration_is_rewritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (main, included, log) = (place("main.conf"), place("users.conf"), place("log"));
+    std::fs::write(&included, "user told on nopass ~a +get\nuser default on nopass ~* &* +@all\n").unwrap();
+    std::fs::write(&main, format!("include {included}\nuser own on nopass ~b +get\n")).unwrap();
+    let dir_text = dir.path().to_str().unwrap();
+    let words = [
+        main.as_str(),
+        "--dir",
+        dir_text,
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--logfile",
+        &log,
+        "--save",
+        "",
+    ];
+    let unix = ["--unixsocket", &place("socket")].map(str::to_owned);
+    let args: Vec<String> = words.map(str::to_owned).into_iter().chain(unix).collect();
+    let start = || tandem_server::start(Profile::Plain, &args, false).unwrap();
+    let ask = |line: &str| {
+        use std::io::{BufRead, BufReader, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(place("socket")).unwrap();
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let mut reply = String::new();
+        BufReader::new(stream).read_line(&mut reply).unwrap();
+        reply
+    };
+    for timeout in ["5", "6"] {
+        let running = start();
+        assert_eq!(ask(&format!("CONFIG SET timeout {timeout}")), "+OK\r\n");
+        assert_eq!(ask("ACL SETUSER own +set"), "+OK\r\n");
+        assert_eq!(ask("CONFIG REWRITE"), "+OK\r\n");
+        running.stop();
+        running.wait();
+    }
+    let text = std::fs::read_to_string(&main).unwrap();
+    assert!(
+        text.contains("timeout 6") && text.contains("user own ") && !text.contains("user told"),
+        "{text}"
+    );
+    let running = start();
+    assert_eq!(ask("ACL SETUSER told +set"), "+OK\r\n");
+    let refusal = "-ERR user 'told' has changed and is told in an included file: change it there\r\n";
+    assert_eq!(ask("CONFIG REWRITE"), refusal);
+    assert_eq!(std::fs::read_to_string(&main).unwrap(), text);
+    running.stop();
+    running.wait();
+}

@@ -411,3 +411,57 @@ fn deep_pipelines_of_publishers_reach_every_subscriber_in_order_while_others_are
         assert!(orders.all(|other| other == order), "all subscribers see one order, {threads} threads");
     }
 }
+
+#[test]
+fn a_client_that_is_evicted_gets_what_it_has_taken_and_takes_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    let (mut operator, mut client) = (server.client(), server.client());
+    operator.ask("CLIENT NO-EVICT on", "+OK\r\n");
+    operator.ask("RPUSH list a b c", ":3\r\n");
+    client.ask("LPOP list\r\nCONFIG SET maxmemory-clients 1\r\nLPOP list", "$1\r\na\r\n+OK\r\n");
+    client.closed();
+    operator.ask("LRANGE list 0 -1", "*2\r\n$1\r\nb\r\n$1\r\nc\r\n");
+    assert_eq!(operator.info("evicted_clients"), "1");
+    // The same for who is closed by another command.
+    operator.ask("CONFIG SET maxmemory-clients 0", "+OK\r\n");
+    let mut client = server.client();
+    client.ask("LPOP list\r\nCLIENT KILL TYPE normal SKIPME no\r\nLPOP list", "$1\r\nb\r\n:2\r\n");
+    client.closed();
+    server.client().ask("LLEN list", ":1\r\n");
+}
+
+#[test]
+fn a_request_beyond_the_limit_of_input_ends_its_client_however_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--client-query-buffer-limit", "1mb"]);
+    let set = |bytes: usize| request(&[b"SET", b"k", &vec![b'x'; bytes]]);
+    let head = set(1 << 20).len() - (1 << 20);
+    let mut client = server.client();
+    client.send(&set((1 << 20) - head));
+    client.expect("+OK\r\n");
+    for (n, beyond) in [1, 100, 60_000].into_iter().enumerate() {
+        let mut client = server.client();
+        client.ask("PING", "+PONG\r\n");
+        client.send(&set((1 << 20) - head + beyond));
+        client.closed();
+        assert_eq!(server.client().info("client_query_buffer_limit_disconnections"), (n + 1).to_string());
+    }
+    server.client().ask("STRLEN k", &format!(":{}\r\n", (1 << 20) - head));
+}
+
+#[test]
+fn who_has_the_users_loaded_and_is_none_any_more_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let users = dir.path().join("users.acl");
+    std::fs::write(&users, "user default on nopass ~* &* +@all\nuser me on nopass ~* &* +@all\n").unwrap();
+    let server = server(dir.path(), &["--save", "", "--aclfile", users.to_str().unwrap()]);
+    let (mut me, mut other) = (server.client(), server.client());
+    for client in [&mut me, &mut other] {
+        client.ask("AUTH me x", "+OK\r\n");
+    }
+    std::fs::write(&users, "user default on nopass ~* &* +@all\n").unwrap();
+    me.ask("ACL LOAD", "+OK\r\n");
+    me.closed();
+    other.closed();
+}

@@ -71,6 +71,23 @@ impl Engine {
     /// # Errors
     /// What is wrong; nothing has changed then.
     pub fn load_users(&mut self, lines: &[Vec<Vec<u8>>]) -> Result<(), String> {
+        let (fresh, seen) = self.read_users(lines)?;
+        self.replace_users(fresh, &seen, None);
+        Ok(())
+    }
+
+    /// Which of the users of these `user` lines (the words behind `user`) are not, or not any more, as the lines say.
+    ///
+    /// # Errors
+    /// What is wrong with a line.
+    pub fn changed_users(&self, lines: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<u8>>, String> {
+        let (told, mut seen) = self.read_users(lines)?;
+        let line = |acl: &Acl, name: &[u8]| acl.find(name).and_then(|at| acl.user(at)).map(super::User::line);
+        seen.retain(|name| line(&told, name) != line(&self.acl, name));
+        Ok(seen)
+    }
+
+    fn read_users(&self, lines: &[Vec<Vec<u8>>]) -> Result<(Acl, Vec<Vec<u8>>), String> {
         let mut fresh = self.fresh_users();
         let mut seen: Vec<Vec<u8>> = Vec::new();
         for words in lines {
@@ -99,8 +116,7 @@ impl Engine {
                 )
             })?;
         }
-        self.replace_users(fresh, &seen, None);
-        Ok(())
+        Ok((fresh, seen))
     }
 
     fn fresh_users(&self) -> Acl {

@@ -197,6 +197,17 @@ impl Bench {
         self.outside.pass_us(ms as u64 * 1000);
     }
 
+    /// A client's connection has closed.
+    pub(crate) fn leave(&mut self, client: usize) {
+        self.engine.disconnect(self.clients[client]);
+        self.engine.take_deliveries(&mut self.delivered);
+    }
+
+    /// Lets slow background work happen.
+    pub(crate) fn cron(&mut self) {
+        self.engine.cron(self.outside.now, &mut self.outside);
+    }
+
     /// Lets background work happen.
     pub(crate) fn tick(&mut self) {
         self.engine.tick(self.outside.now, &mut self.outside);

@@ -295,7 +295,10 @@ impl Log {
         if holds_commands {
             self.data_end = self.file_bytes;
         }
-        (self.last_seq, self.batch_crc, self.follows_bytes, self.timestamp_s) = (line.seq, 0, None, unix_s);
+        (self.last_seq, self.batch_crc, self.follows_bytes) = (line.seq, 0, None);
+        if self.timestamps {
+            self.timestamp_s = unix_s;
+        }
         Ok(self.position())
     }
 
