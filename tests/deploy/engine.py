@@ -149,6 +149,7 @@ def run(report, programs, _tree):
         project = Project(home, engine, programs)
         check_setup(report, project)
         check_image(report, project)
+        check_source(report, project)
         bare.run(report, project)
         settle(project)
         stack.callback(project.compose, "down", "-v", "--remove-orphans")
@@ -217,6 +218,23 @@ def check_image(report, project):
     report.equal("compose: the image holds the program, its other names and nothing else", files,
                  {"tandem": "", **dict.fromkeys(LINKS, "tandem"), "bin/sh": "/tandem",
                   **{f"usr/local/bin/{name}": "/tandem" for name in FOUND}})
+
+
+def check_source(report, project):
+    """What `Dockerfile` copies is a workspace that cargo takes: `.dockerignore` leaves out no crate that a manifest names."""
+    recipe = project.folder / "Dockerfile.source"
+    recipe.write_text("FROM scratch\nCOPY . /source\nCMD none\n")
+    project.docker("build", "-q", "-f", recipe, "-t", "tandem-source", ROOT, seconds=120)
+    container = project.docker("create", "tandem-source").strip()
+    copied = project.folder.parent / "copied"
+    project.docker("cp", f"{container}:/source", copied)
+    project.docker("rm", container)
+    project.docker("rmi", "tandem-source")
+    said = command("cargo", "metadata", "--no-deps", "--offline", "--locked", "--format-version", "1", cwd=copied, both=True,
+                   check=False)
+    report.check("compose: an image's source is a whole workspace", '"packages"' in said, said[-500:])
+    report.check("compose: and no secret or result of a build", not any(
+        (copied / name).exists() for name in ("target", ".git", "tests/.work", "compose/secrets")))
 
 
 def check_health(report, project):
