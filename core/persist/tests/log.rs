@@ -157,7 +157,7 @@ fn work(disk: &Memory, seed: u64) -> (u64, u64) {
 
 #[test]
 fn a_crash_at_any_call_keeps_all_that_was_synced() {
-    for seed in 0..60 {
+    for seed in 0..40 {
         let whole = Memory::new();
         work(&whole, seed);
         for dies in 0..whole.calls() {

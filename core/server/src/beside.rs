@@ -89,6 +89,11 @@ pub(crate) fn look_before_load(shared: &Shared) -> Result<(), String> {
     if disk.len(&place.log_dir().join(place.manifest_name())).is_err() {
         return look_for_other_logs(shared, &place);
     }
+    if shared.profile == Profile::Queue
+        && let Some(why) = persist::aof::cut_in_place(disk, &place)
+    {
+        return Err(format!("{why}."));
+    }
     let old = place.dir.join(&place.file_name);
     let is_moved = disk.len(&place.log_dir().join(&place.file_name)).is_ok()
         || disk.list(&place.log_dir()).map_err(text)?.iter().any(|name| name.ends_with(".incr.aof"));

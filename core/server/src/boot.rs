@@ -185,13 +185,14 @@ fn take_locks(profile: Profile, config: &Config, files: &Files, logger: &Logger)
         if config.appendonly {
             locks.take_log(&files.log_place()).map_err(|why| anyhow!("{why}"))?;
         }
-        let saves = !config.save.is_empty();
-        match locks.take_snapshot(&place, &config.dbfilename) {
-            Err(LockError::Used(why)) if saves => bail!("{why}"),
-            // As in Redis; the first save says so again, and fails.
-            Err(LockError::Taken(why)) if saves => logger.warning(&format!("Nothing can be saved: {why}.")),
-            // Whoever saves all the same takes it then.
-            _ => {}
+        if !config.save.is_empty() {
+            match locks.take_snapshot(&place, &config.dbfilename) {
+                Err(LockError::Used(why)) => bail!("{why}"),
+                // As in Redis; the first save says so again, and fails.
+                Err(LockError::Taken(why)) => logger.warning(&format!("Nothing can be saved: {why}.")),
+                // What cannot be locked cannot be written either, which a save tells.
+                Ok(()) | Err(LockError::Unusable(_)) => {}
+            }
         }
     }
     Ok(locks)

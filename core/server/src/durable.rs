@@ -28,6 +28,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use persist::aof::{AppendError, Log, Place, Prepared, Publication, Sights, State, SyncedMark};
 use persist::disk::Disk;
 
+use crate::locks::LockError;
 use crate::shared::{Chore, Shared};
 use crate::view::CANCELLED;
 
@@ -799,7 +800,10 @@ impl Durable {
     /// runs would be missed at the next start only; what is in memory makes a new log.
     fn look_at_files(&self, shared: &Shared) {
         let Some(watch) = self.lock().log.as_ref().and_then(Log::watch) else { return };
-        let why = watch.look(&*self.disk, &mut self.seen.lock());
+        let why = match shared.locks.renew() {
+            Err(error @ (LockError::Taken(_) | LockError::Used(_))) => Err(error.to_string()),
+            _ => watch.look(&*self.disk, &mut self.seen.lock()),
+        };
         let mut journal = self.lock();
         let Some(log) = &mut journal.log else { return };
         let Some(error) = log.judge_watch(&watch, why) else { return };

@@ -83,6 +83,22 @@ impl Locks {
         self.take_name(dir, name, &format!("the snapshot '{name}'"))
     }
 
+    /// Takes those anew whose files were removed.
+    ///
+    /// # Errors
+    /// Somebody else has one of them by now.
+    pub(crate) fn renew(&self) -> Result<(), LockError> {
+        let lost: Vec<(PathBuf, bool)> = (self.held.lock().iter())
+            .filter(|held| !held.is_there())
+            .map(|held| (held.path.clone(), held.is_shared))
+            .collect();
+        lost.iter().try_for_each(|(path, is_shared)| {
+            let used =
+                || LockError::Used(format!("another server has taken '{}'{}", path.display(), holder(path)));
+            self.take(path, *is_shared, used)
+        })
+    }
+
     /// Gives all of them back.
     pub(crate) fn release(&self) {
         self.held.lock().clear();
@@ -112,8 +128,7 @@ impl Locks {
     /// Takes one lock, or finds that it is held. One whose file was removed meanwhile is taken anew.
     fn take(&self, path: &Path, is_shared: bool, taken: impl FnOnce() -> LockError) -> Result<(), LockError> {
         let mut held = self.held.lock();
-        held.retain(|held| held.path != path || held.is_there());
-        if held.iter().any(|held| held.path == path && held.is_shared <= is_shared) {
+        if held.iter().any(|held| held.path == path && held.is_shared <= is_shared && held.is_there()) {
             return Ok(());
         }
         let unusable = |error: &dyn std::fmt::Display| {
@@ -132,6 +147,7 @@ impl Locks {
         if !is_shared {
             note_holder(&file);
         }
+        held.retain(|held| held.path != path);
         held.push(Held { path: path.to_owned(), is_shared, file });
         Ok(())
     }
@@ -202,10 +218,10 @@ mod tests {
         let (one, two) = (Locks::default(), Locks::default());
         one.take_directory(dir.path()).unwrap();
         std::fs::remove_file(dir.path().join(DIRECTORY)).unwrap();
-        one.take_directory(dir.path()).unwrap();
+        one.renew().unwrap();
         assert!(taken(two.take_directory(dir.path())));
         std::fs::remove_file(dir.path().join(DIRECTORY)).unwrap();
         two.take_directory(dir.path()).unwrap();
-        assert!(taken(one.take_snapshot(dir.path(), "dump.rdb")));
+        assert!(taken(one.renew()) && taken(one.take_snapshot(dir.path(), "dump.rdb")));
     }
 }

@@ -157,6 +157,48 @@ fn nobody_writes_beside_a_queue_and_others_share_a_directory_but_no_log() {
 }
 
 #[test]
+fn of_two_servers_with_the_same_snapshot_the_second_starts_and_does_not_save() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = server(dir.path(), &["--save", "3600 1"]);
+    one.client().ask("SET k 1", "+OK\r\n");
+    let two = server(dir.path(), &["--save", "3600 1"]);
+    let mut client = two.client();
+    client.ask("SET k 2", "+OK\r\n");
+    client.send(b"SAVE\r\n");
+    let why = client.line();
+    assert!(why.contains("another server writes the snapshot 'dump.rdb'"), "{why}");
+    one.client().ask("SAVE", "+OK\r\n");
+    drop(client);
+    two.stop();
+    one.stop();
+    // With nothing to keep, nothing is taken and nothing is left behind.
+    let empty = tempfile::tempdir().unwrap();
+    server(empty.path(), &["--save", ""]).client().ask("SET k 1", "+OK\r\n");
+    let names = std::fs::read_dir(empty.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["log"]);
+}
+
+#[test]
+fn a_log_that_was_cut_where_it_lies_stops_a_queue_and_a_copy_of_a_running_one_does_not() {
+    let dir = with_jobs();
+    let path = dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let whole = std::fs::read(&path).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    for bytes in [0, whole.len() as u64 / 2] {
+        file.set_len(bytes).unwrap();
+        assert!(refusal(dir.path()).contains("its end was cut off"));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);
+    }
+    file.set_len(0).unwrap();
+    std::fs::rename(&path, dir.path().join("cut")).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 20]).unwrap();
+    let copy = queue(dir.path()).unwrap();
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.contains("Its end is missing, unless this is a copy"), "{log}");
+    copy.client().ask("PING", "+PONG\r\n");
+}
+
+#[test]
 fn temporary_files_of_a_server_that_died_are_removed_and_others_stay() {
     let dir = with_jobs();
     let own = std::process::id();

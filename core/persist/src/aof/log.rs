@@ -429,7 +429,8 @@ impl Log {
     pub fn synced_mark(&self) -> Option<SyncedMark> {
         let file = self.manifest.incrementals.last()?.name.clone();
         let is_sound = !self.is_starting && self.state == State::Ready;
-        is_sound.then_some(SyncedMark { file, synced: self.file_synced })
+        let inode = self.open_stat().ok()?.id.1;
+        is_sound.then_some(SyncedMark { file, synced: self.file_synced, inode })
     }
 
     /// Writes the mark here and now, so that none of another log stands there.

@@ -40,7 +40,7 @@ mod watch;
 pub use commands::{ConvertError, snapshot_to_commands};
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
 pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
-pub use notes::{KnownSnapshot, Notes, Source, SyncedMark};
+pub use notes::{KnownSnapshot, Notes, Source, SyncedMark, cut_in_place};
 pub use record::{Annotation, BadRecord, Commands, Record, Scanner};
 pub use recover::{LogFile, Recovered, RefuseError, Tail, examine, recover};
 pub use rewrite::{Base, Cleaning, Prepared, Publication, Published, Retired, RewritePlan, replace_files};

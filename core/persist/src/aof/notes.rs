@@ -6,7 +6,7 @@
 //!     snapshot dump.rdb bytes 815 crc 00f1… from here     a snapshot that this server wrote or read
 //!     end 9a0b…                                           CRC-64 of the lines before
 //! appendonlydir/appendonly.aof.synced         one line, overwritten about once a second, never waited for
-//!     file appendonly.aof.7.incr.aof synced 123456 00f1…
+//!     file appendonly.aof.7.incr.aof synced 123456 inode 789 00f1…
 //! ```
 //! Loaders of Redis and Valkey look at neither file. A base of commands has no end mark and no checksum, so only its size
 //! tells that it was cut. A snapshot beside a log is not loaded; one that is none of ours was put there by somebody who
@@ -150,6 +150,8 @@ pub struct SyncedMark {
     pub(super) file: String,
     /// Bytes of it.
     pub(super) synced: u64,
+    /// Its number in the file system: a copy has another one.
+    pub(super) inode: u64,
 }
 
 impl SyncedMark {
@@ -168,17 +170,36 @@ impl SyncedMark {
         let text = String::from_utf8(disk::read_whole(disk, &path, BYTES_MAX).ok()?).ok()?;
         let words = split(text.lines().next()?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let ["file", file, "synced", synced, _] = words.as_slice() else { return None };
-        let mark = SyncedMark { file: (*file).to_owned(), synced: synced.parse().ok()? };
+        let ["file", file, "synced", synced, "inode", inode, _] = words.as_slice() else { return None };
+        let (synced, inode) = (synced.parse().ok()?, inode.parse().ok()?);
+        let mark = SyncedMark { file: (*file).to_owned(), synced, inode };
         (mark.to_text() == text).then_some(mark)
     }
 
     fn to_text(&self) -> String {
-        let SyncedMark { file, synced } = self;
-        let line = format!("file {} synced {synced}", quoted(file));
+        let SyncedMark { file, synced, inode } = self;
+        let line = format!("file {} synced {synced} inode {inode}", quoted(file));
         let crc = base::crc64::update(0, line.as_bytes());
         format!("{line} {crc:016x}\n")
     }
+}
+
+/// Whether the end of a log was cut off where it lies: the very file that was marked is shorter than what had been durable
+/// of it. A sentence that tells it. No crash does that; a copy of a running server may look so, and is another file.
+pub fn cut_in_place(disk: &dyn Disk, place: &Place) -> Option<String> {
+    let mark = SyncedMark::read(disk, place)?;
+    let path = place.log_dir().join(&mark.file);
+    let there = disk.stat(&path).ok()?;
+    (there.id.1 == mark.inode && there.bytes < mark.synced).then(|| {
+        format!(
+            "{} has {} bytes, but {} had been made durable: its end was cut off. Restore it from a backup; or remove {} to go \
+             on without what is missing",
+            path.display(),
+            there.bytes,
+            mark.synced,
+            place.log_dir().join(place.synced_name()).display()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -218,7 +239,7 @@ mod tests {
     #[test]
     fn the_mark_comes_back_and_damage_is_no_mark() {
         let (disk, place) = (Memory::new(), Place::new(Path::new("/data")));
-        let mark = SyncedMark { file: "a b.1.incr.aof".to_owned(), synced: 12 };
+        let mark = SyncedMark { file: "a b.1.incr.aof".to_owned(), synced: 12, inode: 3 };
         mark.write(&disk, &place).unwrap();
         assert_eq!(SyncedMark::read(&disk, &place), Some(mark));
         let path = place.log_dir().join("appendonly.aof.synced");

@@ -347,7 +347,8 @@ impl<'a> Judge<'a> {
                 lost += self.sizes[later];
             }
         }
-        text + &format!(" ({lost} bytes of log are lost then)")
+        let mark = self.place.log_dir().join(self.place.synced_name());
+        text + &format!(", `rm -f {}` ({lost} bytes of log are lost then)", mark.display())
     }
 }
 

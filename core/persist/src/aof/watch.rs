@@ -9,8 +9,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::manifest::MANIFEST_BYTES_MAX;
 use super::{AppendError, Log, Manifest, State};
-use crate::disk::{Disk, Stat};
+use crate::disk::{self, Disk, Stat};
 
 /// The files that do not change any more, as they were seen last.
 pub type Sights = HashMap<PathBuf, Stat>;
@@ -72,6 +73,11 @@ impl Log {
     }
 }
 
+/// The files that make up the log.
+fn names(manifest: &Manifest) -> Vec<&str> {
+    manifest.base.iter().chain(&manifest.incrementals).map(|file| file.name.as_str()).collect()
+}
+
 impl Watch {
     /// Looks. The size of the file that is appended to, or what is wrong. A file that cannot be looked at is not judged.
     pub fn look(&self, disk: &dyn Disk, seen: &mut Sights) -> Result<u64, String> {
@@ -92,7 +98,14 @@ impl Watch {
             }
             bytes = there.bytes;
         }
-        self.manifest_path.as_ref().map_or(Ok(None), stat)?;
+        if let Some(path) = &self.manifest_path {
+            stat(path)?;
+            let text = disk::read_whole(disk, path, MANIFEST_BYTES_MAX).ok();
+            let there = text.map(|text| Manifest::parse(&text).unwrap_or_default());
+            if there.is_some_and(|there| names(&there) != names(&self.manifest)) {
+                return Err(format!("{} was changed", path.display()));
+            }
+        }
         seen.retain(|path, _| self.settled.contains(path));
         for path in &self.settled {
             let Some(there) = stat(path)? else { continue };

@@ -103,7 +103,7 @@ fn after(tamper: impl FnOnce(&Memory, &Path)) -> (Memory, &'static Shared) {
 #[test]
 fn files_that_somebody_has_changed_are_noticed_and_the_log_is_written_anew() {
     type Tamper = fn(&Memory, &Path);
-    let tampers: [(&str, Tamper); 7] = [
+    let tampers: [(&str, Tamper); 8] = [
         ("removed", |disk, dir| disk.remove(&dir.join("appendonly.aof.1.incr.aof")).unwrap()),
         ("replaced", |disk, dir| {
             let path = dir.join("appendonly.aof.1.incr.aof");
@@ -119,6 +119,9 @@ fn files_that_somebody_has_changed_are_noticed_and_the_log_is_written_anew() {
             write_all(&mut *disk.append(&dir.join("appendonly.aof.1.incr.aof")).unwrap(), b"!").unwrap();
         }),
         ("manifest", |disk, dir| disk.remove(&dir.join("appendonly.aof.manifest")).unwrap()),
+        ("manifest's lines", |disk, dir| {
+            disk.put(&dir.join("appendonly.aof.manifest"), b"file appendonly.aof.1.base.aof seq 1 type b\n");
+        }),
         ("base", |disk, dir| disk.put(&dir.join("appendonly.aof.1.base.aof"), b"x")),
     ];
     for (what, tamper) in tampers {
