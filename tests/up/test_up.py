@@ -130,3 +130,21 @@ def test_settings_stay_and_a_password_that_was_changed_is_told(tmp_path, ports):
             assert queue.call("CONFIG", "GET", "hash-max-listpack-entries")[1] == b"99"
     finally:
         again.stop()
+
+
+def test_a_new_password_in_the_file_counts_after_sighup():
+    with servers.Server("queue", password="first-word", tls=False) as server:
+        secret = server.directory / "password"
+        secret.write_text("second-word\n")
+        server.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 30
+        while True:
+            with server.client(login=False) as client:
+                try:
+                    assert client.call("AUTH", "second-word") == b"OK"
+                    break
+                except wire.ReplyError:
+                    assert time.monotonic() < end, server.log_tail()
+            time.sleep(0.05)
+        with server.client(login=False) as client, pytest.raises(wire.ReplyError, match="WRONGPASS"):
+            client.call("AUTH", "first-word")

@@ -49,13 +49,16 @@ pub(crate) fn make(profile: Profile, config: &mut Config, settings: &mut Option<
          # Variables (TANDEM_…) and the command line win over this file.\n",
         profile.name()
     );
-    if let Some(path) = settings.as_deref()
-        && let Err(error) = make_file(path, &head)
-    {
-        let path = path.display();
-        logger.warning(&format!("Settings cannot be kept in {path}, so CONFIG REWRITE will refuse: {error}"));
-        *settings = None;
-    }
+    *settings = settings.take().and_then(|path| match make_file(&path, &head) {
+        Ok(()) => Some(path.canonicalize().unwrap_or(path)),
+        Err(error) => {
+            let path = path.display();
+            logger.warning(&format!(
+                "Settings cannot be kept in {path}, so CONFIG REWRITE will refuse: {error}"
+            ));
+            None
+        }
+    });
     let is_ours = config.origin("aclfile") == Some(&Origin::Profile);
     if is_ours && let Err(error) = make_file(&Path::new(&config.dir).join(USERS), "") {
         logger.warning(&format!(

@@ -551,6 +551,10 @@ impl Shared {
 fn insisted(config: &Config) -> Vec<(&'static str, String)> {
     let by = |row: &config::Directive| match config.origin(row.name)? {
         origin @ (Origin::Variable(_) | Origin::CommandLine) => Some((row.name, origin.to_string())),
+        // Only `requirepass-file` gives way to a password that a file of settings says.
+        origin @ Origin::Secret(path) if **path != *config.requirepass_file => {
+            Some((row.name, origin.to_string()))
+        }
         _ => None,
     };
     config::directives::TABLE.iter().filter_map(by).collect()

@@ -84,6 +84,42 @@ fn a_folder_that_cannot_be_written_keeps_nothing_and_nobody_from_serving() {
     assert!(client.line().starts_with("-ERR This Redis instance is not configured to use an ACL file"));
 }
 
+#[test]
+fn a_certificate_of_its_own_follows_its_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server_as(Profile::Queue, dir.path(), &["--metrics-port", "0", "--tls-names", "a.example"]);
+    let names = || std::fs::read_to_string(dir.path().join("tls/tandem-queue.names")).unwrap();
+    assert!(names().lines().any(|name| name == "a.example"), "{}", names());
+    let mut client = server.client();
+    client.ask("CONFIG SET tls-names \"b.example *.c.example 192.0.2.9\"", "+OK\r\n");
+    for name in ["b.example", "*.c.example", "192.0.2.9"] {
+        assert!(names().lines().any(|line| line == name), "{name}: {}", names());
+    }
+    assert!(!names().contains("a.example"));
+    client.send(b"CONFIG SET tls-names no/name\r\n");
+    assert!(client.line().starts_with("-ERR CONFIG SET failed (possibly related to argument 'tls-names')"));
+    client.ask("CONFIG GET tls-names", "*2\r\n$9\r\ntls-names\r\n$31\r\nb.example *.c.example 192.0.2.9\r\n");
+}
+
+#[test]
+fn a_kept_password_wins_over_the_one_of_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    password(dir.path(), "one\n");
+    let path = dir.path().join("password");
+    let words = [WORDS, &["--requirepass-file", path.to_str().unwrap()]].concat();
+    let server = server_as(Profile::Queue, dir.path(), &words);
+    let mut client = server.client();
+    client.ask("AUTH one", "+OK\r\n");
+    client.ask("CONFIG SET requirepass two", "+OK\r\n");
+    client.ask("CONFIG REWRITE", "+OK\r\n");
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(!log.contains("has kept requirepass"), "a kept password wins over the file: {log}");
+    drop(client);
+    drop(server);
+    let again = server_as(Profile::Queue, dir.path(), &words);
+    again.client().ask("AUTH two", "+OK\r\n");
+}
+
 fn password(dir: &Path, text: &str) {
     let path = dir.join("password");
     std::fs::write(&path, text).unwrap();
