@@ -132,12 +132,6 @@ fn set_options<'a>(
             options.only_if_absent = true;
         } else if args.is(i, "xx") && !options.only_if_absent && !compares {
             options.only_if_present = true;
-        } else if one
-            && !(compares || options.only_if_absent || options.only_if_present)
-            && let Some(condition) = Condition::at(args, i)
-        {
-            options.only_if = Some(condition);
-            i += 1;
         } else if one && args.is(i, "get") {
             options.get = true;
         } else if args.is(i, "keepttl") && expiry.is_none() {
@@ -148,6 +142,12 @@ fn set_options<'a>(
             && expiry.is_none_or(|before| args.at(i).eq_ignore_ascii_case(args.at(before)))
         {
             expiry = Some(i);
+            i += 1;
+        } else if one
+            && !(compares || options.only_if_absent || options.only_if_present)
+            && let Some(condition) = Condition::at(args, i)
+        {
+            options.only_if = Some(condition);
             i += 1;
         } else {
             return Err(Error::SYNTAX);

@@ -186,6 +186,18 @@ choice! {
 }
 
 choice! {
+    /// The user that a verified client certificate logs in, as in Valkey.
+    TlsAuthClientsUser {
+        /// None.
+        Off = "off",
+        /// The one that its common name names.
+        CommonName = "CN",
+        /// The first that one of its URIs names.
+        Uri = "URI",
+    }
+}
+
+choice! {
     /// Who may use a dangerous family of commands.
     DebugAccess {
         /// Nobody.

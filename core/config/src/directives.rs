@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use crate::choice::{
     AclPubsub, AppendFsync, DebugAccess, LogFormat, LogLevel, LogTimestamps, MaxmemoryPolicy, OomScoreAdj,
-    TlsAuthClients, TlsMode,
+    TlsAuthClients, TlsAuthClientsUser, TlsMode,
 };
 use crate::kind::Kind::{
     self, Bool, Choice, Clamped, FileName, Int, Keys, Locale, Memory, MemoryOrPercent, Name, Notify, Octal,
@@ -165,6 +165,7 @@ pub static TABLE: &[Directive] = &[
     row("tls-client-key-file-pass", Text, "", "Password of that key file.").secret().refused(KEY_PASS),
     row("tls-ca-cert-file", Text, "", "Authorities whose certificates are believed, PEM."),
     row("tls-ca-cert-dir", Text, "", "Folder of such authorities."),
+    row("tls-auth-clients-user", Choice(TlsAuthClientsUser::NAMES), "off", "The user that a client certificate logs in: by its common name (CN) or a URI."),
     row("tls-auth-clients", Choice(TlsAuthClients::NAMES), "yes", "Whether clients must show a certificate."),
     row("tls-replication", Bool, "no", "Speak TLS to the primary.").accepted(),
     row("tls-cluster", Bool, "no", "TLS on the cluster bus, where there is one.").accepted(),

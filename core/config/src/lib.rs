@@ -29,7 +29,7 @@ pub use args::{Invocation, read_args};
 pub use change::Proposed;
 pub use choice::{
     AclPubsub, AppendFsync, DebugAccess, Eviction, LogFormat, LogLevel, LogTimestamps, MaxmemoryPolicy,
-    NotifyFlags, OomScoreAdj, ShutdownFlags, TlsAuthClients, TlsMode,
+    NotifyFlags, OomScoreAdj, ShutdownFlags, TlsAuthClients, TlsAuthClientsUser, TlsMode,
 };
 pub use directives::{Change, Directive, Disposition, is_secret};
 pub use error::{LoadError, SetError};

@@ -4,7 +4,7 @@
 
 use crate::choice::{
     AclPubsub, AppendFsync, DebugAccess, LogFormat, LogLevel, LogTimestamps, MaxmemoryPolicy, NotifyFlags,
-    OomScoreAdj, ShutdownFlags, TlsAuthClients, TlsMode,
+    OomScoreAdj, ShutdownFlags, TlsAuthClients, TlsAuthClientsUser, TlsMode,
 };
 use crate::kind::{OutputLimit, SavePoint, Value, watched_key};
 use crate::values::Values;
@@ -102,6 +102,7 @@ settings! {
     tls_key_file: String = "tls-key-file", Values::text, "Key, PEM.";
     tls_ca_cert_file: String = "tls-ca-cert-file", Values::text, "Believed authorities, PEM.";
     tls_ca_cert_dir: String = "tls-ca-cert-dir", Values::text, "Folder of believed authorities.";
+    tls_auth_clients_user: TlsAuthClientsUser = "tls-auth-clients-user", |v: V<'_, '_>, n| TlsAuthClientsUser::at(v.choice(n)), "The user that a client certificate logs in.";
     tls_auth_clients: TlsAuthClients = "tls-auth-clients", |v: V<'_, '_>, n| TlsAuthClients::at(v.choice(n)), "Whether clients must show a certificate.";
     tls_names: Vec<String> = "tls-names", Values::words, "Names and addresses that a certificate of our own is for.";
     tls_protocols: String = "tls-protocols", Values::text, "Versions offered; empty for all that are safe.";

@@ -287,6 +287,23 @@ pub fn is_name(name: &str) -> bool {
         || (!name.is_empty() && name.len() <= 253 && name.bytes().all(host))
 }
 
+/// The serial number of a certificate, read out of its DER, as hexadecimal digits without leading zeros; `None` when it is
+/// not understood.
+pub(crate) fn serial(certificate: &[u8]) -> Option<String> {
+    let (tag, number, _) = der_item(to_be_signed(certificate)?)?;
+    let digits: String = number.iter().map(|byte| format!("{byte:02X}")).collect();
+    let digits = digits.trim_start_matches('0');
+    (tag == 2).then(|| if digits.is_empty() { "0".to_owned() } else { digits.to_owned() })
+}
+
+/// The part of a certificate that is signed, from the serial number on.
+fn to_be_signed(certificate: &[u8]) -> Option<&[u8]> {
+    let (_, certificate, _) = der_item(certificate)?;
+    let (_, tbs, _) = der_item(certificate)?;
+    let (tag, _, rest) = der_item(tbs)?;
+    Some(if tag == 0xa0 { rest } else { tbs })
+}
+
 /// When a certificate ends, read out of its DER; `None` when it is not understood.
 ///
 /// ```text
@@ -294,12 +311,7 @@ pub fn is_name(name: &str) -> bool {
 ///                 issuer SEQUENCE, validity SEQUENCE { notBefore Time, notAfter Time }, … }, … }
 /// ```
 pub fn not_after(certificate: &[u8]) -> Option<SystemTime> {
-    let (_, certificate, _) = der_item(certificate)?;
-    let (_, mut tbs, _) = der_item(certificate)?;
-    let (tag, _, rest) = der_item(tbs)?;
-    if tag == 0xa0 {
-        tbs = rest;
-    }
+    let mut tbs = to_be_signed(certificate)?;
     for _ in 0..3 {
         tbs = der_item(tbs)?.2;
     }
@@ -485,6 +497,18 @@ mod tests {
                 let _ = not_after(&der.der()[..length]);
             }
         }
-        assert_eq!(not_after(b"garbage"), None);
+        assert_eq!((not_after(b"garbage"), serial(b"garbage")), (None, None));
+    }
+
+    #[test]
+    fn the_serial_number_is_told_as_digits() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        for (number, digits) in [(&[0x01, 0x0a, 0xff][..], "10AFF"), (&[0xff, 0x01], "FF01"), (&[0x07], "7")]
+        {
+            let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.serial_number = Some(rcgen::SerialNumber::from_slice(number));
+            let der = params.self_signed(&key).unwrap();
+            assert_eq!(serial(der.der()).as_deref(), Some(digits));
+        }
     }
 }

@@ -33,6 +33,8 @@ pub mod tls;
 pub use checks::{Answered, Asker, Question};
 pub use instance::{Health, Instance, Level, Stop};
 pub use jobs::{DeletionDone, Jobs, Overloaded, PasswordDone, Release};
-pub use plane::{Certificates, ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings};
+pub use plane::{
+    CertificateFacts, Certificates, ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings,
+};
 pub use rustls::ServerConfig;
 pub use signals::stop_signals;

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::certs::{Authority, CertError};
+use crate::certs::{self, Authority, CertError};
 use crate::http::{self, HttpServer};
 use crate::instance::{Health, Instance, Level};
 use crate::notify::Notifier;
@@ -211,7 +211,31 @@ impl Handle {
 #[derive(Clone, Debug)]
 pub struct Certificates(Arc<Plane>);
 
+/// What INFO tells of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Its serial number, hexadecimal digits.
+    pub serial: String,
+    /// When it ends.
+    pub not_after: SystemTime,
+}
+
+impl CertificateFacts {
+    /// Of the first certificate in a PEM file, if it is understood.
+    fn of(path: &Path) -> Option<CertificateFacts> {
+        let chain = tls::certificates(path).ok()?;
+        let first = chain.first()?;
+        Some(CertificateFacts { serial: certs::serial(first)?, not_after: certs::not_after(first)? })
+    }
+}
+
 impl Certificates {
+    /// What is known of the server's certificate and of the authority that clients' certificates are compared with, or else of
+    /// our own authority, as they were loaded last.
+    pub fn facts(&self) -> [Option<CertificateFacts>; 2] {
+        self.0.tls().as_ref().map(|tls| tls.loaded.facts.clone()).unwrap_or_default()
+    }
+
     /// Uses other certificates from now on, as after CONFIG SET tls-cert-file, and watches their files.
     ///
     /// # Errors
@@ -357,6 +381,8 @@ struct Loaded {
     data: Arc<ServerConfig>,
     /// The same certificate without asking clients for theirs: scrapers show a token.
     http: Arc<ServerConfig>,
+    /// Of the server's certificate and of the authority.
+    facts: [Option<CertificateFacts>; 2],
 }
 
 impl Loaded {
@@ -368,7 +394,9 @@ impl Loaded {
             ClientCerts::Ignored => data.clone(),
             _ => tls::load(&TlsFiles { clients: ClientCerts::Ignored, ..files.clone() })?,
         };
-        Ok(Loaded { files, seen, data, http })
+        let facts =
+            [CertificateFacts::of(&files.cert), files.client_ca.as_deref().and_then(CertificateFacts::of)];
+        Ok(Loaded { files, seen, data, http, facts })
     }
 }
 

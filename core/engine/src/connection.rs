@@ -139,6 +139,19 @@ fn log_in(engine: &mut Engine, turn: &mut Turn<'_>, name: &[u8], password: &[u8]
     }
 }
 
+impl Engine {
+    /// Makes the session that of the first of these users who is there and on: a certificate names them. Where none is, the
+    /// session stays what it was, and that is counted.
+    pub fn log_in_by_certificate(&mut self, id: crate::SessionId, names: &[String]) {
+        let user = names.iter().find_map(|name| self.acl.find_enabled(name.as_bytes()));
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        match user {
+            Some(user) => (session.user, session.authenticated) = (user, true),
+            None => self.counters.certificates_denied += u64::from(!names.is_empty()),
+        }
+    }
+}
+
 /// What a HELLO asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Hello<'a> {

@@ -190,6 +190,8 @@ pub struct Counters {
     pub full_us: u64,
     /// ACL denials: auth, command, key, channel.
     pub acl_denied: [u64; 4],
+    /// Certificates that named no user who may log in.
+    pub certificates_denied: u64,
     /// Scripts that ran.
     pub scripts: u64,
     /// Connections that spoke HTTP.

@@ -209,6 +209,7 @@ impl Engine {
             ("acl_access_denied_cmd", counters.acl_denied[1]),
             ("acl_access_denied_key", counters.acl_denied[2]),
             ("acl_access_denied_channel", counters.acl_denied[3]),
+            ("acl_access_denied_tls_cert", counters.certificates_denied),
             ("tandem_oom_refusals", counters.oom_refusals),
             ("rdb_changes_since_last_save", self.keyspace.effects.dirty),
             ("slowlog_len", self.command_logs.slow.len() as u64),

@@ -94,7 +94,8 @@ impl Engine {
             }
             let is_seen = t.cause != Cause::Beside;
             if is_seen && !self.watchers.is_empty() {
-                self.break_watches(t.db, &t.key, t.cause == Cause::Expired, by);
+                let only_left = matches!(t.cause, Cause::Expired | Cause::FieldsExpired { .. });
+                self.break_watches(t.db, &t.key, only_left, by);
             }
             if is_seen && !self.tracking.is_empty() && !upheaval {
                 self.invalidate(&t.key, by);

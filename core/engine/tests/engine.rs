@@ -793,3 +793,24 @@ fn clients_are_listed_and_closed_by_what_they_are() {
     assert_eq!(b.run(c, "CLIENT KILL ID 1 2 3 IDLE 5 NOT-FLAGS P"), ":1\r\n");
     assert!(b.closed(d) && !b.closed(e));
 }
+
+#[test]
+fn a_certificate_logs_in_a_user_who_is_there_and_on() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "ACL SETUSER worker on nopass +@all ~*");
+    b.run(c, "ACL SETUSER sleeper off nopass +@all");
+    for (names, who) in [
+        (&["worker"][..], "worker"),
+        (&["nobody", "sleeper", "worker"], "worker"),
+        (&["sleeper"], "default"),
+        (&["nobody"], "default"),
+        (&[], "default"),
+    ] {
+        let d = b.connect();
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        b.certified(d, &names);
+        assert!(b.run(d, "ACL WHOAMI").contains(who), "{names:?}");
+    }
+    assert!(b.run(c, "INFO stats").contains("acl_access_denied_tls_cert:2\r\n"));
+}

@@ -243,3 +243,25 @@ fn a_hash_whose_last_field_is_over_is_not_there() {
         assert_eq!(b.log().contains("DEL h"), request != "KEYS *", "{request}");
     }
 }
+
+#[test]
+fn who_watches_a_hash_that_was_over_already_misses_nothing_when_it_leaves() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    for (wait_ms, reply) in [(10, "*1\r\n+PONG\r\n"), (9, "*-1\r\n")] {
+        b.run(d, "DEL h");
+        b.run(d, "HSET h f 1");
+        b.run(d, "HPEXPIRE h 10 FIELDS 1 f");
+        b.pass_ms(wait_ms);
+        b.run(c, "WATCH h");
+        b.run(c, "MULTI");
+        b.run(c, "PING");
+        b.pass_ms(1);
+        assert_eq!(b.run(d, "EXISTS h"), ":0\r\n");
+        assert_eq!(
+            b.run(c, "EXEC"),
+            reply,
+            "it is looked at {wait_ms} ms after it was made, and lives for 10"
+        );
+    }
+}

@@ -294,8 +294,17 @@ impl Connection {
 
     /// The common name of the verified client certificate, if one was shown.
     pub fn certificate_name(&self) -> Option<String> {
+        subject::common_name(self.certificate()?)
+    }
+
+    /// The URIs that the verified client certificate names, if one was shown.
+    pub fn certificate_uris(&self) -> Vec<String> {
+        self.certificate().map(subject::uris).unwrap_or_default()
+    }
+
+    fn certificate(&self) -> Option<&[u8]> {
         match &self.wire {
-            Wire::Tls(tls) => subject::common_name(tls.peer_certificates()?.first()?),
+            Wire::Tls(tls) => tls.peer_certificates()?.first().map(|first| &first[..]),
             Wire::Plain | Wire::Undecided(..) => None,
         }
     }

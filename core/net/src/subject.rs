@@ -1,4 +1,4 @@
-//! Reads the common name out of a client certificate, so that a certificate can name a user.
+//! Reads the common name and the URIs out of a client certificate, so that a certificate can name a user.
 //!
 //! Only the path from the certificate to its subject is walked, over DER that rustls has verified. A
 //! whole X.509 library would be the larger risk. Anything unexpected means "no name".
@@ -6,6 +6,8 @@
 //! ```text
 //! Certificate SEQUENCE { tbs SEQUENCE { [0] version?, serial, algorithm, issuer, validity, subject, .. } .. }
 //! subject SEQUENCE { SET { SEQUENCE { OBJECT IDENTIFIER, string } .. } .. }
+//! behind the key, [3] SEQUENCE { SEQUENCE { OBJECT IDENTIFIER, BOOLEAN?, OCTET STRING } .. }
+//!     of which the alternative names are SEQUENCE { [6] URI | others .. }
 //! ```
 
 const SEQUENCE: u8 = 0x30;
@@ -17,16 +19,16 @@ const PRINTABLE_STRING: u8 = 0x13;
 const TELETEX_STRING: u8 = 0x14;
 const IA5_STRING: u8 = 0x16;
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const OCTET_STRING: u8 = 0x04;
+const EXTENSIONS: u8 = 0xa3;
+const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
+const URI: u8 = 0x86;
+/// URIs of a certificate that are looked at.
+const URIS_MAX: usize = 16;
 
 /// The first common name of the certificate's subject, when it is valid UTF-8 text.
 pub(crate) fn common_name(certificate: &[u8]) -> Option<String> {
-    let mut tbs = Der(Der(Der(certificate).expect(SEQUENCE)?).expect(SEQUENCE)?);
-    if tbs.0.first() == Some(&VERSION) {
-        tbs.next()?;
-    }
-    for _serial_algorithm_issuer_validity in 0..4 {
-        tbs.next()?;
-    }
+    let mut tbs = from_subject(certificate)?;
     let mut subject = Der(tbs.expect(SEQUENCE)?);
     while !subject.0.is_empty() {
         let mut attributes = Der(subject.expect(SET)?);
@@ -38,6 +40,40 @@ pub(crate) fn common_name(certificate: &[u8]) -> Option<String> {
         }
     }
     None
+}
+
+/// The URIs among the certificate's alternative names, those that are valid UTF-8 text.
+pub(crate) fn uris(certificate: &[u8]) -> Vec<String> {
+    let Some(names) = alternative_names(certificate) else { return Vec::new() };
+    let mut names = Der(names);
+    let uris = std::iter::from_fn(|| names.next()).filter(|(tag, _)| *tag == URI);
+    uris.take(URIS_MAX).filter_map(|(_, uri)| std::str::from_utf8(uri).ok().map(str::to_owned)).collect()
+}
+
+fn alternative_names(certificate: &[u8]) -> Option<&[u8]> {
+    let mut tbs = from_subject(certificate)?;
+    let extensions = std::iter::from_fn(|| tbs.next()).find(|(tag, _)| *tag == EXTENSIONS)?.1;
+    let mut extensions = Der(Der(extensions).expect(SEQUENCE)?);
+    while !extensions.0.is_empty() {
+        let mut extension = Der(extensions.expect(SEQUENCE)?);
+        if extension.expect(OBJECT_IDENTIFIER)? == ALTERNATIVE_NAMES {
+            let value = std::iter::from_fn(|| extension.next()).find(|(tag, _)| *tag == OCTET_STRING)?.1;
+            return Der(value).expect(SEQUENCE);
+        }
+    }
+    None
+}
+
+/// What is signed of a certificate, from its subject on.
+fn from_subject(certificate: &[u8]) -> Option<Der<'_>> {
+    let mut tbs = Der(Der(Der(certificate).expect(SEQUENCE)?).expect(SEQUENCE)?);
+    if tbs.0.first() == Some(&VERSION) {
+        tbs.next()?;
+    }
+    for _serial_algorithm_issuer_validity in 0..4 {
+        tbs.next()?;
+    }
+    Some(tbs)
 }
 
 fn text((tag, value): (u8, &[u8])) -> Option<String> {
@@ -96,6 +132,23 @@ mod tests {
         let der = certificate(&[(DnType::OrganizationName, "Größe"), (DnType::CommonName, "wörker")]);
         assert_eq!(common_name(&der).as_deref(), Some("wörker"));
         assert_eq!(common_name(&certificate(&[(DnType::OrganizationName, "x")])), None);
+    }
+
+    #[test]
+    fn uris_are_found_among_other_names() {
+        let mut params = CertificateParams::new(vec!["host.test".to_owned()]).unwrap();
+        for uri in ["spiffe://here/worker", "urn:x"] {
+            params.subject_alt_names.push(rcgen::SanType::URI(uri.try_into().unwrap()));
+        }
+        params.subject_alt_names.push(rcgen::SanType::IpAddress([127, 0, 0, 1].into()));
+        let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
+        assert_eq!(uris(&der), ["spiffe://here/worker", "urn:x"]);
+        assert!(uris(&certificate(&[])).is_empty() && uris(b"garbage").is_empty());
+        for position in 0..der.len() {
+            let mut changed = der.clone();
+            changed[position] ^= 0xff;
+            let _ = (uris(&changed), uris(&der[..position]));
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Bounds {
     pub(crate) tells_buffers: bool,
     /// Bytes that all who have not logged in may hold together.
     pub(crate) strangers_bytes_max: usize,
+    /// The user that a client certificate logs in.
+    pub(crate) certificate_user: config::TlsAuthClientsUser,
     /// Output limits of ordinary clients and of subscribers.
     pub(crate) output: [config::OutputLimit; 2],
 }
@@ -46,6 +48,7 @@ impl Bounds {
             login_s: settings.login_timeout_seconds,
             tells_buffers: settings.maxmemory_clients > 0,
             strangers_bytes_max: crate::strangers::pool_bytes_max(settings.maxmemory),
+            certificate_user: settings.tls_auth_clients_user,
             output: [settings.output_limits[0], settings.output_limits[2]],
         }
     }
@@ -81,6 +84,8 @@ pub(crate) struct Client {
     pub(crate) session: Option<SessionId>,
     /// It has authenticated, or need not.
     pub(crate) trusted: bool,
+    /// Its certificate was looked at for a user.
+    pub(crate) certificate_seen: bool,
     /// What it may do about a script that runs too long.
     pub(crate) rights: engine::BusyRights,
     /// It has opened a transaction.
@@ -137,6 +142,7 @@ impl Client {
             parser: Parser::default(),
             session: None,
             trusted: false,
+            certificate_seen: false,
             rights: engine::BusyRights::NONE,
             is_in_transaction: false,
             amends: None,

@@ -16,6 +16,19 @@ pub(crate) fn fill(shared: &Shared, report: &mut Report) {
     fill_persistence(shared, report);
     fill_memory(shared, report);
     fill_cpu(shared, report);
+    fill_certificates(shared, report);
+}
+
+/// The certificates in use: their serial numbers, and the seconds until they end.
+fn fill_certificates(shared: &Shared, report: &mut Report) {
+    let [server, authority] = shared.certificates.get().map(|all| all.facts()).unwrap_or_default();
+    let now = std::time::SystemTime::now();
+    for (of, facts) in [("server", server), ("ca", authority)] {
+        let Some(facts) = facts else { continue };
+        let left = facts.not_after.duration_since(now).unwrap_or_default();
+        report.set(&format!("tls_{of}_cert_serial"), facts.serial.as_str());
+        report.set(&format!("tls_{of}_cert_expires_in_seconds"), left.as_secs());
+    }
 }
 
 fn fill_server(shared: &Shared, report: &mut Report) {

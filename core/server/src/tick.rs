@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use config::TlsAuthClientsUser;
 use engine::{BusyRights, ClientInfo, Delivery, Engine};
 use net::{Id, Scratch};
 use parking_lot::MutexGuard;
@@ -343,6 +344,7 @@ impl Worker {
             }
             let mut world = World::new(self.shared, &mut self.clients, &self.scratch);
             world.running_net = client.net;
+            log_in_by_certificate(&mut client, session, engine, bounds.certificate_user);
             // A log-in that has waited for its check is through: what follows it is a user's.
             client.trusted = client.trusted || engine.is_trusted(session);
             let (waiting, held) = (client.conn.pending(), client.conn.held());
@@ -517,4 +519,22 @@ fn client_info(client: &Client, thread: u16, id: Id) -> ClientInfo {
         source: client.source,
         fd: 8 + id.index() as i32,
     }
+}
+
+/// Logs a client in as the user that its certificate names, before its first request.
+fn log_in_by_certificate(
+    client: &mut Client,
+    session: engine::SessionId,
+    engine: &mut Engine,
+    by: TlsAuthClientsUser,
+) {
+    if client.certificate_seen || by == TlsAuthClientsUser::Off {
+        return;
+    }
+    client.certificate_seen = true;
+    let names = match by {
+        TlsAuthClientsUser::Uri => client.conn.certificate_uris(),
+        _ => client.conn.certificate_name().into_iter().collect(),
+    };
+    engine.log_in_by_certificate(session, &names);
 }

@@ -22,6 +22,8 @@ pub enum Section {
     Cpu,
     /// Cluster.
     Cluster,
+    /// Certificates.
+    Tls,
     /// Exported as a metric, not in INFO.
     Metric,
 }
@@ -57,7 +59,7 @@ pub struct Field {
 }
 
 use Metric::{Counter, Gauge, Labelled, None as No, Scaled, Seconds};
-use Section::{Clients, Cluster, Cpu, Memory, Persistence, Replication, Server, Stats};
+use Section::{Clients, Cluster, Cpu, Memory, Persistence, Replication, Server, Stats, Tls};
 
 const fn f(section: Section, name: &'static str, default: &'static str, metric: Metric) -> Field {
     Field { section, name, default: Some(default), metric }
@@ -275,6 +277,7 @@ pub static TABLE: &[Field] = &[
     f(Stats, "acl_access_denied_cmd", "0", Counter("redis_acl_access_denied_cmd_total", "Commands refused to a user.")),
     f(Stats, "acl_access_denied_key", "0", Counter("redis_acl_access_denied_key_total", "Keys refused to a user.")),
     f(Stats, "acl_access_denied_channel", "0", Counter("redis_acl_access_denied_channel_total", "Channels refused to a user.")),
+    f(Stats, "acl_access_denied_tls_cert", "0", Counter("redis_acl_access_denied_tls_cert_total", "Client certificates that name no user who may log in.")),
     f(Stats, "tandem_oom_refusals", "0", Counter("tandem_oom_refusals_total", "Commands refused because memory is full.")),
     f(Replication, "role", "master", No),
     f(Replication, "connected_slaves", "0", Gauge("redis_connected_slaves", "Replicas that are connected.")),
@@ -294,6 +297,12 @@ pub static TABLE: &[Field] = &[
     f(Cpu, "used_cpu_sys_main_thread", "0.000000", Seconds("redis_cpu_sys_main_thread_seconds_total", "Processor time of the first I/O thread in the kernel.")),
     f(Cpu, "used_cpu_user_main_thread", "0.000000", Seconds("redis_cpu_user_main_thread_seconds_total", "Processor time of the first I/O thread outside the kernel.")),
     f(Cluster, "cluster_enabled", "0", Gauge("redis_cluster_enabled", "Whether this is a node of a cluster: always 0.")),
+    f(Tls, "tls_server_cert_serial", "none", No),
+    f(Tls, "tls_server_cert_expires_in_seconds", "0", No),
+    f(Tls, "tls_client_cert_serial", "none", No),
+    f(Tls, "tls_client_cert_expires_in_seconds", "0", No),
+    f(Tls, "tls_ca_cert_serial", "none", No),
+    f(Tls, "tls_ca_cert_expires_in_seconds", "0", No),
     o(Section::Metric, "io_threads", Gauge("redis_config_io_threads", "Directive io-threads.")),
     f(Section::Metric, "scrape_errors", "0", Labelled("redis_exporter_last_scrape_error", "Whether the figures are older than this scrape, because a script or a command held the server.", ("err", ""))),
     o(Section::Metric, "scrape_seconds", Gauge("redis_exporter_last_scrape_duration_seconds", "Seconds that it took to gather the figures.")),

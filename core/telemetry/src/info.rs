@@ -111,6 +111,7 @@ const HEADINGS: &[(&str, Option<Section>, bool)] = &[
     ("Latencystats", None, false),
     ("Cluster", Some(Section::Cluster), true),
     ("Keyspace", None, true),
+    ("TLS", Some(Section::Tls), false),
 ];
 
 impl Report {

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import redis
+from harness import certs, servers
 
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["resp2", "resp3"])
@@ -336,3 +337,27 @@ def test_client_side_caching(connect, protocol):
     while cached.get("cached") != "2":
         assert time.monotonic() < end, "the invalidation never came"
         time.sleep(0.01)
+
+
+def test_a_certificate_logs_its_user_in():
+    files = certs.made()
+    extra = ["--tls", "optional", "--tls-cert-file", files.certificate, "--tls-key-file", files.key, "--tls-ca-cert-file", files.authority,
+             "--tls-auth-clients", "optional", "--tls-auth-clients-user", "CN"]
+    with servers.Server("server", extra=map(str, extra), tls=False) as server:
+        shown = {"ssl": True, "ssl_ca_certs": str(files.authority), "ssl_certfile": str(files.client_certificate),
+                 "ssl_keyfile": str(files.client_key)}
+        options = {"port": server.port, "decode_responses": True}
+        with redis.Redis(**options) as plain:
+            plain.execute_command("ACL SETUSER", "worker", "on", ">secret", "+@all", "~*")
+            plain.execute_command("ACL SETUSER", "default", "-@all", "+acl|whoami", "+ping")
+            with redis.Redis(**options, **shown) as worker:
+                assert worker.acl_whoami() == "worker" and worker.set("a", "1")
+                tls = {name: value for name, value in worker.info("tls").items() if name.endswith("_in_seconds")}
+                day = 24 * 3600
+                assert tls == {"tls_server_cert_expires_in_seconds": pytest.approx(2 * day, abs=600),
+                               "tls_client_cert_expires_in_seconds": 0,
+                               "tls_ca_cert_expires_in_seconds": pytest.approx(2 * day, abs=600)}
+                serials = worker.info("tls")
+                assert serials["tls_server_cert_serial"] != "none" and serials["tls_client_cert_serial"] == "none"
+            with redis.Redis(**options, ssl=True, ssl_ca_certs=str(files.authority)) as stranger:
+                assert stranger.acl_whoami() == "default"

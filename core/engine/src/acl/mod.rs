@@ -197,6 +197,11 @@ impl Acl {
         self.users[DEFAULT_USER].as_ref().is_some_and(|u| u.enabled && u.nopass)
     }
 
+    /// The user of this name, who is on.
+    pub(crate) fn find_enabled(&self, name: &[u8]) -> Option<usize> {
+        self.find(name).filter(|user| self.users[*user].as_ref().is_some_and(|user| user.enabled))
+    }
+
     /// Whether the users are more than a default user with all rights and the password of the configuration.
     pub fn is_more_than_a_password(&self) -> bool {
         self.default_has_rules || self.users.iter().flatten().count() > 1

@@ -96,6 +96,11 @@ impl Bench {
         self.clients.len() - 1
     }
 
+    /// A client has shown a certificate with these names.
+    pub(crate) fn certified(&mut self, client: usize, names: &[String]) {
+        self.engine.log_in_by_certificate(self.clients[client], names);
+    }
+
     /// Tells the engine that all clients' buffers are empty.
     pub(crate) fn tell_buffers(&mut self) {
         for id in &self.clients {
