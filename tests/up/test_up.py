@@ -29,16 +29,23 @@ class Up:
         words = [str(servers.BINARIES / "tandem"), "up", "--dir", str(folder)]
         for name, port in ports.items():
             words += [name, str(port)]
+        self.folder, self.ports = folder, ports
         self.log = folder.parent / f"up-{time.monotonic_ns()}.log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def wait_urls(self, seconds=30):
+        """The connection strings, with the passwords in them, which are not shown in a log."""
         end = time.monotonic() + seconds
         while True:
             text = self.log.read_text(errors="replace")
             urls = re.findall(r"rediss?://[^\s'\"]+", text)
             if len(urls) >= 2:
+                names = [("cache", self.ports["--cache-port"]), ("queue", self.ports["--queue-port"])]
+                for name, port in names:
+                    password = (self.folder / "secrets" / f"{name}-password").read_text().strip()
+                    assert password not in text, "a password stands in the log"
+                    urls = [u.replace("<password>", password) if u.endswith(f":{port}") else u for u in urls]
                 return urls
             assert self.process.poll() is None and time.monotonic() < end, text
             time.sleep(0.05)

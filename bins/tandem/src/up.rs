@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
@@ -323,12 +323,17 @@ impl House {
     }
 
     /// What a user pastes into an application. The instances in `foreign` have another password than the one in their file, so
-    /// it is not shown.
-    fn connection_strings(&self, options: &Options, foreign: &[Name]) -> anyhow::Result<String> {
+    /// it is not shown. Nor is any where nobody watches: it would stay in a log.
+    fn connection_strings(
+        &self,
+        options: &Options,
+        foreign: &[Name],
+        is_watched: bool,
+    ) -> anyhow::Result<String> {
         let mut text = String::from("tandem is up\n");
         for name in Name::BOTH {
             let found = secrets::read(&self.password_file(name))?;
-            let password = match foreign.contains(&name) {
+            let password = match foreign.contains(&name) || !is_watched {
                 true => "<password>".to_owned(),
                 false => url_encoded(found.secret.reveal()),
             };
@@ -342,6 +347,10 @@ impl House {
                 let scheme = if self.is_public() { "https" } else { "http" };
                 text += &format!("           {scheme}://{metrics}/metrics\n");
             }
+        }
+        if !is_watched {
+            let place = self.root.join("secrets").display().to_string();
+            text += &format!("  passwords, which are shown on terminals only: {place}/*-password\n");
         }
         if self.is_public() {
             text += &format!("  bearer token of the metrics: {}\n", self.metrics_token().display());
@@ -565,7 +574,7 @@ fn announce(house: &House, options: &Options) -> anyhow::Result<()> {
             Err(error) => say(&format!("warning: {error:#}")),
         }
     }
-    say(&house.connection_strings(options, &foreign)?);
+    say(&house.connection_strings(options, &foreign, std::io::stdout().is_terminal())?);
     for name in foreign {
         say(&format!(
             "warning: the password in {} does not log in to the {}: another one was kept by ACL SAVE in {} or by CONFIG REWRITE \
@@ -641,8 +650,8 @@ mod tests {
         assert_eq!(mode(&house.settings(Name::Cache)), 0o600);
         std::fs::write(house.users(Name::Queue), "user worker on").unwrap();
         std::fs::write(house.settings(Name::Queue), "hz 20\n").unwrap();
-        let first = house.connection_strings(&options, &[]).unwrap();
-        let again = House::prepare(&options).unwrap().connection_strings(&options, &[]).unwrap();
+        let first = house.connection_strings(&options, &[], true).unwrap();
+        let again = House::prepare(&options).unwrap().connection_strings(&options, &[], true).unwrap();
         assert_eq!(std::fs::read_to_string(house.settings(Name::Queue)).unwrap(), "hz 20\n");
         assert_eq!(first, again);
         assert_eq!(std::fs::read_to_string(house.users(Name::Queue)).unwrap(), "user worker on");
@@ -688,14 +697,15 @@ mod tests {
         assert!(names.lines().any(|name| name == "192.0.2.7"));
         let words = arguments(&house, &options, Name::Cache).join(" ");
         assert!(words.contains("--metrics-tls yes") && words.contains("secrets/metrics-token"), "{words}");
-        let text = house.connection_strings(&options, &[]).unwrap();
+        let text = house.connection_strings(&options, &[], true).unwrap();
         assert!(text.contains("@192.0.2.7:6379\n") && text.contains("https://192.0.2.7:9121/metrics"));
         assert!(!text.contains("redis://") && !text.contains("http://"), "{text}");
         let secret = secrets::read(&house.password_file(Name::Queue)).unwrap().secret;
         let secret = std::str::from_utf8(secret.reveal()).unwrap();
         assert!(
             text.contains(secret)
-                && !house.connection_strings(&options, &[Name::Queue]).unwrap().contains(secret)
+                && !house.connection_strings(&options, &[Name::Queue], true).unwrap().contains(secret)
+                && !house.connection_strings(&options, &[], false).unwrap().contains(secret)
         );
     }
 

@@ -394,6 +394,8 @@ fn exposed_files(profile: Profile, config: &Config, file: Option<&Path>) -> Vec<
     let named = [&config.requirepass_file, &config.metrics_token_file, &config.tls_key_file, &config.aclfile];
     let mut paths: Vec<PathBuf> =
         named.iter().filter(|name| !name.is_empty()).map(|name| dir.join(name)).collect();
+    // The authority's key may lie beside the one that is used.
+    paths.extend(Path::new(&config.tls_key_file).parent().map(|place| dir.join(place).join("ca.key")));
     if config.tls_cert_file.is_empty() && !config.dir.is_empty() {
         // Those of our own authority.
         let leaf = format!("{}.key", crate::plane::program(profile));
@@ -585,4 +587,43 @@ fn banner(config: &Config) -> String {
         config.port,
         std::process::id()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn files_with_secrets_that_all_can_read_are_told_of() {
+        let place = tempfile::tempdir().unwrap();
+        let file = |name: &str, mode: u32| {
+            let path = place.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "x").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let mut config = Config::default();
+        let mut set = |name: &str, value: &str| config.assign(name, value.as_bytes(), Origin::Set).unwrap();
+        set("dir", place.path().to_str().unwrap());
+        set("requirepass-file", &file("password", 0o604));
+        set("metrics-token-file", &file("token", 0o600));
+        set("aclfile", "users.acl");
+        file("users.acl", 0o644);
+        file("tls/ca.key", 0o644);
+        file("tls/tandem-queue.key", 0o640);
+        let told = |config: &Config, file: Option<&Path>| -> Vec<String> {
+            let name = |text: &String| text.split(' ').nth(2).unwrap().rsplit('/').next().unwrap().to_owned();
+            exposed_files(Profile::Queue, config, file).iter().map(name).collect()
+        };
+        assert_eq!(told(&config, None), ["password", "users.acl", "ca.key"]);
+        for (name, value) in [("requirepass-file", ""), ("aclfile", ""), ("requirepass", "pw")] {
+            config.assign(name, value.as_bytes(), Origin::Set).unwrap();
+        }
+        config.assign("tls-cert-file", b"tls/c", Origin::Set).unwrap();
+        config.assign("tls-key-file", b"tls/k", Origin::Set).unwrap();
+        let conf = PathBuf::from(file("queue.conf", 0o644));
+        assert_eq!(told(&config, Some(&conf)), ["ca.key", "queue.conf"]);
+    }
 }
