@@ -85,21 +85,13 @@ pub(crate) fn finish(shared: &Shared, session: SessionId, result: Result<(), Str
     });
 }
 
-/// Follows a change of the configuration.
-pub(crate) fn config_changed(shared: &Shared, names: &[&'static str]) {
+/// What a change of the configuration asks of the disk: the rest has followed already, see `live.rs`.
+fn config_changed(shared: &Shared, names: &[&'static str]) {
     let config = shared.engine.lock().config.clone();
-    shared.take_over(&config);
     for name in names {
         match *name {
             "appendonly" => switch_log(shared, config.appendonly),
-            "appendfsync" => shared.durable.set_fsync(config.appendfsync),
             "aof-disable-auto-gc" if !config.aof_disable_auto_gc => shared.durable.clean(shared),
-            "tcp-keepalive" => {
-                if let Err(error) = shared.entrance.set_keepalive(config.tcp_keepalive_seconds as u32) {
-                    shared.logger.warning(&format!("tcp-keepalive: {error}"));
-                }
-            }
-            "jemalloc-bg-thread" => crate::memory::free_in_background(config.jemalloc_bg_thread),
             _ => {}
         }
     }

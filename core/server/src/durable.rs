@@ -225,24 +225,20 @@ impl Durable {
     }
 
     /// `appendfsync` has changed.
-    pub(crate) fn set_fsync(&self, fsync: AppendFsync) {
+    fn set_fsync(&self, fsync: AppendFsync) {
         self.fsync.set(fsync);
         self.sync_wanted.ring();
     }
 
-    /// `aof-timestamp-enabled` has changed.
-    pub(crate) fn set_timestamps(&self, on: bool) {
-        self.timestamps.store(on, Ordering::Relaxed);
-    }
-
-    /// Takes over what the configuration says of the log; `saves_ok`: the last snapshot was good.
+    /// Takes over what the configuration says of the log; `saves_ok`: the last snapshot was good. Waits for no disk: the log is told
+    /// before its next write.
     pub(crate) fn follow(&self, config: &Config, saves_ok: bool) {
+        if !self.fsync.is(config.appendfsync) {
+            self.set_fsync(config.appendfsync);
+        }
         self.yields_to_rewrite.store(config.no_appendfsync_on_rewrite, Ordering::Relaxed);
         self.timestamps.store(config.aof_timestamp_enabled, Ordering::Relaxed);
         self.keeps_history.store(config.aof_disable_auto_gc, Ordering::Relaxed);
-        if let Some(log) = &mut self.lock().log {
-            self.instruct(log);
-        }
         self.look_at_saves(config, saves_ok);
     }
 
@@ -384,7 +380,7 @@ impl Durable {
         if pending.is_empty() {
             return;
         }
-        log.set_timestamps(self.timestamps.load(Ordering::Relaxed));
+        self.instruct(log);
         let sleep_us = self.sleep_before_us.load(Ordering::Relaxed);
         if sleep_us > 0 {
             std::thread::sleep(Duration::from_micros(sleep_us));

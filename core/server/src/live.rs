@@ -2,7 +2,8 @@
 //! limits of the process.
 //!
 //! All of it may be refused by the system. The steps are tried in order; when one fails, those before it are
-//! taken back by the same functions with the two configurations exchanged.
+//! taken back by the same functions with the two configurations exchanged. What cannot be refused follows. All of it holds before the
+//! client is told OK, and for the next request of the same send; only turning the log on and off goes on behind the reply, as in Redis.
 
 use config::{Config, OomScoreAdj};
 
@@ -14,11 +15,12 @@ type Try = fn(&Shared, &Config, &Config) -> Result<(), String>;
 /// The directives of a step, and the step.
 const STEPS: &[(&[&str], Try)] = &[
     (&["dir"], change_dir),
-    (&["appendfsync", "aof-timestamp-enabled"], instruct_log),
     (&["maxclients"], raise_maxclients),
     (&["oom-score-adj", "oom-score-adj-values"], adjust_oom_score),
     (TLS, renew_tls),
     (&["bind", "port", "tls-port"], move_sockets),
+    (&["tcp-keepalive"], keep_alive),
+    (&["jemalloc-bg-thread"], free_in_background),
 ];
 
 const TLS: &[&str] = &[
@@ -56,6 +58,16 @@ pub(crate) fn follow(
         }
         return Err((*name, why));
     }
+    shared.take_over(to);
+    Ok(())
+}
+
+fn keep_alive(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+    shared.entrance.set_keepalive(to.tcp_keepalive_seconds as u32).map_err(|error| error.to_string())
+}
+
+fn free_in_background(_: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+    crate::memory::free_in_background(to.jemalloc_bg_thread);
     Ok(())
 }
 
@@ -76,12 +88,6 @@ fn change_dir(shared: &Shared, from: &Config, to: &Config) -> Result<(), String>
 }
 
 /// What is written from now on is written so.
-fn instruct_log(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
-    shared.durable.set_fsync(to.appendfsync);
-    shared.durable.set_timestamps(to.aof_timestamp_enabled);
-    Ok(())
-}
-
 fn raise_maxclients(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
     match crate::limits::raise_descriptors(to.maxclients as u64) {
         Ok(()) => Ok(()),

@@ -4,6 +4,8 @@
 //! Reading ahead must leave no trace when a request blocks or closes: what was read and not run is read
 //! again later, so the parser, which remembers how far it was, starts over then.
 
+use std::sync::atomic::Ordering;
+
 use engine::{Engine, Next, ReplyMode, Request, SessionId};
 use net::Parts;
 use resp::{Limits, Parsed, Parser, ProtocolError, Span};
@@ -131,6 +133,8 @@ struct Turn<'a, 'w> {
     output_end: usize,
     /// The same for deliveries to other clients that the engine holds.
     deliveries_end: usize,
+    /// The configuration by which the input is read.
+    config_version: u64,
 }
 
 impl Turn<'_, '_> {
@@ -155,9 +159,16 @@ impl Turn<'_, '_> {
         Next::Continue
     }
 
-    /// Whether there is so much output, or so much for others, that the turn ends.
+    /// Whether there is so much output, or so much for others, that the turn ends, or what follows is to be read by other limits.
     fn is_full(&self) -> bool {
-        self.out.len() >= self.output_end || self.engine.waiting_deliveries() >= self.deliveries_end
+        self.out.len() >= self.output_end
+            || self.engine.waiting_deliveries() >= self.deliveries_end
+            || self.is_renewed()
+    }
+
+    /// Whether a request has just changed the configuration: what was read behind it is read again, by the limits that now hold.
+    fn is_renewed(&self) -> bool {
+        self.world.shared.config_version.load(Ordering::Acquire) != self.config_version
     }
 
     /// What is no request ends the connection.
@@ -208,7 +219,9 @@ pub(crate) fn run(
     let in_one_go = if client.trusted { OUTPUT_PER_TICK } else { crate::strangers::OUTPUT_PER_TICK };
     let output_end = out.len() + in_one_go;
     let deliveries_end = engine.waiting_deliveries() + DELIVERIES_PER_TURN;
-    let mut turn = Turn { id, input, out, engine, world, at: 0, argv, left, output_end, deliveries_end };
+    let config_version = world.shared.config_version.load(Ordering::Acquire);
+    let mut turn =
+        Turn { id, input, out, engine, world, at: 0, argv, left, output_end, deliveries_end, config_version };
     let mut ran = Ran::All;
     let next = loop {
         // A stranger's requests are read one by one: each may change what it is allowed to send.
@@ -216,7 +229,7 @@ pub(crate) fn run(
         let end = window.fill(&mut client.parser, input, turn.at, ahead, (&limits, bounds.query_bytes_max));
         window.prefetch(input, turn.engine, id);
         let mut next = turn.run_window(window);
-        let is_cut = turn.at < window.requests.last().map_or(0, |ahead| ahead.end);
+        let is_cut = turn.at < window.requests.last().map_or(0, |ahead| ahead.end) || turn.is_renewed();
         if next == Next::Continue && !is_cut {
             match end {
                 End::Full => {}

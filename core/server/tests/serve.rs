@@ -465,3 +465,27 @@ fn who_has_the_users_loaded_and_is_none_any_more_is_told_so() {
     me.closed();
     other.closed();
 }
+
+#[test]
+fn a_setting_holds_for_the_next_request_of_the_same_send() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--proto-max-bulk-len", "16mb"]);
+    let long = vec![b'x'; 2 << 20];
+    let lower = request(&[b"CONFIG", b"SET", b"proto-max-bulk-len", b"1048576"]);
+    let raise = request(&[b"CONFIG", b"SET", b"proto-max-bulk-len", b"4194304"]);
+    let set = request(&[b"SET", b"k", &long]);
+    let mut client = server.client();
+    client.send(&[lower.clone(), set.clone()].concat());
+    client.expect("+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
+    client.closed();
+    let mut client = server.client();
+    client.send(&[raise.clone(), set.clone(), request(&[b"STRLEN", b"k"])].concat());
+    client.expect("+OK\r\n+OK\r\n:2097152\r\n");
+    let mut inline = server.client();
+    inline.send(&[b"CONFIG SET proto-max-bulk-len 1048576\r\n".as_slice(), &set].concat());
+    inline.expect("+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
+    let unit = [request(&[b"MULTI"]), raise, request(&[b"EXEC"]), set].concat();
+    let mut client = server.client();
+    client.send(&unit);
+    client.expect("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n+OK\r\n");
+}

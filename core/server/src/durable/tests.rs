@@ -48,6 +48,31 @@ fn always_means_synced_also_behind_a_replacement() {
 }
 
 #[test]
+fn always_holds_from_the_moment_that_it_is_confirmed() {
+    let disk = Memory::new();
+    let shared = always_on(&disk);
+    let set = |value: &[u8]| {
+        let mut engine = shared.engine.lock();
+        let proposed = engine.config.with(&[(b"appendfsync", value)], true).unwrap();
+        crate::live::follow(shared, &engine.config, &proposed.config, &proposed.changed).unwrap();
+        engine.config = proposed.config;
+    };
+    set(b"everysec");
+    let written = push(shared);
+    shared.durable.flush(shared);
+    assert!(shared.durable.is_safe(written), "the kernel has it");
+    // A disk that hangs has the journal; nothing is waited for with the engine in hand.
+    let journal = shared.durable.lock();
+    set(b"always");
+    drop(journal);
+    let behind = push(shared);
+    shared.durable.flush(shared);
+    assert!(!shared.durable.is_safe(behind), "no sync has been for it");
+    shared.durable.sync(shared);
+    assert!(shared.durable.is_safe(behind));
+}
+
+#[test]
 fn a_failed_log_that_is_switched_off_is_not_replaced() {
     let disk = Memory::new();
     let shared = always_on(&disk);
