@@ -22,8 +22,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -106,6 +106,9 @@ pub(crate) async fn serve(server: HttpServer, plane: Arc<Plane>) {
                 if !tls {
                     return converse(stream, &plane, &token, &asks).await;
                 }
+                if !begins_handshake(&stream).await {
+                    return say_tls(stream).await;
+                }
                 // Taken per connection, so that a renewed certificate is used at once.
                 let Some(config) = plane.http_tls() else { return };
                 if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
@@ -117,6 +120,28 @@ pub(crate) async fn serve(server: HttpServer, plane: Arc<Plane>) {
         });
         guests.push_back(Guest { task: task.abort_handle(), has_asked });
     }
+}
+
+/// Whether the first byte is that of a TLS handshake. It is left in the socket.
+async fn begins_handshake(stream: &TcpStream) -> bool {
+    const HANDSHAKE_RECORD: u8 = 0x16;
+    let mut first = [0];
+    // A peer that has gone is nobody to tell anything.
+    !matches!(stream.peek(&mut first).await, Ok(1)) || first[0] == HANDSHAKE_RECORD
+}
+
+/// Tells whoever speaks plaintext what is spoken here.
+async fn say_tls(mut stream: TcpStream) {
+    const BODY: &str = "this port speaks TLS: ask with https://\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: {TEXT_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    // What it has sent is taken first: closing over it would reset the connection, and the answer with it.
+    let mut head = [0; 1024];
+    let _ = stream.read(&mut head).await;
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
 }
 
 /// A connection, the oldest first.

@@ -249,6 +249,8 @@ fn https_uses_the_own_authority_and_follows_replaced_files() {
     let address = handle.http_addresses()[0];
     let ca = directory.path().join("ca.crt");
     assert!(exchange(tls_client(address, &ca), "/metrics", "").contains("redis_up 1"));
+    let plaintext = get(address, "/metrics", "");
+    assert!(plaintext.starts_with("HTTP/1.1 400") && plaintext.contains("https://"), "{plaintext}");
     assert!(handle.tls_config().is_some());
     assert!(puppet.log.lock().unwrap().iter().any(|line| line.contains("ca.crt")));
 

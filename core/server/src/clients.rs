@@ -308,7 +308,13 @@ impl Clients {
                     self.shared.notices.note(self.shared, Topic::Plaintext, text);
                 }
             }
-            ReadOutcome::Failed(_) => self.close(id),
+            ReadOutcome::Failed(error) => {
+                if client.conn.is_handshaking() {
+                    let text = format!("A TLS handshake with {} failed: {error}", client.conn.peer());
+                    self.shared.notices.note(self.shared, Topic::Handshake, text);
+                }
+                self.close(id);
+            }
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) enum Topic {
     Protected,
     /// Plaintext where only TLS is spoken.
     Plaintext,
+    /// A TLS handshake that came to nothing.
+    Handshake,
     /// HTTP on the port of clients.
     Http,
     /// A request that does not fit.

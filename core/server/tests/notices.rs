@@ -113,6 +113,22 @@ fn who_is_refused_where_tls_is_required_hears_why() {
 }
 
 #[test]
+fn a_handshake_that_fails_is_told_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let issued = control::certs::Authority::new(dir.path(), "x", &[]).ensure(SystemTime::now()).unwrap();
+    let (cert, key) = (issued.files.cert.to_str().unwrap(), issued.files.key.to_str().unwrap());
+    let server = server(
+        dir.path(),
+        &["--save", "", "--tls", "optional", "--tls-cert-file", cert, "--tls-key-file", key],
+    );
+    let mut client = server.client();
+    // A record of a handshake with nothing that is one.
+    client.send(&[0x16, 3, 1, 0, 4, b'n', b'o', b'n', b'e']);
+    let line = logged(dir.path(), "A TLS handshake with 127.0.0.1:");
+    assert!(line.contains(" failed: "), "{line}");
+}
+
+#[test]
 fn a_pidfile_that_cannot_be_written_is_told_and_no_reason_not_to_serve() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("none/redis.pid");
