@@ -603,8 +603,9 @@ impl Engine {
             // What it took before it began to wait belongs to the same call.
             started = started.saturating_sub(core::mem::take(&mut self.sessions.at_mut(id).spent_ns));
         }
-        let is_program = self.table.commands[command].spec.group == Group::Scripting;
-        if is_shown && is_program {
+        // A script is shown before what it calls, everything else behind its reply.
+        let is_program = is_shown && self.table.commands[command].spec.group == Group::Scripting;
+        if is_program {
             self.show_monitors(id, command, args, origin);
         }
         let outcome = match self.table.commands[command].run {

@@ -117,7 +117,7 @@ pub(crate) fn adjust_oom_score(shared: &Shared, _: &Config, to: &Config) -> Resu
     };
     crate::limits::set_oom_score(score).map_err(|error| {
         shared.logger.warning(&format!("Unable to write oom_score_adj: {error}"));
-        "Failed to apply new oom_score_adj configuration, check server logs.".to_owned()
+        "Failed to set current oom_score_adj. Check server logs.".to_owned()
     })?;
     *adjusted = (to.oom_score_adj != OomScoreAdj::No).then_some(base);
     Ok(())

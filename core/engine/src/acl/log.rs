@@ -43,10 +43,9 @@ impl Default for DenialLog {
 }
 
 impl DenialLog {
-    /// Keeps at most so many entries.
+    /// Keeps at most so many entries from the next denial on: those that are there can still be read.
     pub(crate) fn set_max(&mut self, entries: usize) {
         self.max = entries;
-        self.entries.truncate(entries);
     }
 
     pub(super) fn clear(&mut self) {
@@ -127,7 +126,18 @@ mod tests {
             [(2, 1, b"set".to_vec()), (0, 2, b"get".to_vec()), (1, 1, b"set".to_vec())],
             "the second SET is more than a minute after the first"
         );
-        log.set_max(1);
-        assert_eq!(log.newest(9).len(), 1);
+        for (max, left) in [(1, 1), (0, 0)] {
+            let before = log.newest(9).len();
+            log.set_max(max);
+            assert_eq!(log.newest(9).len(), before, "what was noted stays until something is noted");
+            log.note(
+                &Denial::Command("del"),
+                "toplevel",
+                b"bob",
+                Vec::new(),
+                10 * SAME_MS * (2 - max as i64),
+            );
+            assert_eq!(log.newest(9).len(), left);
+        }
     }
 }
