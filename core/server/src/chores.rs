@@ -198,7 +198,8 @@ fn rewrite_config(shared: &Shared) -> Result<(), String> {
     if let Some(users) = &mut users {
         leave_included(shared, &old, users)?;
     }
-    let text = config::rewrite(&config, &shared.base_config, &old, users.as_deref());
+    let base = base_of(shared, &config, &path);
+    let text = config::rewrite(&config, &base, &old, users.as_deref());
     replace_file(shared, &path, &text).map_err(|why| format!("Rewriting config file: {why}"))?;
     warn_of_what_insists(shared, &config);
     Ok(())
@@ -215,6 +216,17 @@ fn leave_included(shared: &Shared, old: &[u8], users: &mut Vec<Vec<u8>>) -> Resu
     let name = |line: &[u8]| line.split(|byte| *byte == b' ').next().unwrap_or_default().to_vec();
     users.retain(|line| !included.iter().any(|words| words.first() == Some(&name(line))));
     Ok(())
+}
+
+/// What need not be written into this file. A profile's own lies in the folder that it would name, and may move with it.
+fn base_of(shared: &Shared, config: &Config, path: &Path) -> Config {
+    let mut base = shared.base_config.clone();
+    let is_inside = shared.files.place().canonicalize().is_ok_and(|place| path.parent() == Some(&place));
+    if is_inside && shared.profile != profiles::Profile::Plain {
+        let taken = base.assign("dir", config.dir.as_bytes(), Origin::Profile);
+        debug_assert!(taken.is_ok(), "it is the value of the same directive");
+    }
+    base
 }
 
 fn acl_path(shared: &Shared) -> PathBuf {

@@ -30,6 +30,7 @@ fn settings_and_users_of_a_profile_stay_without_a_file_being_named() {
     drop(first);
     let settings = std::fs::read_to_string(dir.path().join("queue.conf")).unwrap();
     assert!(settings.contains("\ntimeout 77\n") && !settings.contains("aclfile"), "{settings}");
+    assert!(!settings.contains("\ndir "), "a folder that is copied must not name the old one: {settings}");
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
     assert!(log.contains("CONFIG REWRITE has kept port, but the command line names it, too"), "{log}");
     assert!(!log.contains("has kept timeout"), "{log}");
