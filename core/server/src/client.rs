@@ -112,6 +112,8 @@ pub(crate) struct Client {
     pub(crate) source: u64,
     /// Since when it has been a stranger, monotonic seconds.
     pub(crate) stranger_since_s: u64,
+    /// Bytes that had been sent to it by then.
+    pub(crate) stranger_since_sent: u64,
     /// Bytes that it was last counted with among the strangers.
     pub(crate) counted: usize,
     /// It was refused, and waits with its first byte for the answer in its own language.
@@ -156,6 +158,7 @@ impl Client {
             unread: false,
             source,
             stranger_since_s: now_s,
+            stranger_since_sent: 0,
             counted: 0,
             turned_away: false,
             dropped: false,

@@ -442,20 +442,29 @@ impl Clients {
         }
         match outcome {
             _ if client.dropped => self.close(id),
+            Flush::Drained if client.has_got_enough() => {
+                self.close_stranger(id, "has been refused too often")
+            }
             Flush::Drained => client.over_soft_since_s = None,
             Flush::More => {
                 mark_dirty(&mut self.dirty, client, id);
                 self.check_output(id);
             }
             Flush::Pending if client.is_stranger() && !client.conn.is_handshaking() => {
-                let text = "Closing a client that has not logged in and does not read its replies";
-                self.shared.logger.line(Level::Verbose, text);
-                self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
-                self.close(id);
+                self.close_stranger(id, "does not read its replies");
             }
             Flush::Pending => self.check_output(id),
             Flush::Finished | Flush::Failed(_) => self.close(id),
         }
+    }
+
+    /// Closes a client for its replies.
+    fn close_stranger(&mut self, id: Id, why: &str) {
+        self.shared
+            .logger
+            .line(Level::Verbose, &format!("Closing a client that has not logged in and {why}"));
+        self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
+        self.close(id);
     }
 
     /// Tries those again whose output waits for the log.

@@ -1,11 +1,12 @@
 //! Clients that have not logged in yet: a crowd of them must cost those who have nothing.
 //!
 //! Whoever connects is one for a moment, the clients of a pool after a restart as much as somebody who guesses, so they are let in
-//! quickly and given little. One gets some kilobytes of replies at a time, and is closed when it does not take them. What it sends
-//! behind a log-in is kept until the password is checked and read by the limits of the user that it becomes, but only as much as a
-//! stranger may hold; the rest waits in the kernel. All of a thread's strangers share a pool of bytes: when it is full, those of the
-//! machine that holds the most are closed, the largest first. No user's buffers and no keys give way to them. They have a time to log
-//! in. (That a newcomer who finds all places taken gets that of a stranger is the engine's affair, see `Engine::connect`.)
+//! quickly and given little. One gets some kilobytes of replies at a time, and is closed when it does not take them or has got too
+//! many. What it sends behind a log-in is kept until the password is checked, and read by the limits of the user that it becomes, but
+//! only as much as a stranger may hold; the rest waits in the kernel. All of a thread's strangers share a pool of bytes: when it is
+//! full, those of the machine that holds the most are closed, the largest first. No user's buffers and no keys give way to them. They
+//! have a time to log in. (That a newcomer who finds all places taken gets that of a stranger is the engine's affair, see
+//! `Engine::connect`.)
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,6 +25,10 @@ pub(crate) const AHEAD_BYTES_MAX: usize = 16 << 10;
 
 /// Bytes that one read may take in.
 pub(crate) const READ_BUDGET: usize = 64 << 10;
+
+/// Bytes of replies that one may get in all: thousands of refusals. What it does not read lies with the kernel, and a crowd's
+/// would fill a container.
+const OUTPUT_BYTES_MAX: u64 = 256 << 10;
 
 /// Bytes of replies after which further requests wait until these have left.
 pub(crate) const OUTPUT_PER_TICK: usize = 8 << 10;
@@ -54,6 +59,17 @@ impl Client {
     /// Whether the engine knows it as one who has not logged in.
     pub(crate) fn is_stranger(&self) -> bool {
         !self.trusted && !self.let_in && self.session.is_some()
+    }
+
+    /// Notes that it is a stranger from now on.
+    pub(crate) fn begin_as_stranger(&mut self, now_s: u64) {
+        self.stranger_since_s = now_s;
+        self.stranger_since_sent = self.net.1;
+    }
+
+    /// Whether it has been refused often enough.
+    pub(crate) fn has_got_enough(&self) -> bool {
+        self.is_stranger() && self.net.1 - self.stranger_since_sent > OUTPUT_BYTES_MAX
     }
 
     /// Whether what it has sent is enough for now: it waits, or nobody has received it yet.

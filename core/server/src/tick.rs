@@ -358,7 +358,7 @@ impl Worker {
             client.protocol = facts.protocol;
             client.reply_mode = facts.reply_mode;
             if client.trusted && !facts.is_authenticated {
-                client.stranger_since_s = self.clients.now_s;
+                client.begin_as_stranger(self.clients.now_s);
             }
             client.trusted = facts.is_authenticated;
             client.is_asking = facts.is_asking;
@@ -419,7 +419,7 @@ impl Worker {
                 }
             };
             client.trusted = client.session.is_some_and(|session| engine.is_trusted(session));
-            client.stranger_since_s = now.mono_us / 1_000_000;
+            client.begin_as_stranger(now.mono_us / 1_000_000);
             let unread = std::mem::take(&mut client.unread);
             client.rights = client.session.map_or(BusyRights::NONE, |session| engine.busy_rights(session));
             if let Some(refusal) = refusal {
