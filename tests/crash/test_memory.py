@@ -106,3 +106,35 @@ def test_keys_that_are_evicted_between_two_requests_are_told_of_before_the_secon
             c.send(wire.encode("GETBIT", "large", 0))
             assert b"invalidate" in c.raw()
             assert c.raw() == b":0\r\n"
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "noeviction"])
+def test_what_a_script_holds_and_leaves_neither_evicts_nor_refuses(policy):
+    limit = ["--save", "", "--maxmemory", "64mb", "--maxmemory-policy", policy]
+    with servers.Server("server", tls=False, extra=limit) as server, server.client() as c:
+        c.call("SETRANGE", "data", 49_999_999, "x")
+        before = info(c, "used_memory")
+        for script in (
+            "local s = string.rep('x', 15000000) redis.call('SET', 'new', #s) return #s",
+            "for i = 1, 8 do local s = string.rep('x', 15000000 + i) end redis.call('SET', 'new', 1) return 15000000",
+            "return #string.rep('x', 15000000)",
+        ):
+            assert c.call("EVAL", script, 0) == 15_000_000
+            assert info(c, "used_memory") - before < 1 << 20
+            assert c.call("RPUSH", "list", "a") == 1
+            assert c.call("DEL", "list") == 1
+        assert c.call("EXISTS", "data", "new") == 2
+
+
+def test_a_reply_of_many_large_values_is_given_up_while_it_is_built():
+    with servers.Server("server", tls=False, extra=["--save", "", "--maxmemory", "200mb"]) as server:
+        with server.client() as c:
+            c.call("SETRANGE", "big", 999_999, "x")
+            forget_high_water(server)
+            before = high_water(server)
+            for words in (["MGET"] + ["big"] * 3000, ["EVAL", "local t = {} t[1] = t t[2] = t return t", 0]):
+                with pytest.raises(wire.ReplyError, match="the reply is larger than"):
+                    c.call(*words)
+            # The buffer is doubled to take what comes next.
+            assert high_water(server) - before < 300 << 20
+            assert c.call("PING") == b"PONG"

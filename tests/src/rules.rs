@@ -74,7 +74,7 @@ pub const LIBRARIES: &[(&str, &[&str])] = &[
     ("tokio", &["tandem-control"]),
     ("tokio-rustls", &["tandem-control"]),
     ("hyper", &["tandem-control"]),
-    ("mlua", &["tandem-script"]),
+    ("mlua-sys", &["tandem-script"]),
     ("figment", &["tandem-config", "tandem-profiles"]),
 ];
 
@@ -173,7 +173,7 @@ mod tests {
         for (library, wrong) in [
             ("tokio", "tandem-net"),
             ("mio", "tandem-engine"),
-            ("mlua", "tandem-engine"),
+            ("mlua-sys", "tandem-engine"),
             ("rustls", "tandem-server"),
         ] {
             assert_eq!(uses(wrong, library).len(), 1, "{library} in {wrong}");

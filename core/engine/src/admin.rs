@@ -167,6 +167,9 @@ impl Engine {
         self.command_stats.iter_mut().for_each(|s| *s = Default::default());
         self.error_stats = Default::default();
         self.keyspace.stats = Default::default();
+        if let Some(scripts) = &mut self.scripts {
+            scripts.reset_evicted();
+        }
         let memory_peak = self.counters.memory_peak;
         self.counters = crate::engine::Counters { memory_peak, ..Default::default() };
     }

@@ -132,6 +132,14 @@ pub struct Engine {
     /// Even the consumers' reserve is used up.
     pub(crate) over_reserve: bool,
     pub(crate) started_us: u64,
+    /// Bytes that the running script holds for itself, as far as its calls tell.
+    pub(crate) script_bytes: usize,
+    /// How long the last command took, nanoseconds.
+    pub(crate) spent_ns: u64,
+    /// What the machine or its control group has, bytes; 0 when nobody knows.
+    pub(crate) memory_there: usize,
+    /// What one reply may take while it is built, bytes.
+    pub(crate) reply_limit: usize,
     /// Memory in use before any data was loaded, bytes.
     pub startup_bytes: usize,
     pub(crate) run_id: String,
@@ -251,6 +259,10 @@ impl Engine {
             full_since_us: None,
             over_reserve: false,
             started_us: now.mono_us,
+            script_bytes: 0,
+            spent_ns: 0,
+            memory_there: 0,
+            reply_limit: usize::MAX,
             startup_bytes: 0,
             run_id: run_id(&seed, b"run"),
             replication_id: run_id(&seed, b"replication"),
@@ -283,6 +295,7 @@ impl Engine {
         self.acl.log.set_max(s.acllog_max_len);
         self.acl.channels_open = s.acl_pubsub_default == config::AclPubsub::Allchannels;
         self.observe();
+        self.reply_limit = self.bound_of_replies();
     }
 
     /// Whether the log is to be written. Set by the server when it has one open.
@@ -529,7 +542,7 @@ impl Engine {
             let turn = Turn {
                 session: id,
                 args,
-                reply: Reply::wire(out, protocol),
+                reply: Reply::within(out, protocol, before.saturating_add(self.reply_limit)),
                 outside: &mut *outside,
                 may_block,
             };
@@ -539,6 +552,9 @@ impl Engine {
         let is_late = matches!(called, Called::Later | Called::Block(_));
         if asked.max(told) >= self.command_logs.noteworthy_bytes && !is_late {
             self.note_large(command, id, args, asked, told);
+        }
+        if told > self.reply_limit {
+            self.refuse_reply(before, out, protocol);
         }
         let next = match called {
             Called::Done | Called::Failed => Next::Continue,
@@ -732,6 +748,7 @@ impl Engine {
             return self.count_later(turn.session, spent);
         }
         self.counters.commands += 1;
+        self.spent_ns = spent;
         self.command_stats[command].record(spent, self.config.latency_tracking);
         if spent >= self.noteworthy_ns {
             self.note_slow(command, turn.session, turn.args, spent);

@@ -1,7 +1,7 @@
 //! Scripts: EVAL and its relatives, and SCRIPT.
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
-use crate::running::{BUSY_NESTED, COUNTED, Program, SCRIPT};
+use crate::running::{BUSY_NESTED, COUNTED, Compiling, Program, SCRIPT};
 use commands::{Args, Error, Flags, Group, Row};
 use script::{Interpreter, Limits, Sha};
 
@@ -58,7 +58,7 @@ fn debug(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn load(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let sha = scripts(engine)?.load(turn.args.at(2), script::Origin::Load).map_err(|e| Error::text(e.0))?;
+    let sha = compile(engine, turn, turn.args.at(2), script::Origin::Load)?;
     turn.reply.bulk(&sha);
     Ok(Step::Done(None))
 }
@@ -98,8 +98,7 @@ fn eval_ro(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn evaluate(engine: &mut Engine, turn: &mut Turn<'_>, read_only: bool) -> Result<Step, Error> {
     key_count(turn.args)?;
-    let source = turn.args.at(1);
-    let sha = scripts(engine)?.load(source, script::Origin::Eval).map_err(|e| Error::text(e.0))?;
+    let sha = compile(engine, turn, turn.args.at(1), script::Origin::Eval)?;
     run(engine, turn, &sha, read_only)
 }
 
@@ -114,6 +113,21 @@ fn evalsha_ro(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 fn evaluate_sha(engine: &mut Engine, turn: &mut Turn<'_>, read_only: bool) -> Result<Step, Error> {
     let sha = parse_sha(turn.args.at(1)).ok_or(NOSCRIPT)?;
     run(engine, turn, &sha, read_only)
+}
+
+/// The name of a script, which is compiled unless it is here already.
+fn compile(
+    engine: &mut Engine,
+    turn: &mut Turn<'_>,
+    source: &[u8],
+    origin: script::Origin,
+) -> Result<Sha, Error> {
+    let mut scripts = engine.scripts.take().ok_or(BUSY_NESTED)?;
+    scripts.set_memory_limit(engine.script_limit());
+    let mut host = Compiling::new(engine, &mut *turn.outside, turn.args.all());
+    let outcome = scripts.load(source, origin, &mut host);
+    engine.scripts = Some(scripts);
+    outcome.map_err(|error| Error::text(error.0))
 }
 
 pub(crate) fn parse_sha(text: &[u8]) -> Option<Sha> {
@@ -135,6 +149,7 @@ fn run(engine: &mut Engine, turn: &mut Turn<'_>, sha: &Sha, read_only: bool) -> 
     let (keys, args) = turn.args.rest(3).split_at(key_count(turn.args)?);
     let flags = scripts(engine)?.flags(sha).ok_or(NOSCRIPT)?;
     let mut scripts = engine.scripts.take().ok_or(BUSY_NESTED)?;
+    scripts.set_memory_limit(engine.script_limit());
     let program = Program { flags, read_only, function: None };
     let step = engine.run_program(turn, program, |host, reply| scripts.run(sha, keys, args, host, reply));
     engine.scripts = Some(scripts);
@@ -143,16 +158,14 @@ fn run(engine: &mut Engine, turn: &mut Turn<'_>, sha: &Sha, read_only: bool) -> 
 
 impl Engine {
     /// What the script of an EVAL or EVALSHA, or the function of an FCALL, declares about itself, if anything.
-    pub(crate) fn declared_flags(&mut self, name: &str, argv: &[&[u8]]) -> Option<script::Flags> {
-        if let "fcall" | "fcall_ro" = name {
-            return self.functions.as_ref()?.flags(argv.get(1)?);
-        }
-        let scripts = self.scripts.as_mut()?;
-        let sha = match name {
-            "eval" | "eval_ro" => scripts.load(argv.get(1)?, script::Origin::Eval).ok()?,
-            "evalsha" | "evalsha_ro" => parse_sha(argv.get(1)?)?,
+    pub(crate) fn declared_flags(&self, name: &str, argv: &[&[u8]]) -> Option<script::Flags> {
+        let subject = argv.get(1)?;
+        let flags = match name {
+            "fcall" | "fcall_ro" => return self.functions.as_ref()?.flags(subject),
+            "eval" | "eval_ro" => script::flags_of(subject)?,
+            "evalsha" | "evalsha_ro" => self.scripts.as_ref()?.flags(&parse_sha(subject)?)?,
             _ => return None,
         };
-        scripts.flags(&sha).filter(|flags| flags.is_declared)
+        flags.is_declared.then_some(flags)
     }
 }

@@ -58,6 +58,7 @@ fn run(engine: &mut Engine, turn: &mut Turn<'_>, read_only: bool) -> Result<Step
     let flags = functions(engine)?.flags(name).ok_or(Error::new("ERR Function not found"))?;
     let (keys, args) = turn.args.rest(3).split_at(key_count(turn.args)?);
     let mut functions = engine.functions.take().ok_or(BUSY_NESTED)?;
+    functions.set_memory_limit(engine.script_limit());
     let function = RunningFunction::new(name, &functions);
     let program = Program { flags, read_only, function: Some(function) };
     let step = engine.run_program(turn, program, |host, reply| functions.run(name, keys, args, host, reply));
@@ -150,7 +151,10 @@ impl Engine {
         outside: &dyn Outside,
     ) -> Result<Vec<u8>, Error> {
         let mut host = Loading::new(outside);
-        let loaded = functions(self)?.load(code, is_replacing, &mut host);
+        let limit = self.script_limit();
+        let functions = functions(self)?;
+        functions.set_memory_limit(limit);
+        let loaded = functions.load(code, is_replacing, &mut host);
         host.finish(self);
         loaded.map_err(|text| Error::quoting("ERR {}", &[&text]))
     }
@@ -212,8 +216,13 @@ impl<'a> Loading<'a> {
 }
 
 impl Host for Loading<'_> {
-    fn call(&mut self, _: &[&[u8]], sink: &mut dyn Sink) {
+    fn call(&mut self, _: &[&[u8]], sink: &mut dyn Sink, _: usize) -> u64 {
         sink.error(b"ERR a library runs no commands while it is loaded");
+        0
+    }
+
+    fn is_short_of_memory(&mut self) -> bool {
+        false
     }
 
     fn interrupt(&mut self) -> Interrupt {

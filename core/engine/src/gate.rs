@@ -179,7 +179,9 @@ impl Engine {
         }
         if self.over_memory {
             // Messages and replies on their way out are gone before long: evicting for messages would make more of them.
+            // So is what a running script holds.
             limit += self.undelivered_bytes() + outside.passing_bytes().min(limit / PASSING_SHARE);
+            limit += self.script_bytes.min(limit / crate::share::SHARE);
             (self.over_memory, self.over_reserve) = (used > limit.saturating_sub(reserve), used > limit);
         }
         if self.over_memory {

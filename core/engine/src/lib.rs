@@ -37,6 +37,7 @@ mod running;
 mod saving;
 mod session;
 mod settle;
+mod share;
 mod table;
 mod tracking;
 mod transaction;

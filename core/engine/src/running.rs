@@ -57,11 +57,14 @@ impl Engine {
             has_written: false,
             replicated: true,
             has_failed: false,
+            lines: 0,
             engine: self,
         };
         host.engine.keyspace.in_script = true;
         let outcome = run(&mut host, turn.reply.as_sink());
         host.engine.keyspace.in_script = false;
+        host.engine.script_bytes = 0;
+        host.say_what_was_left_out();
         let has_failed = host.has_failed;
         self.sessions.at_mut(turn.session).db = db_before;
         if !nested {
@@ -146,19 +149,25 @@ struct Running<'a> {
     replicated: bool,
     /// What it returns holds an error.
     has_failed: bool,
+    /// How many lines it wanted to write to the log.
+    lines: usize,
 }
 
+/// Lines that one script may write to the server's log, which is written when it is through.
+const LINES_MAX: usize = 1000;
+
 impl Host for Running<'_> {
-    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn Sink) {
+    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn Sink, held_bytes: usize) -> u64 {
         let Some(command) = self.engine.table.find(argv) else {
             let unknown = Error::new("ERR Unknown Redis command called from script");
             self.engine.refuse(&unknown, &mut Reply::sink(sink));
-            return;
+            return 0;
         };
+        self.engine.script_bytes = held_bytes;
         if let Err(error) = self.admit(command, argv) {
             self.engine.command_stats[command].rejected += 1;
             self.engine.refuse(&error, &mut Reply::sink(sink));
-            return;
+            return 0;
         }
         let flags = self.engine.table.commands[command].spec.flags;
         self.has_written |= flags.has(Flags::WRITE);
@@ -176,6 +185,11 @@ impl Host for Running<'_> {
         if matches!(called, Called::Later | Called::Block(_)) {
             sink.error(b"ERR This Redis command is not allowed from script");
         }
+        self.engine.spent_ns
+    }
+
+    fn is_short_of_memory(&mut self) -> bool {
+        self.engine.is_full(self.outside)
     }
 
     fn interrupt(&mut self) -> Interrupt {
@@ -195,20 +209,14 @@ impl Host for Running<'_> {
             argv: self.argv,
             engine: &*self.engine,
         };
-        match self.outside.busy(busy) {
-            BusyVerdict::Continue => Interrupt::Continue,
-            BusyVerdict::Kill if self.function.is_some() => {
-                Interrupt::Kill("Error running script: Script killed by user with FUNCTION KILL.")
-            }
-            BusyVerdict::Kill => {
-                Interrupt::Kill("Error running script: Script killed by user with SCRIPT KILL.")
-            }
-            BusyVerdict::Shutdown => Interrupt::Kill("Error running script: the server is shutting down"),
-        }
+        obey(self.outside.busy(busy))
     }
 
     fn log(&mut self, level: i64, message: &[u8]) {
-        self.engine.jobs.push(log_line(level, message));
+        self.lines += 1;
+        if self.lines <= LINES_MAX {
+            self.engine.jobs.push(log_line(level, message));
+        }
     }
 
     fn set_replication(&mut self, flags: i64) {
@@ -233,7 +241,78 @@ impl Host for Running<'_> {
     }
 }
 
+/// What a verdict means for a script. Redis' words are the same for a function.
+fn obey(verdict: BusyVerdict) -> Interrupt {
+    match verdict {
+        BusyVerdict::Continue => Interrupt::Continue,
+        BusyVerdict::Kill => Interrupt::Kill("Script killed by user with SCRIPT KILL..."),
+        BusyVerdict::Shutdown => Interrupt::Kill("Script killed because the server is shutting down..."),
+    }
+}
+
+/// The host of a script that is being compiled: it knows the time.
+pub(crate) struct Compiling<'a> {
+    outside: &'a mut dyn Outside,
+    started_ns: u64,
+    asked_ns: u64,
+    argv: &'a [&'a [u8]],
+    engine: &'a Engine,
+}
+
+impl<'a> Compiling<'a> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        outside: &'a mut dyn Outside,
+        argv: &'a [&'a [u8]],
+    ) -> Compiling<'a> {
+        Compiling { started_ns: outside.nanos(), asked_ns: 0, outside, argv, engine }
+    }
+}
+
+impl Host for Compiling<'_> {
+    fn call(&mut self, _: &[&[u8]], sink: &mut dyn Sink, _: usize) -> u64 {
+        sink.error(b"ERR a script runs no commands while it is compiled");
+        0
+    }
+
+    fn is_short_of_memory(&mut self) -> bool {
+        false
+    }
+
+    fn interrupt(&mut self) -> Interrupt {
+        let running_ns = self.outside.nanos().saturating_sub(self.started_ns);
+        let threshold_ms = self.engine.config.busy_reply_threshold_ms;
+        if threshold_ms == 0
+            || running_ns < threshold_ms * 1_000_000
+            || running_ns < self.asked_ns + ASK_EVERY_NS
+        {
+            return Interrupt::Continue;
+        }
+        self.asked_ns = running_ns;
+        let (argv, engine) = (self.argv, self.engine);
+        obey(self.outside.busy(Busy { running_ns, has_written: false, function: None, argv, engine }))
+    }
+
+    fn log(&mut self, _: i64, _: &[u8]) {}
+
+    fn set_replication(&mut self, _: i64) {}
+
+    fn error_replied(&mut self, _: &[u8], _: bool) {}
+
+    fn acl_allows(&mut self, _: &[&[u8]]) -> Result<bool, String> {
+        Ok(false)
+    }
+}
+
 impl Running<'_> {
+    /// Tells the log of the lines that it has not taken.
+    fn say_what_was_left_out(&mut self) {
+        if self.lines > LINES_MAX {
+            let text = format!("{} more lines of a script were left out", self.lines - LINES_MAX);
+            self.engine.jobs.push(log_line(3, text.as_bytes()));
+        }
+    }
+
     /// The gate of a script's own calls.
     fn admit(&mut self, command: usize, argv: &[&[u8]]) -> Result<(), Error> {
         let engine = &mut *self.engine;

@@ -23,8 +23,13 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("time", 1, time).flags(LATE.and(Flags::FAST)),
 ];
 
+/// For so long the time stands still for what runs as one: a script sees one moment, unless it waits for a later one.
+const FROZEN_US: u64 = 10_000;
+
 fn time(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let us = if engine.depth > 0 { engine.keyspace.now.unix_us } else { turn.outside.now().unix_us };
+    let (began, now) = (engine.keyspace.now, turn.outside.now());
+    let is_frozen = engine.depth > 0 && now.mono_us.saturating_sub(began.mono_us) < FROZEN_US;
+    let us = if is_frozen { began.unix_us } else { now.unix_us };
     turn.reply.array(2);
     turn.reply.bulk((us / 1_000_000).to_string().as_bytes());
     turn.reply.bulk((us % 1_000_000).to_string().as_bytes());

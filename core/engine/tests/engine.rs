@@ -219,6 +219,58 @@ fn scripts_call_the_engine_and_are_one_unit() {
 }
 
 #[test]
+fn a_reply_is_given_up_while_it_is_built() {
+    let mut b = Bench::new();
+    b.engine.set_memory_there(1);
+    let c = b.connect();
+    assert_eq!(b.run(c, "SETRANGE big 999999 x"), ":1000000\r\n");
+    let keys = vec!["big"; 3000].join(" ");
+    let refusal = "-ERR the reply is larger than 67108864 bytes, a quarter of the memory there is\r\n";
+    assert_eq!(b.run(c, &format!("MGET {keys}")), refusal);
+    let script = "local t = {} for i = 1, 3000 do t[i] = redis.call('GET', 'big') end return t";
+    assert_eq!(b.call(c, &["EVAL", script, "0"]), refusal);
+    assert_eq!(b.call(c, &["EVAL", "local t = {} t[1] = t t[2] = t return t", "0"]), refusal);
+    let script = format!("return #redis.call('MGET', unpack({{{}}}))", vec!["'big'"; 3000].join(","));
+    assert_eq!(b.call(c, &["EVAL", &script, "0"]), ":3000\r\n", "one text, held once");
+    // In a transaction everything runs, and what it answers is one reply.
+    b.run(c, "MULTI");
+    b.run(c, &format!("MGET {keys}"));
+    b.run(c, "SET after 1");
+    assert_eq!(b.run(c, "EXEC"), refusal);
+    assert_eq!(b.run(c, "GET after"), "$1\r\n1\r\n");
+    // A value by itself is not refused, whatever its size.
+    b.run(c, "SETRANGE huge 69999999 x");
+    assert_eq!(b.run(c, "GET huge").len(), 70_000_000 + "$70000000\r\n\r\n".len());
+}
+
+#[test]
+fn what_a_script_may_hold_follows_from_maxmemory() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "CONFIG SET maxmemory 400mb");
+    let make = |bytes: usize| format!("local s = string.rep('x', {bytes}) return #s");
+    assert_eq!(b.call(c, &["EVAL", &make(40_000_000), "0"]), ":40000000\r\n");
+    assert!(b.call(c, &["EVAL", &make(120_000_000), "0"]).contains("not enough memory"));
+}
+
+#[test]
+fn lines_of_a_script_for_the_log_are_bounded_and_statistics_begin_anew() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.call(c, &["EVAL", "for i = 1, 5000 do redis.log(redis.LOG_WARNING, 'line') end", "0"]);
+    let mut jobs = Vec::new();
+    b.engine.take_jobs(&mut jobs);
+    let lines = jobs.iter().filter(|job| matches!(job, Job::Log { .. })).count();
+    assert_eq!(lines, 1001, "a thousand, and how many were left out");
+    for n in 0..502 {
+        b.call(c, &["EVAL", &format!("return {n}"), "0"]);
+    }
+    assert!(b.run(c, "INFO stats").contains("evicted_scripts:3\r\n"));
+    b.run(c, "CONFIG RESETSTAT");
+    assert!(b.run(c, "INFO stats").contains("evicted_scripts:0\r\n"));
+}
+
+#[test]
 fn subscribers_get_messages_and_resp2_ones_may_do_little_else() {
     let mut b = Bench::new();
     let (c, d) = (b.connect(), b.connect());

@@ -10,5 +10,5 @@ mod reply;
 mod request;
 
 pub use parse::{Limits, Parsed, Parser, ProtocolError, Span};
-pub use reply::{Protocol, Reply, Sink, Wire};
+pub use reply::{CUT, Protocol, Reply, Sink, Wire};
 pub use request::{push_bulk_header, push_command, push_command_header, split_inline};

@@ -49,7 +49,20 @@ pub trait Sink {
     fn attribute(&mut self, pairs: usize);
     /// The protocol in which the receiver wants to be spoken to.
     fn protocol(&self) -> Protocol;
+    /// Whether nothing more is taken, because the reply has become too large.
+    fn is_full(&self) -> bool {
+        false
+    }
+    /// Where the reply has come to, for `rewind`; receivers that cannot go back say 0.
+    fn position(&self) -> usize {
+        0
+    }
+    /// Takes back what has come since `position`.
+    fn rewind(&mut self, _position: usize) {}
 }
+
+/// What stands at the end of a reply of which something was left out: no reply ends like that.
+pub const CUT: &[u8] = b"\0cut";
 
 /// Wire bytes: appends RESP to a buffer.
 #[derive(Debug)]
@@ -58,11 +71,17 @@ pub struct Wire<'a> {
     pub out: &'a mut Vec<u8>,
     /// In which protocol.
     pub protocol: Protocol,
+    /// A reply that has made the buffer longer than this takes nothing more, and ends with [`CUT`] when there was more.
+    /// So a reply is too long by one value at most, and a value by itself is never too long.
+    pub limit: usize,
 }
 
 impl Wire<'_> {
     #[inline]
     fn header(&mut self, mark: u8, value: i64) {
+        if self.out.len() > self.limit {
+            return self.cut();
+        }
         if (0..10).contains(&value) {
             self.out.extend_from_slice(&[mark, b'0' + value as u8, b'\r', b'\n']);
         } else {
@@ -73,6 +92,9 @@ impl Wire<'_> {
     }
 
     fn line(&mut self, mark: u8, text: &[u8]) {
+        if self.out.len() > self.limit {
+            return self.cut();
+        }
         self.out.reserve(text.len() + 3);
         self.out.push(mark);
         self.out.extend_from_slice(text);
@@ -81,6 +103,14 @@ impl Wire<'_> {
 
     fn is_resp3(&self) -> bool {
         self.protocol == Protocol::Resp3
+    }
+
+    /// Leaves something out.
+    #[cold]
+    fn cut(&mut self) {
+        if !self.out.ends_with(CUT) {
+            self.out.extend_from_slice(CUT);
+        }
     }
 }
 
@@ -91,6 +121,9 @@ impl Sink for Wire<'_> {
     }
 
     fn error(&mut self, text: &[u8]) {
+        if self.out.len() > self.limit {
+            return self.cut();
+        }
         self.out.push(b'-');
         let text = text.strip_suffix(b"\r\n").unwrap_or(text);
         self.out.extend(text.iter().map(|&c| if matches!(c, b'\r' | b'\n') { b' ' } else { c }));
@@ -104,6 +137,9 @@ impl Sink for Wire<'_> {
 
     #[inline]
     fn bulk(&mut self, bytes: &[u8]) {
+        if self.out.len() > self.limit {
+            return self.cut();
+        }
         self.out.reserve(bytes.len() + 16);
         self.header(b'$', bytes.len() as i64);
         self.out.extend_from_slice(bytes);
@@ -112,10 +148,16 @@ impl Sink for Wire<'_> {
 
     #[inline]
     fn null(&mut self) {
+        if self.out.len() > self.limit {
+            return self.cut();
+        }
         self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     fn null_array(&mut self) {
+        if self.out.len() > self.limit {
+            return self.cut();
+        }
         self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" });
     }
 
@@ -139,7 +181,9 @@ impl Sink for Wire<'_> {
     }
 
     fn double(&mut self, value: f64) {
-        if self.is_resp3() {
+        if self.is_full() {
+            self.cut();
+        } else if self.is_resp3() {
             self.out.push(b',');
             push_f64(self.out, value);
             self.out.extend_from_slice(b"\r\n");
@@ -151,7 +195,9 @@ impl Sink for Wire<'_> {
     }
 
     fn boolean(&mut self, value: bool) {
-        if self.is_resp3() {
+        if self.is_full() {
+            self.cut();
+        } else if self.is_resp3() {
             self.out.extend_from_slice(if value { b"#t\r\n" } else { b"#f\r\n" });
         } else {
             self.integer(i64::from(value));
@@ -163,7 +209,9 @@ impl Sink for Wire<'_> {
     }
 
     fn verbatim(&mut self, format: &[u8; 3], text: &[u8]) {
-        if self.is_resp3() {
+        if self.is_full() {
+            self.cut();
+        } else if self.is_resp3() {
             self.header(b'=', text.len() as i64 + 4);
             self.out.extend_from_slice(format);
             self.out.push(b':');
@@ -182,6 +230,18 @@ impl Sink for Wire<'_> {
 
     fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.len() > self.limit
+    }
+
+    fn position(&self) -> usize {
+        self.out.len()
+    }
+
+    fn rewind(&mut self, position: usize) {
+        self.out.truncate(position);
     }
 }
 
@@ -217,7 +277,13 @@ impl<'a> Reply<'a> {
     /// A reply that is appended to `out` in `protocol`.
     #[inline]
     pub fn wire(out: &'a mut Vec<u8>, protocol: Protocol) -> Reply<'a> {
-        Reply(To::Wire(Wire { out, protocol }))
+        Reply::within(out, protocol, usize::MAX)
+    }
+
+    /// A reply that is appended to `out` in `protocol` until that is longer than `limit`; see [`Wire::limit`].
+    #[inline]
+    pub fn within(out: &'a mut Vec<u8>, protocol: Protocol, limit: usize) -> Reply<'a> {
+        Reply(To::Wire(Wire { out, protocol, limit }))
     }
 
     /// A reply that goes into `sink`.
@@ -262,6 +328,7 @@ impl<'a> Reply<'a> {
     #[inline]
     pub fn ok(&mut self) {
         match &mut self.0 {
+            To::Wire(wire) if wire.is_full() => wire.cut(),
             To::Wire(wire) => wire.out.extend_from_slice(b"+OK\r\n"),
             To::Sink(sink) => sink.status("OK"),
         }
@@ -318,7 +385,7 @@ impl<'a> Reply<'a> {
     /// The same receiver for a shorter time.
     pub fn reborrow(&mut self) -> Reply<'_> {
         match &mut self.0 {
-            To::Wire(wire) => Reply::wire(wire.out, wire.protocol),
+            To::Wire(wire) => Reply::within(wire.out, wire.protocol, wire.limit),
             To::Sink(sink) => Reply(To::Sink(&mut **sink)),
         }
     }
@@ -340,6 +407,26 @@ mod tests {
         let mut out = Vec::new();
         write(&mut Reply::wire(&mut out, protocol));
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_reply_is_too_long_by_one_value_at_most_and_says_what_was_left_out() {
+        let mut out = b"+before\r\n".to_vec();
+        let limit = out.len() + 20;
+        let mut reply = Reply::within(&mut out, Protocol::Resp2, limit);
+        reply.bulk(&[b'a'; 100]);
+        assert!(!out.ends_with(CUT), "a value by itself is whole");
+        let whole = out.len();
+        let mut reply = Reply::within(&mut out, Protocol::Resp2, limit);
+        for _ in 0..1000 {
+            let mut reply = reply.reborrow();
+            reply.bulk(&[b'b'; 100]);
+            reply.integer(7);
+            reply.error(b"ERR no");
+            reply.null();
+        }
+        assert_eq!(out.len(), whole + CUT.len());
+        assert!(out.ends_with(CUT));
     }
 
     #[test]

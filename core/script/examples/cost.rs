@@ -10,8 +10,12 @@ use tandem_script::{Host, Interpreter, Interrupt, Limits, Origin};
 struct Nothing;
 
 impl Host for Nothing {
-    fn call(&mut self, _argv: &[&[u8]], sink: &mut dyn Sink) {
+    fn call(&mut self, _argv: &[&[u8]], sink: &mut dyn Sink, _held_bytes: usize) -> u64 {
         sink.integer(1);
+        0
+    }
+    fn is_short_of_memory(&mut self) -> bool {
+        false
     }
     fn interrupt(&mut self) -> Interrupt {
         Interrupt::Continue
@@ -35,12 +39,12 @@ fn main() {
         ),
         ("cjson", "return cjson.encode(cjson.decode('{\"a\":[1,2,3],\"b\":\"text\"}'))"),
     ] {
-        let sha = lua.load(source.as_bytes(), Origin::Load).unwrap();
+        let sha = lua.load(source.as_bytes(), Origin::Load, &mut Nothing).unwrap();
         let mut out = Vec::new();
         let start = Instant::now();
         for _ in 0..runs {
             out.clear();
-            let mut wire = Wire { out: &mut out, protocol: Protocol::Resp2 };
+            let mut wire = Wire { out: &mut out, protocol: Protocol::Resp2, limit: usize::MAX };
             lua.run(&sha, &[b"some:key:name"], &[b"value1", b"1790000000000"], &mut Nothing, &mut wire)
                 .unwrap();
         }

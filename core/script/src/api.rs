@@ -12,6 +12,12 @@ use crate::sandbox::Role;
 const NO_ARGUMENT: &str = "Please specify at least one argument for this redis lib call";
 const BAD_ARGUMENT: &str = "Lua redis lib command arguments must be strings or integers";
 
+/// What a call costs beside what its command takes, and how long a unit of work takes, about.
+const CALL_UNITS: usize = 20;
+const NS_PER_UNIT: usize = 4;
+/// How much of a line is kept for the log, which cuts what is longer.
+const LOG_BYTES_MAX: usize = 1024;
+
 /// Pushes the library's table.
 pub(crate) fn open(lua: Lua, limits: &Limits, role: Role) {
     lua.push_table(0, 32);
@@ -66,10 +72,13 @@ fn give(lua: Lua, value: bool) -> Outcome {
 fn call(lua: Lua) -> Result<bool, Raise> {
     let count = check_arguments(lua)?;
     let mut frames = lua.context().frames.take();
+    lua.collect_before_call();
     let mut sink = Incoming::new(lua, &mut frames);
-    lua.with_argv(count, |argv| lua.with_host(|host| host.call(argv, &mut sink)));
+    let spent_ns =
+        lua.with_argv(count, |argv| lua.with_host(|host| host.call(argv, &mut sink, lua.used_bytes())));
     let is_error = sink.finish();
     lua.context().frames.set(frames);
+    lua.charge(CALL_UNITS + spent_ns.unwrap_or_default() as usize / NS_PER_UNIT)?;
     Ok(is_error)
 }
 
@@ -118,6 +127,9 @@ fn error_reply(lua: Lua) -> Outcome {
         return Ok(1);
     }
     let text = lua.bytes(1).unwrap_or_default();
+    if let Err(fault) = lua.admit(text.len() / 16, 3 * text.len()) {
+        return lua.raise_fault(fault);
+    }
     match text.first() {
         Some(b'-') => lua.push_error(text),
         _ => lua.push_error(&[b"-", text].concat()),
@@ -140,7 +152,9 @@ fn sha1hex(lua: Lua) -> Outcome {
     if lua.top() != 1 {
         return lua.raise_error("wrong number of arguments");
     }
-    lua.push_bytes(&sha_of(lua.bytes(1).unwrap_or_default()));
+    let text = lua.bytes(1).unwrap_or_default();
+    lua.charge(text.len() / 2)?;
+    lua.push_bytes(&sha_of(text));
     Ok(1)
 }
 
@@ -162,9 +176,14 @@ fn log(lua: Lua) -> Outcome {
             if index > 2 {
                 message.push(b' ');
             }
-            message.extend_from_slice(part);
+            message.extend_from_slice(&part[..part.len().min(LOG_BYTES_MAX)]);
+        }
+        if message.len() >= LOG_BYTES_MAX {
+            message.truncate(LOG_BYTES_MAX);
+            break;
         }
     }
+    lua.charge(CALL_UNITS)?;
     lua.with_host(|host| host.log(level, &message));
     Ok(0)
 }

@@ -6,8 +6,8 @@
 use base::number::push_f64;
 use resp::{Protocol, Sink};
 
-use crate::Host;
 use crate::raw::{Kind, Lua};
+use crate::{Host, Interrupt};
 
 /// How deep replies and results may nest. Redis' limit follows from Lua's 8,000 stack slots.
 const DEPTH_MAX: usize = 1_500;
@@ -140,10 +140,16 @@ impl<'a> Incoming<'a> {
     /// Pushes one simple value and settles it.
     #[inline]
     fn value(&mut self, push: impl FnOnce(Lua)) {
+        self.sized(0, push);
+    }
+
+    /// Pushes one simple value of so many bytes and settles it.
+    #[inline]
+    fn sized(&mut self, bytes: usize, push: impl FnOnce(Lua)) {
         if self.is_broken {
             return;
         }
-        if self.lua.is_over_limit() {
+        if self.lua.is_over_limit(bytes) {
             self.is_broken = true;
             return;
         }
@@ -191,7 +197,7 @@ impl Sink for Incoming<'_> {
     }
 
     fn bulk(&mut self, bytes: &[u8]) {
-        self.value(|lua| lua.push_bytes(bytes));
+        self.sized(bytes.len(), |lua| lua.push_bytes(bytes));
     }
 
     fn null(&mut self) {
@@ -267,9 +273,26 @@ impl Sink for Incoming<'_> {
     }
 }
 
-/// Sends the value on top of the stack as a reply, and pops it.
-pub(crate) fn send(lua: Lua, sink: &mut dyn Sink, host: &mut dyn Host) {
-    Outgoing { lua, sink, host, speaks_resp3: lua.context().protocol.get() == Protocol::Resp3 }.value(0);
+/// How many values are sent between two questions to the host.
+const VALUES_PER_CHECK: u32 = 4_096;
+
+/// Sends the value on top of the stack as a reply, and pops it. What a script returns may refer to one table from many
+/// places, so its size says nothing about the reply's: the sending is stopped when the receiver takes no more, or
+/// when the host says so.
+///
+/// # Errors
+/// The host's text; then nothing was sent, as far as the receiver can take back.
+pub(crate) fn send(lua: Lua, sink: &mut dyn Sink, host: &mut dyn Host) -> Result<(), &'static str> {
+    let (position, speaks_resp3) = (sink.position(), lua.context().protocol.get() == Protocol::Resp3);
+    let mut outgoing = Outgoing { lua, sink, host, speaks_resp3, sent: 0, is_cut: false, killed: None };
+    outgoing.value(0);
+    match outgoing.killed {
+        None => Ok(()),
+        Some(text) => {
+            sink.rewind(position);
+            Err(text)
+        }
+    }
 }
 
 struct Outgoing<'a> {
@@ -278,12 +301,36 @@ struct Outgoing<'a> {
     host: &'a mut dyn Host,
     /// What the script chose with `setresp`; only booleans depend on it.
     speaks_resp3: bool,
+    /// Values so far.
+    sent: u32,
+    /// The receiver takes no more.
+    is_cut: bool,
+    /// The host's text, when the script is to end.
+    killed: Option<&'static str>,
 }
 
 impl Outgoing<'_> {
+    /// Whether nothing more is to be sent.
+    fn is_over(&mut self) -> bool {
+        self.sent = self.sent.wrapping_add(1);
+        if self.sent.is_multiple_of(VALUES_PER_CHECK)
+            && self.killed.is_none()
+            && let Interrupt::Kill(text) = self.host.interrupt()
+        {
+            self.killed = Some(text);
+        }
+        self.killed.is_some() || self.is_cut
+    }
+
     fn value(&mut self, depth: usize) {
         let lua = self.lua;
-        if depth > DEPTH_MAX || !lua.reserve(8) {
+        if self.sink.is_full() {
+            // The receiver notes that something is left out.
+            self.sink.null();
+            self.is_cut = true;
+            return lua.pop(1);
+        }
+        if depth > DEPTH_MAX || !lua.reserve_level(8) {
             self.sink.error(TOO_DEEP);
             return lua.pop(1);
         }
@@ -371,6 +418,10 @@ impl Outgoing<'_> {
                 self.lua.push_copy(-2);
                 self.value(depth + 1);
                 self.value(depth + 1);
+                if self.is_over() {
+                    self.lua.pop(1);
+                    break;
+                }
             }
         }
         self.lua.pop(1);
@@ -386,6 +437,10 @@ impl Outgoing<'_> {
                 self.lua.pop(1);
                 self.lua.push_copy(-1);
                 self.value(depth + 1);
+                if self.is_over() {
+                    self.lua.pop(1);
+                    break;
+                }
             }
         }
         self.lua.pop(1);
@@ -429,6 +484,9 @@ impl Outgoing<'_> {
         for n in 1..=len {
             lua.push_item(-1, n);
             self.value(depth + 1);
+            if self.is_over() {
+                break;
+            }
         }
     }
 }

@@ -193,6 +193,12 @@ impl Functions {
         std::mem::replace(self, fresh)
     }
 
+    /// How many bytes Lua may hold from now on; at most 2 GiB.
+    pub fn set_memory_limit(&mut self, bytes: usize) {
+        self.limits.memory_bytes = bytes;
+        self.machine.set_limit(bytes);
+    }
+
     /// Runs a function, whose name is given in any case, and sends what it returns to `reply`.
     ///
     /// # Errors
@@ -215,10 +221,7 @@ impl Functions {
         push_list(lua, args);
         lua.context().protocol.set(Protocol::Resp2);
         let result = match self.machine.protected(2, 1, host) {
-            Ok(()) => {
-                convert::send(lua, reply, host);
-                Ok(())
-            }
+            Ok(()) => convert::send(lua, reply, host).map_err(RunError::killed),
             Err(Raise) => Err(errors::failure(lua, &entry.name)),
         };
         lua.set_top(0);
@@ -226,6 +229,7 @@ impl Functions {
         if self.runs.is_multiple_of(RUNS_PER_STEP) {
             lua.collect_step(1);
         }
+        lua.collect_after_run();
         result
     }
 
@@ -240,10 +244,10 @@ impl Functions {
             }
         }
         lua.push_kept(self.handler);
-        if lua.compile(body, CHUNK_NAME).is_err() {
-            let text = [b"Error compiling function: ", lua.bytes(-1).unwrap_or_default()].concat();
+        if self.machine.compile(body, CHUNK_NAME, host).is_err() {
+            let told = errors::text(lua);
             lua.set_top(0);
-            return Err(text);
+            return Err([b"Error compiling function: ", told.as_slice()].concat());
         }
         sandbox::show_globals(lua, self.load_globals);
         lua.context().registered.set(Some(Vec::new()));

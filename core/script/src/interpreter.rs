@@ -11,7 +11,7 @@ use resp::{Protocol, Sink};
 use sha1::{Digest, Sha1};
 
 use crate::convert::{self, Name};
-use crate::raw::{Lua, Machine, Raise, Reference};
+use crate::raw::{Kind, Lua, Machine, Raise, Reference};
 use crate::recency::{Place, Recency};
 use crate::sandbox::{self, Role};
 use crate::shebang::{self, Flags};
@@ -75,6 +75,13 @@ pub enum RunError {
     },
 }
 
+impl RunError {
+    /// The host has ended it with `text`, outside of Lua.
+    pub(crate) fn killed(text: &str) -> RunError {
+        RunError::Failed { text: [b"ERR ", text.as_bytes()].concat(), is_counted: false }
+    }
+}
+
 struct Script {
     function: Reference,
     flags: Flags,
@@ -125,11 +132,11 @@ impl Interpreter {
         }
     }
 
-    /// Compiles a script, unless it is here already, and gives its name.
+    /// Compiles a script, unless it is here already, and gives its name. `host` tells when that has taken too long.
     ///
     /// # Errors
     /// The text of the error reply, when it has a wrong first line or is not Lua.
-    pub fn load(&mut self, source: &[u8], origin: Origin) -> Result<Sha, CompileError> {
+    pub fn load(&mut self, source: &[u8], origin: Origin, host: &mut dyn Host) -> Result<Sha, CompileError> {
         let sha = sha_of(source);
         if let Some(script) = self.scripts.get_mut(&sha) {
             if let (Origin::Load, Some(place)) = (origin, script.place) {
@@ -147,9 +154,12 @@ impl Interpreter {
                 return Err(CompileError("ERR not enough memory for another script".into()));
             }
         }
-        if lua.compile(body, CHUNK_NAME).is_err() {
-            let told = lua.bytes(-1).unwrap_or_default();
-            let text = [b"ERR Error compiling script (new function): ", told].concat();
+        if self.machine.compile(body, CHUNK_NAME, host).is_err() {
+            let text = match lua.kind(-1) {
+                Kind::Table => errors::text(lua),
+                _ => [b"ERR Error compiling script (new function): ", lua.bytes(-1).unwrap_or_default()]
+                    .concat(),
+            };
             lua.set_top(0);
             return Err(CompileError(text));
         }
@@ -181,6 +191,11 @@ impl Interpreter {
         Some(self.scripts.get(sha)?.flags)
     }
 
+    /// Counts from 0 again how many scripts make room for others.
+    pub fn reset_evicted(&mut self) {
+        self.evicted = 0;
+    }
+
     /// How many scripts have made room for others.
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -204,6 +219,12 @@ impl Interpreter {
     /// Bytes that Lua holds.
     pub fn memory_bytes(&self) -> usize {
         self.machine.used_bytes()
+    }
+
+    /// How many bytes Lua may hold from now on; at most 2 GiB.
+    pub fn set_memory_limit(&mut self, bytes: usize) {
+        self.limits.memory_bytes = bytes;
+        self.machine.set_limit(bytes);
     }
 
     /// Runs a script and sends what it returns to `reply`.
@@ -232,10 +253,7 @@ impl Interpreter {
         lua.context().protocol.set(Protocol::Resp2);
         let outcome = self.machine.protected(0, 1, host);
         let result = match outcome {
-            Ok(()) => {
-                convert::send(lua, reply, host);
-                Ok(())
-            }
+            Ok(()) => convert::send(lua, reply, host).map_err(RunError::killed),
             Err(Raise) => Err(errors::failure(lua, sha)),
         };
         lua.set_top(0);
@@ -243,6 +261,7 @@ impl Interpreter {
         if self.runs.is_multiple_of(RUNS_PER_STEP) {
             lua.collect_step(1);
         }
+        lua.collect_after_run();
         result
     }
 }

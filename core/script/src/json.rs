@@ -1,13 +1,14 @@
 //! The `cjson` library: JSON to and from the Lua stack, with lua-cjson's rules and messages.
 //!
-//! Settings live with each instance (`cjson.new` makes another). Output goes to a reused buffer; input is read in
+//! Settings live with each instance (`cjson.new` makes another); those of the shared one hold for the run that sets them, so
+//! that nobody changes what others get. Output goes to a reused buffer; input is read in
 //! one pass that leaves its values on the stack. Depth is bounded by settings, and those by `DEPTH_LIMIT`.
 
 use std::ops::ControlFlow;
 
 use base::number::{format_g, push_i64};
 
-use crate::raw::{Kind, Lua, Outcome};
+use crate::raw::{Fault, Kind, Lua, Outcome};
 
 /// The deepest setting that is accepted: each level costs stack of ours.
 const DEPTH_LIMIT: i64 = 2_000;
@@ -23,7 +24,12 @@ struct Settings {
     keeps_buffer: bool,
     encode_invalid: Invalid,
     decode_invalid: bool,
+    /// The run that has set them; `None` for those of an instance that a script has made for itself.
+    run: Option<u64>,
 }
+
+/// How much of a text is written between two looks at time and memory.
+const PIECE_BYTES: usize = 32 << 10;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Invalid {
@@ -42,12 +48,17 @@ const DEFAULTS: Settings = Settings {
     keeps_buffer: true,
     encode_invalid: Invalid::Refused,
     decode_invalid: true,
+    run: Some(0),
 };
 
 /// Pushes the library's table.
 pub(crate) fn open(lua: Lua) {
+    push_instance(lua, DEFAULTS);
+}
+
+fn push_instance(lua: Lua, settings: Settings) {
     lua.push_table(0, 16);
-    lua.push_cell(DEFAULTS);
+    lua.push_cell(settings);
     method(lua, "encode", encode);
     method(lua, "decode", decode);
     method(lua, "encode_sparse_array", encode_sparse_array);
@@ -59,7 +70,7 @@ pub(crate) fn open(lua: Lua) {
     method(lua, "decode_invalid_numbers", |lua: Lua| flag(lua, |s| &mut s.decode_invalid));
     lua.pop(1);
     lua.set_function("new", |lua: Lua| {
-        open(lua);
+        push_instance(lua, Settings { run: None, ..DEFAULTS });
         Ok(1)
     });
     lua.push_null();
@@ -77,11 +88,21 @@ fn method<F: Fn(Lua) -> Outcome>(lua: Lua, name: &str, body: F) {
     lua.set_field(-3, name);
 }
 
+/// The settings in force: what an earlier run has set for the shared instance is not.
+fn settings(lua: Lua) -> Settings {
+    let run = lua.context().run.get();
+    let settings = lua.cell::<Settings>().get();
+    if settings.run.is_none_or(|set_in| set_in == run) {
+        settings
+    } else {
+        Settings { run: Some(run), ..DEFAULTS }
+    }
+}
+
 fn change<R>(lua: Lua, work: impl FnOnce(&mut Settings) -> R) -> R {
-    let cell = lua.cell::<Settings>();
-    let mut settings = cell.get();
+    let mut settings = settings(lua);
     let result = work(&mut settings);
-    cell.set(settings);
+    lua.cell::<Settings>().set(settings);
     result
 }
 
@@ -179,7 +200,8 @@ fn encode(lua: Lua) -> Outcome {
     }
     let mut out = lua.context().scratch.take();
     out.clear();
-    let result = Encoder { lua, settings: lua.cell::<Settings>().get(), out: &mut out }.value(0);
+    let result = Encoder { lua, settings: settings(lua), out: &mut out }.value(0);
+    let result = result.and_then(|()| lua.admit(out.len() / 32, out.capacity() + out.len()));
     if result.is_ok() {
         lua.push_bytes(&out);
     }
@@ -189,7 +211,7 @@ fn encode(lua: Lua) -> Outcome {
     lua.context().scratch.set(out);
     match result {
         Ok(()) => Ok(1),
-        Err(text) => lua.raise(text),
+        Err(fault) => lua.raise_fault(fault),
     }
 }
 
@@ -201,9 +223,10 @@ struct Encoder<'a> {
 
 impl Encoder<'_> {
     /// Writes the value on top, and leaves it there.
-    fn value(&mut self, depth: i64) -> Result<(), String> {
+    fn value(&mut self, depth: i64) -> Result<(), Fault> {
+        self.lua.admit(4, self.out.capacity())?;
         match self.lua.kind(-1) {
-            Kind::String => push_text(self.out, self.lua.bytes(-1).unwrap_or_default()),
+            Kind::String => self.text(-1)?,
             Kind::Number => self.number()?,
             Kind::Boolean => {
                 self.out.extend_from_slice(if self.lua.boolean(-1) { b"true" } else { b"false" })
@@ -214,12 +237,25 @@ impl Encoder<'_> {
                 self.lua.see_through();
                 self.table(depth + 1)?;
             }
-            _ => return Err(format!("Cannot serialise {}: type not supported", self.lua.type_name(-1))),
+            _ => {
+                return Err(format!("Cannot serialise {}: type not supported", self.lua.type_name(-1)).into());
+            }
         }
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), String> {
+    /// Writes the text at `index`. A piece of it grows sixfold at most, and the buffer is doubled to take it.
+    fn text(&mut self, index: i32) -> Result<(), Fault> {
+        self.out.push(b'"');
+        for piece in self.lua.bytes(index).unwrap_or_default().chunks(PIECE_BYTES) {
+            self.lua.admit(piece.len() / 8, self.out.capacity() + piece.len())?;
+            push_text(self.out, piece);
+        }
+        self.out.push(b'"');
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Fault> {
         let value = self.lua.number(-1);
         if value.is_finite() {
             if value.trunc() == value
@@ -245,9 +281,9 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn table(&mut self, depth: i64) -> Result<(), String> {
-        if depth > self.settings.encode_depth.min(DEPTH_LIMIT) || !self.lua.reserve(4) {
-            return Err(format!("Cannot serialise, excessive nesting ({depth})"));
+    fn table(&mut self, depth: i64) -> Result<(), Fault> {
+        if depth > self.settings.encode_depth.min(DEPTH_LIMIT) || !self.lua.reserve_level(4) {
+            return Err(format!("Cannot serialise, excessive nesting ({depth})").into());
         }
         match self.array_length()? {
             Some(length) => self.array(length, depth),
@@ -256,7 +292,7 @@ impl Encoder<'_> {
     }
 
     /// The highest index of a table whose keys are all positive integers.
-    fn array_length(&self) -> Result<Option<i64>, String> {
+    fn array_length(&self) -> Result<Option<i64>, Fault> {
         let (mut highest, mut count) = (0, 0);
         self.lua.push_nil();
         while self.lua.next(-2) {
@@ -268,6 +304,7 @@ impl Encoder<'_> {
             }
             highest = highest.max(key as i64);
             count += 1;
+            self.lua.charge(1)?;
         }
         let settings = &self.settings;
         if settings.sparse_ratio > 0
@@ -282,7 +319,7 @@ impl Encoder<'_> {
         Ok((count > 0).then_some(highest))
     }
 
-    fn array(&mut self, length: i64, depth: i64) -> Result<(), String> {
+    fn array(&mut self, length: i64, depth: i64) -> Result<(), Fault> {
         self.out.push(b'[');
         for n in 1..=i32::try_from(length).unwrap_or(i32::MAX) {
             if n > 1 {
@@ -296,7 +333,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn object(&mut self, depth: i64) -> Result<(), String> {
+    fn object(&mut self, depth: i64) -> Result<(), Fault> {
         self.out.push(b'{');
         let mut is_first = true;
         self.lua.push_nil();
@@ -306,18 +343,19 @@ impl Encoder<'_> {
             }
             is_first = false;
             match self.lua.kind(-2) {
-                Kind::String => push_text(self.out, self.lua.bytes(-2).unwrap_or_default()),
+                Kind::String => self.text(-2)?,
                 Kind::Number => {
                     self.out.push(b'"');
                     self.lua.push_copy(-2);
-                    let result = self.number();
+                    self.number()?;
                     self.lua.pop(1);
-                    result?;
                     self.out.push(b'"');
                 }
                 _ => {
                     let kind = self.lua.type_name(-2);
-                    return Err(format!("Cannot serialise {kind}: table key must be a number or string"));
+                    return Err(
+                        format!("Cannot serialise {kind}: table key must be a number or string").into()
+                    );
                 }
             }
             self.out.push(b':');
@@ -329,9 +367,10 @@ impl Encoder<'_> {
     }
 }
 
+/// Appends text with what must be escaped in it.
 fn push_text(out: &mut Vec<u8>, text: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.reserve(text.len() + 2);
-    out.push(b'"');
     let mut start = 0;
     for (at, &byte) in text.iter().enumerate() {
         let escaped: &[u8] = match byte {
@@ -349,13 +388,13 @@ fn push_text(out: &mut Vec<u8>, text: &[u8]) {
         out.extend_from_slice(&text[start..at]);
         start = at + 1;
         if escaped.is_empty() {
-            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+            let digits = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digits[0], digits[1]]);
         } else {
             out.extend_from_slice(escaped);
         }
     }
     out.extend_from_slice(&text[start..]);
-    out.push(b'"');
 }
 
 fn decode(lua: Lua) -> Outcome {
@@ -366,17 +405,11 @@ fn decode(lua: Lua) -> Outcome {
     if text.len() >= 2 && (text[0] == 0 || text[1] == 0) {
         return lua.raise("JSON parser does not support UTF-16 or UTF-32");
     }
-    let mut decoder = Decoder {
-        lua,
-        settings: lua.cell::<Settings>().get(),
-        text,
-        at: 0,
-        buffer: Vec::new(),
-        expected: "value",
-    };
+    let mut decoder =
+        Decoder { lua, settings: settings(lua), text, at: 0, buffer: Vec::new(), expected: "value" };
     match decoder.document() {
         Ok(()) => Ok(1),
-        Err(message) => lua.raise(message),
+        Err(fault) => lua.raise_fault(fault),
     }
 }
 
@@ -391,7 +424,7 @@ struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    fn document(&mut self) -> Result<(), String> {
+    fn document(&mut self) -> Result<(), Fault> {
         self.value(0)?;
         self.blanks();
         if self.at < self.text.len() { self.unexpected("the end") } else { Ok(()) }
@@ -409,7 +442,7 @@ impl Decoder<'_> {
         self.text.get(self.at).copied()
     }
 
-    fn unexpected<T>(&mut self, expected: &'static str) -> Result<T, String> {
+    fn unexpected<T>(&mut self, expected: &'static str) -> Result<T, Fault> {
         self.expected = expected;
         let at = self.at + 1;
         let rest = &self.text[self.at.min(self.text.len())..];
@@ -435,13 +468,11 @@ impl Decoder<'_> {
                 _ if rest.starts_with(b"null") => "T_NULL",
                 _ => "invalid token",
             };
-        Err(format!("Expected {expected} but found {found} at character {at}"))
+        Err(format!("Expected {expected} but found {found} at character {at}").into())
     }
 
-    fn value(&mut self, depth: i64) -> Result<(), String> {
-        if self.lua.is_over_limit() {
-            return Err("not enough memory".into());
-        }
+    fn value(&mut self, depth: i64) -> Result<(), Fault> {
+        self.lua.admit(4, self.buffer.capacity())?;
         self.expected = "value";
         match self.peek() {
             Some(b'"') => self.text_value(),
@@ -456,7 +487,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn word(&mut self, word: &[u8], push: impl FnOnce(Lua)) -> Result<(), String> {
+    fn word(&mut self, word: &[u8], push: impl FnOnce(Lua)) -> Result<(), Fault> {
         if !self.text[self.at..].starts_with(word) {
             return self.unexpected("value");
         }
@@ -465,16 +496,16 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn nested(&mut self, depth: i64, work: fn(&mut Self, i64) -> Result<(), String>) -> Result<(), String> {
-        if depth > self.settings.decode_depth.min(DEPTH_LIMIT) || !self.lua.reserve(4) {
+    fn nested(&mut self, depth: i64, work: fn(&mut Self, i64) -> Result<(), Fault>) -> Result<(), Fault> {
+        if depth > self.settings.decode_depth.min(DEPTH_LIMIT) || !self.lua.reserve_level(4) {
             let at = self.at + 1;
-            return Err(format!("Found too many nested data structures ({depth}) at character {at}"));
+            return Err(format!("Found too many nested data structures ({depth}) at character {at}").into());
         }
         self.at += 1;
         work(self, depth)
     }
 
-    fn array(&mut self, depth: i64) -> Result<(), String> {
+    fn array(&mut self, depth: i64) -> Result<(), Fault> {
         self.lua.push_table(0, 0);
         if self.peek() == Some(b']') {
             self.at += 1;
@@ -490,7 +521,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn object(&mut self, depth: i64) -> Result<(), String> {
+    fn object(&mut self, depth: i64) -> Result<(), Fault> {
         self.lua.push_table(0, 0);
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -514,7 +545,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn separator(&mut self, end: u8, expected: &'static str) -> Result<ControlFlow<()>, String> {
+    fn separator(&mut self, end: u8, expected: &'static str) -> Result<ControlFlow<()>, Fault> {
         let flow = match self.peek() {
             Some(b',') => ControlFlow::Continue(()),
             Some(found) if found == end => ControlFlow::Break(()),
@@ -524,10 +555,11 @@ impl Decoder<'_> {
         Ok(flow)
     }
 
-    fn text_value(&mut self) -> Result<(), String> {
+    fn text_value(&mut self) -> Result<(), Fault> {
         let start = self.at + 1;
         let rest = &self.text[start..];
         let plain = rest.iter().position(|&c| matches!(c, b'"' | b'\\')).unwrap_or(rest.len());
+        self.lua.admit(plain / 32, plain)?;
         if rest.get(plain) == Some(&b'"') {
             self.lua.push_bytes(&rest[..plain]);
             self.at = start + plain + 1;
@@ -549,7 +581,8 @@ impl Decoder<'_> {
                         "Expected {} but found unexpected end of string at character {}",
                         self.expected,
                         at + 1
-                    ));
+                    )
+                    .into());
                 }
             }
         }
@@ -559,7 +592,7 @@ impl Decoder<'_> {
     }
 
     /// Reads one escape; gives the index after it.
-    fn escape(&mut self, at: usize) -> Result<usize, String> {
+    fn escape(&mut self, at: usize) -> Result<usize, Fault> {
         let plain = match self.text.get(at + 1) {
             Some(&byte @ (b'"' | b'\\' | b'/')) => byte,
             Some(b'b') => 8,
@@ -573,14 +606,15 @@ impl Decoder<'_> {
                     "Expected {} but found invalid escape code at character {}",
                     self.expected,
                     at + 1
-                ));
+                )
+                .into());
             }
         };
         self.buffer.push(plain);
         Ok(at + 2)
     }
 
-    fn unicode(&mut self, at: usize) -> Result<usize, String> {
+    fn unicode(&mut self, at: usize) -> Result<usize, Fault> {
         let expected = self.expected;
         let wrong =
             || format!("Expected {expected} but found invalid unicode escape code at character {}", at + 1);
@@ -602,10 +636,11 @@ impl Decoder<'_> {
     }
 
     /// A number as C reads one: as far as it goes. What JSON does not allow is taken unless that is switched off.
-    fn number(&mut self) -> Result<(), String> {
+    fn number(&mut self) -> Result<(), Fault> {
         let rest = &self.text[self.at..];
-        let wrong =
-            |what: &str| Err(format!("Expected value but found invalid {what} at character {}", self.at + 1));
+        let wrong = |what: &str| {
+            Err(format!("Expected value but found invalid {what} at character {}", self.at + 1).into())
+        };
         let takes_odd = self.settings.decode_invalid;
         match rest.first() {
             Some(b'-' | b'0'..=b'9') if !takes_odd && is_odd_number(rest) => return wrong("number"),

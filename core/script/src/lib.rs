@@ -28,8 +28,12 @@ pub use shebang::{Flags, flags_of};
 pub trait Host {
     /// Runs one command for `redis.call` or `redis.pcall`; exactly one reply, maybe an error, goes into `sink`.
     /// `argv` is never empty. The reply's shape must follow `sink.protocol()`.
-    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn resp::Sink);
-    /// Asked every 100,000 instructions whether the script may go on. The host knows the clock.
+    /// Gives how long it took, nanoseconds, so that [`Host::interrupt`] is asked the sooner after a long one.
+    /// `held_bytes` is what Lua holds now.
+    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn resp::Sink, held_bytes: usize) -> u64;
+    /// Whether what this command may allocate would be evicted for, or refused: garbage is collected first then.
+    fn is_short_of_memory(&mut self) -> bool;
+    /// Asked some thousand times a second, whatever the script does, whether it may go on. The host knows the clock.
     fn interrupt(&mut self) -> Interrupt;
     /// A line of `redis.log`; `level` is 0 (debug) to 3 (warning).
     fn log(&mut self, level: i64, message: &[u8]);

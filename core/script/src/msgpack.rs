@@ -3,7 +3,7 @@
 //! Decoding never trusts a length: counts only bound loops that end with the input, and table hints are capped.
 //! Depth past `DEPTH_MAX` is packed as nil and refused when unpacked.
 
-use crate::raw::{Kind, Lua, Outcome};
+use crate::raw::{Fault, Kind, Lua, Outcome};
 
 const DEPTH_MAX: usize = 16;
 /// Readers accept deeper values than the writer makes.
@@ -51,31 +51,44 @@ fn pack(lua: Lua) -> Outcome {
     }
     let mut out = lua.context().scratch.take();
     out.clear();
+    let mut result = Ok(());
     for index in 1..=count {
         lua.push_copy(index);
-        push_value(lua, &mut out, 0);
+        result = result.and_then(|()| push_value(lua, &mut out, 0));
     }
-    lua.push_bytes(&out);
+    let result = result.and_then(|()| lua.admit(out.len() / 32, out.capacity() + out.len()));
+    if result.is_ok() {
+        lua.push_bytes(&out);
+    }
     if out.capacity() > 1 << 20 {
         out = Vec::new();
     }
     lua.context().scratch.set(out);
-    Ok(1)
+    match result {
+        Ok(()) => Ok(1),
+        Err(fault) => lua.raise_fault(fault),
+    }
 }
 
 /// Packs the value on top, and pops it.
-fn push_value(lua: Lua, out: &mut Vec<u8>, depth: usize) {
+fn push_value(lua: Lua, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
+    lua.admit(4, out.capacity())?;
     match lua.kind(-1) {
-        Kind::String => push_text(out, lua.bytes(-1).unwrap_or_default()),
+        Kind::String => {
+            let text = lua.bytes(-1).unwrap_or_default();
+            lua.admit(text.len() / 32, out.capacity() + text.len())?;
+            push_text(out, text);
+        }
         Kind::Boolean => out.push(if lua.boolean(-1) { 0xC3 } else { 0xC2 }),
         Kind::Number => push_number(out, lua.number(-1)),
-        Kind::Table if depth < DEPTH_MAX && lua.reserve(6) => {
+        Kind::Table if depth < DEPTH_MAX && lua.reserve_level(6) => {
             lua.see_through();
-            push_table(lua, out, depth);
+            push_table(lua, out, depth)?;
         }
         _ => out.push(0xC0),
     }
     lua.pop(1);
+    Ok(())
 }
 
 fn push_text(out: &mut Vec<u8>, text: &[u8]) {
@@ -153,7 +166,7 @@ fn push_header(out: &mut Vec<u8>, count: usize, small: u8, medium: u8) {
     }
 }
 
-fn push_table(lua: Lua, out: &mut Vec<u8>, depth: usize) {
+fn push_table(lua: Lua, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
     let (mut count, mut highest, mut is_array) = (0, 0.0, true);
     lua.push_nil();
     while lua.next(-2) {
@@ -162,22 +175,24 @@ fn push_table(lua: Lua, out: &mut Vec<u8>, depth: usize) {
         is_array &= key >= 1.0 && key.trunc() == key;
         highest = f64::max(highest, key);
         count += 1;
+        lua.charge(1)?;
     }
     if count > 0 && is_array && highest == f64::from(count) {
         push_header(out, count as usize, 0x90, 0xDC);
         for n in 1..=count {
             lua.push_item(-1, n);
-            push_value(lua, out, depth + 1);
+            push_value(lua, out, depth + 1)?;
         }
-        return;
+        return Ok(());
     }
     push_header(out, count as usize, if count == 0 { 0x90 } else { 0x80 }, 0xDE);
     lua.push_nil();
     while lua.next(-2) {
         lua.push_copy(-2);
-        push_value(lua, out, depth + 1);
-        push_value(lua, out, depth + 1);
+        push_value(lua, out, depth + 1)?;
+        push_value(lua, out, depth + 1)?;
     }
+    Ok(())
 }
 
 /// Unpacks up to `limit` values from `offset` on, and tells before them where it stopped (-1 at the end); all of them,
@@ -205,9 +220,12 @@ fn unpack(lua: Lua, limit: i64, offset: i64) -> Outcome {
         if !lua.reserve(4) {
             return lua.raise("too many values to unpack");
         }
-        if let Err(text) = reader.value(0) {
-            let is_luas = text == KEY_IS_NIL || text == KEY_IS_NAN;
-            return if is_luas { lua.raise_plain(text.as_bytes()) } else { lua.raise(text) };
+        match reader.value(0) {
+            Ok(()) => {}
+            Err(Fault::Text(text)) if text == KEY_IS_NIL || text == KEY_IS_NAN => {
+                return lua.raise_plain(text.as_bytes());
+            }
+            Err(fault) => return lua.raise_fault(fault),
         }
         count += 1;
     }
@@ -227,7 +245,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], &'static str> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
         let end = self.at.checked_add(length).ok_or(MISSING)?;
         let bytes = self.input.get(self.at..end).ok_or(MISSING)?;
         self.at = end;
@@ -235,16 +253,16 @@ impl<'a> Reader<'a> {
     }
 
     /// A big-endian number of `width` bytes.
-    fn unsigned(&mut self, width: usize) -> Result<u64, &'static str> {
+    fn unsigned(&mut self, width: usize) -> Result<u64, Fault> {
         Ok(self.take(width)?.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
     }
 
-    fn signed(&mut self, width: usize) -> Result<i64, &'static str> {
+    fn signed(&mut self, width: usize) -> Result<i64, Fault> {
         let unused = 64 - 8 * width as u32;
         Ok((self.unsigned(width)? << unused) as i64 >> unused)
     }
 
-    fn value(&mut self, depth: usize) -> Result<(), &'static str> {
+    fn value(&mut self, depth: usize) -> Result<(), Fault> {
         let lua = self.lua;
         let mark = self.unsigned(1)? as u8;
         match mark {
@@ -254,7 +272,7 @@ impl<'a> Reader<'a> {
             0xA0..0xC0 => lua.push_bytes(self.take(usize::from(mark & 31))?),
             0xC0 => lua.push_nil(),
             // Binary strings and extensions: refused, as the C library does.
-            0xC1 | 0xC4..=0xC9 | 0xD4..=0xD8 => return Err(BAD_FORMAT),
+            0xC1 | 0xC4..=0xC9 | 0xD4..=0xD8 => return Err(BAD_FORMAT.into()),
             0xC2 | 0xC3 => lua.push_boolean(mark == 0xC3),
             0xCA => lua.push_number(f64::from(f32::from_bits(self.unsigned(4)? as u32))),
             0xCB => lua.push_number(f64::from_bits(self.unsigned(8)?)),
@@ -275,21 +293,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn text(&mut self, width: usize) -> Result<(), &'static str> {
+    fn text(&mut self, width: usize) -> Result<(), Fault> {
         let length = self.unsigned(width)? as usize;
-        self.lua.push_bytes(self.take(length)?);
+        let bytes = self.take(length)?;
+        self.lua.admit(length / 32, length)?;
+        self.lua.push_bytes(bytes);
         Ok(())
     }
 
-    fn enter(&self, depth: usize) -> Result<(), &'static str> {
-        if depth >= READ_DEPTH_MAX || !self.lua.reserve(4) { Err(BAD_FORMAT) } else { Ok(()) }
+    fn enter(&self, depth: usize) -> Result<(), Fault> {
+        if depth >= READ_DEPTH_MAX || !self.lua.reserve_level(4) { Err(BAD_FORMAT.into()) } else { Ok(()) }
     }
 
-    fn check_memory(&self) -> Result<(), &'static str> {
-        if self.lua.is_over_limit() { Err("not enough memory") } else { Ok(()) }
+    fn check_memory(&self) -> Result<(), Fault> {
+        self.lua.admit(4, 0)
     }
 
-    fn array(&mut self, count: usize, depth: usize) -> Result<(), &'static str> {
+    fn array(&mut self, count: usize, depth: usize) -> Result<(), Fault> {
         self.enter(depth)?;
         self.lua.push_table(count.min(self.input.len() - self.at), 0);
         for n in 1..=i32::try_from(count).map_err(|_| MISSING)? {
@@ -300,15 +320,15 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn map(&mut self, count: usize, depth: usize) -> Result<(), &'static str> {
+    fn map(&mut self, count: usize, depth: usize) -> Result<(), Fault> {
         self.enter(depth)?;
         self.lua.push_table(0, count.min((self.input.len() - self.at) / 2));
         for _ in 0..count {
             self.value(depth + 1)?;
             self.value(depth + 1)?;
             match self.lua.kind(-2) {
-                Kind::Nil => return Err(KEY_IS_NIL),
-                Kind::Number if self.lua.number(-2).is_nan() => return Err(KEY_IS_NAN),
+                Kind::Nil => return Err(KEY_IS_NIL.into()),
+                Kind::Number if self.lua.number(-2).is_nan() => return Err(KEY_IS_NAN.into()),
                 _ => self.lua.set_pair(-3),
             }
             self.check_memory()?;

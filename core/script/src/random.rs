@@ -1,6 +1,7 @@
 //! `math.random`: the 48-bit generator of POSIX, which Redis gives to scripts, with the same first numbers.
 //!
-//! It goes on from script to script: effects are replicated, not scripts, so nothing needs it to start again.
+//! It goes on from script to script: effects are replicated, not scripts, so nothing needs it to start again. A seed holds
+//! for the script that sets it; the next one goes on with the numbers that it would have had.
 
 use crate::raw::{Lua, Outcome};
 
@@ -23,7 +24,11 @@ pub(crate) fn open(lua: Lua) {
         if !lua.is_numeric(1) {
             return lua.raise_type(1, "number");
         }
-        lua.context().random.set(seeded(lua.number(1) as i64 as i32));
+        let context = lua.context();
+        if context.random_before.get().is_none() {
+            context.random_before.set(Some(context.random.get()));
+        }
+        context.random.set(seeded(lua.number(1) as i64 as i32));
         Ok(0)
     });
 }

@@ -1,7 +1,13 @@
 //! The Lua machine behind a thin layer: the only file of this crate that calls C.
 //!
-//! mlua's own safe layer costs some 0.4 us a script, which is a fifth of what a whole EVALSHA may cost here,
-//! so the C interface is used directly and everything foreign is kept in this one place.
+//! A safe layer costs some 0.4 us a script (mlua's was measured), which is a fifth of what a whole EVALSHA may cost here,
+//! so the C interface is used directly and everything foreign is kept in this one place. The sources of Lua are built
+//! with corrections of ours (`build/corrections.rs`), two of which are used here: the budget and the floor.
+//!
+//! The *budget* of a state is how many units of work (an instruction is one) are left until the host is asked whether
+//! the script may go on. Instructions and all loops in C take from it, and so do all loops of ours by [`Lua::charge`]:
+//! whatever a script does, the host is asked after some hundred microseconds, and it looks at the clock. The *floor* is
+//! how far the C stack may reach down where C recurses in proportion to what a script gave it.
 //!
 //! Invariants that every SAFETY note below leans on:
 //! - *Our mode.* While Rust code of ours runs (`Context::ours`), an allocation for Lua never fails: it may
@@ -21,21 +27,70 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{NonNull, null_mut};
 
-use mlua::ffi;
+use mlua_sys as ffi;
 use resp::Protocol;
 
 use crate::convert::{Frame, NAMES, Name};
 use crate::library::Registered;
 use crate::{Host, Interrupt};
 
-/// How many virtual machine instructions run between two questions to the host.
-const INSTRUCTIONS_PER_CHECK: c_int = 100_000;
+/// How many units of work lie between two questions to the host. An instruction is one; all take some 3 ns.
+const QUANTUM: isize = 20_000;
+/// The most that Lua may hold: its lengths are C ints.
+const LIMIT_BYTES_MAX: usize = i32::MAX as usize;
+/// What may come since the last collection before one is made out of turn.
+const GARBAGE_BYTES: usize = 4 << 20;
+/// How much of the C stack a script may use; frames of a build without optimisation are large.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 3 << 19 } else { 1 << 20 };
+/// How many bytes of a text are handed to the compiler between two questions.
+const PIECE_BYTES: usize = 4096;
 /// Lua's most strictly aligned type is a double or a pointer.
 const ALIGNMENT: usize = 8;
+
+unsafe extern "C-unwind" {
+    /// Sets who is asked when the budget is used up; it has to set a new one, and may raise.
+    fn tandem_set_tick(state: *mut ffi::lua_State, tick: ffi::lua_CFunction);
+    /// Where the budget lies, as long as the state lives.
+    fn tandem_budget(state: *mut ffi::lua_State) -> *mut isize;
+    /// Sets the floor.
+    fn tandem_set_floor(state: *mut ffi::lua_State, floor: *const c_char);
+    /// Gives back the buffer in which texts are joined. Not while they are.
+    fn tandem_give_back(state: *mut ffi::lua_State);
+}
 
 /// An error value lies on top of the Lua stack, to be raised by the outermost frame.
 #[derive(Debug)]
 pub(crate) struct Raise;
+
+/// What ends a function of ours before its end.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// A text to be raised with its place.
+    Text(String),
+    /// The error value lies on top of the stack already.
+    Raised,
+}
+
+impl From<String> for Fault {
+    fn from(text: String) -> Fault {
+        Fault::Text(text)
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(text: &str) -> Fault {
+        Fault::Text(text.to_owned())
+    }
+}
+
+impl From<Raise> for Fault {
+    fn from(_: Raise) -> Fault {
+        Fault::Raised
+    }
+}
+
+/// What Lua says when there is no memory left.
+pub(crate) const NO_MEMORY: &str = "not enough memory";
 
 /// What a function gives back to Lua: how many results lie on top of the stack, or an error.
 pub(crate) type Outcome = Result<usize, Raise>;
@@ -62,6 +117,14 @@ pub(crate) struct Context {
     limit: Cell<usize>,
     ours: Cell<bool>,
     host: Cell<Option<NonNull<dyn Host>>>,
+    /// The budget, which lies in the state; set once the state is there.
+    budget: Cell<Option<NonNull<isize>>>,
+    /// How far the stack may reach down, as an address.
+    floor: Cell<usize>,
+    /// What was left after the last collection between two runs.
+    settled: Cell<usize>,
+    /// What was left after the last collection.
+    collected: Cell<usize>,
     killed: Cell<Option<&'static str>>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
     argv: Cell<Vec<&'static [u8]>>,
@@ -69,6 +132,10 @@ pub(crate) struct Context {
     pub(crate) protocol: Cell<Protocol>,
     /// The state of `math.random`: 48 bits.
     pub(crate) random: Cell<u64>,
+    /// That state as it was before the running script set a seed of its own.
+    pub(crate) random_before: Cell<Option<u64>>,
+    /// Counts runs: what a script has set for itself only holds for its own.
+    pub(crate) run: Cell<u64>,
     /// Text under construction; taken and put back so that its capacity is reused.
     pub(crate) scratch: Cell<Vec<u8>>,
     /// Open aggregates of the reply being converted; taken and put back likewise.
@@ -101,17 +168,21 @@ impl Machine {
     /// A fresh state without any library, in which Lua may hold up to `limit_bytes`.
     pub(crate) fn new(limit_bytes: usize) -> Self {
         let context = Box::new(Context::default());
-        context.limit.set(limit_bytes);
+        context.limit.set(limit_bytes.min(LIMIT_BYTES_MAX));
         context.ours.set(true);
         let context = NonNull::from(Box::leak(context));
         // SAFETY: `allocate` meets the contract of lua_Alloc, and the context outlives the state (see Drop).
         let state = unsafe { ffi::lua_newstate(allocate, context.as_ptr().cast()) };
         let state = NonNull::new(state).expect("in our mode an allocation does not fail");
-        // SAFETY: the state is alive; the hook is a function of the right type.
-        unsafe {
-            ffi::lua_sethook(state.as_ptr(), Some(on_count), ffi::LUA_MASKCOUNT, INSTRUCTIONS_PER_CHECK)
+        // SAFETY: the state is alive; the tick is a function of the right type, and the budget lies in the state.
+        let budget = unsafe {
+            tandem_set_tick(state.as_ptr(), on_tick);
+            tandem_budget(state.as_ptr())
         };
-        Self { lua: Lua(state), context }
+        let machine = Self { lua: Lua(state), context };
+        machine.lua.context().budget.set(NonNull::new(budget));
+        machine.lua.set_budget(QUANTUM);
+        machine
     }
 
     /// The stack of the main thread, empty between scripts.
@@ -124,6 +195,11 @@ impl Machine {
         self.lua.used_bytes()
     }
 
+    /// How many bytes Lua may hold from now on.
+    pub(crate) fn set_limit(&self, bytes: usize) {
+        self.lua.context().limit.set(bytes.min(LIMIT_BYTES_MAX));
+    }
+
     /// Lets the function under the `arguments` topmost values run, with `host` behind it and `handler` (an
     /// index) called on errors. One result or the error value is left on the stack.
     pub(crate) fn protected(
@@ -132,33 +208,49 @@ impl Machine {
         handler: c_int,
         host: &mut dyn Host,
     ) -> Result<(), Raise> {
+        self.with_host(host, |lua| {
+            let context = lua.context();
+            context.ours.set(false);
+            // SAFETY: a function and its arguments lie on the stack. Errors raised inside end in lua_pcall.
+            let status = unsafe { ffi::lua_pcall(lua.raw(), arguments as c_int, 1, handler) };
+            context.ours.set(true);
+            if status == ffi::LUA_ERRMEM {
+                lua.collect();
+            }
+            if status == ffi::LUA_OK { Ok(()) } else { Err(Raise) }
+        })
+    }
+
+    /// Compiles text with `host` to be asked; pushes the function, or what went wrong and says `Raise`.
+    pub(crate) fn compile(&mut self, source: &[u8], name: &CStr, host: &mut dyn Host) -> Result<(), Raise> {
+        self.with_host(host, |lua| lua.compile(source, name))
+    }
+
+    /// Works with `host` behind what is run; a kill ends with it.
+    fn with_host<R>(&mut self, host: &mut dyn Host, work: impl FnOnce(Lua) -> R) -> R {
         let context = self.lua.context();
         // SAFETY: only the lifetime is erased; the pointer is cleared below, before `host` is given back.
         let host: NonNull<dyn Host + 'static> = unsafe { std::mem::transmute(NonNull::from(host)) };
         context.host.set(Some(host));
-        context.ours.set(false);
-        // SAFETY: a function and its arguments lie on the stack. Errors raised inside end in lua_pcall.
-        let status = unsafe { ffi::lua_pcall(self.lua.0.as_ptr(), arguments as c_int, 1, handler) };
-        context.ours.set(true);
+        context.run.set(context.run.get() + 1);
+        let here = 0_u8;
+        let floor: *const c_char = (&raw const here).wrapping_sub(STACK_BYTES).cast();
+        context.floor.set(floor as usize);
+        // SAFETY: the state is alive; the floor is only compared with.
+        unsafe { tandem_set_floor(self.lua.raw(), floor) };
+        let result = work(self.lua);
         context.host.set(None);
+        if let Some(random) = context.random_before.take() {
+            context.random.set(random);
+        }
         if context.killed.take().is_some() {
-            self.arm();
+            self.lua.set_budget(QUANTUM);
         }
         if let Some(payload) = context.panic.take() {
             self.lua.set_top(0);
             resume_unwind(payload);
         }
-        if status == ffi::LUA_ERRMEM {
-            self.lua.collect();
-        }
-        if status == ffi::LUA_OK { Ok(()) } else { Err(Raise) }
-    }
-
-    fn arm(&self) {
-        // SAFETY: as in `new`.
-        unsafe {
-            ffi::lua_sethook(self.lua.0.as_ptr(), Some(on_count), ffi::LUA_MASKCOUNT, INSTRUCTIONS_PER_CHECK)
-        };
+        result
     }
 }
 
@@ -236,7 +328,7 @@ fn enter(state: *mut ffi::lua_State, body: impl FnOnce(Lua) -> Outcome) -> Outco
         }
     };
     if outcome.is_ok() && context.used.get() > context.limit.get() {
-        outcome = lua.raise_plain(b"not enough memory");
+        outcome = lua.raise_plain(NO_MEMORY.as_bytes());
     }
     context.ours.set(false);
     outcome
@@ -254,30 +346,40 @@ unsafe extern "C-unwind" fn trampoline<F: Fn(Lua) -> Outcome>(state: *mut ffi::l
     }
 }
 
-/// Called every `INSTRUCTIONS_PER_CHECK` instructions: lets the host stop the script.
-unsafe extern "C-unwind" fn on_count(state: *mut ffi::lua_State, _event: *mut ffi::lua_Debug) {
+/// Called when the budget is used up: lets the host stop the script, and collects garbage where memory becomes short.
+unsafe extern "C-unwind" fn on_tick(state: *mut ffi::lua_State) -> c_int {
     let outcome = enter(state, |lua| {
-        let context = lua.context();
-        if context.killed.get().is_none()
-            && let Some(mut host) = context.host.get()
-            // SAFETY: the host is borrowed by the running `protected`, and only the innermost function of
-            // ours uses it; a hook never runs inside one.
-            && let Interrupt::Kill(text) = unsafe { host.as_mut() }.interrupt()
-        {
-            lua.kill(text);
-        }
-        match context.killed.get() {
-            Some(text) => {
-                lua.kill(text);
-                lua.raise_error(text)
-            }
-            None => Ok(0),
-        }
+        lua.ask()?;
+        lua.collect_when_short();
+        Ok(0)
     });
     if outcome.is_err() {
         // SAFETY: this frame owns nothing; the error value lies on top of the stack.
-        unsafe { ffi::lua_error(state) };
+        unsafe { ffi::lua_error(state) }
     }
+    0
+}
+
+/// A text that is handed to the compiler piece by piece.
+struct Pieces<'a> {
+    rest: &'a [u8],
+}
+
+/// Hands the next piece to the compiler, after asking whether to go on.
+unsafe extern "C-unwind" fn read_piece(
+    state: *mut ffi::lua_State,
+    pieces: *mut c_void,
+    length: *mut usize,
+) -> *const c_char {
+    // SAFETY: `compile` passes its own `Pieces`, which nobody else uses meanwhile, and Lua a place for the length.
+    let (pieces, length) = unsafe { (&mut *pieces.cast::<Pieces<'_>>(), &mut *length) };
+    let (piece, rest) = pieces.rest.split_at(pieces.rest.len().min(PIECE_BYTES));
+    (pieces.rest, *length) = (rest, piece.len());
+    if enter(state, |lua| lua.charge(piece.len() * 4).map(|()| 0)).is_err() {
+        // SAFETY: this frame owns nothing; the error value lies on top of the stack, and lua_load catches it.
+        unsafe { ffi::lua_error(state) }
+    }
+    piece.as_ptr().cast()
 }
 
 /// `pcall` as Redis changed it: an error table with a text is given to the script as that text. Written
@@ -471,17 +573,111 @@ impl Lua {
         Some(work(unsafe { host.as_mut() }))
     }
 
-    /// Ends the running script: from now on every instruction raises `text`, whoever catches it.
+    /// Ends the running script: from now on every instruction, in whatever coroutine, raises `text`, whoever catches it.
     fn kill(&self, text: &'static str) {
         self.context().killed.set(Some(text));
-        // SAFETY: the state is alive; `on_count` is a hook. Pausing at each instruction makes it certain.
-        unsafe { ffi::lua_sethook(self.0.as_ptr(), Some(on_count), ffi::LUA_MASKCOUNT, 1) };
+        self.set_budget(0);
     }
 
-    /// Whether Lua holds more than it may; loops that build values ask this.
-    pub(crate) fn is_over_limit(&self) -> bool {
+    fn set_budget(&self, units: isize) {
+        if let Some(budget) = self.context().budget.get() {
+            // SAFETY: the budget lives as long as the state, and only the thread that has the state touches it.
+            unsafe { budget.write(units) };
+        }
+    }
+
+    /// Counts work of ours, in units of an instruction. Every loop that a script can make long calls this.
+    ///
+    /// # Errors
+    /// The script is to end: pass it on.
+    #[inline]
+    pub(crate) fn charge(self, units: usize) -> Result<(), Raise> {
+        let Some(budget) = self.context().budget.get() else { return Ok(()) };
+        // SAFETY: as in `set_budget`.
+        let left = unsafe {
+            let left = budget.read().saturating_sub_unsigned(units);
+            budget.write(left);
+            left
+        };
+        if left > 0 { Ok(()) } else { self.ask() }
+    }
+
+    /// Asks the host whether the script may go on, for another quantum of work.
+    #[cold]
+    fn ask(self) -> Result<(), Raise> {
         let context = self.context();
-        context.used.get() > context.limit.get()
+        if context.killed.get().is_none()
+            && let Some(mut host) = context.host.get()
+            // SAFETY: the host is borrowed by the running `with_host`, and only the innermost function of
+            // ours uses it; nothing that works with it charges.
+            && let Interrupt::Kill(text) = unsafe { host.as_mut() }.interrupt()
+        {
+            self.kill(text);
+        }
+        if let Some(text) = context.killed.get() {
+            self.kill(text);
+            self.push_error(text.as_bytes());
+            return Err(Raise);
+        }
+        self.set_budget(QUANTUM);
+        Ok(())
+    }
+
+    /// Whether the running script is to end.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.context().killed.get().is_some()
+    }
+
+    /// Whether Lua holds more than it may, `more` bytes of ours included; loops that build values ask this.
+    pub(crate) fn is_over_limit(&self, more: usize) -> bool {
+        let context = self.context();
+        context.used.get().saturating_add(more) > context.limit.get()
+    }
+
+    /// Before a command runs: garbage goes first where memory is short, so that nothing is evicted or refused for it.
+    #[inline]
+    pub(crate) fn collect_before_call(self) {
+        let context = self.context();
+        if context.used.get() > context.collected.get() + GARBAGE_BYTES {
+            self.collect_for_call();
+        }
+    }
+
+    #[cold]
+    fn collect_for_call(self) {
+        if self.with_host(|host| host.is_short_of_memory()) == Some(true) {
+            self.collect();
+        }
+    }
+
+    /// After a run: what it has left is collected where that is much.
+    #[inline]
+    pub(crate) fn collect_after_run(self) {
+        let context = self.context();
+        if context.used.get() > context.settled.get() + GARBAGE_BYTES {
+            self.collect();
+            context.settled.set(context.used.get());
+        }
+    }
+
+    /// Counts `units` of work, and makes sure that Lua may hold `more` bytes of ours beside its own.
+    ///
+    /// # Errors
+    /// The script is to end, or there is no room.
+    #[inline]
+    pub(crate) fn admit(self, units: usize, more: usize) -> Result<(), Fault> {
+        self.charge(units)?;
+        if self.is_over_limit(more) { Err(NO_MEMORY.into()) } else { Ok(()) }
+    }
+
+    /// Collects garbage when half of what may be held is, and an eighth of it has come since the last time. Lua
+    /// itself waits until twice as much is held as was left, which may be more than there is.
+    fn collect_when_short(self) {
+        let context = self.context();
+        let (used, limit) = (context.used.get(), context.limit.get());
+        if used > limit / 2 && used > context.collected.get() + limit / 8 {
+            self.collect();
+        }
     }
 
     /// Works with the values at 1 to `count`, which are strings, as slices in the reused vector.
@@ -605,10 +801,16 @@ impl Lua {
         self.set_top(-count - 1);
     }
 
-    /// Makes sure of `slots` free slots; false when the stack would become too deep.
+    /// Makes sure of `slots` free slots; false when Lua's stack would become too deep.
     pub(crate) fn reserve(self, slots: c_int) -> bool {
         // SAFETY: the state is alive; in our mode growing cannot fail.
         unsafe { ffi::lua_checkstack(self.raw(), slots) != 0 }
+    }
+
+    /// The same for what calls itself: false also when our own stack would become too deep.
+    pub(crate) fn reserve_level(self, slots: c_int) -> bool {
+        let here = 0_u8;
+        (&raw const here) as usize > self.context().floor.get() && self.reserve(slots)
     }
 
     /// The type of the value at `index`.
@@ -845,16 +1047,16 @@ impl Lua {
         unsafe { ffi::lua_replace(self.raw(), ffi::LUA_GLOBALSINDEX) }
     }
 
-    /// Compiles text; pushes the function, or a message and says `Raise`. Bytecode is text to Lua's eyes only
-    /// when it is checked here: crafted bytecode can break the machine, so it is refused.
+    /// Compiles text; pushes the function, or a message and says `Raise`. Bytecode, which could break the machine, is
+    /// refused. The text must not change meanwhile.
     pub(crate) fn compile(self, source: &[u8], name: &CStr) -> Result<(), Raise> {
-        if source.first() == Some(&0x1b) {
-            self.push_bytes(b"bytecode is not accepted");
-            return Err(Raise);
-        }
-        // SAFETY: the text is copied; syntax errors are caught inside.
+        let mut pieces = Pieces { rest: source };
+        let context = self.context();
+        context.ours.set(false);
+        // SAFETY: the pieces outlive the call; errors, of memory also, are caught inside.
         let status =
-            unsafe { ffi::luaL_loadbuffer(self.raw(), source.as_ptr().cast(), source.len(), name.as_ptr()) };
+            unsafe { ffi::lua_load(self.raw(), read_piece, (&raw mut pieces).cast(), name.as_ptr()) };
+        context.ours.set(true);
         if status == ffi::LUA_OK { Ok(()) } else { Err(Raise) }
     }
 
@@ -880,8 +1082,14 @@ impl Lua {
 
     /// Collects all garbage.
     pub(crate) fn collect(self) {
-        // SAFETY: no finalizer of a script exists (there is no `newproxy`), so this runs no script code.
-        unsafe { ffi::lua_gc(self.raw(), ffi::LUA_GCCOLLECT, 0) };
+        // SAFETY: no finalizer of a script exists (there is no `newproxy`), so this runs no script code. No code of
+        // ours runs while texts are joined.
+        unsafe {
+            tandem_give_back(self.raw());
+            ffi::lua_gc(self.raw(), ffi::LUA_GCCOLLECT, 0);
+        }
+        let context = self.context();
+        context.collected.set(context.used.get());
     }
 
     /// One bounded step of collecting; true when a cycle was finished.
@@ -922,6 +1130,14 @@ impl Lua {
         self.push_bytes(text.as_ref());
         self.concat(2);
         Err(Raise)
+    }
+
+    /// Raises what ended a function of ours.
+    pub(crate) fn raise_fault(self, fault: Fault) -> Outcome {
+        match fault {
+            Fault::Text(text) => self.raise(text),
+            Fault::Raised => Err(Raise),
+        }
     }
 
     /// Raises "bad argument", naming the running function.

@@ -7,7 +7,7 @@
 //! one sees, and a finalizer of a script's own would run in the middle of our code.
 
 use crate::convert::NAMES;
-use crate::raw::{Kind, Lua, Machine, Outcome, Reference};
+use crate::raw::{Kind, Lua, Machine, Outcome, Raise, Reference};
 use crate::{Limits, api, bit, json, msgpack, random, structs};
 
 /// What runs in a machine.
@@ -22,6 +22,8 @@ pub(crate) enum Role {
 const REMOVED: [&str; 7] = ["dofile", "loadfile", "print", "getfenv", "setfenv", "newproxy", "os"];
 const LIBRARIES: [&str; 10] =
     ["string", "table", "math", "coroutine", "os", "redis", "cjson", "cmsgpack", "struct", "bit"];
+/// What a collection costs at least, in units of work.
+const COLLECT_UNITS: usize = 1_000;
 const READ_ONLY: &str = "Attempt to modify a readonly table";
 
 /// `load` through `loadstring`, so that there is one place where text becomes code.
@@ -41,7 +43,7 @@ end";
 
 /// A fresh machine with everything open. It leaves the real table of globals on the stack, which is else empty.
 pub(crate) fn machine(limits: &Limits, role: Role) -> Machine {
-    let machine = Machine::new(limits.memory_bytes.min(2 << 30));
+    let machine = Machine::new(limits.memory_bytes);
     let lua = machine.lua();
     lua.context().names.set(NAMES.map(|name| {
         lua.push_bytes(name.as_bytes());
@@ -55,11 +57,13 @@ pub(crate) fn machine(limits: &Limits, role: Role) -> Machine {
 /// Keeps the globals that a library's chunk sees while it is loaded: little more than
 /// `redis.register_function`. The stack is as `machine` left it.
 pub(crate) fn keep_load_globals(lua: Lua, limits: &Limits) -> Reference {
-    lua.push_table(0, 1);
+    lua.push_table(0, 2);
     api::open_for_load(lua, limits);
     refuse_missing(lua, -2);
     protect(lua);
-    lua.set_field(-2, "redis");
+    lua.push_copy(-1);
+    lua.set_field(-3, "redis");
+    lua.set_field(-2, "server");
     refuse_missing(lua, -2);
     lua.keep()
 }
@@ -137,6 +141,9 @@ fn protect_all(lua: Lua) {
         protect(lua);
         lua.set_field(1, name);
     }
+    // Valkey's name of the same table.
+    lua.push_field(1, "redis");
+    lua.set_field(1, "server");
     // The metatable of strings is shared by all scripts.
     lua.push_bytes(b"");
     if lua.push_metatable(-1) {
@@ -213,11 +220,13 @@ fn missing_global(lua: Lua) -> Outcome {
 fn collect_garbage(lua: Lua) -> Outcome {
     let answer = match lua.bytes(1) {
         None | Some(b"collect") => {
+            lua.charge(COLLECT_UNITS + lua.used_bytes() / 32)?;
             lua.collect();
             0.0
         }
         Some(b"count") => lua.used_bytes() as f64 / 1024.0,
         Some(b"step") => {
+            lua.charge(COLLECT_UNITS)?;
             let is_done = lua.collect_step(0);
             lua.push_boolean(is_done);
             return Ok(1);
@@ -238,6 +247,9 @@ fn load_string(lua: Lua) -> Outcome {
     let name = name.split(|&c| c == 0).next().unwrap_or_default();
     let name = std::ffi::CString::new(name).unwrap_or_default();
     if lua.compile(source, &name).is_err() {
+        if lua.is_killed() {
+            return Err(Raise);
+        }
         lua.push_nil();
         lua.insert(-2);
         return Ok(2);
@@ -262,6 +274,7 @@ fn insert(lua: Lua) -> Outcome {
             }
             let at = lua.number(2) as i64 as i32;
             for n in (at.saturating_add(1)..=end.max(at)).rev() {
+                lua.charge(4)?;
                 lua.push_item(1, n - 1);
                 lua.set_item(1, n);
             }

@@ -123,6 +123,9 @@ fn pack(lua: Lua) -> Outcome {
     // A missing argument is a nil.
     lua.push_nil();
     loop {
+        if let Err(fault) = lua.admit(4, out.capacity()) {
+            return lua.raise_fault(fault);
+        }
         let item = match format.next(out.len()) {
             Ok(Some(item)) => item,
             Ok(None) => break,
@@ -145,6 +148,7 @@ fn pack(lua: Lua) -> Outcome {
                 let Some(bytes) = bytes.get(..size) else {
                     return lua.raise_argument(argument, "string too short");
                 };
+                lua.charge(size / 32)?;
                 out.extend_from_slice(bytes);
                 if item.letter == b's' {
                     out.push(0);
@@ -207,6 +211,7 @@ fn size(lua: Lua) -> Outcome {
     let mut format = Format::new(text);
     let mut total = 0_usize;
     loop {
+        lua.charge(2)?;
         let item = match format.next(total) {
             Ok(Some(item)) => item,
             Ok(None) => break,
@@ -242,6 +247,7 @@ fn unpack(lua: Lua) -> Outcome {
     let mut format = Format::new(text);
     let base = lua.top();
     loop {
+        lua.charge(4)?;
         let item = match format.next(at) {
             Ok(Some(item)) => item,
             Ok(None) => break,
@@ -276,6 +282,7 @@ fn unpack(lua: Lua) -> Outcome {
                 lua.push_bytes(bytes);
             }
             b's' => {
+                lua.charge((data.len() - at) / 64)?;
                 let Some(length) = data[at..].iter().position(|&byte| byte == 0) else {
                     return lua.raise("unfinished string in data");
                 };

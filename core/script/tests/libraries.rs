@@ -9,8 +9,13 @@ struct Fake {
 }
 
 impl Host for Fake {
-    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn Sink) {
+    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn Sink, _held_bytes: usize) -> u64 {
         sink.integer(argv.len() as i64);
+        0
+    }
+
+    fn is_short_of_memory(&mut self) -> bool {
+        false
     }
 
     fn interrupt(&mut self) -> Interrupt {
@@ -50,7 +55,7 @@ fn shown(error: Vec<u8>) -> String {
 
 fn call(functions: &mut Functions, name: &str) -> String {
     let mut out = Vec::new();
-    let mut wire = Wire { out: &mut out, protocol: Protocol::Resp2 };
+    let mut wire = Wire { out: &mut out, protocol: Protocol::Resp2, limit: usize::MAX };
     match functions.run(name.as_bytes(), &[b"k"], &[b"a"], &mut Fake { patience: 10 }, &mut wire) {
         Ok(()) => {}
         Err(RunError::NoScript) => return "none".into(),

@@ -13,7 +13,7 @@ struct Fake {
 }
 
 impl Host for Fake {
-    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn Sink) {
+    fn call(&mut self, argv: &[&[u8]], sink: &mut dyn Sink, _held_bytes: usize) -> u64 {
         self.calls.push(argv.iter().map(|arg| arg.to_vec()).collect());
         match argv[0] {
             b"echo" => sink.bulk(argv[1]),
@@ -37,6 +37,11 @@ impl Host for Fake {
             b"deep" => (0..5_000).for_each(|_| sink.array(1)),
             _ => sink.integer(argv.len() as i64),
         }
+        0
+    }
+
+    fn is_short_of_memory(&mut self) -> bool {
+        false
     }
 
     fn interrupt(&mut self) -> Interrupt {
@@ -66,8 +71,8 @@ impl Host for Fake {
 
 fn run_in(lua: &mut Interpreter, source: &[u8], args: &[&[u8]], protocol: Protocol) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut wire = Wire { out: &mut out, protocol };
-    let sha = match lua.load(source, Origin::Eval) {
+    let mut wire = Wire { out: &mut out, protocol, limit: usize::MAX };
+    let sha = match lua.load(source, Origin::Eval, &mut Fake::default()) {
         Ok(sha) => sha,
         Err(error) => {
             wire.error(&error.0);
@@ -279,10 +284,10 @@ fn a_killed_script_cannot_go_on() {
         "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
     ] {
         let mut lua = Interpreter::new(Limits::default());
-        let sha = lua.load(source.as_bytes(), Origin::Eval).unwrap();
+        let sha = lua.load(source.as_bytes(), Origin::Eval, &mut Fake::default()).unwrap();
         let mut host = Fake { kills: true, ..Fake::default() };
         let mut out = Vec::new();
-        let mut wire = Wire { out: &mut out, protocol: Protocol::Resp2 };
+        let mut wire = Wire { out: &mut out, protocol: Protocol::Resp2, limit: usize::MAX };
         let Err(RunError::Failed { text, .. }) = lua.run(&sha, &[], &[], &mut host, &mut wire) else {
             panic!("{source}")
         };
@@ -320,11 +325,12 @@ fn a_panic_of_the_host_reaches_its_owner() {
 #[test]
 fn first_line_gives_flags() {
     let mut lua = Interpreter::new(Limits::default());
-    let sha = lua.load(b"#!lua flags=no-writes,allow-oom\nreturn 1", Origin::Load).unwrap();
+    let sha =
+        lua.load(b"#!lua flags=no-writes,allow-oom\nreturn 1", Origin::Load, &mut Fake::default()).unwrap();
     let expected = Flags { is_declared: true, no_writes: true, allow_oom: true, ..Flags::default() };
     assert_eq!(lua.flags(&sha), Some(expected));
     let error = |lua: &mut Interpreter, source: &[u8]| {
-        String::from_utf8(lua.load(source, Origin::Load).unwrap_err().0).unwrap()
+        String::from_utf8(lua.load(source, Origin::Load, &mut Fake::default()).unwrap_err().0).unwrap()
     };
     assert_eq!(error(&mut lua, b"#!lua flags=x\nreturn 1"), "ERR Unexpected flag in script shebang: x");
     assert_eq!(error(&mut lua, b"#!py\nreturn 1"), "ERR Unexpected engine in script shebang: #!py");
@@ -336,9 +342,9 @@ fn first_line_gives_flags() {
 #[test]
 fn old_evaluated_scripts_make_room() {
     let mut lua = Interpreter::new(Limits { eval_scripts: 10, ..Limits::default() });
-    let kept = lua.load(b"return 'kept'", Origin::Load).unwrap();
+    let kept = lua.load(b"return 'kept'", Origin::Load, &mut Fake::default()).unwrap();
     for n in 0..100 {
-        lua.load(format!("return {n}").as_bytes(), Origin::Eval).unwrap();
+        lua.load(format!("return {n}").as_bytes(), Origin::Eval, &mut Fake::default()).unwrap();
     }
     assert_eq!(lua.len(), 11);
     assert!(lua.contains(&kept));

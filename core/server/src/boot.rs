@@ -483,7 +483,18 @@ pub(crate) fn new_engine(
         // Whoever logs in after a start need not wait for a check.
         engine.learn_password(record, plain);
     }
+    engine.set_memory_there(memory_there());
     Ok(engine)
+}
+
+/// What the machine or its control group has, bytes; 0 when nobody knows.
+fn memory_there() -> usize {
+    let measured = config::memory::read(&config::memory::Places::default());
+    let there = match measured.group_limit {
+        Some(limit) if limit < measured.machine || measured.machine == 0 => limit,
+        _ => measured.machine,
+    };
+    usize::try_from(there).unwrap_or(usize::MAX)
 }
 
 /// Writes the process number where it is wanted. That nobody finds it there is no reason not to serve: the folder that a

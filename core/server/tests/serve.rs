@@ -121,6 +121,47 @@ fn a_busy_script_lets_others_be_told_and_can_be_killed() {
 }
 
 #[test]
+fn whatever_a_script_does_others_are_told_and_it_can_be_killed() {
+    let compiled = format!("local a = 1 {}", "a = a ".repeat(4_000_000));
+    let sources = [
+        "while true do coroutine.wrap(function() for i = 1, 100 do end end)() end",
+        "while true do pcall(coroutine.wrap(function() while true do end end)) end",
+        "while true do collectgarbage() end",
+        "while true do string.rep('', 2147483647) end",
+        "table.insert({}, -2147483647, 1)",
+        "return string.find(string.rep('a', 1000000), '.-.-.-.-b')",
+        "local t = {} t[1] = t t[2] = t while true do pcall(cjson.encode, t) end",
+        "local t = {} t[1] = t t[2] = t return t",
+        "local s = string.rep('x', 1000000) while true do local t = s .. 'y' end",
+        compiled.as_str(),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--busy-reply-threshold", "20"]);
+    let (mut script, mut other) = (server.client(), server.client());
+    for source in sources {
+        script.send(&request(&[b"EVAL", source.as_bytes(), b"0"]));
+        let busy = "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+        other.until("PING", busy);
+        other.ask("SCRIPT KILL", "+OK\r\n");
+        let end = script.line();
+        assert!(end.starts_with("-ERR Script killed by user with SCRIPT KILL..."), "{source:.80}: {end}");
+        other.until("PING", "+PONG");
+    }
+}
+
+#[test]
+fn a_script_that_waits_by_the_clock_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    let mut client = server.client();
+    let source = "local function us() local t = redis.call('TIME') return t[1] * 1000000 + t[2] end
+        local began = us() if us() ~= began then return 'it moved at once' end
+        repeat until us() - began > 50000 return 'waited'";
+    client.send(&request(&[b"EVAL", source.as_bytes(), b"0"]));
+    client.expect("$6\r\nwaited\r\n");
+}
+
+#[test]
 fn a_busy_server_lets_an_operator_with_a_password_in() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path(), &["--save", "", "--busy-reply-threshold", "50", "--requirepass", "pw"]);
