@@ -118,28 +118,35 @@ impl Log {
 }
 
 /// Whether `raw`, a request that the parser has found to hold the arguments `argv`, is exactly how this project would write them.
-/// No header can be shorter than the plain number, so a right total means plain numbers throughout; what is left is the line ends.
+/// No header can be shorter than the plain number, so arguments that lie where they should have plain headers; what is left is the
+/// line ends.
 fn is_canonical(raw: &[u8], argv: &[&[u8]]) -> bool {
-    let mut wanted = header_len(argv.len());
+    let mut at = header_len(argv.len());
+    let mut is_right = ends_line(raw, at);
     for arg in argv {
+        at += header_len(arg.len());
         let start = (arg.as_ptr() as usize).wrapping_sub(raw.as_ptr() as usize);
-        let end = start.wrapping_add(arg.len());
-        let ends_lines = start >= 2
-            && raw.get(start - 2..start) == Some(b"\r\n")
-            && raw.get(end..end.wrapping_add(2)) == Some(b"\r\n");
-        if !ends_lines {
-            return false;
-        }
-        wanted += header_len(arg.len()) + arg.len() + 2;
+        is_right &= start == at && ends_line(raw, at);
+        at += arg.len() + 2;
+        is_right &= ends_line(raw, at);
     }
-    wanted == raw.len()
-        && raw.get(header_len(argv.len()) - 2) == Some(&b'\r')
-        && raw.get(header_len(argv.len()) - 1) == Some(&b'\n')
+    is_right && at == raw.len()
+}
+
+/// Whether a line of `raw` ends before `end`.
+#[inline]
+fn ends_line(raw: &[u8], end: usize) -> bool {
+    end >= 2 && raw.get(end - 2..end) == Some(b"\r\n")
 }
 
 /// Bytes of `*N\r\n` or `$N\r\n`.
+#[inline]
 fn header_len(number: usize) -> usize {
-    3 + number.checked_ilog10().map_or(1, |log| log as usize + 1)
+    match number {
+        0..10 => 4,
+        10..100 => 5,
+        _ => 4 + number.ilog10() as usize,
+    }
 }
 
 #[cfg(test)]

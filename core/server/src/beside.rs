@@ -124,7 +124,10 @@ fn object(shared: &Shared, what: &str) -> Result<(), String> {
 fn look_at_snapshot(shared: &Shared, place: &Place) -> Result<(), String> {
     let (disk, name) = (&*shared.durable.disk, shared.engine.lock().config.dbfilename.clone());
     let path = place.dir.join(&name);
-    let there = identify(disk, &path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let there = match identify(disk, &path) {
+        Ok(there) => there,
+        Err(error) => return object(shared, &format!("{} cannot be read: {error}", path.display())),
+    };
     let notes =
         Notes::read(disk, place).map_err(|error| format!("{}: {error}", place.log_dir().display()))?;
     let Some(mut notes) = notes else {

@@ -764,11 +764,15 @@ impl Durable {
     }
 
     fn keep_ballast(&self, free: u64, shared: &Shared) {
-        if self.ballast.load(Ordering::Acquire) != BALLAST_WANTED || free < 2 * RESERVE_BYTES + BALLAST_BYTES
-        {
+        if self.ballast.load(Ordering::Acquire) == BALLAST_UNWANTED {
             return;
         }
         let Some(path) = self.log_place().map(|place| place.ballast()) else { return };
+        let is_there = self.disk.len(&path).is_ok_and(|bytes| bytes == BALLAST_BYTES);
+        self.ballast.store(if is_there { BALLAST_THERE } else { BALLAST_WANTED }, Ordering::Release);
+        if is_there || free < 2 * RESERVE_BYTES + BALLAST_BYTES {
+            return;
+        }
         match self.disk.fill(&path, BALLAST_BYTES) {
             Ok(()) => self.ballast.store(BALLAST_THERE, Ordering::Release),
             Err(error) => {

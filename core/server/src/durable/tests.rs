@@ -259,3 +259,19 @@ fn the_mark_follows_what_is_synced() {
     let error = persist::aof::recover(&disk, &Place::new(Path::new("/data")), true, 1).unwrap_err();
     assert!(error.what.contains("had been made durable"), "{error}");
 }
+
+#[test]
+fn what_is_written_after_config_set_has_been_answered_is_written_so() {
+    let disk = Memory::new();
+    let shared = always_on(&disk);
+    let from = shared.engine.lock().config.clone();
+    let mut to = from.clone();
+    to.assign("aof-timestamp-enabled", b"yes", config::Origin::Set).unwrap();
+    to.assign("appendfsync", b"everysec", config::Origin::Set).unwrap();
+    crate::live::follow(shared, &from, &to, &["appendfsync", "aof-timestamp-enabled"]).unwrap();
+    assert!(!shared.durable.is_always());
+    push(shared);
+    shared.durable.flush(shared);
+    let text = disk.bytes(Path::new("/data/appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
+    assert!(text.starts_with(b"#TS:"), "{}", text.escape_ascii());
+}
