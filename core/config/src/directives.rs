@@ -383,13 +383,48 @@ pub(crate) fn index_of(name: &[u8]) -> Option<usize> {
 pub(crate) fn unknown(name: &[u8]) -> String {
     let mut why = "Bad directive or wrong number of arguments".to_owned();
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-    if !LINES.iter().any(|(known, _)| *known == name)
+    if let Some((_, reason)) = FOREIGN.iter().find(|(known, _)| *known == name) {
+        why += &format!("\n'{name}' is a directive of Valkey or Redis 8: {reason}. Take the line out");
+    } else if !LINES.iter().any(|(known, _)| *known == name)
         && let Some(meant) = nearest(&name)
     {
         why += &format!("\nThere is no directive '{name}'; did you mean '{meant}'?");
     }
     why
 }
+
+/// Directives of Valkey 9.1 and Redis 8.2 that there are not here, and why a file can do without them.
+#[rustfmt::skip]
+const FOREIGN: &[(&str, &str)] = &[
+    ("active-defrag-cycle-us", DEFRAG),
+    ("availability-zone", "clients are not told of zones"),
+    ("cluster-announce-client-ipv4", CLUSTER),
+    ("cluster-announce-client-ipv6", CLUSTER),
+    ("cluster-announce-client-port", CLUSTER),
+    ("cluster-announce-client-tls-port", CLUSTER),
+    ("cluster-blacklist-ttl", CLUSTER),
+    ("cluster-compatibility-sample-ratio", CLUSTER),
+    ("cluster-config-save-behavior", CLUSTER),
+    ("cluster-databases", CLUSTER),
+    ("cluster-manual-failover-timeout", CLUSTER),
+    ("cluster-slot-migration-log-max-len", CLUSTER),
+    ("cluster-slot-stats-enabled", CLUSTER),
+    ("dual-channel-replication-enabled", REPLICATION),
+    ("extended-redis-compatibility", "the server always presents itself as Redis 7.4"),
+    ("hash-seed", "the order of SCAN is not chosen by a seed of yours"),
+    ("import-mode", "there is no import mode"),
+    ("mptcp", "multipath TCP is not supported"),
+    ("prefetch-batch-max-size", "prefetching is always on"),
+    ("rdb-version-check", "snapshots of all versions are read"),
+    ("rdma-bind", "RDMA is not supported"),
+    ("rdma-completion-vector", "RDMA is not supported"),
+    ("rdma-port", "RDMA is not supported"),
+    ("rdma-rx-size", "RDMA is not supported"),
+    ("repl-mptcp", "multipath TCP is not supported"),
+    ("slot-migration-max-failover-repl-bytes", CLUSTER),
+    ("tls-auto-reload-interval", "certificates are always watched"),
+    ("vset-force-single-threaded-execution", "there are no vector sets"),
+];
 
 /// The name that is written most like this one; `None` when none is near enough to be meant.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
@@ -476,6 +511,11 @@ mod tests {
             let why = unknown(typed.as_bytes());
             assert!(why.starts_with("Bad directive or wrong number of arguments\n"), "{why}");
             assert!(why.ends_with(&format!("; did you mean '{meant}'?")), "{typed}: {why}");
+        }
+        for (name, _) in FOREIGN {
+            assert!(find(name.as_bytes()).is_none(), "{name} is known");
+            let why = unknown(name.as_bytes());
+            assert!(why.contains("Valkey or Redis 8: ") && !why.contains("did you mean"), "{why}");
         }
         for strange in ["nosuch", "x", "", "include", "loadmodule", "frobnicate", &"maxmemory".repeat(9)] {
             assert_eq!(
