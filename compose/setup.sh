@@ -5,12 +5,13 @@
 set -eu
 cd -- "$(dirname -- "$0")"
 if [ ! -e .env ]; then
-    cp .env.example .env
+    name=tandem
     if [ -d secrets ]; then
         # An earlier setup had no name: its volumes are called after this folder, and must be found again.
         name=$(basename "$PWD" | tr 'A-Z' 'a-z' | tr -cd 'a-z0-9_-')
-        sed -i "s/^COMPOSE_PROJECT_NAME=.*/COMPOSE_PROJECT_NAME=$name/" .env
     fi
+    sed "s/^COMPOSE_PROJECT_NAME=.*/COMPOSE_PROJECT_NAME=$name/" .env.example >.env.new
+    mv .env.new .env
     echo "made compose/.env"
 fi
 if [ ! -e compose.override.yaml ]; then

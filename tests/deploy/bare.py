@@ -61,6 +61,8 @@ def run(report, project):
     folder.mkdir()
     secret = project.folder.parent / "password"
     secret.write_text("from a file\n")
+    # As an owner keeps it: the server's user cannot read it, the entry can.
+    secret.chmod(0o600)
     started = []
 
     def container(*words, **more):

@@ -39,6 +39,9 @@ const ROLE_VARIABLE: &str = "TANDEM_ROLE";
 /// The variable that the image's `Dockerfile` sets; also known to `config`.
 const IMAGE_VARIABLE: &str = "TANDEM_IN_IMAGE";
 
+/// Variables that name the file of the password.
+const SECRET_FILES: [&str; 3] = ["REDIS_PASSWORD_FILE", "VALKEY_PASSWORD_FILE", "TANDEM_REQUIREPASS_FILE"];
+
 /// The two prefixes of the variables of other images.
 const FAMILIES: [&str; 2] = ["VALKEY_", "REDIS_"];
 
@@ -201,12 +204,35 @@ fn hand_over(place: &Path, profile: Profile, words: &[String]) -> Vec<String> {
     };
     let error = match std::env::current_exe() {
         Ok(own) => {
-            Command::new(own).arg0("tandem").args(["image", name]).args(words).uid(USER).gid(USER).exec()
+            let mut command = Command::new(own);
+            command.arg0("tandem").args(["image", name]).args(words).uid(USER).gid(USER);
+            for file in SECRET_FILES {
+                let Some((plain, secret)) = secret_of_root(file, variable(file)) else { continue };
+                command.env_remove(file).env(plain, secret);
+            }
+            command.exec()
         }
         Err(error) => error,
     };
     notes.push(format!("running as root, since user {USER} cannot be taken on: {error}"));
     notes
+}
+
+/// The secret in a file that the ordinary user could not read, as one that the machine's owner mounts for himself alone, and the
+/// variable that holds it instead. What the server itself can read, and watch, is left to it.
+fn secret_of_root(name: &str, path: Option<String>) -> Option<(&str, String)> {
+    const READABLE_BY_OTHERS: u32 = 0o004;
+    const BYTES_MAX: u64 = 64 << 10;
+    let (plain, path) = (name.strip_suffix("_FILE")?, PathBuf::from(path?));
+    let seen = path.metadata().ok()?;
+    if seen.mode() & READABLE_BY_OTHERS != 0 || seen.uid() == USER || seen.len() > BYTES_MAX {
+        return None;
+    }
+    let text = std::fs::read_to_string(path).ok()?;
+    // A line end is not part of the secret.
+    let secret =
+        text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    (!secret.is_empty()).then(|| (plain, secret.to_owned()))
 }
 
 /// Gives a folder with all that is in it to the ordinary user, links not followed.
@@ -492,6 +518,22 @@ mod tests {
         assert_eq!(joined("--port 1"), "--a 1 --port 1 --b 2");
         assert_eq!(joined("x.conf --port 1"), "x.conf --a 1 --port 1 --b 2");
         assert_eq!(joined("x.conf - --port 1"), "x.conf - --a 1 --port 1 --b 2");
+    }
+
+    #[test]
+    fn only_a_secret_that_the_user_cannot_read_is_read_for_him() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "p w\r\n").unwrap();
+        let read = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            secret_of_root("REDIS_PASSWORD_FILE", path.to_str().map(str::to_owned))
+        };
+        assert_eq!(read(0o600), Some(("REDIS_PASSWORD", "p w".to_owned())));
+        assert_eq!(read(0o644), None);
+        assert_eq!(secret_of_root("REDIS_PASSWORD_FILE", Some("/none".to_owned())), None);
+        assert_eq!(secret_of_root("REDIS_PASSWORD_FILE", None), None);
     }
 
     #[test]
