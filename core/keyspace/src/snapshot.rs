@@ -180,6 +180,14 @@ impl Keyspace {
         through
     }
 
+    /// Bytes that wait to be taken: besides what slices gave, what changed entries were before. Large values count little, see
+    /// [`Piece::bytes`].
+    pub fn snapshot_waiting_bytes(&self) -> usize {
+        self.snapshot
+            .as_ref()
+            .map_or(0, |s| s.pieces.iter().map(Piece::bytes).sum::<usize>() + s.writer.pending())
+    }
+
     /// The pieces that are ready, in order.
     pub fn take_snapshot_pieces(&mut self) -> Vec<Piece> {
         self.snapshot.as_mut().map(|s| core::mem::take(&mut s.pieces)).unwrap_or_default()

@@ -232,3 +232,16 @@ fn what_is_known_of_uses_comes_back_where_the_policy_goes_by_it() {
     assert_eq!(used_after_loading(&mut space, counting), [25, 5]);
     assert_eq!(used_after_loading(&mut space, Ranking::Recency), [0, 0]);
 }
+
+#[test]
+fn what_waits_of_a_snapshot_is_known() {
+    let mut space = Keyspace::new(1, 1);
+    let value = vec![b'v'; 1000];
+    (0..2000).for_each(|n| Db::new(&mut space, 0).put_text(format!("k{n}").as_bytes(), &value, Ttl::Clear));
+    assert_eq!(space.snapshot_waiting_bytes(), 0);
+    assert!(space.begin_snapshot(false));
+    (0..1000).for_each(|n| Db::new(&mut space, 0).put_text(format!("k{n}").as_bytes(), b"w", Ttl::Clear));
+    assert!((1_000_000..1_100_000).contains(&space.snapshot_waiting_bytes()), "what was there before");
+    space.take_snapshot_pieces();
+    assert!(space.snapshot_waiting_bytes() < 300 << 10, "the piece in progress");
+}

@@ -2,7 +2,7 @@
 //!
 //! The saver thread feeds it to the client's I/O thread a part at a time, and the next one when little of the last is left to
 //! send, so that a slow network slows the copy and nothing else. A client that takes nothing for
-//! [`STALL_MAX`] is given up.
+//! [`STALL_MAX`] is given up, and so is every one when a task waits that cannot ([`Saver::has_urgent`](crate::saver::Saver)).
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ const PART_BYTES: usize = 256 << 10;
 const PENDING_BYTES_MAX: usize = 1 << 20;
 /// How long the client is not looked at while it has enough to read.
 const NAP: Duration = Duration::from_millis(2);
+/// Bytes that changed entries may wait for the client with what they were before; of `maxmemory` an eighth at most.
+const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How long a client may take nothing.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
@@ -86,15 +88,28 @@ impl Taker<'_> {
         Ok(())
     }
 
+    /// What the client has still to be sent, and the bytes that wait in the engine meanwhile, with their limit.
+    fn look(&self) -> (Option<usize>, usize, usize) {
+        let engine = self.shared.engine.lock();
+        let limit = match engine.config.maxmemory as usize {
+            0 => WAITING_BYTES_MAX,
+            bytes => WAITING_BYTES_MAX.min(bytes / 8),
+        };
+        (engine.copy_pending(self.session), engine.keyspace.snapshot_waiting_bytes(), limit)
+    }
+
     /// Waits until the client has taken most of what it was fed.
     fn room(&self) -> io::Result<()> {
         let (mut since, mut least) = (Instant::now(), usize::MAX);
         loop {
-            if self.shared.saver.is_cancelled() {
+            if self.shared.saver.is_cancelled() || self.shared.saver.has_urgent() {
                 return Err(io::Error::other(CANCELLED));
             }
-            let pending = self.shared.engine.lock().copy_pending(self.session);
+            let (pending, waiting, limit) = self.look();
             match pending {
+                _ if waiting > limit => {
+                    return Err(io::Error::other("it was taken more slowly than the data changed"));
+                }
                 None => return Err(io::Error::other("the client has gone")),
                 Some(bytes) if bytes <= PENDING_BYTES_MAX => return Ok(()),
                 Some(bytes) if bytes < least => (since, least) = (Instant::now(), bytes),

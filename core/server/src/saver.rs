@@ -302,6 +302,21 @@ impl Saver {
         runs
     }
 
+    /// Whether a task waits that somebody waits for: the end of the server, a log that has failed, FLUSHALL. A copy for a client may
+    /// take as long as its network does, and makes way for these.
+    pub(crate) fn has_urgent(&self) -> bool {
+        let is_patient = |task: &Task| {
+            matches!(
+                task,
+                Task::Save(Listener::Nobody)
+                    | Task::Rewrite
+                    | Task::StartLog(Listener::Nobody)
+                    | Task::Copy(..)
+            )
+        };
+        !self.work.lock().tasks.iter().all(is_patient)
+    }
+
     /// Whether the running task is to be given up.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire) || self.ending.load(Ordering::Acquire)

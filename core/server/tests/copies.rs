@@ -173,3 +173,28 @@ fn a_taker_that_leaves_ends_its_snapshot_and_the_next_one_is_served() {
     let refused = refused.filter(|line| line.starts_with("-ERR too many")).count();
     assert_eq!(refused, 2, "four at a time");
 }
+
+#[test]
+fn nobody_waits_for_a_taker_that_reads_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "3600 1", "--enable-debug-command", "yes"];
+    let first = server(dir.path(), &words);
+    let mut client = first.client();
+    client.ask("DEBUG POPULATE 50000 key 400", "+OK\r\n");
+    let stall = |server: &support::Server| {
+        let mut takers: Vec<Client> = (0..3).map(|_| server.client()).collect();
+        takers.iter_mut().for_each(|taker| introduce(taker, &[]));
+        takers.iter_mut().for_each(|taker| taker.send(b"SYNC\r\n"));
+        assert!(takers[0].line().starts_with("$EOF:"), "one is being fed, two wait");
+        takers
+    };
+    let _takers = stall(&first);
+    let began = std::time::Instant::now();
+    client.ask("FLUSHALL", "+OK\r\n");
+    client.ask("DEBUG POPULATE 50000 key 400", "+OK\r\n");
+    let _takers = stall(&first);
+    first.finish();
+    assert!(began.elapsed() < support::PATIENCE, "the stop does not wait for them");
+    let second = server(dir.path(), &words);
+    second.client().ask("DBSIZE", ":50000\r\n");
+}
