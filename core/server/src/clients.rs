@@ -222,7 +222,8 @@ impl Clients {
         if thread == self.thread {
             self.adopt(accepted, tls_only);
         } else if self.shared.inboxes[thread].send_connection(accepted, tls_only).is_err() {
-            self.shared.logger.warning("A connection was refused: its thread has too much to do.");
+            let text = "A connection was refused: its thread has too much to do".to_owned();
+            self.shared.notices.note(self.shared, Topic::Crowd, text);
         }
     }
 
@@ -513,7 +514,7 @@ impl Clients {
         let who = client.conn.peer().to_string();
         let text =
             format!("Client {who} scheduled to be closed ASAP for overcoming of output buffer limits.");
-        self.shared.logger.warning(&text);
+        self.shared.notices.note(self.shared, Topic::Output, text);
         self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
         self.close(id);
     }

@@ -32,6 +32,10 @@ pub(crate) enum Topic {
     Handshake,
     /// HTTP on the port of clients.
     Http,
+    /// Output that is not read.
+    Output,
+    /// A thread with more connections waiting for it than it can note down.
+    Crowd,
     /// A request that does not fit.
     Query,
     /// The kernel lets nobody in.

@@ -129,6 +129,28 @@ fn a_handshake_that_fails_is_told_with_the_reason() {
 }
 
 #[test]
+fn many_subscribers_that_do_not_read_are_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--client-output-buffer-limit", "pubsub 4mb 0 0"]);
+    let mut slow = [server.client(), server.client()];
+    for client in &mut slow {
+        client.ask("SUBSCRIBE c", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+    }
+    let mut publisher = server.client();
+    let message = support::request(&[b"PUBLISH", b"c", &vec![b'x'; 1 << 20]]);
+    for _ in 0..64 {
+        publisher.send(&message);
+        if publisher.line() == ":0" {
+            break;
+        }
+    }
+    publisher.until_info("client_output_buffer_limit_disconnections", "2");
+    logged(dir.path(), "scheduled to be closed ASAP for overcoming of output buffer limits");
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert_eq!(log.matches("scheduled to be closed").count(), 1, "{log}");
+}
+
+#[test]
 fn a_pidfile_that_cannot_be_written_is_told_and_no_reason_not_to_serve() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("none/redis.pid");
