@@ -498,8 +498,6 @@ impl Engine {
         if mode != ReplyMode::On && next != Next::Wait {
             self.suppress(id, mode, admitted, before, out);
         }
-        // What follows a lowered `maxmemory-clients` in the same input must not take anything that its client would not get.
-        self.evict_clients();
         if self.sessions.find(id).is_none_or(|s| s.kill) { Next::Close } else { next }
     }
 

@@ -111,7 +111,10 @@ impl Engine {
     /// What stands against a script before it begins. One without flags is looked at call by call.
     fn check_script(&mut self, program: Program<'_>, outside: &dyn Outside) -> Result<(), Error> {
         let flags = program.flags;
-        self.make_room(outside);
+        if self.depth == 0 {
+            // A transaction that runs it has looked; within it nothing leaves by itself.
+            self.make_room(outside);
+        }
         if !flags.is_declared || flags.no_writes {
             return Ok(());
         }

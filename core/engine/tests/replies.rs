@@ -387,10 +387,10 @@ fn a_limit_that_is_set_in_a_transaction_evicts_behind_it() {
     let c = b.connect();
     b.run(c, "CONFIG SET maxmemory-policy allkeys-random");
     b.outside.used = 2_000_000;
-    for line in ["SET k v", "MULTI", "CONFIG SET maxmemory 1000000", "EXISTS k"] {
+    for line in ["SET k v", "MULTI", "CONFIG SET maxmemory 1000000", "EVAL return(1) 0", "EXISTS k"] {
         b.run(c, line);
     }
-    assert_eq!(b.run(c, "EXEC"), "*2\r\n+OK\r\n:1\r\n");
+    assert_eq!(b.run(c, "EXEC"), "*3\r\n+OK\r\n:1\r\n:1\r\n");
     b.tick();
     assert_eq!(b.run(c, "EXISTS k"), ":0\r\n");
 }

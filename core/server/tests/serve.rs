@@ -459,17 +459,17 @@ fn a_client_that_is_evicted_gets_what_it_has_taken_and_takes_no_more() {
     let server = server(dir.path(), &["--save", ""]);
     let (mut operator, mut client) = (server.client(), server.client());
     operator.ask("CLIENT NO-EVICT on", "+OK\r\n");
-    operator.ask("RPUSH list a b c", ":3\r\n");
+    operator.ask("RPUSH list a b c d", ":4\r\n");
     client.ask("LPOP list\r\nCONFIG SET maxmemory-clients 1\r\nLPOP list", "$1\r\na\r\n+OK\r\n");
     client.closed();
-    operator.ask("LRANGE list 0 -1", "*2\r\n$1\r\nb\r\n$1\r\nc\r\n");
+    operator.ask("LRANGE list 0 -1", "*3\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n");
     assert_eq!(operator.info("evicted_clients"), "1");
     // The same for who is closed by another command.
     operator.ask("CONFIG SET maxmemory-clients 0", "+OK\r\n");
     let mut client = server.client();
     client.ask("LPOP list\r\nCLIENT KILL TYPE normal SKIPME no\r\nLPOP list", "$1\r\nb\r\n:2\r\n");
     client.closed();
-    server.client().ask("LLEN list", ":1\r\n");
+    server.client().ask("LLEN list", ":2\r\n");
 }
 
 #[test]
