@@ -1,6 +1,6 @@
 //! The control plane: everything of an instance that may wait, kept off the threads that serve clients.
 //!
-//! Signals, password hashing, file deletion, certificates, secrets, the metrics and health endpoints and
+//! Signals, password hashing, certificates, secrets, the metrics and health endpoints and
 //! the service manager's protocol live here, on threads of their own, because each of them can take
 //! milliseconds and none of them may be felt by a client.
 //!
@@ -32,7 +32,7 @@ pub mod tls;
 
 pub use checks::{Answered, Asker, Question};
 pub use instance::{Health, Instance, Level, Stop};
-pub use jobs::{DeletionDone, Jobs, Overloaded, PasswordDone, Release};
+pub use jobs::{Jobs, PasswordDone, Release};
 pub use plane::{
     CertificateFacts, Certificates, ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings,
 };

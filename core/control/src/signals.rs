@@ -42,7 +42,10 @@ pub(crate) fn watch(plane: &Arc<Plane>) -> io::Result<()> {
     let real_time = (libc::SIGRTMIN()..=libc::SIGRTMAX()).map(|number| (number, format!("signal {number}")));
     let named = IGNORED.iter().map(|(number, name)| (*number, (*name).to_owned()));
     for (number, name) in named.chain(real_time) {
-        tokio::spawn(tell_of(signal(SignalKind::from_raw(number))?, name, Arc::clone(plane)));
+        // What the process runs under may keep some for itself, as valgrind does.
+        if let Ok(signals) = signal(SignalKind::from_raw(number)) {
+            tokio::spawn(tell_of(signals, name, Arc::clone(plane)));
+        }
     }
     Ok(())
 }

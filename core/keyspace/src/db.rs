@@ -385,17 +385,6 @@ impl<'a> Db<'a> {
         }
     }
 
-    /// Removes `key` under an event of its own.
-    pub fn remove_as(&mut self, key: &[u8], event: Event) -> bool {
-        match self.take(key, Cause::Named(event)) {
-            Some(entry) => {
-                self.space.discard(entry);
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Takes the entry of `key` out, booked under `cause`.
     pub fn take(&mut self, key: &[u8], cause: Cause) -> Option<Entry> {
         let position = self.locate(key)?;

@@ -157,15 +157,6 @@ impl Hash {
         new
     }
 
-    /// Sets a field unless it is there; says whether it did.
-    pub fn set_if_absent(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        let absent = !self.contains(field);
-        if absent {
-            self.set(field, value, limits);
-        }
-        absent
-    }
-
     fn put(&mut self, field: &[u8], value: &[u8], bytes_max: usize) -> bool {
         if let Form::Packed(pairs) = &mut self.form {
             let found = pairs.find(field).map(|record| (record.span, room(record.value)));

@@ -37,7 +37,7 @@ pub trait Disk: Send + Sync {
     fn stat(&self, path: &Path) -> io::Result<Stat>;
     /// Renames, replacing what is there. Durable after `sync_dir`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file. Durable after `sync_dir`.
+    /// Removes a file; a large one takes a while. Durable after `sync_dir`.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Gives a file the rights and, where that is allowed, the owner of another one; only its own owner may read it where there is no
     /// such file.
