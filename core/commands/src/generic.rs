@@ -348,8 +348,9 @@ fn randomkey(call: &mut Call<'_>) -> Handled {
 fn keys(call: &mut Call<'_>) -> Handled {
     let pattern = call.args.at(1);
     let all = pattern == b"*";
-    let found: Vec<&[u8]> =
-        call.db.iter().map(|e| e.key()).filter(|k| all || base::glob::matches(pattern, k, false)).collect();
+    let mut work = base::glob::Work::default();
+    let mut fits = |key: &[u8]| all || base::glob::matches_within(&mut work, pattern, key, false);
+    let found: Vec<&[u8]> = call.db.iter().map(|e| e.key()).filter(|key| fits(key)).collect();
     call.reply.bulks(&found);
     read()
 }

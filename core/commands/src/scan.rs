@@ -2,6 +2,8 @@
 
 use crate::call::Args;
 use crate::error::Error;
+use base::glob::Work;
+use core::cell::Cell;
 use resp::Reply;
 use types::Kind;
 
@@ -16,6 +18,8 @@ pub(crate) struct ScanOptions<'a> {
     pub(crate) kind: Option<Option<Kind>>,
     /// HSCAN without values, ZSCAN without scores.
     pub(crate) names_only: bool,
+    /// What is left to spend on the pattern.
+    work: Cell<Work>,
 }
 
 /// What is walked through, which decides about its own options.
@@ -34,7 +38,11 @@ pub(crate) enum Walked {
 impl ScanOptions<'_> {
     /// Whether `text` matches the pattern.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
-        self.pattern.is_none_or(|p| base::glob::matches(p, text, false))
+        let Some(pattern) = self.pattern else { return true };
+        let mut work = self.work.get();
+        let is_match = base::glob::matches_within(&mut work, pattern, text, false);
+        self.work.set(work);
+        is_match
     }
 }
 
@@ -52,7 +60,8 @@ pub(crate) fn cursor(text: &[u8]) -> Result<u64, Error> {
 
 /// Reads the options behind the cursor, from argument `first` on.
 pub(crate) fn options(args: Args<'_>, first: usize, walked: Walked) -> Result<ScanOptions<'_>, Error> {
-    let mut out = ScanOptions { count: 10, pattern: None, kind: None, names_only: false };
+    let mut out =
+        ScanOptions { count: 10, pattern: None, kind: None, names_only: false, work: Cell::default() };
     let mut i = first;
     while i < args.len() {
         let has_value = i + 1 < args.len();

@@ -177,8 +177,9 @@ fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn names(map: &BTreeMap<Vec<u8>, Vec<SessionId>>, pattern: Option<&[u8]>, reply: &mut Reply<'_>) {
-    let found: Vec<&Vec<u8>> =
-        map.keys().filter(|c| pattern.is_none_or(|p| base::glob::matches(p, c, false))).collect();
+    let mut work = base::glob::Work::default();
+    let mut fits = |c: &[u8]| pattern.is_none_or(|p| base::glob::matches_within(&mut work, p, c, false));
+    let found: Vec<&Vec<u8>> = map.keys().filter(|c| fits(c)).collect();
     reply.bulks(&found);
 }
 
@@ -228,8 +229,9 @@ impl Engine {
         if self.pubsub.patterns.is_empty() {
             return direct;
         }
+        let mut work = base::glob::Work::default();
         let matching: Vec<(Vec<u8>, SessionId)> = (self.pubsub.patterns.iter())
-            .filter(|(pattern, _)| base::glob::matches(pattern, channel, false))
+            .filter(|(pattern, _)| base::glob::matches_within(&mut work, pattern, channel, false))
             .flat_map(|(pattern, listeners)| listeners.iter().map(move |l| (pattern.clone(), *l)))
             .collect();
         for (pattern, id) in &matching {

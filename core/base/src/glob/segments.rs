@@ -6,8 +6,8 @@
 use super::{fold, read_class};
 use memchr::memmem;
 
-/// Words looked at for one pattern and one text: some ten milliseconds.
-const WORDS_MAX: usize = 1 << 24;
+/// Words looked at for one command: some ten milliseconds.
+pub(super) const WORDS_MAX: usize = 1 << 24;
 
 /// A set of bytes.
 type Set = [u64; 4];
@@ -30,13 +30,13 @@ impl Token {
     }
 }
 
-/// Whether the whole of `text`, which is not empty, matches `pattern`.
-pub(super) fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
+/// Whether the whole of `text`, which is not empty, matches `pattern`, in the words that are left.
+pub(super) fn matches(pattern: &[u8], text: &[u8], ignore_case: bool, words_left: &mut usize) -> bool {
     // Ahead of anything that takes memory: a text has a byte for each position.
     if least_bytes(pattern) > text.len() {
         return false;
     }
-    let (mut p, mut t, mut words_left) = (0, 0, WORDS_MAX);
+    let (mut p, mut t) = (0, 0);
     let mut piece = Vec::new();
     let is_hit = |piece: &[Token], at: usize| {
         piece.iter().zip(&text[at..]).all(|(token, byte)| token.is_hit(*byte, ignore_case))
@@ -51,7 +51,7 @@ pub(super) fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
                 return t + piece.len() <= text.len() && is_hit(&piece, text.len() - piece.len());
             }
             (false, false) => {
-                find(&piece, &text[t..], ignore_case, &mut words_left).map(|at| t + at + piece.len())
+                find(&piece, &text[t..], ignore_case, words_left).map(|at| t + at + piece.len())
             }
         };
         match end {
