@@ -1,8 +1,8 @@
 //! The interpreter: compiles a script once, keeps it by its hash, and runs it.
 //!
 //! A compiled script is a kept Lua function, so a run costs its own work and two small tables. Memory is bounded
-//! by the machine's limit; the number of scripts that came with EVAL by `Limits::eval_scripts`, the least recently
-//! used of which make room, while those of SCRIPT LOAD stay until `flush`.
+//! by the machine's limit, half of which is for scripts that run; the number of scripts that came with EVAL by
+//! `Limits::eval_scripts`. The least recently used of them make room, while those of SCRIPT LOAD stay until `flush`.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -147,13 +147,11 @@ impl Interpreter {
         }
         let (flags, body) =
             shebang::parse(source).map_err(|text| CompileError([b"ERR ", text.as_slice()].concat()))?;
-        let lua = self.machine.lua();
+        self.make_room();
         if self.machine.used_bytes() > self.limits.memory_bytes {
-            lua.collect();
-            if self.machine.used_bytes() > self.limits.memory_bytes {
-                return Err(CompileError("ERR not enough memory for another script".into()));
-            }
+            return Err(CompileError("ERR not enough memory for another script".into()));
         }
+        let lua = self.machine.lua();
         if self.machine.compile(body, CHUNK_NAME, host).is_err() {
             let text = match lua.kind(-1) {
                 Kind::Table => errors::text(lua),
@@ -173,6 +171,26 @@ impl Interpreter {
             self.evicted += 1;
         }
         Ok(sha)
+    }
+
+    /// Scripts that came with EVAL go, the least recently used first, while compiled scripts take half of what there is:
+    /// the rest is for those that run.
+    fn make_room(&mut self) {
+        let most = self.limits.memory_bytes / 2;
+        if self.machine.used_bytes() <= most {
+            return;
+        }
+        self.machine.lua().collect();
+        while self.machine.used_bytes() > most && self.evaluated.len() > 0 {
+            // Half of them at a time, since what that frees is only known after a collection.
+            for _ in 0..self.evaluated.len().div_ceil(2) {
+                if let Some(oldest) = self.evaluated.pop() {
+                    self.forget(&oldest);
+                    self.evicted += 1;
+                }
+            }
+            self.machine.lua().collect();
+        }
     }
 
     fn forget(&mut self, sha: &Sha) {

@@ -143,6 +143,20 @@ fn a_reply_ends_where_its_receiver_takes_no_more() {
 }
 
 #[test]
+fn scripts_that_are_kept_leave_room_for_those_that_run() {
+    let mut lua = Interpreter::new(Limits { memory_bytes: MEMORY, ..Limits::default() });
+    let kept = lua.load(b"return 'kept'", tandem_script::Origin::Load, &mut Fake::default()).unwrap();
+    for n in 0..100 {
+        let source = format!("local a = {n} {} return {n}", "a = a + 1 ".repeat(100_000));
+        let told = run_with(&mut lua, source.as_bytes(), &mut Fake::default(), usize::MAX);
+        assert_eq!(String::from_utf8_lossy(&told), format!(":{n}\r\n"));
+    }
+    assert!(lua.contains(&kept) && lua.evicted() > 0);
+    let told = run_with(&mut lua, b"return #string.rep('x', 14000000)", &mut Fake::default(), usize::MAX);
+    assert_eq!(told, b":14000000\r\n");
+}
+
+#[test]
 fn lines_for_the_log_are_cut() {
     let mut host = Fake::default();
     run_within("redis.log(redis.LOG_WARNING, 'a', string.rep('x', 10000000), 'b')", MEMORY, &mut host);
