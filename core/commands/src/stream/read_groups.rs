@@ -127,7 +127,7 @@ fn has_new(call: &mut Call<'_>, key: &[u8], member: Member<'_>) -> bool {
 fn has_idle(call: &mut Call<'_>, key: &[u8], member: Member<'_>, claim_idle_ms: Option<i64>) -> bool {
     let (Some(idle_ms), now_ms) = (claim_idle_ms, call.db.now_ms()) else { return false };
     let Ok(Some(stream)) = call.db.find::<Stream>(key) else { return false };
-    !stream.longest_pending(member.group, idle_ms, 1, now_ms).is_empty()
+    stream.has_long_pending(member.group, idle_ms, now_ms)
 }
 
 /// Notes the attempt of the consumer, who is created when new; only that counts as a change.
@@ -328,15 +328,12 @@ fn next_claim_ms(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Option<u64> 
     let mut next = None;
     for source in request.streams.iter().filter(|source| source.from == From::New) {
         let Ok(Some(stream)) = call.db.find::<Stream>(source.key) else { continue };
-        let due_ms = stream.next_idle_ms(member.group, idle_ms);
+        let due_ms = stream.next_idle_ms(member.group, idle_ms, now_ms);
         next = due_ms.into_iter().chain(next).min();
     }
-    // What is due now and was not found is of an entry that the stream has lost.
-    next.map(|due_ms| u64::try_from(due_ms - now_ms).unwrap_or(0).max(LOOK_AGAIN_MS_MIN))
+    // What is due now and was not found are entries that the stream has lost: no time brings them back.
+    next.map(|due_ms| (due_ms - now_ms).unsigned_abs())
 }
-
-/// How soon a reader that claims is looked at again at most.
-const LOOK_AGAIN_MS_MIN: u64 = 20;
 
 // The request.
 

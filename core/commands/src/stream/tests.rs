@@ -412,4 +412,8 @@ fn a_reader_that_claims_waits_until_something_has_been_pending_long_enough() {
         Some(None)
     );
     assert!(at(1000, line).is_none());
+    // Nor does it look again and again for what the stream has lost.
+    at(1000, "XDEL s 1-1 2-1");
+    assert_eq!(at(1500, line).map(|wait| wait.look_again_ms), Some(Some(500)));
+    assert_eq!(at(2000, line).map(|wait| wait.look_again_ms), Some(None));
 }

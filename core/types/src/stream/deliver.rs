@@ -199,11 +199,18 @@ impl Stream {
             .collect()
     }
 
-    /// When the first of the group's pending entries will have been so for `idle_ms_min`, Unix milliseconds; `None` when it
-    /// has none.
-    pub fn next_idle_ms(&self, group: &[u8], idle_ms_min: i64) -> Option<i64> {
-        let pending = self.group(group)?.pending();
-        pending.map(|(_, pending)| pending.delivery_ms.saturating_add(idle_ms_min)).min()
+    /// Whether the group has had an entry pending for at least `idle_ms_min` that the stream still has.
+    pub fn has_long_pending(&self, group: &[u8], idle_ms_min: i64, now_ms: i64) -> bool {
+        let pending = self.group(group).into_iter().flat_map(Group::pending);
+        let mut idle = pending.filter(|(_, pending)| now_ms - pending.delivery_ms >= idle_ms_min);
+        idle.any(|(id, _)| self.entry(id).is_some())
+    }
+
+    /// When the next of the group's pending entries will have been so for `idle_ms_min`, Unix milliseconds; `None` when all have
+    /// been already.
+    pub fn next_idle_ms(&self, group: &[u8], idle_ms_min: i64, now_ms: i64) -> Option<i64> {
+        let due = self.group(group)?.pending().map(|(_, p)| p.delivery_ms.saturating_add(idle_ms_min));
+        due.filter(|due| *due > now_ms).min()
     }
 
     /// Claim up to `count` pending entries from `start` on for `consumer`, who must exist.
