@@ -567,8 +567,12 @@ impl Clients {
         if (client.conn.is_handshaking() || client.turned_away) && now_s >= client.heard_s + HANDSHAKE_S_MAX {
             return self.close(id);
         }
+        // Whom a certificate logs in is so with its first request, whenever that comes.
+        let by_certificate = self.bounds.certificate_user != config::TlsAuthClientsUser::Off
+            && client.conn.certificate_name().is_some();
         let login_until_s = match self.bounds.login_s {
             0 => u64::MAX,
+            _ if by_certificate => u64::MAX,
             seconds => client.stranger_since_s + seconds,
         };
         if client.is_stranger() && now_s >= login_until_s {

@@ -101,6 +101,9 @@ impl Clients {
 
     /// Closes strangers until they hold no more than they may.
     pub(crate) fn shed_strangers(&mut self) {
+        if self.strangers_bytes == 0 {
+            return;
+        }
         let most = self.bounds.strangers_bytes_max / self.shared.pulses.len().max(1);
         // Each turn closes at least one.
         while self.strangers_bytes > most {
