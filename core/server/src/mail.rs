@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::Delivery;
 use net::{Accepted, Full, Mailbox};
@@ -31,6 +32,8 @@ pub(crate) struct Inbox {
     mailbox: Mailbox<Mail>,
     /// The tokens of clients whose mail did not fit. At most as many as the thread has clients.
     overrun: Mutex<HashSet<u64>>,
+    /// Whether there are any.
+    is_overrun: AtomicBool,
 }
 
 impl Inbox {
@@ -40,7 +43,8 @@ impl Inbox {
     }
 
     fn of(items_max: usize, waker: Arc<net::Waker>) -> Inbox {
-        Inbox { mailbox: Mailbox::new(items_max, waker), overrun: Mutex::default() }
+        let mailbox = Mailbox::new(items_max, waker);
+        Inbox { mailbox, overrun: Mutex::default(), is_overrun: AtomicBool::new(false) }
     }
 
     /// Sends a connection to be served.
@@ -51,10 +55,18 @@ impl Inbox {
         self.mailbox.send(Mail::Connection(accepted, tls_only))
     }
 
+    /// Whether there is anything to take: two loads, for every tick asks.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mailbox.is_empty() && !self.is_overrun.load(Ordering::Acquire)
+    }
+
     /// Takes what waits into `mail`, which must be empty, and the tokens of clients that missed something and must be closed.
     pub(crate) fn take(&self, mail: &mut Vec<Mail>) -> HashSet<u64> {
         self.mailbox.drain(mail);
-        std::mem::take(&mut self.overrun.lock())
+        let mut overrun = self.overrun.lock();
+        self.is_overrun.store(false, Ordering::Release);
+        std::mem::take(&mut overrun)
     }
 
     /// Makes the thread look at its flags.
@@ -71,7 +83,10 @@ impl Inbox {
             Mail::Delivery(delivery, _) => Some(delivery.token),
             Mail::Connection(..) => None,
         });
-        self.overrun.lock().extend(missed);
+        let mut overrun = self.overrun.lock();
+        overrun.extend(missed);
+        self.is_overrun.store(true, Ordering::Release);
+        drop(overrun);
         self.mailbox.wake();
     }
 }
@@ -136,7 +151,9 @@ mod tests {
         let missed = inboxes[1].take(&mut mail);
         assert_eq!(texts(mail), [(1, "a".to_owned()), (2, "b".to_owned())]);
         assert_eq!(missed, HashSet::from([1, 3]));
-        assert!(inboxes[1].take(&mut Vec::new()).is_empty(), "they are named once");
+        assert!(inboxes[1].is_empty(), "they are named once");
+        send(&inboxes, &mut vec![message(1, 4, "e")], None, 0);
+        assert!(!inboxes[1].is_empty() && inboxes[1].take(&mut Vec::new()).is_empty());
     }
 
     #[test]

@@ -201,6 +201,9 @@ impl Worker {
 
     /// Takes in what other threads have for our clients.
     fn mailbox(&mut self) {
+        if self.shared.inboxes[self.thread].is_empty() {
+            return;
+        }
         let mut mail = std::mem::take(&mut self.mail);
         let overrun = self.shared.inboxes[self.thread].take(&mut mail);
         for item in mail.drain(..) {
