@@ -87,7 +87,15 @@ enum Asked {
 }
 
 /// Starts what the words behind the image's name ask for.
+///
+/// # Errors
+/// Outside the image, where it would give somebody's folder to another user.
 pub(crate) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
+    if !is_here() {
+        bail!(
+            "`tandem image` is the entry of the container image, which sets {IMAGE_VARIABLE}; here it is `tandem server`"
+        );
+    }
     match understand(words, role(variable(ROLE_VARIABLE).as_deref())?)? {
         Asked::Server(profile, words) => serve(profile, words),
         Asked::Tool(words) => crate::run_tool(words),

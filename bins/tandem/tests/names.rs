@@ -41,6 +41,13 @@ fn a_subcommand_is_the_same_server() {
 }
 
 #[test]
+fn the_entry_of_the_image_does_nothing_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fine, text) = said(folder.path(), "tandem", &["image", "--port", "0"]);
+    assert!(!fine && text.contains("entry of the container image"), "{text}");
+}
+
+#[test]
 fn any_other_name_is_the_tool() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["tandem", "tandem-1.2"] {
