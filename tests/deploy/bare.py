@@ -38,7 +38,8 @@ class Container:
                 raise RuntimeError(f"{self.name} has ended:\n{self.log()[-2000:]}")
             address = seen["NetworkSettings"]["Networks"][NETWORK]["IPAddress"]
             with contextlib.suppress(wire.ReplyError):
-                return connect(self.port, password, seen["State"]["Pid"] or 1 << 22, host=address)
+                client = connect(self.port, password, seen["State"]["Pid"] or 1 << 22, host=address)
+                return client if "LOADING" not in refusal(client, "PING") else client.close()
 
         found = until(START_SECONDS_MAX, attempt)
         if not found:
