@@ -188,9 +188,9 @@ fn what_is_let_in_between_two_looks_is_counted_and_consumers_go_on_in_the_reserv
     assert_eq!(durable.write_refusal(true, &|| 1000), None);
     assert!(durable.write_refusal(true, &|| 1001).is_some(), "it does not fit above the reserve");
     assert_eq!(durable.write_refusal(false, &|| 100_000), None, "a consumer may use it");
-    while durable.write_refusal(true, &|| 30).is_none() {
-        push(shared);
-    }
+    let pushed =
+        (0..1000).take_while(|_| durable.write_refusal(true, &|| 30).is_none() && push(shared) > 0).count();
+    assert!((10..100).contains(&pushed), "{pushed} records of some 20 bytes are in a thousand");
     assert_eq!(durable.write_refusal(false, &|| 30), None);
     durable.sync(shared);
     assert!(durable.last_write_ok.load(Ordering::Relaxed), "all of it was written");
