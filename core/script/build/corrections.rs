@@ -20,6 +20,10 @@ pub(crate) struct Correction {
     pub(crate) times: usize,
 }
 
+/// Why the table of all strings has a hash of its own.
+const SPREAD: &str = "Long strings are spread over the table of all strings by a hash that differs from process to process, \
+    so that nobody can make thousands that share a bucket; the order of keys in tables does not depend on it";
+
 /// All corrections, applied one after the other.
 pub(crate) const CORRECTIONS: &[Correction] = &[
     Correction {
@@ -573,6 +577,91 @@ int luaV_lessthan (lua_State *L, const TValue *l, const TValue *r) {
         to: r#"  if (1 <= key && key <= t->sizearray)
     return &t->array[key-1];
 "#,
+        times: 1,
+    },
+    Correction {
+        file: "lstring.c",
+        why: SPREAD,
+        from: r#"void luaS_resize (lua_State *L, int newsize) {
+"#,
+        to: r#"/* where a string belongs in the table of all strings, before its size is looked at */
+static unsigned int spread (lua_State *L, const char *str, size_t l, unsigned int h) {
+  unsigned long long sum, word;
+  if (l < 32) return h;
+  sum = (unsigned long long)(size_t)G(L) ^ l;
+  for (; l >= 8; l -= 8, str += 8) {
+    memcpy(&word, str, 8);
+    sum = (sum ^ word) * 0x9E3779B97F4A7C15ULL;
+    sum ^= sum >> 32;
+  }
+  return (unsigned int)(sum ^ (sum >> 15)) ^ h;
+}
+
+
+void luaS_resize (lua_State *L, int newsize) {
+"#,
+        times: 1,
+    },
+    Correction {
+        file: "lstring.c",
+        why: SPREAD,
+        from: r#"      unsigned int h = gco2ts(p)->hash;
+"#,
+        to: r#"      unsigned int h = spread(L, getstr(rawgco2ts(p)), gco2ts(p)->len, gco2ts(p)->hash);
+"#,
+        times: 1,
+    },
+    Correction {
+        file: "lstring.c",
+        why: SPREAD,
+        from: r#"                                       unsigned int h) {
+  TString *ts;
+"#,
+        to: r#"                                       unsigned int h, unsigned int place) {
+  TString *ts;
+"#,
+        times: 1,
+    },
+    Correction {
+        file: "lstring.c",
+        why: SPREAD,
+        from: r#"  h = lmod(h, tb->size);
+  ts->tsv.next = tb->hash[h];  /* chain new entry */
+  tb->hash[h] = obj2gco(ts);
+"#,
+        to: r#"  place = lmod(place, tb->size);
+  ts->tsv.next = tb->hash[place];  /* chain new entry */
+  tb->hash[place] = obj2gco(ts);
+"#,
+        times: 1,
+    },
+    Correction {
+        file: "lstring.c",
+        why: SPREAD,
+        from: r#"  for (o = G(L)->strt.hash[lmod(h, G(L)->strt.size)];
+"#,
+        to: r#"  place = spread(L, str, l, h);
+  for (o = G(L)->strt.hash[lmod(place, G(L)->strt.size)];
+"#,
+        times: 1,
+    },
+    Correction {
+        file: "lstring.c",
+        why: SPREAD,
+        from: r#"  return newlstr(L, str, l, h);  /* not found */
+"#,
+        to: r#"  return newlstr(L, str, l, h, place);  /* not found */
+"#,
+        times: 1,
+    },
+    Correction {
+        file: "lstring.c",
+        why: SPREAD,
+        from: r#"  size_t l1 = l;
+  luai_work("#,
+        to: r#"  unsigned int place;
+  size_t l1 = l;
+  luai_work("#,
         times: 1,
     },
 ];

@@ -2,6 +2,8 @@
 //! input where one can be given. An input ends in the answer that stands here, or in any answer at all where none does:
 //! what it must not do is end the process.
 
+use std::collections::HashMap;
+
 use crate::support::{Fake, run, run_within};
 
 /// What an input must answer with.
@@ -291,6 +293,41 @@ fn strings_that_differ_in_a_few_bytes_do_not_share_a_bucket() {
     let told = run_within("return #redis.call('alike')", 256 << 20, &mut Fake::default());
     assert_eq!(told, ":30000\r\n");
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}
+
+/// Texts of 75 bytes that all have the same hash: fifteen times one of two pieces that lead from one state to the same other.
+fn colliding() -> Vec<Vec<u8>> {
+    let step = |hash: u32, byte: u8| hash ^ (hash << 5).wrapping_add(hash >> 2).wrapping_add(u32::from(byte));
+    let (mut hash, mut texts) = (75_u32, vec![Vec::new()]);
+    let mut random = 1_u64;
+    for _ in 0..15 {
+        let mut seen: HashMap<u32, [u8; 5]> = HashMap::new();
+        let (end, one, other) = loop {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let piece: [u8; 5] = random.to_be_bytes()[..5].try_into().expect("five of eight");
+            let end = piece.iter().fold(hash, |hash, byte| step(hash, *byte));
+            match seen.insert(end, piece) {
+                Some(known) if known != piece => break (end, known, piece),
+                _ => {}
+            }
+        };
+        hash = end;
+        texts =
+            texts.iter().flat_map(|text| [[text, &one[..]].concat(), [text, &other[..]].concat()]).collect();
+    }
+    // The hash is taken from the last byte to the first.
+    texts.iter_mut().for_each(|text| text.reverse());
+    texts
+}
+
+#[test]
+fn strings_that_are_made_to_have_one_hash_do_not_share_a_bucket() {
+    let mut host = Fake { values: colliding(), ..Fake::default() };
+    assert_eq!(host.values.len(), 32_768);
+    let began = std::time::Instant::now();
+    assert_eq!(run_within("return #redis.call('values')", 256 << 20, &mut host), ":32768\r\n");
+    // In one bucket they take four seconds on a fast machine.
+    assert!(began.elapsed().as_millis() < 1500, "{:?}", began.elapsed());
 }
 
 #[test]

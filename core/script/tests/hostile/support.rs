@@ -14,6 +14,8 @@ pub(crate) struct Fake {
     pub(crate) held_bytes: usize,
     /// How often the host was asked.
     pub(crate) asked: usize,
+    /// What the command `values` answers.
+    pub(crate) values: Vec<Vec<u8>>,
     /// Lines for the log.
     pub(crate) lines: Vec<Vec<u8>>,
 }
@@ -40,6 +42,10 @@ impl Host for Fake {
                     value[..8].copy_from_slice(format!("{n:08}").as_bytes());
                     sink.bulk(&value);
                 }
+            }
+            b"values" => {
+                sink.array(self.values.len());
+                self.values.iter().for_each(|value| sink.bulk(value));
             }
             b"slow" => {
                 sink.null();
