@@ -74,6 +74,9 @@ pub(crate) struct Listed {
     pub(crate) resized: bool,
 }
 
+/// Room for what stands around one long argument: in Redis `client-query-buffer-limit` is for that alone.
+const AROUND_BYTES: usize = 16 << 10;
+
 /// A client of this thread.
 pub(crate) struct Client {
     /// The number that CLIENT ID tells.
@@ -177,7 +180,11 @@ impl Client {
             let (budget, held_max) = (crate::strangers::READ_BUDGET, crate::strangers::INPUT_BYTES_MAX);
             return ReadLimits { budget, held_max: held_max.min(bounds.query_bytes_max), want: self.missing };
         }
-        ReadLimits { budget: READ_BUDGET, held_max: bounds.query_bytes_max, want: self.missing }
+        ReadLimits {
+            budget: READ_BUDGET,
+            held_max: bounds.query_bytes_max.saturating_add(AROUND_BYTES),
+            want: self.missing,
+        }
     }
 
     pub(crate) fn request_limits(&self, bounds: &Bounds) -> Limits {

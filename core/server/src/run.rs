@@ -61,7 +61,7 @@ enum End {
     Incomplete(usize),
     /// A line of text, and where it ends.
     Inline(usize, Vec<Vec<u8>>),
-    /// The next request is longer than `client-query-buffer-limit`.
+    /// An argument of the next request is longer than `client-query-buffer-limit`.
     TooLarge,
     /// No request.
     Bad(ProtocolError),
@@ -76,7 +76,7 @@ impl Window {
         }
     }
 
-    /// Reads up to `limit` requests from `at` on, each of no more than `bytes_max`. Empty ones are passed over.
+    /// Reads up to `limit` requests from `at` on, with arguments of no more than `bytes_max`. Empty ones are passed over.
     fn fill(
         &mut self,
         parser: &mut Parser,
@@ -90,7 +90,11 @@ impl Window {
         while self.requests.len() < limit {
             let first_span = self.spans.len();
             match parser.next(&input[at..], &mut self.spans, limits) {
-                Ok(Parsed::Request { len }) if len > bytes_max => return End::TooLarge,
+                Ok(Parsed::Request { len })
+                    if len > bytes_max && is_too_large(&self.spans[first_span..], bytes_max) =>
+                {
+                    return End::TooLarge;
+                }
                 Ok(Parsed::Request { len }) => {
                     let end_span = self.spans.len();
                     self.requests.push(Ahead { start: at, end: at + len, first_span, end_span });
@@ -117,6 +121,14 @@ impl Window {
         engine.prefetch(id, &keys);
     }
 }
+
+/// Whether an argument with its line end is longer than may wait for execution.
+fn is_too_large(arguments: &[Span], bytes_max: usize) -> bool {
+    arguments.iter().any(|span| span.len as usize + LINE_END_BYTES > bytes_max)
+}
+
+/// Bytes behind each argument.
+const LINE_END_BYTES: usize = 2;
 
 /// One client's turn.
 struct Turn<'a, 'w> {
