@@ -16,7 +16,18 @@ fn log_of(
 ) -> Result<String, StartError> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let (place, log) = (dir.to_str().unwrap(), dir.join("log"));
-    let all = ["--port", &port, "--dir", place, "--logfile", log.to_str().unwrap(), "--metrics-port", "0"];
+    let all = [
+        "--port",
+        &port,
+        "--dir",
+        place,
+        "--logfile",
+        log.to_str().unwrap(),
+        "--metrics-port",
+        "0",
+        "--save",
+        "",
+    ];
     let args: Vec<String> = all.iter().chain(words).map(|word| (*word).to_owned()).collect();
     let running = start_in(surroundings, profile, &args, false)?;
     running.stop();
