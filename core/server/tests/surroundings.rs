@@ -7,7 +7,8 @@ use std::path::Path;
 use profiles::Profile;
 use tandem_server::{StartError, Surroundings, start_in};
 
-/// Starts a server on a free port, stops it, and gives what it logged.
+/// Starts a server on a free port, stops it, and gives what it logged. Each needs a folder of its own: what a server has locked
+/// is free when the process ends.
 fn log_of(
     dir: &Path,
     surroundings: &Surroundings,
@@ -16,19 +17,10 @@ fn log_of(
 ) -> Result<String, StartError> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let (place, log) = (dir.to_str().unwrap(), dir.join("log"));
-    let all = [
-        "--port",
-        &port,
-        "--dir",
-        place,
-        "--logfile",
-        log.to_str().unwrap(),
-        "--metrics-port",
-        "0",
-        "--save",
-        "",
-    ];
-    let args: Vec<String> = all.iter().chain(words).map(|word| (*word).to_owned()).collect();
+    let all = ["--port", &port, "--dir", place, "--logfile", log.to_str().unwrap(), "--metrics-port", "0"];
+    // Nothing is kept, so that no stop waits for a snapshot.
+    let args: Vec<String> =
+        all.iter().chain(words).chain(&["--save", ""]).map(|word| (*word).to_owned()).collect();
     let running = start_in(surroundings, profile, &args, false)?;
     running.stop();
     running.wait();
@@ -54,8 +46,11 @@ fn certificates_that_nobody_asked_for_do_not_stop_a_start() {
         Surroundings { defaults: vec![("tls", vec!["optional".to_owned()])], ..Surroundings::default() };
     let log = log_of(dir.path(), &surroundings, Profile::Queue, &[]).unwrap();
     assert!(log.contains("Nobody has asked for TLS"), "{log}");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tls"), "").unwrap();
     let asked = log_of(dir.path(), &surroundings, Profile::Queue, &["--tls", "optional"]);
-    assert!(asked.is_err(), "what was asked for must be had");
+    let why = asked.unwrap_err().to_string();
+    assert!(why.contains("tls"), "what was asked for must be had: {why}");
 }
 
 #[test]
@@ -67,12 +62,14 @@ fn an_open_door_is_told_and_refused_where_a_password_is_needed() {
     let open = ["--bind", "0.0.0.0"];
     let log = log_of(dir.path(), &surroundings, Profile::Plain, &open).unwrap();
     assert!(log.contains("told by the surroundings") && log.contains("No password is set"), "{log}");
-    std::fs::remove_file(dir.path().join("log")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let log = log_of(dir.path(), &surroundings, Profile::Plain, &["--bind", "127.0.0.1", "-::1"]).unwrap();
     assert!(!log.contains("No password is set"), "only this machine reaches it: {log}");
 
     surroundings.needs_password = true;
+    let dir = tempfile::tempdir().unwrap();
     let error = log_of(dir.path(), &surroundings, Profile::Plain, &open).unwrap_err().to_string();
     assert!(error.contains("no password is set"), "{error}");
+    let dir = tempfile::tempdir().unwrap();
     log_of(dir.path(), &surroundings, Profile::Plain, &["--requirepass", "x", "--bind", "0.0.0.0"]).unwrap();
 }
