@@ -3,6 +3,7 @@
 //!
 //! A correction that no longer finds its place fails the build, so a newer `lua-src` cannot silently bring back what
 //! was corrected. What scripts must never reach (files, packages, the debug library, bytecode) is not built at all.
+#![expect(clippy::print_stdout, reason = "a build script tells cargo so")]
 
 mod corrections;
 
