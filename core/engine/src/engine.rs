@@ -739,7 +739,7 @@ impl Engine {
     }
 
     /// Counts a call that is over; one that goes on later is counted then, once.
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, command: usize, started: u64, turn: &Turn<'_>, result: &Result<Step, ()>) {
         let spent = turn.outside.nanos().saturating_sub(started);
         if matches!(result, Ok(Step::Block(_) | Step::Later)) {

@@ -74,6 +74,17 @@ impl Ranking {
         counter.saturating_sub(minutes.checked_div(decay_minutes).unwrap_or(0))
     }
 
+    /// The access field of an entry that had `before` and is used now, when the clock is this.
+    #[inline]
+    fn used(self, before: u32, clock: u32, unix_ms: i64, random: &mut base::Random) -> u32 {
+        match self {
+            Ranking::Recency => clock,
+            Ranking::Frequency { log_factor, .. } => {
+                counted(clock, grown(self.frequency(before, unix_ms), log_factor, random))
+            }
+        }
+    }
+
     /// What a snapshot tells of an entry's use.
     pub(crate) fn told(self, access: u32, unix_ms: i64) -> Use {
         match self {
@@ -196,26 +207,22 @@ impl Keyspace {
     /// The access field of an entry that had `before` and is used now.
     #[inline]
     pub(crate) fn used_access(&mut self, before: u32) -> u32 {
-        match self.ranking {
-            Ranking::Recency => self.access_clock,
-            Ranking::Frequency { log_factor, .. } => {
-                let counter = self.ranking.frequency(before, self.now.unix_ms);
-                counted(self.access_clock, grown(counter, log_factor, &mut self.random))
-            }
-        }
+        self.ranking.used(before, self.access_clock, self.now.unix_ms, &mut self.random)
     }
 
     /// Records an access to the entry at `position` and gives it.
     #[inline]
     pub(crate) fn access(&mut self, db: usize, position: table::Position) -> &Entry {
-        if !self.no_touch {
-            let before = self.dbs[db].table.at(position).access();
-            let after = self.used_access(before);
-            if after != before {
-                self.dbs[db].table.at_mut(position).set_access(after);
-            }
+        if self.no_touch {
+            return self.dbs[db].table.at(position);
         }
-        self.dbs[db].table.at(position)
+        let (ranking, clock, unix_ms) = (self.ranking, self.access_clock, self.now.unix_ms);
+        let entry = self.dbs[db].table.at_mut(position);
+        let after = ranking.used(entry.access(), clock, unix_ms, &mut self.random);
+        if entry.access() != after {
+            entry.set_access(after);
+        }
+        entry
     }
 
     /// Evicts one key under `policy`; false when there is none that may go. The effects hold the key.

@@ -82,6 +82,11 @@ impl Wire<'_> {
         if self.out.len() > self.limit {
             return self.cut();
         }
+        self.numbered(mark, value);
+    }
+
+    #[inline(always)]
+    fn numbered(&mut self, mark: u8, value: i64) {
         if (0..10).contains(&value) {
             self.out.extend_from_slice(&[mark, b'0' + value as u8, b'\r', b'\n']);
         } else {
@@ -141,7 +146,7 @@ impl Sink for Wire<'_> {
             return self.cut();
         }
         self.out.reserve(bytes.len() + 16);
-        self.header(b'$', bytes.len() as i64);
+        self.numbered(b'$', bytes.len() as i64);
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
     }

@@ -221,20 +221,8 @@ int luaV_lessthan (lua_State *L, const TValue *l, const TValue *r) {
   for (l1=l; l1>=step; l1-=step)  /* compute hash */
     h = h ^ ((h<<5)+(h>>2)+cast(unsigned char, str[l1-1]));
 "#,
-        to: r#"  unsigned int h = cast(unsigned int, l);  /* seed */
-  size_t l1 = l;
+        to: r#"  unsigned int h = 0;
   luai_work(L, l >> 5);  /* one that is there already is not even allocated */
-  if (l1 > 1024) {  /* what is never a key: eight bytes at a time */
-    unsigned long long sum = l, word;
-    for (; l1 >= 8; l1 -= 8) {
-      memcpy(&word, str + l1 - 8, 8);
-      sum = (sum ^ word) * 0x9E3779B97F4A7C15ULL;
-      sum ^= sum >> 29;
-    }
-    h ^= (unsigned int)(sum ^ (sum >> 32));
-  }
-  for (; l1>=1; l1--)  /* compute hash */
-    h = h ^ ((h<<5)+(h>>2)+cast(unsigned char, str[l1-1]));
 "#,
         times: 1,
     },
@@ -584,17 +572,38 @@ int luaV_lessthan (lua_State *L, const TValue *l, const TValue *r) {
         why: SPREAD,
         from: r#"void luaS_resize (lua_State *L, int newsize) {
 "#,
-        to: r#"/* where a string belongs in the table of all strings, before its size is looked at */
-static unsigned int spread (lua_State *L, const char *str, size_t l, unsigned int h) {
+        to: r#"/* the hash of a string as a key */
+static unsigned int key_hash (const char *str, size_t l) {
+  unsigned int h = cast(unsigned int, l);  /* seed */
+  size_t l1 = l;
+  if (l1 > 1024) {  /* what is never a key: eight bytes at a time */
+    unsigned long long sum = l, word;
+    for (; l1 >= 8; l1 -= 8) {
+      memcpy(&word, str + l1 - 8, 8);
+      sum = (sum ^ word) * 0x9E3779B97F4A7C15ULL;
+      sum ^= sum >> 29;
+    }
+    h ^= (unsigned int)(sum ^ (sum >> 32));
+  }
+  for (; l1>=1; l1--)
+    h = h ^ ((h<<5)+(h>>2)+cast(unsigned char, str[l1-1]));
+  return h;
+}
+
+
+/* where a string of 32 bytes or more belongs in the table of all strings, before its size is looked at: shorter ones lie by their hash
+   as a key, which these have only made when they are new */
+static unsigned int spread (lua_State *L, const char *str, size_t l) {
   unsigned long long sum, word;
-  if (l < 32) return h;
   sum = (unsigned long long)(size_t)G(L) ^ l;
   for (; l >= 8; l -= 8, str += 8) {
     memcpy(&word, str, 8);
     sum = (sum ^ word) * 0x9E3779B97F4A7C15ULL;
     sum ^= sum >> 32;
   }
-  return (unsigned int)(sum ^ (sum >> 15)) ^ h;
+  for (; l >= 1; l--, str++)
+    sum = (sum ^ cast(unsigned char, *str)) * 0x9E3779B97F4A7C15ULL;
+  return (unsigned int)(sum ^ (sum >> 32));
 }
 
 
@@ -607,7 +616,8 @@ void luaS_resize (lua_State *L, int newsize) {
         why: SPREAD,
         from: r#"      unsigned int h = gco2ts(p)->hash;
 "#,
-        to: r#"      unsigned int h = spread(L, getstr(rawgco2ts(p)), gco2ts(p)->len, gco2ts(p)->hash);
+        to: r#"      size_t l = gco2ts(p)->len;
+      unsigned int h = (l < 32) ? gco2ts(p)->hash : spread(L, getstr(rawgco2ts(p)), l);
 "#,
         times: 1,
     },
@@ -640,7 +650,7 @@ void luaS_resize (lua_State *L, int newsize) {
         why: SPREAD,
         from: r#"  for (o = G(L)->strt.hash[lmod(h, G(L)->strt.size)];
 "#,
-        to: r#"  place = spread(L, str, l, h);
+        to: r#"  place = (l < 32) ? (h = key_hash(str, l)) : spread(L, str, l);
   for (o = G(L)->strt.hash[lmod(place, G(L)->strt.size)];
 "#,
         times: 1,
@@ -650,17 +660,17 @@ void luaS_resize (lua_State *L, int newsize) {
         why: SPREAD,
         from: r#"  return newlstr(L, str, l, h);  /* not found */
 "#,
-        to: r#"  return newlstr(L, str, l, h, place);  /* not found */
+        to: r#"  if (l >= 32) h = key_hash(str, l);
+  return newlstr(L, str, l, h, place);  /* not found */
 "#,
         times: 1,
     },
     Correction {
         file: "lstring.c",
         why: SPREAD,
-        from: r#"  size_t l1 = l;
+        from: r#"  unsigned int h = 0;
   luai_work("#,
-        to: r#"  unsigned int place;
-  size_t l1 = l;
+        to: r#"  unsigned int h = 0, place;
   luai_work("#,
         times: 1,
     },

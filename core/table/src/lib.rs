@@ -129,7 +129,7 @@ impl<T: Item> Table<T> {
     ///
     /// # Panics
     /// When the position is no longer valid and free.
-    #[inline]
+    #[inline(always)]
     pub fn at_mut(&mut self, position: Position) -> &mut T {
         let bits = self.bits;
         self.own(position.segment as usize).item_mut(position.place, bits).expect(STALE)

@@ -41,6 +41,7 @@ fn upper(bucket: usize) -> u64 {
 
 impl Histogram {
     /// Counts one duration.
+    #[inline]
     pub fn record(&mut self, nanos: u64) {
         let counts = self.counts.get_or_insert_with(|| Box::new([0; BUCKETS]));
         counts[bucket(units(nanos))] += 1;
