@@ -6,6 +6,7 @@
 use crate::engine::{Called, Engine, Origin, Turn};
 use crate::outside::Outside;
 use crate::session::{ReplyMode, SessionId, Waiting};
+use base::hash::Keyed;
 use commands::{Args, Group, OnTimeout, Wait};
 use resp::Reply;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -26,9 +27,9 @@ struct Queue {
 }
 
 /// Who waits for which key, and which keys are ready.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Waiters {
-    by_key: HashMap<Place, Queue>,
+    by_key: HashMap<Place, Queue, Keyed>,
     /// Each has a queue that says so, or had one.
     ready: VecDeque<Place>,
     deadlines: BTreeSet<(u64, SessionId)>,
@@ -41,6 +42,18 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
+    /// Nobody waits; keys are hashed under `seed`.
+    pub(crate) fn new(seed: u64) -> Waiters {
+        Waiters {
+            by_key: HashMap::with_hasher(base::hash::keyed(seed)),
+            ready: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            looks: BTreeSet::new(),
+            count: 0,
+            arrivals: 0,
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }

@@ -235,7 +235,7 @@ impl Engine {
             sessions: Sessions::default(),
             acl,
             pubsub: PubSub::default(),
-            waiters: Waiters::default(),
+            waiters: Waiters::new(number),
             sync_waiters: Vec::new(),
             synced_ticket: None,
             watchers: HashMap::new(),
