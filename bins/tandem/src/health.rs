@@ -121,6 +121,8 @@ fn over_network(address: &str, timeout: Duration) -> anyhow::Result<Answer> {
     }
     Ok(match said.lines().next().unwrap_or_default() {
         "+PONG" => Answer::Ready(String::new()),
+        // It is alive and will go on.
+        busy if busy.starts_with("-BUSY ") => Answer::Ready(busy.trim_start_matches('-').to_owned()),
         "" => Answer::NotReady("the connection was closed without an answer".to_owned()),
         other => Answer::NotReady(other.trim_start_matches('-').to_owned()),
     })
@@ -155,7 +157,11 @@ fn judged_by_http(said: &str) -> Answer {
     };
     let first = said.lines().next().unwrap_or_default();
     match first.split(' ').nth(1) {
-        Some("200") => Answer::Ready(text_of("status").unwrap_or_default()),
+        Some("200") => {
+            let state = |name, word| text_of(name).map(|why| format!("{word} {why}; "));
+            let state = state("busy", "BUSY").or_else(|| state("full", "FULL")).unwrap_or_default();
+            Answer::Ready(state + &text_of("status").unwrap_or_default())
+        }
         _ => Answer::NotReady(text_of("reason").unwrap_or_else(|| first.to_owned())),
     }
 }
@@ -183,6 +189,11 @@ mod tests {
     #[test]
     fn only_pong_is_healthy_over_the_network() {
         assert_eq!(ping_answered_with(b"+PONG\r\n"), Answer::Ready(String::new()));
+        let busy = "BUSY Redis is busy running a script.";
+        assert_eq!(
+            ping_answered_with(b"-BUSY Redis is busy running a script.\r\n"),
+            Answer::Ready(busy.to_owned())
+        );
         for refusal in [
             &b"-NOAUTH Authentication required.\r\n"[..],
             b"-LOADING Redis is loading the dataset in memory\r\n",
@@ -202,6 +213,8 @@ mod tests {
         let body = r#"{"alive":true,"ready":true,"reason":null,"status":"7 keys, serving"}"#;
         let ready = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{body}\n");
         assert_eq!(judged_by_http(&ready), Answer::Ready("7 keys, serving".to_owned()));
+        let tight = ready.replace("\"reason\":null", "\"reason\":null,\"busy\":null,\"full\":\"9M of 10M\"");
+        assert_eq!(judged_by_http(&tight), Answer::Ready("FULL 9M of 10M; 7 keys, serving".to_owned()));
         let full = "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"ready\":false,\"reason\":\"loading\",\"status\":\"\"}";
         assert_eq!(judged_by_http(full), Answer::NotReady("loading".to_owned()));
         let other = "HTTP/1.1 404 Not Found\r\n\r\nnot found";

@@ -230,7 +230,7 @@ impl Engine {
         r.percentiles(&self.config.latency_percentiles);
         r.track_latency(self.config.latency_tracking);
         for index in 0..self.keyspace.database_count() {
-            let db = self.keyspace.database(index).stats();
+            let db = self.keyspace.database(index).stats(self.keyspace.now.unix_ms);
             r.database(
                 index,
                 db.keys as u64,

@@ -96,7 +96,7 @@ fn figures(engine: &Engine, report: &Report) -> Vec<(String, Figure)> {
     add("functions.caches", whole("used_memory_functions"));
     for index in 0..engine.keyspace.database_count() {
         let database = engine.keyspace.database(index);
-        if database.stats().keys > 0 {
+        if database.stats(0).keys > 0 {
             add(&format!("db.{index}"), Figure::Tables(database.table_bytes()));
         }
     }

@@ -44,9 +44,8 @@ impl Keyspace {
             (Some(_), None) => database.expiring -= 1,
             _ => {}
         }
+        database.expiry_sum_ms += i128::from(after.unwrap_or(0)) - i128::from(before.unwrap_or(0));
         let Some(at) = after else { return };
-        let ttl = at.saturating_sub(self.now.unix_ms).max(0);
-        database.ttl_mean_ms += (ttl - database.ttl_mean_ms) / 64;
         // A later time needs no new item: the one on file comes first and is filed again then.
         if before.is_none_or(|earlier| at < earlier) {
             database.wheel.file(hash, at, self.now.unix_ms);
@@ -75,8 +74,9 @@ impl Keyspace {
     pub(crate) fn take_at(&mut self, db: usize, position: Position) -> Entry {
         self.preimage(db, position);
         let entry = self.dbs[db].table.remove_at(position);
-        if entry.expiry().is_some() {
+        if let Some(at) = entry.expiry() {
             self.dbs[db].expiring -= 1;
+            self.dbs[db].expiry_sum_ms -= i128::from(at);
         }
         if next_field_expiry(&entry).is_some() {
             self.dbs[db].field_expiring -= 1;

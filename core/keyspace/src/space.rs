@@ -56,8 +56,8 @@ pub struct Database {
     pub(crate) snapshot_number: usize,
     /// How far a running snapshot has walked; `None`: through.
     pub(crate) snapshot_cursor: Option<u64>,
-    /// Moving mean of the time to live of keys as they were given one, milliseconds.
-    pub(crate) ttl_mean_ms: i64,
+    /// The sum of the times at which keys expire, Unix milliseconds.
+    pub(crate) expiry_sum_ms: i128,
 }
 
 impl Database {
@@ -70,13 +70,15 @@ impl Database {
             old_wheel: None,
             snapshot_number: number,
             snapshot_cursor: None,
-            ttl_mean_ms: 0,
+            expiry_sum_ms: 0,
         }
     }
 
-    /// Size figures.
-    pub fn stats(&self) -> DbStats {
-        let avg_ttl_ms = if self.expiring == 0 { 0 } else { self.ttl_mean_ms };
+    /// Size figures, and the mean time that keys have left at `unix_ms`.
+    pub fn stats(&self, unix_ms: i64) -> DbStats {
+        let mean = self.expiry_sum_ms.checked_div(self.expiring as i128);
+        let avg_ttl_ms =
+            mean.map_or(0, |at| (at - i128::from(unix_ms)).clamp(0, i128::from(i64::MAX)) as i64);
         DbStats {
             keys: self.table.len(),
             expiring: self.expiring,

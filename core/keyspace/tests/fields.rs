@@ -108,12 +108,12 @@ fn fields_show_until_their_time_and_are_gone_soon_after() {
         while space.expire_due(100) {}
         forget_due(&mut model, space.now.unix_ms);
         assert_eq!(held(&mut space), model, "nobody has asked for them, yet they are gone");
-        assert!(space.database(0).stats().field_expiring <= timed);
+        assert!(space.database(0).stats(0).field_expiring <= timed);
         space.set_now(Now::at_ms(space.now.unix_ms + 4_000));
         while space.expire_due(7) {}
         forget_due(&mut model, space.now.unix_ms);
         assert_eq!(held(&mut space), model);
-        assert_eq!((space.database(0).stats().field_expiring, space.snapshot_version()), (0, 10));
+        assert_eq!((space.database(0).stats(0).field_expiring, space.snapshot_version()), (0, 10));
     }
 }
 
@@ -131,7 +131,7 @@ fn a_budget_bounds_what_one_pass_takes_out_of_a_large_hash() {
             hash.set_expiry(&name("f", n), Some(START_MS + 10));
         }
     }
-    assert_eq!((space.database(0).stats().field_expiring, space.snapshot_version()), (1, 12));
+    assert_eq!((space.database(0).stats(0).field_expiring, space.snapshot_version()), (1, 12));
     space.set_now(Now::at_ms(START_MS + 100));
     for pass in 1..=4 {
         let more = space.expire_due(300);
@@ -187,7 +187,7 @@ fn a_hash_of_which_all_fields_are_over_is_gone_for_whoever_looks() {
         assert_eq!((space.key_count(), space.effects.changes), (0, 0), "look {which}");
         assert_eq!((space.stats.expired_fields, space.stats.expired), (2, 0));
         assert_eq!(lost(&space), [[b"DEL".to_vec(), b"h".to_vec()]]);
-        assert_eq!(space.database(0).stats().field_expiring, 0);
+        assert_eq!(space.database(0).stats(0).field_expiring, 0);
     }
 }
 

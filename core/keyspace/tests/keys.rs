@@ -58,7 +58,25 @@ fn expiry_follows_every_change_of_mind() {
     set(&mut space, 30_000);
     Db::new(&mut space, 0).set_expiry(b"k", None);
     assert_eq!(left(&mut space, 60_000), 1);
-    assert_eq!(space.database(0).stats().expiring, 0);
+    assert_eq!(space.database(0).stats(0).expiring, 0);
+}
+
+#[test]
+fn the_mean_time_to_live_is_that_of_the_keys_that_have_one() {
+    let mut space = space();
+    for (key, ms) in [(&b"a"[..], 10_000), (b"b", 30_000), (b"c", 500_000)] {
+        Db::new(&mut space, 0).put_text(key, b"1", Ttl::At(START_MS + ms));
+    }
+    Db::new(&mut space, 0).put_text(b"forever", b"1", Ttl::Clear);
+    assert_eq!(space.database(0).stats(START_MS).avg_ttl_ms, 180_000);
+    Db::new(&mut space, 0).remove(b"c");
+    Db::new(&mut space, 0).set_expiry(b"b", Some(START_MS + 20_000));
+    assert_eq!(space.database(0).stats(START_MS + 1_000).avg_ttl_ms, 14_000);
+    Db::new(&mut space, 0).set_expiry(b"a", None);
+    assert_eq!(space.database(0).stats(START_MS).avg_ttl_ms, 20_000);
+    space.swap(0, 1);
+    assert_eq!(space.database(0).stats(START_MS).avg_ttl_ms, 0);
+    assert_eq!(space.database(1).stats(START_MS).avg_ttl_ms, 20_000);
 }
 
 #[test]
@@ -96,7 +114,7 @@ fn keys_leave_on_time_while_the_index_is_being_replaced() {
         };
         space.effects.clear();
     }
-    assert_eq!(space.database(0).stats().expiring, 20_000);
+    assert_eq!(space.database(0).stats(0).expiring, 20_000);
     for ms in (0..60_100).step_by(100) {
         space.set_now(Now::at_ms(START_MS + ms));
         space.trim_wheels();

@@ -521,11 +521,14 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
     }
     if !config.aclfile.is_empty() {
         let names_default = crate::chores::load_acl(shared, None)
-            .map_err(|why| anyhow!("Aborting Redis startup because of ACL errors: {why}"))?;
+            .map_err(|why| anyhow!("The start is given up because of ACL errors: {why}"))?;
         if names_default && !config.requirepass.is_empty() {
-            shared.logger.notice(
-                "The ACL file names the default user, so its passwords count and requirepass does not.",
-            );
+            let open = shared.with_engine(|engine, _| engine.acl.default_is_open());
+            let what = if open { "and it needs NO password" } else { "so its passwords count" };
+            shared.logger.warning(&format!(
+                "The ACL file names the default user, {what}: requirepass does not count. To change that: ACL SETUSER default \
+                 resetpass ><password>, and ACL SAVE, in one session"
+            ));
         }
     } else if !config.users.is_empty() {
         shared.with_engine(|engine, _| engine.load_users(&config.users)).map_err(|why| anyhow!(why))?;

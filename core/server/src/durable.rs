@@ -775,6 +775,8 @@ impl Durable {
         }
         match self.disk.fill(&path, BALLAST_BYTES) {
             Ok(()) => self.ballast.store(BALLAST_THERE, Ordering::Release),
+            // The folder was removed; it comes back with a new log.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 shared.logger.warning(&format!("{} cannot be kept: {error}", path.display()));
                 self.disk.remove(&path).unwrap_or_default();

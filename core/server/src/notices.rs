@@ -15,6 +15,9 @@ use crate::shared::{Chore, Shared};
 /// Seconds between two lines on the same topic.
 const QUIET_S: u64 = 60;
 
+/// For how long memory counts as full behind a refusal, seconds: what was asked for is gone by the next look.
+const REFUSING_S: u64 = 3;
+
 /// What lines are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
@@ -87,6 +90,8 @@ pub(crate) struct Notices {
     due_s: AtomicU64,
     /// What they said last.
     seen: Mutex<Refusals>,
+    /// Until when memory counts as full because a command was refused for want of it, monotonic seconds.
+    refusing_until_s: AtomicU64,
     /// That memory is full, in words; none while it is not.
     pub(crate) full: Mutex<Option<String>>,
 }
@@ -109,14 +114,17 @@ impl Notices {
             return;
         }
         self.due_s.store(now_s + 1, Ordering::Relaxed);
-        self.look_at_fullness(shared, engine);
         let now = engine.refusals();
         let before = std::mem::replace(&mut *self.seen.lock(), now);
         // CONFIG RESETSTAT sets them back.
         let grown = |now: u64, before: u64| if now < before { now } else { now - before };
         let memory = grown(now.memory, before.memory);
         if memory > 0 {
-            let full = self.full.lock().clone().unwrap_or_else(|| "memory was full for a moment".to_owned());
+            self.refusing_until_s.store(now_s + REFUSING_S, Ordering::Relaxed);
+        }
+        self.look_at_fullness(shared, engine, now_s);
+        if memory > 0 {
+            let full = self.full.lock().clone().unwrap_or_default();
             self.note_many(shared, Topic::Memory, memory, format!("A command was refused: {full}"));
         }
         let clients = grown(now.clients, before.clients);
@@ -147,15 +155,27 @@ impl Notices {
         due.into_iter().for_each(|line| tell(shared, Level::Warning, line));
     }
 
-    fn look_at_fullness(&self, shared: &Shared, engine: &Engine) {
-        let full = engine.fullness(crate::memory::used()).map(|full| {
-            let of = |bytes: usize| telemetry::human(bytes as f64);
+    fn look_at_fullness(&self, shared: &Shared, engine: &Engine, now_s: u64) {
+        let of = |bytes: usize| telemetry::human(bytes as f64);
+        let (used, limit) = (crate::memory::used(), engine.config.maxmemory as usize);
+        let was_refused = now_s < self.refusing_until_s.load(Ordering::Relaxed);
+        // What was asked for came on top, and is gone with its refusal.
+        let refusing = || {
+            let text = format!(
+                "memory is full for what is asked: {} of maxmemory {} are in use",
+                of(used),
+                of(limit)
+            );
+            was_refused.then_some(text)
+        };
+        let full = engine.fullness(used).map(|full| {
             let reserve = match full.reserve {
                 0 => String::new(),
                 reserve => format!(", {} of it for consumers only", of(reserve)),
             };
             format!("memory is full: {} of maxmemory {} are in use{reserve}", of(full.used), of(full.limit))
         });
+        let full = full.or_else(refusing);
         let is_full = full.is_some();
         let was_full = std::mem::replace(&mut *self.full.lock(), full).is_some();
         let mut topics = self.topics.lock();

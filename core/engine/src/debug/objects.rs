@@ -101,7 +101,7 @@ pub(super) fn htstats(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, 
         .filter(|index| *index < engine.keyspace.database_count())
         .ok_or(Error::new("ERR Out of range database"))?;
     let database = engine.keyspace.database(index);
-    let figures = database.stats();
+    let figures = database.stats(engine.keyspace.now.unix_ms);
     let mut text = format!("[Dictionary HT]\n{}[Expires HT]\n", table_lines(database.slots(), figures.keys));
     if figures.expiring > 0 {
         // The times lie in the entries themselves: there is no second table.
