@@ -197,14 +197,15 @@ fn pattern_or_command(selector: &mut Selector, table: &Table, rule: &[u8]) -> Re
         [b'~', pattern @ ..] => add_key(selector, true, true, pattern),
         [b'%', ..] if selector.all_keys => Err(AFTER_ALL_KEYS.to_owned()),
         [b'%', rest @ ..] => {
-            let tilde = rest.iter().position(|c| *c == b'~').ok_or(UNKNOWN)?;
+            // Without one the pattern is empty, as in Redis: it matches no key but the empty one.
+            let tilde = rest.iter().position(|c| *c == b'~').unwrap_or(rest.len());
             let (read, write) = match rest[..tilde].to_ascii_lowercase().as_slice() {
                 b"r" => (true, false),
                 b"w" => (false, true),
                 b"rw" | b"wr" => (true, true),
                 _ => return Err(UNKNOWN.to_owned()),
             };
-            add_key(selector, read, write, &rest[tilde + 1..])
+            add_key(selector, read, write, rest.get(tilde + 1..).unwrap_or_default())
         }
         [b'&', pattern @ ..] => add_channel(selector, pattern),
         [mark @ (b'+' | b'-'), b'@', category @ ..] => {
