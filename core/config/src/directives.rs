@@ -124,6 +124,8 @@ const PORT: Kind = Int(0, 65535);
 const BYTES: Kind = Memory(0, I64);
 
 const CLUSTER: &str = "cluster mode is not supported; run one server a node without cluster-enabled";
+const DEPRECATED_LUA: &str =
+    "getfenv, setfenv and newproxy are not given to scripts, which could reach those of others by them";
 const DEFRAG: &str = "active defragmentation is not supported; the allocator returns memory by itself";
 const MODULES: &str = "modules are not supported";
 const REPLICATION: &str = "replication is not supported yet; this server is always a master";
@@ -250,6 +252,7 @@ pub static TABLE: &[Directive] = &[
     row("proto-max-bulk-len", Memory(MB, I64), "536870912", "Bytes of one argument or string value."),
     row("tracking-table-max-keys", COUNT, "1000000", "Keys remembered for client-side caching."),
     row("busy-reply-threshold", COUNT, "5000", "Milliseconds after which others are told BUSY.").or(&["lua-time-limit"]),
+    row("lua-enable-deprecated-api", Bool, "no", "Give scripts getfenv, setfenv and newproxy.").boot().refused(DEPRECATED_LUA),
     row("notify-keyspace-events", Notify, "", "Classes of keyspace events that are published."),
     // Encodings
     row("hash-max-listpack-entries", COUNT, "512", "Fields up to which a hash is packed.").or(&["hash-max-ziplist-entries"]),

@@ -14,6 +14,8 @@ pub(crate) const SHARE: usize = 4;
 const LEAST: usize = 64 << 20;
 /// The most that a script may hold, bytes.
 const SCRIPT_MOST: usize = 512 << 20;
+/// Whoever counts output leaves some of it out, bytes; this is more.
+const UNCOUNTED: usize = 16 << 10;
 
 impl Engine {
     /// Tells the engine what the machine or its control group has, bytes.
@@ -45,8 +47,14 @@ impl Engine {
         }
     }
 
+    /// Bytes of a reply for which any client is closed, whether it subscribes or not; 0 where some client has no such limit.
     fn hard_output_limit(&self) -> usize {
-        usize::try_from(self.config.output_limits[0].hard_bytes).unwrap_or(usize::MAX)
+        let [normal, _, subscriber] = self.config.output_limits;
+        if normal.hard_bytes == 0 || subscriber.hard_bytes == 0 {
+            return 0;
+        }
+        let larger = usize::try_from(normal.hard_bytes.max(subscriber.hard_bytes)).unwrap_or(usize::MAX);
+        larger.saturating_add(UNCOUNTED)
     }
 
     /// A reply has come to its bound: when something was left out, an error takes its place. One that is beyond the

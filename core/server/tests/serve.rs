@@ -532,3 +532,28 @@ fn a_setting_holds_for_the_next_request_of_the_same_send() {
     client.send(&unit);
     client.expect("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n+OK\r\n");
 }
+
+#[test]
+fn who_asks_for_more_than_its_output_may_be_is_closed_and_never_left_with_half_a_reply() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    let mut setup = server.client();
+    let item = "x".repeat(1000);
+    for n in 1..=150 {
+        setup.ask(&format!("RPUSH l {item}"), &format!(":{n}\r\n"));
+    }
+    let list = format!("*150\r\n{}", format!("$1000\r\n{item}\r\n").repeat(150));
+    let whole = format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{list}+OK\r\n+OK\r\n");
+    for limit in [200_000, 152_000, 149_000, 140_000, 100_000, 10_000] {
+        setup.ask(&format!("CONFIG SET client-output-buffer-limit 'normal {limit} 0 0'"), "+OK\r\n");
+        let mut client = server.client();
+        client.send(format!("MULTI\r\nLRANGE l 0 -1\r\nSET k {limit}\r\nEXEC\r\nQUIT\r\n").as_bytes());
+        let mut got = Vec::new();
+        // A reset is a close, too.
+        let _ = client.stream.read_to_end(&mut got);
+        assert!(whole.as_bytes().starts_with(&got), "something was left out and it went on, limit {limit}");
+        assert!(got.len() == whole.len() || limit < 160_000, "limit {limit}");
+        assert!(got.len() < whole.len() || limit > 140_000, "limit {limit}");
+        setup.ask("GET k", &format!("${}\r\n{limit}\r\n", limit.to_string().len()));
+    }
+}

@@ -11,11 +11,6 @@ use commands::{Args, Error};
 const FLAGS: &[u8] = b"AbBcdeiIMNOPrRStTuUx";
 /// The letters that CLIENT LIST may show of CLIENT CAPA.
 const CAPABILITIES: &[u8] = b"r";
-/// The words that are a filter's, but for ID.
-const WORDS: [&str; 14] = [
-    "type", "addr", "laddr", "user", "flags", "name", "lib-name", "lib-ver", "db", "capa", "ip", "maxage",
-    "idle", "skipme",
-];
 
 /// Something that a client is or is not.
 #[derive(Debug)]
@@ -139,16 +134,11 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// The numbers from argument `at` up to the next filter; `None` when one of them is none, or there is none.
+/// The numbers from argument `at` on, up to the first word that is none; `None` when there is no number.
 fn ids(args: Args<'_>, at: usize) -> Option<Vec<u64>> {
-    let is_filter = |word: &[u8]| {
-        let word = word.to_ascii_lowercase();
-        let name = word.strip_prefix(b"not-").unwrap_or(&word);
-        name == b"id" || WORDS.iter().any(|known| known.as_bytes() == name)
-    };
-    let texts = args.rest(at).iter().take_while(|word| !is_filter(word));
     let id = |text: &&[u8]| base::number::parse_i64(text).and_then(|id| u64::try_from(id).ok());
-    texts.map(id).collect::<Option<Vec<u64>>>().filter(|ids| !ids.is_empty())
+    let ids: Vec<u64> = args.rest(at).iter().map_while(id).collect();
+    (!ids.is_empty()).then_some(ids)
 }
 
 /// A number of seconds, at least 1.
