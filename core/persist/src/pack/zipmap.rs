@@ -32,7 +32,11 @@ pub fn iter(bytes: &[u8]) -> Result<Vec<Pair<'_>>, Damaged> {
 fn length(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Damaged> {
     Ok(match cursor.byte()? {
         0xff => None,
-        0xfe => Some(cursor.u32_le()? as usize),
+        0xfe => match cursor.u32_le()? as usize {
+            // Whoever writes five bytes for it also counts on one: Redis' own reader did, and was led astray.
+            0..254 => return Err(Damaged),
+            long => Some(long),
+        },
         short => Some(usize::from(short)),
     })
 }
@@ -54,5 +58,12 @@ mod tests {
             assert_eq!(iter(&SAMPLE[..cut]), Err(Damaged));
         }
         assert_eq!(iter(b"\x03\x03foo\x03\x00bar\xff"), Err(Damaged));
+        assert_eq!(
+            iter(b"\x01\xfe\x03\0\0\0foo\x03\x00bar\xff"),
+            Err(Damaged),
+            "a short length in five bytes"
+        );
+        let long = [b"\x01\x03foo\xfe\xfe\0\0\0\0".as_slice(), &[b'x'; 254], b"\xff"].concat();
+        assert_eq!(iter(&long).unwrap(), [(&b"foo"[..], &[b'x'; 254][..])]);
     }
 }
