@@ -215,26 +215,6 @@ fn users_do_not_go_for_what_strangers_hold() {
 }
 
 #[test]
-fn no_key_is_evicted_and_no_write_refused_for_what_strangers_hold() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = cold(dir.path(), &[]);
-    let mut owner = user_of(&server);
-    owner.send(&request(&[b"SET", b"k", &vec![b'x'; 8 << 20]]));
-    owner.expect("+OK\r\n");
-    let used: usize = owner.info("used_memory").parse().unwrap();
-    owner.ask(&format!("CONFIG SET maxmemory {}", used + (1 << 20)), "+OK\r\n");
-    let mut crowd: Vec<Client> = (0..200).map(|_| server.client()).collect();
-    for client in &mut crowd {
-        let _ = client.stream.write_all(&vec![b'x'; 60_000]);
-    }
-    std::thread::sleep(Duration::from_millis(100));
-    for n in 0..50 {
-        owner.ask(&format!("SET small{n} v"), "+OK\r\n");
-    }
-    drop(crowd);
-}
-
-#[test]
 fn users_find_a_place_where_strangers_have_taken_all() {
     let dir = tempfile::tempdir().unwrap();
     let server = cold(dir.path(), &["--maxclients", "40"]);
