@@ -3,20 +3,10 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use support::server;
-
-/// The answer to GET /readyz.
-fn readyz(port: u16) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
+use support::{http_get, server};
 
 #[test]
 fn memory_is_full_also_where_only_what_is_asked_does_not_fit() {
@@ -32,12 +22,12 @@ fn memory_is_full_also_where_only_what_is_asked_does_not_fit() {
     let end = Instant::now() + support::PATIENCE;
     client.send(&large);
     client.expect("-OOM command not allowed when used memory > 'maxmemory'.\r\n");
-    while !readyz(port).contains("\"full\":\"memory is full for what is asked: ") {
+    while !http_get(port, "/readyz").contains("\"full\":\"memory is full for what is asked: ") {
         assert!(Instant::now() < end, "refused, and yet not full");
         std::thread::sleep(Duration::from_millis(50));
     }
-    while !readyz(port).contains("\"full\":null") {
-        assert!(Instant::now() < end, "nothing is asked any more: {}", readyz(port));
+    while !http_get(port, "/readyz").contains("\"full\":null") {
+        assert!(Instant::now() < end, "nothing is asked any more: {}", http_get(port, "/readyz"));
         std::thread::sleep(Duration::from_millis(100));
     }
 }

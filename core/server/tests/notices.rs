@@ -3,12 +3,11 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use support::server;
+use support::{http_get, server};
 
 /// Waits until the log says this; the whole line.
 fn logged(dir: &Path, text: &str) -> String {
@@ -21,15 +20,6 @@ fn logged(dir: &Path, text: &str) -> String {
         assert!(Instant::now() < end, "{text} is not in\n{log}");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// The answer to GET, head and body.
-fn get(port: u16, path: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]
@@ -47,10 +37,10 @@ fn full_memory_is_a_state_and_a_line_and_ends() {
     }
     let line = logged(dir.path(), "A command was refused: memory is full: ");
     assert!(line.contains(" of maxmemory 1B are in use"), "{line}");
-    let answer = get(port, "/readyz");
+    let answer = http_get(port, "/readyz");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("\"ready\":true,") && answer.contains("\"full\":\"memory is full: "), "{answer}");
-    let page = get(port, "/metrics");
+    let page = http_get(port, "/metrics");
     for sample in [
         "tandem_oom_refusals_total 100",
         "redis_key_size{db=\"db0\",key=\"q\"} 2",
@@ -61,7 +51,7 @@ fn full_memory_is_a_state_and_a_line_and_ends() {
     }
     client.ask("CONFIG SET maxmemory 0", "+OK\r\n");
     logged(dir.path(), "Memory has room again.");
-    assert!(get(port, "/readyz").contains("\"full\":null"));
+    assert!(http_get(port, "/readyz").contains("\"full\":null"));
 }
 
 #[test]

@@ -4,30 +4,16 @@
 mod support;
 
 use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
-use support::{Client, Server, request, server};
-
-/// A server whose password is known only as a record, as after a restart with an ACL file: the first log-in takes a check.
-fn cold(dir: &Path, words: &[&str]) -> Server {
-    let record = format!("argon2id:{}", control::password::hash(b"pw").unwrap().as_str());
-    let mut all = vec!["--save", "", "--requirepass", &record];
-    all.extend(words);
-    server(dir, &all)
-}
-
-fn user_of(server: &Server) -> Client {
-    let mut client = server.client();
-    client.ask("AUTH pw", "+OK\r\n");
-    client
-}
+use support::{Client, request, server};
 
 #[test]
 fn no_key_is_evicted_and_no_write_refused_for_what_strangers_hold() {
     let dir = tempfile::tempdir().unwrap();
-    let server = cold(dir.path(), &[]);
-    let mut owner = user_of(&server);
+    let server = server(dir.path(), &["--save", "", "--requirepass", "pw"]);
+    let mut owner = server.client();
+    owner.ask("AUTH pw", "+OK\r\n");
     owner.send(&request(&[b"SET", b"k", &vec![b'x'; 8 << 20]]));
     owner.expect("+OK\r\n");
     let used: usize = owner.info("used_memory").parse().unwrap();
