@@ -8,6 +8,7 @@ use crate::source;
 /// `(crate, the workspace crates it may use)`. Arrows point down only; a new arrow is the expensive change.
 pub const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-base", &[]),
+    ("tandem-journal", &[]),
     ("tandem-resp", &["tandem-base"]),
     ("tandem-table", &["tandem-base"]),
     ("tandem-persist", &["tandem-base"]),
@@ -46,6 +47,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-telemetry",
             "tandem-persist",
             "tandem-engine",
+            "tandem-journal",
             "tandem-net",
             "tandem-control",
             "tandem-profiles",
@@ -79,7 +81,8 @@ pub const LIBRARIES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that are pure functions of their arguments: no clock, disk, socket, thread or chance.
-pub const PURE: &[&str] = &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine"];
+pub const PURE: &[&str] =
+    &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine", "journal"];
 
 /// What a pure crate must not say.
 pub const IMPURE_WORDS: &[&str] = &[

@@ -276,7 +276,7 @@ fn start_logged(
     let clock = Clock::new();
     let (chores, work) = channel();
     let engine = new_engine(&config, password, &clock)?;
-    let durable = Durable::new(Arc::new(Real), config.appendfsync);
+    let durable = Durable::new(Arc::new(Real), &config);
     let shared: &'static Shared = Box::leak(Box::new(Shared::new(Parts {
         engine,
         wakers: pollers.iter().map(Poller::waker).collect(),

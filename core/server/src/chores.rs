@@ -100,7 +100,7 @@ fn config_changed(shared: &Shared, names: &[&'static str]) {
 /// After a load: does what a change of `appendonly` meanwhile asks for.
 pub(crate) fn catch_up_log(shared: &Shared) {
     let on = shared.engine.lock().config.appendonly;
-    let is_on = shared.durable.lock().log.is_some();
+    let is_on = shared.durable.log().is_some();
     if is_on != on {
         switch_log(shared, on);
     }
@@ -111,7 +111,7 @@ fn switch_log(shared: &Shared, on: bool) {
     if shared.is_loading() {
         return shared.saver.begins_nothing();
     }
-    let is_on = shared.durable.lock().log.is_some();
+    let is_on = shared.durable.log().is_some();
     if on {
         return match is_on {
             true => shared.saver.begins_nothing(),

@@ -84,7 +84,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
 /// What is wrong with the file; what was read before that stays.
 pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String> {
     let log = begin_reload(shared, how)?;
-    let was_logging = shared.durable.is_logging.load(Ordering::Acquire);
+    let was_logging = shared.durable.is_logging();
     {
         let mut engine = shared.engine.lock();
         engine.set_logging(false);
@@ -117,22 +117,19 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
 /// Has clients told LOADING from a moment on at which the log holds all that was executed. The log, if it is to be
 /// loaded: only judged, not repaired, since it is open for writing.
 fn begin_reload(shared: &Shared, how: engine::Reload) -> Result<Option<Recovered>, String> {
-    let mut journal = shared.durable.lock();
+    // With the engine in hand, so that nothing is executed behind it.
     let engine = shared.engine.lock();
-    if how.from_log {
-        shared.durable.write_rest(&mut journal, shared)?;
-    }
     shared.loading.on.store(true, Ordering::Release);
     drop(engine);
-    drop(journal);
     if !how.from_log {
         return Ok(None);
     }
-    let judged = match persist::aof::examine(&*shared.durable.disk, &shared.files.log_place()) {
+    let examine = || match persist::aof::examine(&*shared.durable.disk, &shared.files.log_place()) {
         Ok(log) if log.fresh => Err("There is no AOF to load.".to_owned()),
         Ok(log) => Ok(Some(log)),
         Err(error) => Err(format!("The AOF cannot be loaded: {error}")),
     };
+    let judged = shared.durable.write_rest(shared).and_then(|()| examine());
     if judged.is_err() {
         shared.loading.on.store(false, Ordering::Release);
     }
@@ -250,9 +247,7 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
         false => Log::open(disk.clone(), place, &recovered),
     };
     let log = log.map_err(|error| format!("Can't open the append-only file: {error}"))?;
-    let mut journal = shared.durable.lock();
-    shared.durable.set_log(&mut journal, Some(log), shared);
-    drop(journal);
+    shared.durable.open_log(log, shared);
     Ok((loaded, false))
 }
 

@@ -108,7 +108,8 @@ fn fill_persistence(shared: &Shared, report: &mut Report) {
     report.set("rdb_saves", history.saves);
     report.set("rdb_last_load_keys_loaded", loading.keys_loaded.load(Ordering::Relaxed));
     report.set("rdb_last_load_keys_expired", loading.keys_expired.load(Ordering::Relaxed));
-    let is_logging = durable.is_logging.load(Ordering::Relaxed);
+    let journal = durable.journal();
+    let is_logging = journal.state().logs();
     report.set("aof_enabled", u64::from(is_logging));
     report.set("aof_rewrite_in_progress", u64::from(rewrites));
     report.set("aof_rewrite_scheduled", u64::from(waits_for_save));
@@ -116,13 +117,13 @@ fn fill_persistence(shared: &Shared, report: &mut Report) {
     report.set("aof_current_rewrite_time_sec", current(rewrites));
     report.set("aof_last_bgrewrite_status", status(history.rewrite.ok));
     report.set("aof_rewrites", history.rewrites);
-    report.set("aof_last_write_status", status(durable.last_write_ok.load(Ordering::Relaxed)));
+    report.set("aof_last_write_status", status(journal.state().trouble().is_none()));
     if is_logging {
-        report.set("aof_current_size", durable.log_bytes.load(Ordering::Relaxed));
-        report.set("aof_base_size", durable.base_bytes.load(Ordering::Relaxed));
+        report.set("aof_current_size", journal.sizes().all);
+        report.set("aof_base_size", journal.sizes().base);
         report.set("aof_pending_rewrite", 0u64);
         report.set("aof_pending_bio_fsync", 0u64);
-        report.set("aof_delayed_fsync", durable.delayed_fsyncs.load(Ordering::Relaxed));
+        report.set("aof_delayed_fsync", journal.late_syncs());
     }
     if shared.is_loading() {
         let done = loading.bytes_done.load(Ordering::Relaxed);
@@ -143,10 +144,9 @@ fn fill_memory(shared: &Shared, report: &mut Report) {
     report.set("allocator_resident", figures.resident as u64);
     let measured = config::memory::read(&config::memory::Places::default());
     report.set("total_system_memory", measured.machine);
-    if let Some(log) = shared.durable.pending_bytes() {
-        report.set("mem_aof_buffer", log as u64);
-        report.set("aof_buffer_length", log as u64);
-    }
+    let unwritten = shared.durable.journal().unwritten();
+    report.set("mem_aof_buffer", unwritten);
+    report.set("aof_buffer_length", unwritten);
 }
 
 /// Processor time of the process, from the kernel's account in hundredths of a second.

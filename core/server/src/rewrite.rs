@@ -1,10 +1,13 @@
 //! The tasks that change the log's files: a new base, a new log, a log in place of one that has failed.
+//!
+//! With the engine in hand only the moment is fixed, for which the disk is not needed: a snapshot begins, and the journal learns that
+//! what follows goes elsewhere. Files are written before and after.
 
 use std::path::Path;
 
+use journal::Journal;
 use persist::aof::Log;
 
-use crate::durable::{Covered, Durable, Journal};
 use crate::shared::Shared;
 use crate::view::{CANCELLED, View, discard};
 
@@ -12,37 +15,37 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Writes a new base and drops what it replaces; the log goes on in a new file meanwhile. What waits for a
-/// disk is done without the engine.
+/// Writes a new base and drops what it replaces; the log goes on in a new file meanwhile.
 pub(crate) fn rewrite(shared: &Shared) -> Result<(), String> {
-    let plan = shared.durable.lock().log.as_ref().map(Log::plan_rewrite);
+    let plan = shared.durable.log().as_ref().map(Log::plan_rewrite);
     let Some(plan) = plan else { return rewrite_without_log(shared) };
     shared.logger.notice("Background append only file rewriting started");
     let place = shared.files.place();
     shared.locks.take_log(&shared.files.log_place()).map_err(text)?;
     let prepared = plan.map_err(text)?.run();
-    let mut journal = shared.durable.lock();
+    let mut cut = 0;
     let view = View::begin(shared, |engine| {
-        shared.durable.begin_rewrite(&mut journal, prepared, shared)?;
+        // It was switched off meanwhile.
+        cut = shared.durable.tell(shared, Journal::cut).ok_or(CANCELLED)?;
         engine.log_switched();
         Ok(())
-    })?;
-    let covered = Durable::written(&journal);
-    drop(journal);
-    let done = finish(shared, &view, &place, covered);
+    });
+    let view = view.inspect_err(|_| shared.durable.stay(shared))?;
+    shared.durable.move_log(prepared, shared).inspect_err(|_| view.give_up(shared))?;
+    let done = finish(shared, &view, &place, cut);
     if done.is_err()
-        && let Some(log) = &mut shared.durable.lock().log
+        && let Some(log) = &mut *shared.durable.log()
     {
         log.abort_rewrite();
     }
     done
 }
 
-/// Writes the base of a rewrite that has begun, and publishes it: it holds the batches up to `covered`.
+/// Writes the base of a rewrite that has begun, and publishes it: it holds the stream up to `covered`.
 fn finish(shared: &Shared, view: &View, place: &Path, covered: u64) -> Result<(), String> {
     let temp = view.write_base(shared, place)?;
-    let also = |_: &mut Journal| shared.durable.is_based_on(covered);
-    let published = shared.durable.publish(&temp, |log| log.plan_finish(view.form), also);
+    let also = |journal: &mut Journal, now_us: u64| journal.based(covered, now_us);
+    let published = shared.durable.publish(shared, &temp, |log| log.plan_finish(view.form), also);
     published.inspect_err(|_| discard(shared, &temp))
 }
 
@@ -62,29 +65,28 @@ fn rewrite_without_log(shared: &Shared) -> Result<(), String> {
 /// Starts a log from what is in memory. Until its base is published the files of an old log stay what would be
 /// loaded, so a crash finds either of the two and never a mix.
 pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
-    if shared.durable.lock().log.is_some() {
+    if shared.durable.log().is_some() {
         return Ok(());
     }
     let place = shared.files.log_place();
     shared.locks.take_log(&place).map_err(text)?;
-    let mut log = Some(Log::start(shared.durable.disk.clone(), place.clone()).map_err(text)?);
+    let log = Log::start(shared.durable.disk.clone(), place.clone()).map_err(text)?;
     crate::beside::tell_log(shared, &place)?;
-    let mut journal = shared.durable.lock();
+    shared.durable.lay_out(log);
+    let mut covered = 0;
     let begun = View::begin(shared, |engine| {
-        if !engine.config.appendonly {
+        if !engine.config.appendonly || shared.saver.is_cancelled() {
             // Switched off again while this waited for its turn.
             return Err(CANCELLED.to_owned());
         }
-        shared.durable.set_log(&mut journal, log.take(), shared);
+        covered = shared.durable.tell(shared, |journal| {
+            journal.open(false);
+            journal.end()
+        });
         engine.set_logging(true);
         engine.log_switched();
         Ok(())
     });
-    let covered = Durable::written(&journal);
-    drop(journal);
-    if let Some(log) = log {
-        log.discard_start();
-    }
     let done = begun.and_then(|view| finish(shared, &view, &shared.files.place(), covered));
     if done.is_err() {
         switch_off(shared);
@@ -95,7 +97,6 @@ pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
 /// Ends the log. One that has no base yet leaves nothing behind.
 pub(crate) fn switch_off(shared: &Shared) {
     let old = shared.durable.end_log(shared);
-    shared.saver.forget_replacement();
     if let Some(log) = old.filter(Log::is_starting) {
         shared.logger.notice("Removing the temp incr aof file, because the log has no base yet");
         log.discard_start();
@@ -111,19 +112,20 @@ pub(crate) fn replace(shared: &Shared) -> Result<(), String> {
     // The directory may have been removed; if somebody else has it by now, nothing may be written there.
     shared.durable.disk.create_dir(&place).map_err(text)?;
     shared.locks.take_log(&shared.files.log_place()).map_err(text)?;
-    let (mut covered, mut journal) = (Covered::default(), shared.durable.lock());
-    if journal.log.is_none() {
-        return Err(CANCELLED.to_owned());
-    }
     let view = View::begin(shared, |engine| {
-        covered = shared.durable.covered(&mut journal);
+        shared.durable.tell(shared, Journal::begin_replacement).ok_or(CANCELLED)?;
         engine.log_switched();
         Ok(())
-    })?;
-    drop(journal);
-    let temp = view.write_base(shared, &place)?;
-    let also = |journal: &mut Journal| shared.durable.replaced(journal, covered, shared);
-    let published = shared.durable.publish(&temp, |log| log.plan_replacement(view.form), also);
-    published.inspect_err(|_| discard(shared, &temp))?;
+    });
+    let replaced = view.and_then(|view| {
+        let temp = view.write_base(shared, &place)?;
+        let published =
+            shared.durable.publish(shared, &temp, |log| log.plan_replacement(view.form), Journal::replaced);
+        published.inspect_err(|_| discard(shared, &temp))
+    });
+    if replaced.is_err() {
+        shared.durable.tell(shared, Journal::replacement_failed);
+    }
+    replaced?;
     crate::beside::tell_log(shared, &shared.files.log_place())
 }

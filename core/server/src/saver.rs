@@ -144,9 +144,6 @@ pub(crate) struct Saver {
     // What `work` says, for those that only ask.
     saving: AtomicBool,
     rewriting: AtomicBool,
-    /// A snapshot of either kind is being written.
-    pub(crate) running: AtomicBool,
-    replacement_wanted: AtomicBool,
     /// The log was switched on and could not be started.
     start_failed: AtomicBool,
     /// The running task is to be given up.
@@ -229,7 +226,6 @@ impl Saver {
 
     /// The log is switched off: nothing that was to be done about its files is wanted any more. Whether something was.
     pub(crate) fn forget_log(&self) -> bool {
-        self.forget_replacement();
         self.start_failed.store(false, Ordering::Release);
         self.change(|work| {
             let waited = work.tasks.len();
@@ -238,16 +234,6 @@ impl Saver {
             let cancelled = self.cancel_in(work, Kind::Rewrite);
             work.tasks.len() < waited || cancelled
         })
-    }
-
-    /// There is no log to be replaced any more.
-    pub(crate) fn forget_replacement(&self) {
-        self.replacement_wanted.store(false, Ordering::Release);
-    }
-
-    /// The log has failed and must be replaced.
-    pub(crate) fn want_replacement(&self) {
-        self.replacement_wanted.store(true, Ordering::Release);
     }
 
     /// Takes a task in.
@@ -382,7 +368,7 @@ impl Saver {
         if self.is_rewriting() || shared.is_loading() || self.is_resting(shared, |history| history.rewrite) {
             return;
         }
-        if self.replacement_wanted.load(Ordering::Acquire) {
+        if shared.durable.journal().wants_replacement() {
             return self.add(Task::Replace);
         }
         let (percent, least, appendonly) = {
@@ -394,14 +380,12 @@ impl Saver {
             shared.logger.notice("AOF background was scheduled: the log could not be started before.");
             return self.add(Task::StartLog(Listener::Nobody));
         }
-        if percent == 0 || shared.durable.file_bytes.load(Ordering::Relaxed) < least.min(1 << 20) {
+        if percent == 0 || shared.durable.journal().sizes().file < least.min(1 << 20) {
             return;
         }
-        shared.durable.measure(&shared.durable.lock(), false);
-        let base = shared.durable.base_bytes.load(Ordering::Relaxed).max(1);
-        let bytes = shared.durable.log_bytes.load(Ordering::Relaxed);
-        let growth = (bytes.saturating_sub(base)).saturating_mul(100) / base;
-        if bytes >= least && growth >= percent {
+        shared.durable.measure(&shared.durable.log(), false);
+        let growth = shared.durable.journal().sizes().growth_due(percent, least);
+        if let Some(growth) = growth {
             shared.logger.notice(&format!("Starting automatic rewriting of AOF on {growth}% growth"));
             self.add(Task::Rewrite);
         }
@@ -436,10 +420,8 @@ impl Saver {
                 Task::StartLog(_) => start_log(shared),
                 Task::Reload { .. } | Task::Copy(..) => continue,
             };
-            match (&task, &result) {
-                (Task::Replace, Ok(())) => self.replacement_wanted.store(false, Ordering::Release),
-                (Task::StartLog(_), _) => self.start_failed.store(result.is_err(), Ordering::Release),
-                _ => {}
+            if let Task::StartLog(_) = task {
+                self.start_failed.store(result.is_err(), Ordering::Release);
             }
             self.end_task();
             crate::memory::publish();
@@ -480,8 +462,7 @@ impl Saver {
         }
         drop(history);
         if is_save {
-            let config = shared.engine.lock().config.clone();
-            shared.durable.look_at_saves(&config, outcome.ok);
+            shared.durable.tell(shared, |journal| journal.set_snapshot(outcome.ok));
         }
         self.task_is_told();
         match (result, is_save) {

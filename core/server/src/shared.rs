@@ -1,7 +1,7 @@
 //! What the threads of a server share: the engine under its lock, mailboxes, and flags.
 //!
 //! It lives as long as the process, so threads hold a plain reference to it. Locks are taken in one order:
-//! journal, engine, queue of the log; everything else is a leaf.
+//! log, engine, journal; everything else is a leaf.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -404,15 +404,15 @@ impl Shared {
             self.hand_on(&mut left.jobs);
             return 0;
         }
-        let mut queue = self.durable.queue();
+        let mut journal = self.durable.journal();
         drop(engine);
-        let ticket = self.durable.push(&mut queue, &mut left.log);
+        let ticket = self.durable.commit(&mut journal, &mut left.log);
         if left.deliveries.iter().any(|delivery| Some(usize::from(delivery.thread)) != own) {
             mail::send(&self.inboxes, &mut left.deliveries, own, ticket);
         }
-        drop(queue);
-        if ticket > 0 {
-            self.durable.flush(self);
+        match ticket {
+            0 => drop(journal),
+            _ => self.durable.flush(journal, self),
         }
         self.hand_on(&mut left.jobs);
         ticket
@@ -513,8 +513,7 @@ impl Shared {
         );
         self.logger.follow(config);
         self.saver.follow(config);
-        let saves_ok = self.saver.history.lock().save.ok;
-        self.durable.follow(config, saves_ok);
+        self.durable.follow(config, self);
         self.config_version.fetch_add(1, Ordering::AcqRel);
         self.wake_all();
     }
@@ -597,7 +596,7 @@ pub(crate) mod test {
             wakers: Vec::new(),
             clock,
             logger: Arc::new(Logger::open(&config).unwrap()),
-            durable: Durable::new(disk, config.appendfsync),
+            durable: Durable::new(disk, &config),
             jobs: control::Jobs::start(|| {}, || {}).unwrap(),
             profile: Profile::Plain,
             chores: std::sync::mpsc::channel().0,

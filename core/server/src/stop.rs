@@ -71,7 +71,7 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
     if saves && let Err(why) = save(shared)? {
         shared.logger.warning(&format!("The snapshot could not be written: {why}"));
         // Where there is a log it keeps the data, and what cannot be made durable of it is told below.
-        if !shared.durable.is_logging.load(Ordering::Acquire) {
+        if !shared.durable.is_logging() {
             keeps("Error trying to save the DB".to_owned())?;
         }
     }

@@ -282,10 +282,10 @@ impl Worker {
     }
 
     /// Takes in what the batches before this one have left for our clients, ahead of what this one will. Whoever sends it holds the
-    /// queue of the log, and nobody can execute a later batch while we have the engine.
+    /// journal, and nobody can execute a later batch while we have the engine.
     fn catch_up(&mut self) {
         if self.shared.inboxes.len() > 1 {
-            drop(self.shared.durable.queue());
+            drop(self.shared.durable.journal());
             self.mailbox();
         }
     }

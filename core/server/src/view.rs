@@ -57,7 +57,7 @@ impl View {
         if !engine.keyspace.begin_snapshot(compress) {
             return Err("a snapshot is being written already".to_owned());
         }
-        shared.saver.running.store(true, Ordering::Release);
+        shared.durable.tell(shared, |journal| journal.set_snapshot_runs(true));
         Ok(View {
             compress,
             checksum,
@@ -98,6 +98,11 @@ impl View {
         self.libraries.clear();
     }
 
+    /// Nobody wants the snapshot.
+    pub(crate) fn give_up(&self, shared: &Shared) {
+        Self::end(shared, false);
+    }
+
     /// Ends the snapshot in the engine: `complete`, or given up.
     fn end(shared: &Shared, complete: bool) {
         if complete {
@@ -105,7 +110,7 @@ impl View {
         } else {
             shared.saver.feed.give_up(shared);
         }
-        shared.saver.running.store(false, Ordering::Release);
+        shared.durable.tell(shared, |journal| journal.set_snapshot_runs(false));
         shared.saver.keys_total.store(0, Ordering::Relaxed);
         shared.saver.keys_written.store(0, Ordering::Relaxed);
     }

@@ -97,7 +97,7 @@ macro_rules! answered_by_shared {
 
         fn reset_statistics(&mut self) {
             self.shared.meters.reset(&self.shared.pulses);
-            self.shared.durable.delayed_fsyncs.store(0, Ordering::Relaxed);
+            self.shared.durable.journal().forget_late_syncs();
         }
 
         fn sleep_ns(&mut self, nanoseconds: u64) {

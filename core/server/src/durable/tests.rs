@@ -1,7 +1,10 @@
 //! The way to the disk, on one in memory that fails when told to.
 
+use std::path::Path;
+
 use super::*;
 use crate::shared::test::shared;
+use journal::{BALLAST_BYTES, RESERVE_BYTES};
 use persist::aof::{Base, Place};
 use persist::disk::{Fault, Memory, write_all};
 
@@ -9,13 +12,32 @@ use persist::disk::{Fault, Memory, write_all};
 fn always_on(disk: &Memory) -> &'static Shared {
     let shared = shared(Arc::new(disk.clone()), &["--appendonly", "yes", "--appendfsync", "always"]);
     let log = Log::create(shared.durable.disk.clone(), Place::new(Path::new("/data")), b"", Base::Commands);
-    shared.durable.set_log(&mut shared.durable.lock(), Some(log.unwrap()), shared);
+    shared.durable.open_log(log.unwrap(), shared);
     shared
 }
 
 fn push(shared: &Shared) -> u64 {
     let mut bytes = b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n".to_vec();
-    shared.durable.push(&mut shared.durable.queue(), &mut bytes)
+    shared.durable.commit(&mut shared.durable.journal(), &mut bytes)
+}
+
+/// What the append thread does, or an I/O thread.
+fn write(shared: &Shared) {
+    shared.durable.write_waiting(&mut shared.durable.log(), shared);
+}
+
+/// Begins to replace the failed log; how the base is published.
+fn replace(shared: &'static Shared, disk: &Memory) -> impl FnOnce() {
+    assert!(shared.durable.tell(shared, Journal::begin_replacement).is_some());
+    let base = base(disk);
+    move || {
+        let plan = |log: &Log| log.plan_replacement(Base::Commands);
+        shared.durable.publish(shared, base, plan, Journal::replaced).unwrap();
+    }
+}
+
+fn look_at_saves(shared: &Shared, is_good: bool) {
+    shared.durable.tell(shared, |journal| journal.set_snapshot(is_good));
 }
 
 fn base(disk: &Memory) -> &'static Path {
@@ -36,10 +58,9 @@ fn always_means_synced_also_behind_a_replacement() {
     durable.sync(shared);
     assert!(durable.write_refusal(true, &|| 0).is_some() && !durable.is_safe(lost));
     let held = push(shared);
-    let covered = durable.covered(&mut durable.lock());
+    let publish = replace(shared, &disk);
     let behind = push(shared);
-    let also = |journal: &mut Journal| durable.replaced(journal, covered, shared);
-    durable.publish(base(&disk), |log| log.plan_replacement(Base::Commands), also).unwrap();
+    publish();
     assert_eq!(durable.write_refusal(true, &|| 0), None);
     assert!(durable.is_safe(lost) && durable.is_safe(held), "the base is durable and holds both");
     assert!(!durable.is_safe(behind), "written, but no sync has been for it");
@@ -59,14 +80,14 @@ fn always_holds_from_the_moment_that_it_is_confirmed() {
     };
     set(b"everysec");
     let written = push(shared);
-    shared.durable.flush(shared);
+    write(shared);
     assert!(shared.durable.is_safe(written), "the kernel has it");
     // A disk that hangs has the journal; nothing is waited for with the engine in hand.
-    let journal = shared.durable.lock();
+    let log = shared.durable.log();
     set(b"always");
-    drop(journal);
+    drop(log);
     let behind = push(shared);
-    shared.durable.flush(shared);
+    write(shared);
     assert!(!shared.durable.is_safe(behind), "no sync has been for it");
     shared.durable.sync(shared);
     assert!(shared.durable.is_safe(behind));
@@ -103,12 +124,12 @@ fn a_log_that_ends_holds_what_was_executed() {
 #[test]
 fn a_failed_snapshot_stops_nobody_while_a_log_keeps_what_is_written() {
     let shared = always_on(&Memory::new());
-    let (durable, config) = (&shared.durable, shared.engine.lock().config.clone());
-    durable.look_at_saves(&config, false);
+    let durable = &shared.durable;
+    look_at_saves(shared, false);
     assert_eq!(durable.write_refusal(true, &|| 0), None);
     crate::rewrite::switch_off(shared);
     assert!(durable.write_refusal(false, &|| 0).is_some_and(|why| why.contains("RDB snapshots")));
-    durable.look_at_saves(&config, true);
+    look_at_saves(shared, true);
     assert_eq!(durable.write_refusal(true, &|| 0), None);
 }
 
@@ -156,9 +177,7 @@ fn files_that_somebody_has_changed_are_noticed_and_the_log_is_written_anew() {
         shared.loading.on.store(false, Ordering::Relaxed);
         shared.saver.second(shared);
         assert!(shared.saver.is_rewriting(), "{what}: a new log is wanted");
-        let covered = durable.covered(&mut durable.lock());
-        let also = |journal: &mut Journal| durable.replaced(journal, covered, shared);
-        durable.publish(base(&disk), |log| log.plan_replacement(Base::Commands), also).unwrap();
+        replace(shared, &disk)();
         assert_eq!(durable.write_refusal(true, &|| 0), None, "{what}");
         push(shared);
         durable.sync(shared);
@@ -193,7 +212,7 @@ fn what_is_let_in_between_two_looks_is_counted_and_consumers_go_on_in_the_reserv
     assert!((10..100).contains(&pushed), "{pushed} records of some 20 bytes are in a thousand");
     assert_eq!(durable.write_refusal(false, &|| 30), None);
     durable.sync(shared);
-    assert!(durable.last_write_ok.load(Ordering::Relaxed), "all of it was written");
+    assert_eq!(durable.journal().state().trouble(), None, "all of it was written");
     disk.heal();
     durable.look_at_room(shared);
     assert_eq!(durable.write_refusal(true, &|| 1001), None);
@@ -232,7 +251,7 @@ fn what_fits_is_written_before_what_does_not() {
     let mut long = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$500\r\n".to_vec();
     long.extend_from_slice(&[b'x'; 500]);
     long.extend_from_slice(b"\r\n");
-    let large = durable.push(&mut durable.queue(), &mut long);
+    let large = durable.commit(&mut durable.journal(), &mut long);
     let behind = push(shared);
     durable.sync(shared);
     assert!(durable.write_refusal(false, &|| 0).is_some());
@@ -269,9 +288,9 @@ fn what_is_written_after_config_set_has_been_answered_is_written_so() {
     to.assign("aof-timestamp-enabled", b"yes", config::Origin::Set).unwrap();
     to.assign("appendfsync", b"everysec", config::Origin::Set).unwrap();
     crate::live::follow(shared, &from, &to, &["appendfsync", "aof-timestamp-enabled"]).unwrap();
-    assert!(!shared.durable.is_always());
+    assert_eq!(shared.durable.journal().policy().need, Need::Written);
     push(shared);
-    shared.durable.flush(shared);
+    write(shared);
     let text = disk.bytes(Path::new("/data/appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
     assert!(text.starts_with(b"#TS:"), "{}", text.escape_ascii());
 }
