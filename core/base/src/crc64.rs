@@ -49,9 +49,39 @@ pub fn update(crc: u64, bytes: &[u8]) -> u64 {
     crc
 }
 
+/// Which bit of `length` bytes was flipped, as byte and bit, if one flipped bit makes the difference between the checksum that
+/// they have and the one that they should have.
+pub fn flipped_bit(length: usize, difference: u64) -> Option<(usize, u8)> {
+    // What a flip of each bit of a byte adds to the checksum, for one byte after the other from the last.
+    let mut effects: [u64; 8] = std::array::from_fn(|bit| TABLES[0][1 << bit]);
+    for at in (0..length).rev() {
+        if let Some(bit) = effects.iter().position(|&effect| effect == difference) {
+            return Some((at, bit as u8));
+        }
+        for effect in &mut effects {
+            *effect = TABLES[0][(*effect & 0xff) as usize] ^ (*effect >> 8);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
-    use super::update;
+    use super::{flipped_bit, update};
+
+    #[test]
+    fn a_flipped_bit_is_found_and_more_than_one_is_none() {
+        let text: Vec<u8> = (0..100u8).collect();
+        let crc = update(0, &text);
+        for bit in 0..text.len() * 8 {
+            let mut bad = text.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(flipped_bit(text.len(), crc ^ update(0, &bad)), Some((bit / 8, (bit % 8) as u8)));
+            bad[(bit / 8 + 1) % 100] ^= 2;
+            assert_eq!(flipped_bit(text.len(), crc ^ update(0, &bad)), None);
+        }
+        assert_eq!(flipped_bit(100, 0), None);
+    }
 
     #[test]
     fn the_check_value_of_the_catalogue() {

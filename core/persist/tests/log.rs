@@ -6,14 +6,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tandem_persist::aof::{
-    Annotation, AppendError, BadRecord, Base, Commands, Log, Place, Publication, Record, Recovered, Scanner,
-    State, SyncHandle, examine, recover,
+    AppendError, BadRecord, Base, Commands, Examined, HistoryId, Log, Place, Publication, Record, Recovered,
+    Scanner, State, SyncHandle, examine, recover,
 };
 use tandem_persist::disk::{Disk, Fault, Memory, Real, write_all};
 use tandem_persist::rdb::{Item, Reader, Value, Writer, kind};
 
 fn place() -> Place {
     Place::new(Path::new("/data"))
+}
+
+const ID: HistoryId = HistoryId(0xa5a5_0000_1234_5678_9abc_def0_1122_3344);
+
+/// Opens what was recovered, as if it had been loaded.
+fn open_on(disk: Arc<dyn Disk>, place: Place, recovered: Recovered) -> std::io::Result<Log> {
+    let loaded = recovered.load(|_| Ok::<(), std::convert::Infallible>(()));
+    Log::open(disk, place, loaded.unwrap(), ID)
+}
+
+fn open(disk: &Memory, recovered: Recovered) -> std::io::Result<Log> {
+    open_on(Arc::new(disk.clone()), place(), recovered)
+}
+
+/// A log where there is none, without a base.
+fn begun(disk: &Memory) -> Log {
+    open(disk, recover(disk, &place(), false, 1).unwrap()).unwrap()
+}
+
+fn create(disk: &Memory) -> std::io::Result<Log> {
+    Log::create(Arc::new(disk.clone()), place(), b"", Base::Commands, ID)
 }
 
 fn command(number: u64) -> Vec<u8> {
@@ -36,9 +57,9 @@ fn base(disk: &dyn Disk, count: u64) -> std::io::Result<PathBuf> {
 }
 
 /// Loads a recovered log; it must be the numbers 0, 1, 2, ... without gap. Gives how many.
-fn load(disk: &dyn Disk, recovered: &Recovered) -> u64 {
+fn load(disk: &dyn Disk, log: &Examined) -> u64 {
     let mut count = 0;
-    for file in &recovered.files {
+    for file in log.files() {
         if file.is_rdb {
             let mut reader = Reader::new(disk.read(&file.path, 0).unwrap(), Some(file.bytes), true).unwrap();
             while let Some(item) = reader.next().unwrap() {
@@ -141,7 +162,7 @@ impl Clients {
 /// Writes, syncs and rewrites until something fails. Gives (appended, synced) as numbers of commands.
 fn work(disk: &Memory, seed: u64) -> (u64, u64) {
     let Ok(recovered) = recover(disk, &place(), true, 1) else { return (0, 0) };
-    let Ok(mut log) = Log::open(Arc::new(disk.clone()), place(), &recovered) else { return (0, 0) };
+    let Ok(mut log) = open(disk, recovered) else { return (0, 0) };
     let mut clients = Clients { random: base::Random::new(seed), appended: 0, synced: 0, slow: None };
     for _ in 0..12 {
         let goes_on = match clients.random.below(3) {
@@ -171,7 +192,7 @@ fn a_crash_at_any_call_keeps_all_that_was_synced() {
                 if image % 2 == 1 {
                     after.inject(Fault::DieAt(dies % 7));
                     if let Ok(recovered) = recover(&after, &place(), true, 2) {
-                        let _may_die = Log::open(Arc::new(after.clone()), place(), &recovered);
+                        let _may_die = open(&after, recovered);
                     }
                     after = after.crash(seed);
                 }
@@ -179,7 +200,7 @@ fn a_crash_at_any_call_keeps_all_that_was_synced() {
                 let count = load(&after, &recovered);
                 assert!((synced..=appended).contains(&count), "{trace}: {synced} <= {count} <= {appended}");
                 // And it goes on from there, without anything more to repair.
-                let mut log = Log::open(Arc::new(after.clone()), place(), &recovered).unwrap();
+                let mut log = open(&after, recovered).unwrap();
                 append(&mut log, &command(count)).unwrap();
                 let again = recover(&after, &place(), false, 3).unwrap_or_else(|e| panic!("{trace}: {e}"));
                 let named = log.manifest().base.iter().chain(&log.manifest().incrementals);
@@ -193,31 +214,29 @@ fn a_crash_at_any_call_keeps_all_that_was_synced() {
 #[test]
 fn a_sync_of_one_log_promises_nothing_of_another() {
     let disk = Memory::new();
-    let shared: Arc<dyn Disk> = Arc::new(disk);
-    let mut first = Log::create(Arc::clone(&shared), place(), b"", Base::Commands).unwrap();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut first = create(&disk).unwrap();
     append(&mut first, &[command(0), command(1)].concat()).unwrap();
     let done = first.sync_handle().run();
     drop(first);
-    let mut second = Log::start(shared, place()).unwrap();
+    let mut second = Log::start(shared, place(), HistoryId(9)).unwrap();
     append(&mut second, &command(2)).unwrap();
     second.apply(done).unwrap();
     assert_eq!(second.position_synced(), 0);
 }
 
 #[test]
-fn damage_is_no_torn_end_once_the_file_tells_that_all_of_it_was_synced() {
+fn a_lost_block_is_no_torn_end_once_the_file_tells_that_all_of_it_was_synced() {
     let opened_after = |end: &dyn Fn(&mut Log)| {
         let disk = Memory::new();
-        let mut log = Log::create(Arc::new(disk.clone()), place(), b"", Base::Commands).unwrap();
-        append(&mut log, &[command(0), command(1)].concat()).unwrap();
+        let mut log = create(&disk).unwrap();
+        append(&mut log, format!("*2\r\n$4\r\nPUSH\r\n$600\r\n{}\r\n", "x".repeat(600)).as_bytes()).unwrap();
         append(&mut log, &command(2)).unwrap();
         end(&mut log);
         let path = place().log_dir().join("appendonly.aof.1.incr.aof");
-        let mut bytes = Vec::new();
-        disk.read(&path, 0).unwrap().read_to_end(&mut bytes).unwrap();
-        bytes[0] = b'X';
-        write_all(&mut *disk.create(&path).unwrap(), &bytes).unwrap();
-        recover(&disk, &place(), true, 5).map(|recovered| recovered.tails.len())
+        let bytes = String::from_utf8(disk.bytes(&path).unwrap()).unwrap();
+        disk.put(&path, bytes.replace('x', "\0").as_bytes());
+        recover(&disk, &place(), true, 5).map(|recovered| recovered.tails().len())
     };
     assert_eq!(opened_after(&|_| {}).unwrap(), 1, "nothing was synced: it may be a torn end");
     assert!(opened_after(&|log| log.finish(6).unwrap()).is_err());
@@ -232,7 +251,7 @@ fn damage_is_no_torn_end_once_the_file_tells_that_all_of_it_was_synced() {
 
 #[test]
 fn it_is_told_once_that_all_is_synced() {
-    let mut log = Log::create(Arc::new(Memory::new()), place(), b"", Base::Commands).unwrap();
+    let mut log = create(&Memory::new()).unwrap();
     log.tell_synced(6).unwrap();
     assert_eq!(log.file_bytes(), 0, "there is nothing to tell of");
     append(&mut log, &command(0)).unwrap();
@@ -253,8 +272,8 @@ fn it_is_told_once_that_all_is_synced() {
 #[test]
 fn an_examination_changes_nothing_and_refuses_a_torn_end() {
     let disk = Memory::new();
-    assert!(examine(&disk, &place()).unwrap().fresh);
-    let mut log = Log::create(Arc::new(disk.clone()), place(), b"", Base::Commands).unwrap();
+    assert!(examine(&disk, &place()).unwrap().is_fresh());
+    let mut log = create(&disk).unwrap();
     append(&mut log, &[command(0), command(1)].concat()).unwrap();
     let calls = disk.calls();
     assert_eq!(load(&disk, &examine(&disk, &place()).unwrap()), 2);
@@ -267,7 +286,7 @@ fn an_examination_changes_nothing_and_refuses_a_torn_end() {
 /// Appends to a log that was there, then starts one anew from memory, which held `held` commands.
 fn start_beside(disk: &Memory, held: u64) -> bool {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let Ok(mut log) = Log::start(Arc::clone(&shared), place()) else { return false };
+    let Ok(mut log) = Log::start(Arc::clone(&shared), place(), HistoryId(9)) else { return false };
     if append(&mut log, &command(held)).is_err() {
         return false;
     }
@@ -296,7 +315,7 @@ fn a_crash_while_a_log_is_started_leaves_the_old_one_or_the_new_one() {
                 let recovered = recover(&after, &place(), true, 2).unwrap_or_else(|e| panic!("{trace}: {e}"));
                 let count = load(&after, &recovered);
                 assert!(count == old || (100..=102).contains(&count), "{trace}: {count}");
-                Log::open(Arc::new(after.clone()), place(), &recovered).unwrap();
+                open(&after, recovered).unwrap();
                 let names = after.list(&place().log_dir()).unwrap();
                 assert!(!names.iter().any(|name| name.starts_with("temp-")), "{trace}: {names:?}");
             }
@@ -306,7 +325,8 @@ fn a_crash_while_a_log_is_started_leaves_the_old_one_or_the_new_one() {
 
 #[test]
 fn a_first_log_that_a_crash_interrupts_is_no_log() {
-    let create = |disk: &Memory| Log::create(Arc::new(disk.clone()), place(), b"some base", Base::Commands);
+    let create =
+        |disk: &Memory| Log::create(Arc::new(disk.clone()), place(), b"some base", Base::Commands, ID);
     let whole = Memory::new();
     create(&whole).unwrap();
     for dies in 0..whole.calls() {
@@ -318,7 +338,7 @@ fn a_first_log_that_a_crash_interrupts_is_no_log() {
             let manifest = place().log_dir().join(place().manifest_name());
             if after.len(&manifest).is_err() {
                 let recovered = recover(&after, &place(), true, 1).unwrap_or_else(|e| panic!("{dies}: {e}"));
-                assert!(recovered.fresh, "dead at call {dies}, image {image}");
+                assert!(recovered.is_fresh(), "dead at call {dies}, image {image}");
             }
         }
     }
@@ -327,22 +347,22 @@ fn a_first_log_that_a_crash_interrupts_is_no_log() {
 #[test]
 fn times_stand_before_the_first_batch_of_a_second() {
     let disk = Memory::new();
-    let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
+    let mut log = begun(&disk);
     log.set_timestamps(true);
     for unix_ms in [7_000, 7_999, 8_000] {
         log.append(&mut command(0), unix_ms).unwrap();
     }
     let text = disk.bytes(&place().log_dir().join("appendonly.aof.1.incr.aof")).unwrap();
     let text = String::from_utf8(text).unwrap();
-    assert!(text.starts_with("#TS:7\r\n*2"), "{text}");
+    assert!(text.split_once("\r\n").unwrap().1.starts_with("#TS:7\r\n*2"), "{text}");
     assert_eq!((text.matches("#TS:7").count(), text.matches("#TS:8").count()), (1, 1));
-    assert!(recover(&disk, &place(), false, 1).unwrap().tails.is_empty());
+    assert!(recover(&disk, &place(), false, 1).unwrap().tails().is_empty());
 }
 
 #[test]
 fn the_time_is_told_at_once_when_it_is_to_be_told() {
     let disk = Memory::new();
-    let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
+    let mut log = begun(&disk);
     log.append(&mut command(0), 7_000).unwrap();
     log.set_timestamps(true);
     log.append(&mut command(0), 7_001).unwrap();
@@ -352,7 +372,7 @@ fn the_time_is_told_at_once_when_it_is_to_be_told() {
 
 fn written(batches: u64) -> (Memory, PathBuf) {
     let disk = Memory::new();
-    let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
+    let mut log = begun(&disk);
     for number in 0..batches {
         append(&mut log, &command(number)).unwrap();
     }
@@ -369,13 +389,13 @@ fn a_cut_at_any_byte_keeps_every_whole_command() {
         let closed = whole[..cut].windows(4).filter(|w| w == b"PUSH").count() as u64;
         let count = load(&disk, &recovered);
         assert!(count == closed || count + 1 == closed, "cut at {cut}: {count} of {closed}");
-        if let Some(tail) = recovered.tails.first() {
+        if let Some(tail) = recovered.tails().first() {
             assert_eq!((tail.bad_offset, tail.bad_byte), (cut as u64, None));
             assert_eq!(disk.bytes(&tail.kept_as).unwrap(), whole[tail.offset as usize..cut]);
             assert_eq!(disk.bytes(&path).unwrap(), whole[..tail.offset as usize]);
         }
         disk.put(&path, &whole[..cut]);
-        assert_eq!(recover(&disk, &place(), false, 7).is_err(), !recovered.tails.is_empty());
+        assert_eq!(recover(&disk, &place(), false, 7).is_err(), !recovered.tails().is_empty());
     }
 }
 
@@ -387,7 +407,7 @@ fn a_zero_filled_tail_is_cut_and_told() {
     bytes.resize(end + 4096, 0);
     disk.put(&path, &bytes);
     let recovered = recover(&disk, &place(), true, 7).unwrap();
-    let tail = recovered.tails[0].clone();
+    let tail = recovered.tails()[0].clone();
     assert!(tail.zero_filled);
     assert_eq!((tail.offset, tail.bytes, tail.bad_byte), (end as u64, 4096, Some(0)));
     assert_eq!(load(&disk, &recovered), 3);
@@ -396,7 +416,7 @@ fn a_zero_filled_tail_is_cut_and_told() {
 #[test]
 fn damage_below_what_was_promised_is_refused_and_nothing_is_changed() {
     let disk = Memory::new();
-    let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
+    let mut log = begun(&disk);
     for number in 0..10 {
         append(&mut log, &command(number)).unwrap();
         log.sync().unwrap();
@@ -425,7 +445,7 @@ fn a_log_that_cannot_be_read_is_never_taken_for_an_empty_one() {
     disk.put(&manifest, &text);
     disk.remove(&path).unwrap();
     assert_eq!(recover(&disk, &place(), true, 7).unwrap_err().path, path);
-    assert!(recover(&Memory::new(), &place(), true, 7).unwrap().fresh);
+    assert!(recover(&Memory::new(), &place(), true, 7).unwrap().is_fresh());
 }
 
 #[test]
@@ -447,7 +467,7 @@ fn a_full_disk_leaves_whole_batches_and_the_batch_can_be_tried_again() {
     for space in 0..80 {
         let (disk, _) = written(2);
         let recovered = recover(&disk, &place(), false, 7).unwrap();
-        let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+        let mut log = open(&disk, recovered).unwrap();
         disk.inject(Fault::Space(space));
         let first = append(&mut log, &command(2));
         disk.heal();
@@ -463,7 +483,7 @@ fn a_full_disk_leaves_whole_batches_and_the_batch_can_be_tried_again() {
 fn a_failed_sync_is_final_until_the_log_is_replaced() {
     let (disk, _) = written(2);
     let recovered = recover(&disk, &place(), false, 7).unwrap();
-    let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+    let mut log = open(&disk, recovered).unwrap();
     append(&mut log, &command(2)).unwrap();
     disk.inject(Fault::SyncError);
     assert!(log.sync().is_err());
@@ -484,7 +504,7 @@ fn a_failed_sync_is_final_until_the_log_is_replaced() {
 /// A log that moved to a second file: two numbers synced, `unsynced` more behind them, `behind` in the second.
 fn moved(unsynced: u64, behind: u64) -> (Memory, Log, PathBuf, PathBuf) {
     let disk = Memory::new();
-    let mut log = Log::open(Arc::new(disk.clone()), place(), &Recovered::default()).unwrap();
+    let mut log = begun(&disk);
     for number in 0..2 {
         append(&mut log, &command(number)).unwrap();
     }
@@ -512,11 +532,11 @@ fn a_lost_end_of_the_file_before_ends_the_log_there_even_between_batches() {
         let pushed = whole[..cut].windows(4).filter(|w| w == b"PUSH").count() as u64;
         let count = load(&disk, &recovered);
         if cut == whole.len() {
-            assert_eq!((count, recovered.tails.len()), (9, 0));
+            assert_eq!((count, recovered.tails().len()), (9, 0));
             continue;
         }
         assert!(count == pushed || count + 1 == pushed, "cut at {cut}: {count} of {pushed}");
-        let tail = recovered.tails.last().unwrap();
+        let tail = recovered.tails().last().unwrap();
         assert_eq!((&tail.path, tail.offset, disk.bytes(&new).unwrap().len()), (&new, 0, 0));
         assert_eq!(disk.bytes(&tail.kept_as).unwrap(), behind);
     }
@@ -559,7 +579,7 @@ fn nothing_in_a_new_file_is_durable_before_all_of_the_old() {
 fn a_change_of_files_never_touches_the_disk_under_the_lock_and_is_alone() {
     let (disk, _) = written(3);
     let recovered = recover(&disk, &place(), false, 7).unwrap();
-    let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+    let mut log = open(&disk, recovered).unwrap();
     let plan = log.plan_rewrite().unwrap();
     assert!(log.plan_rewrite().is_err() && log.plan_replacement(Base::Snapshot).is_err());
     let prepared = plan.run();
@@ -585,8 +605,8 @@ fn what_a_crash_in_a_change_of_files_left_is_deleted_at_the_next_start() {
     disk.put(&dir.join("appendonly.aof.2.incr.aof"), b"");
     disk.put(&dir.join("temp-appendonly.aof.manifest"), b"file");
     let recovered = recover(&disk, &place(), false, 7).unwrap();
-    assert_eq!(recovered.leftovers.len(), 2);
-    Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+    assert_eq!(recovered.leftovers().len(), 2);
+    open(&disk, recovered).unwrap();
     assert_eq!(members(&disk), ["appendonly.aof.1.incr.aof"]);
     assert!(disk.bytes(&old).is_some() && disk.bytes(&dir.join("temp-appendonly.aof.manifest")).is_none());
 }
@@ -601,7 +621,7 @@ fn members(disk: &Memory) -> Vec<String> {
 fn with_base_of_commands(count: u64) -> (Memory, PathBuf, PathBuf) {
     let (disk, _) = written(0);
     let recovered = recover(&disk, &place(), false, 7).unwrap();
-    let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+    let mut log = open(&disk, recovered).unwrap();
     let prepared = log.plan_rewrite().unwrap().run();
     log.begin_rewrite(prepared).unwrap();
     let temp = PathBuf::from("/data/temp-1.aof");
@@ -643,13 +663,16 @@ fn a_base_that_is_not_whole_stops_the_start_and_nothing_is_touched() {
 fn a_file_of_the_log_that_the_manifest_does_not_name_stops_the_start_and_nothing_is_touched() {
     let (disk, base, file) = with_base_of_commands(4);
     let manifest = place().log_dir().join("appendonly.aof.manifest");
+    // As of an earlier version: with the line of its identity a manifest that was cut is refused as such.
     let text = disk.bytes(&manifest).unwrap();
-    let first_line = text.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    let line_end = |text: &[u8]| text.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    let text = text[line_end(&text)..].to_vec();
+    let first_line = line_end(&text);
     for (kept, unnamed) in [(&text[..first_line], &file), (&text[first_line..], &base)] {
         disk.put(&manifest, kept);
         let before = (disk.calls(), disk.bytes(unnamed).unwrap());
         assert_eq!(&recover(&disk, &place(), true, 7).unwrap_err().path, unnamed);
-        assert!(Log::start(Arc::new(disk.clone()), place()).is_err());
+        assert!(Log::start(Arc::new(disk.clone()), place(), HistoryId(9)).is_err());
         assert_eq!((disk.calls(), disk.bytes(unnamed).unwrap()), before);
     }
     disk.put(&manifest, &text);
@@ -665,7 +688,7 @@ fn a_file_of_the_log_that_the_manifest_does_not_name_stops_the_start_and_nothing
 fn a_name_that_is_taken_is_not_used_again() {
     let (disk, _) = written(3);
     let recovered = recover(&disk, &place(), false, 7).unwrap();
-    let mut log = Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap();
+    let mut log = open(&disk, recovered).unwrap();
     let taken =
         ["appendonly.aof.2.incr.aof", "appendonly.aof.1.base.rdb"].map(|name| place().log_dir().join(name));
     taken.iter().for_each(|path| disk.put(path, b"somebody's"));
@@ -686,7 +709,7 @@ fn zeros_in_what_the_mark_says_to_be_durable_are_no_torn_end_and_the_remedy_work
     let (disk, path) = written(6);
     let recovered = recover(&disk, &place(), false, 7).unwrap();
     // A start makes all durable, and the mark tells.
-    drop(Log::open(Arc::new(disk.clone()), place(), &recovered).unwrap());
+    drop(open(&disk, recovered).unwrap());
     let whole = disk.bytes(&path).unwrap();
     for zeros in 1..=whole.len() {
         let mut bytes = whole.clone();
@@ -699,13 +722,13 @@ fn zeros_in_what_the_mark_says_to_be_durable_are_no_torn_end_and_the_remedy_work
         disk.append(&path).unwrap().truncate(cut).unwrap();
         let recovered = recover(&disk, &place(), false, 7).unwrap_or_else(|error| panic!("{zeros}: {error}"));
         assert_eq!(
-            (recovered.remarks.len(), recovered.tails.len()),
+            (recovered.remarks().len(), recovered.tails().len()),
             (1, 0),
             "it tells that the end is missing"
         );
     }
     disk.put(&path, &whole);
-    assert!(recover(&disk, &place(), false, 7).unwrap().remarks.is_empty());
+    assert!(recover(&disk, &place(), false, 7).unwrap().remarks().is_empty());
 }
 
 #[test]
@@ -768,15 +791,16 @@ fn a_batch_that_was_not_written_comes_back_as_it_was() {
     assert_eq!(batch, command(3));
     disk.heal();
     log.append(&mut batch, 5).unwrap();
-    assert!(batch.starts_with(b"#TDM-AFTER:"));
-    let line = batch.strip_suffix(b"\r\n").unwrap().rsplit(|&b| b == b'\n').next().unwrap();
-    assert!(Annotation::parse(line).is_some());
+    assert!(batch.starts_with(b"#TDM-HEAD:"));
+    let mut scanner = Scanner::new(&batch[..], 0);
+    let records: Vec<Record> = std::iter::from_fn(|| scanner.next().unwrap()).collect();
+    assert!(matches!(records.last(), Some(Record::Annotation(line, crc)) if line.crc == *crc), "{records:?}");
     assert_eq!(load(&disk, &recover(&disk, &place(), false, 7).unwrap()), 4);
 }
 
 #[test]
-fn the_logs_of_redis_are_read() {
-    for name in ["r7-aof", "r8-aof"] {
+fn the_logs_of_redis_and_of_an_earlier_version_are_read() {
+    for name in ["r7-aof", "r8-aof", "tandem-0.1-aof"] {
         let temp = tempfile::tempdir().unwrap();
         let (from, to) = (
             Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name),
@@ -788,8 +812,8 @@ fn the_logs_of_redis_are_read() {
             std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
         let recovered = recover(&Real, &Place::new(temp.path()), false, 7).unwrap();
-        assert_eq!((recovered.files.len(), recovered.tails.len()), (2, 0), "{name}");
-        assert!(recovered.files[1].commands > 200, "{name}: {}", recovered.files[1].commands);
+        assert_eq!((recovered.files().len(), recovered.tails().len()), (2, 0), "{name}");
+        assert!(recovered.files()[1].commands > 100, "{name}: {}", recovered.files()[1].commands);
     }
 }
 
@@ -798,8 +822,7 @@ fn the_logs_of_redis_are_read() {
 fn redis_loads_what_we_write() {
     let temp = tempfile::tempdir().unwrap();
     let place = Place::new(temp.path());
-    let mut log =
-        Log::open(Arc::new(Real), place.clone(), &Recovered { fresh: true, ..Recovered::default() }).unwrap();
+    let mut log = open_on(Arc::new(Real), place.clone(), recover(&Real, &place, false, 1).unwrap()).unwrap();
     for _ in 0..5 {
         append(&mut log, b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n").unwrap();
     }
@@ -844,5 +867,5 @@ fn redis_loads_what_we_write() {
     server.wait().unwrap();
     assert_eq!((value.as_str(), next.as_str()), ("7", "8"));
     let recovered = recover(&Real, &place, false, 7).unwrap();
-    assert!(recovered.files.last().unwrap().commands >= 5, "what Redis appended behind our lines is read");
+    assert!(recovered.files().last().unwrap().commands >= 5, "what Redis appended behind our lines is read");
 }

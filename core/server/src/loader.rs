@@ -11,9 +11,10 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use engine::{Engine, ReplayError};
-use persist::aof::{Base, Commands, Log, LogFile, Recovered};
+use persist::aof::{Base, Commands, Examined, Log, LogFile, Recovered};
 use persist::rdb::{Entry, Item, Reader, Writer, identify};
 
+use crate::rewrite::draw_history;
 use crate::saver::{Listener, REDIS_VERSION, Task};
 use crate::shared::{Loading, Shared};
 use crate::view::CANCELLED;
@@ -100,7 +101,7 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
     }
     let mut loaded = Loaded { is_strict: !how.flush && !how.merge, ..Loaded::default() };
     let result = match log {
-        Some(log) => log.files.iter().try_for_each(|file| load_file(shared, file, &mut loaded)),
+        Some(log) => log.files().iter().try_for_each(|file| load_file(shared, file, &mut loaded)),
         None => load_snapshot(shared, loaded).map(|_| ()),
     };
     let mut engine = shared.engine.lock();
@@ -116,7 +117,7 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
 
 /// Has clients told LOADING from a moment on at which the log holds all that was executed. The log, if it is to be
 /// loaded: only judged, not repaired, since it is open for writing.
-fn begin_reload(shared: &Shared, how: engine::Reload) -> Result<Option<Recovered>, String> {
+fn begin_reload(shared: &Shared, how: engine::Reload) -> Result<Option<Examined>, String> {
     // With the engine in hand, so that nothing is executed behind it.
     let engine = shared.engine.lock();
     shared.loading.on.store(true, Ordering::Release);
@@ -125,7 +126,7 @@ fn begin_reload(shared: &Shared, how: engine::Reload) -> Result<Option<Recovered
         return Ok(None);
     }
     let examine = || match persist::aof::examine(&*shared.durable.disk, &shared.files.log_place()) {
-        Ok(log) if log.fresh => Err("There is no AOF to load.".to_owned()),
+        Ok(log) if log.is_fresh() => Err("There is no AOF to load.".to_owned()),
         Ok(log) => Ok(Some(log)),
         Err(error) => Err(format!("The AOF cannot be loaded: {error}")),
     };
@@ -210,14 +211,14 @@ fn create_log(shared: &Shared) -> std::io::Result<Log> {
     };
     let (disk, place) = (shared.durable.disk.clone(), shared.files.log_place());
     if !rdb_preamble {
-        return Log::create(disk, place, b"", Base::Commands);
+        return Log::create(disk, place, b"", Base::Commands, draw_history()?);
     }
     let mut base = Writer::new(false, checksum);
     base.header(persist::rdb::VERSION);
     let (unix_ms, used_memory) = (shared.clock.now().unix_ms, crate::memory::used() as u64);
     base.standard_aux(REDIS_VERSION, unix_ms, used_memory, true);
     base.end();
-    Log::create(disk, place, &base.take(), Base::Snapshot)
+    Log::create(disk, place, &base.take(), Base::Snapshot, draw_history()?)
 }
 
 /// The log, file by file; then it is open for appending. True when it is still to be started, from a snapshot.
@@ -226,25 +227,24 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     let disk = &shared.durable.disk;
     crate::beside::look_before_load(shared)?;
     let recovered = recovered(shared)?;
-    recovered.remarks.iter().for_each(|remark| shared.logger.warning(remark));
-    if !recovered.leftovers.is_empty() {
-        let names = recovered.leftovers.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    recovered.remarks().iter().for_each(|remark| shared.logger.warning(remark));
+    if !recovered.leftovers().is_empty() {
+        let names = recovered.leftovers().iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
         shared.logger.notice(&format!("Removing what a crash has left: {}", names.join(", ")));
     }
-    for tail in &recovered.tails {
+    for tail in recovered.tails() {
         shared.logger.warning(&format!("The end of the AOF was not whole and was set aside: {tail}"));
     }
     let mut loaded = Loaded::default();
-    if recovered.fresh && has_snapshot(shared) {
+    let is_fresh = recovered.is_fresh();
+    if is_fresh && has_snapshot(shared) {
         return Ok((load_first_snapshot(shared)?, true));
     }
     shared.loading.begin(shared, total(&recovered));
-    for file in &recovered.files {
-        load_file(shared, file, &mut loaded)?;
-    }
-    let log = match recovered.fresh {
+    let verified = recovered.load(|file| load_file(shared, file, &mut loaded))?;
+    let log = match is_fresh {
         true => create_log(shared),
-        false => Log::open(disk.clone(), place, &recovered),
+        false => draw_history().and_then(|id| Log::open(disk.clone(), place, verified, id)),
     };
     let log = log.map_err(|error| format!("Can't open the append-only file: {error}"))?;
     shared.durable.open_log(log, shared);
@@ -257,8 +257,8 @@ fn has_snapshot(shared: &Shared) -> bool {
     shared.durable.disk.len(&path).is_ok()
 }
 
-fn total(recovered: &Recovered) -> u64 {
-    recovered.files.iter().map(|file| file.bytes).sum()
+fn total(log: &Examined) -> u64 {
+    log.files().iter().map(|file| file.bytes).sum()
 }
 
 fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(), String> {

@@ -6,13 +6,20 @@
 use std::path::Path;
 
 use journal::Journal;
-use persist::aof::Log;
+use persist::aof::{HistoryId, Log};
 
 use crate::shared::Shared;
 use crate::view::{CANCELLED, View, discard};
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+/// The identity of a log that begins, or does not have one yet.
+pub(crate) fn draw_history() -> std::io::Result<HistoryId> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(HistoryId(u128::from_le_bytes(bytes)))
 }
 
 /// Writes a new base and drops what it replaces; the log goes on in a new file meanwhile.
@@ -57,9 +64,12 @@ fn rewrite_without_log(shared: &Shared) -> Result<(), String> {
     let view = View::begin(shared, |_| Ok(()))?;
     let temp = view.write_base(shared, &place)?;
     let keeps = shared.durable.keeps_history();
-    let replaced =
-        persist::aof::replace_files(&shared.durable.disk, &aof, &temp, view.form, keeps).map_err(text);
-    replaced.and_then(|()| crate::beside::tell_log(shared, &aof)).inspect_err(|_| discard(shared, &temp))
+    let replaced = draw_history()
+        .and_then(|id| persist::aof::replace_files(&shared.durable.disk, &aof, &temp, view.form, keeps, id));
+    replaced
+        .map_err(text)
+        .and_then(|()| crate::beside::tell_log(shared, &aof))
+        .inspect_err(|_| discard(shared, &temp))
 }
 
 /// Starts a log from what is in memory. Until its base is published the files of an old log stay what would be
@@ -70,7 +80,8 @@ pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
     }
     let place = shared.files.log_place();
     shared.locks.take_log(&place).map_err(text)?;
-    let log = Log::start(shared.durable.disk.clone(), place.clone()).map_err(text)?;
+    let id = draw_history().map_err(text)?;
+    let log = Log::start(shared.durable.disk.clone(), place.clone(), id).map_err(text)?;
     crate::beside::tell_log(shared, &place)?;
     shared.durable.lay_out(log);
     let mut covered = 0;

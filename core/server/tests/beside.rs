@@ -100,12 +100,18 @@ fn a_manifest_that_was_cut_stops_the_start() {
     let dir = with_jobs();
     let manifest = dir.path().join("appendonlydir/appendonly.aof.manifest");
     let text = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, text.lines().next().unwrap().to_owned() + "\n").unwrap();
-    let before = files(dir.path());
-    for start in [queue, |dir: &Path| try_server(Profile::Plain, dir, LOG)] {
-        let why = start(dir.path()).err().expect("it must not start");
-        assert!(why.contains("does not name it"), "{why}");
-        assert_eq!(files(dir.path()), before);
+    // With the line that vouches for the others, and as an earlier version wrote it.
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    for (cut, told) in
+        [(lines[..2].concat(), "its checksum is wrong"), (lines[1].to_owned(), "does not name it")]
+    {
+        std::fs::write(&manifest, cut).unwrap();
+        let before = files(dir.path());
+        for start in [queue, |dir: &Path| try_server(Profile::Plain, dir, LOG)] {
+            let why = start(dir.path()).err().expect("it must not start");
+            assert!(why.contains(told), "{why}");
+            assert_eq!(files(dir.path()), before);
+        }
     }
     std::fs::write(&manifest, text).unwrap();
     queue(dir.path()).unwrap().client().ask("LLEN jobs", ":3\r\n");

@@ -20,9 +20,9 @@ pub fn run(data: &[u8]) {
     let place = Place::new(Path::new("/data"));
     let Ok(recovered) = recover(&disk, &place, which & 2 == 0, 7) else { return };
     let again = recover(&disk, &place, false, 8).expect("what was cut is whole");
-    assert_eq!(again.files, recovered.files, "a second look finds something else");
+    assert_eq!(again.files(), recovered.files(), "a second look finds something else");
     let mut bench = Bench::new();
-    for file in recovered.files.iter().filter(|file| !file.is_rdb) {
+    for file in recovered.files().iter().filter(|file| !file.is_rdb) {
         let Ok(source) = disk.read(&file.path, file.commands_offset) else { continue };
         let mut commands = Commands::new(source, file.commands_offset, file.bytes);
         while let Ok(Some(argv)) = commands.next() {

@@ -1,10 +1,11 @@
 //! A snapshot as the commands that build it: the base of a log without RDB preamble (`aof-use-rdb-preamble no`).
 //!
-//! It is written from a finished snapshot, entry by entry, so it needs no second way through the keyspace and never
+//! It ends with a line that has the checksum of the whole (see `line`). It is written from a finished snapshot, entry by entry, so it needs no second way through the keyspace and never
 //! holds more than one value. Long collections are split over commands of at most [`ITEMS_MAX`] elements.
 
 use std::io::{self, Read};
 
+use super::line::{push_base_end, push_timestamp};
 use crate::rdb::{Entry, Error, Item, Reader, StreamId, StreamMeta, StreamParts, Value};
 
 /// Elements that one command carries.
@@ -40,10 +41,10 @@ pub fn snapshot_to_commands<R: Read>(
     timestamp_s: Option<i64>,
     sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), ConvertError> {
-    let mut out = Vec::new();
+    let (mut out, mut crc) = (Vec::new(), 0);
     let mut db = None;
     if let Some(unix_s) = timestamp_s {
-        super::record::push_timestamp(unix_s, &mut out);
+        push_timestamp(unix_s, &mut out);
     }
     while let Some(item) = snapshot.next().map_err(ConvertError::Snapshot)? {
         match item {
@@ -57,10 +58,13 @@ pub fn snapshot_to_commands<R: Read>(
             }
         }
         if out.len() >= CHUNK_BYTES {
+            crc = base::crc64::update(crc, &out);
             sink(&out).map_err(ConvertError::Sink)?;
             out.clear();
         }
     }
+    crc = base::crc64::update(crc, &out);
+    push_base_end(crc, &mut out);
     sink(&out).map_err(ConvertError::Sink)
 }
 
@@ -224,10 +228,13 @@ mod tests {
             },
             Some(7),
         );
+        let (commands, end) = text.split_at(text.find("#TDM-BASE:").unwrap());
         assert_eq!(
-            text,
+            commands,
             "#TS:7 *2 $6 SELECT $1 3 *3 $3 SET $1 k $1 v *3 $9 PEXPIREAT $1 k $13 1700000000123 "
         );
+        let crc = base::crc64::update(0, commands.replace(' ', "\r\n").as_bytes());
+        assert!(end.starts_with(&format!("#TDM-BASE:{crc:016x}:")), "{end}");
     }
 
     #[test]

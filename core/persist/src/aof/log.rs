@@ -15,18 +15,22 @@
 //!
 //! No call but `open`, `append` and `sync` waits for a disk. What is unsynced in the old file at the move is synced by
 //! the next sync before the new file is, so nothing in the new one is called durable without all of the old; and the
-//! new file's first line tells how long the old one was, so that recovery sees when a crash took its end.
+//! new file's first line tells how long the old one was, so that recovery sees when a crash took its end. It also tells of
+//! which log the file is and with which batch it begins; which base belongs to them is told by the manifest, because a file
+//! is begun before the base that comes before it is written.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::record::{push_follows, push_timestamp};
+use super::line::{Annotation, Head, HistoryId, LogIdentity, push_timestamp};
+use super::recover::{Resume, Verified};
 use super::rewrite::{
     self, Base, Cleaning, Next, Open, Prepared, Publication, Published, Retired, RewritePlan, Target, Turn,
 };
-use super::{Annotation, FileKind, Manifest, ManifestFile, Notes, Place, Recovered, SyncedMark};
+use super::{FileKind, Manifest, ManifestFile, Notes, Place, SyncedMark};
 use crate::disk::{self, Disk, Syncer, write_all};
+use crate::rdb::Identity;
 
 /// Whether the log can be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +95,15 @@ struct Before {
     is_synced: bool,
 }
 
+/// What the base of a rewrite that has begun will hold.
+#[derive(Clone, Copy, Debug)]
+struct Rewrite {
+    /// Sequence number of the first incremental file that it does not hold.
+    from: u64,
+    /// Number of the last batch that it does.
+    covers: u64,
+}
+
 /// The log, open for writing.
 pub struct Log {
     disk: Arc<dyn Disk>,
@@ -111,12 +124,18 @@ pub struct Log {
     position_synced: u64,
     last_seq: u64,
     batch_crc: u64,
-    /// The file is new and follows one of so many bytes, which its first line must tell.
-    follows_bytes: Option<u64>,
+    /// Which log it is.
+    history: HistoryId,
+    /// The base of the manifest holds the batches up to this one.
+    covers: u64,
+    /// The file begins, or will begin, with a head; one of an earlier version does not.
+    has_head: bool,
+    /// Size of the incremental file before this one, for the head; 0 when there is none.
+    before_bytes: u64,
     /// Another one when the log is replaced as a whole, and in every other log: syncs of it say nothing here.
     era: Arc<()>,
-    /// Sequence number of the first file that a running rewrite's base does not cover.
-    rewrite_from: Option<u64>,
+    /// The rewrite that has begun.
+    rewrite: Option<Rewrite>,
     /// No manifest names the file yet: it becomes the first one of the log when a base is published.
     is_starting: bool,
     /// Write the time before a batch of a new second.
@@ -130,39 +149,49 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens what [`super::recover`] gave, after it was loaded. Goes on in the last incremental file, or makes the
-    /// first; makes the others durable; deletes history and what a crash in a change of files left.
-    pub fn open(disk: Arc<dyn Disk>, place: Place, recovered: &Recovered) -> io::Result<Log> {
+    /// Opens what [`super::recover`] gave and was loaded. Goes on in the last incremental file, or makes the first; makes the
+    /// others durable; deletes history and what a crash in a change of files left. `id`: which log it is from the next
+    /// rewrite on, if it does not know it yet.
+    pub fn open(disk: Arc<dyn Disk>, place: Place, log: Verified, id: HistoryId) -> io::Result<Log> {
+        let Resume { mut manifest, last_seq, covers, open_crc, history, has_head, leftovers } = log.resume;
+        let history = history.unwrap_or(id);
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
         // First, since a new file may get the name of one of them.
-        remove_all(&*disk, &recovered.leftovers);
-        let mut manifest = recovered.manifest.clone();
+        remove_all(&*disk, &leftovers);
         for file in &manifest.incrementals {
             disk.append(&dir.join(&file.name))?.sync()?;
         }
-        let (file, bytes, crc) = match manifest.incrementals.last_mut() {
+        let before_bytes = match manifest.incrementals.as_slice() {
+            [.., before, _] => disk.len(&dir.join(&before.name))?,
+            _ => 0,
+        };
+        let (file, bytes) = match manifest.incrementals.last_mut() {
             Some(last) => {
                 last.extra.clear(); // Others' offsets are wrong once we append.
                 let path = dir.join(&last.name);
-                (disk.append(&path)?, disk.len(&path)?, recovered.open_crc)
+                (disk.append(&path)?, disk.len(&path)?)
             }
             None => {
                 let (name, file) = rewrite::create_incremental(&*disk, &place, &manifest)?;
+                rewrite::identify_log(&*disk, &place, &mut manifest, history, covers, name.seq)?;
                 manifest.incrementals.push(name);
                 rewrite::write_manifest(&*disk, &place, &manifest)?;
-                (file, 0, 0)
+                (file, 0)
             }
         };
         rewrite::drop_history(&*disk, &place, &mut manifest);
-        let log = Log::on(disk, place, manifest, Open::new(file)?);
+        let log = Log::on(disk, place, manifest, Open::new(file)?, history);
         let log = Log {
             file_bytes: bytes,
             file_synced: bytes,
             position_synced: bytes,
-            last_seq: recovered.last_seq,
-            batch_crc: crc,
+            last_seq,
+            batch_crc: open_crc,
+            covers,
+            has_head,
+            before_bytes,
             ..log
         };
         log.mark_synced()?;
@@ -170,26 +199,35 @@ impl Log {
     }
 
     /// Makes the log of an empty data set where there was none: an empty base, given as its bytes, and a first file.
-    pub fn create(disk: Arc<dyn Disk>, place: Place, base: &[u8], form: Base) -> io::Result<Log> {
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        place: Place,
+        base: &[u8],
+        form: Base,
+        id: HistoryId,
+    ) -> io::Result<Log> {
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
         let left = super::inventory::leftovers(&*disk, &place, None).map_err(io::Error::other)?;
         remove_all(&*disk, &left);
         let base_file = ManifestFile::new(place.base_name(1, form), 1, FileKind::Base);
-        let mut manifest = Manifest { base: Some(base_file.clone()), ..Manifest::default() };
         let incremental = ManifestFile::new(place.incremental_name(1), 1, FileKind::Incremental);
-        manifest.incrementals.push(incremental.clone());
+        let identity = LogIdentity { history: id, base: Identity::of(base), covers: 0, heads_from: 1 };
+        let manifest = Manifest {
+            base: Some(base_file.clone()),
+            incrementals: vec![incremental.clone()],
+            id: Some(identity),
+            ..Manifest::default()
+        };
         rewrite::prepare_manifest(&*disk, &place, &manifest)?;
         let mut file = disk.create_new(&dir.join(&base_file.name))?;
         write_all(&mut *file, base).map_err(|(_, error)| error)?;
         file.sync()?;
-        let mut notes = Notes::default();
-        notes.note_base(&base_file.name, base.len() as u64, &manifest);
-        notes.write(&*disk, &place)?;
+        Notes::default().write(&*disk, &place)?;
         let open = Open::new(disk.create_new(&dir.join(&incremental.name))?)?;
         disk::put_in_place(&*disk, &dir, &place.manifest_name())?;
-        let log = Log::on(disk, place, manifest, open);
+        let log = Log::on(disk, place, manifest, open, id);
         log.mark_synced()?;
         Ok(log)
     }
@@ -201,14 +239,14 @@ impl Log {
     ///
     /// # Errors
     /// The directory cannot be written, or what is there is not a log that may be replaced.
-    pub fn start(disk: Arc<dyn Disk>, place: Place) -> io::Result<Log> {
+    pub fn start(disk: Arc<dyn Disk>, place: Place, id: HistoryId) -> io::Result<Log> {
         let manifest = super::inventory::manifest_to_replace(&*disk, &place)?;
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
         let open = Open::new(disk.create(&dir.join(place.starting_name()))?)?;
-        let from = manifest.next_incremental_seq();
-        Ok(Log { is_starting: true, rewrite_from: Some(from), ..Log::on(disk, place, manifest, open) })
+        let rewrite = Rewrite { from: manifest.next_incremental_seq(), covers: 0 };
+        Ok(Log { is_starting: true, rewrite: Some(rewrite), ..Log::on(disk, place, manifest, open, id) })
     }
 
     /// Gives up a start whose base was not published: removes the file that was appended to.
@@ -225,7 +263,7 @@ impl Log {
     }
 
     /// A log that goes on with an empty file.
-    fn on(disk: Arc<dyn Disk>, place: Place, manifest: Manifest, open: Open) -> Log {
+    fn on(disk: Arc<dyn Disk>, place: Place, manifest: Manifest, open: Open, history: HistoryId) -> Log {
         Log {
             disk,
             place,
@@ -240,9 +278,12 @@ impl Log {
             position_synced: 0,
             last_seq: 0,
             batch_crc: 0,
-            follows_bytes: None,
+            history,
+            covers: 0,
+            has_head: true,
+            before_bytes: 0,
             era: Arc::default(),
-            rewrite_from: None,
+            rewrite: None,
             is_starting: false,
             timestamps: false,
             timestamp_s: 0,
@@ -272,8 +313,9 @@ impl Log {
         let given = batch.len();
         let holds_commands = given > 0;
         let mut head = Vec::new();
-        if let Some(bytes) = self.follows_bytes {
-            push_follows(bytes, &mut head);
+        if self.file_bytes == 0 {
+            let (first_batch, before_bytes) = (self.last_seq + 1, self.before_bytes);
+            Head { history: self.history, first_batch, before_bytes }.push(&mut head);
         }
         let unix_s = unix_ms.div_euclid(1000);
         if self.timestamps && self.timestamp_s != unix_s {
@@ -284,7 +326,7 @@ impl Log {
         }
         let crc = base::crc64::update(self.batch_crc, batch);
         let line = Annotation { seq: self.last_seq + 1, crc, unix_ms, synced: self.file_synced };
-        line.push(batch);
+        line.push(self.has_head.then_some(self.history), batch);
         if let Err((_, error)) = write_all(&mut *self.open.file, batch) {
             batch.drain(..head.len());
             batch.truncate(given);
@@ -295,7 +337,7 @@ impl Log {
         if holds_commands {
             self.data_end = self.file_bytes;
         }
-        (self.last_seq, self.batch_crc, self.follows_bytes) = (line.seq, 0, None);
+        (self.last_seq, self.batch_crc) = (line.seq, 0);
         if self.timestamps {
             self.timestamp_s = unix_s;
         }
@@ -349,7 +391,7 @@ impl Log {
 
     /// Whether a rewrite has begun and neither finished nor been given up.
     pub fn is_rewriting(&self) -> bool {
-        self.rewrite_from.is_some()
+        self.rewrite.is_some()
     }
 
     /// The files that make up the log.
@@ -454,8 +496,9 @@ impl Log {
         self.apply(synced)?;
         let (manifest, open) = made.map_err(AppendError::Retry)?;
         self.manifest = manifest;
-        self.rewrite_from = self.manifest.incrementals.last().map(|file| file.seq);
-        self.follows_bytes = Some(self.file_bytes);
+        let from = self.manifest.incrementals.last().map(|file| file.seq);
+        self.rewrite = from.map(|from| Rewrite { from, covers: self.last_seq });
+        (self.before_bytes, self.has_head) = (self.file_bytes, true);
         self.file_position = self.position();
         (self.file_bytes, self.file_synced, self.batch_crc, self.timestamp_s) = (0, 0, 0, 0);
         (self.data_end, self.told_synced) = (0, 0);
@@ -467,13 +510,14 @@ impl Log {
 
     /// How to publish the base of the rewrite, a file that holds the state at `begin_rewrite`, or at `start`.
     pub fn plan_finish(&self, form: Base) -> io::Result<Publication> {
-        let from = self.rewrite_from.ok_or_else(|| io::Error::other("no rewrite has begun"))?;
+        let Rewrite { from, covers } =
+            self.rewrite.ok_or_else(|| io::Error::other("no rewrite has begun"))?;
         let mut target = self.target()?;
         let files = std::mem::take(&mut target.manifest.incrementals);
         let (kept, replaced) = files.into_iter().partition(|file| file.seq >= from);
         target.manifest.incrementals = kept;
         let next = if self.is_starting { Next::Adopted(from) } else { Next::Same };
-        Ok(target.publication(replaced, form, next))
+        Ok(target.publication(replaced, form, next, covers))
     }
 
     /// How to replace the whole log by a base and a new file, which is the only way out of `Failed`: the base must
@@ -482,7 +526,7 @@ impl Log {
     pub fn plan_replacement(&self, form: Base) -> io::Result<Publication> {
         let mut target = self.target()?;
         let replaced = std::mem::take(&mut target.manifest.incrementals);
-        Ok(target.publication(replaced, form, Next::New))
+        Ok(target.publication(replaced, form, Next::New, self.last_seq))
     }
 
     /// How to delete what has been kept as history.
@@ -498,6 +542,8 @@ impl Log {
             disk: Arc::clone(&self.disk),
             place: self.place.clone(),
             manifest: self.manifest.clone(),
+            history: self.history,
+            covers: self.covers,
             keeps_history: self.keeps_history,
             turn: Arc::clone(&self.turn),
         })
@@ -507,14 +553,15 @@ impl Log {
     /// lock is held.
     pub fn install(&mut self, published: Published) -> Retired {
         let Published { manifest, open, _turn } = published;
-        (self.manifest, self.rewrite_from, self.is_starting) = (manifest, None, false);
+        (self.manifest, self.rewrite, self.is_starting) = (manifest, None, false);
+        self.covers = self.manifest.id.map_or(self.covers, |id| id.covers);
         // The base holds what was in the file before, so nothing waits for that any more.
         let before = self.before.take().map(|before| before.syncer);
         let Some(open) = open else { return Retired { _file: None, _syncers: [before, None] } };
         self.file_position = self.position();
         self.position_synced = self.file_position;
-        (self.file_bytes, self.file_synced, self.batch_crc, self.follows_bytes) = (0, 0, 0, None);
-        (self.data_end, self.told_synced) = (0, 0);
+        (self.file_bytes, self.file_synced, self.batch_crc, self.before_bytes) = (0, 0, 0, 0);
+        (self.data_end, self.told_synced, self.has_head) = (0, 0, true);
         self.timestamp_s = 0;
         self.era = Arc::default();
         self.state = State::Ready;
@@ -529,7 +576,7 @@ impl Log {
 
     /// Gives up the rewrite. The files stay as they are, one more in number.
     pub fn abort_rewrite(&mut self) {
-        self.rewrite_from = None;
+        self.rewrite = None;
     }
 }
 

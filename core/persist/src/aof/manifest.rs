@@ -1,9 +1,12 @@
 //! The manifest: which files make up the log, in the text form of Redis 7.
 //!
 //! A line is `file <name> seq <n> type <b|h|i>`, with further pairs kept as they are (Redis 8 adds offsets).
-//! Names are plain file names; one with blanks or control bytes is quoted.
+//! Names are plain file names; one with blanks or control bytes is quoted. The first line of ours says which log it is and
+//! which base it has, with checksums (see `line`); Redis and Valkey pass over it, and leave it out when they write anew.
 
 use std::fmt;
+
+use super::line::{LogIdentity, MARK};
 
 /// Longest line that is accepted, bytes (as in Redis).
 const LINE_BYTES_MAX: usize = 1024;
@@ -60,6 +63,8 @@ pub struct Manifest {
     pub incrementals: Vec<ManifestFile>,
     /// To be deleted.
     pub history: Vec<ManifestFile>,
+    /// Which log it is; none if an earlier version or another server has written it.
+    pub id: Option<LogIdentity>,
 }
 
 /// Why a manifest is refused, in Redis' words.
@@ -83,20 +88,35 @@ impl Manifest {
     /// Reads the text of a manifest.
     pub fn parse(text: &[u8]) -> Result<Manifest, ManifestError> {
         let mut manifest = Manifest::default();
-        let mut line_number = 0;
+        let (mut line_number, mut behind) = (0, 0);
         let fail = |line, what| Err(ManifestError { line, what });
         if text.is_empty() {
             return fail(1, "Found an empty AOF manifest");
         }
         for line in text.split_inclusive(|&b| b == b'\n') {
             line_number += 1;
+            behind += line.len();
             if line.len() > LINE_BYTES_MAX {
                 return fail(line_number, "The AOF manifest file contains too long line");
+            }
+            let whole = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+            if line.starts_with(MARK) {
+                match whole.and_then(LogIdentity::parse) {
+                    Some((id, crc)) if crc == base::crc64::update(0, &text[behind..]) => {
+                        manifest.id = Some(id)
+                    }
+                    _ => {
+                        return fail(
+                            line_number,
+                            "It is not as it was written, its checksum is wrong: restore it from a backup, or remove this line if it was changed on purpose",
+                        );
+                    }
+                }
+                continue;
             }
             if line[0] == b'#' {
                 continue;
             }
-            let whole = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
             let file = whole.ok_or("Invalid AOF manifest file format").and_then(parse_line);
             if let Err(what) = file.and_then(|file| manifest.admit(file)) {
                 return fail(line_number, what);
@@ -122,15 +142,15 @@ impl Manifest {
 
     /// The text of the manifest.
     pub fn to_text(&self) -> String {
-        let mut text = String::new();
+        let mut files = String::new();
         for file in self.base.iter().chain(&self.history).chain(&self.incrementals) {
-            text += &format!("file {} seq {} type {}", quoted(&file.name), file.seq, file.kind.letter());
+            files += &format!("file {} seq {} type {}", quoted(&file.name), file.seq, file.kind.letter());
             for (key, value) in &file.extra {
-                text += &format!(" {} {}", quoted(key), quoted(value));
+                files += &format!(" {} {}", quoted(key), quoted(value));
             }
-            text.push('\n');
+            files.push('\n');
         }
-        text
+        self.id.map_or_else(String::new, |id| id.to_line(files.as_bytes())) + &files
     }
 
     /// Whether it names the file, as whatever.

@@ -9,40 +9,48 @@
 //! An incremental file is a row of requests as on the wire (`*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n`), SELECT before
 //! a change of database, MULTI and EXEC around what must not be taken apart, and lines that begin with `#`,
 //! which loaders of Redis 7 and Valkey pass over (`#TS:<unix s>` is Redis' own). Ours closes each batch, that is,
-//! each single write to the kernel:
+//! each single write to the kernel, and `line` draws all of them:
 //! ```text
-//! #TDM:<batch number>:<crc-64 of the bytes since the last such line, 16 hex digits>:<unix ms>:<synced>\r\n
+//! #TDM:<batch number>:<crc-64 of the bytes since the last such line, 16 hex digits>:<unix ms>:<synced>:<check>\r\n
 //! ```
 //! The batch number goes up by one through all files. `synced` is the offset in this file up to which an fsync
 //! had succeeded when the line was written: bytes before it were promised, so damage there is never taken for
-//! the ordinary torn tail of a power failure. The checksum is CRC-64 as at the end of an RDB.
+//! the ordinary torn tail of a power failure. The checksums are CRC-64 as at the end of an RDB; the last is that of the line itself.
 //!
-//! A file that a rewrite moved to begins with `#TDM-AFTER:<bytes>\r\n`, the size of the file before it at that moment:
-//! the two are synced in order but later, so a power failure may take the end of the one and leave the other.
+//! A file begins with a line that tells of which log it is, with which batch it begins, and the size of the file before it at
+//! that moment: the two are synced in order but later, so a power failure may take the end of the one and leave the other. The
+//! manifest begins with one that tells which log it is, which base it has, up to which batch that reaches, and its own checksum.
+//! So a file of another log, or of another time of this one, is known as such. A log of an earlier version, or that another
+//! server has rewritten, says none of that; it gets its identity at the next rewrite.
 //!
 //! A log that is started beside the files of an old one appends to `temp-<name>.incr`, which no manifest names until
 //! the first base is published with it: until then the old log is what is loaded, whole, and never a mix of the two.
 //!
 //! What the log cannot say of itself stands beside it: see `notes`.
 //!
-//! [`recover`] judges the files and cuts a torn tail, [`examine`] only judges; [`Commands`] reads what it found good; [`Log`] goes on writing.
+//! [`recover`] judges the files and cuts a torn tail, [`examine`] only judges; [`Commands`] reads what it found good; [`Log`] goes on
+//! writing what was loaded.
 
 mod commands;
 mod inventory;
+mod line;
 mod log;
 mod manifest;
 mod notes;
 mod record;
 mod recover;
 mod rewrite;
+mod scan;
+mod verdict;
 mod watch;
 
 pub use commands::{ConvertError, snapshot_to_commands};
+pub use line::{Annotation, Head, HistoryId, LogIdentity};
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
 pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
 pub use notes::{KnownSnapshot, Notes, Source, SyncedMark, cut_in_place};
-pub use record::{Annotation, BadRecord, Commands, Record, Scanner};
-pub use recover::{LogFile, Recovered, RefuseError, Tail, examine, recover};
+pub use record::{BadRecord, Commands, Record, Scanner};
+pub use recover::{Examined, LogFile, Recovered, RefuseError, Tail, Verified, examine, recover};
 pub use rewrite::{Base, Cleaning, Prepared, Publication, Published, Retired, RewritePlan, replace_files};
 
 pub use watch::{Sights, Watch};

@@ -1,23 +1,22 @@
 //! What is known of files that the log does not describe itself, kept beside it for the next start.
 //!
 //! ```text
-//! appendonlydir/appendonly.aof.notes          written whole, by rename, at each new base and each snapshot
-//!     base appendonly.aof.3.base.aof bytes 4711           how long a base was when it got its name
+//! appendonlydir/appendonly.aof.notes          written whole, by rename, at each snapshot
+//!     base appendonly.aof.3.base.aof bytes 4711           of earlier versions: how long a base was when it got its name
 //!     snapshot dump.rdb bytes 815 crc 00f1… from here     a snapshot that this server wrote or read
 //!     end 9a0b…                                           CRC-64 of the lines before
 //! appendonlydir/appendonly.aof.synced         one line, overwritten about once a second, never waited for
 //!     file appendonly.aof.7.incr.aof synced 123456 inode 789 00f1…
 //! ```
-//! Loaders of Redis and Valkey look at neither file. A base of commands has no end mark and no checksum, so only its size
-//! tells that it was cut. A snapshot beside a log is not loaded; one that is none of ours was put there by somebody who
+//! Loaders of Redis and Valkey look at neither file. A snapshot beside a log is not loaded; one that is none of ours was put there by somebody who
 //! expects it to be. The line in the log that tells how much of it is durable lies in the log itself, and may go with what
 //! it speaks of; this one is a lower bound from outside.
 
 use std::io;
 use std::path::PathBuf;
 
+use super::Place;
 use super::manifest::{quoted, split};
-use super::{Manifest, Place};
 use crate::disk::{self, Disk, write_all};
 use crate::rdb::Identity;
 
@@ -85,19 +84,16 @@ impl Notes {
 
     /// What is known of a snapshot.
     pub fn snapshot(&self, name: &str, identity: Identity) -> Option<Source> {
-        let known = self.snapshots.iter().find(|known| known.name == name && known.identity == identity);
+        let is_same = |known: &Identity| {
+            *known == identity || known.is_of_all_this_short() && known.bytes == identity.bytes
+        };
+        let known = self.snapshots.iter().find(|known| known.name == name && is_same(&known.identity));
         known.map(|known| known.source)
     }
 
     /// How long a base was when it got its name, if that is known.
     pub(super) fn base_bytes(&self, name: &str) -> Option<u64> {
         self.bases.iter().find(|(known, _)| known == name).map(|(_, bytes)| *bytes)
-    }
-
-    /// Notes the size of a base, and forgets those that the manifest does not name any more.
-    pub(super) fn note_base(&mut self, name: &str, bytes: u64, manifest: &Manifest) {
-        self.bases.retain(|(known, _)| known != name && manifest.names(known));
-        self.bases.push((name.to_owned(), bytes));
     }
 
     fn parse(text: &[u8]) -> Option<Notes> {
@@ -211,7 +207,7 @@ mod tests {
 
     fn notes() -> Notes {
         let mut notes = Notes::default();
-        notes.note_base("appendonly.aof.3.base.aof", 4711, &Manifest::default());
+        notes.bases.push(("appendonly.aof.3.base.aof".to_owned(), 4711));
         for (bytes, source) in [(1, Source::Here), (2, Source::Elsewhere)] {
             let identity = Identity { bytes, crc: bytes << 40 };
             notes.remember(KnownSnapshot { name: "my \"dump\".rdb".to_owned(), identity, source });
@@ -230,6 +226,11 @@ mod tests {
         let identity = Identity { bytes: 2, crc: 2 << 40 };
         assert_eq!(notes().snapshot("my \"dump\".rdb", identity), Some(Source::Elsewhere));
         assert_eq!(notes().snapshot("dump.rdb", identity), None);
+        let mut noted_before = Notes::default();
+        let old = Identity { bytes: 2, crc: 0 };
+        noted_before.remember(KnownSnapshot { name: "a".to_owned(), identity: old, source: Source::Here });
+        assert_eq!(noted_before.snapshot("a", identity), Some(Source::Here));
+        assert_eq!(noted_before.snapshot("a", Identity { bytes: 3, crc: 9 }), None);
         for cut in 0..text.len() {
             disk.put(&path, &text[..cut]);
             assert_eq!(Notes::read(&disk, &place).unwrap(), None, "{cut} bytes");

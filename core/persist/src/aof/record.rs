@@ -2,68 +2,27 @@
 
 use std::io::{self, Read};
 
+use super::line::{Annotation, Head, HistoryId, Line, MARK};
+
 /// Room for a record's header lines, bytes; no line of the format is longer.
 const LINE_BYTES_MAX: usize = 1024;
 const BUFFER_BYTES: usize = 64 << 10;
 /// Most room made for an argument before its bytes have arrived, bytes.
 const TRUSTED_BYTES_MAX: usize = 1 << 20;
 
-/// The line that closes a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Annotation {
-    /// Number of the batch.
-    pub seq: u64,
-    /// Checksum of the bytes since the last such line.
-    pub crc: u64,
-    /// When it was written.
-    pub unix_ms: i64,
-    /// Bytes of this file that were durable then.
-    pub synced: u64,
-}
-
-impl Annotation {
-    /// Appends the line.
-    pub fn push(&self, out: &mut Vec<u8>) {
-        let Annotation { seq, crc, unix_ms, synced } = self;
-        push_line(out, format_args!("#TDM:{seq}:{crc:016x}:{unix_ms}:{synced}\r\n"));
-    }
-
-    /// Reads a line without its end; `None` when it is not one of ours, or not well formed.
-    pub fn parse(line: &[u8]) -> Option<Annotation> {
-        let line = std::str::from_utf8(line.strip_prefix(b"#TDM:")?).ok()?;
-        let mut parts = line.split(':');
-        let mut part = || parts.next();
-        let seq = base::number::parse_u64(part()?.as_bytes())?;
-        let crc = part().filter(|hex| hex.len() == 16).and_then(|hex| u64::from_str_radix(hex, 16).ok())?;
-        let unix_ms = base::number::parse_i64(part()?.as_bytes())?;
-        let synced = base::number::parse_u64(part()?.as_bytes())?;
-        parts.next().is_none().then_some(Annotation { seq, crc, unix_ms, synced })
-    }
-}
-
-/// Appends the line that opens a file which follows one of `bytes` bytes.
-pub(super) fn push_follows(bytes: u64, out: &mut Vec<u8>) {
-    push_line(out, format_args!("#TDM-AFTER:{bytes}\r\n"));
-}
-
-/// Appends Redis' own note of the time, unix seconds.
-pub(super) fn push_timestamp(unix_s: i64, out: &mut Vec<u8>) {
-    push_line(out, format_args!("#TS:{unix_s}\r\n"));
-}
-
-fn push_line(out: &mut Vec<u8>, line: std::fmt::Arguments<'_>) {
-    io::Write::write_fmt(out, line).expect("a write to a vector never fails");
-}
-
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A command; at least one argument.
     Command(Vec<Vec<u8>>),
-    /// The end of a batch, and whether its checksum is right.
-    Annotation(Annotation, bool),
-    /// The file before this one had so many bytes when this one was begun.
+    /// The end of a batch, and the checksum that its bytes have.
+    Annotation(Annotation, u64),
+    /// The beginning of a file of a log that has an identity.
+    Head(Head),
+    /// Of an earlier version: the file before this one had so many bytes when this one was begun.
     Follows(u64),
+    /// The end of a base of commands, and whether its checksum is right.
+    BaseEnd(bool),
     /// Redis' own `#TS:` line, unix seconds.
     Timestamp(i64),
     /// Any other line that begins with `#`.
@@ -84,6 +43,11 @@ pub enum BadRecord {
         /// The byte.
         byte: u8,
     },
+    /// A line of ours that is not as it was written: its own checksum is wrong.
+    Line {
+        /// Offset of the line in the file.
+        offset: u64,
+    },
 }
 
 /// Reads records one after the other.
@@ -98,6 +62,8 @@ pub struct Scanner<R> {
     /// Where the file is known to end.
     end: u64,
     crc: u64,
+    /// That of the file's head, once that was read.
+    history: Option<HistoryId>,
 }
 
 impl<R: Read> Scanner<R> {
@@ -112,6 +78,7 @@ impl<R: Read> Scanner<R> {
             source_ended: false,
             end: u64::MAX,
             crc: 0,
+            history: None,
         }
     }
 
@@ -131,7 +98,8 @@ impl<R: Read> Scanner<R> {
         self.crc
     }
 
-    /// The next record; `None` at the end of the file. After an error do not go on.
+    /// The next record; `None` at the end of the file. After an error do not go on, but for a line that is damaged: reading
+    /// stands behind it.
     #[expect(
         clippy::should_implement_trait,
         reason = "an iterator would suggest that reading can go on after an error"
@@ -147,17 +115,25 @@ impl<R: Read> Scanner<R> {
     }
 
     fn note(&mut self) -> Result<Record, BadRecord> {
+        let offset = self.offset();
         let line = self.line()?;
-        if let Some(annotation) = Annotation::parse(&line) {
-            let right = annotation.crc == self.crc;
-            (self.summed, self.crc) = (self.at, 0);
-            return Ok(Record::Annotation(annotation, right));
+        if !line.starts_with(MARK) {
+            let time = line.strip_prefix(b"#TS:").and_then(base::number::parse_i64);
+            return Ok(time.map_or(Record::Comment, Record::Timestamp));
         }
-        if let Some(bytes) = line.strip_prefix(b"#TDM-AFTER:").and_then(base::number::parse_u64) {
-            return Ok(Record::Follows(bytes));
-        }
-        let time = line.strip_prefix(b"#TS:").and_then(base::number::parse_i64);
-        Ok(time.map_or(Record::Comment, Record::Timestamp))
+        Ok(match Line::parse(&line, self.history).ok_or(BadRecord::Line { offset })? {
+            Line::Batch(annotation) => {
+                self.summed = self.at;
+                Record::Annotation(annotation, std::mem::take(&mut self.crc))
+            }
+            Line::Head(head) => {
+                self.history = Some(head.history);
+                Record::Head(head)
+            }
+            Line::BaseEnd(crc) => Record::BaseEnd(crc == self.crc),
+            Line::After(bytes) => Record::Follows(bytes),
+            Line::Later => Record::Comment,
+        })
     }
 
     fn command(&mut self) -> Result<Vec<Vec<u8>>, BadRecord> {
@@ -319,6 +295,7 @@ impl std::fmt::Display for BadRecord {
             BadRecord::Format { offset, byte } => {
                 write!(f, "Bad file format: byte 0x{byte:02x} at offset {offset}")
             }
+            BadRecord::Line { offset } => write!(f, "Bad line at offset {offset}"),
         }
     }
 }

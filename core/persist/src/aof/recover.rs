@@ -1,30 +1,31 @@
 //! Judges the files of a log before anything is loaded from them, and cuts what a crash left torn.
 //!
-//! What may be cut: the end of the log, from the first record that is not whole or whose batch has a wrong checksum,
-//! provided no annotation promises those bytes to have been durable. That end lies in the last file that holds
-//! anything, or begins in the one before: a rewrite moves on to a new file while the old one is not synced, and then
-//! both may have lost something. What is cut is copied beside the file first. What is refused: damage with durable
-//! bytes behind it, damage with whole commands behind it in files without annotations, a file that is missing or
-//! cannot be read, a file of the log that no manifest names (see `inventory`), a base that is not whole, damage in what
-//! the mark beside the log says to be durable (see `notes`). Nothing is changed before all is judged.
+//! What may be cut: the end of the log, from the first record that is not whole or whose batch lost a block, provided a crash
+//! leaves such damage (see `verdict`) and no annotation promises those bytes to have been durable. That end lies in the last
+//! file that holds anything, or begins in the one before: a rewrite moves on to a new file while the old one is not synced,
+//! and then both may have lost something. What is cut is copied beside the file first. What is refused: any other damage,
+//! damage with durable bytes behind it, damage with whole commands behind it in files without annotations, a file of another
+//! log or a base that is not the one which the manifest tells of, a file that is missing or cannot be read, a file of the
+//! log that no manifest names (see `inventory`), a base that is not whole, damage in what the mark beside the log says to be
+//! durable (see `notes`). Nothing is changed before all is judged.
+//!
+//! What a log may be trusted with is its type:
+//! ```text
+//! examine ──> Examined                        may be read; nothing else can be done with it
+//! recover ──> Recovered ──load──> Verified    may be read, and opened for writing when all of it was taken in
+//! ```
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::inventory::{self, manifest_to_replace};
-use super::{BadRecord, FileKind, Manifest, ManifestFile, Notes, Place, Record, Scanner, SyncedMark};
+use super::line::{HistoryId, MARK, find};
+use super::scan::{Damage, Scan, foreign, read_from};
+use super::verdict::{Seen, TAIL_BYTES_MAX, judge, promised_in, whole_commands};
+use super::{FileKind, Manifest, ManifestFile, Notes, Place, Record, Scanner, SyncedMark};
 use crate::disk::{Disk, write_all};
-use crate::rdb;
-
-/// A transaction that does not end is a torn end like any other.
-const TORN_MULTI: &str = "Unexpected end of file reading the append only file: a MULTI without its EXEC";
-/// What precedes a line of ours within a file.
-const MARK: &[u8] = b"#TDM";
-/// A whole run of zeros this long is what an unwritten disk block looks like, bytes.
-const ZERO_RUN_BYTES: usize = 512;
-/// The longest tail that is examined and cut, bytes; more than that is not the trace of a crash.
-const TAIL_BYTES_MAX: u64 = 4 << 30;
+use crate::rdb::identify;
 
 /// A file to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,27 +79,100 @@ impl std::fmt::Display for Tail {
 }
 
 /// A tail and its bytes.
-type Cut = (Tail, Vec<u8>);
+pub(super) type Cut = (Tail, Vec<u8>);
 
-/// A log that may be loaded: files in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A log that was judged and not touched: it may be open for writing.
+#[derive(Debug)]
+pub struct Examined {
+    files: Vec<LogFile>,
+    remarks: Vec<String>,
+    is_fresh: bool,
+}
+
+/// A log that was judged and is whole: a torn end was cut. To be loaded.
+#[derive(Debug)]
 pub struct Recovered {
+    judged: Examined,
+    tails: Vec<Tail>,
+    resume: Resume,
+}
+
+/// A log all of which was loaded without an error: it may be opened for writing.
+#[derive(Debug)]
+pub struct Verified {
+    pub(super) resume: Resume,
+}
+
+/// Where a log goes on.
+#[derive(Debug, Default)]
+pub(super) struct Resume {
     /// The manifest, possibly of an upgraded old file.
-    pub manifest: Manifest,
-    /// What to load, in order.
-    pub files: Vec<LogFile>,
-    /// What had to be cut, first the file where the damage begins.
-    pub tails: Vec<Tail>,
+    pub(super) manifest: Manifest,
     /// Number of the last batch; 0 when there is none.
-    pub last_seq: u64,
+    pub(super) last_seq: u64,
+    /// What the base holds: the batches up to this one.
+    pub(super) covers: u64,
     /// Checksum of what follows the last annotation in the last incremental file.
-    pub open_crc: u64,
+    pub(super) open_crc: u64,
+    /// Which log it is, if it knows.
+    pub(super) history: Option<HistoryId>,
+    /// The last incremental file begins with a head, or is empty.
+    pub(super) has_head: bool,
     /// Files that a crash of ours has left, to be removed when the log is opened.
-    pub leftovers: Vec<PathBuf>,
+    pub(super) leftovers: Vec<PathBuf>,
+}
+
+impl Examined {
+    /// Nothing is there.
+    fn fresh() -> Examined {
+        Examined { files: Vec::new(), remarks: Vec::new(), is_fresh: true }
+    }
+
+    /// What to load, in order.
+    pub fn files(&self) -> &[LogFile] {
+        &self.files
+    }
+
     /// What is strange and no reason to refuse, as sentences.
-    pub remarks: Vec<String>,
-    /// There was no log at all.
-    pub fresh: bool,
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// There is no log at all.
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+}
+
+impl std::ops::Deref for Recovered {
+    type Target = Examined;
+
+    /// What may be read of it.
+    fn deref(&self) -> &Examined {
+        &self.judged
+    }
+}
+
+impl Recovered {
+    /// What had to be cut, first the file where the damage begins.
+    pub fn tails(&self) -> &[Tail] {
+        &self.tails
+    }
+
+    /// Files that a crash of ours has left; they go when the log is opened.
+    pub fn leftovers(&self) -> &[PathBuf] {
+        &self.resume.leftovers
+    }
+
+    /// Loads it, file by file: whatever a file that is judged good may still hide (a base is checked by reading it), whoever
+    /// has taken all of it in has seen.
+    ///
+    /// # Errors
+    /// The first of `take_in`: the log must not be written then.
+    pub fn load<E>(self, mut take_in: impl FnMut(&LogFile) -> Result<(), E>) -> Result<Verified, E> {
+        self.judged.files.iter().try_for_each(&mut take_in)?;
+        Ok(Verified { resume: self.resume })
+    }
 }
 
 /// Why the log is not loaded. The files are as they were.
@@ -141,23 +215,23 @@ pub fn recover(
 ) -> Result<Recovered, RefuseError> {
     let (manifest, leftovers) = inventory::read(disk, place)?;
     let Some(manifest) = manifest else {
-        return Ok(Recovered { fresh: true, leftovers, ..Recovered::default() });
+        let resume = Resume { leftovers, has_head: true, ..Resume::default() };
+        return Ok(Recovered { judged: Examined::fresh(), tails: Vec::new(), resume });
     };
-    let (mut recovered, cuts) = Judge::new(disk, place, manifest, load_truncated, unix_ms)?.all()?;
+    let (judged, resume, cuts) = Judge::new(disk, place, manifest, load_truncated, unix_ms)?.all()?;
     let dir = place.log_dir();
     set_aside(disk, &dir, &cuts).map_err(io_refuse(&dir))?;
-    recovered.tails = cuts.into_iter().map(|(tail, _)| tail).collect();
-    recovered.leftovers = leftovers;
-    Ok(recovered)
+    let tails = cuts.into_iter().map(|(tail, _)| tail).collect();
+    Ok(Recovered { judged, tails, resume: Resume { leftovers, ..resume } })
 }
 
 /// Judges a log that may be open for writing. Nothing is changed, so any damage is refused; the log must be at rest.
-pub fn examine(disk: &dyn Disk, place: &Place) -> Result<Recovered, RefuseError> {
+pub fn examine(disk: &dyn Disk, place: &Place) -> Result<Examined, RefuseError> {
     let manifest = manifest_to_replace(disk, place).map_err(io_refuse(&place.log_dir()))?;
     if manifest == Manifest::default() {
-        return Ok(Recovered { fresh: true, ..Recovered::default() });
+        return Ok(Examined::fresh());
     }
-    Judge::new(disk, place, manifest, false, 0)?.all().map(|(recovered, _)| recovered)
+    Judge::new(disk, place, manifest, false, 0)?.all().map(|(judged, ..)| judged)
 }
 
 /// All files that a manifest names, and what is known of them from elsewhere.
@@ -199,8 +273,12 @@ impl<'a> Judge<'a> {
     }
 
     /// What may be loaded, and what is to be cut, with the bytes. Nothing is, unless `load_truncated`.
-    fn all(self) -> Result<(Recovered, Vec<Cut>), RefuseError> {
-        let mut recovered = Recovered { remarks: self.remarks(), ..Recovered::default() };
+    fn all(self) -> Result<(Examined, Resume, Vec<Cut>), RefuseError> {
+        self.judge_base()?;
+        let id = self.manifest.id;
+        let mut judged = Examined { files: Vec::new(), remarks: self.remarks(), is_fresh: false };
+        let (mut last_seq, mut first_seq) = (id.map(|id| id.covers), None);
+        let mut resume = Resume { history: id.map(|id| id.history), has_head: true, ..Resume::default() };
         let mut cuts: Vec<Cut> = Vec::new();
         let mut damaged_at = 0;
         for (at, file) in self.members.iter().enumerate() {
@@ -209,40 +287,92 @@ impl<'a> Judge<'a> {
                 // The log ends before it.
                 let cut = self.follower(at, damaged_at, first.offset)?;
                 cuts.extend(cut);
-                recovered.open_crc = 0;
-                recovered.files.push(Scan::default().into_file(path, file.kind));
+                (resume.open_crc, resume.has_head) = (0, true);
+                judged.files.push(Scan::default().into_file(path, file.kind));
                 continue;
             }
-            let scan = self.scan(at, recovered.last_seq)?;
+            let scan = self.scan(at, last_seq, resume.history)?;
             if let Some(damage) = &scan.damage {
                 cuts.push(self.cut(at, &scan, damage)?);
                 damaged_at = at;
             }
-            recovered.last_seq = scan.last_seq;
-            recovered.open_crc = scan.good_crc;
-            recovered.files.push(scan.into_file(path, file.kind));
+            (last_seq, first_seq) = (scan.last_seq, first_seq.or(scan.first_seq));
+            resume.open_crc = scan.good_crc;
+            resume.history = scan.history;
+            resume.has_head = scan.has_head || scan.good_end == 0;
+            judged.files.push(scan.into_file(path, file.kind));
         }
-        recovered.manifest = self.manifest;
-        Ok((recovered, cuts))
+        resume.last_seq = last_seq.unwrap_or(0);
+        resume.covers =
+            id.map_or_else(|| first_seq.map_or(0, |first| first.saturating_sub(1)), |id| id.covers);
+        resume.manifest = self.manifest;
+        Ok((judged, resume, cuts))
     }
 
-    fn scan(&self, at: usize, last_seq: u64) -> Result<Scan, RefuseError> {
-        let (file, path, bytes) = (&self.members[at], self.path(at), self.sizes[at]);
-        if let Some(was) = self.notes.base_bytes(&file.name).filter(|&was| was != bytes) {
-            let what = format!(
-                "it has {bytes} bytes and had {was} when it was written: it was cut or replaced. Restore it from a backup, \
-                 or remove {} if it is right as it is",
-                self.place.log_dir().join(self.place.notes_name()).display()
-            );
-            return refuse(&path, None, what);
+    /// The base must be the very one that the manifest tells of.
+    fn judge_base(&self) -> Result<(), RefuseError> {
+        let (Some(id), Some(base)) = (self.manifest.id, &self.manifest.base) else { return Ok(()) };
+        let path = self.place.log_dir().join(&base.name);
+        let there = identify(self.disk, &path).map_err(io_refuse(&path))?;
+        match there {
+            Some(there) if there.bytes != id.base.bytes => {
+                let (has, had) = (there.bytes, id.base.bytes);
+                let what = format!(
+                    "it has {has} bytes and had {had} when it was written: it was cut or replaced. Restore it from a backup, or \
+                     remove the first line of {} if it is right as it is",
+                    self.place.log_dir().join(self.place.manifest_name()).display()
+                );
+                refuse(&path, None, what)
+            }
+            Some(there) if there != id.base => {
+                foreign(&path, "it is not the base that the manifest tells of")
+            }
+            _ => Ok(()),
         }
-        let mut scan = Scan { last_seq, ..Scan::default() };
+    }
+
+    fn scan(
+        &self,
+        at: usize,
+        last_seq: Option<u64>,
+        history: Option<HistoryId>,
+    ) -> Result<Scan, RefuseError> {
+        let (file, path, bytes) = (&self.members[at], self.path(at), self.sizes[at]);
+        self.judge_noted_size(at)?;
+        let is_incremental = file.kind == FileKind::Incremental;
         // A base is whole or refused, so only an incremental file can have lost its end before this one was begun.
         let follows = at > 0 && self.members[at - 1].kind == FileKind::Incremental;
-        scan.before_bytes = follows.then(|| self.sizes[at - 1]);
+        let needs_head = is_incremental && self.manifest.id.is_some_and(|id| file.seq >= id.heads_from);
+        let mut scan = Scan::behind(last_seq, history, follows.then(|| self.sizes[at - 1]), needs_head);
         scan.whole(self.disk, &path, file, bytes)?;
-        scan.distrust_zeros(self.disk, &path)?;
         Ok(scan)
+    }
+
+    /// A base of an earlier version: only its size is known.
+    fn judge_noted_size(&self, at: usize) -> Result<(), RefuseError> {
+        let (name, bytes) = (&self.members[at].name, self.sizes[at]);
+        let Some(was) = self.notes.base_bytes(name).filter(|&was| was != bytes) else { return Ok(()) };
+        let what = format!(
+            "it has {bytes} bytes and had {was} when it was written: it was cut or replaced. Restore it from a backup, \
+             or remove {} if it is right as it is",
+            self.place.log_dir().join(self.place.notes_name()).display()
+        );
+        refuse(&self.path(at), None, what)
+    }
+
+    /// Whether the file behind this one tells that it is as long as it was when that one was begun.
+    fn is_full_length(&self, at: usize) -> Result<bool, RefuseError> {
+        if at + 1 >= self.members.len() {
+            return Ok(false);
+        }
+        let path = self.path(at + 1);
+        let source = self.disk.read(&path, 0).map_err(io_refuse(&path))?;
+        let bytes = match Scanner::new(source, 0).until(self.sizes[at + 1]).next() {
+            Ok(Some(Record::Head(head))) => Some(head.before_bytes),
+            Ok(Some(Record::Follows(bytes))) => Some(bytes),
+            _ => None,
+        };
+        Ok(bytes == Some(self.sizes[at]))
     }
 
     /// What is to be cut off a damaged file.
@@ -251,22 +381,22 @@ impl<'a> Judge<'a> {
         // The single file of Redis before 7 was written to until it became a base.
         if file.kind == FileKind::Base && file.name != self.place.file_name {
             let what = format!(
-                "{}. A base is whole when it gets its name, so no crash has torn it: it was cut or damaged since. Restore \
-                 it from a backup",
-                damage.what
+                "{damage}. A base is whole when it gets its name, so no crash has torn it: it was cut or damaged since. Restore \
+                 it from a backup"
             );
             return refuse(&path, Some(damage.bad_offset), what);
         }
         let last = self.sizes.iter().rposition(|&bytes| bytes > 0).unwrap_or(0);
         if !self.load_truncated || (at < last && file.kind == FileKind::Base) {
             let what = format!(
-                "{}. Only the end of the log may be torn, and only with aof-load-truncated yes. {}",
-                damage.what,
+                "{damage}. Only the end of the log may be torn, and only with aof-load-truncated yes. {}",
                 self.remedy(at, scan.good_end)
             );
             return refuse(&path, Some(damage.bad_offset), what);
         }
-        let seen = Seen { scan, damage, promised: self.promised(at), remedy: self.remedy(at, scan.good_end) };
+        let is_full_length = self.is_full_length(at)?;
+        let (promised, remedy) = (self.promised(at), self.remedy(at, scan.good_end));
+        let seen = Seen { scan, damage, promised, is_full_length, remedy };
         judge(self.disk, &path, self.sizes[at], &seen, self.unix_ms)
     }
 
@@ -282,7 +412,8 @@ impl<'a> Judge<'a> {
         }
         let bytes = read_from(self.disk, &path, 0, TAIL_BYTES_MAX)?;
         let (commands, marked) = (whole_commands(&bytes), find(&bytes, MARK).is_some());
-        if self.promised(at).max(promised_behind(&bytes)) > 0 || (commands > 0 && !marked) {
+        let promised = self.promised(at).max(promised_in(&bytes, history_of(&bytes)));
+        if promised > 0 || (commands > 0 && !marked) {
             let what = format!(
                 "it follows a damaged file, and what it holds was durable: the disk lost or changed data that was written. \
                  {}",
@@ -352,291 +483,17 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn kept_as(path: &Path, unix_ms: i64) -> PathBuf {
+pub(super) fn kept_as(path: &Path, unix_ms: i64) -> PathBuf {
     let name = path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default();
     path.with_file_name(format!("{name}.tail-{unix_ms}"))
 }
 
-fn read_from(disk: &dyn Disk, path: &Path, offset: u64, bytes_max: u64) -> Result<Vec<u8>, RefuseError> {
-    let mut bytes = Vec::new();
-    let source = disk.read(path, offset).map_err(io_refuse(path))?;
-    source.take(bytes_max).read_to_end(&mut bytes).map_err(io_refuse(path))?;
-    Ok(bytes)
-}
-
-/// What reading a file from front to back found.
-#[derive(Default)]
-struct Scan {
-    is_rdb: bool,
-    commands_offset: u64,
-    /// End of the last record that may stay, and the state there.
-    good_end: u64,
-    good_commands: u64,
-    good_crc: u64,
-    /// End of the last annotation, and the commands up to there.
-    batch_start: u64,
-    batch_commands: u64,
-    annotated: bool,
-    synced: u64,
-    last_seq: u64,
-    /// Size of the incremental file before this one.
-    before_bytes: Option<u64>,
-    damage: Option<Damage>,
-    /// Where a record begins that reaches beyond the end of the file; 0 when there is none.
-    torn_from: u64,
-}
-
-/// A damaged file as it is judged.
-struct Seen<'a> {
-    scan: &'a Scan,
-    damage: &'a Damage,
-    /// Bytes of it that are known from elsewhere to have been durable.
-    promised: u64,
-    remedy: String,
-}
-
-struct Damage {
-    what: String,
-    bad_offset: u64,
-    bad_byte: Option<u8>,
-    in_batch: bool,
-}
-
-impl Scan {
-    /// Reads the whole file.
-    fn whole(
-        &mut self,
-        disk: &dyn Disk,
-        path: &Path,
-        file: &ManifestFile,
-        bytes: u64,
-    ) -> Result<(), RefuseError> {
-        if file.kind == FileKind::Base {
-            self.skip_snapshot(disk, path, bytes)?;
-        }
-        let (offset, commands) = (self.commands_offset, disk.read(path, self.commands_offset));
-        (self.good_end, self.batch_start) = (offset, offset);
-        self.run(Scanner::new(commands.map_err(io_refuse(path))?, offset).until(bytes), path, bytes)
+/// Of which log a file is by its head.
+fn history_of(bytes: &[u8]) -> Option<HistoryId> {
+    match Scanner::new(bytes, 0).until(bytes.len() as u64).next() {
+        Ok(Some(Record::Head(head))) => Some(head.history),
+        _ => None,
     }
-
-    /// Finds where the snapshot ends. One named .rdb is nothing else and is judged by its loader.
-    fn skip_snapshot(&mut self, disk: &dyn Disk, path: &Path, bytes: u64) -> Result<(), RefuseError> {
-        let mut magic = Vec::new();
-        let source = disk.read(path, 0).map_err(io_refuse(path))?;
-        source.take(5).read_to_end(&mut magic).map_err(io_refuse(path))?;
-        self.is_rdb = magic == b"REDIS" || magic == b"VALKE";
-        if path.extension().is_some_and(|e| e == "rdb") {
-            self.is_rdb = true;
-            self.commands_offset = bytes;
-        } else if self.is_rdb {
-            let source = disk.read(path, 0).map_err(io_refuse(path))?;
-            let end = snapshot_end(source, bytes);
-            self.commands_offset = end.or_else(|error| refuse(path, None, error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    fn run(
-        &mut self,
-        mut scanner: Scanner<Box<dyn Read + Send>>,
-        path: &Path,
-        bytes: u64,
-    ) -> Result<(), RefuseError> {
-        let (mut commands, mut in_multi) = (0, false);
-        loop {
-            let start = scanner.offset();
-            let record = match scanner.next() {
-                Ok(Some(record)) => record,
-                Ok(None) if in_multi => {
-                    self.damaged(TORN_MULTI, start, None, false);
-                    return Ok(());
-                }
-                Ok(None) => return Ok(()),
-                Err(BadRecord::Io(error)) => return Err(io_refuse(path)(error)),
-                Err(BadRecord::Torn) => {
-                    self.damaged("Unexpected end of file reading the append only file", bytes, None, false);
-                    self.torn_from = start;
-                    return Ok(());
-                }
-                Err(BadRecord::Format { offset, byte }) => {
-                    self.damaged("Bad file format reading the append only file", offset, Some(byte), false);
-                    return Ok(());
-                }
-            };
-            match record {
-                Record::Command(args) => {
-                    commands += 1;
-                    in_multi = match &args[0] {
-                        name if name.eq_ignore_ascii_case(b"MULTI") => true,
-                        name if name.eq_ignore_ascii_case(b"EXEC") => false,
-                        _ => in_multi,
-                    };
-                }
-                Record::Annotation(line, right) => {
-                    let in_order = self.last_seq == 0 || line.seq == self.last_seq + 1;
-                    if !right || !in_order {
-                        let what =
-                            if right { "a batch is missing" } else { "the checksum of a batch is wrong" };
-                        self.damaged(what, self.batch_start, None, true);
-                        return Ok(());
-                    }
-                    (self.annotated, self.last_seq) = (true, line.seq);
-                    self.synced = self.synced.max(line.synced);
-                    (self.batch_start, self.batch_commands) = (scanner.offset(), commands);
-                }
-                Record::Follows(bytes) if self.before_bytes.is_some_and(|before| before != bytes) => {
-                    self.damaged("the end of the file before it is missing", start, None, true);
-                    return Ok(());
-                }
-                Record::Follows(_) | Record::Timestamp(_) | Record::Comment => {}
-            }
-            if !in_multi {
-                (self.good_end, self.good_commands) = (scanner.offset(), commands);
-                self.good_crc = scanner.batch_crc();
-            }
-        }
-    }
-
-    fn damaged(&mut self, what: &str, bad_offset: u64, bad_byte: Option<u8>, in_batch: bool) {
-        self.damage = Some(Damage { what: what.to_owned(), bad_offset, bad_byte, in_batch });
-        if in_batch {
-            self.cut_to_batch();
-        }
-    }
-
-    /// A torn batch with a zero block in it lost that block: none of its commands can be trusted.
-    fn distrust_zeros(&mut self, disk: &dyn Disk, path: &Path) -> Result<(), RefuseError> {
-        if self.damage.is_none() || !self.annotated || self.good_end == self.batch_start {
-            return Ok(());
-        }
-        let batch = read_from(disk, path, self.batch_start, self.good_end - self.batch_start)?;
-        let mut run = 0;
-        for byte in batch {
-            run = if byte == 0 { run + 1 } else { 0 };
-            if run == ZERO_RUN_BYTES {
-                self.cut_to_batch();
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn cut_to_batch(&mut self) {
-        (self.good_end, self.good_commands, self.good_crc) = (self.batch_start, self.batch_commands, 0);
-    }
-
-    fn into_file(self, path: PathBuf, kind: FileKind) -> LogFile {
-        let Scan { is_rdb, commands_offset, good_end, good_commands, .. } = self;
-        LogFile { path, kind, is_rdb, commands_offset, bytes: good_end, commands: good_commands }
-    }
-}
-
-fn snapshot_end(source: Box<dyn Read + Send>, bytes: u64) -> Result<u64, rdb::Error> {
-    let mut reader = rdb::Reader::new(source, Some(bytes), true)?;
-    while reader.next()?.is_some() {}
-    Ok(reader.offset())
-}
-
-/// Decides whether the damage is the trace of a crash; gives the tail to be cut with its bytes.
-fn judge(
-    disk: &dyn Disk,
-    path: &Path,
-    file_bytes: u64,
-    seen: &Seen<'_>,
-    unix_ms: i64,
-) -> Result<Cut, RefuseError> {
-    let Seen { scan, damage, promised, remedy } = seen;
-    let offset = scan.good_end;
-    if file_bytes - offset > TAIL_BYTES_MAX {
-        return refuse(path, Some(damage.bad_offset), "the damaged part is too long to be a torn tail");
-    }
-    let tail = read_from(disk, path, offset, TAIL_BYTES_MAX)?;
-    let bad_at = (damage.bad_offset.saturating_sub(offset) as usize).min(tail.len());
-    let zero_filled = bad_at < tail.len() && tail[bad_at..].iter().all(|&b| b == 0);
-    // Another server may have put a file of that name there since, but none that is zeros, and none with our lines.
-    let is_marked = scan.annotated || zero_filled || offset == 0;
-    let promised = scan.synced.max(promised_behind(&tail)).max(if is_marked { *promised } else { 0 });
-    if offset < promised {
-        let what = format!(
-            "{}, below offset {promised}, which had been made durable: the disk lost or changed data that was written. \
-             {remedy}. Whole commands among that: {}",
-            damage.what,
-            whole_commands(&tail)
-        );
-        return refuse(path, Some(damage.bad_offset), what);
-    }
-    // What a length claims that reaches beyond the end of the file may be all the rest of a log, with one digit wrong.
-    let behind = match scan.torn_from.checked_sub(offset) {
-        Some(torn_at) => whole_commands(&tail[tail.len().min(torn_at as usize)..]),
-        None => whole_commands(&tail[bad_at..]),
-    };
-    let marked = scan.annotated || damage.in_batch || tail.windows(6).any(|w| w == b"\n#TDM:");
-    if !marked && !zero_filled && (damage.bad_byte.is_some() || behind > 0) {
-        let what = format!("{}, and {behind} whole commands follow. {remedy}", damage.what);
-        return refuse(path, Some(damage.bad_offset), what);
-    }
-    let tail_report = Tail {
-        path: path.to_owned(),
-        kept_as: kept_as(path, unix_ms),
-        offset,
-        bytes: tail.len() as u64,
-        bad_offset: damage.bad_offset,
-        bad_byte: damage.bad_byte.or_else(|| tail.get(bad_at).copied()),
-        zero_filled,
-        whole_commands: whole_commands(&tail),
-    };
-    Ok((tail_report, tail))
-}
-
-/// The greatest durable offset that lines behind the damage promise. Only a line whose own batch, from the line
-/// before it, has the right checksum is believed.
-fn promised_behind(tail: &[u8]) -> u64 {
-    let mut promised = 0;
-    let mut last_end = None;
-    let mut at = 0;
-    while let Some(found) = find(&tail[at..], b"#TDM:") {
-        let start = at + found;
-        let Some(length) = find(&tail[start..], b"\r\n").filter(|&n| n < 128) else {
-            at = start + 1;
-            continue;
-        };
-        if let Some(line) = super::Annotation::parse(&tail[start..start + length]) {
-            if let Some(batch) = last_end
-                && base::crc64::update(0, &tail[batch..start]) == line.crc
-            {
-                promised = promised.max(line.synced);
-            }
-            last_end = Some(start + length + 2);
-        }
-        at = start + length;
-    }
-    promised
-}
-
-/// Counts commands that are whole, taking up again behind each damage.
-fn whole_commands(tail: &[u8]) -> u64 {
-    let (mut count, mut at) = (0, 0);
-    while at < tail.len() {
-        let mut scanner = Scanner::new(&tail[at..], 0).until((tail.len() - at) as u64);
-        loop {
-            match scanner.next() {
-                Ok(Some(Record::Command(_))) => count += 1,
-                Ok(Some(_)) => {}
-                Ok(None) => return count,
-                Err(_) => break,
-            }
-        }
-        let reached = at + scanner.offset() as usize;
-        match find(&tail[reached.max(at + 1).min(tail.len())..], b"\n*") {
-            Some(next) => at = reached.max(at + 1) + next + 1,
-            None => return count,
-        }
-    }
-    count
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|w| w == needle)
 }
 
 /// Copies the tails beside their files, makes that durable, then cuts, from the last file back: a crash between two

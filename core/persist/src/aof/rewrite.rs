@@ -18,10 +18,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::line::{HistoryId, LogIdentity};
 use super::log::{SyncDone, SyncHandle};
 use super::manifest::MANIFEST_BYTES_MAX;
 use super::{FileKind, Manifest, ManifestFile, Notes, Place};
 use crate::disk::{self, Disk, File, Syncer};
+use crate::rdb::{Identity, identify};
 
 /// Held by the parts of a change; the log has one too, so a count of one means that none is under way.
 pub(super) type Turn = Arc<()>;
@@ -44,6 +46,9 @@ pub(super) struct Target {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) place: Place,
     pub(super) manifest: Manifest,
+    pub(super) history: HistoryId,
+    /// The base of the manifest holds the batches up to this one.
+    pub(super) covers: u64,
     pub(super) keeps_history: bool,
     pub(super) turn: Turn,
 }
@@ -71,11 +76,19 @@ pub(super) enum Next {
 }
 
 impl Target {
-    /// The next base in place of the old one; that and `replaced` become history, the newest first.
-    pub(super) fn publication(mut self, replaced: Vec<ManifestFile>, form: Base, next: Next) -> Publication {
+    /// The next base, which holds the batches up to `covers`, in place of the old one; that and `replaced` become history,
+    /// the newest first.
+    pub(super) fn publication(
+        mut self,
+        replaced: Vec<ManifestFile>,
+        form: Base,
+        next: Next,
+        covers: u64,
+    ) -> Publication {
         let history = replaced.into_iter().rev().chain(self.manifest.base.take());
         let history = history.map(|file| ManifestFile { kind: FileKind::History, ..file });
         self.manifest.history.splice(0..0, history);
+        self.covers = covers;
         Publication { target: self, form, next }
     }
 
@@ -115,8 +128,13 @@ impl Target {
         Open::new(file)
     }
 
-    fn write_manifest(&self) -> io::Result<()> {
-        write_manifest(&*self.disk, &self.place, &self.manifest)
+    /// Makes the next incremental file and names it durably. A log of an earlier version gets its identity by that.
+    fn name_next(&mut self) -> io::Result<Open> {
+        let open = self.create_incremental()?;
+        let seq = self.manifest.incrementals.last().map_or(1, |file| file.seq);
+        identify_log(&*self.disk, &self.place, &mut self.manifest, self.history, self.covers, seq)?;
+        write_manifest(&*self.disk, &self.place, &self.manifest)?;
+        Ok(open)
     }
 }
 
@@ -140,7 +158,7 @@ impl RewritePlan {
     pub fn run(self) -> Prepared {
         let RewritePlan { sync, mut target } = self;
         target.adopt_strays();
-        let made = target.create_incremental().and_then(|open| target.write_manifest().map(|()| open));
+        let made = target.name_next();
         // Last, so that as little as possible is unsynced at the moment of the switch.
         let synced = sync.run();
         Prepared { synced, made: made.map(|open| (target.manifest, open)), _turn: target.turn }
@@ -172,14 +190,21 @@ impl Publication {
         target.disk.create_dir(&dir)?;
         target.adopt_strays();
         let base = target.name_base(form);
-        let mut notes = Notes::read(&*target.disk, &target.place)?.unwrap_or_default();
-        notes.note_base(&base.name, target.disk.len(temp)?, &target.manifest);
-        notes.write(&*target.disk, &target.place)?;
+        if Notes::read(&*target.disk, &target.place)?.is_none() {
+            Notes::default().write(&*target.disk, &target.place)?;
+        }
         let open = if next == Next::New { Some(target.create_incremental()?) } else { None };
         if let Next::Adopted(seq) = next {
             let name = target.place.incremental_name(seq);
             target.manifest.incrementals.push(ManifestFile::new(name, seq, FileKind::Incremental));
         }
+        target.manifest.id = Some(LogIdentity {
+            history: target.history,
+            base: identify(&*target.disk, temp)?.ok_or(io::ErrorKind::NotFound)?,
+            covers: target.covers,
+            // All files behind the base are of this version.
+            heads_from: target.manifest.incrementals.first().map_or(1, |file| file.seq),
+        });
         // Before any file gets its name: recovery tells by it that they are of a log which is not there yet.
         prepare_manifest(&*target.disk, &target.place, &target.manifest)?;
         target.disk.rename(temp, &dir.join(&base.name))?;
@@ -194,7 +219,7 @@ impl Publication {
     }
 }
 
-/// Replaces the files of a log that is not in use by a base, a synced file on the same file system.
+/// Replaces the files of a log that is not in use by a base, a synced file on the same file system. It is another log then: `id`.
 ///
 /// # Errors
 /// What is there is not a log that may be replaced, or the disk has failed; the old files are as they were, or the
@@ -205,6 +230,7 @@ pub fn replace_files(
     temp: &Path,
     form: Base,
     keeps_history: bool,
+    id: HistoryId,
 ) -> io::Result<()> {
     let mut manifest = super::inventory::manifest_to_replace(&**disk, place)?;
     disk.create_dir(&place.log_dir())?;
@@ -214,10 +240,12 @@ pub fn replace_files(
         disk: Arc::clone(disk),
         place: place.clone(),
         manifest,
+        history: id,
+        covers: 0,
         keeps_history,
         turn: Turn::default(),
     };
-    target.publication(replaced, form, Next::Nowhere).run(temp).map(drop)
+    target.publication(replaced, form, Next::Nowhere, 0).run(temp).map(drop)
 }
 
 /// Files of the history to be deleted; see [`super::Log::plan_cleaning`].
@@ -278,6 +306,26 @@ pub(super) fn drop_history(disk: &dyn Disk, place: &Place, manifest: &mut Manife
     if write_manifest(disk, place, &without).is_ok() {
         *manifest = without;
     }
+}
+
+/// Has a manifest that does not tell which log it is do so, once there is a file with a head: the one with number `seq`.
+pub(super) fn identify_log(
+    disk: &dyn Disk,
+    place: &Place,
+    manifest: &mut Manifest,
+    history: HistoryId,
+    covers: u64,
+    seq: u64,
+) -> io::Result<()> {
+    if manifest.id.is_some() {
+        return Ok(());
+    }
+    let base = match &manifest.base {
+        Some(base) => identify(disk, &place.log_dir().join(&base.name))?.ok_or(io::ErrorKind::NotFound)?,
+        None => Identity::of(b""),
+    };
+    manifest.id = Some(LogIdentity { history, base, covers, heads_from: seq });
+    Ok(())
 }
 
 pub(super) fn write_manifest(disk: &dyn Disk, place: &Place, manifest: &Manifest) -> io::Result<()> {

@@ -5,13 +5,14 @@ use std::path::Path;
 use super::*;
 use crate::shared::test::shared;
 use journal::{BALLAST_BYTES, RESERVE_BYTES};
-use persist::aof::{Base, Place};
+use persist::aof::{Base, HistoryId, Place};
 use persist::disk::{Fault, Memory, write_all};
 
 /// A server that logs with `appendfsync always` on this disk.
 fn always_on(disk: &Memory) -> &'static Shared {
     let shared = shared(Arc::new(disk.clone()), &["--appendonly", "yes", "--appendfsync", "always"]);
-    let log = Log::create(shared.durable.disk.clone(), Place::new(Path::new("/data")), b"", Base::Commands);
+    let place = Place::new(Path::new("/data"));
+    let log = Log::create(shared.durable.disk.clone(), place, b"", Base::Commands, HistoryId(1));
     shared.durable.open_log(log.unwrap(), shared);
     shared
 }
@@ -117,7 +118,8 @@ fn a_log_that_ends_holds_what_was_executed() {
     shared.durable.end_log(shared).unwrap();
     assert!(shared.durable.is_safe(ticket));
     let text = disk.crash(1).bytes(Path::new("/data/appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
-    assert!(text.starts_with(b"*2\r\n$4\r\nINCR\r\n"), "{text:?}");
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("\r\n*2\r\n$4\r\nINCR\r\n"), "{text}");
     assert_eq!(push(shared), 0, "there is nothing to wait for any more");
 }
 
@@ -190,7 +192,7 @@ fn files_that_somebody_has_changed_are_noticed_and_the_log_is_written_anew() {
         }
         let found = persist::aof::recover(&disk.crash(1), &Place::new(Path::new("/data")), false, 1).unwrap();
         assert_eq!(
-            found.files.iter().map(|file| file.commands).sum::<u64>(),
+            found.files().iter().map(|file| file.commands).sum::<u64>(),
             2,
             "{what}: the base and one more"
         );
@@ -262,7 +264,7 @@ fn what_fits_is_written_before_what_does_not() {
     assert!(durable.is_safe(behind));
     assert_eq!(durable.write_refusal(true, &|| 0), None);
     let found = persist::aof::recover(&disk, &Place::new(Path::new("/data")), false, 1).unwrap();
-    assert_eq!(found.files.iter().map(|file| file.commands).sum::<u64>(), 3);
+    assert_eq!(found.files().iter().map(|file| file.commands).sum::<u64>(), 3);
 }
 
 #[test]
@@ -292,5 +294,6 @@ fn what_is_written_after_config_set_has_been_answered_is_written_so() {
     push(shared);
     write(shared);
     let text = disk.bytes(Path::new("/data/appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
-    assert!(text.starts_with(b"#TS:"), "{}", text.escape_ascii());
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with("#TDM-HEAD:") && text.contains("\n#TS:"), "{text}");
 }
