@@ -4,13 +4,13 @@
     tests/bench/instructions.py BEFORE AFTER [--requests N] [--only get,set]
 
 BEFORE and AFTER are server binaries (`tandem`, or a redis-server or valkey-server to look at). Each runs under
-`valgrind --tool=callgrind` and gets the same bytes twice: N requests in one life, 4 N in another. The difference
-of the two totals, divided by 3 N, is what one request costs from the socket to the reply; start, stop and warm-up
-fall out. Requests come one at a time and in pipelines of 16, over a small set of keys that the warm-up has made.
+`valgrind --tool=callgrind`, which begins to count behind the start and a warm-up and ends before the stop: the total,
+divided by N, is what one request costs from the socket to the reply. (A start is not the same twice: clocks are
+calibrated against each other.) Requests come one at a time and in pipelines of 16, over a small set of keys.
 `blpop:N` is an LPUSH that serves the oldest of N clients blocked on one key, and that client's next BLPOP.
 
-What is not counted: the kernel. What blurs it: the server's timers, and the seed of its hash tables; with the default
-number of requests two runs of one binary have differed by up to 1.7 %. The last column is AFTER : BEFORE.
+What is not counted: the kernel. What blurs it is what the server does once a second, above all a look at the allocator's
+figures; so each figure is the least of several lives, in which it did that least often. The last column is AFTER : BEFORE.
 """
 
 import argparse
@@ -28,7 +28,11 @@ KEYS = 100
 PIPELINE = 16
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 60
+CONTROL_SECONDS_MAX = 60
 REPLY_SECONDS_MAX = 120
+LIVES = 5
+# The part of the requests that is sent before the counting begins: 1 in so many.
+WARM_UP_PART = 4
 
 SCRIPT = b"redis.call('SET', KEYS[1], ARGV[1]); return redis.call('GET', KEYS[1])"
 
@@ -98,7 +102,8 @@ class Counted:
                    "--appendonly", "no", "--hz", "1"]
         self.errors = (self.folder / "valgrind.log").open("wb")
         self.process = subprocess.Popen(
-            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={self.folder}/callgrind.out", *server, *options],
+            ["valgrind", "--tool=callgrind", "--instr-atstart=no",
+             f"--callgrind-out-file={self.folder}/callgrind.out", *server, *options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.errors)
         self.client = self.connected()
 
@@ -117,8 +122,13 @@ class Counted:
         self.process.kill()
         sys.exit(f"the server did not start; see {self.folder}/valgrind.log")
 
+    def count(self, is_on):
+        subprocess.run(["callgrind_control", "-i", "on" if is_on else "off", str(self.process.pid)],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
+                       timeout=CONTROL_SECONDS_MAX)
+
     def stop(self):
-        """Total instructions of its life."""
+        """Total instructions counted in its life."""
         self.process.terminate()
         self.process.wait(STOP_SECONDS_MAX)
         self.errors.close()
@@ -130,8 +140,13 @@ class Counted:
         return int(totals[-1])
 
 
+def cost(binary, kind, pipeline, requests):
+    """Instructions of a request, the least of several lives of a server."""
+    return min(life(binary, kind, pipeline, requests) for _ in range(LIVES))
+
+
 def life(binary, kind, pipeline, requests):
-    """Instructions of a server that has answered so many requests."""
+    """Instructions of one of so many requests."""
     server = Counted(binary)
     try:
         if kind.startswith("blpop:"):
@@ -150,37 +165,45 @@ def served(server, kind, pipeline, requests):
             server.client.socket.recv(64)
     each = [make(i) for i in range(KEYS)]
     batches = [b"".join(each[(first + n) % KEYS] for n in range(pipeline)) for first in range(KEYS)]
-    for n in range(requests // pipeline):
-        server.client.all(batches[n % KEYS], reply_bytes * pipeline)
-    return server.stop()
+
+    def send(count):
+        for n in range(count // pipeline):
+            server.client.all(batches[n % KEYS], reply_bytes * pipeline)
+    return counted(server, send, requests)
+
+
+def counted(server, send, requests):
+    """Instructions of each of so many requests, behind a warm-up of the same."""
+    send(requests // WARM_UP_PART)
+    server.count(True)
+    send(requests)
+    server.count(False)
+    return server.stop() / requests
 
 
 def served_blocked(server, count, rounds):
-    """Instructions of a server at which `count` clients wait for one list, one of which is served each round."""
+    """Instructions of a round at a server at which `count` clients wait for one list, one of which is served each round."""
     push, pop = request("LPUSH", "jobs", "x" * 32), request("BLPOP", "jobs", "0")
     waiting = deque(Client(server.port) for _ in range(count))
     for client in waiting:
         client.socket.sendall(pop)
     while server.client.blocked_clients() < count:
         time.sleep(0.1)
-    for _ in range(rounds):
-        server.client.all(push, len(b":1\r\n"))
-        served = waiting.popleft()
-        served.all(pop, len(b"*2\r\n$4\r\njobs\r\n$32\r\n") + 34)
-        waiting.append(served)
-    return server.stop()
 
-
-def cost(binary, kind, pipeline, requests):
-    few, many = (life(binary, kind, pipeline, count) for count in (requests, 4 * requests))
-    return (many - few) / (3 * requests)
+    def serve(count):
+        for _ in range(count):
+            server.client.all(push, len(b":1\r\n"))
+            served = waiting.popleft()
+            served.all(pop, len(b"*2\r\n$4\r\njobs\r\n$32\r\n") + 34)
+            waiting.append(served)
+    return counted(server, serve, rounds)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before")
     parser.add_argument("after")
-    parser.add_argument("--requests", type=int, default=30000, help="requests of the shorter life")
+    parser.add_argument("--requests", type=int, default=10000, help="requests that are counted")
     parser.add_argument("--only", default="get,set,hset,zadd,evalsha,blpop:1,blpop:100,blpop:1000")
     line = parser.parse_args()
     if shutil.which("valgrind") is None:

@@ -84,6 +84,12 @@ impl Waiters {
         }
     }
 
+    /// Whether a key may be ready.
+    #[inline]
+    fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The next key that is ready, and the last arrival among those who wait for it: who comes later is not served for it.
     fn next_ready(&mut self) -> Option<(Place, u64)> {
         while let Some(place) = self.ready.pop_front() {
@@ -213,10 +219,15 @@ impl Engine {
     }
 
     /// Serves the clients whose keys became ready, until no key is.
+    #[inline(always)]
     pub(crate) fn serve_ready(&mut self, outside: &mut dyn Outside) {
-        if self.depth > 0 {
-            return;
+        if self.waiters.has_ready() && self.depth == 0 {
+            self.serve_waiters(outside);
         }
+    }
+
+    #[inline(never)]
+    fn serve_waiters(&mut self, outside: &mut dyn Outside) {
         while let Some((place, last)) = self.waiters.next_ready() {
             let mut next = 0;
             // When the key is gone, nobody behind can be served, however many wait.

@@ -533,7 +533,9 @@ impl Engine {
         out: &mut Vec<u8>,
         outside: &mut dyn Outside,
     ) -> Next {
-        let protocol = self.sessions.at(id).protocol;
+        let session = self.sessions.at_mut(id);
+        session.last_command = Some(command);
+        let protocol = session.protocol;
         let args = Args::new(request.argv);
         let (may_block, before) = (true, out.len());
         let called = {

@@ -36,9 +36,8 @@ impl Engine {
         outside: &mut dyn Outside,
     ) -> Option<usize> {
         let argv = request.argv;
-        let found = self.table.find(argv);
-        self.sessions.at_mut(id).last_command = found;
-        let Some(command) = found else {
+        let Some(command) = self.table.find(argv) else {
+            self.sessions.at_mut(id).last_command = None;
             if is_http(argv) {
                 self.close_http(id);
                 return None;
@@ -49,9 +48,8 @@ impl Engine {
         match self.check(id, command, argv, outside) {
             Ok(()) => {}
             Err(error) => {
-                if !self.table.commands[command].subcommands.is_empty() {
-                    self.sessions.at_mut(id).last_command = None;
-                }
+                let is_whole = self.table.commands[command].subcommands.is_empty();
+                self.sessions.at_mut(id).last_command = is_whole.then_some(command);
                 let error = self.exec_refused(id, command, error);
                 self.command_stats[command].rejected += 1;
                 self.refuse_in(id, &error, reply);
@@ -119,6 +117,8 @@ impl Engine {
         }
         if !self.acl.is_unlimited(session.user) {
             let context = if session.multi.is_some() { "multi" } else { "toplevel" };
+            // A denial is noted with what the client asks for.
+            self.sessions.at_mut(id).last_command = Some(command);
             self.check_acl(id, command, argv, context)?;
         }
         let replicates = spec.flags.has(Flags::MAY_REPLICATE) && !spec.flags.has(Flags::PUBSUB);
@@ -246,7 +246,9 @@ impl Engine {
     }
 
     pub(crate) fn queue(&mut self, id: SessionId, command: usize, argv: &[&[u8]], reply: &mut Reply<'_>) {
-        let Some(multi) = &mut self.sessions.at_mut(id).multi else { return };
+        let session = self.sessions.at_mut(id);
+        session.last_command = Some(command);
+        let Some(multi) = &mut session.multi else { return };
         let bytes: usize = argv.iter().map(|a| a.len()).sum();
         // What a script has written is one transaction in the log, however large: it is replayed whole.
         if multi.bytes + bytes > QUEUED_BYTES_MAX && self.replay_session != Some(id) {

@@ -13,8 +13,9 @@ struct Touched {
 }
 
 impl Engine {
-    /// Applies what the call has left in the effects. `raw` is the request as RESP where it is at hand.
-    #[inline]
+    /// Applies what the call has left in the effects. `raw` is the request as RESP where it is at hand. Reads leave nothing: that
+    /// is seen where the call is, without one more.
+    #[inline(always)]
     pub(crate) fn settle(
         &mut self,
         id: SessionId,
@@ -27,6 +28,18 @@ impl Engine {
         if effects.changes == 0 && !effects.has_touches() && effects.rewritten_count == 0 {
             return;
         }
+        self.settle_effects(id, db, event, args, raw);
+    }
+
+    #[inline(never)]
+    fn settle_effects(
+        &mut self,
+        id: SessionId,
+        db: usize,
+        event: Option<Event>,
+        args: Args<'_>,
+        raw: Option<&[u8]>,
+    ) {
         if self.log.enabled {
             self.log_removals();
             if self.keyspace.effects.changes > 0 {

@@ -470,9 +470,9 @@ impl<'a> Db<'a> {
     /// Finds `key`; one whose time is over leaves first.
     #[inline]
     fn locate_hashed(&mut self, hash: u64, key: &[u8]) -> Option<Position> {
-        let table = &self.space.dbs[self.index].table;
-        let position = table.locate(hash, key)?;
-        if is_over(table.at(position), self.space.now.unix_ms) && !self.space.keep_expired {
+        let database = &self.space.dbs[self.index];
+        let position = database.table.locate(hash, key)?;
+        if database.is_over(position, self.space.now.unix_ms) && !self.space.keep_expired {
             if !self.space.hold_expired {
                 self.space.expire_at(self.index, position);
             }

@@ -216,11 +216,14 @@ impl Keyspace {
         if self.no_touch {
             return self.dbs[db].table.at(position);
         }
-        let (ranking, clock, unix_ms) = (self.ranking, self.access_clock, self.now.unix_ms);
+        let clock = self.access_clock;
         let entry = self.dbs[db].table.at_mut(position);
-        let after = ranking.used(entry.access(), clock, unix_ms, &mut self.random);
-        if entry.access() != after {
-            entry.set_access(after);
+        match self.ranking {
+            // Most have been used in this second before: nothing is written.
+            Ranking::Recency if entry.access() == clock => {}
+            ranking => {
+                entry.set_access(ranking.used(entry.access(), clock, self.now.unix_ms, &mut self.random));
+            }
         }
         entry
     }

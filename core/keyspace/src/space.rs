@@ -7,7 +7,7 @@ use crate::snapshot::Snapshot;
 use crate::wheel::Wheel;
 use base::{Now, Random};
 use persist::rdb;
-use table::Table;
+use table::{Position, Table};
 use types::{Entry, Limits};
 
 /// Counters of the keyspace, for INFO and metrics.
@@ -71,6 +71,17 @@ impl Database {
             snapshot_number: number,
             snapshot_cursor: None,
             expiry_sum_ms: 0,
+        }
+    }
+
+    /// Whether the time of the entry at `position` is over. Every look-up asks: fields are looked at only where some key has any
+    /// that expire.
+    #[inline]
+    pub(crate) fn is_over(&self, position: Position, now_ms: i64) -> bool {
+        let entry = self.table.at(position);
+        match self.field_expiring {
+            0 => entry.expiry().is_some_and(|at| at <= now_ms),
+            _ => crate::fields::is_over(entry, now_ms),
         }
     }
 

@@ -72,6 +72,7 @@ pub(crate) struct Listed {
     pub(crate) dirty: bool,
     pub(crate) parked: bool,
     pub(crate) resized: bool,
+    pub(crate) touched: bool,
 }
 
 /// Room for what stands around one long argument: in Redis `client-query-buffer-limit` is for that alone.

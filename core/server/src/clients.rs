@@ -279,7 +279,7 @@ impl Clients {
         let received = (client.conn.held() - held) as u64;
         self.bytes_in += received;
         client.net.0 += received;
-        self.touched.push(id);
+        mark(&mut client.listed.touched, &mut self.touched, id);
         if self.bounds.tells_buffers {
             mark(&mut client.listed.resized, &mut self.resized, id);
         }
@@ -360,8 +360,10 @@ impl Clients {
         self.slots.get_mut(id)?.take()
     }
 
-    /// Puts it back.
-    pub(crate) fn put_back(&mut self, id: Id, client: Box<Client>) {
+    /// Puts it back. What it has to send is sent in this tick, and its input is let go at the end of it.
+    pub(crate) fn put_back(&mut self, id: Id, mut client: Box<Client>) {
+        mark(&mut client.listed.touched, &mut self.touched, id);
+        mark_dirty(&mut self.dirty, &mut client, id);
         if let Some(slot) = self.slots.get_mut(id) {
             *slot = Some(client);
         }
@@ -400,11 +402,6 @@ impl Clients {
         if let Some(client) = find(&mut self.slots, id) {
             mark_runnable(&mut self.runnable, client, id);
         }
-    }
-
-    /// Its input must be let go at the end of the tick.
-    pub(crate) fn touch(&mut self, id: Id) {
-        self.touched.push(id);
     }
 
     /// Writes what can be written.
@@ -652,16 +649,29 @@ impl Clients {
         scratch.reset();
     }
 
-    /// Moves the input of all clients out of the scratch, so that it can be read from elsewhere.
+    /// Moves the input of all clients out of the scratch, so that it can be read from elsewhere. One whose requests run keeps its
+    /// own until they have.
     pub(crate) fn put_input_aside(&mut self, scratch: &Scratch) {
-        for id in self.touched.drain(..) {
-            if let Some(client) = find(&mut self.slots, id) {
-                client.conn.settle_input(scratch, &mut self.pool);
-                if !client.trusted || client.counted > 0 {
-                    self.counted_anew.push(id);
-                }
+        self.touched.retain(|id| {
+            let client = match self.slots.get_mut(*id) {
+                Some(Some(client)) => client,
+                Some(None) => return true,
+                None => return false,
+            };
+            client.listed.touched = false;
+            client.conn.settle_input(scratch, &mut self.pool);
+            if !client.trusted || client.counted > 0 {
+                self.counted_anew.push(*id);
             }
+            false
+        });
+        if !self.counted_anew.is_empty() {
+            self.recount_touched();
         }
+    }
+
+    #[cold]
+    fn recount_touched(&mut self) {
         while let Some(id) = self.counted_anew.pop() {
             self.recount(id);
         }
@@ -691,12 +701,10 @@ impl Clients {
             client.listed.runnable = false;
             let left_over =
                 crate::busy::answer(self.shared, &mut client, scratch, &mut self.pool, &self.bounds);
-            mark_dirty(&mut self.dirty, &mut client, id);
             if left_over {
                 mark_runnable(&mut self.runnable, &mut client, id);
             }
             self.put_back(id, client);
-            self.touched.push(id);
         }
     }
 }

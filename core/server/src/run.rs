@@ -22,7 +22,8 @@ const REQUESTS_PER_TICK_MAX: usize = 512;
 /// that a pipeline of large reads does not stand in memory as a whole.
 const OUTPUT_PER_TICK: usize = 1 << 20;
 
-/// Deliveries to other clients after which a client's further requests wait for the next tick, for the same reason.
+/// Deliveries to other clients after which a client's further requests wait for the next tick, for the same reason. Looked at behind
+/// each window of requests.
 const DELIVERIES_PER_TURN: usize = 16_384;
 
 /// Requests read ahead.
@@ -163,7 +164,7 @@ impl Turn<'_, '_> {
             let request = Request { argv: &self.argv, raw: Some(raw) };
             let next = self.engine.execute(self.id, request, self.out, self.world);
             self.world.end_busy();
-            if next != Next::Continue || self.is_full() {
+            if next != Next::Continue || self.out.len() >= self.output_end || self.is_renewed() {
                 return next;
             }
         }

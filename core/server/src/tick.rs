@@ -200,10 +200,14 @@ impl Worker {
     }
 
     /// Takes in what other threads have for our clients.
+    #[inline]
     fn mailbox(&mut self) {
-        if self.shared.inboxes[self.thread].is_empty() {
-            return;
+        if !self.shared.inboxes[self.thread].is_empty() {
+            self.take_mail();
         }
+    }
+
+    fn take_mail(&mut self) {
         let mut mail = std::mem::take(&mut self.mail);
         let overrun = self.shared.inboxes[self.thread].take(&mut mail);
         for item in mail.drain(..) {
@@ -375,8 +379,6 @@ impl Worker {
             self.tell(engine, &client);
         }
         self.clients.put_back(id, client);
-        self.clients.touch(id);
-        self.clients.mark_dirty(id);
         if left_over && held > 0 {
             self.clients.mark_runnable(id);
         } else if ended {

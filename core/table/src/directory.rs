@@ -139,12 +139,17 @@ impl<T: Item> Directory<T> {
     #[inline]
     pub(crate) fn own(&mut self, index: usize) -> Own<'_, T> {
         if self.at(index).is_shared() {
-            self.unshare(index);
+            return self.own_copy(index);
         }
         Own(&mut self.entries[index])
     }
 
     #[cold]
+    fn own_copy(&mut self, index: usize) -> Own<'_, T> {
+        self.unshare(index);
+        Own(&mut self.entries[index])
+    }
+
     fn unshare(&mut self, index: usize) {
         let copy = self.at(index).duplicate();
         self.bytes += copy.bytes();

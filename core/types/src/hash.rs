@@ -138,16 +138,22 @@ impl Hash {
     }
 
     /// Sets a field, which then lives for ever; says whether it is new. One that is hidden counts as gone.
+    #[inline]
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        let mut was_hidden = false;
-        if let Form::Timed(timed) = &self.form {
-            was_hidden = timed.hides(field);
-            self.set_expiry(field, None);
-        }
+        let was_hidden = matches!(self.form, Form::Timed(_)) && self.forget_expiry(field);
         self.set_keeping_expiry(field, value, limits) || was_hidden
     }
 
+    /// Lets a field live for ever; says whether it was hidden.
+    #[inline(never)]
+    fn forget_expiry(&mut self, field: &[u8]) -> bool {
+        let was_hidden = matches!(&self.form, Form::Timed(timed) if timed.hides(field));
+        self.set_expiry(field, None);
+        was_hidden
+    }
+
     /// Sets a field and leaves its expiry as it is; says whether it is new.
+    #[inline]
     pub fn set_keeping_expiry(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
         self.large |= field.len() > limits.hash_value || value.len() > limits.hash_value;
         // Who raises the limit that far wants one buffer, whatever its changes cost.
@@ -157,6 +163,7 @@ impl Hash {
         new
     }
 
+    #[inline(never)]
     fn put(&mut self, field: &[u8], value: &[u8], bytes_max: usize) -> bool {
         if let Form::Packed(pairs) = &mut self.form {
             let found = pairs.find(field).map(|record| (record.span, room(record.value)));

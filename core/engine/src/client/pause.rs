@@ -94,6 +94,7 @@ impl Engine {
         let (holds_all, holds_writes) = (is_paused && !pause.writes_only, is_paused || pause.holds_writes);
         let held = holds_all || (holds_writes && self.may_change(id, command, argv));
         if held {
+            self.sessions.at_mut(id).last_command = Some(command);
             self.defer(id, argv, None);
             self.held.push(id);
         }
