@@ -10,7 +10,7 @@ use tandem_persist::aof::{
     Scanner, State, SyncHandle, examine, recover,
 };
 use tandem_persist::disk::{Disk, Fault, Memory, Real, write_all};
-use tandem_persist::rdb::{Item, Reader, Value, Writer, kind};
+use tandem_persist::rdb::{Item, Reader, Value, Writer, identify, kind};
 
 fn place() -> Place {
     Place::new(Path::new("/data"))
@@ -321,6 +321,72 @@ fn a_crash_while_a_log_is_started_leaves_the_old_one_or_the_new_one() {
             }
         }
     }
+}
+
+/// A data set of `held` commands was loaded from a snapshot that nobody has synced; its log begins, and takes two more. How many of
+/// them were acknowledged.
+fn take_over_snapshot(disk: &Memory, held: u64) -> std::io::Result<u64> {
+    let path = place().dir.join("dump.rdb");
+    let loaded = identify(disk, &path)?.ok_or(std::io::ErrorKind::NotFound)?;
+    let mut log = Log::create_over(Arc::new(disk.clone()), place(), &path, loaded, ID)?;
+    for count in 0..2 {
+        let done = append(&mut log, &command(held + count)).and_then(|_| log.sync());
+        if done.is_err() {
+            return Ok(count);
+        }
+    }
+    Ok(2)
+}
+
+fn with_unsynced_snapshot(held: u64) -> Memory {
+    let disk = Memory::new();
+    disk.put(Path::new("/data/dump.rdb"), b"");
+    let bytes = disk.bytes(&base(&disk, held).unwrap()).unwrap();
+    disk.remove(Path::new("/data/temp-1.rdb")).unwrap();
+    write_all(&mut *disk.append(Path::new("/data/dump.rdb")).unwrap(), &bytes).unwrap();
+    disk
+}
+
+#[test]
+fn a_log_whose_base_is_the_snapshot_keeps_all_it_acknowledged_whenever_a_crash_comes() {
+    let whole = with_unsynced_snapshot(100);
+    let (before, acknowledged) = (whole.calls(), take_over_snapshot(&whole, 100).unwrap());
+    assert_eq!(acknowledged, 2);
+    for dies in 0..whole.calls() - before {
+        let disk = with_unsynced_snapshot(100);
+        disk.inject(Fault::DieAt(dies));
+        let acknowledged = take_over_snapshot(&disk, 100);
+        for image in 0..6 {
+            let after = disk.crash(image);
+            let trace = format!("dead at call {dies}, image {image}");
+            let recovered = recover(&after, &place(), true, 2).unwrap_or_else(|e| panic!("{trace}: {e}"));
+            if recovered.is_fresh() {
+                assert!(acknowledged.is_err(), "{trace}: something was acknowledged");
+                open(&after, recovered).unwrap();
+                continue;
+            }
+            let count = load(&after, &recovered);
+            let least = 100 + acknowledged.as_ref().copied().unwrap_or(0);
+            assert!((least..=102).contains(&count), "{trace}: {count}");
+            // A snapshot that takes the old one's name leaves the base alone.
+            let mut log = open(&after, recovered).unwrap();
+            after.put(Path::new("/data/dump.rdb"), b"another");
+            append(&mut log, &command(count)).unwrap();
+            assert_eq!(load(&after, &recover(&after, &place(), false, 3).unwrap()), count + 1, "{trace}");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_another_by_now_is_no_base_and_leaves_no_log() {
+    let disk = with_unsynced_snapshot(100);
+    let path = place().dir.join("dump.rdb");
+    let loaded = identify(&disk, &path).unwrap().unwrap();
+    disk.put(&path, &disk.bytes(&base(&disk, 101).unwrap()).unwrap());
+    assert!(Log::create_over(Arc::new(disk.clone()), place(), &path, loaded, ID).is_err());
+    let recovered = recover(&disk, &place(), true, 1).unwrap();
+    assert!(recovered.is_fresh() && members(&disk).is_empty());
+    Log::start(Arc::new(disk.clone()), place(), ID).unwrap();
 }
 
 #[test]

@@ -26,6 +26,11 @@ impl Snapshots {
         *self.known.lock() = Some((path.to_owned(), identity));
     }
 
+    /// Which one it is, if it is ours.
+    pub(crate) fn identity_of(&self, path: &Path) -> Option<Identity> {
+        self.known.lock().as_ref().filter(|(known, _)| known == path).map(|(_, which)| *which)
+    }
+
     fn is_known(&self, path: &Path, identity: Identity) -> bool {
         self.known.lock().as_ref().is_some_and(|(known, which)| known == path && *which == identity)
     }

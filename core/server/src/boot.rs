@@ -28,7 +28,7 @@ use crate::instance::Front;
 use crate::listen::Entrance;
 use crate::locks::{LockError, Locks};
 use crate::logger::Logger;
-use crate::saver::REDIS_VERSION;
+use crate::saver::{REDIS_VERSION, Task};
 use crate::shared::{Chore, Parts, PasswordFile, Shared};
 use crate::stop::Wanted;
 use crate::tick::Worker;
@@ -360,18 +360,24 @@ impl Running {
             // Stopped by a signal meanwhile.
             return Ok(());
         }
-        if let Err(why) = loaded {
-            shared.failed.store(true, Ordering::Release);
-            crate::stop::end(shared, false);
-            shared.locks.release();
-            return Err(anyhow!("{why}"));
-        }
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(why) => {
+                shared.failed.store(true, Ordering::Release);
+                crate::stop::end(shared, false);
+                shared.locks.release();
+                return Err(anyhow!("{why}"));
+            }
+        };
         if shared.profile == Profile::Queue {
             shared.durable.want_ballast();
         }
         shared.durable.look_at_room(shared);
         shared.loading.on.store(false, Ordering::Release);
         crate::chores::catch_up_log(shared);
+        if loaded.has_lent_base {
+            shared.saver.add(Task::Rewrite);
+        }
         if config.port != 0 {
             shared.logger.notice("Ready to accept connections tcp");
         }

@@ -41,6 +41,8 @@ pub(crate) struct Loaded {
     empty: u64,
     /// A key that is there already is an error.
     is_strict: bool,
+    /// The log's base is the snapshot that was loaded: one of its own is still to be written.
+    pub(crate) has_lent_base: bool,
 }
 
 /// Loads the log if there is to be one, else the snapshot if there is one, and opens the log.
@@ -57,7 +59,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     let (loaded, starts_log) = match appendonly {
         true => load_log(shared)?,
         false if shared.profile.disk_refusal().is_some() => (leave_snapshot(shared), false),
-        false => (load_first_snapshot(shared)?, false),
+        false => (load_first_snapshot(shared, true)?, false),
     };
     let mut engine = shared.engine.lock();
     engine.replay_end();
@@ -102,7 +104,7 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
     let mut loaded = Loaded { is_strict: !how.flush && !how.merge, ..Loaded::default() };
     let result = match log {
         Some(log) => log.files().iter().try_for_each(|file| load_file(shared, file, &mut loaded)),
-        None => load_snapshot(shared, loaded).map(|_| ()),
+        None => load_snapshot(shared, loaded, true).map(|_| ()),
     };
     let mut engine = shared.engine.lock();
     engine.replay_end();
@@ -145,8 +147,8 @@ fn recovered(shared: &Shared) -> Result<Recovered, String> {
 }
 
 /// The snapshot of a start, which ends with it if it cannot be read.
-fn load_first_snapshot(shared: &Shared) -> Result<Loaded, String> {
-    load_snapshot(shared, Loaded::default())
+fn load_first_snapshot(shared: &Shared, drops_expired: bool) -> Result<Loaded, String> {
+    load_snapshot(shared, Loaded::default(), drops_expired)
         .map_err(|why| format!("Terminating server after rdb file reading failure. {why}"))
 }
 
@@ -160,8 +162,8 @@ fn leave_snapshot(shared: &Shared) -> Loaded {
     Loaded::default()
 }
 
-/// The snapshot; a missing one is an empty data set.
-fn load_snapshot(shared: &Shared, mut loaded: Loaded) -> Result<Loaded, String> {
+/// The snapshot; a missing one is an empty data set. `drops_expired`: keys whose time is over are left out.
+fn load_snapshot(shared: &Shared, mut loaded: Loaded, drops_expired: bool) -> Result<Loaded, String> {
     let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
     let disk = &*shared.durable.disk;
     let bytes = match disk.len(&path) {
@@ -177,7 +179,7 @@ fn load_snapshot(shared: &Shared, mut loaded: Loaded) -> Result<Loaded, String> 
     shared.loading.begin(shared, bytes);
     let identity = identify(disk, &path).map_err(|error| format!("{}: {error}", path.display()))?;
     let source = disk.read(&path, 0).map_err(|error| format!("{}: {error}", path.display()))?;
-    read_snapshot(shared, &path, source, bytes, true, &mut loaded)?;
+    read_snapshot(shared, &path, source, bytes, drops_expired, &mut loaded)?;
     if let Some(identity) = identity {
         shared.snapshots.know(&path, identity);
     }
@@ -190,7 +192,7 @@ fn load_snapshot(shared: &Shared, mut loaded: Loaded) -> Result<Loaded, String> 
     Ok(loaded)
 }
 
-/// The first log of a server that had a snapshot must hold its data before anything is logged, or a crash would leave
+/// The first log of a server that had a snapshot must hold its data before anything is acknowledged, or a crash would leave
 /// a log without it.
 fn start_log(shared: &Shared) -> Result<(), String> {
     let (tell, hear) = sync_channel(1);
@@ -238,7 +240,7 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     let mut loaded = Loaded::default();
     let is_fresh = recovered.is_fresh();
     if is_fresh && has_snapshot(shared) {
-        return Ok((load_first_snapshot(shared)?, true));
+        return load_snapshot_as_base(shared);
     }
     shared.loading.begin(shared, total(&recovered));
     let verified = recovered.load(|file| load_file(shared, file, &mut loaded))?;
@@ -249,6 +251,36 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     let log = log.map_err(|error| format!("Can't open the append-only file: {error}"))?;
     shared.durable.open_log(log, shared);
     Ok((loaded, false))
+}
+
+/// A log begins with the snapshot as its base. What has expired stays in memory as it is in the file, until it is removed and that
+/// is logged: else a start would bring it back under what was written to the key since. True when the file cannot be the base, so
+/// that one must be written first.
+fn load_snapshot_as_base(shared: &Shared) -> Result<(Loaded, bool), String> {
+    let mut loaded = load_first_snapshot(shared, false)?;
+    let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
+    let place = shared.files.log_place();
+    let log = shared.snapshots.identity_of(&path).ok_or(std::io::ErrorKind::NotFound.into());
+    let log = log.and_then(|identity| {
+        Log::create_over(shared.durable.disk.clone(), place, &path, identity, draw_history()?)
+    });
+    match log {
+        Ok(log) => {
+            shared
+                .logger
+                .notice(&format!("{} is the log's first base; another one follows.", path.display()));
+            shared.durable.open_log(log, shared);
+            loaded.has_lent_base = true;
+        }
+        Err(error) => {
+            let path = path.display();
+            let text = format!(
+                "{path} cannot be the log's first base, so one is written before clients are served: {error}"
+            );
+            shared.logger.notice(&text);
+        }
+    }
+    Ok((loaded, !loaded.has_lent_base))
 }
 
 fn has_snapshot(shared: &Shared) -> bool {

@@ -200,6 +200,70 @@ fn a_snapshot_alone_brings_everything_back() {
     third.client().ask("GET later", "$1\r\n1\r\n");
 }
 
+/// A snapshot of a few keys, one of which has expired.
+fn snapshot_with_an_expired_key() -> Vec<u8> {
+    use persist::rdb::{VERSION, Writer, kind};
+    let mut writer = Writer::new(false, true);
+    writer.header(VERSION);
+    writer.select_db(0);
+    writer.expiry_ms(1_000);
+    writer.key(kind::STRING, b"expired");
+    writer.string(b"41");
+    for number in 0..5 {
+        writer.key(kind::STRING, format!("key:{number}").as_bytes());
+        writer.string(b"value");
+    }
+    writer.end();
+    writer.take()
+}
+
+/// What `kill -9` would leave of a server's directory at this moment: the kernel has all that was written.
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copied(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_log_over_a_snapshot_keeps_what_it_acknowledges_before_its_own_base_is_written() {
+    use std::os::unix::fs::MetadataExt;
+    let (dir, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dump = dir.path().join("dump.rdb");
+    std::fs::write(&dump, snapshot_with_an_expired_key()).unwrap();
+    let words = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+    // A base would take a minute for each key.
+    let first = server(dir.path(), &[&words[..], &["--rdb-key-save-delay", "60000000"]].concat());
+    let mut client = first.client();
+    client.ask("INCR expired", ":1\r\n");
+    client.ask("SET key:0 new", "+OK\r\n");
+    client.until_info("aof_rewrite_in_progress", "1");
+    let base = dir.path().join("appendonlydir/appendonly.aof.1.base.rdb");
+    let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    assert_eq!(inode(&base), inode(&dump), "nothing was copied");
+    copied(dir.path(), killed.path());
+    let third = server(killed.path(), &words);
+    let mut survivor = third.client();
+    survivor.ask("GET expired", "$1\r\n1\r\n");
+    survivor.ask("GET key:0", "$3\r\nnew\r\n");
+    survivor.ask("DBSIZE", ":6\r\n");
+    drop(survivor);
+    third.stop();
+    client.ask("CONFIG SET rdb-key-save-delay 0", "+OK\r\n");
+    client.until_info("aof_rewrite_in_progress", "0");
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+    assert!(!base.exists() && dump.exists());
+    drop(client);
+    first.stop();
+    let again = server(dir.path(), &words);
+    again.client().ask("GET expired", "$1\r\n1\r\n");
+    again.client().ask("DBSIZE", ":6\r\n");
+}
+
 #[test]
 fn a_rewrite_under_load_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();

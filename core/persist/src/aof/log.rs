@@ -20,7 +20,7 @@
 //! is begun before the base that comes before it is written.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::line::{Annotation, Head, HistoryId, LogIdentity, push_timestamp};
@@ -28,9 +28,9 @@ use super::recover::{Resume, Verified};
 use super::rewrite::{
     self, Base, Cleaning, Next, Open, Prepared, Publication, Published, Retired, RewritePlan, Target, Turn,
 };
-use super::{FileKind, Manifest, ManifestFile, Notes, Place, SyncedMark};
+use super::{FileKind, KnownSnapshot, Manifest, ManifestFile, Notes, Place, Source, SyncedMark};
 use crate::disk::{self, Disk, Syncer, write_all};
-use crate::rdb::Identity;
+use crate::rdb::{Identity, identify};
 
 /// Whether the log can be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,28 +206,69 @@ impl Log {
         form: Base,
         id: HistoryId,
     ) -> io::Result<Log> {
+        let identity = LogIdentity { history: id, base: Identity::of(base), covers: 0, heads_from: 1 };
+        Log::create_with(disk, place, form, identity, &Notes::default(), |disk, path| {
+            let mut file = disk.create_new(path)?;
+            write_all(&mut *file, base).map_err(|(_, error)| error)?;
+            file.sync()
+        })
+    }
+
+    /// Makes the log of a data set that was loaded from a snapshot, where there was none: the file itself gets a second name and is the
+    /// base, so what is appended from now on is kept, and no base need be written first. Nobody may write into the file from then on; to
+    /// put another one in its place does no harm. `snapshot` lies in the server's directory; `loaded`: which one it was when it was read.
+    ///
+    /// # Errors
+    /// It is another one by now, or the file system has no second names for it; nothing has changed then but for what the next start
+    /// removes.
+    pub fn create_over(
+        disk: Arc<dyn Disk>,
+        place: Place,
+        snapshot: &Path,
+        loaded: Identity,
+        id: HistoryId,
+    ) -> io::Result<Log> {
+        let name = snapshot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut notes = Notes::default();
+        notes.remember(KnownSnapshot { name, identity: loaded, source: Source::Here });
+        let identity = LogIdentity { history: id, base: loaded, covers: 0, heads_from: 1 };
+        Log::create_with(disk, place, Base::Snapshot, identity, &notes, |disk, path| {
+            disk.link(snapshot, path)?;
+            if identify(disk, path)? == Some(loaded) {
+                return Ok(());
+            }
+            disk.remove(path)?;
+            Err(io::Error::other("the snapshot is not the one that was loaded"))
+        })
+    }
+
+    fn create_with(
+        disk: Arc<dyn Disk>,
+        place: Place,
+        form: Base,
+        identity: LogIdentity,
+        notes: &Notes,
+        make_base: impl FnOnce(&dyn Disk, &Path) -> io::Result<()>,
+    ) -> io::Result<Log> {
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
         let left = super::inventory::leftovers(&*disk, &place, None).map_err(io::Error::other)?;
         remove_all(&*disk, &left);
-        let base_file = ManifestFile::new(place.base_name(1, form), 1, FileKind::Base);
+        let base = ManifestFile::new(place.base_name(1, form), 1, FileKind::Base);
         let incremental = ManifestFile::new(place.incremental_name(1), 1, FileKind::Incremental);
-        let identity = LogIdentity { history: id, base: Identity::of(base), covers: 0, heads_from: 1 };
         let manifest = Manifest {
-            base: Some(base_file.clone()),
+            base: Some(base.clone()),
             incrementals: vec![incremental.clone()],
             id: Some(identity),
             ..Manifest::default()
         };
         rewrite::prepare_manifest(&*disk, &place, &manifest)?;
-        let mut file = disk.create_new(&dir.join(&base_file.name))?;
-        write_all(&mut *file, base).map_err(|(_, error)| error)?;
-        file.sync()?;
-        Notes::default().write(&*disk, &place)?;
+        make_base(&*disk, &dir.join(&base.name))?;
+        notes.write(&*disk, &place)?;
         let open = Open::new(disk.create_new(&dir.join(&incremental.name))?)?;
         disk::put_in_place(&*disk, &dir, &place.manifest_name())?;
-        let log = Log::on(disk, place, manifest, open, id);
+        let log = Log::on(disk, place, manifest, open, identity.history);
         log.mark_synced()?;
         Ok(log)
     }

@@ -37,6 +37,9 @@ pub trait Disk: Send + Sync {
     fn stat(&self, path: &Path) -> io::Result<Stat>;
     /// Renames, replacing what is there. Durable after `sync_dir`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes a file's contents durable and gives it a second name; `AlreadyExists` when there is a file of that name. The name is durable
+    /// after `sync_dir`. Not every file system can.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file; a large one takes a while. Durable after `sync_dir`.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Gives a file the rights and, where that is allowed, the owner of another one; only its own owner may read it where there is no
