@@ -99,6 +99,49 @@ pub const IMPURE_WORDS: &[&str] = &[
 /// Path prefixes (from the workspace root) where `unsafe` may stand.
 pub const UNSAFE_PLACES: &[&str] = &["core/table/src/", "core/types/src/pack/", "core/script/src/"];
 
+/// Where the one gate is: nothing else decides whether a command may run.
+pub const GATE: &str = "core/engine/src/gate/";
+
+/// `(flag of a command's row, where it is read)`. Those of the gate are read nowhere else, and a flag that nobody reads is none.
+pub const FLAGS: &[(&str, &str)] = &[
+    ("WRITE", "core/engine/src/"),
+    ("READONLY", "core/engine/src/"),
+    ("DENYOOM", GATE),
+    ("ADMIN", "core/engine/src/monitor.rs"),
+    ("PUBSUB", "core/engine/src/acl/selector.rs"),
+    ("NOSCRIPT", GATE),
+    ("BLOCKING", "core/commands/src/spec.rs"),
+    ("LOADING", GATE),
+    ("STALE", TOLD),
+    ("SKIP_MONITOR", "core/engine/src/monitor.rs"),
+    ("SKIP_SLOWLOG", "core/engine/src/commandlog.rs"),
+    ("FAST", "core/engine/src/engine.rs"),
+    ("NO_AUTH", "core/engine/src/"),
+    ("NO_MULTI", GATE),
+    ("MOVABLE_KEYS", TOLD),
+    ("ALLOW_BUSY", GATE),
+    ("NO_ASYNC_LOADING", TOLD),
+    ("MAY_REPLICATE", GATE),
+    ("DANGEROUS", "core/commands/src/spec.rs"),
+    ("MOVES", GATE),
+    ("UNSEEN", "core/engine/src/monitor.rs"),
+    ("ASKING", TOLD),
+    ("IN_MULTI", GATE),
+    ("RUNS_QUEUE", "core/engine/src/"),
+    ("AS_SUBSCRIBER", "core/engine/src/"),
+    ("BY_PATTERN", GATE),
+    ("MAY_WRITE", GATE),
+];
+
+/// Of a flag that only COMMAND tells.
+pub const TOLD: &str = "";
+
+/// Where rows and their flags are declared.
+pub const SPEC: &str = "core/commands/src/spec.rs";
+
+/// Where a command is known by its name: which of its arguments are channels, and that CLIENT REPLY SKIP is itself no reply.
+pub const NAMED_IN: &[&str] = &["core/engine/src/acl/selector.rs", "core/engine/src/engine.rs"];
+
 /// Longest function, in lines from `fn` to its closing brace.
 pub const FUNCTION_LINES_MAX: usize = 70;
 
@@ -145,6 +188,53 @@ pub fn wrong_source(path: &str, text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// What breaks a rule of the gate. `sources` are all files by their paths.
+pub fn second_gates(sources: &[(String, String)]) -> Vec<String> {
+    let code: Vec<(&str, String)> =
+        sources.iter().map(|(path, text)| (path.as_str(), source::code(text))).collect();
+    let mut found = Vec::new();
+    for (path, code) in &code {
+        if path.starts_with("core/engine/src/") && !NAMED_IN.contains(path) {
+            for compared in ["spec.name ==", "spec.name !=", "match spec.name", "matches!(spec.name"] {
+                let places = code.match_indices(compared).map(|(at, _)| source::line_of(code, at));
+                found.extend(places.map(|line| format!("{path}:{line}: a command is known by its flags")));
+            }
+        }
+    }
+    let reads = |path: &str, code: &str, flag: &str| {
+        let word = format!("Flags::{flag}");
+        source::words(code, &word).any(|at| path.starts_with(GATE) || is_question(&code[..at]))
+    };
+    for (flag, place) in FLAGS.iter().filter(|(_, place)| *place != TOLD) {
+        let readers = || code.iter().filter(|(path, code)| reads(path, code, flag)).map(|(path, _)| *path);
+        if !readers().any(|path| path.starts_with(place)) {
+            found.push(format!("Flags::{flag} is not read in {place}"));
+        }
+        let others = readers().filter(|path| *place == GATE && !path.starts_with(GATE) && *path != SPEC);
+        found.extend(others.map(|path| format!("{path}: Flags::{flag} is the gate's to read")));
+    }
+    let declared = code.iter().filter(|(path, _)| *path == SPEC).flat_map(|(_, code)| declared_flags(code));
+    let unknown = declared.filter(|flag| FLAGS.iter().all(|(known, _)| known != flag));
+    found.extend(unknown.map(|flag| format!("Flags::{flag} has no row in FLAGS")));
+    found
+}
+
+/// Whether what follows `before` is asked for, rather than given to a row.
+fn is_question(before: &str) -> bool {
+    let before = before.rsplit(['{', '}', ';']).next().unwrap_or_default();
+    let asked = before.rfind("has(").max(before.rfind("has_any("));
+    asked.is_some_and(|at| before[at..].matches('(').count() > before[at..].matches(')').count())
+}
+
+/// The flags that `Flags` declares with a bit of their own.
+fn declared_flags(code: &str) -> Vec<String> {
+    let of = |line: &str| {
+        let (name, value) = line.trim().strip_prefix("pub const ")?.split_once(": Flags = ")?;
+        value.starts_with("Flags(").then(|| name.to_owned())
+    };
+    code.lines().filter_map(of).collect()
 }
 
 fn places<'a>(path: &'a str, code: &'a str, word: &'a str) -> impl Iterator<Item = String> + 'a {
@@ -211,6 +301,36 @@ mod tests {
         assert_eq!(wrong_source("core/types/src/list.rs", text).len(), 1);
         assert!(wrong_source("core/table/src/x.rs", text).is_empty());
         assert!(wrong_source("core/engine/src/x.rs", "//! unsafe\n#![forbid(unsafe_code)]\n").is_empty());
+    }
+
+    /// What is found in a tree that keeps the rules, and has this file besides.
+    fn gates(path: &str, text: &str) -> Vec<String> {
+        let file =
+            |place: &str| if place.ends_with('/') { format!("{place}mod.rs") } else { place.to_owned() };
+        let read = FLAGS.iter().filter(|(_, place)| *place != TOLD);
+        let mut all: Vec<(String, String)> =
+            read.map(|(flag, place)| (file(place), format!("if f.has(Flags::{flag}) {{}}"))).collect();
+        all.push((path.to_owned(), text.to_owned()));
+        second_gates(&all)
+    }
+
+    #[test]
+    fn a_second_gate_is_found() {
+        assert_eq!(gates("core/engine/src/y.rs", "fn f() {}"), [""; 0]);
+        assert_eq!(gates("core/engine/src/y.rs", "if spec.name == x {}").len(), 1);
+        assert_eq!(gates("core/engine/src/y.rs", "matches!(spec.name, x)").len(), 1);
+        assert_eq!(gates("core/engine/src/y.rs", "if f.has(Flags::NOSCRIPT) {}").len(), 1);
+        assert_eq!(gates("core/engine/src/y.rs", "f.has_any(Flags::WRITE.and(Flags::DENYOOM));").len(), 1);
+        assert_eq!(gates("core/engine/src/y.rs", "row.flags(Flags::NOSCRIPT.and(Flags::LOADING))"), [""; 0]);
+    }
+
+    #[test]
+    fn a_flag_that_nobody_reads_is_found() {
+        let text = "pub const NEW: Flags = Flags(1 << 30);\npub const TWO: Flags = Flags::WRITE;";
+        assert_eq!(gates(SPEC, text), ["Flags::NEW has no row in FLAGS"]);
+        let unread = second_gates(&[(format!("{GATE}mod.rs"), "Flags::NOSCRIPT".to_owned())]);
+        assert!(unread.iter().any(|line| line.starts_with("Flags::LOADING is not read")));
+        assert!(!unread.iter().any(|line| line.starts_with("Flags::NOSCRIPT is not read")));
     }
 
     #[test]

@@ -59,12 +59,12 @@ pub static COMMANDS: &[Row] = &[
         .also(SORTED)
         .movable_keys(Keys::FirstAndStore)
         .grows()
-        .flags(Flags::DANGEROUS),
+        .flags(Flags::DANGEROUS.and(Flags::BY_PATTERN)),
     Row::new("sort_ro", -2, Group::Server, sort_ro as crate::Handler)
         .also(SORTED)
         .movable_keys(Keys::Range { first: 1, last: 1, step: 1 })
         .readonly()
-        .flags(Flags::DANGEROUS),
+        .flags(Flags::DANGEROUS.and(Flags::BY_PATTERN)),
     row("swapdb", 3, swapdb).write().fast().flags(Flags::DANGEROUS),
     row("touch", -2, touch).keys(1, -1, 1).readonly().fast(),
     row("ttl", 2, ttl).key().readonly().fast(),

@@ -23,7 +23,7 @@ const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
 #[rustfmt::skip]
 pub static COMMANDS: &[Row] = &[
     row("pfadd", -2, pfadd).key().grows().fast(),
-    row("pfcount", -2, pfcount).keys(1, -1, 1).readonly().flags(Flags::MAY_REPLICATE),
+    row("pfcount", -2, pfcount).keys(1, -1, 1).readonly().flags(Flags::MAY_WRITE),
     row("pfdebug", 3, pfdebug).keys(2, 2, 1).grows().flags(Flags::ADMIN),
     row("pfmerge", -2, pfmerge).keys(1, -1, 1).grows(),
     row("pfselftest", 1, pfselftest).flags(Flags::ADMIN),

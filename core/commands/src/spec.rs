@@ -41,7 +41,7 @@ impl Flags {
     pub const ALLOW_BUSY: Flags = Flags(1 << 15);
     /// Not while data is being loaded in the background.
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 16);
-    /// May write although not flagged so (PFCOUNT, EVAL_RO's relatives, PUBLISH).
+    /// Reaches replicas although it changes nothing here (PUBLISH).
     pub const MAY_REPLICATE: Flags = Flags(1 << 17);
     /// Only for those who must not be promised it (`@dangerous` without being admin).
     pub const DANGEROUS: Flags = Flags(1 << 18);
@@ -54,9 +54,38 @@ impl Flags {
     /// Runs on a slot that is moving in, where there is a cluster.
     pub const ASKING: Flags = Flags(1 << 21);
 
+    /// May change data although it is not flagged so (PFCOUNT, EVAL and its relatives).
+    pub const MAY_WRITE: Flags = Flags(1 << 26);
+
+    /// Runs at once where MULTI is open, instead of being queued.
+    pub const IN_MULTI: Flags = Flags(1 << 22);
+
+    /// Runs what MULTI has queued, so that it needs what all of that needs.
+    pub const RUNS_QUEUE: Flags = Flags(1 << 23);
+
+    /// Runs for a RESP2 client that subscribes to something.
+    pub const AS_SUBSCRIBER: Flags = Flags(1 << 24);
+
+    /// Finds keys by patterns while it runs: that needs the right to read any key.
+    pub const BY_PATTERN: Flags = Flags(1 << 25);
+
+    /// What only COMMAND tells: no replica serves stale data here, nothing is loaded in the background, and there is no cluster.
+    pub const ONLY_TOLD: Flags = Flags::STALE.and(Flags::NO_ASYNC_LOADING).and(Flags::ASKING);
+
     /// Whether every bit of `other` is set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether any bit of `other` is set.
+    pub const fn has_any(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Without the bits of `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
     }
 
     /// Both.
@@ -181,6 +210,17 @@ pub enum Keys {
     FirstAndStore,
 }
 
+/// What argument 1 names of a command that runs a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The text of a script.
+    Source,
+    /// The digest of a script that was loaded.
+    Digest,
+    /// A function.
+    Function,
+}
+
 /// Tells how a request uses its keys, in the words of `docs` (`OW update`).
 pub type KeyUseOf = fn(&[&[u8]]) -> &'static str;
 
@@ -199,6 +239,8 @@ pub struct Spec {
     pub more_categories: &'static [&'static str],
     /// How it uses them, in the words of `docs`, where that depends on its options.
     pub key_use: Option<KeyUseOf>,
+    /// The script that it runs, if that is what it does.
+    pub program: Option<Subject>,
     /// What the server has to know.
     pub flags: Flags,
     /// Its family.
@@ -226,6 +268,7 @@ impl<H: Copy> Row<H> {
             container: false,
             more_categories: &[],
             key_use: None,
+            program: None,
             flags: Flags(0),
             group,
         };
@@ -293,6 +336,12 @@ impl<H: Copy> Row<H> {
     /// How its keys are used depends on its options.
     pub const fn key_use(mut self, of: KeyUseOf) -> Row<H> {
         self.spec.key_use = Some(of);
+        self
+    }
+
+    /// It runs a script.
+    pub const fn runs(mut self, program: Subject) -> Row<H> {
+        self.spec.program = Some(program);
         self
     }
 

@@ -3,7 +3,8 @@
 //! A waiting client is served by running its own command again when one of its keys was touched, oldest first, after the outermost
 //! command. There is no second path that delivers values. A waiter that finds nothing keeps its place.
 
-use crate::engine::{Called, Engine, Origin, Turn};
+use crate::engine::{Called, Engine, Turn};
+use crate::gate::{Asked, Caller, Verdict};
 use crate::outside::Outside;
 use crate::session::{ReplyMode, SessionId, Waiting};
 use base::hash::Keyed;
@@ -265,14 +266,13 @@ impl Engine {
     /// Runs the command of a waiting client again, if its user may still run it.
     fn serve(&mut self, id: SessionId, outside: &mut dyn Outside) {
         let Some(session) = self.sessions.find_mut(id) else { return };
-        let (protocol, user) = (session.protocol, session.user);
+        let protocol = session.protocol;
         let Some(waiting) = session.waiting.take() else { return };
         let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
         let Some(command) = self.table.find(&argv) else { return };
         let mut out = Vec::new();
-        if !self.acl.is_unlimited(user)
-            && let Err(error) = self.check_acl(id, command, &argv, "toplevel")
-        {
+        let asked = Asked { id, command, argv: &argv };
+        if let Verdict::Refuse(error) = self.admit(asked, Caller::Ready, outside) {
             // Commands or keys were withdrawn while it waited: what it waits for stays.
             self.command_stats[command].rejected += 1;
             self.sessions.at_mut(id).spent_ns = 0;
@@ -284,11 +284,11 @@ impl Engine {
             args: Args::new(&argv),
             reply: Reply::wire(&mut out, protocol),
             outside: &mut *outside,
-            may_block: true,
+            caller: Caller::Ready,
         };
         // What this leaves for the client itself stands behind its reply.
         let outer = core::mem::replace(&mut self.own_from, self.deliveries.len());
-        let called = self.call(command, turn, None, Origin::Ready);
+        let called = self.call(command, turn, None);
         if let Called::Block(wait) = called {
             self.own_from = outer;
             let (mut waiting, look_at_us) = (waiting, self.look_at_us(&wait));

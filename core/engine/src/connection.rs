@@ -14,6 +14,9 @@ pub const WRONGPASS: Error = Error::new("WRONGPASS invalid username-password pai
 const ANYWHERE: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
 const HANDSHAKE: Flags = ANYWHERE.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
 
+/// Of what ends a session or begins it anew: whatever the client is in, it runs at once.
+const ALWAYS: Flags = Flags::IN_MULTI.and(Flags::AS_SUBSCRIBER);
+
 const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
     Row::new(name, arity, Group::Connection, run)
 }
@@ -23,9 +26,9 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("auth", -2, auth).flags(HANDSHAKE),
     row("echo", 2, echo).flags(Flags::FAST).flags(Flags::LOADING.and(Flags::STALE)),
     row("hello", -1, hello).flags(HANDSHAKE),
-    row("ping", -1, ping).fast(),
-    row("quit", -1, quit).flags(HANDSHAKE),
-    row("reset", 1, reset).flags(HANDSHAKE),
+    row("ping", -1, ping).fast().flags(Flags::AS_SUBSCRIBER),
+    row("quit", -1, quit).flags(HANDSHAKE.and(ALWAYS)),
+    row("reset", 1, reset).flags(HANDSHAKE.and(ALWAYS)),
     row("select", 2, select).flags(ANYWHERE),
 ];
 

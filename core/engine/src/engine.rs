@@ -3,6 +3,7 @@
 use crate::acl::{Acl, BusyRights};
 use crate::blocking::Waiters;
 use crate::commandlog::{CommandLogs, Measure};
+use crate::gate::Caller;
 use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
 use crate::pubsub::PubSub;
@@ -60,20 +61,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) args: Args<'a>,
     pub(crate) reply: Reply<'a>,
     pub(crate) outside: &'a mut dyn Outside,
-    pub(crate) may_block: bool,
-}
-
-/// Where a call comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A client's own request.
-    Client,
-    /// EXEC.
-    Transaction,
-    /// A script.
-    Script,
-    /// A blocked client's request, run again.
-    Ready,
+    pub(crate) caller: Caller,
 }
 
 /// What a call ended with.
@@ -485,7 +473,7 @@ impl Engine {
         let (protocol, mode) = (session.protocol, session.reply_mode);
         let before = out.len();
         self.own_from = self.deliveries.len();
-        let admitted = self.admit(id, &request, &mut Reply::wire(out, protocol), outside);
+        let admitted = self.let_in(id, &request, &mut Reply::wire(out, protocol), outside);
         if self.deliveries.len() > self.own_from && mode == ReplyMode::On {
             self.take_own(id, before, out);
         }
@@ -511,12 +499,13 @@ impl Engine {
         before: usize,
         out: &mut Vec<u8>,
     ) {
-        let name = admitted.map_or("", |command| self.table.commands[command].spec.name);
+        let spec = admitted.map(|command| self.table.commands[command].spec);
         let Some(session) = self.sessions.find_mut(id) else { return };
         // A SKIP behind a SKIP holds for what follows it.
-        let is_renewed = name == "client|reply" && out.len() == before;
+        let is_renewed = spec.is_some_and(|spec| spec.name == "client|reply") && out.len() == before;
         // Confirmations of subscriptions are messages, not replies.
-        if session.reply_mode == mode && !name.ends_with("subscribe") {
+        let is_message = spec.is_some_and(|spec| spec.flags.has(Flags::PUBSUB.and(Flags::AS_SUBSCRIBER)));
+        if session.reply_mode == mode && !is_message {
             out.truncate(before);
         }
         if mode == ReplyMode::SkipNext && !is_renewed {
@@ -537,16 +526,16 @@ impl Engine {
         session.last_command = Some(command);
         let protocol = session.protocol;
         let args = Args::new(request.argv);
-        let (may_block, before) = (true, out.len());
+        let before = out.len();
         let called = {
             let turn = Turn {
                 session: id,
                 args,
                 reply: Reply::within(out, protocol, before.saturating_add(self.reply_limit)),
                 outside: &mut *outside,
-                may_block,
+                caller: Caller::Client,
             };
-            self.call(command, turn, request.raw, Origin::Client)
+            self.call(command, turn, request.raw)
         };
         let (asked, told) = (request.raw.map_or(0, <[u8]>::len), out.len() - before);
         let is_late = matches!(called, Called::Later | Called::Block(_));
@@ -598,38 +587,32 @@ impl Engine {
     }
 
     /// One call: run, count, settle. The reply is written, also when it is an error.
-    pub(crate) fn call(
-        &mut self,
-        command: usize,
-        turn: Turn<'_>,
-        raw: Option<&[u8]>,
-        origin: Origin,
-    ) -> Called {
-        let (id, args) = (turn.session, turn.args);
+    pub(crate) fn call(&mut self, command: usize, turn: Turn<'_>, raw: Option<&[u8]>) -> Called {
+        let (id, args, caller) = (turn.session, turn.args, turn.caller);
         let session = self.sessions.at_mut(id);
         session.commands += 1;
         let db = session.db;
         self.keyspace.no_touch = session.no_touch;
         // A request that has waited for a password check was shown when it came.
-        let is_shown = !self.monitors.is_empty() && origin != Origin::Ready && !session.is_answered;
+        let is_shown = !self.monitors.is_empty() && caller != Caller::Ready && !session.is_answered;
         self.keyspace.effects.tells_misses =
             self.tells_misses && self.table.commands[command].spec.flags.has(Flags::READONLY);
         let mut started = turn.outside.nanos();
-        if origin == Origin::Ready {
+        if caller == Caller::Ready {
             // What it took before it began to wait belongs to the same call.
             started = started.saturating_sub(core::mem::take(&mut self.sessions.at_mut(id).spent_ns));
         }
         // A script is shown before what it calls, everything else behind its reply.
         let is_program = is_shown && self.table.commands[command].spec.group == Group::Scripting;
         if is_program {
-            self.show_monitors(id, command, args, origin);
+            self.show_monitors(id, command, args, caller);
         }
         let outcome = match self.table.commands[command].run {
             Run::Data(handler) => self.call_data(handler, db, turn, started, command),
             Run::Engine(handler) => self.call_engine(handler, turn, started, command),
         };
         if is_shown && !is_program {
-            self.show_done(id, command, args, origin, &outcome);
+            self.show_done(id, command, args, caller, &outcome);
         }
         match outcome {
             Ok(Step::Done(event)) => {
@@ -673,7 +656,7 @@ impl Engine {
             args: turn.args,
             db,
             reply: turn.reply.reborrow(),
-            may_block: turn.may_block,
+            may_block: turn.caller.may_wait(),
         });
         let result = match result {
             Ok(Outcome::Done(event)) => Ok(Step::Done(event)),

@@ -2,23 +2,23 @@
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::running::{BUSY_NESTED, COUNTED, Compiling, Program, SCRIPT};
-use commands::{Args, Error, Flags, Group, Row};
+use commands::{Args, Error, Flags, Group, Row, Subject};
 use script::{Interpreter, Limits, Sha};
 
 const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
     Row::new(name, arity, Group::Scripting, run)
 }
 
-const fn runs(name: &'static str, run: EngineHandler) -> Row<EngineHandler> {
-    row(name, -3, run).movable_keys(COUNTED).flags(SCRIPT.and(Flags::SKIP_MONITOR))
+const fn runs(name: &'static str, run: EngineHandler, by: Subject) -> Row<EngineHandler> {
+    row(name, -3, run).movable_keys(COUNTED).flags(SCRIPT.and(Flags::SKIP_MONITOR)).runs(by)
 }
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    runs("eval", eval),
-    runs("eval_ro", eval_ro).readonly(),
-    runs("evalsha", evalsha),
-    runs("evalsha_ro", evalsha_ro).readonly(),
+    runs("eval", eval, Subject::Source),
+    runs("eval_ro", eval_ro, Subject::Source).readonly(),
+    runs("evalsha", evalsha, Subject::Digest),
+    runs("evalsha_ro", evalsha_ro, Subject::Digest).readonly(),
     row("script", -2, unknown).subcommands(&[
         row("script|debug", 3, debug).flags(Flags::NOSCRIPT),
         row("script|exists", -3, exists).flags(Flags::NOSCRIPT),
@@ -157,14 +157,13 @@ fn run(engine: &mut Engine, turn: &mut Turn<'_>, sha: &Sha, read_only: bool) -> 
 }
 
 impl Engine {
-    /// What the script of an EVAL or EVALSHA, or the function of an FCALL, declares about itself, if anything.
-    pub(crate) fn declared_flags(&self, name: &str, argv: &[&[u8]]) -> Option<script::Flags> {
+    /// What the script or function of a request declares about itself, if anything.
+    pub(crate) fn declared(&self, program: Subject, argv: &[&[u8]]) -> Option<script::Flags> {
         let subject = argv.get(1)?;
-        let flags = match name {
-            "fcall" | "fcall_ro" => return self.functions.as_ref()?.flags(subject),
-            "eval" | "eval_ro" => script::flags_of(subject)?,
-            "evalsha" | "evalsha_ro" => self.scripts.as_ref()?.flags(&parse_sha(subject)?)?,
-            _ => return None,
+        let flags = match program {
+            Subject::Function => return self.functions.as_ref()?.flags(subject),
+            Subject::Source => script::flags_of(subject)?,
+            Subject::Digest => self.scripts.as_ref()?.flags(&parse_sha(subject)?)?,
         };
         flags.is_declared.then_some(flags)
     }

@@ -6,7 +6,7 @@
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::{Job, Outside};
 use crate::running::{BUSY_NESTED, COUNTED, Program, SCRIPT};
-use commands::{Args, Error, Flags, Group, Row};
+use commands::{Args, Error, Flags, Group, Row, Subject};
 use resp::{Protocol, Reply, Sink};
 use script::{Functions, Host, Interrupt, Library, Policy};
 
@@ -19,7 +19,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 }
 
 const fn calls(name: &'static str, run: EngineHandler) -> Row<EngineHandler> {
-    row(name, -3, run).movable_keys(COUNTED).flags(SCRIPT.and(Flags::SKIP_MONITOR))
+    row(name, -3, run).movable_keys(COUNTED).flags(SCRIPT.and(Flags::SKIP_MONITOR)).runs(Subject::Function)
 }
 
 const fn subcommand(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {

@@ -3,7 +3,8 @@
 //! The engine packs the keys, the world sends them, and what the other server has taken is removed here. Other clients go on
 //! meanwhile, unlike in Redis; so a key that was changed on its way stays, and the caller is told. Nothing is lost either way.
 
-use crate::engine::{Engine, EngineHandler, Origin, Step, Turn};
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::gate::Caller;
 use crate::outside::{Job, Outside};
 use crate::session::{ClientInfo, SessionId};
 use base::number::parse_i64;
@@ -69,7 +70,7 @@ pub struct Migrated {
 fn migrate(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let from = engine.sessions.at(turn.session).db;
     let (mut migration, keys) = read(turn.args, from)?;
-    if !turn.may_block {
+    if !turn.caller.may_wait() {
         return Err(Error::new(
             "ERR MIGRATE waits for another server: it cannot run in a transaction or script",
         ));
@@ -195,9 +196,9 @@ impl Engine {
             args: Args::new(argv),
             reply: Reply::wire(&mut out, Protocol::Resp2),
             outside: &mut *outside,
-            may_block: false,
+            caller: Caller::Client,
         };
-        self.call(command, turn, None, Origin::Client);
+        self.call(command, turn, None);
         self.serve_ready(outside);
         self.disconnect(id);
     }

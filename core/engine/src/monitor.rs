@@ -1,6 +1,7 @@
 //! MONITOR: every command as it runs, for whoever asked.
 
-use crate::engine::{Engine, EngineHandler, Origin, Step, Turn};
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::gate::Caller;
 use crate::session::{ReplyMode, SessionId};
 use commands::{Args, Error, Flags, Group, Row};
 
@@ -25,14 +26,14 @@ fn monitor(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 impl Engine {
     /// Shows a command to the monitors, a script before it runs.
     #[cold]
-    pub(crate) fn show_monitors(&mut self, id: SessionId, command: usize, args: Args<'_>, origin: Origin) {
+    pub(crate) fn show_monitors(&mut self, id: SessionId, command: usize, args: Args<'_>, caller: Caller) {
         let spec = self.table.commands[command].spec;
         let hidden = spec.flags.has(Flags::SKIP_MONITOR) && spec.group != Group::Scripting;
         if hidden || spec.flags.has(Flags::UNSEEN) || spec.flags.has(Flags::ADMIN) {
             return;
         }
         let shown = crate::commandlog::without_secrets(spec.name, args);
-        self.feed_monitors(id, &shown, origin);
+        self.feed_monitors(id, &shown, caller);
     }
 
     /// Shows a command that was run: then a RESET or QUIT has ended its own client's watching, and a SELECT has chosen the database.
@@ -42,19 +43,19 @@ impl Engine {
         id: SessionId,
         command: usize,
         args: Args<'_>,
-        origin: Origin,
+        caller: Caller,
         outcome: &Result<Step, ()>,
     ) {
         if matches!(outcome, Ok(Step::Close)) {
             self.monitors.retain(|monitor| *monitor != id);
         }
-        self.show_monitors(id, command, args, origin);
+        self.show_monitors(id, command, args, caller);
     }
 
     /// Writes a line to every monitor that gets replies.
-    pub(crate) fn feed_monitors(&mut self, id: SessionId, shown: &[&[u8]], origin: Origin) {
+    pub(crate) fn feed_monitors(&mut self, id: SessionId, shown: &[&[u8]], caller: Caller) {
         let session = self.sessions.at(id);
-        let from = if origin == Origin::Script { "lua" } else { &session.info.address };
+        let from = if matches!(caller, Caller::Script(_)) { "lua" } else { &session.info.address };
         let us = self.keyspace.now.unix_us;
         let mut line =
             format!("+{}.{:06} [{} {from}]", us / 1_000_000, us % 1_000_000, session.db).into_bytes();

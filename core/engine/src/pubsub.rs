@@ -14,7 +14,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("psubscribe", -2, |e, t| subscribe(e, t, Kind::Pattern)).flags(ANYWHERE),
+    row("psubscribe", -2, |e, t| subscribe(e, t, Kind::Pattern)).flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
     row("publish", 3, publish).flags(
         Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST),
     ),
@@ -27,14 +27,19 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
             .flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
         row("pubsub|shardnumsub", -2, shardnumsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
     ]),
-    row("punsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Pattern)).flags(ANYWHERE),
+    row("punsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Pattern))
+        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
     row("spublish", 3, spublish)
         .flags(Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST))
         .keys(1, 1, 1),
-    row("ssubscribe", -2, |e, t| subscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1),
-    row("subscribe", -2, |e, t| subscribe(e, t, Kind::Channel)).flags(ANYWHERE),
-    row("sunsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Shard)).flags(ANYWHERE).keys(1, -1, 1),
-    row("unsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Channel)).flags(ANYWHERE),
+    row("ssubscribe", -2, |e, t| subscribe(e, t, Kind::Shard))
+        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER))
+        .keys(1, -1, 1),
+    row("subscribe", -2, |e, t| subscribe(e, t, Kind::Channel)).flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
+    row("sunsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Shard))
+        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER))
+        .keys(1, -1, 1),
+    row("unsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Channel)).flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
 ];
 
 /// What is subscribed to.

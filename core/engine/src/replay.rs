@@ -3,11 +3,11 @@
 //! What was acknowledged is replayed whatever the users and their rights are today. A record that meets an error does not fit what is
 //! in memory: whoever went on would lose it without a word, so the caller is told which command it was.
 
-use crate::engine::{Engine, Origin, Turn};
-use crate::gate;
+use crate::engine::{Engine, Turn};
+use crate::gate::{Asked, Caller, Verdict};
 use crate::outside::Outside;
 use crate::session::{ClientInfo, SessionId};
-use commands::Args;
+use commands::{Args, Flags};
 use resp::{Protocol, Reply, Sink};
 
 /// Why a record cannot be replayed.
@@ -32,32 +32,36 @@ impl Engine {
     /// The log does not fit this server.
     pub fn replay(&mut self, argv: &[&[u8]], outside: &mut dyn Outside) -> Result<(), ReplayError> {
         let id = self.replay_session();
-        let name = || String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned();
-        let command = self.table.find_logged(argv).ok_or_else(|| ReplayError::Unknown(name()))?;
-        let spec = self.table.commands[command].spec;
-        if !spec.arity_allows(argv.len()) {
-            let why = commands::Error::arity(spec.name).shown().into_owned();
-            return Err(ReplayError::Failed { command: name(), why });
-        }
-        let mut outcome = Outcome { is_transaction: spec.name == "exec", ..Outcome::default() };
-        let queue = &self.sessions.at(id).multi;
-        if queue.is_some() && !gate::runs_inside_multi(spec) {
-            self.queue(id, command, argv, &mut Reply::sink(&mut outcome));
-        } else {
-            let queued: Vec<usize> = queue.iter().flat_map(|multi| &multi.queue).map(|q| q.command).collect();
-            let reply = Reply::sink(&mut outcome);
-            let turn = Turn { session: id, args: Args::new(argv), reply, outside, may_block: false };
-            // What was let in once is taken again, however low the limit is now.
-            self.keyspace.limits.string_bytes = base::limits::STRING_BYTES_MAX;
-            self.call(command, turn, None, Origin::Ready);
-            self.keyspace.limits.string_bytes = crate::admin::limits(&self.config).string_bytes;
-            if let Some((at, why)) = outcome.error.take() {
-                let inner = queued.get(at).map(|queued| self.table.commands[*queued].spec.name);
-                let place = |inner| format!("{}, of which command {} ({inner})", name(), at + 1);
-                return Err(ReplayError::Failed { command: inner.map_or_else(name, place), why });
+        let command = self.table.find_logged(argv).ok_or_else(|| ReplayError::Unknown(name_of(argv)))?;
+        let asked = Asked { id, command, argv };
+        match self.admit(asked, Caller::Replay, outside) {
+            Verdict::Run => self.run_record(asked, outside),
+            Verdict::Queue | Verdict::Hold => {
+                let mut outcome = Outcome::default();
+                self.queue(asked, &mut Reply::sink(&mut outcome));
+                outcome.error.map_or(Ok(()), |(_, why)| Err(failed(name_of(argv), why)))
             }
+            Verdict::Refuse(error) => Err(failed(name_of(argv), error.shown().into_owned())),
         }
-        outcome.error.map_or(Ok(()), |(_, why)| Err(ReplayError::Failed { command: name(), why }))
+    }
+
+    /// Runs a record that does not belong to a transaction, or ends one.
+    fn run_record(&mut self, asked: Asked<'_>, outside: &mut dyn Outside) -> Result<(), ReplayError> {
+        let Asked { id, command, argv } = asked;
+        let is_transaction = self.table.commands[command].spec.flags.has(Flags::RUNS_QUEUE);
+        let mut outcome = Outcome { is_transaction, ..Outcome::default() };
+        let multi = &self.sessions.at(id).multi;
+        let queued: Vec<usize> = multi.iter().flat_map(|multi| &multi.queue).map(|q| q.command).collect();
+        let reply = Reply::sink(&mut outcome);
+        let turn = Turn { session: id, args: Args::new(argv), reply, outside, caller: Caller::Replay };
+        // What was let in once is taken again, however low the limit is now.
+        self.keyspace.limits.string_bytes = base::limits::STRING_BYTES_MAX;
+        self.call(command, turn, None);
+        self.keyspace.limits.string_bytes = crate::admin::limits(&self.config).string_bytes;
+        let Some((at, why)) = outcome.error else { return Ok(()) };
+        let inner = queued.get(at).map(|queued| self.table.commands[*queued].spec.name);
+        let place = |inner| format!("{}, of which command {} ({inner})", name_of(argv), at + 1);
+        Err(failed(inner.map_or_else(|| name_of(argv), place), why))
     }
 
     /// Ends the replay; a transaction that was not finished is dropped.
@@ -77,6 +81,15 @@ impl Engine {
         self.replay_session = Some(id);
         id
     }
+}
+
+/// What a record is called.
+fn name_of(argv: &[&[u8]]) -> String {
+    String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned()
+}
+
+fn failed(command: String, why: String) -> ReplayError {
+    ReplayError::Failed { command, why }
 }
 
 /// A reply of which only the first error is kept: the reply itself, or an element of what EXEC gives. Errors further inside are values

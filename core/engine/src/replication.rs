@@ -163,7 +163,7 @@ fn block(timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Step {
 fn wait(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let replicas = turn.args.int(1)?;
     let timeout_ms = timeout_ms(turn.args, 2, engine.keyspace.now.unix_ms)?;
-    if replicas <= 0 || !turn.may_block {
+    if replicas <= 0 || !turn.caller.may_wait() {
         turn.reply.integer(0);
         return Ok(Step::Done(None));
     }
@@ -187,7 +187,7 @@ fn waitaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let LogTickets { last, synced, is_whole } = turn.outside.log_tickets();
     let ticket = last + u64::from(engine.has_log());
     let is_synced = engine.log.enabled && is_whole && synced >= ticket;
-    if (replicas == 0 && (local == 0 || is_synced)) || !turn.may_block {
+    if (replicas == 0 && (local == 0 || is_synced)) || !turn.caller.may_wait() {
         turn.reply.array(2);
         turn.reply.integer(i64::from(is_synced));
         turn.reply.integer(0);

@@ -4,7 +4,8 @@
 //! script is a call like any other (same table, same settle); its records are kept together in the log as one unit.
 
 use crate::RunningFunction;
-use crate::engine::{Called, Engine, Origin, Step, Turn};
+use crate::engine::{Called, Engine, Step, Turn};
+use crate::gate::{Asked, Caller, Leave, Verdict};
 use crate::outside::{Busy, BusyVerdict, Job, Outside};
 use crate::session::SessionId;
 use commands::{Args, Error, Flags, Keys};
@@ -12,7 +13,7 @@ use resp::{Reply, Sink};
 use script::{Host, Interrupt, RunError};
 
 /// Flags of every command that runs a script.
-pub(crate) const SCRIPT: Flags = Flags::NOSCRIPT.and(Flags::STALE).and(Flags::MAY_REPLICATE);
+pub(crate) const SCRIPT: Flags = Flags::NOSCRIPT.and(Flags::STALE).and(Flags::MAY_WRITE);
 /// Where their keys are.
 pub(crate) const COUNTED: Keys = Keys::Counted { count_at: 2, destination: false };
 /// An interpreter is in use already.
@@ -37,7 +38,7 @@ impl Engine {
         program: Program<'_>,
         run: impl FnOnce(&mut dyn Host, &mut dyn Sink) -> Result<(), RunError>,
     ) -> Result<Step, Error> {
-        self.check_script(program, turn.outside)?;
+        self.check_program(program)?;
         self.counters.scripts += 1;
         self.depth += 1;
         let session = self.sessions.at(turn.session);
@@ -52,9 +53,11 @@ impl Engine {
             session: turn.session,
             function: program.function,
             argv: turn.args.all(),
-            read_only: program.read_only || program.flags.no_writes,
-            allow_oom: program.flags.allow_oom,
-            has_written: false,
+            leave: Leave {
+                read_only: program.read_only || program.flags.no_writes,
+                allow_oom: program.flags.allow_oom,
+                has_written: false,
+            },
             replicated: true,
             has_failed: false,
             lines: 0,
@@ -93,42 +96,6 @@ impl Engine {
             self.command_stats[command].failed += 1;
         }
     }
-
-    /// Whether a request runs a script that declares no more than that it may write, so that it needs room.
-    #[cold]
-    pub(crate) fn script_grows(&self, name: &str, argv: &[&[u8]]) -> bool {
-        let Some(subject) = argv.get(1) else { return false };
-        let flags = match name {
-            "eval" | "eval_ro" => script::flags_of(subject),
-            "evalsha" | "evalsha_ro" => crate::eval::parse_sha(subject)
-                .and_then(|sha| self.scripts.as_ref().and_then(|scripts| scripts.flags(&sha))),
-            "fcall" | "fcall_ro" => self.functions.as_ref().and_then(|functions| functions.flags(subject)),
-            _ => None,
-        };
-        flags.is_some_and(|flags| flags.is_declared && !flags.allow_oom && !flags.no_writes)
-    }
-
-    /// What stands against a script before it begins. One without flags is looked at call by call.
-    fn check_script(&mut self, program: Program<'_>, outside: &dyn Outside) -> Result<(), Error> {
-        let flags = program.flags;
-        if self.depth == 0 {
-            // A transaction that runs it has looked; within it nothing leaves by itself.
-            self.make_room(outside);
-        }
-        if !flags.is_declared || flags.no_writes {
-            return Ok(());
-        }
-        if program.read_only {
-            return Err(Error::new("ERR Can not execute a script with write flag using *_ro command."));
-        }
-        if !flags.allow_oom && self.over_memory {
-            self.counters.oom_refusals += 1;
-            return Err(Error::new(
-                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// A busy script asks so often whether it may go on; other clients are answered meanwhile.
@@ -146,9 +113,7 @@ struct Running<'a> {
     function: Option<RunningFunction<'a>>,
     /// The request that runs it.
     argv: &'a [&'a [u8]],
-    read_only: bool,
-    allow_oom: bool,
-    has_written: bool,
+    leave: Leave,
     replicated: bool,
     /// What it returns holds an error.
     has_failed: bool,
@@ -167,13 +132,14 @@ impl Host for Running<'_> {
             return 0;
         };
         self.engine.script_bytes = held_bytes;
-        if let Err(error) = self.admit(command, argv) {
+        let (asked, caller) = (Asked { id: self.session, command, argv }, Caller::Script(self.leave));
+        if let Verdict::Refuse(error) = self.engine.admit(asked, caller, self.outside) {
             self.engine.command_stats[command].rejected += 1;
             self.engine.refuse(&error, &mut Reply::sink(sink));
             return 0;
         }
         let flags = self.engine.table.commands[command].spec.flags;
-        self.has_written |= flags.has(Flags::WRITE);
+        self.leave.has_written |= flags.has(Flags::WRITE);
         let logging = self.engine.log.enabled;
         self.engine.log.enabled &= self.replicated;
         let turn = Turn {
@@ -181,9 +147,9 @@ impl Host for Running<'_> {
             args: Args::new(argv),
             reply: Reply::sink(sink),
             outside: &mut *self.outside,
-            may_block: false,
+            caller,
         };
-        let called = self.engine.call(command, turn, None, Origin::Script);
+        let called = self.engine.call(command, turn, None);
         self.engine.log.enabled = logging;
         if matches!(called, Called::Later | Called::Block(_)) {
             sink.error(b"ERR This Redis command is not allowed from script");
@@ -207,7 +173,7 @@ impl Host for Running<'_> {
         self.asked_ns = running_ns;
         let busy = Busy {
             running_ns,
-            has_written: self.has_written,
+            has_written: self.leave.has_written,
             function: self.function,
             argv: self.argv,
             engine: &*self.engine,
@@ -313,51 +279,6 @@ impl Running<'_> {
         if self.lines > LINES_MAX {
             let text = format!("{} more lines of a script were left out", self.lines - LINES_MAX);
             self.engine.jobs.push(log_line(3, text.as_bytes()));
-        }
-    }
-
-    /// The gate of a script's own calls.
-    fn admit(&mut self, command: usize, argv: &[&[u8]]) -> Result<(), Error> {
-        let engine = &mut *self.engine;
-        let spec = engine.table.commands[command].spec;
-        if !engine.table.commands[command].subcommands.is_empty() {
-            return Err(commands::unknown_subcommand(Args::new(argv), &spec.name.to_ascii_uppercase()));
-        }
-        if !spec.arity_allows(argv.len()) {
-            return Err(Error::new("ERR Wrong number of args calling Redis command from script"));
-        }
-        if spec.flags.has(Flags::NOSCRIPT) && !engine.switches.scripts_may_all {
-            return Err(Error::new("ERR This Redis command is not allowed from script"));
-        }
-        let writes = spec.flags.has(Flags::WRITE);
-        if self.read_only && (writes || spec.flags.has(Flags::MAY_REPLICATE)) {
-            return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
-        }
-        // Memory is looked at before the first write only: what has begun may end.
-        if writes && !self.has_written && self.engine.replay_session != Some(self.session) {
-            self.check_first_write(spec.flags)?;
-        }
-        let user = self.engine.sessions.at(self.session).user;
-        if !self.engine.acl.is_unlimited(user) {
-            self.engine.check_acl(self.session, command, argv, "lua").map_err(|e| {
-                let why = e.as_bytes();
-                Error::quoting(
-                    "ERR ACL failure in script: {}",
-                    &[why.strip_prefix(b"NOPERM ").unwrap_or(why)],
-                )
-            })?;
-        }
-        Ok(())
-    }
-
-    fn check_first_write(&mut self, flags: Flags) -> Result<(), Error> {
-        if !self.allow_oom {
-            self.engine.check_memory(flags)?;
-        }
-        let log = &self.engine.log;
-        match self.outside.write_refusal(crate::gate::grows(flags), &|| log.len()) {
-            Some(refusal) => Err(Error::text(refusal)),
-            None => Ok(()),
         }
     }
 }

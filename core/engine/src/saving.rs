@@ -104,9 +104,10 @@ impl Engine {
         (at, out): (usize, &mut Vec<u8>),
         next: Next,
     ) -> Next {
-        let save = !self.config.save.is_empty();
+        let (save, spec) = (!self.config.save.is_empty(), self.table.commands[command].spec);
         let may_wait = next == Next::Continue
-            && self.table.commands[command].spec.name == "flushall"
+            && spec.program.is_none()
+            && !spec.flags.has(Flags::RUNS_QUEUE)
             && self.sessions.at(id).reply_mode == ReplyMode::On;
         let waits = save && may_wait && !self.log.enabled;
         self.jobs.push(Job::Flushed { save, session: waits.then_some(id) });

@@ -1,7 +1,7 @@
 //! What the server knows about one client.
 
 use base::Now;
-use commands::Wait;
+use commands::{Flags, Wait};
 use resp::Protocol;
 use std::collections::BTreeSet;
 
@@ -100,6 +100,8 @@ pub(crate) struct Transaction {
     pub(crate) broken: bool,
     /// Bytes of the queued arguments.
     pub(crate) bytes: usize,
+    /// What the queued commands need together; none while there are none.
+    pub(crate) needs: Option<Flags>,
 }
 
 /// Subscriptions of a client.

@@ -1,7 +1,7 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
-use crate::acl::Denial;
-use crate::engine::{Called, Engine, EngineHandler, Origin, Step, Turn};
+use crate::engine::{Called, Engine, EngineHandler, Step, Turn};
+use crate::gate::{Asked, Caller, Verdict};
 use crate::session::{SessionId, Transaction};
 use commands::{Args, Error, Flags, Group, Row};
 use resp::Protocol;
@@ -23,13 +23,19 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("discard", 1, discard),
+    row("discard", 1, discard).flags(Flags::IN_MULTI),
     Row::new("exec", 1, Group::Transactions, exec as EngineHandler).flags(
-        Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG).and(Flags::UNSEEN),
+        Flags::NOSCRIPT
+            .and(Flags::LOADING)
+            .and(Flags::STALE)
+            .and(Flags::SKIP_SLOWLOG)
+            .and(Flags::UNSEEN)
+            .and(Flags::IN_MULTI)
+            .and(Flags::RUNS_QUEUE),
     ),
-    row("multi", 1, multi),
+    row("multi", 1, multi).flags(Flags::IN_MULTI),
     row("unwatch", 1, unwatch),
-    row("watch", -2, watch).keys(1, -1, 1),
+    row("watch", -2, watch).keys(1, -1, 1).flags(Flags::IN_MULTI),
 ];
 
 fn multi(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
@@ -63,7 +69,7 @@ fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let outcome = end_transaction(engine, turn, &multi);
     // EXEC is shown behind what it ran, and also when it ran nothing: a reader sees that the transaction is over.
     if !engine.monitors.is_empty() {
-        engine.feed_monitors(turn.session, turn.args.all(), Origin::Client);
+        engine.feed_monitors(turn.session, turn.args.all(), Caller::Client);
     }
     outcome
 }
@@ -77,10 +83,6 @@ fn end_transaction(engine: &mut Engine, turn: &mut Turn<'_>, multi: &Transaction
     if stale {
         turn.reply.null_array();
         return Ok(Step::Done(None));
-    }
-    if engine.has_no_room_for(multi, turn) {
-        let template = "EXECABORT Transaction discarded because of: {}";
-        return Err(Error::quoting(template, &[crate::gate::OOM.as_bytes()]));
     }
     engine.run_queue(turn, multi);
     Ok(Step::Done(None))
@@ -102,20 +104,6 @@ fn unwatch(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     engine.unwatch(turn.session);
     turn.reply.ok();
     Ok(Step::Done(None))
-}
-
-/// The refusal of a command that was allowed when it was queued.
-#[cold]
-fn rights_withdrawn(denial: &Denial) -> Error {
-    let why = match denial {
-        Denial::Command(_) => "no permission to execute the command or subcommand",
-        Denial::Key(_) => "no permission to touch the specified keys",
-        Denial::Channel(_) => "no permission to access one of the channels used as arguments to the command",
-        Denial::Auth(_) => "no permission",
-    };
-    Error::text(format!(
-        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason: {why}"
-    ))
 }
 
 /// What happened to a client while a script held the engine, in this order as far as its transaction goes.
@@ -170,9 +158,9 @@ impl Engine {
         self.log.begin_unit();
         for queued in &multi.queue {
             let argv: Vec<&[u8]> = queued.argv.iter().map(Vec::as_slice).collect();
-            let unlimited = self.acl.is_unlimited(self.sessions.at(turn.session).user);
-            if !unlimited && let Some(denial) = self.denial_of(turn.session, queued.command, &argv, "multi") {
-                self.refuse(&rights_withdrawn(&denial), &mut turn.reply);
+            let asked = Asked { id: turn.session, command: queued.command, argv: &argv };
+            if let Verdict::Refuse(error) = self.admit(asked, Caller::Transaction, turn.outside) {
+                self.refuse(&error, &mut turn.reply);
                 continue;
             }
             let inner = Turn {
@@ -180,9 +168,9 @@ impl Engine {
                 args: Args::new(&argv),
                 reply: turn.reply.reborrow(),
                 outside: &mut *turn.outside,
-                may_block: false,
+                caller: Caller::Transaction,
             };
-            match self.call(queued.command, inner, None, Origin::Transaction) {
+            match self.call(queued.command, inner, None) {
                 Called::Done | Called::Failed | Called::Close => {}
                 Called::Block(_) => turn.reply.null_array(),
                 Called::Later => turn.reply.error(b"ERR this command cannot run inside a transaction"),
@@ -191,16 +179,6 @@ impl Engine {
         self.log.end_unit();
         self.sessions.at_mut(turn.session).in_exec = false;
         self.depth -= 1;
-    }
-
-    /// Whether memory is full and a queued command would need some.
-    fn has_no_room_for(&mut self, multi: &Transaction, turn: &Turn<'_>) -> bool {
-        if self.replay_session == Some(turn.session) {
-            return false;
-        }
-        self.make_room(turn.outside);
-        let flags = |queued: &crate::session::Queued| self.table.commands[queued.command].spec.flags;
-        multi.queue.iter().any(|queued| self.lacks_room(flags(queued)))
     }
 
     fn watch(&mut self, id: SessionId, key: &[u8]) {

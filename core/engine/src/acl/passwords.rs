@@ -140,7 +140,7 @@ impl Engine {
             Judgement::In(user) => Some(Some(user)),
             Judgement::Out => Some(None),
             // Nobody waits inside a transaction; EXEC has asked ahead of it.
-            Judgement::Ask(..) if !turn.may_block => None,
+            Judgement::Ask(..) if !turn.caller.may_wait() => None,
             Judgement::Ask(records, pairs) => {
                 self.ask(turn.session, records, pairs, password);
                 None

@@ -4,9 +4,9 @@
 //! expires and none is evicted, so that the data stand still.
 
 use crate::engine::{Engine, Step, Turn};
+use crate::gate::{Asked, LEAVES_TRACES};
 use crate::outside::Outside;
-use crate::session::SessionId;
-use commands::{Error, Flags, Group};
+use commands::Error;
 
 /// What holds requests back.
 #[derive(Debug, Default)]
@@ -87,41 +87,20 @@ impl Engine {
         }
     }
 
-    /// Holds this request back if a pause says so; its client then waits.
+    /// Whether a pause says that this request waits.
     #[cold]
-    pub(crate) fn hold(&mut self, id: SessionId, command: usize, argv: &[&[u8]]) -> bool {
+    pub(crate) fn is_held(&self, asked: Asked<'_>) -> bool {
         let (is_paused, pause) = (self.is_paused(), &self.pause);
         let (holds_all, holds_writes) = (is_paused && !pause.writes_only, is_paused || pause.holds_writes);
-        let held = holds_all || (holds_writes && self.may_change(id, command, argv));
-        if held {
-            self.sessions.at_mut(id).last_command = Some(command);
-            self.defer(id, argv, None);
-            self.held.push(id);
-        }
-        held
+        holds_all || (holds_writes && self.needs(asked).has_any(LEAVES_TRACES))
     }
 
-    /// Whether a request may change data, as far as can be told before it runs.
-    fn may_change(&mut self, id: SessionId, command: usize, argv: &[&[u8]]) -> bool {
-        let spec = self.table.commands[command].spec;
-        if spec.name == "exec" {
-            let Some(multi) = self.sessions.at_mut(id).multi.take() else { return false };
-            let changes = multi.queue.iter().any(|queued| {
-                let argv: Vec<&[u8]> = queued.argv.iter().map(Vec::as_slice).collect();
-                self.may_change(id, queued.command, &argv)
-            });
-            self.sessions.at_mut(id).multi = Some(multi);
-            return changes;
-        }
-        if spec.group == Group::Scripting && spec.name.ends_with("_ro") {
-            return false;
-        }
-        if spec.group == Group::Scripting
-            && let Some(flags) = self.declared_flags(spec.name, argv)
-        {
-            return !flags.no_writes;
-        }
-        spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE)
+    /// Has a client wait with its request for the end of the pause.
+    #[cold]
+    pub(crate) fn hold(&mut self, asked: Asked<'_>) {
+        self.sessions.at_mut(asked.id).last_command = Some(asked.command);
+        self.defer(asked.id, asked.argv, None);
+        self.held.push(asked.id);
     }
 
     /// The pause is over: keys expire again, and who was held back goes on at the next tick.

@@ -11,6 +11,8 @@ use tandem_engine::{
 pub(crate) struct World {
     pub(crate) now: Now,
     pub(crate) used: usize,
+    /// Why no write can be kept, if that is so.
+    pub(crate) refusal: Option<&'static str>,
 }
 
 impl Outside for World {
@@ -31,7 +33,7 @@ impl Outside for World {
     }
     fn report(&self, _: &mut Report) {}
     fn write_refusal(&self, _: bool, _: &dyn Fn() -> usize) -> Option<String> {
-        None
+        self.refusal.map(str::to_owned)
     }
     fn is_loading(&self) -> bool {
         false
@@ -79,7 +81,7 @@ impl Bench {
         let now = Now::at_ms(1_700_000_000_000);
         let engine = Engine::new(config, Acl::new(Vec::new()), [7; 32], now);
         let (clients, delivered, pairs) = (Vec::new(), Vec::new(), Vec::new());
-        Bench { engine, outside: World { now, used: 1000 }, clients, delivered, pairs }
+        Bench { engine, outside: World { now, used: 1000, refusal: None }, clients, delivered, pairs }
     }
 
     /// A new client's number.

@@ -1,0 +1,104 @@
+//! The gate as its callers meet it: one order, one answer, whoever asks.
+
+mod bench;
+
+use bench::Bench;
+
+const MISCONF: &str = "MISCONF nothing can be kept";
+const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+fn aborted(why: &str) -> String {
+    format!("-EXECABORT Transaction discarded because of: {why}\r\n")
+}
+
+/// Has a client queue these requests.
+fn queue(b: &mut Bench, client: usize, lines: &[&str]) {
+    assert_eq!(b.run(client, "MULTI"), "+OK\r\n");
+    for line in lines {
+        assert_eq!(b.run(client, line), "+QUEUED\r\n", "{line}");
+    }
+}
+
+#[test]
+fn what_was_queued_meets_the_disk_as_it_is_when_it_runs() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    queue(&mut b, c, &["GET a", "SET a 1"]);
+    b.outside.refusal = Some(MISCONF);
+    assert_eq!(b.run(c, "EXEC"), aborted(MISCONF));
+    assert_eq!(b.run(c, "GET a"), "$-1\r\n", "the transaction is over, and nothing of it ran");
+    queue(&mut b, c, &["GET a", "PUBLISH c m"]);
+    assert_eq!(b.run(c, "EXEC"), "*2\r\n$-1\r\n:0\r\n", "what changes nothing needs no disk");
+}
+
+#[test]
+fn what_was_queued_needs_room_if_any_of_it_does() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "RPUSH wait job");
+    b.run(c, "CONFIG SET maxmemory 1000000 queue-reserve 100000");
+    for (lines, used, reply) in [
+        (&["RPOPLPUSH wait active", "LLEN wait"][..], 950_000, "*2\r\n$3\r\njob\r\n:0\r\n".to_owned()),
+        (&["RPOPLPUSH active wait", "RPUSH wait x"], 950_000, aborted(OOM)),
+        (&["RPUSH wait x", "RPOPLPUSH active wait"], 950_000, aborted(OOM)),
+        (&["RPOPLPUSH active wait"], 1_050_000, aborted(OOM)),
+        (&["DEL other", "GET other"], 1_050_000, "*2\r\n:0\r\n$-1\r\n".to_owned()),
+    ] {
+        b.outside.used = 1000;
+        queue(&mut b, c, lines);
+        b.outside.used = used;
+        assert_eq!(b.run(c, "EXEC"), reply, "{lines:?}");
+    }
+    let declared = "#!lua\nreturn 1";
+    b.outside.used = 1000;
+    queue(&mut b, c, &["GET a"]);
+    assert_eq!(b.call(c, &["EVAL", declared, "0"]), "+QUEUED\r\n");
+    b.outside.used = 1_050_000;
+    assert_eq!(b.run(c, "EXEC"), aborted(OOM), "a script that declares no more than that it may write");
+}
+
+#[test]
+fn rights_are_asked_for_when_a_queued_command_runs_as_when_it_came() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    b.run(d, "RPUSH l 1");
+    assert_eq!(b.run(c, "ACL SETUSER bob on nopass ~* +@all"), "+OK\r\n");
+    b.run(d, "AUTH bob x");
+    queue(&mut b, d, &["SORT l BY w_*", "LLEN l"]);
+    assert_eq!(b.run(c, "ACL SETUSER bob resetkeys ~l"), "+OK\r\n");
+    let denied = "-ERR BY option of SORT denied due to insufficient ACL permissions.\r\n";
+    assert_eq!(b.run(d, "EXEC"), format!("*2\r\n{denied}:1\r\n"));
+    assert_eq!(b.run(d, "SORT l BY w_*"), denied);
+    let script = ["EVAL", "return redis.call('sort', KEYS[1], 'by', 'w_*')", "1", "l"];
+    assert!(b.call(d, &script).starts_with("-ERR BY option of SORT denied"), "a script is told the same");
+}
+
+#[test]
+fn a_script_that_only_reads_is_told_of_rights_before_it_is_told_of_writes() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    assert_eq!(b.run(c, "ACL SETUSER bob on nopass ~* +@all -set"), "+OK\r\n");
+    b.run(d, "AUTH bob x");
+    let script = "return redis.pcall('set', 'a', '1')";
+    let denied = "-ERR ACL failure in script: User bob has no permissions to run the 'set' command";
+    assert!(b.call(d, &["EVAL_RO", script, "0"]).starts_with(denied));
+    let read_only = "-ERR Write commands are not allowed from read-only scripts.";
+    assert!(b.call(c, &["EVAL_RO", script, "0"]).starts_with(read_only));
+    assert!(b.call(c, &["EVAL_RO", "return redis.pcall('publish', 'c', 'm')", "0"]).starts_with(read_only));
+}
+
+#[test]
+fn what_the_log_says_runs_whatever_stands_against_it_today() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "CONFIG SET maxmemory 1000000");
+    b.outside.used = 2_000_000;
+    b.outside.refusal = Some(MISCONF);
+    for line in ["SET a 1", "MULTI", "SET b 2", "APPEND b 3", "EXEC"] {
+        assert_eq!(b.replay(line), Ok(()), "{line}");
+    }
+    b.engine.replay_end();
+    assert_eq!(b.run(c, "MGET a b"), "*2\r\n$1\r\n1\r\n$2\r\n23\r\n");
+    let refused = b.replay("SET a").unwrap_err();
+    assert!(format!("{refused:?}").contains("wrong number of arguments for 'set' command"), "{refused:?}");
+}
