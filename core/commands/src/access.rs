@@ -62,7 +62,7 @@ pub struct KeyFinder {
 }
 
 /// A key among the arguments, and whether it was found behind a word.
-type Place = (usize, bool);
+type KeyPosition = (usize, bool);
 
 impl KeyFinder {
     /// For the command of this row.
@@ -93,7 +93,7 @@ impl KeyFinder {
     /// The keys of a request: their indices among the arguments and how they are used. `None` when the arguments do not fit.
     pub fn find(&self, argv: &[&[u8]]) -> Option<Vec<(usize, KeyUse)>> {
         let varying = self.spec.key_use.map(|of| KeyUse::of(of(argv)));
-        let use_of = |(at, behind_word): Place| {
+        let use_of = |(at, behind_word): KeyPosition| {
             let placed = self.places.iter().rev().find(|(begin, _)| !behind_word && *begin <= at);
             (at, varying.unwrap_or(placed.map_or(self.behind_word, |(_, used)| *used)))
         };
@@ -101,7 +101,7 @@ impl KeyFinder {
     }
 }
 
-fn places(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<Place>> {
+fn places(spec: &Spec, argv: &[&[u8]]) -> Option<Vec<KeyPosition>> {
     let at_index = |at| (at, false);
     match spec.keys {
         Keys::None => Some(Vec::new()),

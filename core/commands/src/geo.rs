@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::spec::{Group, Keys, Row};
 use keyspace::{Event, EventClass};
 use types::Collection;
-use types::geo::{Place, Shape};
+use types::geo::{Point, Shape};
 use types::zset::{AddOptions, Added, ScoreBound, ZSet};
 
 const ZADD: Event = Event::new(EventClass::ZSET, "zadd");
@@ -43,10 +43,10 @@ fn unit(args: Args<'_>, i: usize) -> Result<f64, Error> {
 }
 
 /// Longitude and latitude, arguments `i` and `i + 1`.
-fn place(args: Args<'_>, i: usize) -> Result<Place, Error> {
+fn place(args: Args<'_>, i: usize) -> Result<Point, Error> {
     let (longitude, latitude) = (args.float(i)?, args.float(i + 1)?);
     let outside = || Error::text(format!("ERR invalid longitude,latitude pair {longitude:.6},{latitude:.6}"));
-    Place::new(longitude, latitude).ok_or_else(outside)
+    Point::new(longitude, latitude).ok_or_else(outside)
 }
 
 fn length(args: Args<'_>, i: usize, refusal: &'static str) -> Result<f64, Error> {
@@ -92,7 +92,7 @@ fn geoadd(call: &mut Call<'_>) -> Handled {
         return Err(Error::SYNTAX);
     }
     let places = (first..args.len()).step_by(3).map(|i| place(args, i));
-    let places = places.collect::<Result<Vec<Place>, Error>>()?;
+    let places = places.collect::<Result<Vec<Point>, Error>>()?;
     if options.only_existing && call.db.find_mut::<ZSet>(key)?.is_none() {
         call.reply.integer(0);
         return read();
@@ -116,8 +116,8 @@ fn geoadd(call: &mut Call<'_>) -> Handled {
 }
 
 /// Where a member is.
-fn place_of(set: &ZSet, member: &[u8]) -> Option<Place> {
-    set.score(member).map(Place::of_score)
+fn place_of(set: &ZSet, member: &[u8]) -> Option<Point> {
+    set.score(member).map(Point::of_score)
 }
 
 fn geodist(call: &mut Call<'_>) -> Handled {
@@ -190,7 +190,7 @@ struct Target<'a> {
 #[derive(Debug)]
 struct Search<'a> {
     source: &'a [u8],
-    centre: Option<Place>,
+    centre: Option<Point>,
     shape: Option<Shape>,
     /// Metres of the unit in which distances are told.
     metres: f64,
@@ -267,7 +267,7 @@ impl<'a> Search<'a> {
 }
 
 /// The place of a member that a search begins at: `None` when there is no key at all.
-fn centre_of(call: &mut Call<'_>, key: &[u8], member: &[u8]) -> Result<Option<Place>, Error> {
+fn centre_of(call: &mut Call<'_>, key: &[u8], member: &[u8]) -> Result<Option<Point>, Error> {
     let Some(set) = call.db.find::<ZSet>(key)? else { return Ok(None) };
     place_of(set, member).map(Some).ok_or(Error::new("ERR could not decode requested zset member"))
 }
@@ -410,7 +410,7 @@ fn hits(call: &mut Call<'_>, search: &Search<'_>) -> Result<Vec<Hit>, Error> {
         let below = ScoreBound { score: scores.end, exclusive: true };
         let entries = set.range(set.ranks_by_score(ScoreBound::inclusive(scores.start), below));
         let within = entries.filter_map(|(member, score)| {
-            let distance = shape.distance_within(centre, Place::of_score(score))?;
+            let distance = shape.distance_within(centre, Point::of_score(score))?;
             Some(Hit { member: member.to_vec(), score, distance })
         });
         hits.extend(within.take(limit - hits.len()));
@@ -446,7 +446,7 @@ fn reply_hits(call: &mut Call<'_>, search: &Search<'_>, hits: &[Hit]) {
             reply.integer(hit.score as i64);
         }
         if search.with_place {
-            let place = Place::of_score(hit.score);
+            let place = Point::of_score(hit.score);
             reply.array(2);
             reply.double(place.longitude);
             reply.double(place.latitude);

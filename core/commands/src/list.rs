@@ -7,7 +7,7 @@ use crate::call::{Args, Call, Handled, OnTimeout, Outcome, done, read};
 use crate::error::Error;
 use crate::spec::{Flags, Group, Keys, Row};
 use keyspace::{Db, Event, EventClass};
-use types::list::{End, List, Place};
+use types::list::{End, List, Side};
 
 const LINSERT: Event = Event::new(EventClass::LIST, "linsert");
 const LREM: Event = Event::new(EventClass::LIST, "lrem");
@@ -124,8 +124,8 @@ fn push_existing(call: &mut Call<'_>, end: End) -> Handled {
 
 fn linsert(call: &mut Call<'_>) -> Handled {
     let place = match () {
-        () if call.args.is(2, "before") => Place::Before,
-        () if call.args.is(2, "after") => Place::After,
+        () if call.args.is(2, "before") => Side::Before,
+        () if call.args.is(2, "after") => Side::After,
         () => return Err(Error::SYNTAX),
     };
     let (pivot, value) = (call.args.at(3), call.args.at(4));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::directives::{self, LINES, TABLE};
 use crate::error::LoadError;
-use crate::kind::Kind;
+use crate::value_type::ValueType;
 use crate::values::{Config, Origin, Rename};
 use crate::words::split;
 
@@ -42,23 +42,23 @@ pub(crate) struct Reader<'a> {
 
 /// What the lines at hand are part of.
 #[derive(Clone)]
-pub(crate) enum Place {
+pub(crate) enum Source {
     File(Arc<str>),
     CommandLine,
 }
 
-impl Place {
+impl Source {
     fn origin(&self, line: usize) -> Origin {
         match self {
-            Place::File(path) => Origin::File(path.clone(), line),
-            Place::CommandLine => Origin::CommandLine,
+            Source::File(path) => Origin::File(path.clone(), line),
+            Source::CommandLine => Origin::CommandLine,
         }
     }
 
     fn name(&self) -> &str {
         match self {
-            Place::File(path) => path,
-            Place::CommandLine => "command line",
+            Source::File(path) => path,
+            Source::CommandLine => "command line",
         }
     }
 }
@@ -69,11 +69,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Applies all lines of a text, included files in their place.
-    pub(crate) fn read_text(&mut self, text: &[u8], place: &Place) -> Result<(), LoadError> {
+    pub(crate) fn read_text(&mut self, text: &[u8], place: &Source) -> Result<(), LoadError> {
         self.read_nested(text, place, 0)
     }
 
-    fn read_nested(&mut self, text: &[u8], place: &Place, depth: usize) -> Result<(), LoadError> {
+    fn read_nested(&mut self, text: &[u8], place: &Source, depth: usize) -> Result<(), LoadError> {
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let line = line.trim_ascii();
             if line.is_empty() || line[0] == b'#' {
@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn read_line(&mut self, line: &[u8], place: &Place, number: usize, depth: usize) -> Result<(), Problem> {
+    fn read_line(&mut self, line: &[u8], place: &Source, number: usize, depth: usize) -> Result<(), Problem> {
         if line.len() > LINE_BYTES_MAX {
             return Err("the line is too long".into());
         }
@@ -115,13 +115,13 @@ impl<'a> Reader<'a> {
         let mut values = values.to_vec();
         match values.as_slice() {
             // A lone `save` clears the points like an empty one.
-            [] if kind == Kind::Save => values.push(Vec::new()),
-            [] if kind != Kind::Shutdown => return Err("wrong number of arguments".into()),
+            [] if kind == ValueType::Save => values.push(Vec::new()),
+            [] if kind != ValueType::Shutdown => return Err("wrong number of arguments".into()),
             // A list in one quoted word is the same as its words, which may be quoted themselves.
             [list] => values = kind.words_of_quoted(list).ok_or("Unbalanced quotes in configuration line")?,
             _ => {}
         }
-        if kind != Kind::Save {
+        if kind != ValueType::Save {
             return self.config.assign_at(at, &values, origin);
         }
         let mut words = Vec::new();
@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
             |path: &str, error: io::Error| Problem::Here(format!("can't open config file '{path}': {error}"));
         for path in self.files.expand(pattern).map_err(|error| unreadable(pattern, error))? {
             let text = self.files.read(&path).map_err(|error| unreadable(&path, error))?;
-            self.read_nested(&text, &Place::File(path.as_str().into()), depth + 1)
+            self.read_nested(&text, &Source::File(path.as_str().into()), depth + 1)
                 .map_err(|error| Problem::Inside(Box::new(error)))?;
         }
         Ok(())
@@ -217,7 +217,7 @@ pub(crate) mod tests {
     pub(crate) fn read(text: &str, files: &[(&str, &str)]) -> Result<Config, LoadError> {
         let mut files = InMemory::of(files);
         let mut reader = Reader::new(Config::default(), &mut files);
-        reader.read_text(text.as_bytes(), &Place::File("test.conf".into()))?;
+        reader.read_text(text.as_bytes(), &Source::File("test.conf".into()))?;
         reader.config.refresh();
         Ok(reader.config)
     }

@@ -11,7 +11,7 @@ use crate::choice::{
     AclPubsub, AppendFsync, DebugAccess, LogFormat, LogLevel, LogTimestamps, MaxmemoryPolicy, OomScoreAdj,
     TlsAuthClients, TlsAuthClientsUser, TlsMode,
 };
-use crate::kind::Kind::{
+use crate::value_type::ValueType::{
     self, Bool, Choice, Clamped, FileName, Int, Keys, Locale, Memory, MemoryOrPercent, Name, Notify, Octal,
     OomScores, OutputLimits, Percentiles, Primary, Save, Shutdown, Text, Title, TlsVersions, Words,
 };
@@ -44,7 +44,7 @@ pub struct Directive {
     /// Older or other names.
     pub aliases: &'static [&'static str],
     /// Its type and limits.
-    pub kind: Kind,
+    pub kind: ValueType,
     /// Its default, as one would write it after the name.
     pub default: &'static str,
     /// When it may change.
@@ -98,7 +98,7 @@ impl Directive {
     }
 }
 
-const fn row(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Directive {
+const fn row(name: &'static str, kind: ValueType, default: &'static str, doc: &'static str) -> Directive {
     Directive {
         name,
         aliases: &[],
@@ -118,10 +118,10 @@ const U32: i64 = u32::MAX as i64;
 const I64: i64 = i64::MAX;
 const MB: i64 = 1 << 20;
 
-const NUMBER: Kind = Int(0, I32);
-const COUNT: Kind = Int(0, I64);
-const PORT: Kind = Int(0, 65535);
-const BYTES: Kind = Memory(0, I64);
+const NUMBER: ValueType = Int(0, I32);
+const COUNT: ValueType = Int(0, I64);
+const PORT: ValueType = Int(0, 65535);
+const BYTES: ValueType = Memory(0, I64);
 
 const CLUSTER: &str = "cluster mode is not supported; run one server a node without cluster-enabled";
 const DEPRECATED_LUA: &str =

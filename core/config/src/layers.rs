@@ -13,7 +13,7 @@ use figment::value::Value as Item;
 
 use crate::args::Invocation;
 pub use crate::conf::Files;
-use crate::conf::{Place, Reader};
+use crate::conf::{Reader, Source};
 use crate::directives::{self, TABLE};
 use crate::error::LoadError;
 use crate::values::{Config, Origin};
@@ -115,14 +115,14 @@ impl Layers {
         }
         let mut reader = Reader::new(config, sources.files);
         if let Some((name, text)) = text_file {
-            reader.read_text(text, &Place::File(name.into()))?;
+            reader.read_text(text, &Source::File(name.into()))?;
         }
         if let Some(text) = &self.stdin {
-            reader.read_text(text, &Place::File("standard input".into()))?;
+            reader.read_text(text, &Source::File("standard input".into()))?;
         }
         apply_credentials(&mut reader, sources.variables)?;
         apply_variables(&mut reader, sources.variables, &mut notes)?;
-        reader.read_text(self.invocation.options.as_bytes(), &Place::CommandLine)?;
+        reader.read_text(self.invocation.options.as_bytes(), &Source::CommandLine)?;
         apply_password_file(&mut reader)?;
         reader.config.refresh();
         note_command_line_secrets(&reader.config, &mut notes);

@@ -16,12 +16,12 @@ mod choice;
 mod conf;
 pub mod directives;
 mod error;
-mod kind;
 mod layers;
 pub mod load;
 pub mod memory;
 mod rewrite;
 mod settings;
+mod value_type;
 mod values;
 mod words;
 
@@ -33,10 +33,10 @@ pub use choice::{
 };
 pub use directives::{Change, Directive, Disposition, is_secret};
 pub use error::{LoadError, SetError};
-pub use kind::{Kind, OutputLimit, SavePoint, Value, parse_memory};
 pub use layers::{Files, Layers, Loaded, Sources};
 pub use memory::default_maxmemory;
 pub use rewrite::{included_users, rewrite};
 pub use settings::Settings;
+pub use value_type::{OutputLimit, SavePoint, Value, ValueType, parse_memory};
 pub use values::{Config, Origin, Rename};
 pub use words::{quote, split};

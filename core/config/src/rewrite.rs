@@ -5,10 +5,10 @@
 //! not name and differs from the base (profile or defaults) is appended.
 //! Values that came from variables, secret files or credentials are not written: they would leak there.
 
-use crate::conf::{Files, Place, Reader};
+use crate::conf::{Files, Reader, Source};
 use crate::directives::{self, TABLE};
 use crate::error::LoadError;
-use crate::kind::{Kind, Value, limit_lines};
+use crate::value_type::{Value, ValueType, limit_lines};
 use crate::values::{Config, Origin};
 use crate::words::{quote, quote_if_needed, split};
 
@@ -53,7 +53,7 @@ pub fn included_users(
         lines.text[*number].clear();
     }
     let mut reader = Reader::new(base.clone(), files);
-    reader.read_text(&lines.text.join(&b'\n'), &Place::CommandLine)?;
+    reader.read_text(&lines.text.join(&b'\n'), &Source::CommandLine)?;
     Ok(reader.config.users)
 }
 
@@ -110,7 +110,7 @@ fn still_right(config: &Config, base: &Config, at: usize, own: &[usize], lines: 
     let text: Vec<&[u8]> = own.iter().map(|number| lines.text[*number].as_slice()).collect();
     let mut files = NoFiles;
     let mut reader = Reader::new(base.clone(), &mut files);
-    reader.read_text(&text.join(&b'\n'), &Place::CommandLine).is_ok()
+    reader.read_text(&text.join(&b'\n'), &Source::CommandLine).is_ok()
         && reader.config.value_at(at) == config.value_at(at)
 }
 
@@ -143,7 +143,7 @@ fn lines_for(config: &Config, at: usize) -> Vec<String> {
         }
         value => {
             let text = row.kind.show(value);
-            let plain = row.kind.takes_words() && row.kind != Kind::Save && !text.is_empty();
+            let plain = row.kind.takes_words() && row.kind != ValueType::Save && !text.is_empty();
             let shown =
                 if plain { String::from_utf8_lossy(&text).into_owned() } else { quote_if_needed(&text) };
             vec![format!("{} {shown}", row.name)]

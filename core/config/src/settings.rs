@@ -6,7 +6,7 @@ use crate::choice::{
     AclPubsub, AppendFsync, DebugAccess, LogFormat, LogLevel, LogTimestamps, MaxmemoryPolicy, NotifyFlags,
     OomScoreAdj, ShutdownFlags, TlsAuthClients, TlsAuthClientsUser, TlsMode,
 };
-use crate::kind::{OutputLimit, SavePoint, Value, watched_key};
+use crate::value_type::{OutputLimit, SavePoint, Value, watched_key};
 use crate::values::Values;
 
 /// Declares each field with its row and the way to read it, so that the two cannot drift apart.

@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::directives::{self, Directive, Disposition, TABLE};
-use crate::kind::Value;
 use crate::settings::Settings;
+use crate::value_type::Value;
 
 /// Where a value came from, for error messages and for what a rewrite may write.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,8 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("psubscribe", -2, |e, t| subscribe(e, t, Kind::Pattern)).flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
+    row("psubscribe", -2, |e, t| subscribe(e, t, Subscription::Pattern))
+        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
     row("publish", 3, publish).flags(
         Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST),
     ),
@@ -27,51 +28,53 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
             .flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
         row("pubsub|shardnumsub", -2, shardnumsub).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
     ]),
-    row("punsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Pattern))
+    row("punsubscribe", -1, |e, t| unsubscribe(e, t, Subscription::Pattern))
         .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
     row("spublish", 3, spublish)
         .flags(Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST))
         .keys(1, 1, 1),
-    row("ssubscribe", -2, |e, t| subscribe(e, t, Kind::Shard))
+    row("ssubscribe", -2, |e, t| subscribe(e, t, Subscription::Shard))
         .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER))
         .keys(1, -1, 1),
-    row("subscribe", -2, |e, t| subscribe(e, t, Kind::Channel)).flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
-    row("sunsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Shard))
+    row("subscribe", -2, |e, t| subscribe(e, t, Subscription::Channel))
+        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
+    row("sunsubscribe", -1, |e, t| unsubscribe(e, t, Subscription::Shard))
         .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER))
         .keys(1, -1, 1),
-    row("unsubscribe", -1, |e, t| unsubscribe(e, t, Kind::Channel)).flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
+    row("unsubscribe", -1, |e, t| unsubscribe(e, t, Subscription::Channel))
+        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
 ];
 
 /// What is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Subscription {
     Channel,
     Pattern,
     Shard,
 }
 
-impl Kind {
+impl Subscription {
     fn subscribed(self) -> &'static [u8] {
         match self {
-            Kind::Channel => b"subscribe",
-            Kind::Pattern => b"psubscribe",
-            Kind::Shard => b"ssubscribe",
+            Subscription::Channel => b"subscribe",
+            Subscription::Pattern => b"psubscribe",
+            Subscription::Shard => b"ssubscribe",
         }
     }
 
     fn unsubscribed(self) -> &'static [u8] {
         match self {
-            Kind::Channel => b"unsubscribe",
-            Kind::Pattern => b"punsubscribe",
-            Kind::Shard => b"sunsubscribe",
+            Subscription::Channel => b"unsubscribe",
+            Subscription::Pattern => b"punsubscribe",
+            Subscription::Shard => b"sunsubscribe",
         }
     }
 
     fn of(self, subscriptions: &mut Subscriptions) -> &mut std::collections::BTreeSet<Vec<u8>> {
         match self {
-            Kind::Channel => &mut subscriptions.channels,
-            Kind::Pattern => &mut subscriptions.patterns,
-            Kind::Shard => &mut subscriptions.shard_channels,
+            Subscription::Channel => &mut subscriptions.channels,
+            Subscription::Pattern => &mut subscriptions.patterns,
+            Subscription::Shard => &mut subscriptions.shard_channels,
         }
     }
 }
@@ -85,11 +88,11 @@ pub(crate) struct PubSub {
 }
 
 impl PubSub {
-    fn of(&mut self, kind: Kind) -> &mut BTreeMap<Vec<u8>, Vec<SessionId>> {
+    fn of(&mut self, kind: Subscription) -> &mut BTreeMap<Vec<u8>, Vec<SessionId>> {
         match kind {
-            Kind::Channel => &mut self.channels,
-            Kind::Pattern => &mut self.patterns,
-            Kind::Shard => &mut self.shard_channels,
+            Subscription::Channel => &mut self.channels,
+            Subscription::Pattern => &mut self.patterns,
+            Subscription::Shard => &mut self.shard_channels,
         }
     }
 
@@ -98,11 +101,11 @@ impl PubSub {
         (self.channels.len(), self.patterns.len(), self.shard_channels.len())
     }
 
-    fn add(&mut self, kind: Kind, name: &[u8], id: SessionId) {
+    fn add(&mut self, kind: Subscription, name: &[u8], id: SessionId) {
         self.of(kind).entry(name.to_vec()).or_default().push(id);
     }
 
-    fn remove(&mut self, kind: Kind, name: &[u8], id: SessionId) {
+    fn remove(&mut self, kind: Subscription, name: &[u8], id: SessionId) {
         let map = self.of(kind);
         if let Some(listeners) = map.get_mut(name) {
             listeners.retain(|l| *l != id);
@@ -113,12 +116,15 @@ impl PubSub {
     }
 }
 
-fn subscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<Step, Error> {
+fn subscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Subscription) -> Result<Step, Error> {
     for name in turn.args.rest(1) {
         let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
         let new = kind.of(subscriptions).insert(name.to_vec());
-        let count =
-            if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
+        let count = if kind == Subscription::Shard {
+            subscriptions.shard_channels.len()
+        } else {
+            subscriptions.count()
+        };
         if new {
             subscriptions.bytes += name.len() + NAME_BYTES;
             engine.pubsub.add(kind, name, turn.session);
@@ -128,14 +134,14 @@ fn subscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<Ste
     Ok(Step::Done(None))
 }
 
-fn unsubscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<Step, Error> {
+fn unsubscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Subscription) -> Result<Step, Error> {
     let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
     let names: Vec<Vec<u8>> = match turn.args.rest(1) {
         [] => kind.of(subscriptions).iter().cloned().collect(),
         names => names.iter().map(|n| n.to_vec()).collect(),
     };
     if names.is_empty() {
-        let count = if kind == Kind::Shard { 0 } else { subscriptions.count() };
+        let count = if kind == Subscription::Shard { 0 } else { subscriptions.count() };
         confirm(&mut turn.reply, kind.unsubscribed(), None, count);
     }
     for name in names {
@@ -143,8 +149,11 @@ fn unsubscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Kind) -> Result<S
         if kind.of(subscriptions).remove(&name) {
             subscriptions.bytes -= name.len() + NAME_BYTES;
         }
-        let count =
-            if kind == Kind::Shard { subscriptions.shard_channels.len() } else { subscriptions.count() };
+        let count = if kind == Subscription::Shard {
+            subscriptions.shard_channels.len()
+        } else {
+            subscriptions.count()
+        };
         engine.pubsub.remove(kind, &name, turn.session);
         confirm(&mut turn.reply, kind.unsubscribed(), Some(&name), count);
     }
@@ -172,7 +181,7 @@ fn publish(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn spublish(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let receivers = engine.publish_to(Kind::Shard, turn.args.at(1), turn.args.at(2));
+    let receivers = engine.publish_to(Subscription::Shard, turn.args.at(1), turn.args.at(2));
     turn.reply.count(receivers);
     Ok(Step::Done(None))
 }
@@ -230,7 +239,7 @@ fn shardnumsub(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> 
 impl Engine {
     /// Sends a message to the channel and to every pattern that matches; how many got it.
     pub(crate) fn publish(&mut self, channel: &[u8], message: &[u8]) -> usize {
-        let direct = self.publish_to(Kind::Channel, channel, message);
+        let direct = self.publish_to(Subscription::Channel, channel, message);
         if self.pubsub.patterns.is_empty() {
             return direct;
         }
@@ -245,10 +254,10 @@ impl Engine {
         direct + matching.len()
     }
 
-    pub(crate) fn publish_to(&mut self, kind: Kind, channel: &[u8], message: &[u8]) -> usize {
+    pub(crate) fn publish_to(&mut self, kind: Subscription, channel: &[u8], message: &[u8]) -> usize {
         let Some(listeners) = self.pubsub.of(kind).get(channel) else { return 0 };
         let listeners = listeners.clone();
-        let what: &[u8] = if kind == Kind::Shard { b"smessage" } else { b"message" };
+        let what: &[u8] = if kind == Subscription::Shard { b"smessage" } else { b"message" };
         for id in &listeners {
             self.send_message(*id, &[what, channel, message]);
         }
@@ -269,8 +278,11 @@ impl Engine {
         let Some(subscriptions) = self.sessions.find_mut(id).and_then(|s| s.subscriptions.take()) else {
             return;
         };
-        subscriptions.channels.iter().for_each(|name| self.pubsub.remove(Kind::Channel, name, id));
-        subscriptions.patterns.iter().for_each(|name| self.pubsub.remove(Kind::Pattern, name, id));
-        subscriptions.shard_channels.iter().for_each(|name| self.pubsub.remove(Kind::Shard, name, id));
+        subscriptions.channels.iter().for_each(|name| self.pubsub.remove(Subscription::Channel, name, id));
+        subscriptions.patterns.iter().for_each(|name| self.pubsub.remove(Subscription::Pattern, name, id));
+        subscriptions
+            .shard_channels
+            .iter()
+            .for_each(|name| self.pubsub.remove(Subscription::Shard, name, id));
     }
 }

@@ -13,14 +13,14 @@ use crate::slots::Id;
 const BUCKETS: u64 = 512;
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct Deadline {
     id: Id,
     at_s: u64,
 }
 
 /// Deadlines of one thread's connections; all times are monotonic seconds that the caller passes in.
 pub struct Timers {
-    buckets: Vec<Vec<Entry>>,
+    buckets: Vec<Vec<Deadline>>,
     /// The second whose bucket is being emptied; all earlier ones are done.
     cursor_s: u64,
     count: usize,
@@ -36,7 +36,7 @@ impl Timers {
     /// next [`Timers::advance`].
     pub fn arm(&mut self, id: Id, at_s: u64) {
         let slot_s = at_s.clamp(self.cursor_s, self.cursor_s + BUCKETS - 1);
-        self.buckets[(slot_s % BUCKETS) as usize].push(Entry { id, at_s });
+        self.buckets[(slot_s % BUCKETS) as usize].push(Deadline { id, at_s });
         self.count += 1;
     }
 
@@ -81,7 +81,7 @@ impl Timers {
     }
 
     /// Put an entry of a later turn behind the cursor, never into the bucket being emptied.
-    fn postpone(&mut self, entry: Entry) {
+    fn postpone(&mut self, entry: Deadline) {
         let slot_s = entry.at_s.clamp(self.cursor_s + 1, self.cursor_s + BUCKETS - 1);
         self.buckets[(slot_s % BUCKETS) as usize].push(entry);
         self.count += 1;

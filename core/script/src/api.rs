@@ -6,7 +6,7 @@ use resp::Protocol;
 use crate::convert::Incoming;
 use crate::interpreter::{Limits, sha_of};
 use crate::library;
-use crate::raw::{Kind, Lua, Outcome, Raise};
+use crate::raw::{Lua, LuaType, Outcome, Raise};
 use crate::sandbox::Role;
 
 const NO_ARGUMENT: &str = "Please specify at least one argument for this redis lib call";
@@ -91,8 +91,8 @@ fn check_arguments(lua: Lua) -> Result<i32, Raise> {
     }
     for index in 1..=count {
         match lua.kind(index) {
-            Kind::String => {}
-            Kind::Number => {
+            LuaType::String => {}
+            LuaType::Number => {
                 let mut text = lua.context().scratch.take();
                 text.clear();
                 push_argument(&mut text, lua.number(index));
@@ -122,7 +122,7 @@ fn push_argument(text: &mut Vec<u8>, value: f64) {
 }
 
 fn error_reply(lua: Lua) -> Outcome {
-    if lua.top() != 1 || lua.kind(1) != Kind::String {
+    if lua.top() != 1 || lua.kind(1) != LuaType::String {
         lua.push_error(b"wrong number or type of arguments");
         return Ok(1);
     }
@@ -138,7 +138,7 @@ fn error_reply(lua: Lua) -> Outcome {
 }
 
 fn status_reply(lua: Lua) -> Outcome {
-    if lua.top() != 1 || lua.kind(1) != Kind::String {
+    if lua.top() != 1 || lua.kind(1) != LuaType::String {
         lua.push_error(b"wrong number or type of arguments");
         return Ok(1);
     }

@@ -6,7 +6,7 @@
 use base::number::push_f64;
 use resp::{Protocol, Sink};
 
-use crate::raw::{Kind, Lua};
+use crate::raw::{Lua, LuaType};
 use crate::{Host, Interrupt};
 
 /// How deep replies and results may nest. Redis' limit follows from Lua's 8,000 stack slots.
@@ -335,11 +335,11 @@ impl Outgoing<'_> {
             return lua.pop(1);
         }
         match lua.kind(-1) {
-            Kind::String => self.sink.bulk(lua.bytes(-1).unwrap_or_default()),
-            Kind::Number => self.sink.integer(to_integer(lua.number(-1))),
-            Kind::Boolean if self.speaks_resp3 => self.sink.boolean(lua.boolean(-1)),
-            Kind::Boolean if lua.boolean(-1) => self.sink.integer(1),
-            Kind::Table => self.table(depth),
+            LuaType::String => self.sink.bulk(lua.bytes(-1).unwrap_or_default()),
+            LuaType::Number => self.sink.integer(to_integer(lua.number(-1))),
+            LuaType::Boolean if self.speaks_resp3 => self.sink.boolean(lua.boolean(-1)),
+            LuaType::Boolean if lua.boolean(-1) => self.sink.integer(1),
+            LuaType::Table => self.table(depth),
             _ => self.sink.null(),
         }
         lua.pop(1);
@@ -359,14 +359,14 @@ impl Outgoing<'_> {
     }
 
     /// Pushes the named field of the table on top.
-    fn field(&self, name: Name) -> Kind {
+    fn field(&self, name: Name) -> LuaType {
         self.lua.push_name(name);
         self.lua.push_value_of_key(-2);
         self.lua.kind(-1)
     }
 
     fn text(&mut self, name: Name, send: impl FnOnce(&mut dyn Sink, &[u8])) -> bool {
-        let is_text = self.field(name) == Kind::String;
+        let is_text = self.field(name) == LuaType::String;
         if is_text {
             send(self.sink, self.lua.bytes(-1).unwrap_or_default());
         }
@@ -375,7 +375,7 @@ impl Outgoing<'_> {
     }
 
     fn error(&mut self) -> bool {
-        let is_error = self.field(Name::Err) == Kind::String;
+        let is_error = self.field(Name::Err) == LuaType::String;
         self.lua.pop(1);
         if is_error {
             self.lua.push_field(-1, "ignore_error_stats_update");
@@ -391,7 +391,7 @@ impl Outgoing<'_> {
     }
 
     fn double(&mut self) -> bool {
-        let is_number = self.field(Name::Double) == Kind::Number;
+        let is_number = self.field(Name::Double) == LuaType::Number;
         if is_number {
             self.sink.double(self.lua.number(-1));
         }
@@ -410,7 +410,7 @@ impl Outgoing<'_> {
     }
 
     fn pairs(&mut self, depth: usize) -> bool {
-        let is_table = self.field(Name::Map) == Kind::Table;
+        let is_table = self.field(Name::Map) == LuaType::Table;
         if is_table {
             self.sink.map(self.count());
             self.lua.push_nil();
@@ -429,7 +429,7 @@ impl Outgoing<'_> {
     }
 
     fn members(&mut self, depth: usize) -> bool {
-        let is_table = self.field(Name::Set) == Kind::Table;
+        let is_table = self.field(Name::Set) == LuaType::Table;
         if is_table {
             self.sink.set(self.count());
             self.lua.push_nil();
@@ -450,10 +450,10 @@ impl Outgoing<'_> {
     fn verbatim(&mut self) -> bool {
         let lua = self.lua;
         let mut is_sent = false;
-        if self.field(Name::Verbatim) == Kind::Table {
+        if self.field(Name::Verbatim) == LuaType::Table {
             lua.push_field(-1, "format");
             lua.push_field(-2, "string");
-            if lua.kind(-1) == Kind::String && lua.kind(-2) == Kind::String {
+            if lua.kind(-1) == LuaType::String && lua.kind(-2) == LuaType::String {
                 let mut format = *b"   ";
                 for (slot, &byte) in format.iter_mut().zip(lua.bytes(-2).unwrap_or_default()) {
                     *slot = byte;
@@ -473,7 +473,7 @@ impl Outgoing<'_> {
         let mut len = 0;
         loop {
             lua.push_item(-1, len + 1);
-            let is_end = lua.kind(-1) == Kind::Nil;
+            let is_end = lua.kind(-1) == LuaType::Nil;
             lua.pop(1);
             if is_end {
                 break;

@@ -69,7 +69,7 @@ struct Staged {
 
 /// What is needed to run a function.
 #[derive(Clone, Debug)]
-struct Entry {
+struct Callable {
     /// As it was registered.
     name: Vec<u8>,
     flags: Flags,
@@ -85,7 +85,7 @@ pub struct Functions {
     handler: Reference,
     libraries: BTreeMap<Vec<u8>, Library>,
     /// All functions, by name in lower case.
-    index: HashMap<Vec<u8>, Entry>,
+    index: HashMap<Vec<u8>, Callable>,
     runs: u32,
 }
 
@@ -122,7 +122,7 @@ impl Functions {
         let functions = |library: &Library| -> usize {
             let each = |(name, function): (&Vec<u8>, &Function)| {
                 2 * (name.len() + size_of::<Function>())
-                    + size_of::<Entry>()
+                    + size_of::<Callable>()
                     + function.description.as_ref().map_or(0, Vec::len)
             };
             library.functions.iter().map(each).sum()
@@ -283,7 +283,8 @@ impl Functions {
         for Staged { name, library } in staged {
             self.delete(&name);
             for (name, function) in &library.functions {
-                let entry = Entry { name: name.clone(), flags: function.flags, callback: function.callback };
+                let entry =
+                    Callable { name: name.clone(), flags: function.flags, callback: function.callback };
                 self.index.insert(name.to_ascii_lowercase(), entry);
             }
             self.libraries.insert(name, library);

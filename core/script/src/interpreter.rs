@@ -11,8 +11,8 @@ use resp::{Protocol, Sink};
 use sha1::{Digest, Sha1};
 
 use crate::convert::{self, Name};
-use crate::raw::{Kind, Lua, Machine, Raise, Reference};
-use crate::recency::{Place, Recency};
+use crate::raw::{Lua, LuaType, Machine, Raise, Reference};
+use crate::recency::{NodeIndex, Recency};
 use crate::sandbox::{self, Role};
 use crate::shebang::{self, Flags};
 use crate::{Host, errors};
@@ -86,7 +86,7 @@ struct Script {
     function: Reference,
     flags: Flags,
     /// Its place among those that came with EVAL.
-    place: Option<Place>,
+    place: Option<NodeIndex>,
 }
 
 /// A Lua state with its compiled scripts. One belongs to each engine.
@@ -154,7 +154,7 @@ impl Interpreter {
         let lua = self.machine.lua();
         if self.machine.compile(body, CHUNK_NAME, host).is_err() {
             let text = match lua.kind(-1) {
-                Kind::Table => errors::text(lua),
+                LuaType::Table => errors::text(lua),
                 _ => [b"ERR Error compiling script (new function): ", lua.bytes(-1).unwrap_or_default()]
                     .concat(),
             };

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use base::number::{format_g, push_i64};
 
-use crate::raw::{Fault, Kind, Lua, Outcome};
+use crate::raw::{Fault, Lua, LuaType, Outcome};
 
 /// The deepest setting that is accepted: each level costs stack of ours.
 const DEPTH_LIMIT: i64 = 2_000;
@@ -110,7 +110,7 @@ fn integer(lua: Lua, least: i64, most: i64, field: fn(&mut Settings) -> &mut i64
     if lua.top() > 1 {
         return lua.raise_argument(2, "found too many arguments");
     }
-    if lua.top() == 1 && lua.kind(1) != Kind::Nil {
+    if lua.top() == 1 && lua.kind(1) != LuaType::Nil {
         if !lua.is_numeric(1) {
             return lua.raise_type(1, "number");
         }
@@ -130,9 +130,9 @@ fn depth(lua: Lua, field: fn(&mut Settings) -> &mut i64) -> Outcome {
 
 fn flag(lua: Lua, field: fn(&mut Settings) -> &mut bool) -> Outcome {
     match (lua.top(), lua.kind(1)) {
-        (0, _) | (1, Kind::Nil) => {}
-        (1, Kind::Boolean) => change(lua, |settings| *field(settings) = lua.boolean(1)),
-        (1, Kind::String) if matches!(lua.bytes(1), Some(b"on" | b"off")) => {
+        (0, _) | (1, LuaType::Nil) => {}
+        (1, LuaType::Boolean) => change(lua, |settings| *field(settings) = lua.boolean(1)),
+        (1, LuaType::String) if matches!(lua.bytes(1), Some(b"on" | b"off")) => {
             let is_on = lua.bytes(1) == Some(b"on");
             change(lua, |settings| *field(settings) = is_on);
         }
@@ -145,8 +145,8 @@ fn flag(lua: Lua, field: fn(&mut Settings) -> &mut bool) -> Outcome {
 
 fn encode_invalid_numbers(lua: Lua) -> Outcome {
     let wanted = match lua.kind(1) {
-        Kind::None | Kind::Nil => None,
-        Kind::Boolean => Some(if lua.boolean(1) { Invalid::Written } else { Invalid::Refused }),
+        LuaType::None | LuaType::Nil => None,
+        LuaType::Boolean => Some(if lua.boolean(1) { Invalid::Written } else { Invalid::Refused }),
         _ => match lua.bytes(1) {
             Some(b"on") => Some(Invalid::Written),
             Some(b"off") => Some(Invalid::Refused),
@@ -170,14 +170,14 @@ fn encode_sparse_array(lua: Lua) -> Outcome {
         return lua.raise_argument(4, "found too many arguments");
     }
     for n in 2..=lua.top() {
-        if lua.kind(n) != Kind::Nil
+        if lua.kind(n) != LuaType::Nil
             && (!lua.is_numeric(n) || !(0.0..=2_147_483_647.0).contains(&lua.number(n)))
         {
             return lua.raise_argument(n, "expected integer between 0 and 2147483647");
         }
     }
     let settings = change(lua, |settings| {
-        if !matches!(lua.kind(1), Kind::None | Kind::Nil) {
+        if !matches!(lua.kind(1), LuaType::None | LuaType::Nil) {
             settings.sparse_convert = lua.boolean(1);
         }
         if lua.is_numeric(2) {
@@ -226,14 +226,14 @@ impl Encoder<'_> {
     fn value(&mut self, depth: i64) -> Result<(), Fault> {
         self.lua.admit(4, self.out.capacity())?;
         match self.lua.kind(-1) {
-            Kind::String => self.text(-1)?,
-            Kind::Number => self.number()?,
-            Kind::Boolean => {
+            LuaType::String => self.text(-1)?,
+            LuaType::Number => self.number()?,
+            LuaType::Boolean => {
                 self.out.extend_from_slice(if self.lua.boolean(-1) { b"true" } else { b"false" })
             }
-            Kind::Nil => self.out.extend_from_slice(b"null"),
-            Kind::Light if self.lua.is_null(-1) => self.out.extend_from_slice(b"null"),
-            Kind::Table => {
+            LuaType::Nil => self.out.extend_from_slice(b"null"),
+            LuaType::Light if self.lua.is_null(-1) => self.out.extend_from_slice(b"null"),
+            LuaType::Table => {
                 self.lua.see_through();
                 self.table(depth + 1)?;
             }
@@ -297,7 +297,7 @@ impl Encoder<'_> {
         self.lua.push_nil();
         while self.lua.next(-2) {
             self.lua.pop(1);
-            let key = if self.lua.kind(-1) == Kind::Number { self.lua.number(-1) } else { 0.0 };
+            let key = if self.lua.kind(-1) == LuaType::Number { self.lua.number(-1) } else { 0.0 };
             if key < 1.0 || key.trunc() != key || key > 9e15 {
                 self.lua.pop(1);
                 return Ok(None);
@@ -343,8 +343,8 @@ impl Encoder<'_> {
             }
             is_first = false;
             match self.lua.kind(-2) {
-                Kind::String => self.text(-2)?,
-                Kind::Number => {
+                LuaType::String => self.text(-2)?,
+                LuaType::Number => {
                     self.out.push(b'"');
                     self.lua.push_copy(-2);
                     self.number()?;

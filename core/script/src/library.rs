@@ -3,7 +3,7 @@
 //! A library's chunk runs once, in an environment that holds nothing but `redis.register_function` and the log.
 //! What it registers waits in the machine's context until the whole load has succeeded.
 
-use crate::raw::{Kind, Lua, Outcome, Reference};
+use crate::raw::{Lua, LuaType, Outcome, Reference};
 use crate::shebang::{Flags, slot};
 
 /// A function that a running load has registered.
@@ -87,7 +87,7 @@ struct Wanted {
 
 fn read(lua: Lua) -> Result<Wanted, &'static str> {
     let wanted = match lua.top() {
-        1 if lua.kind(1) != Kind::Table => {
+        1 if lua.kind(1) != LuaType::Table => {
             return Err(
                 "calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments).",
             );
@@ -96,7 +96,7 @@ fn read(lua: Lua) -> Result<Wanted, &'static str> {
         2 => {
             let name = lua.bytes(1).ok_or("first argument to redis.register_function must be a string")?;
             let name = name.to_vec();
-            if lua.kind(2) != Kind::Function {
+            if lua.kind(2) != LuaType::Function {
                 return Err("second argument to redis.register_function must be a function");
             }
             Wanted { name, description: None, flags: Flags::of_functions() }
@@ -112,7 +112,7 @@ fn read_named(lua: Lua) -> Result<Wanted, &'static str> {
     lua.push_nil();
     lua.push_nil();
     while lua.next(1) {
-        if lua.kind(-2) != Kind::String {
+        if lua.kind(-2) != LuaType::String {
             return Err("unknown argument given to redis.register_function");
         }
         let key = lua.bytes(-2).unwrap_or_default().to_ascii_lowercase();
@@ -126,7 +126,7 @@ fn read_named(lua: Lua) -> Result<Wanted, &'static str> {
                 description = Some(lua.bytes(-1).ok_or(given)?.to_vec());
             }
             b"callback" => {
-                if lua.kind(-1) != Kind::Function {
+                if lua.kind(-1) != LuaType::Function {
                     return Err("callback argument given to redis.register_function must be a function");
                 }
                 lua.push_copy(-1);
@@ -147,16 +147,16 @@ fn read_named(lua: Lua) -> Result<Wanted, &'static str> {
 
 /// The flags in the list on top.
 fn read_flags(lua: Lua) -> Result<Flags, &'static str> {
-    if lua.kind(-1) != Kind::Table {
+    if lua.kind(-1) != LuaType::Table {
         return Err("flags argument to redis.register_function must be a table representing function flags");
     }
     let mut flags = Flags::of_functions();
     for n in 1.. {
         lua.push_item(-1, n);
-        if lua.kind(-1) == Kind::Nil {
+        if lua.kind(-1) == LuaType::Nil {
             break;
         }
-        let flag = (lua.kind(-1) == Kind::String).then(|| lua.bytes(-1)).flatten().unwrap_or_default();
+        let flag = (lua.kind(-1) == LuaType::String).then(|| lua.bytes(-1)).flatten().unwrap_or_default();
         *slot(&mut flags, flag).ok_or("unknown flag given")? = true;
         lua.pop(1);
     }

@@ -3,7 +3,7 @@
 //! Decoding never trusts a length: counts only bound loops that end with the input, and table hints are capped.
 //! Depth past `DEPTH_MAX` is packed as nil and refused when unpacked.
 
-use crate::raw::{Fault, Kind, Lua, Outcome};
+use crate::raw::{Fault, Lua, LuaType, Outcome};
 
 const DEPTH_MAX: usize = 16;
 /// Readers accept deeper values than the writer makes.
@@ -74,14 +74,14 @@ fn pack(lua: Lua) -> Outcome {
 fn push_value(lua: Lua, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
     lua.admit(4, out.capacity())?;
     match lua.kind(-1) {
-        Kind::String => {
+        LuaType::String => {
             let text = lua.bytes(-1).unwrap_or_default();
             lua.admit(text.len() / 32, out.capacity() + text.len())?;
             push_text(out, text);
         }
-        Kind::Boolean => out.push(if lua.boolean(-1) { 0xC3 } else { 0xC2 }),
-        Kind::Number => push_number(out, lua.number(-1)),
-        Kind::Table if depth < DEPTH_MAX && lua.reserve_level(6) => {
+        LuaType::Boolean => out.push(if lua.boolean(-1) { 0xC3 } else { 0xC2 }),
+        LuaType::Number => push_number(out, lua.number(-1)),
+        LuaType::Table if depth < DEPTH_MAX && lua.reserve_level(6) => {
             lua.see_through();
             push_table(lua, out, depth)?;
         }
@@ -171,7 +171,7 @@ fn push_table(lua: Lua, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
     lua.push_nil();
     while lua.next(-2) {
         lua.pop(1);
-        let key = if lua.kind(-1) == Kind::Number { lua.number(-1) } else { 0.0 };
+        let key = if lua.kind(-1) == LuaType::Number { lua.number(-1) } else { 0.0 };
         is_array &= key >= 1.0 && key.trunc() == key;
         highest = f64::max(highest, key);
         count += 1;
@@ -327,8 +327,8 @@ impl<'a> Reader<'a> {
             self.value(depth + 1)?;
             self.value(depth + 1)?;
             match self.lua.kind(-2) {
-                Kind::Nil => return Err(KEY_IS_NIL.into()),
-                Kind::Number if self.lua.number(-2).is_nan() => return Err(KEY_IS_NAN.into()),
+                LuaType::Nil => return Err(KEY_IS_NIL.into()),
+                LuaType::Number if self.lua.number(-2).is_nan() => return Err(KEY_IS_NAN.into()),
                 _ => self.lua.set_pair(-3),
             }
             self.check_memory()?;

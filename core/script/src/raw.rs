@@ -97,7 +97,7 @@ pub(crate) type Outcome = Result<usize, Raise>;
 
 /// The types of Lua values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum LuaType {
     Nil,
     Boolean,
     Light,
@@ -814,19 +814,19 @@ impl Lua {
     }
 
     /// The type of the value at `index`.
-    pub(crate) fn kind(self, index: c_int) -> Kind {
+    pub(crate) fn kind(self, index: c_int) -> LuaType {
         // SAFETY: any acceptable index.
         match unsafe { ffi::lua_type(self.raw(), index) } {
-            ffi::LUA_TNIL => Kind::Nil,
-            ffi::LUA_TBOOLEAN => Kind::Boolean,
-            ffi::LUA_TLIGHTUSERDATA => Kind::Light,
-            ffi::LUA_TNUMBER => Kind::Number,
-            ffi::LUA_TSTRING => Kind::String,
-            ffi::LUA_TTABLE => Kind::Table,
-            ffi::LUA_TFUNCTION => Kind::Function,
-            ffi::LUA_TUSERDATA => Kind::Userdata,
-            ffi::LUA_TTHREAD => Kind::Thread,
-            _ => Kind::None,
+            ffi::LUA_TNIL => LuaType::Nil,
+            ffi::LUA_TBOOLEAN => LuaType::Boolean,
+            ffi::LUA_TLIGHTUSERDATA => LuaType::Light,
+            ffi::LUA_TNUMBER => LuaType::Number,
+            ffi::LUA_TSTRING => LuaType::String,
+            ffi::LUA_TTABLE => LuaType::Table,
+            ffi::LUA_TFUNCTION => LuaType::Function,
+            ffi::LUA_TUSERDATA => LuaType::Userdata,
+            ffi::LUA_TTHREAD => LuaType::Thread,
+            _ => LuaType::None,
         }
     }
 
@@ -894,7 +894,7 @@ impl Lua {
     /// Whether the value is what `push_null` pushes.
     pub(crate) fn is_null(self, index: c_int) -> bool {
         // SAFETY: any acceptable index.
-        self.kind(index) == Kind::Light && unsafe { ffi::lua_touserdata(self.raw(), index) }.is_null()
+        self.kind(index) == LuaType::Light && unsafe { ffi::lua_touserdata(self.raw(), index) }.is_null()
     }
 
     /// Pushes a copy of the value at `index`.
@@ -962,8 +962,8 @@ impl Lua {
     /// Pops a value and the key under it into the table, without metamethods. A nil or NaN key is dropped.
     pub(crate) fn set_pair(self, table: c_int) {
         let is_key = match self.kind(-2) {
-            Kind::Nil => false,
-            Kind::Number => !self.number(-2).is_nan(),
+            LuaType::Nil => false,
+            LuaType::Number => !self.number(-2).is_nan(),
             _ => true,
         };
         if is_key {
@@ -1155,15 +1155,15 @@ impl Lua {
     /// The name of the type of the value at `index`.
     pub(crate) fn type_name(self, index: c_int) -> &'static str {
         match self.kind(index) {
-            Kind::Nil => "nil",
-            Kind::Boolean => "boolean",
-            Kind::Light | Kind::Userdata => "userdata",
-            Kind::Number => "number",
-            Kind::String => "string",
-            Kind::Table => "table",
-            Kind::Function => "function",
-            Kind::Thread => "thread",
-            Kind::None => "no value",
+            LuaType::Nil => "nil",
+            LuaType::Boolean => "boolean",
+            LuaType::Light | LuaType::Userdata => "userdata",
+            LuaType::Number => "number",
+            LuaType::String => "string",
+            LuaType::Table => "table",
+            LuaType::Function => "function",
+            LuaType::Thread => "thread",
+            LuaType::None => "no value",
         }
     }
 

@@ -5,25 +5,25 @@
 use crate::interpreter::Sha;
 
 /// A script's place in the list.
-pub(crate) type Place = u32;
+pub(crate) type NodeIndex = u32;
 
 /// The place of nobody.
-const NONE: Place = Place::MAX;
+const NONE: NodeIndex = NodeIndex::MAX;
 
 #[derive(Debug)]
 struct Node {
     sha: Sha,
-    older: Place,
-    younger: Place,
+    older: NodeIndex,
+    younger: NodeIndex,
 }
 
 /// Scripts from the least to the most recently used.
 #[derive(Debug)]
 pub(crate) struct Recency {
     nodes: Vec<Node>,
-    free: Vec<Place>,
-    oldest: Place,
-    youngest: Place,
+    free: Vec<NodeIndex>,
+    oldest: NodeIndex,
+    youngest: NodeIndex,
 }
 
 impl Default for Recency {
@@ -39,7 +39,7 @@ impl Recency {
     }
 
     /// Adds a script as the most recently used.
-    pub(crate) fn add(&mut self, sha: Sha) -> Place {
+    pub(crate) fn add(&mut self, sha: Sha) -> NodeIndex {
         let node = Node { sha, older: NONE, younger: NONE };
         let place = match self.free.pop() {
             Some(place) => {
@@ -48,7 +48,7 @@ impl Recency {
             }
             None => {
                 self.nodes.push(node);
-                (self.nodes.len() - 1) as Place
+                (self.nodes.len() - 1) as NodeIndex
             }
         };
         self.link(place);
@@ -57,7 +57,7 @@ impl Recency {
 
     /// Makes a script the most recently used.
     #[inline]
-    pub(crate) fn touch(&mut self, place: Place) {
+    pub(crate) fn touch(&mut self, place: NodeIndex) {
         if self.youngest != place {
             self.unlink(place);
             self.link(place);
@@ -65,7 +65,7 @@ impl Recency {
     }
 
     /// Takes a script out.
-    pub(crate) fn remove(&mut self, place: Place) {
+    pub(crate) fn remove(&mut self, place: NodeIndex) {
         self.unlink(place);
         self.free.push(place);
     }
@@ -77,7 +77,7 @@ impl Recency {
         Some(sha)
     }
 
-    fn link(&mut self, place: Place) {
+    fn link(&mut self, place: NodeIndex) {
         let node = &mut self.nodes[place as usize];
         (node.older, node.younger) = (self.youngest, NONE);
         match self.nodes.get_mut(self.youngest as usize) {
@@ -87,7 +87,7 @@ impl Recency {
         self.youngest = place;
     }
 
-    fn unlink(&mut self, place: Place) {
+    fn unlink(&mut self, place: NodeIndex) {
         let Node { older, younger, .. } = self.nodes[place as usize];
         match self.nodes.get_mut(older as usize) {
             Some(node) => node.younger = younger,

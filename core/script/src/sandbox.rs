@@ -7,7 +7,7 @@
 //! one sees, and a finalizer of a script's own would run in the middle of our code.
 
 use crate::convert::NAMES;
-use crate::raw::{Kind, Lua, Machine, Outcome, Raise, Reference};
+use crate::raw::{Lua, LuaType, Machine, Outcome, Raise, Reference};
 use crate::{Limits, api, bit, json, msgpack, random, structs};
 
 /// What runs in a machine.
@@ -192,7 +192,7 @@ fn protect(lua: Lua) {
 
 /// `getmetatable`: a stand-in has none unless it tells one.
 fn get_metatable(lua: Lua) -> Outcome {
-    if lua.kind(1) == Kind::None {
+    if lua.kind(1) == LuaType::None {
         return lua.raise_argument(1, "value expected");
     }
     if !lua.push_metatable(1) {
@@ -200,7 +200,7 @@ fn get_metatable(lua: Lua) -> Outcome {
         return Ok(1);
     }
     lua.push_field(-1, "__metatable");
-    if lua.kind(-1) == Kind::Nil && !lua.is_protected(1) {
+    if lua.kind(-1) == LuaType::Nil && !lua.is_protected(1) {
         lua.pop(1);
     }
     Ok(1)
@@ -259,7 +259,7 @@ fn load_string(lua: Lua) -> Outcome {
 
 /// `table.insert`, which would else write into a stand-in.
 fn insert(lua: Lua) -> Outcome {
-    if lua.kind(1) != Kind::Table {
+    if lua.kind(1) != LuaType::Table {
         return lua.raise_type(1, "table");
     }
     if lua.is_protected(1) {

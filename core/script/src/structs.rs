@@ -1,6 +1,6 @@
 //! The `struct` library: fixed binary layouts by format letters.
 
-use crate::raw::{Kind, Lua, Outcome};
+use crate::raw::{Lua, LuaType, Outcome};
 
 /// The widest integer, and the largest alignment, that a format may ask for.
 const WIDTH_MAX: usize = 32;
@@ -235,7 +235,7 @@ fn size(lua: Lua) -> Outcome {
 fn unpack(lua: Lua) -> Outcome {
     let Some(text) = lua.bytes(1) else { return lua.raise_type(1, "string") };
     let Some(data) = lua.bytes(2) else { return lua.raise_type(2, "string") };
-    if !matches!(lua.kind(3), Kind::None | Kind::Nil) && !lua.is_numeric(3) {
+    if !matches!(lua.kind(3), LuaType::None | LuaType::Nil) && !lua.is_numeric(3) {
         return lua.raise_type(3, "number");
     }
     let start = if lua.is_numeric(3) { lua.number(3) as i64 } else { 1 };

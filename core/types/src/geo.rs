@@ -17,18 +17,18 @@ const MERCATOR_MAX_M: f64 = 20037726.37;
 
 /// A place, degrees.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Place {
+pub struct Point {
     /// East positive.
     pub longitude: f64,
     /// North positive.
     pub latitude: f64,
 }
 
-impl Place {
+impl Point {
     /// A place within the limits.
-    pub fn new(longitude: f64, latitude: f64) -> Option<Place> {
+    pub fn new(longitude: f64, latitude: f64) -> Option<Point> {
         let inside = longitude.abs() <= LONGITUDE_MAX && latitude.abs() <= LATITUDE_MAX;
-        inside.then_some(Place { longitude, latitude })
+        inside.then_some(Point { longitude, latitude })
     }
 
     /// The score under which the place is kept.
@@ -37,11 +37,11 @@ impl Place {
     }
 
     /// The place of a score: the middle of its cell.
-    pub fn of_score(score: f64) -> Place {
+    pub fn of_score(score: f64) -> Point {
         let cell = Cell::of_bits(bits_of_score(score));
         let (longitude, latitude) = (cell.longitudes(), cell.latitudes());
         let middle = |range: Range<f64>, max: f64| ((range.start + range.end) / 2.0).clamp(-max, max);
-        Place { longitude: middle(longitude, LONGITUDE_MAX), latitude: middle(latitude, LATITUDE_MAX) }
+        Point { longitude: middle(longitude, LONGITUDE_MAX), latitude: middle(latitude, LATITUDE_MAX) }
     }
 
     /// The usual geohash text, eleven letters, which counts latitudes up to the poles.
@@ -54,7 +54,7 @@ impl Place {
     }
 
     /// The distance along the great circle, metres.
-    pub fn distance(self, other: Place) -> f64 {
+    pub fn distance(self, other: Point) -> f64 {
         let (lon1, lon2) = (self.longitude.to_rad(), other.longitude.to_rad());
         let v = ((lon2 - lon1) / 2.0).sin();
         if v == 0.0 {
@@ -96,7 +96,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn of(place: Place, steps: u32, latitude_max: f64) -> Cell {
+    fn of(place: Point, steps: u32, latitude_max: f64) -> Cell {
         let cells = (1u64 << steps) as f64;
         let step = |value: f64, max: f64| ((value + max) / (max + max) * cells) as u32;
         Cell { x: step(place.longitude, LONGITUDE_MAX), y: step(place.latitude, latitude_max), steps }
@@ -183,11 +183,11 @@ pub enum Shape {
 
 impl Shape {
     /// The distance of a place from the centre if the place lies within, metres.
-    pub fn distance_within(self, centre: Place, place: Place) -> Option<f64> {
+    pub fn distance_within(self, centre: Point, place: Point) -> Option<f64> {
         match self {
             Shape::Circle(radius) => Some(centre.distance(place)).filter(|distance| *distance <= radius),
             Shape::Box { width, height } => {
-                let beside = Place { longitude: centre.longitude, ..place };
+                let beside = Point { longitude: centre.longitude, ..place };
                 let within = latitude_distance(place.latitude, centre.latitude) <= height / 2.0
                     && place.distance(beside) <= width / 2.0;
                 within.then(|| centre.distance(place))
@@ -196,7 +196,7 @@ impl Shape {
     }
 
     /// The ranges of scores that cover the shape, in the order to be searched; at most nine.
-    pub fn scores(self, centre: Place) -> Vec<Range<f64>> {
+    pub fn scores(self, centre: Point) -> Vec<Range<f64>> {
         let bounds = self.bounds(centre);
         let mut cell = Cell::of(centre, self.steps(centre.latitude), LATITUDE_MAX);
         let enough = cell.moved(0, 1).latitudes().end >= bounds.north
@@ -229,7 +229,7 @@ impl Shape {
         out
     }
 
-    fn bounds(self, centre: Place) -> Bounds {
+    fn bounds(self, centre: Point) -> Bounds {
         let (half_width, half_height) = match self {
             Shape::Circle(radius) => (radius, radius),
             Shape::Box { width, height } => (width / 2.0, height / 2.0),
@@ -280,19 +280,19 @@ struct Bounds {
 mod tests {
     use super::*;
 
-    const PALERMO: Place = Place { longitude: 13.361389, latitude: 38.115556 };
-    const CATANIA: Place = Place { longitude: 15.087269, latitude: 37.502669 };
+    const PALERMO: Point = Point { longitude: 13.361389, latitude: 38.115556 };
+    const CATANIA: Point = Point { longitude: 15.087269, latitude: 37.502669 };
 
     #[test]
     fn places_keep_their_scores_and_texts() {
         assert_eq!(PALERMO.score(), 3479099956230698.0);
         assert_eq!(CATANIA.score(), 3479447370796909.0);
-        let stored = Place::of_score(PALERMO.score());
+        let stored = Point::of_score(PALERMO.score());
         assert_eq!((stored.geohash().as_str(), stored.score()), ("sqc8b49rny0", PALERMO.score()));
-        let apart = stored.distance(Place::of_score(CATANIA.score()));
+        let apart = stored.distance(Point::of_score(CATANIA.score()));
         assert_eq!(format!("{apart:.4}"), "166274.1516");
-        assert_eq!(Place::new(181.0, 0.0), None);
-        assert_eq!(Place::new(0.0, 85.06), None);
+        assert_eq!(Point::new(181.0, 0.0), None);
+        assert_eq!(Point::new(0.0, 85.06), None);
     }
 
     #[test]
@@ -300,7 +300,7 @@ mod tests {
         let mut random = base::Random::new(11);
         let mut between = |max: f64| (random.unit_f64() * 2.0 - 1.0) * max;
         for round in 0..300 {
-            let centre = Place::new(between(179.0), between(80.0)).unwrap();
+            let centre = Point::new(between(179.0), between(80.0)).unwrap();
             let reach = 10f64.powi(round % 6 + 1);
             let shapes = [Shape::Circle(reach), Shape::Box { width: reach, height: reach / 3.0 }];
             for shape in shapes {
@@ -308,13 +308,13 @@ mod tests {
                 let degrees = reach / 111_000.0;
                 for _ in 0..50 {
                     let (east, north) = (between(degrees), between(degrees));
-                    let Some(place) = Place::new(centre.longitude + east, centre.latitude + north) else {
+                    let Some(place) = Point::new(centre.longitude + east, centre.latitude + north) else {
                         continue;
                     };
                     let score = place.score();
                     let found = ranges.iter().any(|range| range.contains(&score));
                     assert!(
-                        found || shape.distance_within(centre, Place::of_score(score)).is_none(),
+                        found || shape.distance_within(centre, Point::of_score(score)).is_none(),
                         "{shape:?} {centre:?} {place:?}"
                     );
                 }

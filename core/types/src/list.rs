@@ -211,13 +211,13 @@ impl List {
     }
 
     /// Put `value` before (or behind) the first element equal to `pivot`; false when there is none.
-    pub fn insert(&mut self, place: Place, pivot: &[u8], value: &[u8], limits: &Limits) -> bool {
+    pub fn insert(&mut self, place: Side, pivot: &[u8], value: &[u8], limits: &Limits) -> bool {
         // Room is made before the pivot is looked for, as `OBJECT ENCODING` can tell.
         if matches!(&self.repr, Repr::Short(packed) if !fits_short(packed, value, limits)) {
             self.chunks(limits);
         }
         let Some(found) = self.iter().position(|element| element == pivot) else { return false };
-        let index = if place == Place::Before { found } else { found + 1 };
+        let index = if place == Side::Before { found } else { found + 1 };
         match &mut self.repr {
             Repr::Short(packed) if fits_short(packed, value, limits) => {
                 packed.insert(packed.offset_of(index), value);
@@ -326,7 +326,7 @@ impl List {
 
 /// Which side of the pivot LINSERT means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Side {
     /// To the left of the pivot.
     Before,
     /// To the right of the pivot.

@@ -16,7 +16,7 @@ use resp::Reply;
 
 /// What an argument is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind<'a> {
+pub enum ArgumentKind<'a> {
     /// A value; the name of its type.
     Value(&'static str),
     /// Only a word.
@@ -35,7 +35,7 @@ pub struct Argument<'a> {
     /// How it is shown, where that is not its name.
     pub shown: Option<&'a str>,
     /// What it is.
-    pub kind: Kind<'a>,
+    pub kind: ArgumentKind<'a>,
     /// Which key specification finds it, of a key, or the keys that are made of it.
     pub spec: Option<i64>,
     /// The word before it, or the word that it is.
@@ -110,7 +110,7 @@ impl<'a> Parser<'a> {
         let mut argument = Argument {
             name: "",
             shown: None,
-            kind: Kind::Word,
+            kind: ArgumentKind::Word,
             spec: None,
             token: None,
             optional: false,
@@ -156,13 +156,13 @@ impl<'a> Parser<'a> {
             &[("@", "key"), ("#", "integer"), ("%", "double"), ("?", "pattern"), ("^", "unix-time")];
         let kind = TYPES.iter().find(|(sign, _)| self.takes(sign)).map_or("string", |(_, name)| name);
         argument.name = self.name()?;
-        argument.kind = Kind::Value(kind);
+        argument.kind = ArgumentKind::Value(kind);
         if self.takes("(") {
-            argument.kind = Kind::OneOf(self.row('|')?);
+            argument.kind = ArgumentKind::OneOf(self.row('|')?);
             return self.takes(")").then_some(());
         }
         if self.takes("{") {
-            argument.kind = Kind::Block(self.row(' ')?);
+            argument.kind = ArgumentKind::Block(self.row(' ')?);
             return self.takes("}").then_some(());
         }
         if self.takes("/") {
@@ -185,10 +185,10 @@ pub fn usage(arguments: &[Argument<'_>]) -> String {
 
 fn usage_of(argument: &Argument<'_>) -> String {
     let core = match &argument.kind {
-        Kind::Value(_) => format!("<{}>", argument.shown.unwrap_or(argument.name)),
-        Kind::Word => String::new(),
-        Kind::Block(inner) => usage(inner),
-        Kind::OneOf(inner) => {
+        ArgumentKind::Value(_) => format!("<{}>", argument.shown.unwrap_or(argument.name)),
+        ArgumentKind::Word => String::new(),
+        ArgumentKind::Block(inner) => usage(inner),
+        ArgumentKind::OneOf(inner) => {
             let choices = inner.iter().map(usage_of).collect::<Vec<_>>().join("|");
             if argument.optional && argument.token.is_none() { choices } else { format!("({choices})") }
         }
@@ -213,10 +213,10 @@ pub fn write(arguments: &[Argument<'_>], reply: &mut Reply<'_>) {
 
 fn write_one(argument: &Argument<'_>, reply: &mut Reply<'_>) {
     let (kind, inner) = match &argument.kind {
-        Kind::Value(name) => (*name, None),
-        Kind::Word => ("pure-token", None),
-        Kind::OneOf(inner) => ("oneof", Some(inner)),
-        Kind::Block(inner) => ("block", Some(inner)),
+        ArgumentKind::Value(name) => (*name, None),
+        ArgumentKind::Word => ("pure-token", None),
+        ArgumentKind::OneOf(inner) => ("oneof", Some(inner)),
+        ArgumentKind::Block(inner) => ("block", Some(inner)),
     };
     let lower = argument.token.unwrap_or_default().to_ascii_lowercase();
     let name = if argument.name.is_empty() { lower.as_str() } else { argument.name };
@@ -273,12 +273,12 @@ mod tests {
         let line = "@key [condition(!NX|!XX)~2.6.12] LIMIT=limit{#offset #count} [PREFIX=prefix+++] @more...";
         let arguments = parse(line).expect("it is a syntax");
         assert_eq!(arguments.len(), 5);
-        assert_eq!((&arguments[0].kind, arguments[0].spec), (&Kind::Value("key"), Some(0)));
-        let Kind::OneOf(words) = &arguments[1].kind else { panic!("not one of") };
+        assert_eq!((&arguments[0].kind, arguments[0].spec), (&ArgumentKind::Value("key"), Some(0)));
+        let ArgumentKind::OneOf(words) = &arguments[1].kind else { panic!("not one of") };
         assert_eq!((words[0].token, words.len()), (Some("NX"), 2));
         assert_eq!((arguments[1].optional, arguments[1].since), (true, Some("2.6.12")));
         assert_eq!(arguments[2].token, Some("LIMIT"));
-        assert!(matches!(&arguments[2].kind, Kind::Block(inner) if inner.len() == 2));
+        assert!(matches!(&arguments[2].kind, ArgumentKind::Block(inner) if inner.len() == 2));
         assert!(arguments[3].multiple && arguments[3].multiple_token && arguments[3].optional);
         assert_eq!((arguments[4].spec, arguments[4].multiple), (Some(1), true));
     }
@@ -299,7 +299,7 @@ mod tests {
     fn signs_are_words_too() {
         let arguments =
             parse("[operator(!=:equal|!~:approximately)] id(!*:auto|id)").expect("it is a syntax");
-        let Kind::OneOf(signs) = &arguments[0].kind else { panic!("not one of") };
+        let ArgumentKind::OneOf(signs) = &arguments[0].kind else { panic!("not one of") };
         assert_eq!((signs[0].token, signs[0].name), (Some("="), "equal"));
         assert_eq!((signs[1].token, signs[1].name), (Some("~"), "approximately"));
         assert_eq!(parse("[open"), None);

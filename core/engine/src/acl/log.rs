@@ -16,7 +16,7 @@ const TEXT_BYTES_MAX: usize = 256;
 
 /// One entry of ACL LOG.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct LogEntry {
     pub(super) id: u64,
     pub(super) count: u64,
     pub(super) reason: &'static str,
@@ -31,7 +31,7 @@ pub(super) struct Entry {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct DenialLog {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<LogEntry>,
     max: usize,
     next_id: u64,
 }
@@ -52,7 +52,7 @@ impl DenialLog {
         self.entries.clear();
     }
 
-    pub(super) fn newest(&self, count: usize) -> impl ExactSizeIterator<Item = &Entry> {
+    pub(super) fn newest(&self, count: usize) -> impl ExactSizeIterator<Item = &LogEntry> {
         self.entries.iter().take(count)
     }
 
@@ -74,7 +74,7 @@ impl DenialLog {
         let (reason, mut object) = (denial.reason(), denial.object());
         object.truncate(TEXT_BYTES_MAX);
         let username = &username[..username.len().min(TEXT_BYTES_MAX)];
-        let same = |e: &Entry| {
+        let same = |e: &LogEntry| {
             e.reason == reason
                 && e.context == context
                 && e.object == object
@@ -91,7 +91,7 @@ impl DenialLog {
         }
         let (id, username) = (self.next_id, username.to_vec());
         self.next_id += 1;
-        self.entries.push_front(Entry {
+        self.entries.push_front(LogEntry {
             id,
             count: 1,
             reason,

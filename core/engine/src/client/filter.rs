@@ -2,7 +2,7 @@
 //!
 //! The words are those of Redis and of Valkey 9, which has more of them, and `NOT-` before most.
 
-use super::line::{self, Kind};
+use super::line::{self, ClientType};
 use crate::engine::Engine;
 use crate::session::{Session, SessionId};
 use commands::{Args, Error};
@@ -17,7 +17,7 @@ const CAPABILITIES: &[u8] = b"r";
 enum Trait<'a> {
     /// It has one of these numbers.
     Id(Vec<u64>),
-    Kind(Kind),
+    ClientType(ClientType),
     Address(&'a [u8]),
     LocalAddress(&'a [u8]),
     User(usize),
@@ -38,7 +38,7 @@ impl Trait<'_> {
         let named = |name: &[u8], wanted: &[u8]| !name.is_empty() && name == wanted;
         match self {
             Trait::Id(ids) => ids.contains(&s.id),
-            Trait::Kind(kind) => Kind::of(s) == *kind,
+            Trait::ClientType(kind) => ClientType::of(s) == *kind,
             Trait::Address(address) => s.info.address.as_bytes() == *address,
             Trait::LocalAddress(address) => s.info.local_address.as_bytes() == *address,
             Trait::User(user) => s.user == *user && s.authenticated,
@@ -161,7 +161,7 @@ fn a_trait<'a>(engine: &Engine, name: &[u8], value: &'a [u8], negated: bool) -> 
         Err(Error::quoting(&format!("ERR Unknown {what} found in the {place} filter: {{}}"), &[value]))
     };
     Ok(match name {
-        b"type" => Trait::Kind(Kind::parse(value)?),
+        b"type" => Trait::ClientType(ClientType::parse(value)?),
         b"addr" => Trait::Address(value),
         b"laddr" => Trait::LocalAddress(value),
         b"user" => {

@@ -17,26 +17,26 @@ const OUTPUT_BLOCK_BYTES: usize = 16_384;
 
 /// The kinds of clients, as CLIENT LIST TYPE, CLIENT KILL TYPE and the output limits tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ClientType {
     Normal,
     Pubsub,
     Master,
     Replica,
 }
 
-impl Kind {
-    pub(super) fn parse(text: &[u8]) -> Result<Kind, Error> {
+impl ClientType {
+    pub(super) fn parse(text: &[u8]) -> Result<ClientType, Error> {
         match text.to_ascii_lowercase().as_slice() {
-            b"normal" => Ok(Kind::Normal),
-            b"pubsub" => Ok(Kind::Pubsub),
-            b"master" | b"primary" => Ok(Kind::Master),
-            b"slave" | b"replica" => Ok(Kind::Replica),
+            b"normal" => Ok(ClientType::Normal),
+            b"pubsub" => Ok(ClientType::Pubsub),
+            b"master" | b"primary" => Ok(ClientType::Master),
+            b"slave" | b"replica" => Ok(ClientType::Replica),
             _ => Err(Error::quoting("ERR Unknown client type '{}'", &[text])),
         }
     }
 
-    pub(super) fn of(session: &Session) -> Kind {
-        if session.is_subscriber() { Kind::Pubsub } else { Kind::Normal }
+    pub(super) fn of(session: &Session) -> ClientType {
+        if session.is_subscriber() { ClientType::Pubsub } else { ClientType::Normal }
     }
 }
 

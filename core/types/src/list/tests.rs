@@ -54,10 +54,10 @@ fn step(random: &mut Random, list: &mut List, twin: &mut Twin, limits: &Limits) 
         11 | 12 => {
             let pivot = vec![b'a' + random.below(7) as u8; 3];
             let found = twin.iter().position(|v| *v == pivot);
-            let place = if random.below(2) == 0 { Place::Before } else { Place::After };
+            let place = if random.below(2) == 0 { Side::Before } else { Side::After };
             assert_eq!(list.insert(place, &pivot, &value, limits), found.is_some());
             if let Some(i) = found {
-                twin.insert(i + usize::from(place == Place::After), value);
+                twin.insert(i + usize::from(place == Side::After), value);
             }
         }
         13 => {

@@ -54,7 +54,7 @@ pub(super) struct Order {
 
 /// Where an entry is: group, leaf, slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place(usize, usize, usize);
+struct Path(usize, usize, usize);
 
 impl Leaf {
     fn of(slots: Vec<Slot>) -> Leaf {
@@ -85,7 +85,7 @@ impl Order {
 
     /// Number of entries before the cut.
     pub(super) fn rank_of(&self, cut: Cut<'_>) -> usize {
-        let Some(Place(g, l, s)) = self.seek(cut) else { return 0 };
+        let Some(Path(g, l, s)) = self.seek(cut) else { return 0 };
         let before: usize = self.groups[..g].iter().map(|group| group.count).sum();
         let leaves: usize = self.groups[g].below[..l].iter().map(|leaf| leaf.count).sum();
         before + leaves + s
@@ -97,7 +97,7 @@ impl Order {
         let place = self.seek(Cut::Entry(score, member.bytes()));
         let slot = Slot { score, member };
         self.len += 1;
-        let Some(Place(g, l, s)) = place else {
+        let Some(Path(g, l, s)) = place else {
             return self.groups.push(Group::of(vec![Leaf::of(vec![slot])]));
         };
         let at_end = g + 1 == self.groups.len() && l + 1 == self.groups[g].below.len();
@@ -125,11 +125,11 @@ impl Order {
 
     /// Remove the entry of this score and member; false when it is not there.
     pub(super) fn remove(&mut self, score: f64, member: &[u8]) -> bool {
-        let Some(Place(g, l, s)) = self.seek(Cut::Entry(score, member)) else { return false };
+        let Some(Path(g, l, s)) = self.seek(Cut::Entry(score, member)) else { return false };
         // The seek ends behind the last entry of a leaf when the next leaf begins with the entry.
         let rank_in_leaf = self.groups[g].below[l].below.get(s);
         if rank_in_leaf.is_some_and(|slot| slot.member.bytes() == member) {
-            self.remove_in_leaf(Place(g, l, s), 1, &mut |_| {});
+            self.remove_in_leaf(Path(g, l, s), 1, &mut |_| {});
             return true;
         }
         let next = self.next_leaf(g, l);
@@ -137,7 +137,7 @@ impl Order {
         if self.groups[g].below[l].first().bytes() != member {
             return false;
         }
-        self.remove_in_leaf(Place(g, l, 0), 1, &mut |_| {});
+        self.remove_in_leaf(Path(g, l, 0), 1, &mut |_| {});
         true
     }
 
@@ -155,7 +155,7 @@ impl Order {
         let end = ranks.end.min(self.len);
         let left = end.saturating_sub(ranks.start);
         let place = match left {
-            0 => Place(0, 0, 0),
+            0 => Path(0, 0, 0),
             _ if reverse => self.place(end - 1),
             _ => self.place(ranks.start),
         };
@@ -175,22 +175,22 @@ impl Order {
     }
 
     /// Where an entry at the cut belongs: behind the last entry before the cut, or at the very beginning.
-    fn seek(&self, cut: Cut<'_>) -> Option<Place> {
+    fn seek(&self, cut: Cut<'_>) -> Option<Path> {
         let behind = |group: &Group| cut.is_behind(group.min, || group.below[0].first().bytes());
         let g = self.groups.partition_point(behind).saturating_sub(1);
         let leaves = &self.groups.get(g)?.below;
         let behind = |leaf: &Leaf| cut.is_behind(leaf.min, || leaf.first().bytes());
         let l = leaves.partition_point(behind).saturating_sub(1);
         let behind = |slot: &Slot| cut.is_behind(slot.score, || slot.member.bytes());
-        Some(Place(g, l, leaves[l].below.partition_point(behind)))
+        Some(Path(g, l, leaves[l].below.partition_point(behind)))
     }
 
     /// The place of the entry of this rank, which must exist.
-    fn place(&self, rank: usize) -> Place {
+    fn place(&self, rank: usize) -> Path {
         debug_assert!(rank < self.len);
         let (g, within) = skip(&self.groups, rank);
         let (l, s) = skip(&self.groups[g].below, within);
-        Place(g, l, s)
+        Path(g, l, s)
     }
 
     fn next_leaf(&self, g: usize, l: usize) -> Option<(usize, usize)> {
@@ -201,8 +201,8 @@ impl Order {
     }
 
     /// Remove up to `most` entries of one leaf from `place` on; returns how many went.
-    fn remove_in_leaf(&mut self, place: Place, most: usize, gone: &mut dyn FnMut(&Member)) -> usize {
-        let Place(g, l, s) = place;
+    fn remove_in_leaf(&mut self, place: Path, most: usize, gone: &mut dyn FnMut(&Member)) -> usize {
+        let Path(g, l, s) = place;
         let group = &mut self.groups[g];
         let leaves = Arc::make_mut(&mut group.below);
         let slots = Arc::make_mut(&mut leaves[l].below);
@@ -287,7 +287,7 @@ pub(super) struct OrderIter<'a> {
     /// The leaf in hand.
     slots: &'a [Slot],
     /// The next entry, unless `left` is 0.
-    place: Place,
+    place: Path,
     left: usize,
     reverse: bool,
 }
@@ -312,7 +312,7 @@ impl<'a> Iterator for OrderIter<'a> {
 
 impl OrderIter<'_> {
     fn step(&mut self) {
-        let Place(g, l, s) = &mut self.place;
+        let Path(g, l, s) = &mut self.place;
         *s += 1;
         if *s < self.slots.len() {
             return;
@@ -325,7 +325,7 @@ impl OrderIter<'_> {
     }
 
     fn step_back(&mut self) {
-        let Place(g, l, s) = &mut self.place;
+        let Path(g, l, s) = &mut self.place;
         if *s > 0 {
             *s -= 1;
             return;

@@ -14,7 +14,7 @@ const WATCHED_KEYS_MAX: usize = 64;
 
 /// The type of a directive, with its limits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
+pub enum ValueType {
     /// `yes` or `no`.
     Bool,
     /// A whole number between the two bounds, both included.
@@ -104,19 +104,19 @@ pub enum Value {
     OomScores([i64; 3]),
 }
 
-impl Kind {
+impl ValueType {
     /// Whether the directive takes its value as several words in a file.
     pub fn takes_words(self) -> bool {
         matches!(
             self,
-            Kind::Shutdown
-                | Kind::Words
-                | Kind::Keys
-                | Kind::Save
-                | Kind::OutputLimits
-                | Kind::Percentiles
-                | Kind::OomScores
-                | Kind::Primary
+            ValueType::Shutdown
+                | ValueType::Words
+                | ValueType::Keys
+                | ValueType::Save
+                | ValueType::OutputLimits
+                | ValueType::Percentiles
+                | ValueType::OomScores
+                | ValueType::Primary
         )
     }
 
@@ -126,14 +126,14 @@ impl Kind {
     /// Redis' text of what is wrong.
     pub(crate) fn parse(self, name: &str, words: &[Vec<u8>], old: Option<&Value>) -> Result<Value, String> {
         match self {
-            Kind::Shutdown => shutdown(words),
-            Kind::Words => list(name, words),
-            Kind::Keys => keys(words),
-            Kind::Save => save_points(words),
-            Kind::OutputLimits => output_limits(words, old),
-            Kind::Percentiles => percentiles(name, words),
-            Kind::OomScores => oom_scores(words),
-            Kind::Primary => primary(words),
+            ValueType::Shutdown => shutdown(words),
+            ValueType::Words => list(name, words),
+            ValueType::Keys => keys(words),
+            ValueType::Save => save_points(words),
+            ValueType::OutputLimits => output_limits(words, old),
+            ValueType::Percentiles => percentiles(name, words),
+            ValueType::OomScores => oom_scores(words),
+            ValueType::Primary => primary(words),
             _ => match words {
                 [word] => self.parse_word(name, word),
                 _ => Err("wrong number of arguments".into()),
@@ -143,22 +143,22 @@ impl Kind {
 
     fn parse_word(self, name: &str, word: &[u8]) -> Result<Value, String> {
         match self {
-            Kind::Bool => boolean(word),
-            Kind::Int(min, max) => integer(word, min, max),
-            Kind::Clamped(min, max) => match integer(word, 0, i64::from(i32::MAX))? {
+            ValueType::Bool => boolean(word),
+            ValueType::Int(min, max) => integer(word, min, max),
+            ValueType::Clamped(min, max) => match integer(word, 0, i64::from(i32::MAX))? {
                 Value::Int(value) => Ok(Value::Int(value.clamp(min, max))),
                 other => Ok(other),
             },
-            Kind::Memory(min, max) => memory(word, min, max),
-            Kind::MemoryOrPercent => memory_or_percent(word),
-            Kind::Octal => octal(word),
-            Kind::FileName => file_name(name, word),
-            Kind::Choice(names) => choice(word, names).map(Value::Choice),
-            Kind::Notify => notify(word),
-            Kind::Title => title(word),
-            Kind::Name(why) => name_of_letters(word, why),
-            Kind::TlsVersions => tls_versions(word),
-            Kind::Locale => locale(word),
+            ValueType::Memory(min, max) => memory(word, min, max),
+            ValueType::MemoryOrPercent => memory_or_percent(word),
+            ValueType::Octal => octal(word),
+            ValueType::FileName => file_name(name, word),
+            ValueType::Choice(names) => choice(word, names).map(Value::Choice),
+            ValueType::Notify => notify(word),
+            ValueType::Title => title(word),
+            ValueType::Name(why) => name_of_letters(word, why),
+            ValueType::TlsVersions => tls_versions(word),
+            ValueType::Locale => locale(word),
             _ => Ok(Value::Text(word.to_vec())),
         }
     }
@@ -187,13 +187,13 @@ impl Kind {
     pub fn show(self, value: &Value) -> Vec<u8> {
         match (self, value) {
             (_, Value::Bool(on)) => (if *on { "yes" } else { "no" }).into(),
-            (Kind::Octal, Value::Int(mode)) => format!("{mode:o}").into(),
-            (Kind::Shutdown, Value::Int(bits)) => shutdown_text(*bits).into(),
-            (Kind::Notify, Value::Int(bits)) => NotifyFlags(*bits as u32).text().into(),
-            (Kind::MemoryOrPercent, Value::Int(value)) if *value < 0 => format!("{}%", -value).into(),
+            (ValueType::Octal, Value::Int(mode)) => format!("{mode:o}").into(),
+            (ValueType::Shutdown, Value::Int(bits)) => shutdown_text(*bits).into(),
+            (ValueType::Notify, Value::Int(bits)) => NotifyFlags(*bits as u32).text().into(),
+            (ValueType::MemoryOrPercent, Value::Int(value)) if *value < 0 => format!("{}%", -value).into(),
             (_, Value::Int(value)) => value.to_string().into(),
             (_, Value::Text(text)) => text.clone(),
-            (Kind::Choice(names), Value::Choice(index)) => names[*index].into(),
+            (ValueType::Choice(names), Value::Choice(index)) => names[*index].into(),
             (_, Value::Choice(index)) => index.to_string().into(),
             (_, Value::Words(words)) => words.join(&b' '),
             (_, Value::Save(points)) => {
