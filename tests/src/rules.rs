@@ -53,8 +53,9 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-profiles",
         ],
     ),
+    ("tandem-cli", &["tandem-base", "tandem-resp"]),
     ("tandem-profiles", &["tandem-config"]),
-    ("tandem", &["tandem-server", "tandem-profiles", "tandem-control", "tandem-config"]),
+    ("tandem", &["tandem-server", "tandem-profiles", "tandem-control", "tandem-config", "tandem-cli"]),
     ("tandem-tests", &[]),
     (
         "tandem-fuzz",
@@ -72,7 +73,8 @@ pub const ARROWS: &[(&str, &[&str])] = &[
 /// `(library, the crates that may depend on it)`.
 pub const LIBRARIES: &[(&str, &[&str])] = &[
     ("mio", &["tandem-net"]),
-    ("rustls", &["tandem-net", "tandem-control"]),
+    ("rustls", &["tandem-net", "tandem-control", "tandem-cli"]),
+    ("rustyline", &["tandem-cli"]),
     ("tokio", &["tandem-control"]),
     ("tokio-rustls", &["tandem-control"]),
     ("hyper", &["tandem-control"]),

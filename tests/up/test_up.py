@@ -155,3 +155,39 @@ def test_a_new_password_in_the_file_counts_after_sighup():
             time.sleep(0.05)
         with server.client(login=False) as client, pytest.raises(wire.ReplyError, match="WRONGPASS"):
             client.call("AUTH", "first-word")
+
+
+def asked(folder, *words):
+    done = subprocess.run([str(servers.BINARIES / "tandem"), "cli", *words], cwd=folder, capture_output=True, timeout=20, text=True)
+    return done.stdout, done.stderr, done.returncode
+
+
+def test_the_command_line_finds_both_without_a_password(tmp_path):
+    ports = free_ports()
+    up = Up(tmp_path / "tandem-data", ports)
+    try:
+        up.wait_urls()
+        for name in ("cache", "queue"):
+            assert asked(tmp_path, f"--{name}", "set", "mine", name) == ("OK\n", "", 0)
+        for name in ("cache", "queue"):
+            assert asked(tmp_path / "tandem-data", "--dir", str(tmp_path / "tandem-data"), f"--{name}", "get", "mine") == (name + "\n", "", 0)
+        out, err, code = asked(tmp_path, "--queue", "--user", "nobody", "get", "mine")
+        assert "NOAUTH" in out and err == "" and code == 0, "another user has not the default one's password"
+        other = asked(tmp_path, "--queue", "config", "set", "port", str(servers.free_port()))
+        assert other == ("OK\n", "", 0) and asked(tmp_path, "--queue", "get", "mine") == ("queue\n", "", 0)
+        out, err, code = asked(tmp_path, "--queue", "-p", "6380", "ping")
+        assert out == "" and "leave -h, -p, -s and -u out" in err and code == 1
+    finally:
+        assert up.stop() == 0
+    out, err, code = asked(tmp_path, "--queue", "ping")
+    assert out == "" and "no queue was found" in err and "--dir" in err and code == 1
+
+
+def test_the_command_line_speaks_tls_where_nothing_else_is_let_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("TANDEM_TLS", "required")
+    up = Up(tmp_path / "tandem-data", free_ports())
+    try:
+        up.wait_urls()
+        assert asked(tmp_path, "--queue", "ping") == ("PONG\n", "", 0)
+    finally:
+        assert up.stop() == 0

@@ -42,6 +42,9 @@ const IMAGE_VARIABLE: &str = "TANDEM_IN_IMAGE";
 /// Variables that name the file of the password.
 const SECRET_FILES: [&str; 3] = ["REDIS_PASSWORD_FILE", "VALKEY_PASSWORD_FILE", "TANDEM_REQUIREPASS_FILE"];
 
+/// Variables that hold the password itself.
+const SECRETS: [&str; 3] = ["REDIS_PASSWORD", "VALKEY_PASSWORD", "TANDEM_REQUIREPASS"];
+
 /// The two prefixes of the variables of other images.
 const FAMILIES: [&str; 2] = ["VALKEY_", "REDIS_"];
 
@@ -99,7 +102,9 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     match understand(words, role(variable(ROLE_VARIABLE).as_deref())?)? {
         Asked::Server(profile, words) => serve(profile, words),
         Asked::Tool(words) => crate::run_tool(words),
-        Asked::Client(words) => crate::ask::run(&words),
+        Asked::Client(words) => {
+            Ok(crate::client::run("redis-cli", words.into_iter().map(Into::into).collect()))
+        }
         Asked::Shell(words) => crate::shell::run(&words),
         Asked::Help => {
             say(HELP);
@@ -338,6 +343,24 @@ fn may_write(folder: &Path) -> bool {
 pub(crate) fn health_sockets() -> impl Iterator<Item = PathBuf> {
     let place = place(&std::env::current_dir().unwrap_or_default(), &|path| path.is_dir());
     [PathBuf::from(SOCKET_FOLDER), place].into_iter().map(|folder| folder.join("health.sock"))
+}
+
+/// The password that the variables of this container give, in the order in which a server takes them.
+///
+/// # Errors
+/// A variable names a file that cannot be read.
+pub(crate) fn password() -> anyhow::Result<Option<Vec<u8>>> {
+    if let Some(file) = SECRET_FILES.into_iter().find_map(variable) {
+        return Ok(Some(control::secrets::read(Path::new(&file))?.secret.reveal().to_vec()));
+    }
+    Ok(SECRETS.into_iter().find_map(variable).map(String::into_bytes))
+}
+
+/// Where a server in this container has its certificates.
+pub(crate) fn authority() -> PathBuf {
+    let place = variable("TANDEM_DIR").map(PathBuf::from);
+    let usual = || self::place(&std::env::current_dir().unwrap_or_default(), &|path| path.is_dir());
+    place.unwrap_or_else(usual).join("tls").join("ca.crt")
 }
 
 /// What variables of other images ask for.

@@ -1,13 +1,14 @@
 //! `tandem`: one program with several names. By its own it is the operator's tool: start the pair, run one server, ask for its
 //! health. Started as `tandem-cache` or `tandem-queue`, by a link to it, it is that server and nothing else. In the container
-//! image, which holds no other program, it is also `redis-server`, and as much of `redis-cli` and of a shell as checks need.
+//! image, which holds no other program, it is also `redis-server` and as much of a shell as checks need. By the name `redis-cli`
+//! it is `tandem cli` anywhere.
 //!
 //! Each subcommand is a module; this file only reads the command line. Servers take redis-server's
 //! options, which are not described here again but passed on as they are.
 
 #![forbid(unsafe_code)]
 
-mod ask;
+mod client;
 mod health;
 mod image;
 mod shell;
@@ -55,6 +56,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Ask a server, at a prompt or with one command: what redis-cli does. `tandem cli --help` tells its options.
+    #[command(disable_help_flag = true)]
+    Cli {
+        /// As redis-cli takes them, and `--cache` or `--queue` for an instance of this machine.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Exit with 0 if a server is fit for clients, else with 1 and the reason.
     Health(health::Options),
     /// Run what the words behind a container image's name ask for.
@@ -80,7 +88,7 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let outcome = match called(Path::new(&words.next().unwrap_or_default())) {
         Called::Server(role) => plain_text(words).and_then(|words| serve(role, words)),
-        Called::Client => plain_text(words).and_then(|words| ask::run(&words)),
+        Called::Client(name) => Ok(client::run(&name, words.collect())),
         Called::Shell => plain_text(words).and_then(|words| shell::run(&words)),
         Called::Tool => run(Line::parse().task),
     };
@@ -95,6 +103,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Up(options) => up::run(&options),
         Task::Health(options) => health::run(&options),
+        Task::Cli { words } => Ok(client::run(client::NAME, words)),
         Task::Server { words } => serve(Profile::Plain, words),
         Task::Cache { words } => serve(Profile::Cache, words),
         Task::Queue { words } => serve(Profile::Queue, words),
@@ -124,8 +133,8 @@ pub(crate) fn is_command(name: &str) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 enum Called {
     Server(Profile),
-    /// `redis-cli` of the container image.
-    Client,
+    /// `redis-cli`, by the name that it was called by.
+    Client(String),
     /// `/bin/sh` of the container image.
     Shell,
     Tool,
@@ -135,7 +144,7 @@ fn called(name: &Path) -> Called {
     let name = name.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name {
         "redis-server" | "valkey-server" => Called::Server(Profile::Plain),
-        "redis-cli" | "valkey-cli" => Called::Client,
+        "redis-cli" | "valkey-cli" => Called::Client(name.to_owned()),
         "sh" => Called::Shell,
         _ => {
             let role = health::Name::BOTH.into_iter().find(|role| name == role.program());
@@ -196,7 +205,7 @@ mod tests {
             ("tandem-cache", Called::Server(Profile::Cache)),
             ("/usr/local/bin/tandem-queue", Called::Server(Profile::Queue)),
             ("redis-server", Called::Server(Profile::Plain)),
-            ("/usr/local/bin/valkey-cli", Called::Client),
+            ("/usr/local/bin/valkey-cli", Called::Client("valkey-cli".to_owned())),
             ("/bin/sh", Called::Shell),
         ] {
             assert_eq!(called(Path::new(name)), expected, "{name}");

@@ -42,15 +42,12 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         let code = crate::run_tool(rest.to_vec())?;
         return if code == ExitCode::SUCCESS { Ok(code) } else { failed };
     }
-    let mut output = Vec::new();
-    if let Err(error) = crate::ask::answer(rest, &mut output) {
-        crate::say(&format!("{error:#}"));
-        return failed;
-    }
-    let output = String::from_utf8_lossy(&output);
+    let (output, has_answer) = crate::client::answer(name, rest);
     crate::say(output.trim_end_matches('\n'));
     match check.wanted {
+        // As in a shell, a filter's verdict is the only one behind a pipe.
         Some(wanted) if !output.contains(&wanted) => failed,
+        None if !has_answer => failed,
         _ => Ok(ExitCode::SUCCESS),
     }
 }

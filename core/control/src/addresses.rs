@@ -12,6 +12,23 @@ pub fn listened_on(bind: &[String]) -> Vec<IpAddr> {
     listened_on_with(bind, || own(&read("fib_trie"), &read("if_inet6")))
 }
 
+/// The address by which a client on this machine gets in most easily where these words of `bind` are listened on: loopback if
+/// there is a way, else the first one.
+pub fn nearest(bind: &[String]) -> Option<IpAddr> {
+    let here = |word: &String| match (
+        word.trim_start_matches('-'),
+        word.trim_start_matches('-').parse::<IpAddr>(),
+    ) {
+        ("*", _) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        ("::*", _) => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        (_, Ok(IpAddr::V4(all))) if all.is_unspecified() => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        (_, Ok(IpAddr::V6(all))) if all.is_unspecified() => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        (_, address) => address.ok(),
+    };
+    let addresses: Vec<IpAddr> = bind.iter().filter_map(here).collect();
+    addresses.iter().find(|address| address.is_loopback()).or(addresses.first()).copied()
+}
+
 fn listened_on_with(bind: &[String], own: impl Fn() -> Vec<IpAddr>) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for word in bind.iter().map(|word| word.trim_start_matches('-')) {
@@ -57,6 +74,22 @@ fn own(fib_trie: &str, if_inet6: &str) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loopback_is_nearest() {
+        for (bind, address) in [
+            ("10.0.0.5 127.0.0.1", Some("127.0.0.1")),
+            ("* -::*", Some("127.0.0.1")),
+            ("0.0.0.0", Some("127.0.0.1")),
+            ("-::1", Some("::1")),
+            ("10.0.0.5 10.0.0.6", Some("10.0.0.5")),
+            ("", None),
+            ("name.example", None),
+        ] {
+            let words: Vec<String> = bind.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(nearest(&words), address.map(|address| address.parse().unwrap()), "{bind}");
+        }
+    }
 
     const FIB_TRIE: &str = "Main:
   +-- 0.0.0.0/0 3 0 5

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `health` | `READY <status>`, `UNREADY <reason>` or `DEAD <reason>` |
 //! | `json` | the same as one JSON object |
+//! | `place` | `PLACE <address>:<port> plain` or `… tls`: where a client on this machine connects; or `NOWHERE` |
 //!
 //! Socket paths are limited to about 100 bytes by the kernel. Longer ones are reached through the open
 //! directory, so that a deep data directory works.
@@ -19,7 +20,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::instance::Health;
+use crate::instance::{Health, Place};
 
 /// Longest line in either direction, in bytes.
 pub const LINE_BYTES_MAX: u64 = 4096;
@@ -84,6 +85,31 @@ impl Answer {
     }
 }
 
+const PLAIN: &str = "plain";
+const TLS: &str = "tls";
+
+/// A place, or that there is none, as a line without its break.
+pub fn place_line(place: Option<Place>) -> String {
+    match place {
+        Some(Place { address, needs_tls }) => {
+            format!("PLACE {address} {}", if needs_tls { TLS } else { PLAIN })
+        }
+        None => "NOWHERE".to_owned(),
+    }
+}
+
+/// Reads such a line; `None` when it is none of this protocol, and when there is no place.
+fn place_of(line: &str) -> Option<Place> {
+    let mut words = line.trim_end().strip_prefix("PLACE ")?.split(' ');
+    let address = words.next()?.parse().ok()?;
+    let needs_tls = match words.next()? {
+        TLS => true,
+        PLAIN => false,
+        _ => return None,
+    };
+    Some(Place { address, needs_tls })
+}
+
 /// The condition as one JSON object, keys in fixed order.
 pub fn to_json(health: &Health) -> String {
     let text = |value: Option<&str>| match value {
@@ -133,16 +159,29 @@ impl std::error::Error for AskError {}
 /// # Errors
 /// Nobody listens, nobody answers in time, or somebody else answers.
 pub fn ask(socket: &Path, timeout: Duration) -> Result<Answer, AskError> {
+    Answer::parse(&answer_to(socket, "health", timeout)?).ok_or_else(|| AskError::Garbled(socket.to_owned()))
+}
+
+/// Asks the server behind `socket` where clients on this machine reach it.
+///
+/// # Errors
+/// As [`ask`]; and when it cannot tell.
+pub fn find(socket: &Path, timeout: Duration) -> Result<Place, AskError> {
+    place_of(&answer_to(socket, "place", timeout)?).ok_or_else(|| AskError::Garbled(socket.to_owned()))
+}
+
+/// The line that answers one word.
+fn answer_to(socket: &Path, question: &str, timeout: Duration) -> Result<String, AskError> {
     let io_error = |error| AskError::Io(socket.to_owned(), error);
     let unreachable = |error| AskError::Unreachable(socket.to_owned(), error);
     let reached = Reached::new(socket).map_err(unreachable)?;
     let mut stream = UnixStream::connect(&reached.path).map_err(unreachable)?;
     stream.set_read_timeout(Some(timeout)).map_err(io_error)?;
     stream.set_write_timeout(Some(timeout)).map_err(io_error)?;
-    stream.write_all(b"health\n").map_err(io_error)?;
+    stream.write_all(format!("{question}\n").as_bytes()).map_err(io_error)?;
     let mut line = String::new();
     BufReader::new(stream).take(LINE_BYTES_MAX).read_line(&mut line).map_err(io_error)?;
-    Answer::parse(&line).ok_or_else(|| AskError::Garbled(socket.to_owned()))
+    Ok(line)
 }
 
 /// A socket's path in a form the kernel takes, and the open directory that may lead to it.
@@ -195,6 +234,18 @@ mod tests {
         assert_eq!(Answer::parse("+PONG"), None);
         assert_eq!(Answer::NotReady("two\nlines".into()).to_line(), "UNREADY two lines");
         assert!(Answer::Ready("é".repeat(9000)).to_line().len() < LINE_BYTES_MAX as usize);
+    }
+
+    #[test]
+    fn a_place_survives_its_line() {
+        for (address, needs_tls) in [("127.0.0.1:6379", false), ("[::1]:1", true)] {
+            let place = Place { address: address.parse().unwrap(), needs_tls };
+            assert_eq!(place_of(&(place_line(Some(place)) + "\n")), Some(place));
+        }
+        for none in [place_line(None).as_str(), "PLACE x plain", "PLACE 127.0.0.1:1", "ERROR ask for health"]
+        {
+            assert_eq!(place_of(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! threads leave behind, in bounded time, also while a script holds the engine: an answer that waits for
 //! the engine's lock would make a busy server look like a dead one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -15,6 +16,9 @@ pub trait Instance: Send + Sync + 'static {
 
     /// How the server does right now, from counters. At most 2 s, or the server counts as hung.
     fn health(&self) -> Health;
+
+    /// Where a client on this machine reaches the server; none without a port, or while a script keeps what knows it.
+    fn place(&self) -> Option<Place>;
 
     /// A stop was asked for; begin it and return. The server ends its process by itself.
     fn shutdown(&self, reason: Stop);
@@ -50,6 +54,15 @@ pub enum Stop {
     Insisted,
     /// SIGTERM: the service manager.
     Terminated,
+}
+
+/// Where a client on this machine reaches a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Plaintext from there is refused.
+    pub needs_tls: bool,
 }
 
 /// A server's condition at one moment.

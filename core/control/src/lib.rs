@@ -31,7 +31,7 @@ mod tickets;
 pub mod tls;
 
 pub use checks::{Answered, Asker, Question};
-pub use instance::{Health, Instance, Level, Stop};
+pub use instance::{Health, Instance, Level, Place, Stop};
 pub use jobs::{Jobs, PasswordDone, Release};
 pub use plane::{
     CertificateFacts, Certificates, ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings,

@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::health::{Answer, Reached, to_json};
+use crate::health::{Answer, Reached, place_line, to_json};
 use crate::plane::Plane;
 
 /// Questions answered at a time; more wait in the kernel's queue.
@@ -103,7 +103,8 @@ async fn answer(mut stream: UnixStream, plane: &Plane) -> io::Result<()> {
     let mut line = match question.trim_ascii() {
         b"health" => Answer::of(&plane.health().await).to_line(),
         b"json" => to_json(&plane.health().await),
-        _ => "ERROR ask for health or json".to_owned(),
+        b"place" => place_line(plane.call(|instance| instance.place()).await.flatten()),
+        _ => "ERROR ask for health, json or place".to_owned(),
     };
     line.push('\n');
     stream.write_all(line.as_bytes()).await?;

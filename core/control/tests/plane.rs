@@ -16,11 +16,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use tandem_control::certs::Authority;
-use tandem_control::health::{Answer, ask};
+use tandem_control::health::{Answer, ask, find};
 use tandem_control::secrets::Secret;
 use tandem_control::tls::{ClientCerts, TlsFiles, TlsOptions};
 use tandem_control::{
-    ControlPlane, Handle, Health, HttpSettings, Instance, Level, Settings, StartError, Stop, TlsSettings,
+    ControlPlane, Handle, Health, HttpSettings, Instance, Level, Place, Settings, StartError, Stop,
+    TlsSettings,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,6 +60,9 @@ impl Instance for Puppet {
         std::thread::sleep(hang);
         self.health.lock().unwrap().clone()
     }
+    fn place(&self) -> Option<Place> {
+        Some(place())
+    }
     fn shutdown(&self, reason: Stop) {
         self.stops.lock().unwrap().push(reason);
     }
@@ -69,6 +73,10 @@ impl Instance for Puppet {
     fn log(&self, _: Level, message: &str) {
         self.log.lock().unwrap().push(message.to_owned());
     }
+}
+
+fn place() -> Place {
+    Place { address: "127.0.0.1:6380".parse().unwrap(), needs_tls: true }
 }
 
 fn settings() -> Settings {
@@ -308,6 +316,7 @@ fn the_health_socket_is_the_owners_and_answers_without_a_password() {
         let handle = ControlPlane::start(wanted.clone(), puppet.clone()).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(ask(&path, PATIENCE).unwrap(), Answer::Ready("3 keys".into()));
+        assert_eq!(find(&path, PATIENCE).unwrap(), place());
         puppet.health.lock().unwrap().loading = Some(10);
         assert!(matches!(ask(&path, PATIENCE).unwrap(), Answer::NotReady(why) if why.contains("LOADING")));
         puppet.health.lock().unwrap().ticking = false;

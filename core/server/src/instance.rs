@@ -1,10 +1,11 @@
 //! The server as its control plane sees it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use control::{Health, Instance, Level, ServerConfig, Stop};
+use control::{Health, Instance, Level, Place, ServerConfig, Stop};
 use parking_lot::Mutex;
 use telemetry::Report;
 
@@ -91,6 +92,19 @@ impl Instance for Front {
             stopping: shared.stopping.load(Ordering::Relaxed),
             ticking: self.is_ticking(),
         }
+    }
+
+    fn place(&self) -> Option<Place> {
+        let engine = self.shared.engine.try_lock_for(ENGINE_PATIENCE)?;
+        let config = &engine.config;
+        let ip = control::addresses::nearest(&config.bind)?;
+        let mode = self.shared.tls_mode(&net::Peer::Tcp(SocketAddr::new(ip, 0)));
+        let (port, needs_tls) = match (config.port, config.tls_port) {
+            (0, 0) => return None,
+            (0, encrypted) => (encrypted, true),
+            (port, _) => (port, mode == net::TlsMode::Required),
+        };
+        Some(Place { address: SocketAddr::new(ip, port), needs_tls })
     }
 
     fn shutdown(&self, reason: Stop) {

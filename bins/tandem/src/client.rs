@@ -1,0 +1,191 @@
+//! `tandem cli`, also called `redis-cli`: the crate `cli` with what this program knows of its instances.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use cli::{FindError, Finder, Place, Role, Screen, Surroundings};
+use control::health::find;
+use control::secrets;
+
+use crate::health::Name;
+use crate::{image, up};
+
+/// What it is called where it is not called otherwise.
+pub(crate) const NAME: &str = "tandem cli";
+
+/// What the prompt keeps is kept here, in the user's folder.
+const HISTORY_FILE: &str = ".tandem_history";
+
+/// In the image, the ports that are tried where none is named: those of a server and of a queue.
+const PORTS_IN_IMAGE: [u16; 2] = [6379, 6380];
+
+/// How long an instance may take to tell where it is.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Does what the words say.
+pub(crate) fn run(name: &str, words: Vec<OsString>) -> ExitCode {
+    ExitCode::from(run_on(&mut cli::standard_screen(), name, words))
+}
+
+/// What one command prints on both outputs, and whether there was an answer.
+pub(crate) fn answer(name: &str, words: &[String]) -> (String, bool) {
+    let printed = Printed::default();
+    let mut screen =
+        Screen { out: Box::new(printed.clone()), err: Box::new(printed.clone()), is_terminal: false };
+    let code = run_on(&mut screen, name, words.iter().map(OsString::from).collect());
+    let text = String::from_utf8_lossy(&printed.0.borrow()).into_owned();
+    (text, code == 0)
+}
+
+fn run_on(screen: &mut Screen, name: &str, words: Vec<OsString>) -> u8 {
+    let surroundings = Surroundings {
+        name,
+        version: env!("CARGO_PKG_VERSION"),
+        finder: &Instances,
+        ports: if image::is_here() { &PORTS_IN_IMAGE } else { &PORTS_IN_IMAGE[..1] },
+        history: std::env::var_os("HOME").map(|home| PathBuf::from(home).join(HISTORY_FILE)),
+    };
+    cli::run(words, screen, &surroundings)
+}
+
+/// What is printed into memory, by two writers.
+#[derive(Clone, Default)]
+struct Printed(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The instances of this machine: those of `tandem up` and of systemd, or that of the container.
+///
+/// An instance is known by its health socket, which only its owner may ask; it tells address and port. The password stands where
+/// whoever started it has put it.
+struct Instances;
+
+/// Where an instance has its files.
+#[derive(Debug, PartialEq, Eq)]
+struct Site {
+    socket: PathBuf,
+    password: Password,
+    authority: PathBuf,
+}
+
+/// Where a password is.
+#[derive(Debug, PartialEq, Eq)]
+enum Password {
+    File(PathBuf),
+    /// In the variables of a container.
+    Variables,
+}
+
+impl Site {
+    /// Under the folder of `tandem up`.
+    fn of_up(root: &Path, name: Name) -> Site {
+        Site {
+            socket: up::health_socket(root, name),
+            password: Password::File(root.join("secrets").join(format!("{}-password", name.as_str()))),
+            authority: root.join("tls").join("ca.crt"),
+        }
+    }
+
+    /// Where the units of systemd have it.
+    fn of_system(name: Name) -> Site {
+        let state = Path::new("/var/lib").join(name.program());
+        Site {
+            socket: Path::new("/run").join(name.program()).join("health.sock"),
+            password: Password::File(PathBuf::from(format!("/etc/tandem/{}-password", name.as_str()))),
+            authority: state.join("tls").join("ca.crt"),
+        }
+    }
+
+    fn of_container(socket: PathBuf) -> Site {
+        Site { socket, password: Password::Variables, authority: image::authority() }
+    }
+
+    /// There is one, though not for us to see.
+    fn is_closed(&self) -> bool {
+        self.socket.parent().is_some_and(is_closed)
+    }
+
+    fn place(&self) -> anyhow::Result<Place> {
+        let found = find(&self.socket, PATIENCE)?;
+        let password = match &self.password {
+            Password::File(file) => Some(secrets::read(file)?.secret.reveal().to_vec()),
+            Password::Variables => image::password()?,
+        };
+        Ok(Place {
+            host: found.address.ip().to_string(),
+            port: found.address.port(),
+            password,
+            authority: found.needs_tls.then(|| self.authority.clone()),
+        })
+    }
+}
+
+/// Whether a folder is there and may not be entered.
+fn is_closed(folder: &Path) -> bool {
+    folder.is_dir() && std::fs::metadata(folder.join(".")).is_err()
+}
+
+impl Finder for Instances {
+    fn find(&self, role: Role, folder: Option<&str>) -> Result<Place, FindError> {
+        let name = match role {
+            Role::Cache => Name::Cache,
+            Role::Queue => Name::Queue,
+        };
+        let site = site(name, folder).ok_or_else(|| FindError(nowhere(name)))?;
+        site.place().map_err(|error| FindError(format!("the {} was not reached: {error:#}", name.as_str())))
+    }
+}
+
+/// The first of the usual places where there is such an instance, or the one in the folder named.
+fn site(name: Name, folder: Option<&str>) -> Option<Site> {
+    if let Some(folder) = folder {
+        return Some(Site::of_up(Path::new(folder), name));
+    }
+    let mut sites = vec![Site::of_system(name), Site::of_up(Path::new(up::DIRECTORY), name)];
+    if image::is_here() {
+        sites.extend(image::health_sockets().map(Site::of_container));
+    }
+    let seen = sites.iter().position(|site| site.socket.exists());
+    seen.or_else(|| sites.iter().position(Site::is_closed)).map(|at| sites.swap_remove(at))
+}
+
+fn nowhere(name: Name) -> String {
+    let name = name.as_str();
+    format!(
+        "no {name} was found: none of systemd's is running, nor one of a `tandem up` in this folder. Name the folder of that \
+         `tandem up` with --dir, or the server with -h and -p"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_that_is_not_there_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Instances.find(Role::Queue, folder.path().to_str()).unwrap_err().to_string();
+        assert!(error.contains("the queue was not reached") && error.contains("health.sock"), "{error}");
+        assert!(nowhere(Name::Cache).contains("--dir"));
+    }
+
+    #[test]
+    fn what_one_command_prints_comes_back_with_its_verdict() {
+        let (text, has_answer) = answer("redis-cli", &["-p".to_owned(), "1".to_owned(), "ping".to_owned()]);
+        assert!(text.contains("Could not connect to Redis at 127.0.0.1:1: Connection refused"), "{text}");
+        assert!(!has_answer);
+    }
+}

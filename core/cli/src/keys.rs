@@ -1,0 +1,65 @@
+//! A terminal whose keys are read one by one while messages come, so that Ctrl-C ends the messages and not the program.
+
+use std::io::{self, Stdin};
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::link::{Link, LinkError};
+
+/// The keys that end the messages: Ctrl-C, Ctrl-D and q.
+const LEAVING: [u8; 3] = [3, 4, b'q'];
+
+/// Keys that are read at a time.
+const KEYS_BYTES: usize = 64;
+
+/// A terminal in that state; it is left as it was.
+pub(crate) struct Keys {
+    input: Stdin,
+    before: Termios,
+}
+
+impl Keys {
+    /// Takes the terminal that is standard input; none if it is not one.
+    pub(crate) fn take() -> Option<Keys> {
+        let input = io::stdin();
+        let before = tcgetattr(&input).ok()?;
+        let mut during = before.clone();
+        during.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
+        tcsetattr(&input, OptionalActions::Now, &during).ok()?;
+        Some(Keys { input, before })
+    }
+
+    /// Waits until something has come over the link, or a key wants to leave; whether one does.
+    pub(crate) fn leaves(&self, link: &Link) -> Result<bool, LinkError> {
+        loop {
+            let mut watched = [
+                PollFd::from_borrowed_fd(self.input.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(link.descriptor(), PollFlags::IN),
+            ];
+            match poll(&mut watched, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(LinkError::Io(error.into())),
+            }
+            if !watched[0].revents().is_empty() {
+                let mut keys = [0; KEYS_BYTES];
+                // A terminal that is gone wants nothing more.
+                let count = rustix::io::read(&self.input, &mut keys).unwrap_or(0);
+                if count == 0 || keys[..count].iter().any(|key| LEAVING.contains(key)) {
+                    return Ok(true);
+                }
+            }
+            if !watched[1].revents().is_empty() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no state.
+        let _ = tcsetattr(&self.input, OptionalActions::Now, &self.before);
+    }
+}

@@ -1,0 +1,165 @@
+//! `tandem cli`: commands to a server and their replies, at a prompt or from a script. Called as `redis-cli` it is one.
+//!
+//! [`run`] reads a command line and does what it says. What is a function of its arguments stands apart from what talks:
+//! `options`, `uri`, `line`, `value`, `form` and `docs` do no I/O; `link` and `session` are the conversation; each of the other
+//! files is one thing that can be done. Output, exit codes and texts are those of `redis-cli` 7.0, because scripts match on
+//! them; its help is not, and is ours.
+//!
+//! It knows the protocol and nothing of the engine: any server that speaks it can be asked.
+
+#![forbid(unsafe_code)]
+
+mod biggest;
+mod commands;
+mod docs;
+mod failure;
+mod form;
+mod help;
+mod hot;
+mod keys;
+mod latency;
+mod line;
+mod link;
+mod options;
+mod pipe;
+mod place;
+mod prompt;
+mod scan;
+mod screen;
+mod session;
+mod snapshot;
+mod stat;
+mod tls;
+mod uri;
+mod value;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::net::TcpStream;
+use std::os::unix::ffi::OsStringExt;
+
+pub use options::Role;
+pub use place::{FindError, Finder, Place, Surroundings};
+pub use screen::Screen;
+
+use biggest::Measure;
+use failure::Failure;
+use options::{Mode, Options};
+use session::Session;
+
+/// Variables that hold the password, so that it is on no command line.
+const PASSWORD_VARIABLES: [&str; 2] = ["REDISCLI_AUTH", "VALKEYCLI_AUTH"];
+
+/// A variable that says that a person reads, whatever standard output is.
+const TERMINAL_VARIABLE: &str = "FAKETTY";
+
+/// What is said of a password that `ps` shows.
+const SHOWN_PASSWORD: &str =
+    "Warning: Using a password with '-a' or '-u' option on the command line interface may not be safe.";
+
+/// Standard output and standard error of this process.
+pub fn standard_screen() -> Screen {
+    let out = io::stdout();
+    let is_terminal = out.is_terminal() || std::env::var_os(TERMINAL_VARIABLE).is_some();
+    Screen { is_terminal, out: Box::new(io::BufWriter::new(out)), err: Box::new(io::stderr()) }
+}
+
+/// Does what a command line says. The exit code: 0 if a reply was had, also one that is an error (unless `-e` is among the
+/// options), 1 if none was.
+pub fn run(words: Vec<OsString>, screen: &mut Screen, surroundings: &Surroundings<'_>) -> u8 {
+    let words = words.into_iter().map(OsString::into_vec).collect();
+    let outcome = prepare(words, screen, surroundings).and_then(|options| act(options, screen, surroundings));
+    let outcome = outcome.and_then(|()| Ok(screen.flush()?));
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                screen.tell(text);
+            }
+            failure.code()
+        }
+    }
+}
+
+/// The command line with what the surroundings add to it.
+fn prepare(
+    words: Vec<Vec<u8>>,
+    screen: &mut Screen,
+    surroundings: &Surroundings<'_>,
+) -> Result<Options, Failure> {
+    let mut options = options::read(words)?;
+    for remark in &options.remarks {
+        screen.tell(remark);
+    }
+    if options.is_password_shown && options.warns {
+        screen.tell(SHOWN_PASSWORD);
+    }
+    if let Some(role) = options.role {
+        let place = surroundings.finder.find(role, options.folder.as_deref())?;
+        settle_at(&mut options, place);
+    } else if !options.is_target_named {
+        options.target.port = first_open(&options.target.host, surroundings.ports);
+    }
+    if options.asks_password {
+        options.password = Some(commands::asked_password(screen)?);
+    } else if options.password.is_none() {
+        let mut named = PASSWORD_VARIABLES.iter().filter_map(std::env::var_os);
+        options.password = named.next().map(OsStringExt::into_vec);
+    }
+    Ok(options)
+}
+
+/// Takes an instance of this machine for the target. What the command line says about who asks stays.
+fn settle_at(options: &mut Options, place: Place) {
+    options.target.host = place.host;
+    options.target.port = i64::from(place.port);
+    if options.user.is_none() && options.password.is_none() {
+        options.password = place.password;
+    }
+    if let Some(authority) = place.authority {
+        options.tls.is_on = true;
+        if options.tls.authority_file.is_none() {
+            options.tls.authority_file = Some(authority.to_string_lossy().into_owned());
+        }
+    }
+}
+
+/// The first port that somebody listens on; the first of all where nobody does, so that it is the one complained of.
+fn first_open(host: &str, ports: &[u16]) -> i64 {
+    let is_open = |port: &&u16| TcpStream::connect((host, **port)).is_ok();
+    let open = if ports.len() > 1 { ports.iter().find(is_open) } else { None };
+    open.or(ports.first()).map_or(options::PORT, |port| i64::from(*port))
+}
+
+fn act(options: Options, screen: &mut Screen, surroundings: &Surroundings<'_>) -> Result<(), Failure> {
+    match &options.mode {
+        Mode::Help => return Ok(screen.print(help::usage(surroundings.name))?),
+        Mode::Version => {
+            return Ok(screen.print(format!("{} {}\n", surroundings.name, surroundings.version))?);
+        }
+        _ => {}
+    }
+    let mode = options.mode.clone();
+    let mut session = Session::new(options, screen);
+    match mode {
+        Mode::Commands if session.options.words.is_empty() => {
+            commands::from_input(&mut session, surroundings)
+        }
+        Mode::Commands => commands::from_line(&mut session),
+        Mode::Eval(file) => commands::eval(&mut session, &file),
+        Mode::Scan => scan::keys(&mut session),
+        Mode::BigKeys => biggest::keys(&mut session, Measure::Elements),
+        Mode::MemoryKeys => biggest::keys(&mut session, Measure::Memory),
+        Mode::HotKeys => hot::keys(&mut session),
+        Mode::Stat => stat::watch(&mut session),
+        Mode::Latency => latency::sample(&mut session, false),
+        Mode::LatencyHistory => latency::sample(&mut session, true),
+        Mode::LatencyDistribution => latency::distribution(&mut session),
+        Mode::IntrinsicLatency(seconds) => latency::intrinsic(&mut session, seconds),
+        Mode::Pipe => pipe::load(&mut session),
+        Mode::Snapshot { file, functions_only } => snapshot::take(&mut session, &file, functions_only),
+        Mode::Replica => snapshot::follow(&mut session),
+        // Said above.
+        Mode::Help | Mode::Version => Ok(()),
+    }
+}

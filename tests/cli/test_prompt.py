@@ -1,0 +1,333 @@
+"""The prompt, used as a person would: through a pseudo-terminal, key by key."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness import certs, servers
+from conftest import PASSWORD
+
+SECONDS_MAX = 15
+ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+class Terminal:
+    """A program at a terminal: what it shows, and keys for it."""
+
+    def __init__(self, words, home, **variables):
+        self.shown = b""
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "xterm", **variables}
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(words[0], words, environment)
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def read(self, seconds):
+        """More of what is shown; false if nothing came or the program has ended."""
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return False
+        try:
+            part = os.read(self.fd, 65536)
+        except OSError:
+            return False
+        self.shown += part
+        return bool(part)
+
+    def until(self, text):
+        """Waits for a text behind what has been waited for, and takes all up to it. It is compared without colours."""
+        end = time.monotonic() + SECONDS_MAX
+        while True:
+            plain = ESCAPES.sub(b"", self.shown)
+            at = plain.find(text.encode())
+            if at >= 0:
+                taken = plain[: at + len(text.encode())]
+                self.shown = plain[len(taken):]
+                return taken.decode(errors="replace")
+            if not self.read(0.2):
+                assert time.monotonic() < end, f"no {text!r} in {plain[-2000:]!r}"
+
+    def code(self):
+        """Waits for the end: the exit code."""
+        end = time.monotonic() + SECONDS_MAX
+        while time.monotonic() < end:
+            self.read(0.05)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = None
+                return os.waitstatus_to_exitcode(status)
+        raise AssertionError(f"it goes on: {self.shown[-2000:]!r}")
+
+    def close(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+@pytest.fixture
+def prompt(open_server, tmp_path):
+    opened = []
+
+    def start(*words, port=None, **variables):
+        line = [str(servers.BINARIES / "tandem"), "cli", "-p", str(port or open_server.port), *words]
+        opened.append(Terminal(line, tmp_path, **variables))
+        return opened[-1]
+
+    with open_server.client() as c:
+        c.call("FLUSHALL")
+    yield start
+    for terminal in opened:
+        terminal.close()
+
+
+def at(server):
+    return f"127.0.0.1:{server.port}> "
+
+
+def test_commands_and_their_replies(prompt, open_server):
+    t = prompt()
+    t.until(at(open_server))
+    t.type("set a 'x y'\r")
+    t.until("OK\n")
+    t.type("get a\r")
+    t.until('"x y"\n')
+    t.type("incr n\r")
+    t.until("(integer) 1\n")
+    t.type("get a b\r")
+    t.until("(error) ERR wrong number of arguments for 'get' command\n")
+    t.type("get 'a\r")
+    t.until("Invalid argument(s)\n")
+    t.type("exit\r")
+    assert t.code() == 0
+
+
+def test_the_prompt_tells_database_and_transaction(prompt, open_server):
+    t = prompt("-n", "2")
+    t.until(f"127.0.0.1:{open_server.port}[2]> ")
+    t.type("multi\r")
+    t.until(f"127.0.0.1:{open_server.port}[2](TX)> ")
+    t.type("ping\r")
+    t.until("QUEUED\n")
+    t.type("exec\r")
+    t.until("1) PONG\n")
+    t.until(f"127.0.0.1:{open_server.port}[2]> ")
+    t.type("select 0\r")
+    t.until(at(open_server))
+    t.type("quit\r")
+    assert t.code() == 0
+
+
+def test_ends_with_control_d_and_control_c(prompt, open_server):
+    for key in ("\x04", "\x03"):
+        t = prompt()
+        t.until(at(open_server))
+        t.type(key)
+        assert t.code() == 0
+
+
+def test_lines_come_back_also_in_the_next_run(prompt, open_server, tmp_path):
+    t = prompt()
+    t.until(at(open_server))
+    t.type("set kept 1\r")
+    t.until("OK\n")
+    t.type("auth secret-word\r")
+    t.until("(error)")
+    t.type("acl setuser somebody >other-secret\r")
+    t.until("OK\n")
+    t.type("\x1b[A\r")
+    t.until("OK\n")
+    t.type("quit\r")
+    assert t.code() == 0
+    file = tmp_path / ".tandem_history"
+    assert file.read_text() == "set kept 1\nquit\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    t = prompt()
+    t.until(at(open_server))
+    t.type("\x1b[A\x1b[A")
+    t.until("set kept 1")
+    t.type("\r")
+    t.until("OK\n")
+
+
+def test_another_file_of_history_or_none(prompt, open_server, tmp_path):
+    for file in (tmp_path / "mine", "/dev/null"):
+        t = prompt(REDISCLI_HISTFILE=str(file))
+        t.until(at(open_server))
+        t.type("ping\r")
+        t.until("PONG\n")
+        t.type("quit\r")
+        assert t.code() == 0
+    assert (tmp_path / "mine").read_text() == "ping\nquit\n"
+    assert not (tmp_path / ".tandem_history").exists()
+
+
+def test_names_are_completed(prompt, open_server):
+    t = prompt()
+    t.until(at(open_server))
+    t.type("randomk\t\r")
+    t.until("randomkey")
+    t.until("(nil)\n")
+    t.type("CONFIG RESETS\t\r")
+    t.until("CONFIG RESETSTAT")
+    t.until("OK\n")
+
+
+def test_what_a_command_takes_is_shown_behind_it(prompt, open_server):
+    t = prompt()
+    t.until(at(open_server))
+    t.type("getrange ")
+    t.until("key start end")
+    t.type("k ")
+    t.until("start end")
+    t.type("0 -1\r")
+    t.until('""\n')
+    t.type(":set nohints\r")
+    t.until(at(open_server))
+    t.type("getrange ")
+    t.until("getrange ")
+    time.sleep(0.3)
+    while t.read(0):
+        pass
+    assert b"start" not in t.shown
+
+
+def test_preferences_from_the_file(prompt, open_server, tmp_path):
+    (tmp_path / ".redisclirc").write_text(":set nohints\nset a 1\n")
+    t = prompt()
+    t.until(at(open_server))
+    t.type("getrange ")
+    t.until("getrange ")
+    time.sleep(0.3)
+    while t.read(0):
+        pass
+    assert b"start" not in t.shown
+    with open_server.client() as c:
+        assert c.call("EXISTS", "a") == 0
+
+
+def test_help(prompt, open_server):
+    t = prompt()
+    t.until(at(open_server))
+    t.type("help lpush\r")
+    shown = t.until("group: list\n")
+    assert "LPUSH key element [element ...]" in shown and "summary: " in shown and "since: 1.0.0" in shown
+    t.type("help config\r")
+    assert "CONFIG SET" in t.until("CONFIG SET")
+    t.type("help @hyperloglog\r")
+    t.until("PFADD")
+    t.type("help nosuch\r")
+    t.until("No command or group is named nosuch")
+
+
+def test_messages_until_control_c(prompt, open_server):
+    t = prompt()
+    t.until(at(open_server))
+    t.type("subscribe news other\r")
+    t.until("Reading messages... (press Ctrl-C to quit)\n")
+    t.until('1) "subscribe"\n2) "news"\n3) (integer) 1\n')
+    t.until('1) "subscribe"\n2) "other"\n3) (integer) 2\n')
+    with open_server.client() as c:
+        assert c.call("PUBLISH", "news", "first") == 1
+        t.until('1) "message"\n2) "news"\n3) "first"\n')
+        assert c.call("PUBLISH", "other", "second") == 1
+        t.until('1) "message"\n2) "other"\n3) "second"\n')
+        t.type("\x03")
+        t.until(at(open_server))
+        assert c.call("PUBLISH", "news", "third") == 0
+    t.type("set a 1\r")
+    t.until("OK\n")
+
+
+def test_all_commands_until_control_c(prompt, open_server):
+    t = prompt("-n", "2")
+    t.until("[2]> ")
+    t.type("monitor\r")
+    t.until("OK\n")
+    with open_server.client() as c:
+        c.call("SET", "seen", "x y")
+    t.until('"SET" "seen" "x y"\n')
+    t.type("\x03")
+    t.until("[2]> ")
+    t.type("get seen\r")
+    t.until("(nil)\n")
+    t.type("quit\r")
+    assert t.code() == 0
+
+
+def test_a_server_that_comes_back(prompt, tmp_path):
+    with servers.Server("server", extra=["--save", ""]) as server:
+        t = prompt(port=server.port)
+        t.until(at(server))
+        t.type("ping\r")
+        t.until("PONG\n")
+        server.kill()
+        t.type("ping\r")
+        t.until("Could not connect to Redis at")
+        t.until("not connected> ")
+        server.restart()
+        t.type("ping\r")
+        t.until("PONG\n")
+        t.until(at(server))
+
+
+def test_a_password_is_typed_unseen(prompt, closed_server):
+    t = prompt("--askpass", "ping", port=closed_server.port)
+    t.until("Please input password: ")
+    t.type(PASSWORD + "\r")
+    shown = t.until("PONG\n")
+    assert PASSWORD not in shown and t.code() == 0
+
+
+def test_a_slow_command_is_told(prompt, open_server):
+    t = prompt()
+    t.until(at(open_server))
+    t.type("blpop none 0.6\r")
+    t.until("(nil)\n")
+    t.until("s)\n")
+
+
+def test_messages_out_of_band(prompt, open_server):
+    t = prompt("-3")
+    t.until(at(open_server))
+    t.type("client tracking on\r")
+    t.until("OK\n")
+    t.type("get a\r")
+    t.until("(nil)\n")
+    with open_server.client() as c:
+        c.call("SET", "a", "1")
+    t.type("ping\r")
+    t.until("-> invalidate: 'a'\n")
+    t.until("PONG\n")
+
+
+def test_a_server_that_was_told_to_be_silent(prompt, open_server):
+    t = prompt()
+    t.until(at(open_server))
+    t.type("client reply skip\rset a 1\rget a\r")
+    t.until('"1"\n')
+    t.type("client reply off\rset a 2\rclient reply on\r")
+    t.until("OK\n")
+    t.type("get a\r")
+    t.until('"2"\n')
+
+
+def test_over_tls(prompt, open_server):
+    t = prompt("--tls", "--cacert", str(certs.made().authority))
+    t.until(at(open_server))
+    t.type("set a 1\r")
+    t.until("OK\n")
+    t.type("subscribe news\r")
+    t.until('3) (integer) 1\n')
+    with open_server.client() as c:
+        assert c.call("PUBLISH", "news", "first") == 1
+    t.until('3) "first"\n')
+    t.type("q")
+    t.until(at(open_server))
