@@ -71,9 +71,7 @@ pub(super) fn leftovers(
         [temp_name(&place.manifest_name()), temp_name(&place.notes_name()), place.starting_name()];
     let standing = manifest.map(|m| m.base.iter().chain(&m.incrementals)).into_iter().flatten();
     let explains = standing.clone().all(|file| prepared.names(&file.name));
-    let is_unborn = |name: &str| {
-        explains && prepared.base.iter().chain(&prepared.incrementals).any(|file| file.name == name)
-    };
+    let is_unborn = |name: &str| explains && prepared.names(name);
     let mut left = Vec::new();
     for name in disk.list(&dir).map_err(io_refuse(&dir))? {
         let path = dir.join(&name);

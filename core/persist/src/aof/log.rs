@@ -174,7 +174,7 @@ impl Log {
                 (disk.append(&path)?, disk.len(&path)?)
             }
             None => {
-                let (name, file) = rewrite::create_incremental(&*disk, &place, &manifest)?;
+                let (name, file) = rewrite::create_incremental(&*disk, &place, &manifest, 1)?;
                 rewrite::identify_log(&*disk, &place, &mut manifest, history, covers, name.seq)?;
                 manifest.incrementals.push(name);
                 rewrite::write_manifest(&*disk, &place, &manifest)?;

@@ -155,7 +155,12 @@ impl Manifest {
 
     /// Whether it names the file, as whatever.
     pub(super) fn names(&self, name: &str) -> bool {
-        self.base.iter().chain(&self.incrementals).chain(&self.history).any(|file| file.name == name)
+        self.files().any(|file| file.name == name)
+    }
+
+    /// All that it names, as whatever.
+    pub(super) fn files(&self) -> impl Iterator<Item = &ManifestFile> {
+        self.base.iter().chain(&self.incrementals).chain(&self.history)
     }
 
     pub(super) fn next_base_seq(&self) -> u64 {

@@ -16,7 +16,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::line::{HistoryId, LogIdentity};
 use super::log::{SyncDone, SyncHandle};
@@ -26,7 +26,28 @@ use crate::disk::{self, Disk, File, Syncer};
 use crate::rdb::{Identity, identify};
 
 /// Held by the parts of a change; the log has one too, so a count of one means that none is under way.
-pub(super) type Turn = Arc<()>;
+pub(super) type Turn = Arc<Mutex<Attempts>>;
+
+/// The files of changes that have failed half-way. What has come of them is not clear: a manifest on the disk may name them or
+/// not, now or after a crash. So their numbers are not used again as long as the log is open, and the next change names those that are
+/// there as history.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    files: Vec<ManifestFile>,
+    base_seq: u64,
+    incremental_seq: u64,
+}
+
+impl Attempts {
+    fn note(&mut self, file: &ManifestFile) {
+        let seq = match file.kind {
+            FileKind::Base => &mut self.base_seq,
+            FileKind::Incremental | FileKind::History => &mut self.incremental_seq,
+        };
+        *seq = file.seq.max(*seq);
+        self.files.push(file.clone());
+    }
+}
 
 /// A file open for appending and for syncing by another thread.
 pub(super) struct Open {
@@ -92,38 +113,76 @@ impl Target {
         Publication { target: self, form, next }
     }
 
-    /// Files that an attempt before this one has left: the manifest on the disk may name them, or the one that was about
-    /// to take its place. They are history now, so their names are not used again and they are deleted.
-    fn adopt_strays(&mut self) {
+    /// Sees to what attempts before this one have left: the manifest on the disk may name it, or the one that was about to take
+    /// its place. What a start would load is history from now on, so it is deleted when a manifest says so. The rest is removed at
+    /// once, since the next manifest to be prepared is written over the one that explains it.
+    fn settle_strays(&mut self) -> io::Result<()> {
         let dir = self.place.log_dir();
-        let standing =
-            disk::read_whole(&*self.disk, &dir.join(self.place.manifest_name()), MANIFEST_BYTES_MAX);
-        let standing = standing.ok().and_then(|text| Manifest::parse(&text).ok()).unwrap_or_default();
-        let prepared = super::inventory::prepared(&*self.disk, &self.place);
-        let known = [standing, prepared];
-        let known = known.iter().flat_map(|manifest| manifest.base.iter().chain(&manifest.incrementals));
-        for file in known {
-            if !self.manifest.names(&file.name) && self.disk.len(&dir.join(&file.name)).is_ok() {
-                self.manifest.history.push(ManifestFile { kind: FileKind::History, ..file.clone() });
+        let strays = self.strays();
+        if strays.is_empty() {
+            return Ok(());
+        }
+        // From here on the manifest that stands is the one that a crash finds, too.
+        self.disk.sync_dir(&dir)?;
+        let standing = self.standing();
+        for file in strays {
+            let is_gone = !standing.names(&file.name) && self.disk.remove(&dir.join(&file.name)).is_ok();
+            if !is_gone {
+                self.manifest.history.push(ManifestFile { kind: FileKind::History, ..file });
             }
         }
+        self.disk.sync_dir(&dir)
+    }
+
+    fn standing(&self) -> Manifest {
+        let path = self.place.log_dir().join(self.place.manifest_name());
+        let text = disk::read_whole(&*self.disk, &path, MANIFEST_BYTES_MAX).ok();
+        text.and_then(|text| Manifest::parse(&text).ok()).unwrap_or_default()
+    }
+
+    fn strays(&self) -> Vec<ManifestFile> {
+        let dir = self.place.log_dir();
+        let (standing, prepared) = (self.standing(), super::inventory::prepared(&*self.disk, &self.place));
+        let named = [&standing, &prepared].map(Manifest::files);
+        let attempts = self.attempts().files.clone();
+        let mut strays: Vec<ManifestFile> = Vec::new();
+        for file in named.into_iter().flatten().chain(&attempts) {
+            let is_known =
+                self.manifest.names(&file.name) || strays.iter().any(|stray| stray.name == file.name);
+            if !is_known && self.disk.len(&dir.join(&file.name)).is_ok() {
+                strays.push(file.clone());
+            }
+        }
+        strays
     }
 
     /// The name of the base to be. One that is there already, by whomever, is left alone.
     fn name_base(&mut self, form: Base) -> ManifestFile {
         let dir = self.place.log_dir();
-        let mut seq = self.manifest.next_base_seq();
+        let mut seq = self.manifest.next_base_seq().max(self.attempts().base_seq + 1);
         while self.disk.len(&dir.join(self.place.base_name(seq, form))).is_ok() {
             seq += 1;
         }
         let base = ManifestFile::new(self.place.base_name(seq, form), seq, FileKind::Base);
         self.manifest.base = Some(base.clone());
+        self.attempts().note(&base);
         base
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manifest is in place, and what it does not name is gone or history.
+    fn is_clear(&self) {
+        self.attempts().files.clear();
     }
 
     /// Makes the next incremental file; a manifest must name it before anything is appended.
     fn create_incremental(&mut self) -> io::Result<Open> {
-        let (name, file) = create_incremental(&*self.disk, &self.place, &self.manifest)?;
+        let least = self.attempts().incremental_seq + 1;
+        let (name, file) = create_incremental(&*self.disk, &self.place, &self.manifest, least)?;
+        self.attempts().note(&name);
         self.manifest.incrementals.push(name);
         Open::new(file)
     }
@@ -134,6 +193,7 @@ impl Target {
         let seq = self.manifest.incrementals.last().map_or(1, |file| file.seq);
         identify_log(&*self.disk, &self.place, &mut self.manifest, self.history, self.covers, seq)?;
         write_manifest(&*self.disk, &self.place, &self.manifest)?;
+        self.is_clear();
         Ok(open)
     }
 }
@@ -157,8 +217,7 @@ impl RewritePlan {
     /// harm.
     pub fn run(self) -> Prepared {
         let RewritePlan { sync, mut target } = self;
-        target.adopt_strays();
-        let made = target.name_next();
+        let made = target.settle_strays().and_then(|()| target.name_next());
         // Last, so that as little as possible is unsynced at the moment of the switch.
         let synced = sync.run();
         Prepared { synced, made: made.map(|open| (target.manifest, open)), _turn: target.turn }
@@ -188,7 +247,7 @@ impl Publication {
         let dir = target.place.log_dir();
         // It may have been removed while the server ran.
         target.disk.create_dir(&dir)?;
-        target.adopt_strays();
+        target.settle_strays()?;
         let base = target.name_base(form);
         if Notes::read(&*target.disk, &target.place)?.is_none() {
             Notes::default().write(&*target.disk, &target.place)?;
@@ -212,6 +271,7 @@ impl Publication {
             target.disk.rename(&dir.join(target.place.starting_name()), &dir.join(&file.name))?;
         }
         disk::put_in_place(&*target.disk, &dir, &target.place.manifest_name())?;
+        target.is_clear();
         if !target.keeps_history {
             drop_history(&*target.disk, &target.place, &mut target.manifest);
         }
@@ -257,8 +317,10 @@ impl Cleaning {
     /// Deletes them; for [`super::Log::install_cleaned`].
     pub fn run(self) -> Published {
         let Cleaning { mut target } = self;
-        target.adopt_strays();
-        drop_history(&*target.disk, &target.place, &mut target.manifest);
+        // What cannot be settled now is before the next change.
+        if target.settle_strays().is_ok() {
+            drop_history(&*target.disk, &target.place, &mut target.manifest);
+        }
         Published { manifest: target.manifest, open: None, _turn: target.turn }
     }
 }
@@ -271,13 +333,14 @@ pub struct Retired {
     pub(super) _syncers: [Option<Arc<dyn Syncer>>; 2],
 }
 
-/// Makes the file that follows those of the manifest, empty. A file that is there and holds something keeps its name.
+/// Makes the file that follows those of the manifest, empty, with at `least` this number. A file that is there and holds something keeps its name.
 pub(super) fn create_incremental(
     disk: &dyn Disk,
     place: &Place,
     manifest: &Manifest,
+    least: u64,
 ) -> io::Result<(ManifestFile, Box<dyn File>)> {
-    let mut seq = manifest.next_incremental_seq();
+    let mut seq = manifest.next_incremental_seq().max(least);
     loop {
         let new = ManifestFile::new(place.incremental_name(seq), seq, FileKind::Incremental);
         let path = place.log_dir().join(&new.name);

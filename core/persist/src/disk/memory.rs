@@ -5,7 +5,7 @@
 //! any part of what was not synced yet: the seed decides how much of each unsynced tail survives and whether a
 //! piece of it is zeros.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,6 +17,11 @@ use super::{Disk, File, Stat, Syncer};
 pub enum Fault {
     /// From the nth call on that changes something (0 = the next), every call fails: the process is dead. Then `crash`.
     DieAt(u64),
+    /// The nth call from now on that changes something (0 = the next) fails with EIO and changes nothing; what a sync should have
+    /// written is lost to the platter. There may be several.
+    FailAt(u64),
+    /// The same, but a rename among them has been done although it fails.
+    UnclearAt(u64),
     /// No more than so many bytes can be written; then ENOSPC, after a short write.
     Space(u64),
     /// The next sync of a file fails with EIO, and what it should have written is lost to the platter.
@@ -39,6 +44,8 @@ struct State {
     inodes: u64,
     calls: u64,
     die_at: Option<u64>,
+    fail_at: BTreeSet<u64>,
+    unclear_at: BTreeSet<u64>,
     space: Option<u64>,
     sync_error: bool,
     short_write: bool,
@@ -63,6 +70,14 @@ impl Memory {
         let mut state = self.state();
         match fault {
             Fault::DieAt(calls) => state.die_at = Some(state.calls + calls),
+            Fault::FailAt(calls) => {
+                let call = state.calls + calls;
+                state.fail_at.insert(call);
+            }
+            Fault::UnclearAt(calls) => {
+                let call = state.calls + calls;
+                state.unclear_at.insert(call);
+            }
             Fault::Space(bytes) => state.space = Some(bytes),
             Fault::SyncError => state.sync_error = true,
             Fault::ShortWrite => state.short_write = true,
@@ -74,6 +89,8 @@ impl Memory {
     pub fn heal(&self) {
         let mut state = self.state();
         (state.die_at, state.space) = (None, None);
+        state.fail_at.clear();
+        state.unclear_at.clear();
         (state.sync_error, state.short_write, state.truncate_error) = (false, false, false);
     }
 
@@ -96,6 +113,25 @@ impl Memory {
         }
         after.platter = after.seen.clone();
         Memory(Arc::new(Mutex::new(after)))
+    }
+
+    /// The disk as the next start finds it after the process was killed now: all that it has done is there.
+    pub fn kill(&self) -> Memory {
+        let state = self.state();
+        let whole = |contents: &Contents| Contents {
+            bytes: contents.bytes.clone(),
+            synced: contents.bytes.clone(),
+            dropped: false,
+        };
+        let contents = state.contents.iter().map(|(inode, contents)| (*inode, whole(contents))).collect();
+        let (seen, platter) = (state.seen.clone(), state.seen.clone());
+        Memory(Arc::new(Mutex::new(State {
+            seen,
+            platter,
+            contents,
+            inodes: state.inodes,
+            ..State::default()
+        })))
     }
 
     /// A file as the process sees it.
@@ -147,7 +183,11 @@ impl State {
             return Err(io::Error::other("the process is dead"));
         }
         self.calls += 1;
-        Ok(())
+        let call = self.calls - 1;
+        match self.fail_at.remove(&call) || self.unclear_at.remove(&call) {
+            true => Err(io::Error::from_raw_os_error(5)),
+            false => Ok(()),
+        }
     }
 
     fn inode(&self, path: &Path) -> io::Result<u64> {
@@ -162,8 +202,11 @@ impl State {
     }
 
     fn sync(&mut self, inode: u64) -> io::Result<()> {
-        self.step()?;
-        let failed = std::mem::take(&mut self.sync_error);
+        let has_failed = match self.step() {
+            Err(error) if error.raw_os_error().is_none() => return Err(error),
+            step => step.is_err(),
+        };
+        let failed = std::mem::take(&mut self.sync_error) || has_failed;
         let contents = self.contents.entry(inode).or_default();
         contents.dropped |= failed;
         if failed {
@@ -185,7 +228,10 @@ impl Disk for Memory {
             Some(&inode) => inode,
             None => state.new_inode(),
         };
-        state.contents.entry(inode).or_default().bytes.clear();
+        let contents = state.contents.entry(inode).or_default();
+        contents.bytes.clear();
+        // What the kernel has dropped of it is cut off.
+        contents.dropped = false;
         state.seen.insert(path.to_owned(), inode);
         Ok(Box::new(Handle { disk: self.clone(), inode }))
     }
@@ -221,11 +267,16 @@ impl Disk for Memory {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.step()?;
+        let calls = state.calls;
+        let is_unclear = state.unclear_at.contains(&calls);
+        let step = state.step();
+        if !is_unclear {
+            step?;
+        }
         let inode = state.inode(from)?;
         state.seen.remove(from);
         state.seen.insert(to.to_owned(), inode);
-        Ok(())
+        if is_unclear { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
