@@ -35,6 +35,10 @@ for name in cache queue; do
     unit=tandem-$name.service
     if put 0644 "$here/$unit" "$root/etc/systemd/system/$unit"; then changed="$changed $name"; fi
 done
+# `tandem cli` by the name that scripts call, where no package brings another one.
+if [ ! -e "$root/usr/bin/redis-cli" ] && [ ! -e "$root/usr/local/bin/redis-cli" ]; then
+    ln -s tandem "$root/usr/local/bin/redis-cli"
+fi
 put 0644 "$here/tandem.sysusers" "$root/etc/sysusers.d/tandem.conf" || true
 
 install -d -m 0700 "$root/etc/tandem"

@@ -107,6 +107,10 @@ def check_servers(report, container, folder, secret):
     report.equal("image: tandem-queue with a password in a file: is a queue",
                  (queue.setting("maxmemory-policy"), queue.setting("dir"), queue.setting("tls")),
                  ("noeviction", "/data", "optional"))
+    report.equal("image: redis-cli finds the queue's port, tandem cli --queue its password, too",
+                 [queue.project.docker("exec", "queue", *words, check=False) for words in
+                  (["redis-cli", "-a", "from a file", "--no-auth-warning", "--raw", "incr", "ping"], ["tandem", "cli", "--queue", "get", "ping"])],
+                 ["1\n", "1\n"])
     report.equal("image: TANDEM_ROLE and VALKEY_EXTRA_FLAGS count",
                  (role.setting("maxmemory-policy"), role.setting("maxclients")), ("allkeys-lru", "77"))
     report.equal("image: Bitnami's variables and volume count", (bitnami.setting("appendonly"), bitnami.setting("dir")),
@@ -131,6 +135,8 @@ def check_bare(report, plain):
     report.check("image: bare: a health check for Redis' image passes", healthy, plain.seen()["State"]["Health"])
     said = plain.project.docker("exec", "plain", "redis-cli", "get", "greeting", check=False)
     report.equal("image: bare: redis-cli asks it", said, "bare\n")
+    said = plain.project.docker("exec", "plain", "sh", "-c", "redis-cli info memory | grep used", check=False)
+    report.check("image: bare: a check with INFO and grep passes", "used_memory:" in said, said)
 
 
 def check_bound(report, bound, folder):

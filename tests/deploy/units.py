@@ -168,6 +168,7 @@ def check_install(report, programs, root):
     files = {service: root / "etc" / "tandem" / f"{service}-password" for service in SERVICES}
     passwords = {service: path.read_text() for service, path in files.items()}
     modes = [path.stat().st_mode & 0o777 for path in (root / "etc" / "tandem", *files.values())]
+    report.equal("systemd: install.sh brings redis-cli where there is none", os.readlink(root / "usr/local/bin/redis-cli"), "tandem")
     report.equal("systemd: install.sh makes passwords for root's eyes", modes, [0o700, 0o600, 0o600])
     report.check("systemd: two long ones", len(set(passwords.values())) == 2
                  and all(len(word) >= 40 for word in passwords.values()))
@@ -224,6 +225,7 @@ def check_service(report, system, service):
                          f"tls {tls}".encode())
     report.equal(f"{who}: is ready over HTTP", http(metrics, "/readyz", system.leader())[0], 200)
     report.check(f"{who}: tandem health agrees", "healthy" in system.inside("tandem", "health", service))
+    report.equal(f"{who}: tandem cli finds it without a password", system.inside("tandem", "cli", f"--{service}", "ping"), "PONG\n")
 
 
 def check_apart(report, system):

@@ -32,20 +32,30 @@ pub(crate) fn run(name: &str, words: Vec<OsString>) -> ExitCode {
     ExitCode::from(run_on(&mut cli::standard_screen(), name, words))
 }
 
-/// What one command prints on both outputs, and whether there was an answer.
-pub(crate) fn answer(name: &str, words: &[String]) -> (String, bool) {
-    let printed = Printed::default();
-    let mut screen =
-        Screen { out: Box::new(printed.clone()), err: Box::new(printed.clone()), is_terminal: false };
+/// What one command says.
+pub(crate) struct Said {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    /// There was a reply.
+    pub(crate) has_answer: bool,
+}
+
+/// Asks without a terminal, for one who looks at the reply.
+pub(crate) fn answer(name: &str, words: &[String]) -> Said {
+    let (out, err) = (Printed::default(), Printed::default());
+    let mut screen = Screen { out: Box::new(out.clone()), err: Box::new(err.clone()), is_terminal: false };
     let code = run_on(&mut screen, name, words.iter().map(OsString::from).collect());
-    let text = String::from_utf8_lossy(&printed.0.borrow()).into_owned();
-    (text, code == 0)
+    Said { out: out.text(), err: err.text(), has_answer: code == 0 }
 }
 
 fn run_on(screen: &mut Screen, name: &str, words: Vec<OsString>) -> u8 {
+    let own = env!("CARGO_PKG_VERSION");
+    // Scripts look for a version of Redis behind the other names.
+    let version =
+        if name == NAME { own.to_owned() } else { format!("{} (tandem {own})", server::REDIS_VERSION) };
     let surroundings = Surroundings {
         name,
-        version: env!("CARGO_PKG_VERSION"),
+        version: &version,
         finder: &Instances,
         ports: if image::is_here() { &PORTS_IN_IMAGE } else { &PORTS_IN_IMAGE[..1] },
         history: std::env::var_os("HOME").map(|home| PathBuf::from(home).join(HISTORY_FILE)),
@@ -53,9 +63,15 @@ fn run_on(screen: &mut Screen, name: &str, words: Vec<OsString>) -> u8 {
     cli::run(words, screen, &surroundings)
 }
 
-/// What is printed into memory, by two writers.
+/// What is printed into memory.
 #[derive(Clone, Default)]
 struct Printed(Rc<RefCell<Vec<u8>>>);
+
+impl Printed {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.borrow()).into_owned()
+    }
+}
 
 impl Write for Printed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -184,8 +200,14 @@ mod tests {
 
     #[test]
     fn what_one_command_prints_comes_back_with_its_verdict() {
-        let (text, has_answer) = answer("redis-cli", &["-p".to_owned(), "1".to_owned(), "ping".to_owned()]);
-        assert!(text.contains("Could not connect to Redis at 127.0.0.1:1: Connection refused"), "{text}");
-        assert!(!has_answer);
+        let said = answer("redis-cli", &["-p".to_owned(), "1".to_owned(), "ping".to_owned()]);
+        assert_eq!(said.err, "Could not connect to Redis at 127.0.0.1:1: Connection refused\n");
+        assert!(said.out.is_empty() && !said.has_answer);
+        let said = answer("redis-cli", &["--version".to_owned()]);
+        assert!(
+            said.out.starts_with("redis-cli 7.") && said.err.is_empty() && said.has_answer,
+            "{}",
+            said.out
+        );
     }
 }

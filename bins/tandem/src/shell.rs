@@ -42,12 +42,12 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         let code = crate::run_tool(rest.to_vec())?;
         return if code == ExitCode::SUCCESS { Ok(code) } else { failed };
     }
-    let (output, has_answer) = crate::client::answer(name, rest);
-    crate::say(output.trim_end_matches('\n'));
+    let said = crate::client::answer(name, rest);
+    crate::say(format!("{}{}", said.err, said.out).trim_end_matches('\n'));
     match check.wanted {
         // As in a shell, a filter's verdict is the only one behind a pipe.
-        Some(wanted) if !output.contains(&wanted) => failed,
-        None if !has_answer => failed,
+        Some(wanted) if !said.out.contains(&wanted) => failed,
+        None if !said.has_answer => failed,
         _ => Ok(ExitCode::SUCCESS),
     }
 }
@@ -179,6 +179,7 @@ mod tests {
             ("redis-cli", &ping[..1], None, 1),
             ("redis-cli ping || exit 1", &ping, None, 1),
             ("redis-cli ping | grep PONG", &ping, Some("PONG"), 1),
+            ("redis-cli info memory | grep used", &["redis-cli", "info", "memory"], Some("used"), 1),
             ("/usr/local/bin/redis-cli ping|grep -q 'PONG'||exit 3", &ping, Some("PONG"), 3),
             ("redis-cli ping > /dev/null 2>&1 || false", &ping, None, 1),
             ("redis-cli ping &>/dev/null", &ping, None, 1),

@@ -29,6 +29,7 @@ pub(crate) fn understand(line: &[u8]) -> Said {
     if words.len() > 1 && is_number(first) {
         let times = std::str::from_utf8(first).ok().and_then(|text| text.parse().ok());
         return match times {
+            Some(_) if asks_help(&words[1]) => Said::Help(words.split_off(2)),
             Some(times @ 1..) => Said::Command(times, words.split_off(1)),
             _ => Said::BadCount,
         };
@@ -36,7 +37,7 @@ pub(crate) fn understand(line: &[u8]) -> Said {
     let name = first.to_ascii_lowercase();
     match name.as_slice() {
         b"quit" | b"exit" => Said::Quit,
-        b"help" | b"?" => Said::Help(words.split_off(1)),
+        _ if asks_help(first) => Said::Help(words.split_off(1)),
         b"clear" if words.len() == 1 => Said::Clear,
         b"restart" if words.len() == 1 => Said::Restart,
         b"connect" if words.len() == 3 => {
@@ -48,6 +49,10 @@ pub(crate) fn understand(line: &[u8]) -> Said {
         }
         _ => Said::Command(1, words),
     }
+}
+
+fn asks_help(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"help") || word == b"?"
 }
 
 fn is_number(word: &[u8]) -> bool {
@@ -95,6 +100,7 @@ mod tests {
             ("3x ping", Said::Command(1, words("3x ping"))),
             ("QUIT now", Said::Quit),
             ("exit", Said::Quit),
+            ("2 help", Said::Help(vec![])),
             ("help @list", Said::Help(words("@list"))),
             ("clear", Said::Clear),
             ("clear x", Said::Command(1, words("clear x"))),

@@ -104,6 +104,8 @@ pub(crate) struct Options {
     pub(crate) repeat: i64,
     pub(crate) interval: Duration,
     pub(crate) form: Option<Form>,
+    /// JSON was among the forms that were named, of which the last one counts.
+    has_named_json: bool,
     pub(crate) element_end: Vec<u8>,
     pub(crate) reply_end: Vec<u8>,
     pub(crate) last_from_input: bool,
@@ -154,6 +156,7 @@ impl Default for Options {
             repeat: 1,
             interval: Duration::ZERO,
             form: None,
+            has_named_json: false,
             element_end: b"\n".to_vec(),
             reply_end: b"\n".to_vec(),
             last_from_input: false,
@@ -184,6 +187,7 @@ pub(crate) enum Misuse {
     Option(Vec<u8>),
     Scheme,
     BothInputs,
+    BothProtocols,
     /// `--ldb` and its kin.
     Debugger,
     Cluster,
@@ -205,6 +209,7 @@ impl fmt::Display for Misuse {
             }
             Misuse::Scheme => f.write_str("Invalid URI scheme"),
             Misuse::BothInputs => f.write_str("Options -x and -X are mutually exclusive."),
+            Misuse::BothProtocols => f.write_str("Options -2 and -3 are mutually exclusive."),
             Misuse::Debugger => f.write_str("--ldb: the server has no Lua debugger; run the script with --eval alone"),
             Misuse::Cluster => f.write_str("--cluster: the server has no cluster mode, so there is nothing to manage"),
             Misuse::Simulation => {
@@ -243,7 +248,7 @@ fn checked(mut options: Options) -> Result<Options, Misuse> {
         return Err(Misuse::RoleAndTarget);
     }
     // JSON's maps are RESP3's.
-    if matches!(options.form, Some(Form::Json | Form::QuotedJson)) && options.protocol.is_none() {
+    if options.has_named_json && options.protocol.is_none() {
         options.protocol = Some(3);
     }
     if options.mode == Mode::HotKeys || options.mode == Mode::BigKeys || options.mode == Mode::MemoryKeys {
@@ -300,8 +305,13 @@ fn reaches(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
             go_to(options, uri);
         }
         b"-n" => options.database = rest.number()?,
-        b"-2" => options.protocol = Some(2),
-        b"-3" => options.protocol = Some(3),
+        b"-2" | b"-3" => {
+            let protocol = rest.word[1] - b'0';
+            if options.protocol.is_some_and(|other| other != protocol) {
+                return Err(Misuse::BothProtocols);
+            }
+            options.protocol = Some(protocol);
+        }
         b"--cache" => options.role = Some(Role::Cache),
         b"--queue" => options.role = Some(Role::Queue),
         b"--dir" => options.folder = Some(rest.text()?),
@@ -367,8 +377,8 @@ fn shows(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
         b"--raw" => options.form = Some(Form::Raw),
         b"--no-raw" => options.form = Some(Form::Standard),
         b"--csv" => options.form = Some(Form::Csv),
-        b"--json" => options.form = Some(Form::Json),
-        b"--quoted-json" => options.form = Some(Form::QuotedJson),
+        b"--json" => (options.form, options.has_named_json) = (Some(Form::Json), true),
+        b"--quoted-json" => (options.form, options.has_named_json) = (Some(Form::QuotedJson), true),
         b"-d" => options.element_end = rest.value()?,
         b"-D" => options.reply_end = rest.value()?,
         b"--show-pushes" => shows_pushes(options, &rest.text()?),
@@ -510,6 +520,8 @@ mod tests {
     fn json_speaks_resp3_unless_told_otherwise() {
         assert_eq!(read_text("--json get x").unwrap().protocol, Some(3));
         assert_eq!(read_text("-2 --json get x").unwrap().protocol, Some(2));
+        assert_eq!(read_text("--json --no-raw get x").unwrap().protocol, Some(3));
+        assert_eq!(read_text("-2 -3 get x"), Err(Misuse::BothProtocols));
         assert_eq!(read_text("--csv get x").unwrap().protocol, None);
     }
 

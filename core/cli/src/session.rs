@@ -184,7 +184,8 @@ impl<'a> Session<'a> {
     }
 
     fn once(&mut self, words: &[Vec<u8>]) -> Result<(), Failure> {
-        let was_quiet = self.is_used;
+        // A person need not know that the server has closed a connection that stood idle. A script's commands are its own matter.
+        let was_quiet = self.is_used && self.has_keys;
         match self.exchange(words) {
             Err(Failure::Link(LinkError::Closed)) if was_quiet && effect(words) != Effect::End => {
                 self.connect()?;

@@ -49,6 +49,7 @@ use std::process::ExitCode;
 
 pub use boot::{Running, StartError, Surroundings, start, start_in};
 use profiles::Profile;
+pub use saver::REDIS_VERSION;
 
 /// jemalloc: it returns memory, and it counts per thread what it gives out, which is what `used_memory` is.
 #[global_allocator]

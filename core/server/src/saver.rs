@@ -19,7 +19,7 @@ use crate::shared::Shared;
 use crate::view::{CANCELLED, View, discard};
 
 /// The version that an RDB names as its writer's, and INFO shows.
-pub(crate) const REDIS_VERSION: &str = "7.4.2";
+pub const REDIS_VERSION: &str = "7.4.2";
 
 /// Seconds between automatic attempts after one has failed.
 const RETRY_S: u64 = 10;
