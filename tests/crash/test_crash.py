@@ -4,6 +4,7 @@ Writers count: each key of a writer is written in order, and a writer notes the 
 read. After the kill every noted number must be found; one more (sent, not acknowledged) may be.
 """
 
+import os
 import random
 import signal
 import subprocess
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import servers, wire  # noqa: E402
 
 WRITERS = 8
-ROUNDS = 5
+ROUNDS = int(os.environ.get("TANDEM_CRASH_ROUNDS", "5"))
 
 
 class Writer(threading.Thread):
@@ -64,7 +65,7 @@ def check(server, name, acknowledged):
 
 
 @pytest.mark.parametrize("policy", ["everysec", "always"])
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(120 + 12 * ROUNDS)
 def test_acknowledged_writes_survive_kill(policy):
     with servers.Server("queue", password=servers.password(), tls=False, extra=["--appendfsync", policy]) as server:
         rng = random.Random(7)
@@ -97,7 +98,7 @@ def wait_for_log(server, client):
 
 
 @pytest.mark.parametrize("policy", ["everysec", "always"])
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(120 + 12 * ROUNDS)
 def test_acknowledged_writes_survive_a_log_that_is_switched_off_and_on(policy):
     words = ["--save", "", "--appendonly", "yes", "--appendfsync", policy]
     with servers.Server("server", tls=False, extra=words) as server:
@@ -119,7 +120,7 @@ def test_acknowledged_writes_survive_a_log_that_is_switched_off_and_on(policy):
                 check(server, writer.name_, writer.acknowledged)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(120 + 12 * ROUNDS)
 def test_acknowledged_writes_survive_a_stop_with_a_snapshot_only():
     with servers.Server("server", tls=False, extra=["--save", "3600 1"]) as server:
         for _ in range(ROUNDS):

@@ -135,10 +135,14 @@ class Client:
                 return value
             self.pushes.append(value)
 
+    def ask(self, *words):
+        """Sends one command; an error reply is returned, not raised."""
+        self.send(encode(*words))
+        return self.read()
+
     def call(self, *words):
         """Sends one command; raises its error reply."""
-        self.send(encode(*words))
-        value = self.read()
+        value = self.ask(*words)
         if isinstance(value, ReplyError):
             raise value
         return value

@@ -1,0 +1,172 @@
+"""A disk that fails, fills up and stalls under the real server, and kill -9 on top of it.
+
+Whatever was acknowledged is there after the restart, once; what was refused is not. While the disk stalls, whoever does not
+write is answered.
+"""
+
+import errno
+import mmap
+import os
+import random
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness import servers, wire  # noqa: E402
+
+WRITES, SYNCS, RENAMES = 1, 2, 4
+ROUNDS = int(os.environ.get("TANDEM_FAULT_ROUNDS", "4"))
+WRITERS = 4
+QUEUE = ["--auto-aof-rewrite-percentage", "0"]
+# The calls concerned, what they fail with, how long they take, one in how many.
+FAULTS = [
+    (WRITES, errno.EIO, 0, 1),
+    (WRITES, errno.EIO, 0, 3),
+    (WRITES, errno.ENOSPC, 0, 1),
+    (WRITES, errno.ENOSPC, 0, 2),
+    (SYNCS, errno.EIO, 0, 1),
+    (SYNCS, errno.EIO, 0, 2),
+    (RENAMES, errno.EIO, 0, 1),
+    (RENAMES | SYNCS, errno.EIO, 0, 2),
+    (WRITES | SYNCS | RENAMES, errno.EIO, 0, 5),
+    (WRITES, 0, 150, 1),
+    (SYNCS, 0, 400, 1),
+]
+
+
+class Faults:
+    """What the server's disk does; see faults.c."""
+
+    def __init__(self, folder):
+        source, self.library = Path(__file__).with_name("faults.c"), folder / "faults.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", self.library, source, "-ldl"], check=True)
+        self.file = folder / "faults"
+        self.file.write_bytes(bytes(28))
+        with self.file.open("r+b") as file:
+            self.control = mmap.mmap(file.fileno(), 28)
+
+    def environment(self):
+        return {"LD_PRELOAD": str(self.library), "TANDEM_FAULTS": str(self.file)}
+
+    def order(self, calls=0, error=0, delay_ms=0, one_in=0):
+        self.control[:16] = struct.pack("<4I", calls, error, delay_ms, one_in)
+
+    def counts(self):
+        """Calls that a fault has met, and how many of them are over."""
+        return struct.unpack("<2I", self.control[16:24])
+
+    def stall(self, calls, delay_ms):
+        """Has such calls take that long; returns when one has just begun, with the number of those that are over."""
+        self.order()
+        self.wait_until(lambda begun, ended: begun == ended)
+        before, _ = self.counts()
+        self.order(calls, 0, delay_ms, 1)
+        return self.wait_until(lambda begun, ended: begun > before and ended == before)
+
+    def wait_until(self, holds):
+        end = time.monotonic() + 30
+        while not holds(*self.counts()):
+            assert time.monotonic() < end, "no call has stalled, or none has ended"
+            time.sleep(0.001)
+        return self.counts()[1]
+
+
+@pytest.fixture
+def faults(tmp_path):
+    return Faults(tmp_path)
+
+
+class Writer(threading.Thread):
+    """Appends 1, 2, 3 … to a list until the connection breaks. What is refused is tried again."""
+
+    def __init__(self, server, key):
+        super().__init__(daemon=True)
+        self.server, self.key, self.acknowledged, self.refused = server, key, 0, 0
+
+    def run(self):
+        try:
+            with self.server.client(timeout=60) as c:
+                while True:
+                    reply = c.ask("RPUSH", self.key, self.acknowledged + 1)
+                    if isinstance(reply, wire.ReplyError):
+                        assert str(reply).startswith("MISCONF"), reply
+                        self.refused += 1
+                        time.sleep(0.005)
+                    else:
+                        self.acknowledged += 1
+                        assert reply == self.acknowledged
+        except (OSError, EOFError):
+            pass
+
+
+@pytest.mark.parametrize("policy", ["everysec", "always"])
+@pytest.mark.timeout(120 + 20 * ROUNDS)
+def test_faults_and_kill_lose_and_double_nothing(faults, policy):
+    rng = random.Random(f"{policy} {ROUNDS}")
+    refused = 0
+    words = ["--appendfsync", policy, *QUEUE]
+    with servers.Server("queue", tls=False, extra=words, environment=faults.environment()) as server:
+        for _ in range(ROUNDS):
+            writers = [Writer(server, f"list:{i}") for i in range(WRITERS)]
+            [writer.start() for writer in writers]
+            time.sleep(0.2)
+            orders = rng.sample(FAULTS, rng.randrange(1, 5))
+            for order in orders:
+                faults.order(*order)
+                if rng.random() < 0.6:
+                    with server.client() as c:
+                        c.ask("BGREWRITEAOF")
+                time.sleep(rng.uniform(0.05, 0.6))
+                if rng.random() < 0.5:
+                    faults.order()
+                    time.sleep(rng.uniform(0.05, 0.4))
+            server.kill()
+            faults.order()
+            [writer.join(30) for writer in writers]
+            server.restart()
+            with server.client() as c:
+                for writer in writers:
+                    found = [int(n) for n in c.call("LRANGE", writer.key, 0, -1)]
+                    expected = list(range(1, len(found) + 1))
+                    assert found == expected, f"{orders}: what was lost or doubled begins at {first_difference(found)}"
+                    more = len(found) - writer.acknowledged
+                    assert more in (0, 1), f"{orders}: {writer.acknowledged} acknowledged, {len(found)} found"
+                    assert writer.acknowledged > 0, "nothing was written"
+                    refused += writer.refused
+                c.call("FLUSHALL")
+    assert refused > 0 or ROUNDS < 4, "no fault was felt"
+
+
+def first_difference(found):
+    return next((i for i, n in enumerate(found, 1) if n != i), None)
+
+
+@pytest.mark.parametrize("calls", [WRITES, SYNCS], ids=["writes", "syncs"])
+@pytest.mark.parametrize("policy", ["everysec", "always"])
+@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.timeout(180)
+def test_who_does_not_write_is_answered_while_the_disk_stalls(faults, policy, calls, threads):
+    words = ["--appendfsync", policy, "--io-threads", threads, *QUEUE]
+    with servers.Server("queue", tls=False, extra=words, environment=faults.environment()) as server:
+        readers = [server.client(timeout=30) for _ in range(8)]
+        readers[0].call("SET", "key", "value")
+        writer = Writer(server, "list")
+        writer.start()
+        for _ in range(2):
+            ended = faults.stall(calls, 3000)
+            for reader in readers:
+                for _ in range(20):
+                    assert reader.call("GET", "key") == b"value"
+                    assert reader.call("PING") == b"PONG"
+            assert faults.counts()[1] == ended, "the stall is over: the readers have waited for it"
+            readers[0].ask("BGREWRITEAOF")
+        faults.order()
+        [reader.close() for reader in readers]
+
