@@ -177,6 +177,19 @@ def test_a_reader_that_leaves_is_no_error(open_server):
     assert done.stdout == b"x" * 10_000 + b"\n141\n" and done.stderr == b"", done.stdout[-200:] + done.stderr
 
 
+def test_words_are_bytes(open_server):
+    for program in (["redis-cli"], OURS):
+        done = subprocess.run([*program, "-p", str(open_server.port), "echo", b"\xff\x01\xc3"], capture_output=True, timeout=SECONDS_MAX)
+        assert (done.stdout, done.returncode) == (b"\xff\x01\xc3\n", 0)
+
+
+def test_help_on_the_command_line(open_server):
+    told = subprocess.run([*OURS, "-p", str(open_server.port), "help", "config", "set"], capture_output=True, text=True, timeout=SECONDS_MAX)
+    assert "CONFIG SET parameter value" in told.stdout and "group: server" in told.stdout and "\x1b" not in told.stdout
+    told = subprocess.run([*OURS, "-p", "1", "help"], capture_output=True, text=True, timeout=SECONDS_MAX)
+    assert "help COMMAND" in told.stdout and told.returncode == 0
+
+
 def test_what_is_not_here_says_so():
     for words in (["--cluster", "info"], ["--ldb", "--eval", "x"], ["--lru-test", "10"]):
         done = subprocess.run([*OURS, *words], capture_output=True, timeout=SECONDS_MAX)

@@ -9,7 +9,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use crate::failure::Failure;
 use crate::form::Form;
 use crate::help;
-use crate::line::{Said, understand};
+use crate::line::{Said, asks_help, understand};
 use crate::options::{integer, unquoted};
 use crate::place::Surroundings;
 use crate::prompt;
@@ -25,6 +25,12 @@ const CLEARED: &str = "\x1b[H\x1b[2J";
 /// The command that stands on the command line.
 pub(crate) fn from_line(session: &mut Session<'_>) -> Result<(), Failure> {
     let words = whole(session)?;
+    if let [first, rest @ ..] = words.as_slice()
+        && asks_help(first)
+    {
+        let text = help::answer(session, rest)?;
+        return Ok(session.screen.print(text)?);
+    }
     session.connect()?;
     session.run(&words, session.options.repeat)
 }

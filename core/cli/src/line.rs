@@ -51,7 +51,8 @@ pub(crate) fn understand(line: &[u8]) -> Said {
     }
 }
 
-fn asks_help(word: &[u8]) -> bool {
+/// Whether a word is answered here and not by the server.
+pub(crate) fn asks_help(word: &[u8]) -> bool {
     word.eq_ignore_ascii_case(b"help") || word == b"?"
 }
 

@@ -18,6 +18,7 @@ use crate::keys::Keys;
 use crate::link::{ConnectError, Link, LinkError};
 use crate::options::{Options, integer};
 use crate::screen::Screen;
+use crate::snapshot;
 use crate::value::Value;
 
 /// A conversation.
@@ -46,6 +47,8 @@ pub(crate) struct Session<'a> {
 enum Effect {
     /// Replies come without end.
     Stream,
+    /// What replicas are told comes without end, behind a snapshot.
+    Replica,
     /// Replies come as messages are published.
     Subscription,
     /// The server ends without a reply.
@@ -202,9 +205,13 @@ impl<'a> Session<'a> {
     }
 
     fn exchange(&mut self, words: &[Vec<u8>]) -> Result<(), Failure> {
-        self.link()?.send(words)?;
-        match effect(words) {
+        let effect = effect(words);
+        if effect != Effect::Replica {
+            self.link()?.send(words)?;
+        }
+        match effect {
             Effect::Stream => self.follow(words),
+            Effect::Replica => snapshot::follow(self),
             Effect::Subscription => self.listen(words),
             Effect::Silence => {
                 self.hearing = if is(words.get(2), &["skip"]) { Hearing::Skips } else { Hearing::Nothing };
@@ -245,8 +252,8 @@ impl<'a> Session<'a> {
         }
         let keys = self.has_keys.then(Keys::take).flatten();
         while let Some(value) = self.coming(keys.as_ref())? {
-            if value.error().is_some() {
-                // It was refused: there will be no messages.
+            if matches!(value, Value::Error(_) | Value::Status(_)) {
+                // It was refused or queued: there will be no messages.
                 return self.show(words, &value);
             }
             self.screen.print(self.style.reply(&value))?;
@@ -377,8 +384,10 @@ fn is(word: Option<&Vec<u8>>, names: &[&str]) -> bool {
 
 fn effect(words: &[Vec<u8>]) -> Effect {
     let name = words.first();
-    if is(name, &["monitor", "sync", "psync"]) {
+    if is(name, &["monitor"]) {
         Effect::Stream
+    } else if is(name, &["sync", "psync"]) {
+        Effect::Replica
     } else if is(name, &["subscribe", "psubscribe", "ssubscribe"]) {
         Effect::Subscription
     } else if is(name, &["shutdown"]) {
@@ -438,6 +447,7 @@ mod tests {
     #[test]
     fn commands_that_go_on_are_known() {
         assert_eq!(effect(&words("MONITOR")), Effect::Stream);
+        assert_eq!(effect(&words("psync ? -1")), Effect::Replica);
         assert_eq!(effect(&words("psubscribe a*")), Effect::Subscription);
         assert_eq!(effect(&words("shutdown nosave")), Effect::End);
         assert_eq!(effect(&words("client reply OFF")), Effect::Silence);

@@ -225,6 +225,77 @@ impl ServerCertVerifier for Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::{ServerConfig, ServerConnection};
+
+    /// An authority in a file, and a server whose certificate by it is for this name.
+    fn server(folder: &Path, name: &str) -> (String, ServerConnection) {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        let file = folder.join("ca.crt");
+        std::fs::write(&file, authority.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        (file.to_string_lossy().into_owned(), ServerConnection::new(Arc::new(config)).unwrap())
+    }
+
+    /// Whether both shake hands, in memory.
+    fn shakes(
+        host: &str,
+        is_here: bool,
+        asked: &Tls,
+        server: &mut ServerConnection,
+    ) -> Result<(), rustls::Error> {
+        let mut client = connection(host, is_here, asked).unwrap();
+        while client.is_handshaking() {
+            let mut flight = Vec::new();
+            client.write_tls(&mut flight).unwrap();
+            server.read_tls(&mut flight.as_slice()).unwrap();
+            server.process_new_packets()?;
+            let mut flight = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut flight).unwrap();
+            }
+            client.read_tls(&mut flight.as_slice()).unwrap();
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_certificate_must_name_the_server_unless_it_is_on_this_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let trusts = |file: String| Tls { is_on: true, authority_file: Some(file), ..Tls::default() };
+        let outcome = |host: &str, is_here, change: &dyn Fn(&mut Tls)| {
+            let (file, mut server) = server(folder.path(), "db.example");
+            let mut asked = trusts(file);
+            change(&mut asked);
+            shakes(host, is_here, &asked, &mut server)
+        };
+        let as_it_is: &dyn Fn(&mut Tls) = &|_| {};
+        assert_eq!(outcome("db.example", false, as_it_is), Ok(()));
+        assert!(matches!(
+            outcome("other.example", false, as_it_is),
+            Err(rustls::Error::InvalidCertificate(_))
+        ));
+        assert_eq!(outcome("127.0.0.1", true, as_it_is), Ok(()));
+        assert_eq!(outcome("10.0.0.5", false, &|asked| asked.sni = Some("db.example".to_owned())), Ok(()));
+        assert_eq!(outcome("other.example", false, &|asked| asked.is_unchecked = true), Ok(()));
+        // Of another authority it is refused on this machine, too.
+        let foreign = tempfile::tempdir().unwrap();
+        let (file, _) = server(foreign.path(), "db.example");
+        let refused = outcome("127.0.0.1", true, &|asked| asked.authority_file = Some(file.clone()));
+        assert!(matches!(refused, Err(rustls::Error::InvalidCertificate(_))), "{refused:?}");
+    }
 
     #[test]
     fn suites_are_known_by_openssls_names() {

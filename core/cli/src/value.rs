@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+/// The first bytes of the types.
+const TYPES: &[u8] = b"+-:,(_#$!=*~%>|";
+
 /// Deepest nesting of a reply; a server of ours stays far below.
 pub(crate) const DEPTH_MAX: usize = 128;
 
@@ -232,6 +235,10 @@ impl Reader {
 
 /// The frame that the bytes begin with and its length.
 fn frame(bytes: &[u8]) -> Result<Option<(Frame, usize)>, NotAReply> {
+    // A peer of another protocol is known by its first byte, though it never ends a line.
+    if let Some(kind) = bytes.first().filter(|kind| !TYPES.contains(kind)) {
+        return Err(NotAReply::Type(*kind));
+    }
     let Some(line) = line(bytes)? else { return Ok(None) };
     let Some((kind, text)) = line.split_first() else { return Err(NotAReply::Frame) };
     let used = line.len() + 2;
@@ -293,11 +300,7 @@ fn line(bytes: &[u8]) -> Result<Option<&[u8]>, NotAReply> {
             None => Err(NotAReply::Frame),
         },
         None if bytes.len() >= LINE_BYTES_MAX => Err(NotAReply::Line),
-        // A peer of another protocol is told by its first byte, though it never ends a line.
-        None => match bytes.first() {
-            Some(kind) if !b"+-:,(_#$!=*~%>|".contains(kind) => Err(NotAReply::Type(*kind)),
-            _ => Ok(None),
-        },
+        None => Ok(None),
     }
 }
 
@@ -407,6 +410,30 @@ mod tests {
         reader.feed(&b"*4294967296\r\n".repeat(DEPTH_MAX));
         assert_eq!(reader.next(), Ok(None));
         assert!(reader.open.iter().all(|open| open.elements.capacity() as u64 <= ELEMENTS_EXPECTED_MAX));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_a_reply_or_none(bytes in proptest::collection::vec(
+            proptest::sample::select(&b"+-:$*~%>|=!#,(_0123456789\r\nat"[..]), 0..200), piece in 1_usize..20)
+        {
+            // The verdict does not depend on how the bytes are cut.
+            let read = |piece: usize| {
+                let (mut reader, mut values) = (Reader::default(), Vec::new());
+                for part in bytes.chunks(piece) {
+                    reader.feed(part);
+                    loop {
+                        match reader.next() {
+                            Ok(Some(value)) => values.push(value),
+                            Ok(None) => break,
+                            Err(reason) => return (values, Some(reason)),
+                        }
+                    }
+                }
+                (values, None)
+            };
+            proptest::prop_assert_eq!(read(piece), read(bytes.len().max(1)));
+        }
     }
 
     #[test]
