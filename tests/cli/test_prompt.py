@@ -5,7 +5,8 @@ import pty
 import re
 import select
 import signal
-import subprocess
+import socket
+import threading
 import time
 
 import pytest
@@ -276,6 +277,47 @@ def test_a_server_that_comes_back(prompt, tmp_path):
         t.type("ping\r")
         t.until("PONG\n")
         t.until(at(server))
+
+
+def test_a_connection_that_stood_idle_is_made_anew(prompt, open_server):
+    t = prompt("-n", "2")
+    t.until("[2]> ")
+    t.type("incr n\r")
+    t.until("(integer) 1\n")
+    with open_server.client() as c:
+        c.call("CLIENT", "KILL", "TYPE", "normal")
+    t.type("incr n\r")
+    t.until("(integer) 2\n")
+
+
+def test_a_command_whose_reply_is_lost_is_not_sent_again(prompt):
+    """The server may have done it."""
+    seen = []
+
+    def serve(listener):
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            while part := peer.recv(65536):
+                if b"incr" in part:
+                    seen.append(part)
+                    break
+                peer.sendall(b"-ERR no such thing\r\n")
+            peer.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=[listener], daemon=True).start()
+        t = prompt(port=listener.getsockname()[1])
+        t.type("ping\r")
+        t.until("(error) ERR no such thing\n")
+        t.type("incr n\r")
+        t.until("Error: Server closed the connection\n")
+        t.until("not connected> ")
+        t.type("exit\r")
+        assert t.code() == 0 and len(seen) == 1
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_password_is_typed_unseen(prompt, closed_server):

@@ -286,6 +286,9 @@ def check_service(report, project, service):
         report.check(f"{who}: maxmemory follows its limit", limit // 2 <= memory < limit, f"{memory} of {limit}")
         policy = {"cache": b"allkeys-lru", "queue": b"noeviction"}[service]
         report.equal(f"{who}: runs its own profile", client.call("CONFIG", "GET", "maxmemory-policy")[1], policy)
+    report.equal(f"{who}: tandem cli finds it without a password",
+                 project.docker("exec", project.container(service), "tandem", "cli", f"--{service}", "get", "greeting", check=False),
+                 "tls True\n")
     report.equal(f"{who}: is ready over HTTP", http(metrics, "/readyz", pid)[0], 200)
     report.check(f"{who}: shows metrics", "redis_up 1" in http(metrics, "/metrics", pid)[1])
 

@@ -116,6 +116,7 @@ pub(crate) fn obey(session: &mut Session<'_>, line: &[u8]) -> Result<bool, Failu
             session.options.target.host = host;
             session.options.target.port = integer(&port);
             session.options.target.socket = None;
+            session.options.further_ports.clear();
             if let Err(error) = session.connect() {
                 session.screen.tell(error.to_string());
             }

@@ -35,7 +35,6 @@ mod value;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::net::TcpStream;
 use std::os::unix::ffi::OsStringExt;
 
 pub use options::Role;
@@ -98,7 +97,9 @@ fn prepare(
         let place = surroundings.finder.find(role, options.folder.as_deref())?;
         settle_at(&mut options, place);
     } else if !options.is_target_named {
-        options.target.port = first_open(&options.target.host, surroundings.ports);
+        let mut ports = surroundings.ports.iter().map(|port| i64::from(*port));
+        options.target.port = ports.next().unwrap_or(options::PORT);
+        options.further_ports = ports.collect();
     }
     if options.asks_password {
         options.password = Some(commands::asked_password(screen)?);
@@ -122,13 +123,6 @@ fn settle_at(options: &mut Options, place: Place) {
             options.tls.authority_file = Some(authority.to_string_lossy().into_owned());
         }
     }
-}
-
-/// The first port that somebody listens on; the first of all where nobody does, so that it is the one complained of.
-fn first_open(host: &str, ports: &[u16]) -> i64 {
-    let is_open = |port: &&u16| TcpStream::connect((host, **port)).is_ok();
-    let open = if ports.len() > 1 { ports.iter().find(is_open) } else { None };
-    open.or(ports.first()).map_or(options::PORT, |port| i64::from(*port))
 }
 
 fn act(options: Options, screen: &mut Screen, surroundings: &Surroundings<'_>) -> Result<(), Failure> {

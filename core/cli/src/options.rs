@@ -90,6 +90,8 @@ pub(crate) enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) target: Target,
+    /// Ports that are tried behind the target's own, where none was named.
+    pub(crate) further_ports: Vec<i64>,
     /// Whether host, port or socket were named.
     pub(crate) is_target_named: bool,
     pub(crate) database: i64,
@@ -145,6 +147,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             target: Target { host: "127.0.0.1".to_owned(), port: PORT, socket: None },
+            further_ports: Vec::new(),
             is_target_named: false,
             database: 0,
             user: None,

@@ -1,7 +1,7 @@
 //! A conversation with one server: who we are there, what was chosen, and what a command does beyond its reply.
 //!
-//! Whatever is said at the start (AUTH, SELECT, HELLO) is said again after a reconnection. A command is sent a second time only
-//! when the connection had been quiet before and was found closed: then the server has not read it.
+//! Whatever is said at the start (AUTH, SELECT, HELLO) is said again after a reconnection. No command is sent twice: at a prompt the
+//! connection is looked at before one is sent, and made anew if the server has closed it meanwhile.
 //!
 //! MONITOR and SUBSCRIBE go on until the program ends. At a prompt Ctrl-C ends them instead: the connection is given up, which
 //! is how a server is told, and a new one is made.
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::form::{Form, Style};
 use crate::keys::Keys;
 use crate::link::{ConnectError, Link, LinkError};
-use crate::options::{Options, integer};
+use crate::options::{Options, Target, integer};
 use crate::screen::Screen;
 use crate::snapshot;
 use crate::value::Value;
@@ -29,8 +29,6 @@ pub(crate) struct Session<'a> {
     /// Whether the program stands at a prompt, or reads commands from a file: errors never end it then.
     pub(crate) is_dialogue: bool,
     link: Option<Link>,
-    /// Whether anything has been asked over the link.
-    is_used: bool,
     database: i64,
     is_in_transaction: bool,
     hearing: Hearing,
@@ -80,7 +78,6 @@ impl<'a> Session<'a> {
             screen,
             is_dialogue: false,
             link: None,
-            is_used: false,
             is_in_transaction: false,
             hearing: Hearing::Replies,
             shows_pushes,
@@ -92,16 +89,32 @@ impl<'a> Session<'a> {
     /// Connects anew and says what is said at the start. A refusal of that is told, and the conversation goes on.
     pub(crate) fn connect(&mut self) -> Result<(), ConnectError> {
         self.link = None;
-        self.is_used = false;
         self.is_in_transaction = false;
         self.hearing = Hearing::Replies;
-        let link = Link::connect(&self.options.target, &self.options.tls, self.options.connect_patience)?;
-        self.link = Some(link);
+        self.link = Some(self.reach()?);
         if let Err(error) = self.greet() {
             // The first command will meet it again.
             self.screen.tell(format!("Error: {error}"));
         }
         Ok(())
+    }
+
+    /// A connection to the target or, where its port was not named and nobody is there, to the first further one that is open;
+    /// that is the target then. Of refusals the first is told.
+    fn reach(&mut self) -> Result<Link, ConnectError> {
+        let Options { tls, connect_patience, further_ports, .. } = &self.options;
+        let refused = match Link::connect(&self.options.target, tls, *connect_patience) {
+            Err(refused @ ConnectError::Refused(..)) => refused,
+            outcome => return outcome,
+        };
+        for port in further_ports {
+            let other = Target { port: *port, ..self.options.target.clone() };
+            if let Ok(link) = Link::connect(&other, tls, *connect_patience) {
+                self.options.target = other;
+                return Ok(link);
+            }
+        }
+        Err(refused)
     }
 
     /// The connection, made if there is none.
@@ -187,21 +200,18 @@ impl<'a> Session<'a> {
     }
 
     fn once(&mut self, words: &[Vec<u8>]) -> Result<(), Failure> {
-        // A person need not know that the server has closed a connection that stood idle. A script's commands are its own matter.
-        let was_quiet = self.is_used && self.has_keys;
-        match self.exchange(words) {
-            Err(Failure::Link(LinkError::Closed)) if was_quiet && effect(words) != Effect::End => {
-                self.connect()?;
-                self.exchange(words)
-            }
+        // A person need not know that a connection stood idle for too long; a script has none that does.
+        if self.has_keys && self.show_pushes().is_err() {
+            self.connect()?;
+        }
+        let outcome = self.exchange(words);
+        if matches!(outcome, Err(Failure::Link(_))) {
+            self.link = None;
+        }
+        match outcome {
             Err(Failure::Link(LinkError::Closed)) if effect(words) == Effect::End => Ok(()),
             outcome => outcome,
         }
-        .inspect_err(|failure| {
-            if matches!(failure, Failure::Link(_)) {
-                self.link = None;
-            }
-        })
     }
 
     fn exchange(&mut self, words: &[Vec<u8>]) -> Result<(), Failure> {
@@ -226,7 +236,6 @@ impl<'a> Session<'a> {
             Effect::End | Effect::Speech | Effect::None => {
                 self.hearing = Hearing::Replies;
                 self.show_next(words)?;
-                self.is_used = true;
                 Ok(())
             }
         }
@@ -347,7 +356,6 @@ impl<'a> Session<'a> {
 
     /// A question of our own, whose reply is not shown.
     pub(crate) fn ask<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Result<Value, Failure> {
-        self.is_used = true;
         Ok(self.link()?.ask(words)?)
     }
 
