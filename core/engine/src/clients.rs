@@ -61,11 +61,11 @@ impl Engine {
         true
     }
 
-    /// Closes the largest clients until all together are below the limit.
+    /// Closes the largest clients until all together are below the limit; not beside a script, whose client may be one of them.
     #[inline]
     pub fn evict_clients(&mut self) {
         let limit = self.config.maxmemory_clients as usize;
-        if limit > 0 && self.clients_bytes > limit {
+        if limit > 0 && self.clients_bytes > limit && self.busy.is_none() {
             self.evict_clients_to(limit);
         }
     }

@@ -9,7 +9,8 @@ use resp::{Protocol, Reply};
 pub(crate) const REDIS_VERSION: &str = "7.4.2";
 
 /// The refusal of a wrong name or password.
-pub const WRONGPASS: Error = Error::new("WRONGPASS invalid username-password pair or user is disabled.");
+pub(crate) const WRONGPASS: Error =
+    Error::new("WRONGPASS invalid username-password pair or user is disabled.");
 
 const ANYWHERE: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
 const HANDSHAKE: Flags = ANYWHERE.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
@@ -157,18 +158,18 @@ impl Engine {
 
 /// What a HELLO asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Hello<'a> {
+struct Hello<'a> {
     /// The protocol to speak from now on.
-    pub protocol: Option<Protocol>,
+    protocol: Option<Protocol>,
     /// A user's name and password.
-    pub login: Option<(&'a [u8], &'a [u8])>,
+    login: Option<(&'a [u8], &'a [u8])>,
     /// What the client calls itself.
-    pub name: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
 }
 
 impl Hello<'_> {
     /// The refusal of a client that has not logged in and does not do it here.
-    pub const NOAUTH: Error = Error::new(
+    const NOAUTH: Error = Error::new(
         "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
     );
 
@@ -176,7 +177,7 @@ impl Hello<'_> {
     ///
     /// # Errors
     /// For a protocol that there is not, an unknown option, a name that is none.
-    pub fn read<'a>(args: Args<'a>) -> Result<Hello<'a>, Error> {
+    fn read<'a>(args: Args<'a>) -> Result<Hello<'a>, Error> {
         let mut hello = Hello { protocol: None, login: None, name: None };
         if let Some(text) = args.find(1) {
             hello.protocol = Some(match base::number::parse_i64(text) {
@@ -227,7 +228,7 @@ fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 /// The reply of HELLO to the client with this number, in the protocol that it now speaks.
-pub fn push_greeting(reply: &mut Reply<'_>, protocol: Protocol, client_id: u64) {
+fn push_greeting(reply: &mut Reply<'_>, protocol: Protocol, client_id: u64) {
     reply.set_protocol(protocol);
     reply.map(7);
     for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {

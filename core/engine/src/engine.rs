@@ -1,6 +1,6 @@
 //! The engine itself: what it holds, and the life of one request.
 
-use crate::acl::{Acl, BusyRights};
+use crate::acl::Acl;
 use crate::blocking::Waiters;
 use crate::commandlog::{CommandLogs, Measure};
 use crate::gate::Caller;
@@ -8,13 +8,13 @@ use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
 use crate::pubsub::PubSub;
 use crate::session::{ClientBuffers, ClientInfo, ReplyMode, Session, SessionId, Sessions};
-use crate::table::{Renames, Run, Table};
+use crate::table::{Run, Table};
 use crate::tracking::TrackingTable;
 use base::Now;
 use commands::{Args, Call, Error, Flags, Group, Outcome, Wait};
 use config::{Config, Eviction};
 use keyspace::{Db, Event, Keyspace};
-use resp::{Protocol, Reply};
+use resp::Reply;
 use script::{Functions, Interpreter};
 use std::collections::HashMap;
 use telemetry::{CommandStats, ErrorStats, LatencyEvents, Rate};
@@ -97,6 +97,8 @@ pub struct Engine {
     pub(crate) scripts: Option<Interpreter>,
     /// Taken out while a function runs.
     pub(crate) functions: Option<Functions>,
+    /// The script that runs too long.
+    pub(crate) busy: Option<Box<crate::busy::BusyScript>>,
     pub(crate) log: Log,
     pub(crate) deliveries: Vec<Delivery>,
     /// Where the deliveries of the request that runs begin.
@@ -155,18 +157,10 @@ pub struct Engine {
 pub struct Facts {
     /// It subscribes to something.
     pub is_subscriber: bool,
-    /// What it may do about a script that runs too long.
-    pub busy_rights: BusyRights,
-    /// It has opened a transaction.
-    pub is_in_transaction: bool,
-    /// The protocol of its replies.
-    pub protocol: Protocol,
     /// It has logged in, or need not.
     pub is_authenticated: bool,
     /// Its request waits for a password check.
     pub is_asking: bool,
-    /// Whether it gets replies.
-    pub reply_mode: ReplyMode,
 }
 
 /// Plain counters for INFO and metrics.
@@ -231,6 +225,7 @@ impl Engine {
             monitors: Vec::new(),
             scripts: Some(Interpreter::new(crate::eval::limits())),
             functions: Some(Functions::new(crate::eval::limits())),
+            busy: None,
             log: Log::default(),
             deliveries: Vec::new(),
             own_from: 0,
@@ -404,37 +399,20 @@ impl Engine {
         self.sessions.find(id).is_some_and(Session::is_subscriber)
     }
 
-    /// What must be known of a client while a script holds the engine.
+    /// What must be known of a client without the engine.
     #[inline]
     pub fn facts(&self, id: SessionId) -> Facts {
         let Some(session) = self.sessions.find(id) else { return Facts::default() };
         Facts {
             is_subscriber: session.is_subscriber(),
-            busy_rights: self.busy_rights(id),
-            is_in_transaction: session.multi.is_some(),
-            protocol: session.protocol,
             is_authenticated: session.authenticated,
             is_asking: session.is_asking,
-            reply_mode: session.reply_mode,
         }
     }
 
     /// Whether the client gets replies, those to what are no requests included.
     pub fn reply_mode(&self, id: SessionId) -> ReplyMode {
         self.sessions.find(id).map_or(ReplyMode::On, |session| session.reply_mode)
-    }
-
-    /// What the client may do about a script that runs too long.
-    pub fn busy_rights(&self, id: SessionId) -> BusyRights {
-        match self.sessions.find(id) {
-            Some(session) if session.authenticated => self.acl.busy_rights(session.user),
-            _ => BusyRights::NONE,
-        }
-    }
-
-    /// What `rename-command` has made of the names of commands.
-    pub fn renames(&self) -> Renames {
-        self.table.renames()
     }
 
     /// Tells how large a client's buffers are, bytes, for CLIENT LIST.

@@ -83,9 +83,10 @@ fn flush(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
-/// A script that runs away is killed by the server, which answers while it runs; here none does.
-fn kill(_: &mut Engine, _: &mut Turn<'_>) -> Result<Step, Error> {
-    Err(Error::new("NOTBUSY No scripts in execution right now."))
+fn kill(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    engine.kill_script(false)?;
+    turn.reply.ok();
+    Ok(Step::Done(None))
 }
 
 fn eval(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
@@ -127,6 +128,7 @@ fn compile(
     let mut host = Compiling::new(engine, &mut *turn.outside, turn.args.all());
     let outcome = scripts.load(source, origin, &mut host);
     engine.scripts = Some(scripts);
+    engine.busy = None;
     outcome.map_err(|error| Error::text(error.0))
 }
 

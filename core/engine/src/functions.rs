@@ -7,7 +7,7 @@ use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::{Job, Outside};
 use crate::running::{BUSY_NESTED, COUNTED, Program, SCRIPT};
 use commands::{Args, Error, Flags, Group, Row, Subject};
-use resp::{Protocol, Reply, Sink};
+use resp::{Reply, Sink};
 use script::{Functions, Host, Interrupt, Library, Policy};
 
 /// How long the loading of a library may take, nanoseconds. While data is loaded there is no limit: what was
@@ -254,9 +254,10 @@ fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "FUNCTION"))
 }
 
-/// A function that runs away is killed by the server, which answers while it runs; here none does.
-fn kill(_: &mut Engine, _: &mut Turn<'_>) -> Result<Step, Error> {
-    Err(Error::new("NOTBUSY No scripts in execution right now."))
+fn kill(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    engine.kill_script(true)?;
+    turn.reply.ok();
+    Ok(Step::Done(None))
 }
 
 fn dump(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
@@ -266,8 +267,11 @@ fn dump(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
-/// As far as it is answered here, nothing runs.
 fn stats(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if let Some(script) = &engine.busy {
+        script.tell(&mut turn.reply)?;
+        return Ok(Step::Done(None));
+    }
     let functions = functions(engine)?;
     let (libraries, functions) = (functions.libraries().len(), functions.function_count());
     write_stats(&mut turn.reply, libraries, functions, |reply| reply.null());
@@ -276,13 +280,13 @@ fn stats(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 /// A function that runs, and what FUNCTION STATS tells beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunningFunction<'a> {
+pub(crate) struct RunningFunction<'a> {
     /// Its name.
-    pub name: &'a [u8],
+    pub(crate) name: &'a [u8],
     /// How many libraries there are.
-    pub libraries: usize,
+    pub(crate) libraries: usize,
     /// How many functions they have.
-    pub functions: usize,
+    pub(crate) functions: usize,
 }
 
 impl<'a> RunningFunction<'a> {
@@ -291,27 +295,8 @@ impl<'a> RunningFunction<'a> {
     }
 }
 
-/// Appends the reply of FUNCTION STATS while `function` runs, called by `argv`, for `running_ms` so far.
-pub fn push_function_stats(
-    out: &mut Vec<u8>,
-    protocol: Protocol,
-    function: RunningFunction<'_>,
-    argv: &[&[u8]],
-    running_ms: u64,
-) {
-    let mut reply = Reply::wire(out, protocol);
-    write_stats(&mut reply, function.libraries, function.functions, |reply| {
-        reply.map(3);
-        reply.bulk(b"name");
-        reply.bulk(function.name);
-        reply.bulk(b"command");
-        reply.bulks(argv);
-        reply.bulk(b"duration_ms");
-        reply.integer(running_ms as i64);
-    });
-}
-
-fn write_stats(
+/// Writes the reply of FUNCTION STATS; `running` what it tells of the function that runs.
+pub(crate) fn write_stats(
     reply: &mut Reply<'_>,
     libraries: usize,
     functions: usize,

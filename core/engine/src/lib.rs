@@ -9,6 +9,7 @@
 mod acl;
 mod admin;
 mod blocking;
+mod busy;
 mod client;
 mod clients;
 mod cluster;
@@ -42,20 +43,15 @@ mod table;
 mod tracking;
 mod transaction;
 
-pub use acl::{Acl, BusyRights, Proof, Proofs, Secret, Visitor, Visitors, check_record, digest_of};
-pub use connection::{Hello, WRONGPASS, push_greeting};
+pub use acl::{Acl, Proof, Secret, check_record, digest_of};
 pub use copy::{CopyOrder, CopyParts};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
-pub use functions::{RunningFunction, push_function_stats};
-pub use gate::{LOADING, NOAUTH, PROTECTED_MODE};
 pub use migrate::{Migrated, Migration, Parcel};
 pub use outside::{Asker, Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
 pub use refusals::{Full, Refusals};
 pub use replay::ReplayError;
 pub use session::{ClientBuffers, ClientInfo, ReplyMode, SessionId};
-pub use table::Renames;
 pub use telemetry::Report;
-pub use transaction::Amends;
 
 use commands::Row;
 

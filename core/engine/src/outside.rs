@@ -17,8 +17,8 @@ pub trait Outside {
     fn passing_bytes(&self) -> usize {
         0
     }
-    /// A script or command runs past `busy-reply-threshold`: let other clients be told so, and say whether it may go on.
-    fn busy(&mut self, what: Busy<'_>) -> BusyVerdict;
+    /// A script runs past `busy-reply-threshold`: others may be served meanwhile, by [`crate::Engine::serve_others`]. Whether it may go on.
+    fn busy(&mut self, engine: &mut crate::Engine, what: Busy) -> BusyVerdict;
     /// Whether the profile allows this configuration.
     ///
     /// # Errors
@@ -92,19 +92,13 @@ pub struct LogTickets {
     pub is_whole: bool,
 }
 
-/// What keeps the engine busy.
+/// A script that keeps the engine busy.
 #[derive(Clone, Copy, Debug)]
-pub struct Busy<'a> {
+pub struct Busy {
     /// Nanoseconds since it began.
     pub running_ns: u64,
     /// Whether it has written, so that it cannot be killed without leaving half of it behind.
     pub has_written: bool,
-    /// The function that runs; none for a script of EVAL.
-    pub function: Option<crate::RunningFunction<'a>>,
-    /// The request that runs it.
-    pub argv: &'a [&'a [u8]],
-    /// The engine itself, to be asked before others wait: who may come in meanwhile.
-    pub engine: &'a crate::Engine,
 }
 
 /// Whether it may go on.
@@ -112,9 +106,9 @@ pub struct Busy<'a> {
 pub enum BusyVerdict {
     /// Go on.
     Continue,
-    /// SCRIPT KILL was asked for.
+    /// End it.
     Kill,
-    /// SHUTDOWN NOSAVE was asked for.
+    /// End it, because the server ends.
     Shutdown,
 }
 

@@ -3,10 +3,11 @@
 //! The interpreter is taken out of the engine while it runs something, so the script's host can have the whole engine. Each call of a
 //! script is a call like any other (same table, same settle); its records are kept together in the log as one unit.
 
-use crate::RunningFunction;
+use crate::busy::Pace;
 use crate::engine::{Called, Engine, Step, Turn};
+use crate::functions::RunningFunction;
 use crate::gate::{Asked, Caller, Leave, Verdict};
-use crate::outside::{Busy, BusyVerdict, Job, Outside};
+use crate::outside::{Busy, Job, Outside};
 use crate::session::SessionId;
 use commands::{Args, Error, Flags, Keys};
 use resp::{Reply, Sink};
@@ -47,8 +48,7 @@ impl Engine {
             self.log.begin_unit();
         }
         let mut host = Running {
-            started_ns: turn.outside.nanos(),
-            asked_ns: 0,
+            pace: Pace::new(turn.outside.nanos()),
             outside: &mut *turn.outside,
             session: turn.session,
             function: program.function,
@@ -69,6 +69,7 @@ impl Engine {
         host.engine.script_bytes = 0;
         host.say_what_was_left_out();
         let has_failed = host.has_failed;
+        self.busy = None;
         self.sessions.at_mut(turn.session).db = db_before;
         if !nested {
             self.log.end_unit();
@@ -98,17 +99,12 @@ impl Engine {
     }
 }
 
-/// A busy script asks so often whether it may go on; other clients are answered meanwhile.
-const ASK_EVERY_NS: u64 = 10_000_000;
-
 /// A script that runs, as its host.
 struct Running<'a> {
     engine: &'a mut Engine,
     outside: &'a mut dyn Outside,
     session: SessionId,
-    started_ns: u64,
-    /// When the world was asked last whether to go on, nanoseconds since the start.
-    asked_ns: u64,
+    pace: Pace,
     /// The function that runs; none for a script of EVAL.
     function: Option<RunningFunction<'a>>,
     /// The request that runs it.
@@ -162,23 +158,12 @@ impl Host for Running<'_> {
     }
 
     fn interrupt(&mut self) -> Interrupt {
-        let running_ns = self.outside.nanos().saturating_sub(self.started_ns);
         let threshold_ms = self.engine.config.busy_reply_threshold_ms;
-        if threshold_ms == 0 || running_ns < threshold_ms * 1_000_000 {
+        let Some(running_ns) = self.pace.overrun(self.outside.nanos(), threshold_ms) else {
             return Interrupt::Continue;
-        }
-        if running_ns < self.asked_ns + ASK_EVERY_NS {
-            return Interrupt::Continue;
-        }
-        self.asked_ns = running_ns;
-        let busy = Busy {
-            running_ns,
-            has_written: self.leave.has_written,
-            function: self.function,
-            argv: self.argv,
-            engine: &*self.engine,
         };
-        obey(self.outside.busy(busy))
+        let what = Busy { running_ns, has_written: self.leave.has_written };
+        self.engine.interrupt(self.outside, what, self.function, self.argv)
     }
 
     fn log(&mut self, level: i64, message: &[u8]) {
@@ -210,31 +195,21 @@ impl Host for Running<'_> {
     }
 }
 
-/// What a verdict means for a script. Redis' words are the same for a function.
-fn obey(verdict: BusyVerdict) -> Interrupt {
-    match verdict {
-        BusyVerdict::Continue => Interrupt::Continue,
-        BusyVerdict::Kill => Interrupt::Kill("Script killed by user with SCRIPT KILL..."),
-        BusyVerdict::Shutdown => Interrupt::Kill("Script killed because the server is shutting down..."),
-    }
-}
-
 /// The host of a script that is being compiled: it knows the time.
 pub(crate) struct Compiling<'a> {
     outside: &'a mut dyn Outside,
-    started_ns: u64,
-    asked_ns: u64,
+    pace: Pace,
     argv: &'a [&'a [u8]],
-    engine: &'a Engine,
+    engine: &'a mut Engine,
 }
 
 impl<'a> Compiling<'a> {
     pub(crate) fn new(
-        engine: &'a Engine,
+        engine: &'a mut Engine,
         outside: &'a mut dyn Outside,
         argv: &'a [&'a [u8]],
     ) -> Compiling<'a> {
-        Compiling { started_ns: outside.nanos(), asked_ns: 0, outside, argv, engine }
+        Compiling { pace: Pace::new(outside.nanos()), outside, argv, engine }
     }
 }
 
@@ -249,17 +224,11 @@ impl Host for Compiling<'_> {
     }
 
     fn interrupt(&mut self) -> Interrupt {
-        let running_ns = self.outside.nanos().saturating_sub(self.started_ns);
         let threshold_ms = self.engine.config.busy_reply_threshold_ms;
-        if threshold_ms == 0
-            || running_ns < threshold_ms * 1_000_000
-            || running_ns < self.asked_ns + ASK_EVERY_NS
-        {
+        let Some(running_ns) = self.pace.overrun(self.outside.nanos(), threshold_ms) else {
             return Interrupt::Continue;
-        }
-        self.asked_ns = running_ns;
-        let (argv, engine) = (self.argv, self.engine);
-        obey(self.outside.busy(Busy { running_ns, has_written: false, function: None, argv, engine }))
+        };
+        self.engine.interrupt(self.outside, Busy { running_ns, has_written: false }, None, self.argv)
     }
 
     fn log(&mut self, _: i64, _: &[u8]) {}

@@ -158,6 +158,11 @@ fn shutdown(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         turn.reply.ok();
         return Ok(Step::Done(None));
     }
+    if save != Some(false)
+        && let Some(script) = &engine.busy
+    {
+        return Err(script.refusal());
+    }
     if save == Some(true) {
         check_saving(turn.outside)?;
     }

@@ -52,20 +52,6 @@ const SLOTS: usize = 1 << SLOT_BITS;
 /// No name of a top-level command is longer.
 const NAME_BYTES_MAX: usize = 24;
 
-/// What `rename-command` has made of the names, for those who read requests without the engine.
-#[derive(Clone, Debug, Default)]
-pub struct Renames(HashMap<Vec<u8>, Option<&'static str>>);
-
-impl Renames {
-    /// The name that the command called `name` had at first; `None` when there is no command of that name any more.
-    pub fn original<'a>(&self, name: &'a [u8]) -> Option<&'a [u8]> {
-        match self.0.get(&name.to_ascii_lowercase()) {
-            Some(original) => original.map(str::as_bytes),
-            None => Some(name),
-        }
-    }
-}
-
 impl Table {
     pub(crate) fn new() -> Table {
         let mut table =
@@ -106,12 +92,6 @@ impl Table {
             self.renamed.insert(to.to_ascii_lowercase(), Some(index));
         }
         true
-    }
-
-    /// What has been renamed.
-    pub(crate) fn renames(&self) -> Renames {
-        let original = |index: &Option<usize>| index.map(|at| self.commands[at].spec.name);
-        Renames(self.renamed.iter().map(|(name, index)| (name.clone(), original(index))).collect())
     }
 
     /// The top-level command called `name`, in any case.
@@ -268,9 +248,5 @@ mod tests {
         assert!(!table.rename(b"nosuch", b"x"));
         assert_eq!(table.find_original(b"GET"), table.find_top(b"fetch"));
         assert!(table.find_original(b"fetch").is_none() && table.find_original(b"set").is_some());
-        let renames = table.renames();
-        let original = |name: &'static str| renames.original(name.as_bytes());
-        assert_eq!((original("FETCH"), original("Get"), original("set")), (Some(&b"get"[..]), None, None));
-        assert_eq!(original("Del"), Some(&b"Del"[..]));
     }
 }

@@ -4,7 +4,6 @@ use crate::engine::{Called, Engine, EngineHandler, Step, Turn};
 use crate::gate::{Asked, Caller, Verdict};
 use crate::session::{SessionId, Transaction};
 use commands::{Args, Error, Flags, Group, Row};
-use resp::Protocol;
 
 /// A client that watches a key.
 #[derive(Clone, Copy, Debug)]
@@ -106,51 +105,7 @@ fn unwatch(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
-/// What happened to a client while a script held the engine, in this order as far as its transaction goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Amends {
-    /// The protocol that it speaks since a HELLO.
-    pub protocol: Option<Protocol>,
-    /// What it called itself there.
-    pub name: Option<Vec<u8>>,
-    /// It was ended, by DISCARD or an EXEC that was refused.
-    pub is_dropped: bool,
-    /// One was opened.
-    pub is_opened: bool,
-    /// A command was refused in it.
-    pub is_broken: bool,
-    /// The reply was left out for which it had said CLIENT REPLY SKIP.
-    pub has_skipped: bool,
-}
-
 impl Engine {
-    /// Makes up for what a client was told while the engine was not at hand.
-    #[cold]
-    pub fn amend(&mut self, id: SessionId, amends: Amends) {
-        if amends.is_dropped {
-            self.unwatch(id);
-        }
-        let Some(session) = self.sessions.find_mut(id) else { return };
-        if amends.is_dropped {
-            session.multi = None;
-        }
-        if amends.has_skipped {
-            session.reply_mode = session.reply_mode.spent();
-        }
-        if let Some(protocol) = amends.protocol {
-            session.protocol = protocol;
-        }
-        if let Some(name) = amends.name {
-            session.name = name;
-        }
-        if amends.is_opened {
-            session.multi = Some(Box::new(Transaction::default()));
-        }
-        if let (true, Some(multi)) = (amends.is_broken, &mut session.multi) {
-            multi.broken = true;
-        }
-    }
-
     fn run_queue(&mut self, turn: &mut Turn<'_>, multi: &Transaction) {
         turn.reply.array(multi.queue.len());
         self.depth += 1;

@@ -86,22 +86,12 @@ pub(crate) struct Client {
     pub(crate) parser: Parser,
     /// `None` until the engine has heard of it.
     pub(crate) session: Option<SessionId>,
+    /// The engine was told of it; it may have refused it.
+    pub(crate) introduced: bool,
     /// It has authenticated, or need not.
     pub(crate) trusted: bool,
     /// Its certificate was looked at for a user.
     pub(crate) certificate_seen: bool,
-    /// What it may do about a script that runs too long.
-    pub(crate) rights: engine::BusyRights,
-    /// It has opened a transaction.
-    pub(crate) is_in_transaction: bool,
-    /// What happened to it while a script held the engine, which does not know yet.
-    pub(crate) amends: Option<engine::Amends>,
-    /// The protocol of its replies.
-    pub(crate) protocol: resp::Protocol,
-    /// Whether it gets them.
-    pub(crate) reply_mode: engine::ReplyMode,
-    /// It was let in while a script held the engine, which knows nothing of that: it is closed afterwards.
-    pub(crate) let_in: bool,
     /// It subscribes to something, so the limits of subscribers hold.
     pub(crate) subscriber: bool,
     /// The reply to its last request comes later; its next ones stay in the input.
@@ -124,6 +114,8 @@ pub(crate) struct Client {
     pub(crate) turned_away: bool,
     /// It is closed with the next write, whatever its socket does not take then.
     pub(crate) dropped: bool,
+    /// Its output tells of what is not logged yet.
+    pub(crate) unlogged: bool,
     /// It will send no more; what it has sent is still executed.
     pub(crate) ended: bool,
     /// Bytes that its unfinished request lacks, at least.
@@ -147,14 +139,9 @@ impl Client {
             conn,
             parser: Parser::default(),
             session: None,
+            introduced: false,
             trusted: false,
             certificate_seen: false,
-            rights: engine::BusyRights::NONE,
-            is_in_transaction: false,
-            amends: None,
-            protocol: resp::Protocol::Resp2,
-            reply_mode: engine::ReplyMode::On,
-            let_in: false,
             subscriber: false,
             waiting: false,
             is_asking: false,
@@ -166,6 +153,7 @@ impl Client {
             counted: 0,
             turned_away: false,
             dropped: false,
+            unlogged: false,
             ended: false,
             missing: 0,
             parked_until: 0,
@@ -189,7 +177,7 @@ impl Client {
     }
 
     pub(crate) fn request_limits(&self, bounds: &Bounds) -> Limits {
-        if self.trusted || self.let_in { Limits::trusted(bounds.bulk_bytes_max) } else { Limits::stranger() }
+        if self.trusted { Limits::trusted(bounds.bulk_bytes_max) } else { Limits::stranger() }
     }
 
     /// Its buffers, as the engine wants to know them.

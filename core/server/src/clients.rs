@@ -11,17 +11,21 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use engine::SessionId;
+use engine::{ClientInfo, Delivery, Engine, SessionId};
 use net::{
     Accepted, Accepting, Connection, Flush, Id, Peer, Poller, Pool, ReadOutcome, Ready, Refusal, Scratch,
     Slots, Timers,
 };
 
+use crate::busy::Others;
 use crate::client::{Bounds, Client};
 use crate::listen::Role;
 use crate::logger::Level;
+use crate::mail::Mail;
 use crate::notices::Topic;
+use crate::run::{Ran, Window};
 use crate::shared::Shared;
+use crate::world::World;
 
 /// Rest after the kernel refused to accept (no descriptors), microseconds.
 const ACCEPT_PAUSE_US: u64 = 100_000;
@@ -85,8 +89,15 @@ pub(crate) struct Clients {
     accept_not_before_us: u64,
     next_thread: usize,
     due: Vec<Id>,
-    /// Input read while a script runs, when the tick's own scratch is in use.
-    busy_scratch: Option<Box<Scratch>>,
+    /// Whose requests have changed something in this batch.
+    pub(crate) wrote: Vec<Id>,
+    /// Output of some of these is held until it is logged.
+    holds_unlogged: bool,
+    mail: Vec<Mail>,
+    /// What came for clients whose requests are being executed, here or by another thread.
+    held_back: Vec<(Delivery, u64)>,
+    /// For serving others while a script runs, when the tick's own things are in use.
+    pub(crate) others: Option<Box<Others>>,
 }
 
 impl Clients {
@@ -123,7 +134,11 @@ impl Clients {
             accept_not_before_us: 0,
             next_thread: 0,
             due: Vec::new(),
-            busy_scratch: None,
+            wrote: Vec::new(),
+            holds_unlogged: false,
+            mail: Vec::new(),
+            held_back: Vec::new(),
+            others: None,
         }
     }
 
@@ -140,14 +155,16 @@ impl Clients {
     /// Phase one: what has become ready. Fills the list of clients to read.
     pub(crate) fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.poller.wait(timeout, &mut self.ready)?;
-        let mut again = std::mem::take(&mut self.again);
-        for id in again.drain(..) {
-            if let Some(client) = find(&mut self.slots, id) {
+        let Clients { again, slots, readable, .. } = self;
+        again.retain(|id| match slots.get_mut(*id) {
+            Some(Some(client)) => {
                 client.listed.again = false;
-                self.readable.push(id);
+                readable.push(*id);
+                false
             }
-        }
-        self.again = again;
+            // Its requests are still being executed, and no event will tell again.
+            slot => slot.is_some(),
+        });
         for at in 0..self.ready.len() {
             match self.ready[at] {
                 Ready::Accept => self.accept_due = true,
@@ -163,8 +180,10 @@ impl Clients {
     fn note_ready(&mut self, id: Id, readable: bool, writable: bool, hangup: bool) {
         let Some(slot) = self.slots.get_mut(id) else { return };
         let Some(client) = slot else {
-            // Its requests are being executed: come back to it in the next tick.
-            self.again.push(id);
+            // Its requests are being executed: come back to it when they are through.
+            if !self.again.contains(&id) {
+                self.again.push(id);
+            }
             return;
         };
         if hangup {
@@ -419,6 +438,9 @@ impl Clients {
     fn write_one(&mut self, id: Id) {
         let Some(client) = find(&mut self.slots, id) else { return };
         client.listed.dirty = false;
+        if client.unlogged {
+            return;
+        }
         if client.parked_until > 0 {
             if !self.shared.durable.is_safe(client.parked_until) {
                 mark(&mut client.listed.parked, &mut self.parked, id);
@@ -518,7 +540,12 @@ impl Clients {
 
     /// Closes a client that has missed something, because more was sent to it than may wait for its thread.
     pub(crate) fn close_overrun(&mut self, id: Id) {
-        let Some(client) = find(&mut self.slots, id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(client) = slot else {
+            let (thread, token) = (self.thread as u16, id.to_bits());
+            let dropped = Delivery { thread, token, drop: true, ..Delivery::default() };
+            return self.held_back.push((dropped, 0));
+        };
         let who = client.conn.peer().to_string();
         self.shared
             .logger
@@ -560,7 +587,8 @@ impl Clients {
 
     fn expire_one(&mut self, id: Id) {
         let (idle_s, now_s) = (self.bounds.idle_s, self.now_s);
-        let Some(client) = find(&mut self.slots, id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(client) = slot else { return self.timers.arm(id, now_s + 1) };
         if (client.conn.is_handshaking() || client.turned_away) && now_s >= client.heard_s + HANDSHAKE_S_MAX {
             return self.close(id);
         }
@@ -632,6 +660,178 @@ impl Clients {
         self.mark_dirty(id);
     }
 
+    /// Runs what a client has sent.
+    pub(crate) fn execute_one(
+        &mut self,
+        engine: &mut Engine,
+        id: Id,
+        scratch: &Scratch,
+        window: &mut Window,
+    ) {
+        let Some(mut client) = self.take(id) else { return };
+        client.listed.runnable = false;
+        let logged = engine.log_len();
+        let mut world = World::new(self.shared, self, scratch);
+        let ran = crate::run::serve(&mut client, engine, &mut world, window);
+        if engine.log_len() > logged {
+            self.wrote.push(id);
+        }
+        if self.is_over_hard_limit(&client) {
+            return self.cut_off(id, client);
+        }
+        if engine.limits_clients() {
+            self.tell(engine, &client);
+        }
+        self.finish(id, client, ran);
+    }
+
+    /// Puts a client back whose requests were executed, as far as `ran` tells.
+    pub(crate) fn finish(&mut self, id: Id, client: Box<Client>, ran: Ran) {
+        let (ended, held) = (client.ended, client.conn.held());
+        self.put_back(id, client);
+        if ran == Ran::Budget && held > 0 {
+            self.mark_runnable(id);
+        } else if ended {
+            self.end(id);
+        }
+        if !self.held_back.is_empty() {
+            self.deliver_held_back(id);
+        }
+    }
+
+    /// Tells the engine a client's buffers.
+    fn tell(&self, engine: &mut Engine, client: &Client) {
+        if let Some(session) = client.session
+            && !engine.is_ended(session)
+        {
+            engine.tell_buffers(session, client.buffers());
+            engine.evict_clients();
+        }
+    }
+
+    /// Takes in what other threads have for our clients, and those that come back from them.
+    #[inline]
+    pub(crate) fn mailbox(&mut self) {
+        if self.shared.busy.hand_over.has_returned(self.thread) {
+            self.take_back();
+        }
+        if !self.shared.inboxes[self.thread].is_empty() {
+            self.take_mail();
+        }
+    }
+
+    fn take_mail(&mut self) {
+        let mut mail = std::mem::take(&mut self.mail);
+        let overrun = self.shared.inboxes[self.thread].take(&mut mail);
+        for item in mail.drain(..) {
+            match item {
+                Mail::Connection(accepted, tls_only) => self.adopt(accepted, tls_only),
+                Mail::Delivery(delivery, safe_at) => self.deliver(delivery, safe_at),
+            }
+        }
+        self.mail = mail;
+        // Nothing behind the gap has been written yet: the write phase is still to come.
+        overrun.into_iter().for_each(|token| self.close_overrun(Id::from_bits(token)));
+    }
+
+    /// Gives a client what others have for it, to leave once the log is safe up to the ticket.
+    pub(crate) fn deliver(&mut self, delivery: Delivery, safe_at: u64) {
+        let id = Id::from_bits(delivery.token);
+        let Clients { slots, pool, .. } = self;
+        let Some(slot) = slots.get_mut(id) else { return };
+        let Some(client) = slot else { return self.held_back.push((delivery, safe_at)) };
+        if !delivery.bytes.is_empty() {
+            client.conn.out(pool).extend_from_slice(&delivery.bytes);
+        }
+        client.parked_until = client.parked_until.max(safe_at);
+        let logs_in = delivery.resume && client.is_asking;
+        if delivery.resume {
+            client.waiting = false;
+            if std::mem::take(&mut client.unread) {
+                self.read_again(id);
+            }
+        }
+        let Some(client) = self.find(id) else { return };
+        if delivery.close {
+            client.conn.close_after_flush();
+        }
+        if delivery.drop {
+            return self.drop_client(id);
+        }
+        if !delivery.bytes.is_empty() && self.check_hard_limit(id) {
+            return;
+        }
+        let Some(client) = self.find(id) else { return };
+        // Who it is now is looked up with its next requests, also when there are none.
+        let goes_on = delivery.resume && (client.conn.held() > 0 || logs_in);
+        self.mark_dirty(id);
+        self.mark_resized(id);
+        if goes_on {
+            self.mark_runnable(id);
+        }
+    }
+
+    #[cold]
+    fn deliver_held_back(&mut self, id: Id) {
+        let token = id.to_bits();
+        let (own, others) = std::mem::take(&mut self.held_back)
+            .into_iter()
+            .partition(|(delivery, _)| delivery.token == token);
+        self.held_back = others;
+        let own: Vec<(Delivery, u64)> = own;
+        own.into_iter().for_each(|(delivery, safe_at)| self.deliver(delivery, safe_at));
+    }
+
+    /// A script takes long: what those have been told whose requests ran before it in this batch stays here until it is logged.
+    pub(crate) fn hold_unlogged(&mut self) {
+        for id in &self.wrote {
+            if let Some(client) = find(&mut self.slots, *id) {
+                (client.unlogged, self.holds_unlogged) = (true, true);
+            }
+        }
+    }
+
+    /// The batch is logged as `ticket`, and not safe yet if it is to be waited for: those who have written hold their replies for it.
+    pub(crate) fn note_logged(&mut self, ticket: u64, waits: bool) {
+        let wrote = std::mem::take(&mut self.wrote);
+        if waits || self.holds_unlogged {
+            for id in &wrote {
+                if let Some(client) = find(&mut self.slots, *id) {
+                    client.unlogged = false;
+                    if waits {
+                        client.parked_until = client.parked_until.max(ticket);
+                    }
+                    mark_dirty(&mut self.dirty, client, *id);
+                }
+            }
+            self.holds_unlogged = false;
+        }
+        self.wrote = wrote;
+        self.wrote.clear();
+    }
+
+    /// Tells the engine who has come and who has gone. Gone first: a blocked client whose socket has closed
+    /// must not be served any more.
+    pub(crate) fn introduce(&mut self, engine: &mut Engine) {
+        for session in self.gone.drain(..) {
+            engine.disconnect(session);
+        }
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for id in fresh.drain(..) {
+            let (shared, thread) = (self.shared, self.thread);
+            let Some(client) = self.find(id) else { continue };
+            let refusal = introduce(shared, client, engine, thread, id);
+            let unread = std::mem::take(&mut client.unread);
+            if let Some(refusal) = refusal {
+                self.turn_away(id, refusal);
+            }
+            if unread {
+                self.read_again(id);
+            }
+        }
+        self.fresh = fresh;
+    }
+
     /// Tells the engine how large the clients' buffers are, for CLIENT LIST.
     pub(crate) fn tell_buffers(&mut self, engine: &mut engine::Engine) {
         for (_, slot) in self.slots.iter() {
@@ -677,35 +877,53 @@ impl Clients {
         }
         self.shed_strangers();
     }
+}
 
-    /// A small tick while a script holds the engine: everybody who asks for something is told.
-    pub(crate) fn tell_busy(&mut self) {
-        let mut scratch = self.busy_scratch.take().unwrap_or_default();
-        let now_us = self.shared.clock.micros();
-        // A broken poller is met again, and reported, by the tick itself.
-        if self.poll(Some(Duration::ZERO)).is_ok() {
-            self.accept(now_us);
-            self.read(&mut scratch);
-            self.answer_busy(&scratch);
-            self.write();
-        }
-        self.settle(&mut scratch);
-        self.busy_scratch = Some(scratch);
+/// Tells the engine of a client that it has not heard of. Why it refuses it, if it does.
+pub(crate) fn introduce(
+    shared: &Shared,
+    client: &mut Client,
+    engine: &mut Engine,
+    thread: usize,
+    id: Id,
+) -> Option<&'static str> {
+    if std::mem::replace(&mut client.introduced, true) {
+        return None;
     }
-
-    /// Answers the requests of all runnable clients while somebody else has the engine.
-    pub(crate) fn answer_busy(&mut self, scratch: &Scratch) {
-        let ids = std::mem::take(&mut self.runnable);
-        for id in ids {
-            let Some(mut client) = self.take(id) else { continue };
-            client.listed.runnable = false;
-            let left_over =
-                crate::busy::answer(self.shared, &mut client, scratch, &mut self.pool, &self.bounds);
-            if left_over {
-                mark_runnable(&mut self.runnable, &mut client, id);
-            }
-            self.put_back(id, client);
+    let info = client_info(client, thread as u16, id);
+    let refusal = match engine.protected_mode_refusal(&info) {
+        Some(refusal) => {
+            let text = format!(
+                "A connection from {} was refused: there is no password, and without one only this machine is let in \
+                 (protected-mode). Give one by requirepass-file",
+                info.address
+            );
+            shared.notices.note(shared, Topic::Protected, text);
+            Some(refusal)
         }
+        None => {
+            client.session = engine.connect(info, engine.keyspace.now);
+            client.session.is_none().then_some(engine::TOO_MANY_CLIENTS)
+        }
+    };
+    client.trusted = client.session.is_some_and(|session| engine.is_trusted(session));
+    client.begin_as_stranger(shared.clock.micros() / 1_000_000);
+    refusal
+}
+
+fn client_info(client: &Client, thread: u16, id: Id) -> ClientInfo {
+    let peer = client.conn.peer();
+    ClientInfo {
+        id: client.id,
+        thread,
+        token: id.to_bits(),
+        address: peer.to_string(),
+        local_address: client.conn.local().to_string(),
+        unix: matches!(peer, net::Peer::Unix(_)),
+        tls: client.conn.is_tls(),
+        local: peer.is_local(),
+        source: client.source,
+        fd: 8 + id.index() as i32,
     }
 }
 

@@ -13,7 +13,6 @@ mod client;
 mod clients;
 mod clock;
 mod copy;
-mod doors;
 mod durable;
 mod feed;
 mod files;

@@ -29,7 +29,7 @@ pub(crate) fn begin(jobs: &Jobs, completions: &Arc<Completions>, job: Job) {
                 let tell = move |engine: &mut engine::Engine, outside: &mut dyn Outside| {
                     engine.password_verified(session, &pairs, fits, outside);
                 };
-                completions.add(Box::new(tell));
+                completions.add_check(Box::new(tell));
             });
             jobs.check_password(Question { records, password }, place_of(asker), answered);
         }

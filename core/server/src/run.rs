@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use config::TlsAuthClientsUser;
 use engine::{Engine, Next, ReplyMode, Request, SessionId};
 use net::Parts;
 use resp::{Limits, Parsed, Parser, ProtocolError, Span};
@@ -211,8 +212,56 @@ impl Turn<'_, '_> {
     }
 }
 
+/// Runs what a client has sent, as far as it may go on, and looks at what became of it.
+pub(crate) fn serve(
+    client: &mut Client,
+    engine: &mut Engine,
+    world: &mut World<'_>,
+    window: &mut Window,
+) -> Ran {
+    let Some(session) = client.session.filter(|_| client.may_run()) else { return Ran::All };
+    if engine.limits_clients() && engine.is_ended(session) {
+        return Ran::All;
+    }
+    let bounds = world.net.bounds;
+    world.running_net = client.net;
+    log_in_by_certificate(client, session, engine, bounds.certificate_user);
+    // A log-in that has waited for its check is through: what follows it is a user's.
+    client.trusted = client.trusted || engine.is_trusted(session);
+    let (waiting, held) = (client.conn.pending(), client.conn.held());
+    let ran = run(client, session, engine, world, window, &bounds);
+    world.net.batch_output += client.conn.pending().saturating_sub(waiting);
+    let facts = engine.facts(session);
+    client.subscriber = facts.is_subscriber;
+    if client.trusted && !facts.is_authenticated {
+        client.begin_as_stranger(world.net.now_s);
+    }
+    client.trusted = facts.is_authenticated;
+    client.is_asking = facts.is_asking;
+    client.asked_bytes = if facts.is_asking { 2 * (held - client.conn.held()) } else { 0 };
+    ran
+}
+
+/// Logs a client in as the user that its certificate names, before its first request.
+fn log_in_by_certificate(
+    client: &mut Client,
+    session: SessionId,
+    engine: &mut Engine,
+    by: TlsAuthClientsUser,
+) {
+    if client.certificate_seen || by == TlsAuthClientsUser::Off {
+        return;
+    }
+    client.certificate_seen = true;
+    let names = match by {
+        TlsAuthClientsUser::Uri => client.conn.certificate_uris(),
+        _ => client.conn.certificate_name().into_iter().collect(),
+    };
+    engine.log_in_by_certificate(session, &names);
+}
+
 /// Executes the whole requests in a client's input, as far as the budget goes.
-pub(crate) fn run(
+fn run(
     client: &mut Client,
     id: SessionId,
     engine: &mut Engine,

@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::Profile;
 
 use crate::beside::Snapshots;
+use crate::busy::BusyState;
 use crate::clock::Clock;
 use crate::durable::Durable;
 use crate::files::Files;
@@ -49,91 +50,8 @@ pub(crate) struct Pulse {
     pub(crate) parked: AtomicBool,
 }
 
-/// A script that runs too long.
-#[derive(Debug, Default)]
-pub(crate) struct BusyState {
-    on: AtomicBool,
-    has_written: AtomicBool,
-    since_us: AtomicU64,
-    verdict: AtomicU8,
-    /// The function that runs; none for a script of EVAL.
-    function: Mutex<Option<Arc<BusyFunction>>>,
-    /// Who may come in meanwhile.
-    pub(crate) doors: crate::doors::Doors,
-}
-
-/// A function that runs too long.
-#[derive(Debug)]
-pub(crate) struct BusyFunction {
-    pub(crate) name: Vec<u8>,
-    pub(crate) argv: Vec<Vec<u8>>,
-    pub(crate) libraries: usize,
-    pub(crate) functions: usize,
-}
-
 /// `tls auto` in `Shared::tls_mode`.
 const AUTO: u8 = 3;
-
-const GO_ON: u8 = 0;
-const KILL: u8 = 1;
-const SHUTDOWN: u8 = 2;
-
-impl BusyState {
-    pub(crate) fn is_on(&self) -> bool {
-        self.on.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn has_written(&self) -> bool {
-        self.has_written.load(Ordering::Acquire)
-    }
-
-    /// When the script began, monotonic microseconds.
-    pub(crate) fn since_us(&self) -> u64 {
-        self.since_us.load(Ordering::Acquire)
-    }
-
-    /// The function that runs; none for a script of EVAL.
-    pub(crate) fn function(&self) -> Option<Arc<BusyFunction>> {
-        self.function.lock().clone()
-    }
-
-    pub(crate) fn begin(&self, now_us: u64, what: Busy<'_>) {
-        self.since_us.store(now_us.saturating_sub(what.running_ns / 1000), Ordering::Release);
-        self.has_written.store(what.has_written, Ordering::Release);
-        if !self.is_on() {
-            self.doors.copy(what.engine.visitors());
-            *self.function.lock() = what.function.map(|function| {
-                let argv = what.argv.iter().map(|arg| arg.to_vec()).collect();
-                let (name, libraries, functions) =
-                    (function.name.to_vec(), function.libraries, function.functions);
-                Arc::new(BusyFunction { name, argv, libraries, functions })
-            });
-        }
-        self.on.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn end(&self) {
-        self.on.store(false, Ordering::Release);
-        self.verdict.store(GO_ON, Ordering::Release);
-    }
-
-    pub(crate) fn ask_kill(&self) {
-        // SHUTDOWN is the stronger wish and stays.
-        let _ = self.verdict.compare_exchange(GO_ON, KILL, Ordering::AcqRel, Ordering::Acquire);
-    }
-
-    pub(crate) fn ask_shutdown(&self) {
-        self.verdict.store(SHUTDOWN, Ordering::Release);
-    }
-
-    pub(crate) fn verdict(&self) -> BusyVerdict {
-        match self.verdict.load(Ordering::Acquire) {
-            KILL => BusyVerdict::Kill,
-            SHUTDOWN => BusyVerdict::Shutdown,
-            _ => BusyVerdict::Continue,
-        }
-    }
-}
 
 /// Progress of reading the data set.
 #[derive(Debug, Default)]
@@ -176,18 +94,35 @@ pub(crate) type Completion = Box<dyn FnOnce(&mut Engine, &mut dyn Outside) + Sen
 /// engine, which a script may hold for long. Bounded by the clients that wait for it.
 pub(crate) struct Completions {
     list: Mutex<Vec<Completion>>,
+    /// Of checks of passwords, which are told also while a script holds the engine.
+    checks: Mutex<Vec<Completion>>,
     has_some: AtomicBool,
     waker: Option<Arc<net::Waker>>,
 }
 
 impl Completions {
     pub(crate) fn new(waker: Option<Arc<net::Waker>>) -> Completions {
-        Completions { list: Mutex::default(), has_some: AtomicBool::new(false), waker }
+        Completions {
+            list: Mutex::default(),
+            checks: Mutex::default(),
+            has_some: AtomicBool::new(false),
+            waker,
+        }
     }
 
     /// Has the engine told something soon.
     pub(crate) fn add(&self, completion: Completion) {
         self.list.lock().push(completion);
+        self.announce();
+    }
+
+    /// The same for what a check of a password has found.
+    pub(crate) fn add_check(&self, completion: Completion) {
+        self.checks.lock().push(completion);
+        self.announce();
+    }
+
+    fn announce(&self) {
         self.has_some.store(true, Ordering::Release);
         if let Some(waker) = &self.waker {
             // It fails only where the thread's poller is broken, which that thread reports itself.
@@ -204,7 +139,14 @@ impl Completions {
     /// Takes all, in order.
     pub(crate) fn take(&self) -> Vec<Completion> {
         self.has_some.store(false, Ordering::Release);
-        std::mem::take(&mut *self.list.lock())
+        let mut all = self.take_checks();
+        all.append(&mut self.list.lock());
+        all
+    }
+
+    /// Takes those of checks.
+    pub(crate) fn take_checks(&self) -> Vec<Completion> {
+        std::mem::take(&mut *self.checks.lock())
     }
 }
 
@@ -224,8 +166,6 @@ pub(crate) struct Shared {
     /// Connections to other servers that wait for the next MIGRATE.
     pub(crate) links: crate::migrate::Links,
     pub(crate) busy: BusyState,
-    /// What `rename-command` has made of the names of commands.
-    pub(crate) renames: engine::Renames,
     pub(crate) completions: Arc<Completions>,
     /// Clients closed because of `client-query-buffer-limit`.
     pub(crate) query_disconnections: AtomicU64,
@@ -339,9 +279,9 @@ impl Shared {
         } = parts;
         let config = engine.config.clone();
         let shared = Shared {
-            renames: engine.renames(),
             engine: Mutex::new(engine),
             completions: Arc::new(Completions::new(wakers.first().map(Arc::clone))),
+            busy: BusyState::new(wakers.len()),
             pulses: wakers.iter().map(|_| Pulse::default()).collect(),
             inboxes: wakers.into_iter().map(Inbox::new).collect(),
             clock,
@@ -351,7 +291,6 @@ impl Shared {
             first_thread: OnceLock::new(),
             clients_seen: AtomicU64::new(0),
             links: crate::migrate::Links::default(),
-            busy: BusyState::default(),
             query_disconnections: AtomicU64::new(0),
             output_disconnections: AtomicU64::new(0),
             loading: Loading::default(),
@@ -418,7 +357,8 @@ impl Shared {
         ticket
     }
 
-    fn hand_on(&self, jobs: &mut Vec<Job>) {
+    /// Hands on what is to be done.
+    pub(crate) fn hand_on(&self, jobs: &mut Vec<Job>) {
         for job in jobs.drain(..) {
             match job {
                 Job::Free { trash, objects } => self.free(trash, objects),
@@ -467,6 +407,7 @@ impl Shared {
         let mut engine = self.engine.lock();
         engine.begin_batch(self.clock.now());
         let result = run(&mut engine, &mut Backstage { shared: self });
+        self.busy.end();
         let mut left = Aftermath::default();
         self.hand_over(engine, &mut left, None);
         crate::memory::publish();
@@ -567,12 +508,13 @@ pub(crate) struct Backstage<'a> {
 impl Outside for Backstage<'_> {
     crate::world::answered_by_shared!();
 
-    fn busy(&mut self, what: Busy<'_>) -> BusyVerdict {
+    fn busy(&mut self, engine: &mut Engine, what: Busy) -> BusyVerdict {
         let busy = &self.shared.busy;
         if !busy.is_on() {
             self.shared.log_slow_script(what.running_ns);
         }
         busy.begin(self.shared.clock.micros(), what);
+        crate::busy::serve_lent_alone(self.shared, engine);
         busy.verdict()
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn stop(shared: &Shared, wanted: Wanted) -> bool {
 fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
     let wanted = as_configured(shared, wanted)?;
     shared.logger.notice("User requested shutdown...");
-    end_script(shared);
+    end_script(shared, wanted.save == Some(false));
     if shared.is_loading() {
         // There is nothing to save that is not on the disk.
         return Ok(());
@@ -120,19 +120,24 @@ fn give_up_tasks(shared: &Shared) {
 }
 
 /// A script that runs away must not keep the process. One that has not written is ended; one that has gets some time, and is then
-/// left to go down with the process: none of its writes is in the log, so what is on the disk holds nothing half-done.
-fn end_script(shared: &Shared) {
+/// left to go down with the process: none of its writes is in the log, so what is on the disk holds nothing half-done. With NOSAVE
+/// it gets none.
+fn end_script(shared: &Shared, is_urgent: bool) {
     if !shared.busy.is_on() {
         return;
     }
     if !shared.busy.has_written() {
-        return shared.busy.ask_shutdown();
+        return shared.busy.stop();
     }
-    let until = std::time::Instant::now() + SCRIPT_PATIENCE;
+    let patience = if is_urgent { std::time::Duration::ZERO } else { SCRIPT_PATIENCE };
+    let until = std::time::Instant::now() + patience;
     while shared.busy.is_on() {
         if std::time::Instant::now() >= until {
             shared.logger.warning("A script that has written does not end. The server ends without it; nothing of the script was logged.");
-            std::process::exit(1);
+            if let Err(why) = shared.durable.finish(shared) {
+                shared.logger.warning(&format!("The log could not be made durable: {why}"));
+            }
+            std::process::exit(i32::from(!is_urgent));
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }

@@ -58,7 +58,7 @@ pub(crate) fn source_of(peer: &Peer) -> u64 {
 impl Client {
     /// Whether the engine knows it as one who has not logged in.
     pub(crate) fn is_stranger(&self) -> bool {
-        !self.trusted && !self.let_in && self.session.is_some()
+        !self.trusted && self.session.is_some()
     }
 
     /// Notes that it is a stranger from now on.

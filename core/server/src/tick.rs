@@ -6,16 +6,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use config::TlsAuthClientsUser;
-use engine::{BusyRights, ClientInfo, Delivery, Engine};
+use engine::Engine;
 use net::{Id, Scratch};
 use parking_lot::MutexGuard;
 
-use crate::client::{Bounds, Client};
+use crate::client::Bounds;
 use crate::clients::Clients;
-use crate::mail::Mail;
-use crate::notices::Topic;
-use crate::run::{Ran, Window, run};
+use crate::run::Window;
 use crate::shared::{Aftermath, Shared};
 use crate::world::World;
 
@@ -42,10 +39,7 @@ pub(crate) struct Worker {
     clients: Clients,
     scratch: Scratch,
     window: Window,
-    mail: Vec<Mail>,
     left: Aftermath,
-    /// Clients whose requests changed something in this batch.
-    wrote: Vec<Id>,
     /// When the engine wants to be called without a request, monotonic microseconds.
     engine_due_us: u64,
     cron_due_us: u64,
@@ -70,9 +64,7 @@ impl Worker {
             clients,
             scratch: Scratch::new(),
             window: Window::default(),
-            mail: Vec::new(),
             left: Aftermath::default(),
-            wrote: Vec::new(),
             engine_due_us: 0,
             cron_due_us: 0,
             buffers_due_us: 0,
@@ -106,7 +98,7 @@ impl Worker {
         self.poll()?;
         self.clients.accept(self.shared.clock.micros());
         self.clients.read(&mut self.scratch);
-        self.mailbox();
+        self.clients.mailbox();
         if self.wants_engine() {
             match self.lock() {
                 Some(mut engine) => {
@@ -115,7 +107,7 @@ impl Worker {
                     self.execute(&mut engine);
                     self.log(engine);
                 }
-                None => self.clients.answer_busy(&self.scratch),
+                None => self.clients.lend(&self.scratch),
             }
         }
         self.clients.write();
@@ -199,66 +191,6 @@ impl Worker {
         !waits || !self.clients.parked_is_safe()
     }
 
-    /// Takes in what other threads have for our clients.
-    #[inline]
-    fn mailbox(&mut self) {
-        if !self.shared.inboxes[self.thread].is_empty() {
-            self.take_mail();
-        }
-    }
-
-    fn take_mail(&mut self) {
-        let mut mail = std::mem::take(&mut self.mail);
-        let overrun = self.shared.inboxes[self.thread].take(&mut mail);
-        for item in mail.drain(..) {
-            match item {
-                Mail::Connection(accepted, tls_only) => self.clients.adopt(accepted, tls_only),
-                Mail::Delivery(delivery, safe_at) => self.deliver(delivery, safe_at),
-            }
-        }
-        self.mail = mail;
-        // Nothing behind the gap has been written yet: this tick's write phase is still to come.
-        overrun.into_iter().for_each(|token| self.clients.close_overrun(Id::from_bits(token)));
-    }
-
-    fn deliver(&mut self, delivery: Delivery, safe_at: u64) {
-        let id = Id::from_bits(delivery.token);
-        let Clients { slots, pool, .. } = &mut self.clients;
-        let Some(Some(client)) = slots.get_mut(id) else { return };
-        if !delivery.bytes.is_empty() {
-            client.conn.out(pool).extend_from_slice(&delivery.bytes);
-        }
-        client.parked_until = client.parked_until.max(safe_at);
-        let logs_in = delivery.resume && client.is_asking;
-        if delivery.resume {
-            client.waiting = false;
-            client.reply_mode = client.reply_mode.spent();
-            if std::mem::take(&mut client.unread) {
-                self.clients.read_again(id);
-            }
-        }
-        let Clients { slots, .. } = &mut self.clients;
-        let Some(Some(client)) = slots.get_mut(id) else { return };
-        if delivery.close {
-            client.conn.close_after_flush();
-        }
-        if delivery.drop {
-            return self.clients.drop_client(id);
-        }
-        if !delivery.bytes.is_empty() && self.clients.check_hard_limit(id) {
-            return;
-        }
-        let Clients { slots, .. } = &mut self.clients;
-        let Some(Some(client)) = slots.get_mut(id) else { return };
-        // Who it is now is looked up with its next requests, also when there are none.
-        let goes_on = delivery.resume && (client.conn.held() > 0 || logs_in);
-        self.clients.mark_dirty(id);
-        self.clients.mark_resized(id);
-        if goes_on {
-            self.clients.mark_runnable(id);
-        }
-    }
-
     fn wants_engine(&self) -> bool {
         let clients = &self.clients;
         let waits = !clients.runnable.is_empty() || !clients.resized.is_empty();
@@ -290,7 +222,7 @@ impl Worker {
     fn catch_up(&mut self) {
         if self.shared.inboxes.len() > 1 {
             drop(self.shared.durable.journal());
-            self.mailbox();
+            self.clients.mailbox();
         }
     }
 
@@ -300,24 +232,19 @@ impl Worker {
         engine.begin_batch(self.shared.clock.now());
         self.clients.batch_output = 0;
         self.renew_bounds(engine);
-        self.introduce(engine);
+        self.clients.introduce(engine);
         self.tell_resized(engine);
     }
 
     /// Runs the requests of all runnable clients, within each one's budget.
     fn execute(&mut self, engine: &mut Engine) {
-        let mut logged = engine.log_len();
-        // Taken one by one: while a script holds the engine, those behind it are answered by `tell_busy`.
+        // Taken one by one: while a script holds the engine, those behind it are served by `serve_others`.
         for _ in 0..self.clients.runnable.len() {
             if engine.waiting_deliveries() >= DELIVERIES_PER_BATCH {
                 break;
             }
             let Some(id) = self.clients.runnable.pop_front() else { break };
-            self.execute_one(engine, id);
-            if engine.log_len() > logged {
-                logged = engine.log_len();
-                self.wrote.push(id);
-            }
+            self.clients.execute_one(engine, id, &self.scratch, &mut self.window);
         }
         engine.evict_clients();
     }
@@ -333,108 +260,6 @@ impl Worker {
             }
         }
         engine.evict_clients();
-    }
-
-    fn execute_one(&mut self, engine: &mut Engine, id: Id) {
-        let Some(mut client) = self.clients.take(id) else { return };
-        client.listed.runnable = false;
-        let mut left_over = false;
-        if client.let_in {
-            client.conn.close_after_flush();
-        }
-        if let (true, Some(session)) = (client.may_run(), client.session)
-            && !(engine.limits_clients() && engine.is_ended(session))
-        {
-            let bounds = self.clients.bounds;
-            if let Some(amends) = client.amends.take() {
-                engine.amend(session, amends);
-            }
-            let mut world = World::new(self.shared, &mut self.clients, &self.scratch);
-            world.running_net = client.net;
-            log_in_by_certificate(&mut client, session, engine, bounds.certificate_user);
-            // A log-in that has waited for its check is through: what follows it is a user's.
-            client.trusted = client.trusted || engine.is_trusted(session);
-            let (waiting, held) = (client.conn.pending(), client.conn.held());
-            let ran = run(&mut client, session, engine, &mut world, &mut self.window, &bounds);
-            self.clients.batch_output += client.conn.pending().saturating_sub(waiting);
-            left_over = ran == Ran::Budget;
-            let facts = engine.facts(session);
-            client.subscriber = facts.is_subscriber;
-            client.rights = facts.busy_rights;
-            client.is_in_transaction = facts.is_in_transaction;
-            client.protocol = facts.protocol;
-            client.reply_mode = facts.reply_mode;
-            if client.trusted && !facts.is_authenticated {
-                client.begin_as_stranger(self.clients.now_s);
-            }
-            client.trusted = facts.is_authenticated;
-            client.is_asking = facts.is_asking;
-            client.asked_bytes = if facts.is_asking { 2 * (held - client.conn.held()) } else { 0 };
-        }
-        let (ended, held) = (client.ended, client.conn.held());
-        if self.clients.is_over_hard_limit(&client) {
-            return self.clients.cut_off(id, client);
-        }
-        if engine.limits_clients() {
-            self.tell(engine, &client);
-        }
-        self.clients.put_back(id, client);
-        if left_over && held > 0 {
-            self.clients.mark_runnable(id);
-        } else if ended {
-            self.clients.end(id);
-        }
-    }
-
-    /// Tells the engine a client's buffers.
-    fn tell(&self, engine: &mut Engine, client: &Client) {
-        if let Some(session) = client.session
-            && !engine.is_ended(session)
-        {
-            engine.tell_buffers(session, client.buffers());
-            engine.evict_clients();
-        }
-    }
-
-    /// Tells the engine who has come and who has gone. Gone first: a blocked client whose socket has closed
-    /// must not be served any more.
-    fn introduce(&mut self, engine: &mut Engine) {
-        let now = engine.keyspace.now;
-        for session in self.clients.gone.drain(..) {
-            engine.disconnect(session);
-        }
-        let mut fresh = std::mem::take(&mut self.clients.fresh);
-        for id in fresh.drain(..) {
-            let thread = self.thread as u16;
-            let Some(client) = self.clients.find(id) else { continue };
-            let info = client_info(client, thread, id);
-            let refusal = match engine.protected_mode_refusal(&info) {
-                Some(refusal) => {
-                    let text = format!(
-                        "A connection from {} was refused: there is no password, and without one only this machine is let in \
-                         (protected-mode). Give one by requirepass-file",
-                        info.address
-                    );
-                    self.shared.notices.note(self.shared, Topic::Protected, text);
-                    Some(refusal)
-                }
-                None => {
-                    client.session = engine.connect(info, now);
-                    client.session.is_none().then_some(engine::TOO_MANY_CLIENTS)
-                }
-            };
-            client.trusted = client.session.is_some_and(|session| engine.is_trusted(session));
-            client.begin_as_stranger(now.mono_us / 1_000_000);
-            let unread = std::mem::take(&mut client.unread);
-            client.rights = client.session.map_or(BusyRights::NONE, |session| engine.busy_rights(session));
-            if let Some(refusal) = refusal {
-                self.clients.turn_away(id, refusal);
-            }
-            if unread {
-                self.clients.read_again(id);
-            }
-        }
-        self.clients.fresh = fresh;
     }
 
     fn renew_bounds(&mut self, engine: &Engine) {
@@ -480,8 +305,8 @@ impl Worker {
         let mut deliveries = std::mem::take(&mut self.left.deliveries);
         engine.take_deliveries_of(self.thread as u16, &mut deliveries);
         for delivery in deliveries.drain(..) {
-            self.wrote.push(Id::from_bits(delivery.token));
-            self.deliver(delivery, 0);
+            self.clients.wrote.push(Id::from_bits(delivery.token));
+            self.clients.deliver(delivery, 0);
         }
         self.left.deliveries = deliveries;
     }
@@ -490,14 +315,10 @@ impl Worker {
     fn log(&mut self, engine: MutexGuard<'static, Engine>) {
         let ticket = self.shared.hand_over(engine, &mut self.left, Some(self.thread));
         let waits = !self.shared.durable.is_safe(ticket);
-        for id in self.wrote.drain(..) {
-            if waits && let Some(client) = self.clients.find(id) {
-                client.parked_until = client.parked_until.max(ticket);
-            }
-        }
+        self.clients.note_logged(ticket, waits);
         let mut deliveries = std::mem::take(&mut self.left.deliveries);
         for delivery in deliveries.drain(..) {
-            self.deliver(delivery, ticket);
+            self.clients.deliver(delivery, ticket);
         }
         self.left.deliveries = deliveries;
     }
@@ -505,41 +326,7 @@ impl Worker {
     /// The last tick: what can still be written is written.
     fn say_goodbye(&mut self) {
         self.shared.entrance.close();
-        self.mailbox();
+        self.clients.mailbox();
         self.clients.write();
     }
-}
-
-fn client_info(client: &Client, thread: u16, id: Id) -> ClientInfo {
-    let peer = client.conn.peer();
-    ClientInfo {
-        id: client.id,
-        thread,
-        token: id.to_bits(),
-        address: peer.to_string(),
-        local_address: client.conn.local().to_string(),
-        unix: matches!(peer, net::Peer::Unix(_)),
-        tls: client.conn.is_tls(),
-        local: peer.is_local(),
-        source: client.source,
-        fd: 8 + id.index() as i32,
-    }
-}
-
-/// Logs a client in as the user that its certificate names, before its first request.
-fn log_in_by_certificate(
-    client: &mut Client,
-    session: engine::SessionId,
-    engine: &mut Engine,
-    by: TlsAuthClientsUser,
-) {
-    if client.certificate_seen || by == TlsAuthClientsUser::Off {
-        return;
-    }
-    client.certificate_seen = true;
-    let names = match by {
-        TlsAuthClientsUser::Uri => client.conn.certificate_uris(),
-        _ => client.conn.certificate_name().into_iter().collect(),
-    };
-    engine.log_in_by_certificate(session, &names);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use base::Now;
 use config::Config;
-use engine::{Busy, BusyVerdict, ClientBuffers, ClientInfo, Outside};
+use engine::{Busy, BusyVerdict, ClientBuffers, ClientInfo, Engine, Outside};
 use net::{Id, Scratch};
 
 use crate::clients::Clients;
@@ -143,15 +143,16 @@ impl Outside for World<'_> {
     }
 
     #[cold]
-    fn busy(&mut self, what: Busy<'_>) -> BusyVerdict {
+    fn busy(&mut self, engine: &mut Engine, what: Busy) -> BusyVerdict {
         let now_us = self.shared.clock.micros();
         if self.looked_us.is_none_or(|looked_us| now_us >= looked_us + LOOK_PERIOD_US) {
             self.shared.busy.begin(now_us, what);
             if self.looked_us.is_none() {
                 self.shared.log_slow_script(what.running_ns);
                 self.net.put_input_aside(self.scratch);
+                self.net.hold_unlogged();
             }
-            self.net.tell_busy();
+            self.net.serve_others(engine);
             self.looked_us = Some(self.shared.clock.micros());
         }
         self.shared.busy.verdict()

@@ -25,7 +25,7 @@ impl Outside for World {
     fn used_memory(&self) -> usize {
         1 << 20
     }
-    fn busy(&mut self, _: Busy<'_>) -> BusyVerdict {
+    fn busy(&mut self, _: &mut Engine, _: Busy) -> BusyVerdict {
         BusyVerdict::Kill
     }
     fn check_config(&self, _: &config::Config) -> Result<(), String> {

@@ -11,14 +11,13 @@ mod proofs;
 mod records;
 mod rules;
 mod selector;
-mod visitors;
 
 pub(crate) use self::commands::COMMANDS;
 pub(crate) use self::passwords::record_in;
-pub use self::proofs::{Proof, Proofs};
+pub use self::proofs::Proof;
+pub(crate) use self::proofs::Proofs;
 pub use self::records::check_record;
 use self::selector::Selector;
-pub use self::visitors::{BusyRights, Visitor, Visitors};
 use crate::table::Table;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -64,8 +63,6 @@ pub(crate) struct User {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) root: Selector,
     pub(crate) selectors: Vec<Selector>,
-    /// Follows from the selectors.
-    busy_rights: BusyRights,
 }
 
 impl User {
@@ -78,7 +75,6 @@ impl User {
             secrets: Vec::new(),
             root: Selector::new(channels_open),
             selectors: Vec::new(),
-            busy_rights: BusyRights::NONE,
         }
     }
 
@@ -173,7 +169,6 @@ impl Acl {
         user.nopass = secrets.is_empty();
         user.secrets = secrets;
         user.root.allow_everything();
-        user.busy_rights = BusyRights::ALL;
         let log = log::DenialLog::default();
         Acl { users: vec![Some(user)], log, channels_open: false, default_has_rules: false }
     }

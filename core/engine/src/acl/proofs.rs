@@ -16,8 +16,7 @@ const WRONG_MAX: usize = 4096;
 pub type Proof = [u8; 32];
 
 /// See the module.
-#[derive(Clone)]
-pub struct Proofs {
+pub(crate) struct Proofs {
     key: [u8; 32],
     right: Memory,
     wrong: Memory,
@@ -25,13 +24,13 @@ pub struct Proofs {
 
 impl Proofs {
     /// Knows nothing. `seed` is secret; the key is derived from it.
-    pub fn new(seed: &[u8; 32]) -> Proofs {
+    pub(crate) fn new(seed: &[u8; 32]) -> Proofs {
         let key = Sha256::new().chain_update(b"proofs").chain_update(seed).finalize().into();
         Proofs { key, right: Memory::default(), wrong: Memory::default() }
     }
 
     /// The name of a pair.
-    pub fn of(&self, record: &str, password: &[u8]) -> Proof {
+    pub(crate) fn of(&self, record: &str, password: &[u8]) -> Proof {
         let inner = Sha256::new()
             .chain_update(self.key)
             .chain_update((record.len() as u64).to_le_bytes())
@@ -42,7 +41,7 @@ impl Proofs {
     }
 
     /// Whether a pair fits, if that was found out and not forgotten.
-    pub fn is_right(&self, pair: &Proof) -> Option<bool> {
+    pub(crate) fn is_right(&self, pair: &Proof) -> Option<bool> {
         match (self.right.known.contains(pair), self.wrong.known.contains(pair)) {
             (true, _) => Some(true),
             (false, true) => Some(false),
@@ -51,7 +50,7 @@ impl Proofs {
     }
 
     /// Takes down whether a pair fits.
-    pub fn learn(&mut self, pair: Proof, is_right: bool) {
+    pub(crate) fn learn(&mut self, pair: Proof, is_right: bool) {
         match is_right {
             true => self.right.add(pair, RIGHT_MAX),
             false => self.wrong.add(pair, WRONG_MAX),
@@ -59,7 +58,7 @@ impl Proofs {
     }
 
     /// Takes down the answer to a question: records are tried in order up to the first that `fits`.
-    pub fn learn_answer(&mut self, pairs: &[Proof], fits: Option<usize>) {
+    pub(crate) fn learn_answer(&mut self, pairs: &[Proof], fits: Option<usize>) {
         let tried = fits.map_or(pairs.len(), |at| at + 1).min(pairs.len());
         for (at, pair) in pairs[..tried].iter().enumerate() {
             self.learn(*pair, Some(at) == fits);
@@ -74,7 +73,7 @@ impl core::fmt::Debug for Proofs {
 }
 
 /// The latest so many.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Memory {
     known: HashSet<Proof>,
     order: VecDeque<Proof>,

@@ -1,7 +1,7 @@
 //! The rules of ACL SETUSER, applied one after the other to a copy of the user, which replaces it only if all are good.
 
 use super::selector::{KeyPattern, Selector};
-use super::{Acl, BusyRights, DEFAULT_USER, Secret, User, digest_of};
+use super::{Acl, DEFAULT_USER, Secret, User, digest_of};
 use crate::table::Table;
 use base::limits::RECORDS_MAX;
 
@@ -42,7 +42,6 @@ impl Acl {
         for rule in rules {
             apply(&mut user, table, rule, self.channels_open).map_err(|why| (rule.clone(), why))?;
         }
-        user.busy_rights = BusyRights::of(&user, table);
         self.default_has_rules |= index == Some(DEFAULT_USER);
         match index {
             Some(index) => self.users[index] = Some(user),

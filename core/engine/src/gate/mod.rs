@@ -19,13 +19,13 @@ use resp::Reply;
 pub(crate) use room::grows;
 
 /// What a client from elsewhere gets while there is no password.
-pub const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers, set a password (requirepass, requirepass-file or an ACL user), or disable protected mode with 'CONFIG SET protected-mode no' from the loopback interface if you are sure that the server is not reachable from untrusted networks.\r\n";
+pub(crate) const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers, set a password (requirepass, requirepass-file or an ACL user), or disable protected mode with 'CONFIG SET protected-mode no' from the loopback interface if you are sure that the server is not reachable from untrusted networks.\r\n";
 
 /// The refusal of a client that has not logged in.
-pub const NOAUTH: Error = Error::new("NOAUTH Authentication required.");
+const NOAUTH: Error = Error::new("NOAUTH Authentication required.");
 pub(crate) const OOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
 /// The refusal while data is being loaded.
-pub const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
+pub(crate) const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
 const NO_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 const NOT_FROM_SCRIPTS: Error = Error::new("ERR This Redis command is not allowed from script");
 const READ_ONLY_SCRIPT: Error = Error::new("ERR Write commands are not allowed from read-only scripts.");
@@ -135,6 +135,12 @@ impl Engine {
         }
         if caller == Caller::Client && outside.is_loading() && !spec.flags.has(Flags::LOADING) {
             return Err(LOADING);
+        }
+        if caller == Caller::Client
+            && let Some(script) = &self.busy
+            && !spec.flags.has(Flags::ALLOW_BUSY)
+        {
+            return Err(script.refusal());
         }
         match caller {
             Caller::Client if spec.flags.has_any(CHANGES.and(Flags::RUNS_QUEUE)) => {
