@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::durable::Durable;
 use crate::files::{Files, place_of};
 use crate::instance::Front;
+use crate::life::Phase;
 use crate::listen::Entrance;
 use crate::locks::{LockError, Locks};
 use crate::logger::Logger;
@@ -77,7 +78,7 @@ impl Running {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 self.shared.logger.warning("A thread has panicked.");
-                self.shared.failed.store(true, Ordering::Release);
+                self.shared.life.fail();
             }
         }
         if let Some(path) = &self.unix_path {
@@ -90,7 +91,10 @@ impl Running {
         drop(self.plane.take());
         // The threads that write have ended.
         self.shared.locks.release();
-        if self.shared.failed.load(Ordering::Acquire) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        match self.shared.life.phase() {
+            Phase::Failed => ExitCode::FAILURE,
+            _ => ExitCode::SUCCESS,
+        }
     }
 }
 
@@ -356,15 +360,15 @@ impl Running {
         let shared = self.shared;
         let loaded = crate::loader::load(shared);
         shared.loading.open_the_doors();
-        if shared.ended.load(Ordering::Acquire) {
+        if shared.life.has_ended() {
             // Stopped by a signal meanwhile.
             return Ok(());
         }
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(why) => {
-                shared.failed.store(true, Ordering::Release);
-                crate::stop::end(shared, false);
+                shared.life.fail();
+                crate::stop::let_go(shared);
                 shared.locks.release();
                 return Err(anyhow!("{why}"));
             }

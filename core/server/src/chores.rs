@@ -33,7 +33,7 @@ pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
             }
         }
         crate::memory::publish();
-        if shared.ended.load(Ordering::Acquire) {
+        if shared.life.has_ended() {
             return;
         }
     }

@@ -91,7 +91,7 @@ impl Feed {
         loop {
             let mut engine = shared.engine.lock();
             // At the end of the process nobody needs the marks.
-            if !shared.ended.load(Ordering::Acquire) && !engine.keyspace.step_snapshot(SLICE_ENTRIES) {
+            if !shared.life.has_ended() && !engine.keyspace.step_snapshot(SLICE_ENTRIES) {
                 continue;
             }
             engine.keyspace.end_snapshot();

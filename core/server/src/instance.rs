@@ -89,7 +89,7 @@ impl Instance for Front {
             loading: shared.is_loading().then(|| shared.loading.percent()),
             persistence_fault: shared.durable.write_refusal(true, &|| 0),
             status: self.status(),
-            stopping: shared.stopping.load(Ordering::Relaxed),
+            stopping: shared.life.is_stopping(),
             ticking: self.is_ticking(),
         }
     }
@@ -115,7 +115,8 @@ impl Instance for Front {
         };
         self.shared.logger.warning(text);
         if reason == Stop::Insisted {
-            crate::stop::end(self.shared, false);
+            self.shared.life.end_now();
+            crate::stop::let_go(self.shared);
             return;
         }
         self.shared.chore(Chore::Stop(Wanted { signal: Some(reason), ..Wanted::default() }));

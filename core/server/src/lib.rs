@@ -19,6 +19,7 @@ mod files;
 mod instance;
 mod introduction;
 mod keepsakes;
+mod life;
 mod limits;
 mod listen;
 mod live;

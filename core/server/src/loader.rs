@@ -477,7 +477,7 @@ impl Pace {
     /// # Errors
     /// The server is ending.
     fn of(shared: &Shared) -> Result<Pace, String> {
-        if shared.ended.load(Ordering::Acquire) {
+        if shared.life.has_ended() {
             return Err("The server was stopped while it was loading.".to_owned());
         }
         let config = &shared.engine.lock().config;

@@ -33,7 +33,7 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migr
         let outcome = send(shared, &migration);
         // What the last snapshot of a server that ends still holds is not reported as moved.
         while shared.engine.lock().holds_writes() {
-            if shared.ended.load(Ordering::Acquire) {
+            if shared.life.has_ended() {
                 return;
             }
             thread::sleep(HELD_PERIOD);

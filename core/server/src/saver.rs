@@ -14,6 +14,7 @@ use engine::{Engine, SessionId};
 use parking_lot::{Condvar, Mutex};
 
 use crate::feed::Feed;
+use crate::life::Phase;
 use crate::rewrite::{replace, rewrite, start_log};
 use crate::shared::Shared;
 use crate::view::{CANCELLED, View, discard};
@@ -198,7 +199,7 @@ impl Saver {
     /// Gives up the save in the background that runs (`Some(true)`) or waits (`Some(false)`). The one before the end of the
     /// server is no such save.
     pub(crate) fn cancel_save(&self, shared: &Shared) -> Option<bool> {
-        if shared.stopping.load(Ordering::Acquire) {
+        if shared.life.is_stopping() {
             return None;
         }
         self.change(|work| {
@@ -437,7 +438,7 @@ impl Saver {
                 work.current = Some(task.kind());
                 return Some(task);
             }
-            if shared.ended.load(Ordering::Acquire) {
+            if shared.life.has_ended() {
                 return None;
             }
             self.wake.wait(&mut work);
@@ -537,7 +538,7 @@ impl Saver {
 
 /// Holds writes back for the end of the server, unless that has been called off meanwhile.
 fn hold_writes(shared: &Shared, engine: &mut Engine) -> Result<(), String> {
-    if !shared.stopping.load(Ordering::Acquire) {
+    if shared.life.phase() != Phase::Stopping {
         return Err(CANCELLED.to_owned());
     }
     engine.hold_writes();

@@ -21,6 +21,7 @@ use crate::busy::BusyState;
 use crate::clock::Clock;
 use crate::durable::Durable;
 use crate::files::Files;
+use crate::life::Life;
 use crate::listen::Entrance;
 use crate::locks::Locks;
 use crate::logger::{Level, Logger};
@@ -185,16 +186,7 @@ pub(crate) struct Shared {
     pub(crate) profile: Profile,
     /// Rises when the configuration has changed, so that copies of it are renewed.
     pub(crate) config_version: AtomicU64,
-    /// A stop is under way.
-    pub(crate) stopping: AtomicBool,
-    /// SHUTDOWN ABORT was asked for.
-    pub(crate) stop_aborted: AtomicBool,
-    /// I/O threads end after their tick.
-    pub(crate) stopped: AtomicBool,
-    /// All other threads end, too.
-    pub(crate) ended: AtomicBool,
-    /// The server ends because it failed.
-    pub(crate) failed: AtomicBool,
+    pub(crate) life: Life,
     /// Work that the engine has left, for the worker thread.
     pub(crate) chores: std::sync::mpsc::Sender<Chore>,
     /// How much of it waits.
@@ -304,11 +296,7 @@ impl Shared {
             tls_mode: AtomicU8::new(0),
             profile,
             config_version: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
-            stop_aborted: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
+            life: Life::default(),
             chores,
             chores_waiting: AtomicUsize::new(0),
             allocator: Mutex::default(),
@@ -397,7 +385,7 @@ impl Shared {
             return;
         }
         self.chores_waiting.fetch_sub(1, Ordering::Relaxed);
-        if !self.stopping.load(Ordering::Relaxed) {
+        if !self.life.is_stopping() {
             self.logger.warning("Too many administrative jobs are waiting; one was dropped.");
         }
     }
@@ -466,12 +454,11 @@ impl Shared {
     }
 
     pub(crate) fn abort_stop(&self) -> bool {
-        let stops = self.stopping.load(Ordering::Acquire) && !self.stopped.load(Ordering::Acquire);
-        if stops {
+        let is_called_off = self.life.call_off();
+        if is_called_off {
             self.logger.warning("Shutdown manually aborted.");
-            self.stop_aborted.store(true, Ordering::Release);
         }
-        stops
+        is_called_off
     }
 
     /// A script has begun to run for too long.

@@ -3,12 +3,12 @@
 //! From the moment of the last snapshot on writes are held back (`Engine::hold_writes`), since nothing would keep them;
 //! they go on if the stop is called off or fails.
 
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 
 use control::Stop;
 use engine::SessionId;
 
+use crate::life::Phase;
 use crate::saver::{Kind, Task};
 use crate::shared::Shared;
 
@@ -35,13 +35,24 @@ enum Stay {
 
 /// Brings the server to its end. False when saving has failed and the server goes on.
 pub(crate) fn stop(shared: &Shared, wanted: Wanted) -> bool {
-    if shared.stopping.swap(true, Ordering::AcqRel) {
+    if !shared.life.begin_stop() {
         return true;
     }
-    shared.stop_aborted.store(false, Ordering::Release);
-    match try_to_stop(shared, wanted) {
-        Ok(()) => end(shared, true),
-        Err(why) => go_on(shared, wanted.session, why),
+    // Whoever calls it off later than its end is told that nothing stops any more.
+    let stopped = try_to_stop(shared, wanted).and_then(|()| match shared.life.end() {
+        true => Ok(()),
+        false => Err(Stay::Aborted),
+    });
+    match stopped {
+        Ok(()) => {
+            shared.logger.warning("Tandem is now ready to exit, bye bye...");
+            let_go(shared);
+            true
+        }
+        Err(why) => {
+            go_on(shared, wanted.session, why);
+            false
+        }
     }
 }
 
@@ -81,15 +92,14 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
         shared.logger.warning(&format!("The log could not be made durable: {why}"));
         keeps("The AOF is not durable".to_owned())?;
     }
-    // The last moment; whoever aborts later is told that nothing stops any more.
-    if shared.stop_aborted.load(Ordering::Acquire) { Err(Stay::Aborted) } else { Ok(()) }
+    Ok(())
 }
 
 /// A signal's way of stopping, once the cron runs that would notice it.
 fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
     let Some(signal) = wanted.signal else { return Ok(wanted) };
     loop {
-        if shared.stop_aborted.load(Ordering::Acquire) {
+        if shared.life.phase() == Phase::CalledOff {
             return Err(Stay::Aborted);
         }
         let Some(engine) = shared.engine.try_lock_for(ENGINE_PATIENCE) else { return Ok(wanted) };
@@ -162,20 +172,20 @@ fn save(shared: &Shared) -> Result<Result<(), String>, Stay> {
             Err(RecvTimeoutError::Disconnected) => return Ok(Err("the saving thread has gone".to_owned())),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if shared.stop_aborted.load(Ordering::Acquire) {
+        if shared.life.phase() == Phase::CalledOff {
             shared.saver.cancel(Kind::Save);
             return Err(Stay::Aborted);
         }
     }
 }
 
-fn go_on(shared: &Shared, session: Option<SessionId>, why: Stay) -> bool {
+fn go_on(shared: &Shared, session: Option<SessionId>, why: Stay) {
     match why {
         Stay::Failed(why) => shared.logger.warning(&why),
         Stay::Aborted => {}
     }
     shared.logger.warning("Errors trying to shut down the server. Check the logs for more information.");
-    shared.stopping.store(false, Ordering::Release);
+    shared.life.go_on();
     shared.with_engine(|engine, outside| engine.release_writes(outside));
     if let Some(session) = session {
         shared.with_engine(|engine, _| {
@@ -184,19 +194,12 @@ fn go_on(shared: &Shared, session: Option<SessionId>, why: Stay) -> bool {
             });
         });
     }
-    false
 }
 
-/// Lets all threads end.
-pub(crate) fn end(shared: &Shared, friendly: bool) -> bool {
-    if friendly {
-        shared.logger.warning("Tandem is now ready to exit, bye bye...");
-    }
-    shared.stopped.store(true, Ordering::Release);
-    shared.ended.store(true, Ordering::Release);
+/// Wakes all threads, so that they see that the server has ended.
+pub(crate) fn let_go(shared: &Shared) {
     shared.wake_all();
     shared.saver.end();
     shared.durable.ring();
     shared.chore(crate::shared::Chore::Second);
-    true
 }

@@ -85,7 +85,7 @@ impl Worker {
             // Nobody else sets it.
             let _ = self.shared.first_thread.set(place);
         }
-        while !self.shared.stopped.load(Ordering::Acquire) {
+        while !self.shared.life.has_ended() {
             if let Err(error) = self.tick() {
                 self.shared.logger.warning(&format!("An I/O thread cannot wait for events: {error}"));
                 std::thread::sleep(Duration::from_millis(10));

@@ -1,7 +1,6 @@
 //! The threads of the log: syncs, writes that an I/O thread must not make, and once a second a look at the files and their disk.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use journal::{BALLAST_BYTES, Health, Need};
 use persist::aof::{AppendError, Log, Sights, SyncedMark};
@@ -27,7 +26,7 @@ impl Durable {
     pub(crate) fn keep(&self, shared: &Shared) {
         let mut next_second_us = shared.clock.micros() + PERIOD_US;
         let mut may_hurry = true;
-        while !shared.ended.load(Ordering::Acquire) {
+        while !shared.life.has_ended() {
             let now_us = shared.clock.micros();
             if now_us >= next_second_us {
                 next_second_us = now_us + PERIOD_US;
@@ -50,7 +49,7 @@ impl Durable {
 
     /// The append thread: writes when an I/O thread must not.
     pub(crate) fn keep_writing(&self, shared: &Shared) {
-        while !shared.ended.load(Ordering::Acquire) {
+        while !shared.life.has_ended() {
             self.write_wanted.wait(PERIOD_US);
             let is_wanted = {
                 let journal = self.journal();
