@@ -3,7 +3,9 @@
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -147,6 +149,27 @@ def test_a_snapshot_that_cannot_be_written(open_server, tmp_path):
             done = subprocess.run([*program, "-p", str(open_server.port), "--rdb", str(file)], capture_output=True, timeout=SECONDS_MAX)
             outcomes.append((done.stdout, done.stderr.splitlines()[:3], done.returncode))
         assert outcomes[0] == outcomes[1] and outcomes[1][2] == 1, outcomes
+
+
+def test_a_snapshot_that_ends_early_costs_no_earlier_one(tmp_path):
+    def serve(listener):
+        peer, _ = listener.accept()
+        seen = b""
+        while b"SYNC" not in seen:
+            part = peer.recv(65536)
+            seen += part
+            if b"REPLCONF" in part:
+                peer.sendall(b"+OK\r\n")
+        peer.sendall(b"\n\n$1000\r\nREDIS0010 and no more")
+        peer.close()
+
+    file = tmp_path / "kept.rdb"
+    file.write_bytes(b"earlier")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=[listener], daemon=True).start()
+        done = subprocess.run([*OURS, "-p", str(listener.getsockname()[1]), "--rdb", str(file)], capture_output=True, timeout=SECONDS_MAX)
+    assert done.returncode == 1 and b"Server closed the connection" in done.stderr, done
+    assert file.read_bytes() == b"earlier" and os.listdir(tmp_path) == ["kept.rdb"]
 
 
 def test_the_most_used_keys(tmp_path):

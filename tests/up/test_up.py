@@ -169,6 +169,8 @@ def test_the_command_line_finds_both_without_a_password(tmp_path):
         up.wait_urls()
         for name in ("cache", "queue"):
             assert asked(tmp_path, f"--{name}", "set", "mine", name) == ("OK\n", "", 0)
+        told = re.search(r"to ask them: tandem cli (--cache[^,]*), tandem cli (--queue.*)", up.log.read_text())
+        assert [asked(Path("/"), *words.split(), "get", "mine")[0] for words in told.groups()] == ["cache\n", "queue\n"]
         for name in ("cache", "queue"):
             assert asked(tmp_path / "tandem-data", "--dir", str(tmp_path / "tandem-data"), f"--{name}", "get", "mine") == (name + "\n", "", 0)
         out, err, code = asked(tmp_path, "--queue", "--user", "nobody", "get", "mine")

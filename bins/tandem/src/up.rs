@@ -355,7 +355,12 @@ impl House {
         if self.is_public() {
             text += &format!("  bearer token of the metrics: {}\n", self.metrics_token().display());
         }
-        Ok(text + &format!("  authority of the certificates: {}", self.tls().join("ca.crt").display()))
+        text += &format!("  authority of the certificates: {}\n", self.tls().join("ca.crt").display());
+        let folder = match options.dir == Path::new(DIRECTORY) {
+            true => String::new(),
+            false => format!(" --dir {}", self.root.display()),
+        };
+        Ok(text + &format!("  to ask them: tandem cli --cache{folder}, tandem cli --queue{folder}"))
     }
 }
 

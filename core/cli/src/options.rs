@@ -254,9 +254,6 @@ fn checked(mut options: Options) -> Result<Options, Misuse> {
     if options.has_named_json && options.protocol.is_none() {
         options.protocol = Some(3);
     }
-    if options.mode == Mode::HotKeys || options.mode == Mode::BigKeys || options.mode == Mode::MemoryKeys {
-        options.protocol = None;
-    }
     Ok(options)
 }
 

@@ -1,4 +1,6 @@
 //! `--rdb` and `--functions-rdb`: a snapshot as a replica gets it, into a file. `--replica`: what a replica gets behind it.
+//!
+//! A file has its name only when all of it is there and on the disk: a snapshot that ends early costs no earlier one.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -53,19 +55,38 @@ pub(crate) fn take(session: &mut Session<'_>, file: &str, functions_only: bool) 
 
 fn into_file(session: &mut Session<'_>, end: &End, path: &Path) -> Result<u64, Failure> {
     let opening = |error| Failure::File("Error opening", path.to_owned(), error);
-    let mut file = File::create(path).map_err(opening)?;
+    // What is there and is no file, such as a pipe or a device, is written as it is.
+    if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        return fill(session, end, path, &mut File::create(path).map_err(opening)?);
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".part-{}", std::process::id()));
+    let mut file = File::create(&part).map_err(opening)?;
+    let filled = fill(session, end, path, &mut file).and_then(|length| {
+        file.sync_all().map_err(|error| writing(path, error))?;
+        std::fs::rename(&part, path).map_err(|error| writing(path, error))?;
+        Ok(length)
+    });
+    if filled.is_err() {
+        // What is left then is told by its name.
+        let _ = std::fs::remove_file(&part);
+    }
+    filled
+}
+
+/// Copies a snapshot into an open file.
+fn fill(session: &mut Session<'_>, end: &End, path: &Path, file: &mut File) -> Result<u64, Failure> {
     let mut failed = None;
     let copied = copy(session, end, &mut |_, bytes| {
-        file.write_all(bytes).inspect_err(|error| failed = Some(io::Error::from(error.kind())))
+        file.write_all(bytes).inspect_err(|error| {
+            failed =
+                Some(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error));
+        })
     });
-    if let Some(error) = failed {
-        return Err(writing(path, error));
+    match failed {
+        Some(error) => Err(writing(path, error)),
+        None => copied,
     }
-    // What was said to be there is on the disk.
-    if path.is_file() {
-        file.sync_all().map_err(|error| writing(path, error))?;
-    }
-    copied
 }
 
 fn writing(path: &Path, error: io::Error) -> Failure {
