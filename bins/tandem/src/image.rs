@@ -138,8 +138,12 @@ pub(crate) fn serve(profile: Profile, words: Vec<String>) -> anyhow::Result<Exit
     notes.extend(options.notes);
     let ground = Ground::of(place);
     notes.extend(ground.judged(profile)?);
-    let surroundings =
-        Surroundings { defaults: ground.defaults(profile), notes, needs_password: options.needs_password };
+    let surroundings = Surroundings {
+        defaults: ground.defaults(profile),
+        notes,
+        needs_password: options.needs_password,
+        ..Surroundings::default()
+    };
     let words = joined(words, options.before, options.behind);
     server::run_in(&surroundings, profile, words)
 }

@@ -282,6 +282,7 @@ pub static TABLE: &[Directive] = &[
     row("appendfilename", FileName, "appendonly.aof", "First part of the names of the log's files.").boot(),
     row("appenddirname", FileName, "appendonlydir", "Folder of the log, inside dir.").boot(),
     row("appendfsync", Choice(AppendFsync::NAMES), "everysec", "When the log is made durable."),
+    row("appendfsync-lag-max", NUMBER, "2000", "Milliseconds for which a write may be acknowledged and not be synced with everysec: then writers wait; 0 for no bound."),
     row("no-appendfsync-on-rewrite", Bool, "no", "Do not make the log durable during a rewrite."),
     row("auto-aof-rewrite-percentage", NUMBER, "100", "Growth in percent at which the log is rewritten; 0 for never."),
     row("auto-aof-rewrite-min-size", BYTES, "67108864", "Bytes below which the log is not rewritten."),

@@ -166,6 +166,7 @@ settings! {
     appendfilename: String = "appendfilename", Values::text, "First part of the names of the log's files.";
     appenddirname: String = "appenddirname", Values::text, "Folder of the log, inside `dir`.";
     appendfsync: AppendFsync = "appendfsync", |v: V<'_, '_>, n| AppendFsync::at(v.choice(n)), "When the log is made durable.";
+    appendfsync_lag_max_ms: u64 = "appendfsync-lag-max", Values::count, "Milliseconds for which a write may be acknowledged and not be synced with everysec; 0 for no bound.";
     no_appendfsync_on_rewrite: bool = "no-appendfsync-on-rewrite", Values::flag, "Do not make the log durable during a rewrite.";
     auto_aof_rewrite_percentage: u64 = "auto-aof-rewrite-percentage", Values::count, "Growth in percent at which the log is rewritten; 0 for never.";
     auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", Values::count, "Bytes below which the log is not rewritten.";

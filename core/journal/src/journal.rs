@@ -47,7 +47,7 @@ pub struct Policy {
 /// Who is to write what waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hand {
-    /// Whoever has committed, at once: that cannot stall, as far as can be known.
+    /// Whoever has committed, at once: that does not stall, as far as can be known, and somebody watches.
     Caller,
     /// A thread that has nothing else to do.
     Appender,
@@ -186,12 +186,18 @@ impl Journal {
     }
 
     /// Who is to write what waits.
-    pub fn hand(&self, now_us: u64) -> Hand {
+    pub fn hand(&self) -> Hand {
         if self.policy.need == Need::Synced {
             return Hand::Syncer;
         }
         let is_taken = self.writing.is_some() || self.syncing.is_some() || self.cut.is_some();
-        if is_taken || !self.pace.is_quick(now_us) { Hand::Appender } else { Hand::Caller }
+        if is_taken || !self.pace.is_quick() { Hand::Appender } else { Hand::Caller }
+    }
+
+    /// Somebody would watch over those who write and have clients to serve. Whether that is wanted: without it none of them
+    /// begins to.
+    pub fn watch(&mut self, now_us: u64) -> bool {
+        self.pace.watch(now_us) || self.writing.is_some()
     }
 
     // Writes.

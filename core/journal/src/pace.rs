@@ -1,17 +1,20 @@
 //! Whether the disk is known to take writes at once.
 //!
 //! ```text
-//!            a write was slow, or none for a while
-//!   Quick  ----------------------------------------->  Tried(n)   one more quick write: n + 1
-//!          <-----------------------------------------
-//!                  so many quick writes in a row
+//!              so many quick writes in a row           somebody watches
+//!   Tried(n) --------------------------------> Proven -----------------> Quick
+//!      ^  ^          a write was slow             |                        |  |
+//!      |  +---------------------------------------+------------------------+  |
+//!      +--------- none for a while: the next quick one is proof enough -------+
 //! ```
-//! While it is not known, a thread that has nothing else to do writes, and its times are what is learnt from.
+//! Only to a *quick* disk does a thread write that has clients to serve. Nobody can know that the next write will not stall, so
+//! somebody watches meanwhile: a thread that has nothing else to do, and goes on with those clients if one does. Where nobody
+//! watches, that thread writes itself, and the times of its writes are what is learnt from.
 
 /// A write that took longer was not quick, microseconds. What it would have cost a client is what counts.
 const QUICK_US: u64 = 1_000;
 
-/// After a pause so long nothing is known any more, microseconds.
+/// After a pause so long nobody watches any more, microseconds.
 const FRESH_US: u64 = 100_000;
 
 /// So many quick writes in a row make a quick disk.
@@ -21,24 +24,36 @@ const PROOFS: u32 = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
     Tried(u32),
+    Proven { seen_us: u64 },
     Quick { seen_us: u64 },
 }
 
 impl Pace {
-    /// Whether a write would not stall, as far as can be known.
-    pub(crate) fn is_quick(self, now_us: u64) -> bool {
-        matches!(self, Pace::Quick { seen_us } if now_us < seen_us + FRESH_US)
+    /// Whether a write would not stall, as far as can be known, and somebody watches.
+    pub(crate) fn is_quick(self) -> bool {
+        matches!(self, Pace::Quick { .. })
     }
 
     /// A write has ended.
     pub(crate) fn note(&mut self, took_us: u64, now_us: u64) {
-        let proofs = match *self {
-            _ if took_us > QUICK_US => 0,
-            Pace::Quick { .. } if self.is_quick(now_us) => PROOFS,
-            Pace::Quick { .. } => 1,
-            Pace::Tried(proofs) => proofs + 1,
+        *self = match *self {
+            _ if took_us > QUICK_US => Pace::Tried(0),
+            Pace::Tried(proofs) if proofs + 1 < PROOFS => Pace::Tried(proofs + 1),
+            Pace::Tried(_) | Pace::Proven { .. } => Pace::Proven { seen_us: now_us },
+            Pace::Quick { .. } => Pace::Quick { seen_us: now_us },
         };
-        *self = if proofs >= PROOFS { Pace::Quick { seen_us: now_us } } else { Pace::Tried(proofs) };
+    }
+
+    /// Somebody would watch from now on. Whether that is wanted.
+    pub(crate) fn watch(&mut self, now_us: u64) -> bool {
+        *self = match *self {
+            Pace::Proven { seen_us } | Pace::Quick { seen_us } if now_us < seen_us + FRESH_US => {
+                Pace::Quick { seen_us }
+            }
+            Pace::Proven { .. } | Pace::Quick { .. } => Pace::Tried(PROOFS - 1),
+            tried @ Pace::Tried(_) => tried,
+        };
+        self.is_quick()
     }
 }
 
@@ -47,28 +62,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_is_quick_after_some_quick_writes_and_no_longer_after_a_slow_one_or_a_pause() {
+    fn a_disk_is_quick_after_some_quick_writes_while_somebody_watches() {
         let mut pace = Pace::Tried(0);
-        let mut now_us = 0;
-        let mut write = |pace: &mut Pace, took_us| {
-            now_us += 10;
-            pace.note(took_us, now_us);
-            now_us
-        };
-        for _ in 1..PROOFS {
-            let now_us = write(&mut pace, 5);
-            assert!(!pace.is_quick(now_us));
+        for n in 1..PROOFS {
+            pace.note(QUICK_US, u64::from(n));
+            assert!(!pace.watch(u64::from(n)) && !pace.is_quick());
         }
-        let now_us = write(&mut pace, QUICK_US);
-        assert!(pace.is_quick(now_us) && !pace.is_quick(now_us + FRESH_US));
-        let now_us = write(&mut pace, QUICK_US + 1);
-        assert!(!pace.is_quick(now_us));
-        for _ in 1..PROOFS {
-            write(&mut pace, 5);
-        }
-        let now_us = write(&mut pace, 5);
-        assert!(pace.is_quick(now_us));
-        pace.note(5, now_us + FRESH_US);
-        assert!(!pace.is_quick(now_us + FRESH_US), "what was known is not known any more");
+        pace.note(QUICK_US, 10);
+        assert!(!pace.is_quick(), "nobody watches yet");
+        assert!(pace.watch(10) && pace.is_quick());
+        pace.note(QUICK_US, 20);
+        assert!(pace.watch(19 + FRESH_US) && pace.is_quick());
+        assert!(
+            !pace.watch(20 + FRESH_US) && !pace.is_quick(),
+            "a first write after a pause is as risky as any"
+        );
+        pace.note(QUICK_US, 20 + FRESH_US);
+        assert!(pace.watch(20 + FRESH_US), "and proof enough");
+        pace.note(QUICK_US + 1, 30 + FRESH_US);
+        assert!(!pace.watch(30 + FRESH_US) && !pace.is_quick(), "a slow one is not");
+        pace.note(QUICK_US, 40 + FRESH_US);
+        assert!(!pace.watch(40 + FRESH_US));
     }
 }

@@ -16,7 +16,7 @@ use control::password::Record;
 use engine::{Acl, Engine, Secret};
 use net::Poller;
 use parking_lot::Mutex;
-use persist::disk::Real;
+use persist::disk::{Disk, Real};
 use profiles::Profile;
 
 use crate::client::Bounds;
@@ -31,6 +31,7 @@ use crate::locks::{LockError, Locks};
 use crate::logger::Logger;
 use crate::saver::{REDIS_VERSION, Task};
 use crate::shared::{Chore, Parts, PasswordFile, Shared};
+use crate::stand_in::{self, Part};
 use crate::stop::Wanted;
 use crate::tick::Worker;
 
@@ -113,6 +114,24 @@ pub struct Surroundings {
     pub notes: Vec<String>,
     /// A start that would let in whoever comes without a password is refused.
     pub needs_password: bool,
+    /// Where the log and the snapshots are.
+    pub disk: OnDisk,
+}
+
+/// A disk to keep files on; the machine's own, unless a test brings one that stalls.
+#[derive(Clone)]
+pub struct OnDisk(pub Arc<dyn Disk>);
+
+impl Default for OnDisk {
+    fn default() -> OnDisk {
+        OnDisk(Arc::new(Real))
+    }
+}
+
+impl std::fmt::Debug for OnDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OnDisk").finish_non_exhaustive()
+    }
 }
 
 /// Loads the configuration of `profile` under the words of a command line.
@@ -246,8 +265,7 @@ pub fn start_in(
     let logger = Arc::new(open_logger(profile, &loaded.config, &loaded.notes)?);
     exposed_files(profile, &loaded.config, file.as_deref()).iter().for_each(|text| logger.warning(text));
     let is_told = loaded.config.logfile.is_empty();
-    let needs_password = surroundings.needs_password;
-    start_logged(profile, loaded, file, signals, needs_password, &logger).map_err(|error| {
+    start_logged(profile, loaded, file, signals, surroundings, &logger).map_err(|error| {
         logger.warning(&format!("{error:#}"));
         StartError { error, is_told }
     })
@@ -259,7 +277,7 @@ fn start_logged(
     loaded: Loaded,
     file: Option<PathBuf>,
     signals: bool,
-    needs_password: bool,
+    surroundings: &Surroundings,
     logger: &Arc<Logger>,
 ) -> anyhow::Result<Running> {
     let (mut config, mut file) = (loaded.config, file);
@@ -280,7 +298,7 @@ fn start_logged(
     let clock = Clock::new();
     let (chores, work) = channel();
     let engine = new_engine(&config, password, &clock)?;
-    let durable = Durable::new(Arc::new(Real), &config);
+    let durable = Durable::new(Arc::clone(&surroundings.disk.0), &config);
     let shared: &'static Shared = Box::leak(Box::new(Shared::new(Parts {
         engine,
         wakers: pollers.iter().map(Poller::waker).collect(),
@@ -299,7 +317,7 @@ fn start_logged(
     *shared.password_file.lock() = password_file;
     take_limits(shared, &config);
     load_users(shared, &config)?;
-    look_for_open_doors(shared, &config, needs_password)?;
+    look_for_open_doors(shared, &config, surroundings.needs_password)?;
     let pidfile = write_pidfile(&config, logger);
     let front = Arc::new(Front { shared, last: Mutex::default() });
     let plane = crate::plane::start(profile, &config, signals, &front, logger)?;
@@ -334,13 +352,13 @@ impl Running {
         let shared = self.shared;
         self.spawn("chores", move || crate::chores::keep(shared, &work))?;
         self.spawn("log", move || shared.durable.keep(shared))?;
-        self.spawn("append", move || shared.durable.keep_writing(shared))?;
+        self.spawn("append", move || stand_in::play(shared, Part::Append))?;
         self.spawn("saver", move || shared.saver.keep(shared))?;
         for (thread, poller) in pollers.into_iter().enumerate() {
             let clients = Clients::new(shared, thread, poller, Bounds::of(config));
             self.spawn(&format!("io-{thread}"), move || {
                 shared.loading.wait_at_the_doors();
-                Worker::new(shared, thread, clients).run();
+                stand_in::play(shared, Part::Serve(Box::new(Worker::new(shared, thread, clients))));
             })?;
         }
         Ok(())

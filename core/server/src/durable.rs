@@ -55,6 +55,21 @@ impl Bell {
     }
 }
 
+/// A batch that whoever has committed is to write, and the log, which is nobody else's meanwhile.
+pub(crate) struct Claim<'a> {
+    log: MutexGuard<'a, Option<Log>>,
+    batch: Option<Batch>,
+}
+
+impl Claim<'_> {
+    /// Writes it. That may take as long as a disk.
+    pub(crate) fn write(&mut self, shared: &Shared) {
+        if let Some(log) = &mut *self.log {
+            shared.durable.write(log, self.batch.take(), shared);
+        }
+    }
+}
+
 /// Shared durability state.
 pub(crate) struct Durable {
     journal: Mutex<Journal>,
@@ -80,7 +95,8 @@ fn policy(config: &Config) -> Policy {
             AppendFsync::Everysec | AppendFsync::No => Need::Written,
         },
         syncs: config.appendfsync != AppendFsync::No,
-        lag_us_max: None,
+        lag_us_max: (config.appendfsync == AppendFsync::Everysec && config.appendfsync_lag_max_ms > 0)
+            .then_some(config.appendfsync_lag_max_ms.saturating_mul(1000)),
         yields_to_snapshots: config.no_appendfsync_on_rewrite,
         needs_snapshots: config.stop_writes_on_bgsave_error && !config.save.is_empty(),
         timestamps: config.aof_timestamp_enabled,
@@ -196,22 +212,22 @@ impl Durable {
         ticket
     }
 
-    /// Sees to it that what waits gets written: here if that cannot stall, else by another thread.
-    pub(crate) fn flush(&self, mut journal: MutexGuard<'_, Journal>, shared: &Shared) {
-        let hand = journal.hand(shared.clock.micros());
+    /// Sees to it that what waits gets written: what the caller is to write itself, or else another thread does.
+    pub(crate) fn claim(&self, mut journal: MutexGuard<'_, Journal>) -> Option<Claim<'_>> {
+        let hand = journal.hand();
         // Trying waits for nobody, so it may be done with the journal in hand.
-        if let (Hand::Caller, Some(mut log)) = (hand, self.log.try_lock())
-            && let Some(log) = &mut *log
+        if hand == Hand::Caller
+            && let Some(log) = self.log.try_lock()
+            && let Some(batch) = journal.begin_write()
         {
-            let batch = journal.begin_write();
-            drop(journal);
-            return self.write(log, batch, shared);
+            return Some(Claim { log, batch: Some(batch) });
         }
         drop(journal);
         match hand {
             Hand::Syncer => self.sync_wanted.ring(),
             Hand::Caller | Hand::Appender => self.write_wanted.ring(),
         }
+        None
     }
 
     /// Tries to write what waits.

@@ -38,6 +38,7 @@ mod rewrite;
 mod run;
 mod saver;
 mod shared;
+mod stand_in;
 mod stop;
 mod strangers;
 mod tick;
@@ -47,7 +48,7 @@ mod world;
 use std::io::Write;
 use std::process::ExitCode;
 
-pub use boot::{Running, StartError, Surroundings, start, start_in};
+pub use boot::{OnDisk, Running, StartError, Surroundings, start, start_in};
 use profiles::Profile;
 pub use saver::REDIS_VERSION;
 

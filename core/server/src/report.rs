@@ -124,6 +124,7 @@ fn fill_persistence(shared: &Shared, report: &mut Report) {
         report.set("aof_pending_rewrite", 0u64);
         report.set("aof_pending_bio_fsync", 0u64);
         report.set("aof_delayed_fsync", journal.late_syncs());
+        report.set("aof_fsync_lag_ms", journal.lag_us(shared.clock.micros()) / 1000);
     }
     if shared.is_loading() {
         let done = loading.bytes_done.load(Ordering::Relaxed);
@@ -158,7 +159,8 @@ fn fill_cpu(shared: &Shared, report: &mut Report) {
         ("used_cpu_sys_children", 14),
     ];
     fill_times(Path::new("/proc/self"), &WHOLE, report);
-    if let Some(thread) = shared.first_thread.get() {
+    let thread = shared.first_thread.lock().clone();
+    if !thread.as_os_str().is_empty() {
         const FIRST: [(&str, usize); 2] =
             [("used_cpu_user_main_thread", 11), ("used_cpu_sys_main_thread", 12)];
         fill_times(&Path::new("/proc").join(thread), &FIRST, report);

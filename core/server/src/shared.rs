@@ -19,7 +19,7 @@ use profiles::Profile;
 use crate::beside::Snapshots;
 use crate::busy::BusyState;
 use crate::clock::Clock;
-use crate::durable::Durable;
+use crate::durable::{Claim, Durable};
 use crate::files::Files;
 use crate::life::Life;
 use crate::listen::Entrance;
@@ -27,6 +27,7 @@ use crate::locks::Locks;
 use crate::logger::{Level, Logger};
 use crate::mail::{self, Inbox};
 use crate::saver::Saver;
+use crate::stand_in::StandIn;
 use crate::stop::Wanted;
 
 /// How an I/O thread is doing, for the watchdog.
@@ -159,9 +160,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) logger: Arc<Logger>,
     pub(crate) durable: Durable,
+    pub(crate) stand_in: StandIn,
     pub(crate) saver: Saver,
     /// Where `/proc` tells of the first I/O thread, which also does the engine's chores.
-    pub(crate) first_thread: OnceLock<std::path::PathBuf>,
+    pub(crate) first_thread: Mutex<PathBuf>,
     /// Clients that have come since the start.
     pub(crate) clients_seen: AtomicU64,
     /// Connections to other servers that wait for the next MIGRATE.
@@ -280,7 +282,8 @@ impl Shared {
             logger,
             durable,
             saver: Saver::default(),
-            first_thread: OnceLock::new(),
+            stand_in: StandIn::default(),
+            first_thread: Mutex::default(),
             clients_seen: AtomicU64::new(0),
             links: crate::migrate::Links::default(),
             query_disconnections: AtomicU64::new(0),
@@ -314,13 +317,13 @@ impl Shared {
 
     /// Ends a use of the engine: what is to be logged is logged in the order of execution, what others get is
     /// sent, work is handed on. Deliveries to thread `own` stay in `left`. The ticket that replies to writers
-    /// wait for.
+    /// wait for, and what the caller is to write.
     pub(crate) fn hand_over(
         &self,
         mut engine: MutexGuard<'_, Engine>,
         left: &mut Aftermath,
         own: Option<usize>,
-    ) -> u64 {
+    ) -> (u64, Option<Claim<'_>>) {
         if engine.has_log() {
             engine.take_log(&mut left.log);
         }
@@ -329,7 +332,7 @@ impl Shared {
         if left.log.is_empty() && left.deliveries.is_empty() {
             drop(engine);
             self.hand_on(&mut left.jobs);
-            return 0;
+            return (0, None);
         }
         let mut journal = self.durable.journal();
         drop(engine);
@@ -337,12 +340,15 @@ impl Shared {
         if left.deliveries.iter().any(|delivery| Some(usize::from(delivery.thread)) != own) {
             mail::send(&self.inboxes, &mut left.deliveries, own, ticket);
         }
-        match ticket {
-            0 => drop(journal),
-            _ => self.durable.flush(journal, self),
-        }
+        let claim = match ticket {
+            0 => {
+                drop(journal);
+                None
+            }
+            _ => self.durable.claim(journal),
+        };
         self.hand_on(&mut left.jobs);
-        ticket
+        (ticket, claim)
     }
 
     /// Hands on what is to be done.
@@ -397,7 +403,10 @@ impl Shared {
         let result = run(&mut engine, &mut Backstage { shared: self });
         self.busy.end();
         let mut left = Aftermath::default();
-        self.hand_over(engine, &mut left, None);
+        let (_, claim) = self.hand_over(engine, &mut left, None);
+        if let Some(mut claim) = claim {
+            claim.write(self);
+        }
         crate::memory::publish();
         result
     }

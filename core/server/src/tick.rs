@@ -12,6 +12,7 @@ use parking_lot::MutexGuard;
 
 use crate::client::Bounds;
 use crate::clients::Clients;
+use crate::durable::Claim;
 use crate::run::Window;
 use crate::shared::{Aftermath, Shared};
 use crate::world::World;
@@ -54,6 +55,16 @@ pub(crate) struct Worker {
     woke_us: u64,
     /// The engine was not to be had: a script runs.
     engine_busy: bool,
+    /// What this batch's replies to writers wait for.
+    ticket: u64,
+}
+
+/// Why a thread does not serve clients any more.
+pub(crate) enum End {
+    /// The server stops.
+    Stopped,
+    /// Another thread goes on with them.
+    Replaced,
 }
 
 impl Worker {
@@ -74,27 +85,46 @@ impl Worker {
             busy_us: 0,
             woke_us: 0,
             engine_busy: false,
+            ticket: 0,
         }
     }
 
-    /// Ticks until the server stops.
-    pub(crate) fn run(mut self) {
-        if self.thread == 0
+    /// Which of the I/O threads it makes of the thread that runs it.
+    pub(crate) fn thread(&self) -> usize {
+        self.thread
+    }
+
+    /// Ticks until the server stops, or another thread goes on with it.
+    pub(crate) fn run(self: Box<Worker>) -> End {
+        let (shared, mut worker) = (self.shared, self);
+        if worker.thread == 0
             && let Ok(place) = std::fs::read_link("/proc/thread-self")
         {
-            // Nobody else sets it.
-            let _ = self.shared.first_thread.set(place);
+            *shared.first_thread.lock() = place;
         }
-        while !self.shared.life.has_ended() {
-            if let Err(error) = self.tick() {
-                self.shared.logger.warning(&format!("An I/O thread cannot wait for events: {error}"));
-                std::thread::sleep(Duration::from_millis(10));
+        // What another thread has begun.
+        worker.answer();
+        while !shared.life.has_ended() {
+            match worker.serve() {
+                Ok(Some(claim)) => match shared.stand_in.write(shared, worker, claim) {
+                    Some(back) => worker = back,
+                    None => return End::Replaced,
+                },
+                Ok(None) => {}
+                Err(error) => {
+                    shared.logger.warning(&format!("An I/O thread cannot wait for events: {error}"));
+                    std::thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
             }
+            worker.answer();
         }
-        self.say_goodbye();
+        worker.say_goodbye();
+        End::Stopped
     }
 
-    fn tick(&mut self) -> std::io::Result<()> {
+    /// The tick up to the log; what of it this thread is to write.
+    fn serve(&mut self) -> std::io::Result<Option<Claim<'static>>> {
         self.poll()?;
         self.clients.accept(self.shared.clock.micros());
         self.clients.read(&mut self.scratch);
@@ -105,11 +135,17 @@ impl Worker {
                     self.begin(&mut engine);
                     self.timers(&mut engine);
                     self.execute(&mut engine);
-                    self.log(engine);
+                    return Ok(self.log(engine));
                 }
                 None => self.clients.lend(&self.scratch),
             }
         }
+        Ok(None)
+    }
+
+    /// The tick behind the log.
+    fn answer(&mut self) {
+        self.park();
         self.clients.write();
         self.snapshot();
         self.clients.expire();
@@ -129,7 +165,6 @@ impl Worker {
         pulse.strangers_bytes.store(self.clients.strangers_bytes as u64, Ordering::Relaxed);
         pulse.ticks.store(self.ticks, Ordering::Relaxed);
         pulse.busy_us.store(self.busy_us, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Takes a slice of a running snapshot, when the replies are on their way.
@@ -312,8 +347,15 @@ impl Worker {
     }
 
     /// Logs what the batch has changed, before any of its replies leave, and sends what others get.
-    fn log(&mut self, engine: MutexGuard<'static, Engine>) {
-        let ticket = self.shared.hand_over(engine, &mut self.left, Some(self.thread));
+    fn log(&mut self, engine: MutexGuard<'static, Engine>) -> Option<Claim<'static>> {
+        let (ticket, claim) = self.shared.hand_over(engine, &mut self.left, Some(self.thread));
+        self.ticket = ticket;
+        claim
+    }
+
+    /// Holds back the replies to those who have written, if they have to wait for the log.
+    fn park(&mut self) {
+        let ticket = std::mem::take(&mut self.ticket);
         let waits = !self.shared.durable.is_safe(ticket);
         self.clients.note_logged(ticket, waits);
         let mut deliveries = std::mem::take(&mut self.left.deliveries);

@@ -100,27 +100,30 @@ fn what_was_executed_under_a_promise_is_kept_to_it_when_the_promise_is_taken_bac
 fn who_writes_depends_on_what_is_known_of_the_disk() {
     let mut journal = everysec();
     for n in 0..8 {
-        assert_eq!(journal.hand(n), Hand::Appender, "nothing is known yet");
+        assert!(!journal.watch(n) && journal.hand() == Hand::Appender, "nothing is known yet");
         commit(&mut journal, "a");
         write(&mut journal, n);
     }
-    assert_eq!(journal.hand(8), Hand::Caller);
+    assert_eq!(journal.hand(), Hand::Appender, "nobody watches");
+    assert!(journal.watch(8) && journal.hand() == Hand::Caller);
     commit(&mut journal, "a");
     let batch = journal.begin_write().unwrap();
-    assert_eq!(journal.hand(8), Hand::Appender, "one is at it");
+    assert_eq!(journal.hand(), Hand::Appender, "one is at it");
+    assert!(journal.watch(u64::MAX / 2), "a write is watched to its end");
+    assert!(!journal.pace.is_quick(), "and none begins behind it");
     journal.wrote(batch, Ok(()), 1, 8);
-    assert!(journal.begin_sync(8));
-    assert_eq!(journal.hand(8), Hand::Appender, "a write stalls with a sync");
+    assert!(journal.watch(8) && journal.begin_sync(8));
+    assert_eq!(journal.hand(), Hand::Appender, "a write stalls with a sync");
     journal.synced(9);
-    assert_eq!(journal.hand(9), Hand::Caller);
+    assert_eq!(journal.hand(), Hand::Caller);
     journal.cut();
-    assert_eq!(journal.hand(9), Hand::Appender, "who changes the files writes");
+    assert_eq!(journal.hand(), Hand::Appender, "who changes the files writes");
     journal.moved();
     commit(&mut journal, "a");
     let batch = journal.begin_write().unwrap();
     journal.wrote(batch, Ok(()), SECOND_US, 10);
-    assert_eq!(journal.hand(10), Hand::Appender, "it was slow");
-    assert_eq!(always().hand(0), Hand::Syncer);
+    assert_eq!(journal.hand(), Hand::Appender, "it was slow");
+    assert_eq!(always().hand(), Hand::Syncer);
 }
 
 #[test]

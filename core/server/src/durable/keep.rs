@@ -1,6 +1,7 @@
 //! The threads of the log: syncs, writes that an I/O thread must not make, and once a second a look at the files and their disk.
 
 use std::io;
+use std::time::Duration;
 
 use journal::{BALLAST_BYTES, Health, Need};
 use persist::aof::{AppendError, Log, Sights, SyncedMark};
@@ -8,9 +9,13 @@ use persist::aof::{AppendError, Log, Sights, SyncedMark};
 use super::{Durable, tell_people, warn};
 use crate::locks::LockError;
 use crate::shared::{Chore, Shared};
+use crate::tick::Worker;
 
 /// How often the files are looked after, microseconds.
 const PERIOD_US: u64 = 1_000_000;
+
+/// How often the append thread looks after an I/O thread that may be writing, microseconds.
+const WATCH_US: u64 = 2_000;
 
 /// What the log thread has seen last.
 #[derive(Default)]
@@ -47,18 +52,33 @@ impl Durable {
         if journal.wants_sync(now_us) { now_us } else { journal.sync_due_us().unwrap_or(u64::MAX) }
     }
 
-    /// The append thread: writes when an I/O thread must not.
-    pub(crate) fn keep_writing(&self, shared: &Shared) {
+    /// The append thread: writes when an I/O thread must not, and watches when one does. It ends with the worker of one whose write
+    /// stalls.
+    pub(crate) fn keep_writing(&self, shared: &Shared) -> Option<Box<Worker>> {
         while !shared.life.has_ended() {
-            self.write_wanted.wait(PERIOD_US);
+            let watches = self.journal().watch(shared.clock.micros());
+            self.write_wanted.wait(if watches { WATCH_US } else { PERIOD_US });
+            let stuck = shared.stand_in.take_stuck(shared.clock.micros());
+            if stuck.is_some() {
+                return stuck;
+            }
             let is_wanted = {
                 let journal = self.journal();
                 journal.policy().need == Need::Written && journal.unwritten() > 0
             };
             if is_wanted {
-                self.write_waiting(&mut self.log(), shared);
+                self.write_soon(shared);
             }
             crate::memory::publish();
+        }
+        None
+    }
+
+    /// Writes what waits, unless another thread has the log: if its write stalls, it is to be noticed here.
+    fn write_soon(&self, shared: &Shared) {
+        match self.log.try_lock_for(Duration::from_micros(WATCH_US)) {
+            Some(mut log) => self.write_waiting(&mut log, shared),
+            None => self.write_wanted.ring(),
         }
     }
 

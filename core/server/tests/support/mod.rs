@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use profiles::Profile;
-use tandem_server::{Running, start};
+use tandem_server::{OnDisk, Running, Surroundings, start_in};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,6 +31,12 @@ pub fn server_as(profile: Profile, dir: &Path, words: &[&str]) -> Server {
     try_server(profile, dir, words).unwrap()
 }
 
+/// The same with a disk of the test's own.
+pub fn server_on(disk: OnDisk, dir: &Path, words: &[&str]) -> Server {
+    let surroundings = Surroundings { disk, ..Surroundings::default() };
+    try_server_in(&surroundings, Profile::Plain, dir, words).unwrap()
+}
+
 /// Why a server with these words does not start.
 pub fn refusal(dir: &Path, words: &[&str]) -> String {
     try_server(Profile::Plain, dir, words).err().expect("it starts")
@@ -38,6 +44,15 @@ pub fn refusal(dir: &Path, words: &[&str]) -> String {
 
 /// Starts a server with a profile, or tells why it does not start.
 pub fn try_server(profile: Profile, dir: &Path, words: &[&str]) -> Result<Server, String> {
+    try_server_in(&Surroundings::default(), profile, dir, words)
+}
+
+fn try_server_in(
+    surroundings: &Surroundings,
+    profile: Profile,
+    dir: &Path,
+    words: &[&str],
+) -> Result<Server, String> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let port_text = port.to_string();
     let dir = dir.to_str().unwrap();
@@ -45,7 +60,8 @@ pub fn try_server(profile: Profile, dir: &Path, words: &[&str]) -> Result<Server
     let mut args = vec!["--port", &port_text, "--bind", "127.0.0.1", "--dir", dir, "--logfile", &log];
     args.extend(words);
     let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
-    let running = start(profile, &args, false).map_err(|error| format!("{:#}", error.error))?;
+    let running =
+        start_in(surroundings, profile, &args, false).map_err(|error| format!("{:#}", error.error))?;
     let address = running.addresses()[0];
     Ok(Server { running: Some(running), address })
 }
