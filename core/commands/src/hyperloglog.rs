@@ -60,12 +60,7 @@ fn pfadd(call: &mut Call<'_>) -> Handled {
             call.reply.integer(0);
             return read();
         }
-        Some(true) => {
-            let mut text = call.db.edit_text(key)?;
-            for element in elements {
-                sketches::add(text.bytes(), element, sparse_bytes)?;
-            }
-        }
+        Some(true) => add_all(call, key, elements, sparse_bytes)?,
         None => {
             let mut sketch = sketches::empty();
             for element in elements {
@@ -77,6 +72,24 @@ fn pfadd(call: &mut Call<'_>) -> Handled {
     }
     call.reply.integer(1);
     done(PFADD)
+}
+
+/// Adds elements of which one is new to a sketch that is there. A sparse one may be found damaged behind what was changed, and a command
+/// that fails must have changed nothing: a log would hold it, and could not be replayed.
+fn add_all(call: &mut Call<'_>, key: &[u8], elements: &[&[u8]], sparse_bytes: usize) -> Result<(), Error> {
+    let copy = with_sketch(call, key, |sketch| Ok(sketches::is_sparse(sketch).then(|| sketch.to_vec())))?;
+    let Some(mut sketch) = copy.flatten() else {
+        let mut text = call.db.edit_text(key)?;
+        for element in elements {
+            sketches::add(text.bytes(), element, sparse_bytes)?;
+        }
+        return Ok(());
+    };
+    for element in elements {
+        sketches::add(&mut sketch, element, sparse_bytes)?;
+    }
+    *call.db.edit_text(key)?.bytes() = sketch;
+    Ok(())
 }
 
 fn pfcount(call: &mut Call<'_>) -> Handled {

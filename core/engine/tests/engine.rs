@@ -22,6 +22,33 @@ fn strings_and_errors_reply_as_redis_does() {
 }
 
 #[test]
+fn a_sketch_that_is_found_damaged_half_way_is_left_as_it_was_and_nothing_is_logged() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.engine.set_logging(true);
+    let mut refused = 0;
+    for offset in 16..24 {
+        for byte in ["i", "y", "~", "!"] {
+            b.run(c, "DEL p");
+            b.run(c, "PFADD p a b c");
+            b.run(c, &format!("SETRANGE p {offset} {}", byte.repeat(9)));
+            b.log();
+            let before = b.run(c, "GET p");
+            for element in 0..40 {
+                if !b.run(c, &format!("PFADD p x{element} y{element} z{element}")).starts_with("-INVALIDOBJ")
+                {
+                    break;
+                }
+                refused += 1;
+                assert_eq!(b.run(c, "GET p"), before, "offset {offset}, {byte}");
+                assert_eq!(b.log(), "", "offset {offset}, {byte}: a start could not replay it");
+            }
+        }
+    }
+    assert!(refused > 10, "{refused}");
+}
+
+#[test]
 fn a_user_of_the_configuration_has_a_name_without_blanks() {
     let mut b = Bench::new();
     for name in [&b"default on"[..], b"", b"a\tb", b"a\0b"] {

@@ -567,6 +567,93 @@ fn a_failed_sync_is_final_until_the_log_is_replaced() {
     }
 }
 
+#[test]
+fn a_failed_sync_is_final_for_whoever_syncs_at_the_same_time() {
+    let (disk, _) = written(2);
+    let mut log = open(&disk, recover(&disk, &place(), false, 7).unwrap()).unwrap();
+    append(&mut log, &command(2)).unwrap();
+    let (first, second) = (log.sync_handle(), log.sync_handle());
+    disk.inject(Fault::SyncError);
+    // The kernel tells the one who asks first; nobody has told the log yet when the other one asks.
+    let told = first.run();
+    assert!(log.apply(second.run()).is_err(), "what was appended is not durable");
+    assert!(log.apply(told).is_err());
+}
+
+#[test]
+fn a_start_makes_durable_what_another_process_died_over() {
+    let whole = Memory::new();
+    let rewrite = |disk: &Memory| {
+        let Ok(recovered) = recover(disk, &place(), true, 1) else { return };
+        let Ok(mut log) = open(disk, recovered) else { return };
+        if append(&mut log, &command(0)).and_then(|_| log.sync()).is_err() {
+            return;
+        }
+        let Ok(plan) = log.plan_rewrite() else { return };
+        if log.begin_rewrite(plan.run()).is_err() {
+            return;
+        }
+        let Ok(temp) = base(disk, 1) else { return };
+        drop(log.plan_finish(Base::Snapshot).unwrap().run(&temp));
+    };
+    rewrite(&whole);
+    for dies in 0..whole.calls() {
+        for image in 0..4 {
+            let disk = Memory::new();
+            disk.inject(Fault::DieAt(dies));
+            rewrite(&disk);
+            // The machine runs on: the next process sees all that this one has done.
+            disk.heal();
+            let recovered = recover(&disk, &place(), true, 2).unwrap();
+            let count = load(&disk, &recovered);
+            let mut log = open(&disk, recovered).unwrap();
+            append(&mut log, &command(count)).unwrap();
+            log.sync().unwrap();
+            let after = disk.crash(image);
+            let recovered =
+                recover(&after, &place(), true, 3).unwrap_or_else(|e| panic!("{dies}, {image}: {e}"));
+            assert_eq!(load(&after, &recovered), count + 1, "dead at call {dies}, image {image}");
+        }
+    }
+}
+
+#[test]
+fn a_block_that_was_lost_in_the_first_batch_is_no_data() {
+    let disk = Memory::new();
+    let mut log = begun(&disk);
+    let long = format!("*2\r\n$4\r\nPUSH\r\n$600\r\n{}\r\n", "x".repeat(600));
+    append(&mut log, &[long.as_bytes(), &command(1)].concat()).unwrap();
+    let path = place().log_dir().join("appendonly.aof.1.incr.aof");
+    let text = String::from_utf8(disk.bytes(&path).unwrap()).unwrap().replace('x', "\0");
+    disk.put(&path, &text.as_bytes()[..text.len() - 70]);
+    let recovered = recover(&disk, &place(), true, 7).unwrap();
+    assert_eq!(recovered.files()[0].commands, 0, "nothing vouches for the zeros");
+    assert_eq!(recovered.tails().len(), 1);
+}
+
+#[test]
+fn the_rest_of_a_sector_that_was_not_written_again_is_the_trace_of_a_crash() {
+    let (disk, path) = written(2);
+    let synced = disk.bytes(&path).unwrap().len();
+    let rest = 512 - synced % 512;
+    let mut log = open(&disk, recover(&disk, &place(), false, 7).unwrap()).unwrap();
+    for number in 2..40 {
+        append(&mut log, &command(number)).unwrap();
+    }
+    let whole = disk.bytes(&path).unwrap();
+    // The mark is of the start, and as long as what was synced then.
+    for zeros in [rest, rest - 1] {
+        let mut bytes = whole.clone();
+        bytes[synced..synced + zeros].fill(0);
+        disk.put(&path, &bytes);
+        let recovered = recover(&disk, &place(), true, 7);
+        assert_eq!(recovered.is_ok(), zeros == rest, "{zeros} of {rest} bytes");
+        if let Ok(recovered) = recovered {
+            assert_eq!(load(&disk, &recovered), 2);
+        }
+    }
+}
+
 /// A log that moved to a second file: two numbers synced, `unsynced` more behind them, `behind` in the second.
 fn moved(unsynced: u64, behind: u64) -> (Memory, Log, PathBuf, PathBuf) {
     let disk = Memory::new();

@@ -158,6 +158,9 @@ impl Log {
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
+        // Whoever put the manifest in place may have died before it was durable, and what follows would be appended to files that it
+        // alone names.
+        disk.sync_dir(&dir)?;
         // First, since a new file may get the name of one of them.
         remove_all(&*disk, &leftovers);
         for file in &manifest.incrementals {

@@ -57,8 +57,25 @@ pub(super) struct Open {
 
 impl Open {
     pub(super) fn new(file: Box<dyn File>) -> io::Result<Open> {
-        let syncer = file.syncer()?.into();
+        let syncer = Arc::new(FinalSyncer { syncer: file.syncer()?, has_failed: Mutex::new(false) });
         Ok(Open { file, syncer })
+    }
+}
+
+/// Syncs a file for several threads, one at a time. The kernel tells only once that it could not write something, so a failure is final
+/// for all of them: whoever syncs next would be told that all is well.
+struct FinalSyncer {
+    syncer: Box<dyn Syncer>,
+    has_failed: Mutex<bool>,
+}
+
+impl Syncer for FinalSyncer {
+    fn sync(&self) -> io::Result<()> {
+        let mut has_failed = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *has_failed {
+            return Err(io::Error::other("a sync has failed before"));
+        }
+        self.syncer.sync().inspect_err(|_| *has_failed = true)
     }
 }
 
@@ -119,7 +136,8 @@ impl Target {
     fn settle_strays(&mut self) -> io::Result<()> {
         let dir = self.place.log_dir();
         let strays = self.strays();
-        if strays.is_empty() {
+        // One that was removed may come back until a sync of the directory has succeeded.
+        if strays.is_empty() && self.attempts().files.is_empty() {
             return Ok(());
         }
         // From here on the manifest that stands is the one that a crash finds, too.

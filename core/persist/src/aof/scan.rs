@@ -345,13 +345,22 @@ impl Scan {
 
     /// A torn batch with a zero block in it lost that block: none of its commands can be trusted.
     fn distrust_zeros(&mut self, disk: &dyn Disk, path: &Path) -> Result<(), RefuseError> {
-        if self.damage.is_none() || !self.annotated || self.is_closed || self.good_end == self.batch_start {
+        if self.damage.is_none()
+            || !(self.annotated || self.is_ours())
+            || self.is_closed
+            || self.good_end == self.batch_start
+        {
             return Ok(());
         }
         if has_zero_run(&read_from(disk, path, self.batch_start, self.good_end - self.batch_start)?) {
             self.cut_to_batch();
         }
         Ok(())
+    }
+
+    /// The file is one of this version, by its head or by what the manifest says.
+    pub(super) fn is_ours(&self) -> bool {
+        self.has_head || self.needs_head
     }
 
     fn cut_to_batch(&mut self) {

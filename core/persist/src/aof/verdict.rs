@@ -16,6 +16,9 @@ use crate::disk::Disk;
 /// The longest tail that is examined and cut, bytes; more than that is not the trace of a crash.
 pub(super) const TAIL_BYTES_MAX: u64 = 4 << 30;
 
+/// What a disk writes as one, bytes.
+const SECTOR_BYTES: u64 = 512;
+
 /// A damaged file as it is judged.
 pub(super) struct Seen<'a> {
     pub(super) scan: &'a Scan,
@@ -56,7 +59,7 @@ pub(super) fn judge(
         return refuse(path, Some(damage.bad_offset), what);
     }
     let is_ours = scan.annotated
-        || scan.has_head
+        || scan.is_ours()
         || matches!(damage.kind, Kind::Before { .. })
         || find(&tail, b"\n#TDM:").is_some();
     if !is_ours {
@@ -92,13 +95,22 @@ fn is_trace(seen: &Seen<'_>, tail: &[u8], zero_filled: bool, history: Option<His
             !is_full_length && !batches_in(behind, history).iter().any(|batch| batch.is_checked)
         }
         Kind::OpenTransaction => !is_full_length,
-        Kind::Byte => damage.bad_byte == Some(0) && (zero_filled || has_zero_run(tail)),
+        Kind::Byte => {
+            let is_lost = zero_filled || has_zero_run(tail) || loses_rest_of_sector(scan, damage, tail);
+            damage.bad_byte == Some(0) && is_lost
+        }
         Kind::Batch { end, .. } => {
             has_zero_run(&tail[..end.saturating_sub(offset) as usize]) && damage.flipped_bit().is_none()
         }
         Kind::Before { had, has } => has < had,
         Kind::Line | Kind::Order { .. } | Kind::Base => false,
     }
+}
+
+/// Whether the tail begins with zeros up to the end of a sector: what was synced last ends in it, and it was not written again.
+fn loses_rest_of_sector(scan: &Scan, damage: &Damage, tail: &[u8]) -> bool {
+    let rest = (SECTOR_BYTES - scan.good_end % SECTOR_BYTES) as usize;
+    damage.bad_offset == scan.good_end && tail.len() >= rest && tail[..rest].iter().all(|&byte| byte == 0)
 }
 
 /// The same for a file of another server, which says nothing of itself: only what ends too early, or in zeros.
