@@ -58,6 +58,17 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("tandem", &["tandem-server", "tandem-profiles", "tandem-control", "tandem-config", "tandem-cli"]),
     ("tandem-tests", &[]),
     (
+        "tandem-simulation",
+        &[
+            "tandem-base",
+            "tandem-config",
+            "tandem-engine",
+            "tandem-journal",
+            "tandem-keyspace",
+            "tandem-persist",
+        ],
+    ),
+    (
         "tandem-fuzz",
         &[
             "tandem-base",

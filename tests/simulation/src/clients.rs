@@ -1,0 +1,197 @@
+//! What clients ask for: commands on all data types over few keys, transactions, scripts, blocking ones, times to live, and now and then
+//! what an operator asks.
+
+use base::Random;
+
+/// Keys of each type; the first letter tells it. Sometimes a command takes a key of another type, which is an error.
+const TYPES: &[u8] = b"slthzxpn";
+const KEYS_EACH: u64 = 3;
+
+/// In a template `s` and its like stand for a key of that type, `k` for any, `v` for a value, `i` for a small number, `m` for
+/// milliseconds. Letters behind `%` only.
+const WRITES: &[&str] = &[
+    "SET %s %v",
+    "SET %s %v PX %m",
+    "SET %s %v KEEPTTL",
+    "SET %s %v NX GET",
+    "APPEND %s %v",
+    "SETRANGE %s %i %v",
+    "SETBIT %s %i 1",
+    "GETDEL %s",
+    "GETEX %s PX %m",
+    "MSET %s %v %s %v",
+    "MSETNX %s %v %s %v",
+    "BITOP XOR %s %s %s",
+    "BITFIELD %s INCRBY u8 0 100",
+    "INCR %n",
+    "INCRBY %n %i",
+    "INCRBYFLOAT %n 0.1",
+    "DECR %n",
+    "LPUSH %l %v %v",
+    "RPUSH %l a b c %v",
+    "LPOP %l 2",
+    "RPOP %l",
+    "LMOVE %l %l LEFT RIGHT",
+    "RPOPLPUSH %l %l",
+    "LINSERT %l BEFORE a %v",
+    "LREM %l 1 a",
+    "LTRIM %l 0 9",
+    "LSET %l 0 %v",
+    "LMPOP 2 %l %l LEFT COUNT 2",
+    "SADD %t a b c %v %i",
+    "SREM %t a %i",
+    "SPOP %t 2",
+    "SMOVE %t %t b",
+    "SUNIONSTORE %t %t %t",
+    "SDIFFSTORE %t %t %t",
+    "HSET %h a %v b %v",
+    "HSETNX %h c %v",
+    "HINCRBY %h n %i",
+    "HINCRBYFLOAT %h g 1.5",
+    "HDEL %h a",
+    "HPEXPIRE %h %m FIELDS 1 b",
+    "HPERSIST %h FIELDS 1 b",
+    "ZADD %z %i a %i b 1.5 c",
+    "ZADD %z GT CH %i a",
+    "ZINCRBY %z %i b",
+    "ZREM %z a",
+    "ZPOPMIN %z 2",
+    "ZREMRANGEBYRANK %z 0 0",
+    "ZRANGESTORE %z %z 0 1",
+    "ZUNIONSTORE %z 2 %z %z",
+    "ZMPOP 1 %z MAX",
+    "GEOADD %z 13.361389 38.115556 palermo",
+    "XADD %x * f %v",
+    "XADD %x MAXLEN ~ 3 * f %v",
+    "XADD %x NOMKSTREAM * f %v",
+    "XTRIM %x MAXLEN 2",
+    "XGROUP CREATE %x g 0 MKSTREAM",
+    "XGROUP DESTROY %x g",
+    "XREADGROUP GROUP g c COUNT 2 STREAMS %x >",
+    "XAUTOCLAIM %x g d 0 0 COUNT 2",
+    "PFADD %p a b %v",
+    "PFMERGE %p %p %p",
+    "DEL %k %k",
+    "UNLINK %k",
+    "PEXPIRE %k %m",
+    "PEXPIRE %k %m NX",
+    "EXPIRE %k 1",
+    "PERSIST %k",
+    "RENAME %k %k",
+    "RENAMENX %k %k",
+    "COPY %k %k REPLACE",
+    "MOVE %k 1",
+    "SORT %l ALPHA STORE %l",
+];
+
+const READS: &[&str] = &[
+    "GET %s",
+    "LRANGE %l 0 -1",
+    "SMEMBERS %t",
+    "HGETALL %h",
+    "ZRANGE %z 0 -1",
+    "XRANGE %x - +",
+    "TTL %k",
+    "DBSIZE",
+];
+
+const BLOCKING: &[&str] = &[
+    "BLPOP %l %l 0.05",
+    "BRPOP %l 1",
+    "BLMOVE %l %l LEFT LEFT 0.1",
+    "BLMPOP 0.2 1 %l RIGHT COUNT 3",
+    "BZPOPMIN %z %z 0.001",
+    "BZPOPMAX %z 0.3",
+    "XREAD BLOCK 30 STREAMS %x $",
+    "XREADGROUP GROUP g c BLOCK 30 STREAMS %x >",
+];
+
+const RARE: &[&str] =
+    &["FLUSHDB", "FLUSHALL", "SWAPDB 0 1", "SELECT 0", "SELECT 1", "BGSAVE", "BGREWRITEAOF", "BGREWRITEAOF"];
+
+/// Scripts, each with as many keys as it has templates behind it.
+const SCRIPTS: &[(&str, &str)] = &[
+    ("redis.call('INCR',KEYS[1]) redis.call('RPUSH',KEYS[2],ARGV[1]) return 1", "2 %n %l %v"),
+    ("local v=redis.call('LPOP',KEYS[1]) if v then redis.call('LPUSH',KEYS[2],v) end return v", "2 %l %l %v"),
+    ("for i=1,5 do redis.call('ZADD',KEYS[1],math.random(),'r'..i) end return redis.call('TIME')", "1 %z %v"),
+    ("redis.call('SET',KEYS[1],ARGV[1]) return redis.call('INCR',KEYS[1])", "1 %s %v"),
+    ("redis.call('SET',KEYS[1],'x','PX',10) redis.call('XADD',KEYS[2],'*','a',ARGV[1])", "2 %s %x %v"),
+];
+
+/// A request's words.
+pub(crate) type Words = Vec<Vec<u8>>;
+
+/// What a client sends next, in one go: mostly one request, else a transaction.
+pub(crate) fn requests(random: &mut Random) -> Vec<Words> {
+    match random.below(100) {
+        0..55 => vec![request(WRITES, random)],
+        55..63 => vec![request(READS, random)],
+        63..73 => vec![request(BLOCKING, random)],
+        73..80 => vec![script(random)],
+        80..84 => vec![request(RARE, random)],
+        84 => vec![fsync(random)],
+        _ => transaction(random),
+    }
+}
+
+fn transaction(random: &mut Random) -> Vec<Words> {
+    let mut all = vec![vec![b"MULTI".to_vec()]];
+    for _ in 0..=random.below(4) {
+        all.push(if random.below(4) == 0 { request(BLOCKING, random) } else { request(WRITES, random) });
+    }
+    all.push(vec![if random.below(8) == 0 { b"DISCARD".to_vec() } else { b"EXEC".to_vec() }]);
+    all
+}
+
+fn fsync(random: &mut Random) -> Words {
+    let policy: &[u8] = [&b"always"[..], b"everysec", b"no"][random.below(3) as usize];
+    [&b"CONFIG"[..], b"SET", b"appendfsync", policy].map(<[u8]>::to_vec).to_vec()
+}
+
+fn script(random: &mut Random) -> Words {
+    let (code, rest) = SCRIPTS[random.below(SCRIPTS.len() as u64) as usize];
+    let mut words = vec![b"EVAL".to_vec(), code.as_bytes().to_vec()];
+    words.extend(filled(rest, random));
+    words
+}
+
+fn request(templates: &[&str], random: &mut Random) -> Words {
+    filled(templates[random.below(templates.len() as u64) as usize], random)
+}
+
+fn filled(template: &str, random: &mut Random) -> Words {
+    template.split(' ').map(|word| word_of(word, random)).collect()
+}
+
+fn word_of(word: &str, random: &mut Random) -> Vec<u8> {
+    match word.strip_prefix('%').map(|letter| letter.as_bytes()[0]) {
+        None => word.as_bytes().to_vec(),
+        Some(b'v') => value(random),
+        Some(b'i') => random.below(40).to_string().into_bytes(),
+        Some(b'm') => (1 + random.below(400)).to_string().into_bytes(),
+        Some(letter) => key(letter, random),
+    }
+}
+
+fn key(letter: u8, random: &mut Random) -> Vec<u8> {
+    let is_any = letter == b'k' || random.below(25) == 0;
+    let letter = if is_any { TYPES[random.below(TYPES.len() as u64) as usize] } else { letter };
+    vec![letter, b'0' + random.below(KEYS_EACH) as u8]
+}
+
+/// All keys that there can be.
+pub(crate) fn all_keys() -> impl Iterator<Item = Vec<u8>> {
+    TYPES.iter().flat_map(|&letter| (0..KEYS_EACH).map(move |number| vec![letter, b'0' + number as u8]))
+}
+
+/// Mostly short; sometimes long, and sometimes with as many zeros as a lost sector has.
+fn value(random: &mut Random) -> Vec<u8> {
+    let length = match random.below(12) {
+        0 => random.below(6000) as usize,
+        1 => return vec![0; random.below(1500) as usize],
+        2 => return b"\r\n*1\r\n$8\r\nFLUSHALL\r\n#TDM:1:0000000000000000:5:999\r\n".to_vec(),
+        _ => random.below(12) as usize,
+    };
+    let byte = b'a' + random.below(26) as u8;
+    vec![byte; length]
+}

@@ -1,0 +1,154 @@
+//! What was executed, as the log has it: record by record, with what the data set was behind each. It is the measure of all that is
+//! recovered.
+//!
+//! A second engine replays each commit at once, as a replica would. So it shows first that the log says what was done (both engines hold
+//! the same behind every commit), and then which data sets a crash may leave: those behind some record.
+
+use engine::Engine;
+use keyspace::{Digest, digest_value};
+use persist::aof::Commands;
+
+use crate::clients;
+use crate::load::{contents, replay, replaying};
+use crate::world::{Clock, World};
+
+/// One record and the data set behind it.
+struct Unit {
+    argv: Vec<Vec<u8>>,
+    digest: Digest,
+    /// A transaction has begun and not ended: nothing can be recovered that ends here.
+    is_open: bool,
+}
+
+/// See the module. Records are counted from the beginning of the run, through all its lives.
+pub(crate) struct History {
+    clock: Clock,
+    units: Vec<Unit>,
+    mirror: Engine,
+    /// Records that were acknowledged to have been written, and to have been synced.
+    pub(crate) written: usize,
+    pub(crate) synced: usize,
+}
+
+impl History {
+    pub(crate) fn new(clock: &Clock) -> History {
+        History { clock: clock.clone(), units: Vec::new(), mirror: replaying(clock), written: 0, synced: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.units.len()
+    }
+
+    /// What was behind the record with that number; of none nothing.
+    pub(crate) fn digest_at(&self, units: usize) -> Digest {
+        units.checked_sub(1).map_or_else(Digest::default, |last| self.units[last].digest)
+    }
+
+    /// Takes in a commit of `engine`, which must hold now what the records say.
+    pub(crate) fn commit(&mut self, bytes: &[u8], engine: &mut Engine) -> Result<(), String> {
+        let mut commands = Commands::new(bytes, 0, bytes.len() as u64);
+        let (mut world, mut is_open) = (World::of_replay(&self.clock), false);
+        while let Some(argv) = commands.next().map_err(|error| format!("the log's bytes: {error}"))? {
+            if let Err(why) = replay(&mut self.mirror, &argv, &mut world) {
+                let words = argv.iter().map(|word| word.escape_ascii().to_string());
+                let words = words.collect::<Vec<_>>().join(" ");
+                return Err(format!(
+                    "a record cannot be replayed ({words:.300}): {why}, behind {}",
+                    self.tail(12)
+                ));
+            }
+            is_open = argv[0] == b"MULTI" || is_open && argv[0] != b"EXEC";
+            self.units.push(Unit { argv, digest: self.mirror.keyspace.digest(), is_open });
+        }
+        if engine.keyspace.digest() != self.mirror.keyspace.digest() {
+            let keys = self.differing(engine);
+            return Err(format!("the log does not say what was done to {keys}: {}", self.tail(6)));
+        }
+        Ok(())
+    }
+
+    /// The keys that are not the same in both engines.
+    fn differing(&mut self, engine: &mut Engine) -> String {
+        let value = |engine: &mut Engine, db: usize, key: &[u8]| {
+            let entry = engine.keyspace.peek(db, key);
+            (digest_value(entry), entry.and_then(|entry| entry.expiry()))
+        };
+        let mut differ = String::new();
+        for (db, key) in (0..2).flat_map(|db| clients::all_keys().map(move |key| (db, key))) {
+            let (is, says) = (value(engine, db, &key), value(&mut self.mirror, db, &key));
+            if is != says {
+                differ += &format!("{db}/{} ({is:?}, by the log {says:?}) ", key.escape_ascii());
+            }
+        }
+        differ
+    }
+
+    /// The last records, for people.
+    pub(crate) fn tail(&self, count: usize) -> String {
+        let from = self.units.len().saturating_sub(count);
+        let records = self.units[from..].iter().map(|unit| {
+            let words: Vec<String> = unit.argv.iter().map(|word| word.escape_ascii().to_string()).collect();
+            words.join(" ").chars().take(120).collect::<String>()
+        });
+        records.collect::<Vec<_>>().join(" | ")
+    }
+
+    /// Behind which record a start is that has found this: it must be a beginning of what was executed with at least `least` records.
+    pub(crate) fn find(&self, engine: &mut Engine, least: usize) -> Result<usize, String> {
+        let digest = engine.keyspace.digest();
+        let found = contents(engine);
+        let is_like = |units: &usize| self.digest_at(*units) == digest && !self.is_open_at(*units);
+        let mut difference = String::new();
+        for units in (least..=self.len()).rev().filter(is_like) {
+            let there = contents(&mut self.replayed(units)?);
+            if there == found {
+                return Ok(units);
+            }
+            difference = format!(" (behind record {units} but for {})", first_difference(&there, &found));
+        }
+        let all = self.len();
+        Err(match (0..=all).rev().find(is_like) {
+            Some(units) if units < least => {
+                format!(
+                    "what is recovered ends behind record {units}, and {least} of {all} were acknowledged"
+                )
+            }
+            _ => format!(
+                "what is recovered was never there{difference}; {least} of {all} records were acknowledged: {}; found: {:.600}",
+                self.tail(16),
+                found.join(" | ")
+            ),
+        })
+    }
+
+    fn is_open_at(&self, units: usize) -> bool {
+        units.checked_sub(1).is_some_and(|last| self.units[last].is_open)
+    }
+
+    /// A server goes on behind that record; all in front of it is durable.
+    pub(crate) fn go_on_from(&mut self, units: usize) -> Result<(), String> {
+        self.mirror = self.replayed(units)?;
+        self.units.truncate(units);
+        (self.written, self.synced) = (units, units);
+        Ok(())
+    }
+
+    /// An engine with the first records.
+    fn replayed(&self, units: usize) -> Result<Engine, String> {
+        let (mut engine, mut world) = (replaying(&self.clock), World::of_replay(&self.clock));
+        for unit in &self.units[..units] {
+            replay(&mut engine, &unit.argv, &mut world)?;
+        }
+        Ok(engine)
+    }
+}
+
+fn first_difference(there: &[String], found: &[String]) -> String {
+    let pair = there.iter().zip(found).find(|(there, found)| there != found);
+    let Some((there, found)) = pair else { return "a key".to_owned() };
+    let same = there.bytes().zip(found.bytes()).take_while(|(a, b)| a == b).count();
+    let part = |line: &str| {
+        line.get(same.saturating_sub(80)..).unwrap_or(line).chars().take(200).collect::<String>()
+    };
+    format!("{}: {} / {}", there.chars().take(10).collect::<String>(), part(there), part(found))
+}

@@ -1,0 +1,167 @@
+//! Runs a server over a disk that fails, under virtual time, from one seed; and sees whether anything acknowledged is lost.
+//!
+//! ```text
+//! simulate [--seeds N] [--from N]     N runs, the canaries, and each crash of a few short runs; ends with "N passed, N failed"
+//! simulate --seed N                   one run, told step by step
+//! simulate --seed N --dies-at CALL [--killed]     a short run that ends there
+//! ```
+//! Engine, keyspace, journal and persist are those of the server; what joins them is here, without threads, so that one seed decides the
+//! order of all steps, every fault of the disk, and the moment of each crash. After a crash a start must find a beginning of what was
+//! executed that holds all that was acknowledged: with `appendfsync always` whatever happened, else if only the process died. Commits are
+//! replayed at once by a second engine, so the log must say all that was done, and snapshots must hold one moment.
+//!
+//! The canaries are faults that are put in on purpose (a sync left out, a directory not synced, a reply that leaves early): a simulation
+//! that does not find them has failed.
+
+#![allow(clippy::print_stdout, reason = "it is a program that tells what it finds")]
+
+mod change;
+mod clients;
+mod disk;
+mod history;
+mod load;
+mod run;
+mod server;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use disk::Canary;
+use run::{Crash, Orders, Seen, run};
+
+/// Seeds that a canary has until it must have been found.
+const CANARY_SEEDS: u64 = 300;
+
+/// Short runs of which every crash is tried.
+const EXHAUSTIVE_SEEDS: u64 = 3;
+
+/// Failures that are told in full.
+const TOLD_MAX: usize = 10;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str| {
+        let at = args.iter().position(|arg| arg == name)?;
+        args.get(at + 1)?.parse::<u64>().ok()
+    };
+    if let Some(seed) = number("--seed") {
+        let mut orders = Orders { is_traced: true, ..Orders::default() };
+        if let Some(call) = number("--dies-at") {
+            let crash =
+                if args.iter().any(|arg| arg == "--killed") { Crash::Killed } else { Crash::PowerLost };
+            orders = Orders { is_short: true, dies: Some((call, crash)), ..orders };
+        }
+        println!("{:?}", attempt(seed, orders));
+        return ExitCode::SUCCESS;
+    }
+    let (from, count) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(1_000));
+    // A run that panics is one that fails; what it says is told with its seed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut tally = Tally::default();
+    tally.seeds(from, count);
+    for canary in [Canary::NoSync, Canary::NoDirectorySync, Canary::EarlyReply] {
+        tally.canary(canary);
+    }
+    (0..EXHAUSTIVE_SEEDS).for_each(|seed| tally.every_crash(from + seed));
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A run, of which a panic is an error too.
+fn attempt(seed: u64, orders: Orders) -> Result<Seen, String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, orders))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl Tally {
+    fn count(&mut self, is_passed: bool) {
+        if is_passed { self.passed += 1 } else { self.failed += 1 }
+    }
+
+    /// That many runs, on all processors.
+    fn seeds(&mut self, from: u64, count: u64) {
+        let next = AtomicU64::new(from);
+        let found: Mutex<(Seen, Vec<(u64, String)>)> = Mutex::default();
+        let work = || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= from + count {
+                    return;
+                }
+                let result = attempt(seed, Orders::default());
+                let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                match result {
+                    Ok(seen) => found.0.add(seen),
+                    Err(why) => found.1.push((seed, why)),
+                }
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+        let (seen, mut failures) = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failures.sort();
+        for (seed, why) in failures.iter().take(TOLD_MAX) {
+            println!("FAILED: simulate --seed {seed}: {why}");
+        }
+        println!("{count} seeds from {from}: {seen:?}");
+        self.passed += count - failures.len() as u64;
+        self.failed += failures.len() as u64;
+    }
+
+    /// Runs with a fault that must be found.
+    fn canary(&mut self, canary: Canary) {
+        let orders = Orders { canary, ..Orders::default() };
+        let found = (0..CANARY_SEEDS).find_map(|seed| Some((seed, attempt(seed, orders).err()?)));
+        match &found {
+            Some((seed, why)) => println!("canary {canary:?} is found by seed {seed}: {why}"),
+            None => println!("FAILED: canary {canary:?} is not found by {CANARY_SEEDS} seeds"),
+        }
+        self.count(found.is_some());
+    }
+
+    /// A short run, ended at each of its calls of the disk, in each way.
+    fn every_crash(&mut self, seed: u64) {
+        let whole = attempt(
+            seed,
+            Orders { is_short: true, dies: Some((u64::MAX >> 1, Crash::Killed)), ..Orders::default() },
+        );
+        let calls = whole.as_ref().map_or(0, |seen| seen.calls);
+        let mut failure = whole.err();
+        for (call, crash) in (0..calls).flat_map(|call| [(call, Crash::Killed), (call, Crash::PowerLost)]) {
+            let orders = Orders { is_short: true, dies: Some((call, crash)), ..Orders::default() };
+            if failure.is_none() {
+                failure = attempt(seed, orders).err().map(|why| format!("{crash:?} at call {call}: {why}"));
+            }
+        }
+        match &failure {
+            None => println!("short run {seed}: each of {calls} calls may be the last"),
+            Some(why) => println!("FAILED: short run {seed}: {why}"),
+        }
+        self.count(failure.is_none());
+    }
+}
+
+impl Seen {
+    fn add(&mut self, other: Seen) {
+        let Seen { records, crashes, refused, unharmed, snapshots, moved, calls } = other;
+        self.records += records;
+        self.crashes += crashes;
+        self.refused += refused;
+        self.unharmed += unharmed;
+        self.snapshots += snapshots;
+        self.moved += moved;
+        self.calls += calls;
+    }
+}

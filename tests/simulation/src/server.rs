@@ -1,0 +1,384 @@
+//! A server without threads and sockets: engine, journal and log joined as the real one joins them, one step after the other in an order
+//! that the seed chooses. What threads do at the same time there are steps between which others may come here.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use base::Random;
+use engine::{ClientInfo, Delivery, Engine, Job, Next, Request, SessionId};
+use journal::{Batch, Fault, Hand, Journal, Need, Outcome};
+use persist::aof::{AppendError, HistoryId, Log, Place, SyncHandle};
+use persist::disk::Disk;
+
+use crate::change::Change;
+use crate::clients::{self, Words};
+use crate::disk::{Canary, SimDisk};
+use crate::history::History;
+use crate::world::{Clock, World, policy};
+
+/// Clients of a server.
+const CLIENTS: usize = 4;
+
+/// Records that may be written before replies are looked at, so that a batch is written in parts.
+const REQUESTS_MAX: u64 = 3;
+
+/// Where everything lies.
+pub(crate) fn place() -> Place {
+    Place::new(Path::new("/data"))
+}
+
+/// The snapshot.
+pub(crate) fn dump() -> PathBuf {
+    place().dir.join("dump.rdb")
+}
+
+/// A client, and what it has not sent yet.
+struct Client {
+    session: SessionId,
+    to_send: VecDeque<Words>,
+    /// It gets its reply later.
+    waits: bool,
+}
+
+/// A reply that waits for the disk.
+struct Parked {
+    ticket: u64,
+    /// Records up to and with its own.
+    units: usize,
+    need: Need,
+}
+
+/// See the module.
+pub(crate) struct Server<'a> {
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) engine: Engine,
+    pub(crate) world: World,
+    pub(crate) journal: Rc<RefCell<Journal>>,
+    pub(crate) log: Log,
+    clients: Vec<Client>,
+    parked: VecDeque<Parked>,
+    syncing: Option<SyncHandle>,
+    pub(crate) change: Option<Change>,
+    wants_rewrite: bool,
+    wants_save: bool,
+    pub(crate) history: &'a mut History,
+    /// Records that the last snapshot which is in place holds.
+    pub(crate) saved: Option<usize>,
+    canary: Canary,
+    pub(crate) is_traced: bool,
+}
+
+impl<'a> Server<'a> {
+    /// One that goes on from what `engine` was loaded with.
+    pub(crate) fn new(
+        disk: &SimDisk,
+        log: Log,
+        mut engine: Engine,
+        clock: &Clock,
+        random: Random,
+        history: &'a mut History,
+        canary: Canary,
+    ) -> Server<'a> {
+        engine.replay_end();
+        let space = engine.keyspace_mut();
+        space.keep_expired = false;
+        space.effects.clear();
+        engine.set_logging(true);
+        let mut journal = Journal::new(policy(&engine.config));
+        journal.open(true);
+        let journal = Rc::new(RefCell::new(journal));
+        let world = World { journal: Some(Rc::clone(&journal)), ..World::of_replay(clock) };
+        let mut server = Server {
+            clock: clock.clone(),
+            random,
+            disk: Arc::new(disk.clone()),
+            engine,
+            world,
+            journal,
+            log,
+            clients: Vec::new(),
+            parked: VecDeque::new(),
+            syncing: None,
+            change: None,
+            wants_rewrite: false,
+            wants_save: false,
+            history,
+            saved: None,
+            canary,
+            is_traced: false,
+        };
+        for token in 0..CLIENTS {
+            let session = server.connect(token as u64);
+            server.clients.push(Client { session, to_send: VecDeque::new(), waits: false });
+        }
+        server
+    }
+
+    fn connect(&mut self, token: u64) -> SessionId {
+        let info =
+            ClientInfo { id: self.random.next_u64() >> 1, token, local: true, ..ClientInfo::default() };
+        self.engine.connect(info, self.clock.now()).expect("there are few clients")
+    }
+
+    /// Does something.
+    pub(crate) fn step(&mut self) -> Result<(), String> {
+        match self.random.below(20) {
+            0..9 => self.serve()?,
+            9..11 => self.let_time_pass()?,
+            11..13 => self.write_as_another_thread(),
+            13..15 => self.begin_sync(),
+            15..17 => self.end_sync(),
+            17 => self.look_after_log(),
+            _ => self.change_files(),
+        }
+        self.release();
+        Ok(())
+    }
+
+    // Clients.
+
+    /// A few clients send what they have, in one batch.
+    fn serve(&mut self) -> Result<(), String> {
+        self.engine.begin_batch(self.clock.now());
+        for _ in 0..=self.random.below(REQUESTS_MAX) {
+            let at = self.random.below(CLIENTS as u64) as usize;
+            self.serve_client(at);
+        }
+        self.hand_over()
+    }
+
+    fn serve_client(&mut self, at: usize) {
+        if self.clients[at].waits {
+            if self.random.below(16) == 0 {
+                self.reconnect(at);
+            }
+            return;
+        }
+        if self.clients[at].to_send.is_empty() {
+            self.clients[at].to_send = clients::requests(&mut self.random).into();
+        }
+        // All of a pipeline, or a part of it: others may come between.
+        for _ in 0..=self.random.below(6) {
+            let Some(words) = self.clients[at].to_send.pop_front() else { break };
+            let argv: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            let mut reply = Vec::new();
+            let request = Request { argv: &argv, raw: None };
+            match self.engine.execute(self.clients[at].session, request, &mut reply, &mut self.world) {
+                Next::Continue => {}
+                Next::Wait => {
+                    self.clients[at].waits = true;
+                    break;
+                }
+                _ => {
+                    self.reconnect(at);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn reconnect(&mut self, at: usize) {
+        self.engine.disconnect(self.clients[at].session);
+        let session = self.connect(at as u64);
+        self.clients[at] = Client { session, to_send: VecDeque::new(), waits: false };
+    }
+
+    /// What a batch has left goes to those whom it concerns.
+    fn hand_over(&mut self) -> Result<(), String> {
+        let (mut bytes, mut deliveries, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        self.engine.take_log(&mut bytes);
+        self.engine.take_deliveries(&mut deliveries);
+        self.engine.take_jobs(&mut jobs);
+        drop(self.engine.keyspace_mut().take_trash());
+        self.deliver(&deliveries);
+        for job in jobs {
+            match job {
+                Job::RewriteLog => self.wants_rewrite = true,
+                Job::Save { .. } => self.wants_save = true,
+                _ => {}
+            }
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.history.commit(&bytes, &mut self.engine)?;
+        let (ticket, need) = {
+            let mut journal = self.journal.borrow_mut();
+            (journal.commit(&mut bytes), journal.policy().need)
+        };
+        let units = self.history.len();
+        if self.canary == Canary::EarlyReply {
+            self.acknowledge(units, need);
+        } else if ticket > 0 {
+            self.parked.push_back(Parked { ticket, units, need });
+        }
+        let hand = self.journal.borrow().hand();
+        if hand == Hand::Caller {
+            self.write_waiting();
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, deliveries: &[Delivery]) {
+        for delivery in deliveries.iter().filter(|delivery| delivery.resume) {
+            self.clients[delivery.token as usize].waits = false;
+        }
+    }
+
+    /// Lets the replies go that need not wait any more.
+    fn release(&mut self) {
+        let safe = self.journal.borrow().safe();
+        while self.parked.front().is_some_and(|parked| parked.ticket <= safe) {
+            if let Some(Parked { units, need, .. }) = self.parked.pop_front() {
+                self.acknowledge(units, need);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, units: usize, need: Need) {
+        self.history.written = self.history.written.max(units);
+        if need == Need::Synced {
+            self.history.synced = self.history.synced.max(units);
+        }
+    }
+
+    /// Time passes, and what is due is done.
+    fn let_time_pass(&mut self) -> Result<(), String> {
+        let longest_us = if self.random.below(4) == 0 { 2_000_000 } else { 30_000 };
+        self.clock.pass_us(self.random.below(longest_us));
+        self.engine.tick(self.clock.now(), &mut self.world);
+        self.engine.cron(self.clock.now(), &mut self.world);
+        self.hand_over()
+    }
+
+    // The log.
+
+    fn write_as_another_thread(&mut self) {
+        if self.journal.borrow().policy().need == Need::Written {
+            self.write_waiting();
+        }
+    }
+
+    /// Tries to write what waits.
+    pub(crate) fn write_waiting(&mut self) {
+        let batch = self.journal.borrow_mut().begin_write();
+        let Some(batch) = batch else { return };
+        if self.append(batch) {
+            return;
+        }
+        loop {
+            let first = self.journal.borrow_mut().begin_first();
+            let Some(first) = first else { return };
+            if !self.append(first) {
+                return;
+            }
+        }
+    }
+
+    fn append(&mut self, mut batch: Batch) -> bool {
+        self.log.set_timestamps(batch.timestamps);
+        let result = self.log.append(&mut batch.bytes, self.clock.now().unix_ms).map(drop);
+        let took_us = if self.random.below(8) == 0 { 20_000 } else { 20 };
+        self.clock.pass_us(took_us);
+        let result = result.map_err(|error| fault(&error));
+        let now_us = self.clock.micros();
+        matches!(self.journal.borrow_mut().wrote(batch, result, took_us, now_us), Outcome::Written(_))
+    }
+
+    fn begin_sync(&mut self) {
+        let now_us = self.clock.micros();
+        let policy = self.journal.borrow().policy();
+        let is_wanted = self.journal.borrow().wants_sync(now_us) || policy.syncs && self.random.below(3) == 0;
+        if self.syncing.is_some() || !is_wanted {
+            return;
+        }
+        if policy.need == Need::Synced {
+            self.write_waiting();
+        }
+        let is_synced = self.log.position_synced() == self.log.position();
+        let mut journal = self.journal.borrow_mut();
+        if is_synced {
+            journal.found_synced(now_us);
+        } else if journal.begin_sync(now_us) {
+            self.syncing = Some(self.log.sync_handle());
+        }
+    }
+
+    fn end_sync(&mut self) {
+        let Some(handle) = self.syncing.take() else { return };
+        let done = handle.run();
+        self.clock.pass_us(self.random.below(20_000));
+        let applied = self.log.apply(done);
+        let mut journal = self.journal.borrow_mut();
+        match applied {
+            Ok(()) => drop(journal.synced(self.clock.micros())),
+            Err(error) => drop(journal.sync_failed(error.to_string())),
+        }
+    }
+
+    /// What is done once a second.
+    fn look_after_log(&mut self) {
+        self.write_waiting();
+        let told = self.log.tell_synced(self.clock.now().unix_ms);
+        if let Err(AppendError::Failed(why)) = told {
+            self.journal.borrow_mut().fail(why);
+        }
+        if let Some(mark) = self.log.synced_mark() {
+            // It is only a lower bound; one that cannot be written is written later.
+            mark.write(&*self.disk, &place()).unwrap_or_default();
+        }
+    }
+
+    /// Goes on with a change of files, or begins one that is wanted.
+    fn change_files(&mut self) {
+        let begins = self.change.as_ref().map(Change::name);
+        let change = match self.change.take() {
+            Some(change) => change.step(self),
+            None if self.journal.borrow().wants_replacement() => Change::replacement(self),
+            None if std::mem::take(&mut self.wants_rewrite) => Change::rewrite(self),
+            None if std::mem::take(&mut self.wants_save) => Change::save(self),
+            None => None,
+        };
+        if self.is_traced && (begins.is_some() || change.is_some()) {
+            let (from, to) = (begins.unwrap_or("nothing"), change.as_ref().map_or("nothing", Change::name));
+            println!("{:>10} us: change of files: {from} > {to}", self.clock.micros());
+        }
+        self.world.is_rewriting = self.wants_rewrite || change.is_some();
+        self.world.is_saving = self.wants_save || change.is_some();
+        self.change = change;
+    }
+
+    /// The log is to be written anew.
+    pub(crate) fn want_rewrite(&mut self) {
+        self.wants_rewrite = true;
+    }
+
+    /// Stops as SIGTERM has it: everything is written and synced.
+    pub(crate) fn stop(mut self) {
+        self.end_sync();
+        self.write_waiting();
+        self.release();
+        if self.journal.borrow().unwritten() == 0 && self.log.finish(self.clock.now().unix_ms).is_ok() {
+            let units = self.history.len();
+            self.acknowledge(units, Need::Synced);
+        }
+    }
+}
+
+/// What the journal is told of an error of the log.
+fn fault(error: &AppendError) -> Fault {
+    match error {
+        AppendError::Retry(_) => Fault::Retry(error.to_string()),
+        AppendError::Failed(_) => Fault::Final(error.to_string()),
+    }
+}
+
+/// Which log it is: drawn by the seed here.
+pub(crate) fn history_id(random: &mut Random) -> HistoryId {
+    HistoryId(u128::from(random.next_u64()) << 64 | u128::from(random.next_u64()))
+}
