@@ -77,6 +77,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-keyspace",
             "tandem-config",
             "tandem-engine",
+            "tandem-cli",
         ],
     ),
 ];

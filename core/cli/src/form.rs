@@ -20,6 +20,11 @@ pub(crate) enum Form {
     QuotedJson,
 }
 
+impl Form {
+    /// All of them.
+    pub(crate) const ALL: [Form; 5] = [Form::Standard, Form::Raw, Form::Csv, Form::Json, Form::QuotedJson];
+}
+
 /// A form and what stands between the parts in the raw one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Style {
@@ -31,6 +36,11 @@ pub(crate) struct Style {
 }
 
 impl Style {
+    /// A form with line breaks between and behind.
+    pub(crate) fn new(form: Form) -> Style {
+        Style { form, element_end: b"\n".to_vec(), reply_end: b"\n".to_vec() }
+    }
+
     /// A whole reply, with what ends it.
     pub(crate) fn reply(&self, value: &Value) -> Vec<u8> {
         let mut out = Vec::new();
@@ -245,13 +255,17 @@ fn json(out: &mut Vec<u8>, value: &Value, is_quoted: bool) {
     }
 }
 
-/// A key, which JSON wants to be a string whatever it is.
+/// A key, which JSON wants to be a string whatever it is. One with parts is written with commas: JSON in a string in JSON would
+/// double its escapes with each level.
 fn json_key(out: &mut Vec<u8>, key: &Value, is_quoted: bool) {
     if key.text().is_some() && key.error().is_none() {
         return json(out, key, is_quoted);
     }
     let mut text = Vec::new();
-    json(&mut text, key, is_quoted);
+    match key {
+        Value::Map(_) | Value::Array(_) | Value::Set(_) | Value::Push(_) => csv(&mut text, key),
+        plain => json(&mut text, plain, is_quoted),
+    }
     json_text(out, &text, false);
 }
 
@@ -277,12 +291,8 @@ fn json_text(out: &mut Vec<u8>, text: &[u8], is_quoted: bool) {
 mod tests {
     use super::*;
 
-    fn style(form: Form) -> Style {
-        Style { form, element_end: b"\n".to_vec(), reply_end: b"\n".to_vec() }
-    }
-
     fn shown(form: Form, value: &Value) -> String {
-        String::from_utf8(style(form).reply(value)).unwrap()
+        String::from_utf8(Style::new(form).reply(value)).unwrap()
     }
 
     fn text(text: &str) -> Value {
@@ -337,6 +347,14 @@ mod tests {
         let odd = Value::Text(b"a\"\\\n\x01\x7f/".to_vec());
         assert_eq!(shown(Form::Json, &odd), "\"a\\\"\\\\\\n\\u0001\x7f/\"\n");
         assert_eq!(shown(Form::QuotedJson, &odd), "\"a\\\\\\\"\\\\\\\\\\\\n\\\\x01\\\\x7f/\"\n");
+    }
+
+    #[test]
+    fn keys_with_parts_stay_short() {
+        let deep = (0..100).fold(text("\""), |key, _| Value::Map(vec![(key, Value::Nil)]));
+        assert!(shown(Form::Json, &deep).len() < 1000 && shown(Form::QuotedJson, &deep).len() < 1000);
+        let key = Value::Array(vec![text("a"), Value::Integer(1)]);
+        assert_eq!(shown(Form::Json, &Value::Map(vec![(key, Value::Nil)])), "{\"\\\"a\\\",1\":null}\n");
     }
 
     #[test]

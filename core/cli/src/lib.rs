@@ -43,8 +43,10 @@ pub use screen::Screen;
 
 use biggest::Measure;
 use failure::Failure;
+use form::{Form, Style};
 use options::{Mode, Options};
 use session::Session;
+use value::Reader;
 
 /// Variables that hold the password, so that it is on no command line.
 const PASSWORD_VARIABLES: [&str; 2] = ["REDISCLI_AUTH", "VALKEYCLI_AUTH"];
@@ -123,6 +125,26 @@ fn settle_at(options: &mut Options, place: Place) {
             options.tls.authority_file = Some(authority.to_string_lossy().into_owned());
         }
     }
+}
+
+/// All replies of some bytes that come in pieces of this length, shown in each form, and why there are no more, if they are none:
+/// what a fuzzer compares.
+#[doc(hidden)]
+pub fn shown(bytes: &[u8], piece: usize) -> (Vec<u8>, Option<String>) {
+    let (mut reader, mut text) = (Reader::default(), Vec::new());
+    for part in bytes.chunks(piece) {
+        reader.feed(part);
+        loop {
+            match reader.next() {
+                Ok(Some(value)) => {
+                    text.extend(Form::ALL.iter().flat_map(|form| Style::new(*form).reply(&value)))
+                }
+                Ok(None) => break,
+                Err(reason) => return (text, Some(reason.to_string())),
+            }
+        }
+    }
+    (text, None)
 }
 
 fn act(options: Options, screen: &mut Screen, surroundings: &Surroundings<'_>) -> Result<(), Failure> {

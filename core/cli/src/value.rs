@@ -412,30 +412,6 @@ mod tests {
         assert!(reader.open.iter().all(|open| open.elements.capacity() as u64 <= ELEMENTS_EXPECTED_MAX));
     }
 
-    proptest::proptest! {
-        #[test]
-        fn whatever_comes_is_a_reply_or_none(bytes in proptest::collection::vec(
-            proptest::sample::select(&b"+-:$*~%>|=!#,(_0123456789\r\nat"[..]), 0..200), piece in 1_usize..20)
-        {
-            // The verdict does not depend on how the bytes are cut.
-            let read = |piece: usize| {
-                let (mut reader, mut values) = (Reader::default(), Vec::new());
-                for part in bytes.chunks(piece) {
-                    reader.feed(part);
-                    loop {
-                        match reader.next() {
-                            Ok(Some(value)) => values.push(value),
-                            Ok(None) => break,
-                            Err(reason) => return (values, Some(reason)),
-                        }
-                    }
-                }
-                (values, None)
-            };
-            proptest::prop_assert_eq!(read(piece), read(bytes.len().max(1)));
-        }
-    }
-
     #[test]
     fn a_map_of_either_protocol_has_fields() {
         let flat = Value::Array(vec![text("a"), Value::Integer(1), text("b"), Value::Nil]);

@@ -17,5 +17,6 @@ pub mod conf;
 pub mod glob;
 pub mod lua;
 pub mod rdb;
+pub mod reply;
 pub mod resp;
 pub mod restore;
