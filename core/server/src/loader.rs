@@ -239,8 +239,10 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     }
     let mut loaded = Loaded::default();
     let is_fresh = recovered.is_fresh();
-    if is_fresh && has_snapshot(shared) {
-        return load_snapshot_as_base(shared);
+    match snapshot_bytes(shared) {
+        Some(bytes) if is_fresh && bytes > WRITTEN_FIRST_BYTES => return load_snapshot_as_base(shared),
+        Some(_) if is_fresh => return Ok((load_first_snapshot(shared, true)?, true)),
+        _ => {}
     }
     shared.loading.begin(shared, total(&recovered));
     let verified = recovered.load(|file| load_file(shared, file, &mut loaded))?;
@@ -252,6 +254,9 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     shared.durable.open_log(log, shared);
     Ok((loaded, false))
 }
+
+/// A snapshot of no more than this is loaded so soon that a base of its own can be written before clients are served, bytes.
+const WRITTEN_FIRST_BYTES: u64 = 8 << 20;
 
 /// A log begins with the snapshot as its base. What has expired stays in memory as it is in the file, until it is removed and that
 /// is logged: else a start would bring it back under what was written to the key since. True when the file cannot be the base, so
@@ -284,9 +289,14 @@ fn load_snapshot_as_base(shared: &Shared) -> Result<(Loaded, bool), String> {
 }
 
 fn has_snapshot(shared: &Shared) -> bool {
-    let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
     // An empty one is there, too: it is no data set, and loading it says so.
-    shared.durable.disk.len(&path).is_ok()
+    snapshot_bytes(shared).is_some()
+}
+
+/// Size of the snapshot, if there is one.
+fn snapshot_bytes(shared: &Shared) -> Option<u64> {
+    let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
+    shared.durable.disk.len(&path).ok()
 }
 
 fn total(log: &Examined) -> u64 {
