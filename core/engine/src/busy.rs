@@ -119,10 +119,13 @@ impl Engine {
         let verdict = outside.busy(self, what);
         let is_killed = self.busy.as_ref().is_some_and(|script| script.is_killed);
         match verdict {
-            BusyVerdict::Shutdown => Interrupt::Kill("Script killed because the server is shutting down..."),
-            BusyVerdict::Continue if !is_killed => Interrupt::Continue,
+            // What has begun to change data is never cut off in the middle.
+            BusyVerdict::Shutdown if !what.has_written => {
+                Interrupt::Kill("Script killed because the server is shutting down...")
+            }
+            BusyVerdict::Shutdown | BusyVerdict::Continue if !is_killed => Interrupt::Continue,
             // Redis' words are the same for a function.
-            BusyVerdict::Continue | BusyVerdict::Kill => {
+            BusyVerdict::Shutdown | BusyVerdict::Continue | BusyVerdict::Kill => {
                 Interrupt::Kill("Script killed by user with SCRIPT KILL...")
             }
         }

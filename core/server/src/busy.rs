@@ -78,9 +78,14 @@ impl BusyState {
         }
     }
 
-    /// Has the script end, because the server does.
+    /// Has the script end, because the server does; one that has written goes on.
     pub(crate) fn stop(&self) {
         self.stops.store(true, Ordering::Release);
+    }
+
+    /// The server goes on, and so may scripts.
+    pub(crate) fn go_on(&self) {
+        self.stops.store(false, Ordering::Release);
     }
 
     pub(crate) fn verdict(&self) -> BusyVerdict {

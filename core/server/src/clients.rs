@@ -381,6 +381,8 @@ impl Clients {
 
     /// Puts it back. What it has to send is sent in this tick, and its input is let go at the end of it.
     pub(crate) fn put_back(&mut self, id: Id, mut client: Box<Client>) {
+        // These lists may have been gone through while it was out; that it may be in them twice does no harm.
+        (client.listed.dirty, client.listed.parked, client.listed.resized) = (false, false, false);
         mark(&mut client.listed.touched, &mut self.touched, id);
         mark_dirty(&mut self.dirty, &mut client, id);
         if let Some(slot) = self.slots.get_mut(id) {
@@ -573,6 +575,7 @@ impl Clients {
     pub(crate) fn cut_off(&mut self, id: Id, client: Box<Client>) {
         self.put_back(id, client);
         self.check_output(id);
+        self.deliver_held_back(id);
     }
 
     /// Handles deadlines: handshakes, idle clients, output that is not read.

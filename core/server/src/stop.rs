@@ -133,17 +133,15 @@ fn give_up_tasks(shared: &Shared) {
 /// left to go down with the process: none of its writes is in the log, so what is on the disk holds nothing half-done. With NOSAVE
 /// it gets none.
 fn end_script(shared: &Shared, is_urgent: bool) {
-    if !shared.busy.is_on() {
-        return;
-    }
-    if !shared.busy.has_written() {
-        return shared.busy.stop();
-    }
-    let patience = if is_urgent { std::time::Duration::ZERO } else { SCRIPT_PATIENCE };
-    let until = std::time::Instant::now() + patience;
+    let began = std::time::Instant::now();
     while shared.busy.is_on() {
-        if std::time::Instant::now() >= until {
-            shared.logger.warning("A script that has written does not end. The server ends without it; nothing of the script was logged.");
+        // It may write before it hears of this; then it goes on.
+        shared.busy.stop();
+        let is_to_go = is_urgent && shared.busy.has_written();
+        if is_to_go || began.elapsed() >= SCRIPT_PATIENCE {
+            shared.logger.warning(
+                "A script does not end. The server ends without it; nothing of the script was logged.",
+            );
             if let Err(why) = shared.durable.finish(shared) {
                 shared.logger.warning(&format!("The log could not be made durable: {why}"));
             }
@@ -186,6 +184,7 @@ fn go_on(shared: &Shared, session: Option<SessionId>, why: Stay) {
     }
     shared.logger.warning("Errors trying to shut down the server. Check the logs for more information.");
     shared.life.go_on();
+    shared.busy.go_on();
     shared.with_engine(|engine, outside| engine.release_writes(outside));
     if let Some(session) = session {
         shared.with_engine(|engine, _| {

@@ -355,3 +355,23 @@ fn a_write_is_not_confirmed_before_it_is_logged_although_a_script_follows_in_its
     kill(&server, &mut script);
     writer.expect("+OK\r\n");
 }
+
+#[test]
+fn what_a_client_has_still_to_get_when_its_own_script_takes_long_comes_behind_it() {
+    const LARGE: usize = 6 << 20;
+    let slow =
+        "local n = redis.call('TIME')[1] + 1 while redis.call('TIME')[1] + 0 <= n do end return 'through'";
+    for threads in ["1", "2"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = quick(dir.path(), threads, &[]);
+        let mut client = server.client();
+        client.send(&request(&[b"SET", b"large", &vec![b'x'; LARGE]]));
+        client.expect("+OK\r\n");
+        // More than leaves in one go; the script runs in the next tick, while the rest waits.
+        client.send(&[request(&[b"GET", b"large"]), request(&[b"EVAL", slow.as_bytes(), b"0"])].concat());
+        server.client().until("PING", BUSY);
+        client.expect(&format!("${LARGE}\r\n{}\r\n", "x".repeat(LARGE)));
+        client.expect("$7\r\nthrough\r\n");
+        client.ask("PING", "+PONG\r\n");
+    }
+}
