@@ -14,6 +14,16 @@ start=${2:-}
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 root=${DESTDIR:-}
 
+case $programs in
+-h | --help)
+    echo "usage: install.sh DIRECTORY-OF-THE-PROGRAM [--start]"
+    exit 0
+    ;;
+esac
+if [ ! -f "$programs/tandem" ]; then
+    echo "install.sh: there is no program $programs/tandem; nothing is installed" >&2
+    exit 1
+fi
 if [ -z "$root" ] && [ "$(id -u)" -ne 0 ]; then
     echo "install.sh: must run as root" >&2
     exit 1

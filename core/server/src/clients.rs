@@ -3,7 +3,7 @@
 //! Apart from the thread's tick, so that a script that runs too long can let the same steps run while it
 //! holds the engine and its own client's input.
 //!
-//! Invariants: a client is in each list at most once (its `listed` flags); the client whose requests run is
+//! Invariants: a client that is not out for its requests is in each list that its `listed` flags name; the client whose requests run is
 //! taken out of its slot and found by nobody; input lies in the scratch only within a tick.
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! What one thread sends to an I/O thread, and what happens when that one does not keep up.
 //!
-//! Mail is sent while the log's queue is held, because its order is the order of execution. So nobody may wait here: a mailbox takes
+//! Mail is sent while the journal is held, because its order is the order of execution. So nobody may wait here: a mailbox takes
 //! what fits, and a client whose mail did not fit is closed by its own thread, since a gap in what it is told cannot be mended. Many
 //! messages for one client (a script that publishes in a loop) are put together first, so a mailbox at its bound belongs to a thread
 //! that has stood still for long, not to one that is busy.

@@ -1,7 +1,7 @@
 //! The tick of an I/O thread: its phases by name, each a short step over reusable queues.
 //!
-//! poll → accept → read → mailbox → execute → timers → log → write → close. The engine is locked once, from
-//! execute to log, for all clients that have requests, and not at all when nobody has any.
+//! poll → accept → read → mailbox → timers → execute → log → write → close. The engine is locked once, from
+//! timers to log, for all clients that have requests, and not at all when nobody has any.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
