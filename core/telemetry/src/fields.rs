@@ -209,7 +209,7 @@ pub static TABLE: &[Field] = &[
     o(Persistence, "aof_buffer_length", Gauge("redis_aof_buffer_length", "Writes that wait to go into the log, bytes.")),
     o(Persistence, "aof_pending_bio_fsync", Gauge("redis_aof_pending_bio_fsync", "Syncs of the log that wait in the background.")),
     o(Persistence, "aof_delayed_fsync", Gauge("redis_aof_delayed_fsync", "Syncs of the log that came late.")),
-    o(Persistence, "aof_fsync_lag_ms", Gauge("tandem_aof_fsync_lag_milliseconds", "For how long the oldest write has been in the log without a sync, milliseconds.")),
+    o(Persistence, "aof_fsync_lag_ms", Scaled("tandem_aof_fsync_lag_seconds", "For how long the oldest write has been in the log without a sync, seconds.", 1e-3)),
     o(Persistence, "loading_start_time", No),
     o(Persistence, "loading_total_bytes", No),
     o(Persistence, "loading_loaded_bytes", No),
@@ -331,6 +331,9 @@ mod tests {
             {
                 assert!(seen.insert(name), "{name}");
                 assert!(help.ends_with('.') && !help.contains("INFO") && help.len() > 14, "{name}: {help}");
+                let in_base_unit =
+                    !["milliseconds", "microseconds", "usec", "_ms"].iter().any(|unit| name.contains(unit));
+                assert!(in_base_unit || !name.starts_with("tandem_"), "{name}: Prometheus counts in seconds");
             }
         }
     }
