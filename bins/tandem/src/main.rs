@@ -11,6 +11,7 @@
 mod client;
 mod health;
 mod image;
+mod pages;
 mod shell;
 mod up;
 
@@ -65,6 +66,11 @@ enum Task {
     },
     /// Exit with 0 if a server is fit for clients, else with 1 and the reason.
     Health(health::Options),
+    /// Print what a shell needs to complete this program's commands and options.
+    Completions(pages::Completions),
+    /// Write the manual pages and the completions, as a package holds them.
+    #[command(hide = true)]
+    Pages(pages::Pages),
     /// Run what the words behind a container image's name ask for.
     #[command(hide = true, disable_help_flag = true)]
     Image {
@@ -103,6 +109,8 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Up(options) => up::run(&options),
         Task::Health(options) => health::run(&options),
+        Task::Completions(options) => pages::complete(&options),
+        Task::Pages(options) => pages::write(&options),
         Task::Cli { words } => Ok(client::run(client::NAME, words)),
         Task::Server { words } => serve(Profile::Plain, words),
         Task::Cache { words } => serve(Profile::Cache, words),
