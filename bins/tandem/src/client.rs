@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cli::{FindError, Finder, Place, Role, Screen, Surroundings};
+use cli::{FindError, Finder, FoundPassword, Place, Role, Screen, Surroundings};
 use control::health::find;
-use control::secrets;
+use control::secrets::{self, SecretError};
 
 use crate::health::Name;
 use crate::{image, up};
@@ -137,7 +137,7 @@ impl Site {
     fn place(&self) -> anyhow::Result<Place> {
         let found = find(&self.socket, PATIENCE)?;
         let password = match &self.password {
-            Password::File(file) => Some(secrets::read(file)?.secret.reveal().to_vec()),
+            Password::File(file) => Some(found_in(file)?),
             Password::Variables => image::password()?,
         };
         Ok(Place {
@@ -147,6 +147,12 @@ impl Site {
             authority: found.needs_tls.then(|| self.authority.clone()),
         })
     }
+}
+
+/// The password in a file.
+pub(crate) fn found_in(file: &Path) -> Result<FoundPassword, SecretError> {
+    let secret = secrets::read(file)?.secret.reveal().to_vec();
+    Ok(FoundPassword { secret, source: file.display().to_string() })
 }
 
 /// Whether a folder is there and may not be entered.

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::bail;
+use cli::FoundPassword;
 use profiles::Profile;
 use rustix::fs::{Access, access};
 use rustix::process::{geteuid, umask};
 use server::Surroundings;
 
-use crate::say;
+use crate::{client, say};
 
 /// The user and the group that a server in a container runs as; also named in the image's `Dockerfile`.
 const USER: u32 = 10_001;
@@ -353,11 +354,14 @@ pub(crate) fn health_sockets() -> impl Iterator<Item = PathBuf> {
 ///
 /// # Errors
 /// A variable names a file that cannot be read.
-pub(crate) fn password() -> anyhow::Result<Option<Vec<u8>>> {
+pub(crate) fn password() -> anyhow::Result<Option<FoundPassword>> {
     if let Some(file) = SECRET_FILES.into_iter().find_map(variable) {
-        return Ok(Some(control::secrets::read(Path::new(&file))?.secret.reveal().to_vec()));
+        return Ok(Some(client::found_in(Path::new(&file))?));
     }
-    Ok(SECRETS.into_iter().find_map(variable).map(String::into_bytes))
+    Ok(SECRETS.into_iter().find_map(|name| {
+        let secret = variable(name)?.into_bytes();
+        Some(FoundPassword { secret, source: format!("the variable {name}") })
+    }))
 }
 
 /// Where a server in this container has its certificates.

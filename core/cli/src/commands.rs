@@ -19,6 +19,9 @@ use crate::session::Session;
 /// A command that took longer is told to have.
 const SLOW: Duration = Duration::from_millis(500);
 
+/// What is said where a password that was found is not sent.
+const WITHHELD: &str = "the password that --cache or --queue has found is not this server's and is not sent; say AUTH [USER] PASSWORD";
+
 /// What empties a terminal.
 const CLEARED: &str = "\x1b[H\x1b[2J";
 
@@ -117,6 +120,10 @@ pub(crate) fn obey(session: &mut Session<'_>, line: &[u8]) -> Result<bool, Failu
             session.options.target.port = integer(&port);
             session.options.target.socket = None;
             session.options.further_ports.clear();
+            if session.options.withholds_password() {
+                let text = format!("{}: {WITHHELD}", session.options.target);
+                session.screen.tell(text);
+            }
             if let Err(error) = session.connect() {
                 session.screen.tell(error.to_string());
             }

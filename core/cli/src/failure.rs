@@ -19,6 +19,8 @@ const NOBODY_READS: u8 = 141;
 pub(crate) enum Failure {
     Misuse(Misuse),
     Find(FindError),
+    /// A user was named at an instance that was found, and no password of his.
+    WhosePassword(Vec<u8>),
     Connect(ConnectError),
     Link(LinkError),
     /// A server's error that ends the run, as it is.
@@ -65,6 +67,12 @@ impl fmt::Display for Failure {
         match self {
             Failure::Misuse(misuse) => misuse.fmt(f),
             Failure::Find(error) => error.fmt(f),
+            Failure::WhosePassword(user) => write!(
+                f,
+                "--user {}: no password was given, and what --cache and --queue find is the default user's; type it with \
+                 --askpass, or give it in $REDISCLI_AUTH",
+                String::from_utf8_lossy(user)
+            ),
             Failure::Connect(error) => error.fmt(f),
             Failure::Link(error) => write!(f, "Error: {error}"),
             Failure::Refused(text) => f.write_str(&String::from_utf8_lossy(text)),

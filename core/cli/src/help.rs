@@ -21,7 +21,7 @@ Which server:
   -p PORT               its port (6379)
   -s PATH               its Unix socket, in place of both
   -u URI                redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]; rediss:// for TLS, unix:// for a socket
-  --cache, --queue      this machine's instance, run by `tandem up`, systemd or the container image; without a password
+  --cache, --queue      this machine's instance, of `tandem up`, systemd or the image; its password goes to no other server
   --dir FOLDER          the folder of that `tandem up` (tandem-data)
   -t SECONDS            how long connecting may take
   -n NUMBER             the database

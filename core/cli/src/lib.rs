@@ -38,18 +38,21 @@ use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
 
 pub use options::Role;
-pub use place::{FindError, Finder, Place, Surroundings};
+pub use place::{FindError, Finder, FoundPassword, Place, Surroundings};
 pub use screen::Screen;
 
 use biggest::Measure;
 use failure::Failure;
 use form::{Form, Style};
-use options::{Mode, Options};
+use options::{Found, Mode, Options};
 use session::Session;
 use value::Reader;
 
 /// Variables that hold the password, so that it is on no command line.
 const PASSWORD_VARIABLES: [&str; 2] = ["REDISCLI_AUTH", "VALKEYCLI_AUTH"];
+
+/// The user whose password is found with an instance.
+const DEFAULT_USER: &[u8] = b"default";
 
 /// A variable that says that a person reads, whatever standard output is.
 const TERMINAL_VARIABLE: &str = "FAKETTY";
@@ -105,19 +108,27 @@ fn prepare(
     }
     if options.asks_password {
         options.password = Some(commands::asked_password(screen)?);
-    } else if options.password.is_none() {
+    } else if options.password.is_none() && options.found.is_none() {
         let mut named = PASSWORD_VARIABLES.iter().filter_map(std::env::var_os);
         options.password = named.next().map(OsStringExt::into_vec);
     }
-    Ok(options)
+    match (&options.role, &options.user) {
+        // Elsewhere it is redis-cli's way to ask without a name then, and to be refused.
+        (Some(_), Some(user)) if options.password.is_none() && options.found.is_none() => {
+            Err(Failure::WhosePassword(user.clone()))
+        }
+        _ => Ok(options),
+    }
 }
 
 /// Takes an instance of this machine for the target. What the command line says about who asks stays.
 fn settle_at(options: &mut Options, place: Place) {
     options.target.host = place.host;
     options.target.port = i64::from(place.port);
-    if options.user.is_none() && options.password.is_none() {
-        options.password = place.password;
+    let is_default = options.user.as_deref().is_none_or(|user| user == DEFAULT_USER);
+    if is_default && options.password.is_none() && !options.asks_password {
+        let target = options.target.clone();
+        options.found = place.password.map(|password| Found { password, target });
     }
     if let Some(authority) = place.authority {
         options.tls.is_on = true;

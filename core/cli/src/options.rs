@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::form::{Form, Style};
+use crate::place::FoundPassword;
 use crate::uri::{self, Uri};
 
 /// The port of a server.
@@ -44,6 +45,13 @@ impl fmt::Display for Target {
             None => write!(f, "{}:{}", self.host, self.port),
         }
     }
+}
+
+/// A password that was found, and the only server that is told it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) password: FoundPassword,
+    pub(crate) target: Target,
 }
 
 /// What is asked of TLS.
@@ -97,6 +105,8 @@ pub(crate) struct Options {
     pub(crate) database: i64,
     pub(crate) user: Option<Vec<u8>>,
     pub(crate) password: Option<Vec<u8>>,
+    /// The password that `--cache` or `--queue` found, where none was given.
+    pub(crate) found: Option<Found>,
     /// The password stands on the command line, where `ps` shows it.
     pub(crate) is_password_shown: bool,
     pub(crate) asks_password: bool,
@@ -132,6 +142,21 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// The password for the server that is asked now, and where it was found, if nobody gave it. What was found for one server is
+    /// sent to no other.
+    pub(crate) fn password_here(&self) -> Option<(&[u8], Option<&str>)> {
+        if let Some(given) = &self.password {
+            return Some((given, None));
+        }
+        let Found { password, .. } = self.found.as_ref().filter(|found| found.target == self.target)?;
+        Some((&password.secret, Some(&password.source)))
+    }
+
+    /// A password was found, and is kept from the server that is asked now.
+    pub(crate) fn withholds_password(&self) -> bool {
+        self.found.is_some() && self.password_here().is_none()
+    }
+
     /// How replies are written, to a terminal or not.
     pub(crate) fn style(&self, is_terminal: bool) -> Style {
         let usual = if is_terminal { Form::Standard } else { Form::Raw };
@@ -152,6 +177,7 @@ impl Default for Options {
             database: 0,
             user: None,
             password: None,
+            found: None,
             is_password_shown: false,
             asks_password: false,
             warns: true,
@@ -201,6 +227,10 @@ pub(crate) enum Misuse {
     Value(&'static str, &'static str),
     /// `--cache` or `--queue` beside an address.
     RoleAndTarget,
+    /// `--cache` beside `--queue`.
+    BothRoles,
+    /// `--dir` without one of them.
+    FolderAlone,
 }
 
 impl fmt::Display for Misuse {
@@ -222,6 +252,10 @@ impl fmt::Display for Misuse {
             Misuse::Value(option, wanted) => write!(f, "{option} needs {wanted}"),
             Misuse::RoleAndTarget => {
                 f.write_str("--cache and --queue find the instance by themselves; leave -h, -p, -s and -u out, or leave them out")
+            }
+            Misuse::BothRoles => f.write_str("--cache and --queue are two servers; say which one to ask, and ask the other then"),
+            Misuse::FolderAlone => {
+                f.write_str("--dir names the folder of a `tandem up`; say --cache or --queue with it, for the instance to ask")
             }
         }
     }
@@ -249,6 +283,9 @@ fn checked(mut options: Options) -> Result<Options, Misuse> {
     }
     if options.role.is_some() && options.is_target_named {
         return Err(Misuse::RoleAndTarget);
+    }
+    if options.folder.is_some() && options.role.is_none() {
+        return Err(Misuse::FolderAlone);
     }
     // JSON's maps are RESP3's.
     if options.has_named_json && options.protocol.is_none() {
@@ -312,13 +349,20 @@ fn reaches(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
             }
             options.protocol = Some(protocol);
         }
-        b"--cache" => options.role = Some(Role::Cache),
-        b"--queue" => options.role = Some(Role::Queue),
+        b"--cache" => take_role(options, Role::Cache)?,
+        b"--queue" => take_role(options, Role::Queue)?,
         b"--dir" => options.folder = Some(rest.text()?),
         b"-c" => {}
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+fn take_role(options: &mut Options, role: Role) -> Result<(), Misuse> {
+    match options.role.replace(role) {
+        Some(other) if other != role => Err(Misuse::BothRoles),
+        _ => Ok(()),
+    }
 }
 
 fn go_to(options: &mut Options, uri: Uri) {
@@ -505,7 +549,35 @@ mod tests {
         assert_eq!(read_text("--cluster info"), Err(Misuse::Cluster));
         assert_eq!(read_text("--lru-test 5"), Err(Misuse::Simulation));
         assert_eq!(read_text("--queue -p 1"), Err(Misuse::RoleAndTarget));
+        assert_eq!(read_text("--queue --cache ping"), Err(Misuse::BothRoles));
+        assert_eq!(read_text("--dir x ping"), Err(Misuse::FolderAlone));
+        assert_eq!(read_text("--dir x --queue --queue ping").unwrap().role, Some(Role::Queue));
         assert!(matches!(read_text("--scan --count 0"), Err(Misuse::Value("--count", _))));
+    }
+
+    #[test]
+    fn a_found_password_is_for_one_server() {
+        let mut options = read_text("--queue ping").unwrap();
+        let password = FoundPassword { secret: b"pw".to_vec(), source: "a file".to_owned() };
+        options.found = Some(Found { password, target: options.target.clone() });
+        let found = Some((&b"pw"[..], Some("a file")));
+        assert_eq!(options.password_here(), found);
+        assert!(!options.withholds_password());
+        let own = options.target.clone();
+        let elsewhere = [
+            Target { host: "10.0.0.1".to_owned(), ..own.clone() },
+            Target { port: own.port + 1, ..own.clone() },
+            Target { socket: Some("/x".to_owned()), ..own.clone() },
+        ];
+        for other in elsewhere {
+            options.target = other;
+            assert_eq!(options.password_here(), None, "{}", options.target);
+            assert!(options.withholds_password());
+        }
+        options.password = Some(b"typed".to_vec());
+        assert_eq!(options.password_here(), Some((&b"typed"[..], None)));
+        (options.password, options.target) = (None, own);
+        assert_eq!(options.password_here(), found);
     }
 
     #[test]

@@ -12,10 +12,25 @@ pub struct Place {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// The default user's password.
-    pub password: Option<Vec<u8>>,
+    /// The default user's password, if it has one.
+    pub password: Option<FoundPassword>,
     /// The authority of its certificate, where TLS must be spoken.
     pub authority: Option<PathBuf>,
+}
+
+/// A password that nobody typed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FoundPassword {
+    /// The password itself.
+    pub secret: Vec<u8>,
+    /// Where it stands, for one whom it does not let in.
+    pub source: String,
+}
+
+impl fmt::Debug for FoundPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FoundPassword").field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 /// Why an instance was not found: a sentence that says where it was looked for and what to do.

@@ -150,12 +150,14 @@ impl<'a> Session<'a> {
 
     fn greet(&mut self) -> Result<(), LinkError> {
         let Some(link) = self.link.as_mut() else { return Ok(()) };
-        if let Some(password) = &self.options.password {
+        if let Some((password, source)) = self.options.password_here() {
             let user = self.options.user.iter().map(Vec::as_slice);
-            let words: Vec<&[u8]> =
-                std::iter::once(&b"AUTH"[..]).chain(user).chain([password.as_slice()]).collect();
+            let words: Vec<&[u8]> = std::iter::once(&b"AUTH"[..]).chain(user).chain([password]).collect();
             if let Value::Error(text) = link.ask(&words)? {
                 self.screen.tell([b"AUTH failed: ", text.as_slice()].concat());
+                if let Some(source) = source {
+                    self.screen.tell(not_let_in(source));
+                }
                 return Ok(());
             }
         }
@@ -384,6 +386,14 @@ impl<'a> Session<'a> {
             sleep(self.options.interval);
         }
     }
+}
+
+/// What is said of a password that was found and is not the right one.
+fn not_let_in(source: &str) -> String {
+    format!(
+        "The password is that in {source}. Another one has been set since then (ACL SAVE and CONFIG REWRITE keep such a one): give it \
+         with --askpass"
+    )
 }
 
 fn is(word: Option<&Vec<u8>>, names: &[&str]) -> bool {
