@@ -9,6 +9,7 @@
 //!   secrets/NAME-password  0600, made once
 //!   secrets/metrics-token  0600, made once if the metrics can be reached from other machines
 //!   tls/                   the authority and both certificates
+//!   tls-names              what `--tls-name` said last, for the starts that do not say it
 //!   NAME/                  the instance's data and its health socket
 //!   NAME/users.acl         0600, made once, empty: ACL SAVE writes it
 //!   NAME.conf              0600, made once: directives of yours; CONFIG REWRITE writes it
@@ -16,7 +17,7 @@
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
@@ -33,7 +34,7 @@ use control::addresses::listened_on;
 use control::certs::{Authority, is_name};
 use control::health::{Answer, ask};
 use control::probe::logs_in;
-use control::{Stop, secrets};
+use control::{Wish, secrets};
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use crate::health::Name;
@@ -42,8 +43,14 @@ use crate::say;
 /// Where everything is kept unless `--dir` says otherwise.
 pub(crate) const DIRECTORY: &str = "tandem-data";
 
-/// Lines of an instance's log that are shown again when it ends early.
-const TAIL_LINES: usize = 20;
+/// Most lines of an instance's log that are shown again when it ends early: those that tell why.
+const REASON_LINES_MAX: usize = 8;
+
+/// What stands in a line of the log before a warning, by `log-format`.
+const WARNING_MARKS: [&str; 3] = [" # ", "level=warning", "\"level\":\"warning\""];
+
+/// How often one who waits is told what for.
+const TELL_PERIOD: Duration = Duration::from_secs(3);
 
 /// Longest log line that is forwarded whole, in bytes; longer ones are split.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -70,8 +77,24 @@ const SETTINGS_HEAD: &str = "\
 /// How long a health question may take.
 const ASK_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What stands below the options in the help.
+const MORE_HELP: &str = "\
+Ctrl-C and SIGTERM stop both in order, a second Ctrl-C kills; SIGHUP has passwords and certificates read again. Directives for
+both come from the environment (TANDEM_MAXMEMORY=500mb), for one of them from DIR/cache.conf and DIR/queue.conf.
+
+Exit codes:
+  0  both were stopped as asked
+  1  one of them did not start, ended by itself or did not stop in time; standard error tells which, and why
+  2  the options are wrong
+
+Examples:
+  tandem up
+  tandem up --dir /srv/tandem --bind 10.0.0.5 --tls-name redis.example.com
+  TANDEM_MAXMEMORY=500mb tandem up --cache-port 7000 --cache-metrics-port 0";
+
 /// Options of `tandem up`.
 #[derive(Debug, Args)]
+#[command(after_help = MORE_HELP)]
 pub(crate) struct Options {
     /// Where passwords, certificates and data are kept.
     #[arg(long, default_value = DIRECTORY)]
@@ -85,7 +108,8 @@ pub(crate) struct Options {
     /// Port of the queue.
     #[arg(long, default_value_t = 6380)]
     queue_port: u16,
-    /// A further name or address that the certificates are for; may be given several times.
+    /// A further name or address that the certificates are for; may be given several times. Kept for further starts, until
+    /// others are given.
     #[arg(long = "tls-name", value_name = "NAME", value_parser = certificate_name)]
     tls_names: Vec<String>,
     /// Port of the cache's metrics; 0 for none.
@@ -148,7 +172,7 @@ pub(crate) fn health_socket(root: &Path, name: Name) -> PathBuf {
 
 /// Prepares, starts, watches and stops the pair.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let stops = control::stop_signals().context("taking over the signals")?;
+    let wishes = control::wishes().context("taking over the signals")?;
     check_folder(&options.dir)?;
     check_ports(options)?;
     let house = House::prepare(options)?;
@@ -157,12 +181,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         match Instance::start(&house, options, name) {
             Ok(instance) => pair.push(instance),
             Err(error) => {
-                stop(&mut pair, &stops);
+                stop(&mut pair, &wishes);
                 return Err(error);
             }
         }
     }
-    watch(&house, options, pair, &stops)
+    watch(&house, options, pair, &wishes)
 }
 
 /// A folder that a running pair uses is told before anything is started: its servers would answer for ours.
@@ -244,7 +268,9 @@ impl House {
         let root = directory.canonicalize().with_context(|| directory.display().to_string())?;
         make_private(&root.join("secrets"))?;
         let outer = outer_address(bind).unwrap_or(bind);
-        let named = options.tls_names.iter().cloned().chain(names_from_variable()?);
+        let named = kept_names(&root.join("tls-names"), &options.tls_names)?
+            .into_iter()
+            .chain(names_from_variable()?);
         let addresses = std::iter::once(outer).chain(listened_on(&[bind.to_string()]));
         let mut names: Vec<String> = named.chain(addresses.map(|address| address.to_string())).collect();
         names.dedup();
@@ -397,6 +423,25 @@ fn make_kept(file: &Path, text: &str) -> anyhow::Result<()> {
     outcome.with_context(|| format!("making {}", file.display()))
 }
 
+/// The names that were given, which are kept in `file`; where none are given, those that were kept. A certificate that lost a name
+/// with a start would lock out whoever uses it.
+fn kept_names(file: &Path, given: &[String]) -> anyhow::Result<Vec<String>> {
+    if !given.is_empty() {
+        std::fs::write(file, given.join("\n") + "\n")
+            .with_context(|| format!("writing {}", file.display()))?;
+        return Ok(given.to_vec());
+    }
+    let text = match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text.with_context(|| format!("reading {}", file.display()))?,
+    };
+    let names: Vec<String> = text.split_ascii_whitespace().map(str::to_owned).collect();
+    match names.iter().find(|name| !is_name(name)) {
+        Some(name) => bail!("{}: '{name}' is neither a host name nor an address", file.display()),
+        None => Ok(names),
+    }
+}
+
 /// The names in `$TANDEM_TLS_NAMES`, which the servers would take for themselves if they made their certificates.
 fn names_from_variable() -> anyhow::Result<Vec<String>> {
     let names: Vec<String> = std::env::var("TANDEM_TLS_NAMES")
@@ -447,8 +492,13 @@ impl Instance {
         self.ended.is_some()
     }
 
-    fn is_ready(&self) -> bool {
-        matches!(ask(&self.socket, ASK_PATIENCE), Ok(Answer::Ready(_)))
+    /// Whether it serves; if not, what it says of that, unless nobody answers yet.
+    fn readiness(&self) -> Result<(), Option<String>> {
+        match ask(&self.socket, ASK_PATIENCE) {
+            Ok(Answer::Ready(_)) => Ok(()),
+            Ok(Answer::NotReady(why) | Answer::NotAlive(why)) => Err(Some(why)),
+            Err(_) => Err(None),
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -460,14 +510,21 @@ impl Instance {
         }
     }
 
-    /// The last lines it logged, once its pipes are drained.
-    fn tail(&mut self) -> String {
+    /// Has all be forwarded that it logged before it ended.
+    fn drain(&mut self) {
         for forwarder in self.forwarders.drain(..) {
             // A forwarder only reads and prints; were it to panic, its lines are missing and no more.
             let _ = forwarder.join();
         }
+    }
+
+    /// Why it has ended, as its log has it: the last warning and what stands below it. All of the log was shown as it came.
+    fn reason(&mut self) -> String {
+        self.drain();
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().map(|line| format!("  {line}\n")).collect()
+        let is_warning = |line: &String| WARNING_MARKS.iter().any(|mark| line.contains(mark));
+        let begin = log.iter().rposition(is_warning).unwrap_or(0);
+        log.iter().skip(begin).map(|line| format!("  {line}\n")).collect()
     }
 }
 
@@ -526,7 +583,7 @@ fn forward(
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             say(&format!("{} | {text}", name.as_str()));
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            if log.len() == TAIL_LINES {
+            if log.len() == REASON_LINES_MAX {
                 log.pop_front();
             }
             log.push_back(text);
@@ -539,33 +596,69 @@ fn watch(
     house: &House,
     options: &Options,
     mut pair: Vec<Instance>,
-    stops: &Receiver<Stop>,
+    wishes: &Receiver<Wish>,
 ) -> anyhow::Result<ExitCode> {
+    let had_terminal = io::stdout().is_terminal();
     let mut announced = false;
-    let mut renewed = Instant::now();
+    let (mut renewed, mut told) = (Instant::now(), Instant::now());
     loop {
-        match stops.recv_timeout(ROUND) {
+        match wishes.recv_timeout(ROUND) {
             Err(RecvTimeoutError::Timeout) => {}
+            // A terminal that has gone is none any more.
+            Ok(Wish::HangUp) if !had_terminal || io::stdout().is_terminal() => reread(house, &pair),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => {
                 say("stopping both instances");
-                return Ok(if stop(&mut pair, stops) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+                return Ok(if stop(&mut pair, wishes) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
         }
         if let Some(index) = pair.iter_mut().position(Instance::has_ended) {
             let mut early = pair.remove(index);
-            stop(&mut pair, stops);
+            stop(&mut pair, wishes);
             bail!("{}", last_words(&mut early));
         }
-        if !announced && pair.iter().all(Instance::is_ready) {
-            announced = true;
-            announce(house, options)?;
+        if !announced {
+            let waits = unready(&pair);
+            if waits.is_empty() {
+                announced = true;
+                announce(house, options)?;
+            } else {
+                tell_each_period(&mut told, || waits.join("; "));
+            }
         }
         if renewed.elapsed() > RENEWAL_PERIOD {
             renewed = Instant::now();
-            if let Err(error) = house.renew_certificates() {
-                say(&format!("warning: {error:#}"));
-            }
+            renew(house);
         }
+    }
+}
+
+/// SIGHUP: what is read again goes for both.
+fn reread(house: &House, pair: &[Instance]) {
+    say("reading passwords and certificates again");
+    renew(house);
+    pair.iter().for_each(|instance| instance.signal(Signal::HUP));
+}
+
+fn renew(house: &House) {
+    if let Err(error) = house.renew_certificates() {
+        say(&format!("warning: {error:#}"));
+    }
+}
+
+/// Who does not serve yet, in words.
+fn unready(pair: &[Instance]) -> Vec<String> {
+    let words = |instance: &Instance| {
+        let why = instance.readiness().err()?.unwrap_or_else(|| "starting".to_owned());
+        Some(format!("waiting for the {}: {why}", instance.name.as_str()))
+    };
+    pair.iter().filter_map(words).collect()
+}
+
+/// Says what is waited for, when nothing was said of it for a while.
+fn tell_each_period(told: &mut Instant, text: impl FnOnce() -> String) {
+    if told.elapsed() >= TELL_PERIOD {
+        *told = Instant::now();
+        say(&text());
     }
 }
 
@@ -595,18 +688,22 @@ fn announce(house: &House, options: &Options) -> anyhow::Result<()> {
 
 fn last_words(instance: &mut Instance) -> String {
     let how = instance.ended.map_or("without a status".to_owned(), |status| status.to_string());
-    format!("the {} ended by itself ({how}). Its last lines:\n{}", instance.name.as_str(), instance.tail())
+    let reason = instance.reason();
+    format!(
+        "the {} ended by itself ({how}), so both have stopped. The end of its log:\n{reason}",
+        instance.name.as_str()
+    )
 }
 
 /// Asks all to stop and waits; a second signal, or too long a wait, kills. True when all ended well.
-fn stop(pair: &mut [Instance], stops: &Receiver<Stop>) -> bool {
+fn stop(pair: &mut [Instance], wishes: &Receiver<Wish>) -> bool {
     pair.iter().for_each(|instance| instance.signal(Signal::TERM));
     let begin = Instant::now();
-    let mut killed = false;
+    let (mut killed, mut told) = (false, begin);
     while pair.iter_mut().any(|instance| !instance.has_ended()) {
-        let again = match stops.recv_timeout(ROUND) {
-            Ok(_) => true,
-            Err(RecvTimeoutError::Timeout) => false,
+        let again = match wishes.recv_timeout(ROUND) {
+            Ok(Wish::End(_)) => true,
+            Ok(Wish::HangUp) | Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => {
                 thread::sleep(ROUND);
                 false
@@ -617,8 +714,13 @@ fn stop(pair: &mut [Instance], stops: &Receiver<Stop>) -> bool {
             say("killing what has not stopped");
             pair.iter().for_each(|instance| instance.signal(Signal::KILL));
         }
+        tell_each_period(&mut told, || {
+            let left: Vec<&str> =
+                pair.iter().filter(|i| i.ended.is_none()).map(|i| i.name.as_str()).collect();
+            format!("waiting for the {} to stop; Ctrl-C again kills", left.join(" and the "))
+        });
     }
-    pair.iter_mut().for_each(|instance| drop(instance.tail()));
+    pair.iter_mut().for_each(Instance::drain);
     pair.iter().all(|instance| instance.ended.is_some_and(|status| status.success()))
 }
 
@@ -739,8 +841,33 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_that_ends_early_is_told_with_its_last_lines() {
-        let lines: String = (0..30).map(|line| format!("line {line}\n")).collect();
+    fn names_of_certificates_are_kept_until_others_are_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().to_str().unwrap();
+        let names = |words: &[&str]| {
+            let house = House::prepare(&options(&[&["--dir", root], words].concat())).unwrap();
+            let text = std::fs::read_to_string(house.tls().join("tandem-queue.names")).unwrap();
+            text.lines().filter(|name| name.ends_with(".example.com")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let both = ["a.example.com", "b.example.com"];
+        assert_eq!(names(&["--tls-name", both[0], "--tls-name", both[1]]), both);
+        assert_eq!(names(&[]), both);
+        assert_eq!(names(&["--tls-name", "c.example.com"]), ["c.example.com"]);
+        assert_eq!(names(&[]), ["c.example.com"]);
+        std::fs::write(directory.path().join("tls-names"), "not/a/name\n").unwrap();
+        let error = House::prepare(&options(&["--dir", root])).map(drop).unwrap_err().to_string();
+        assert!(error.contains("tls-names") && error.contains("not/a/name"), "{error}");
+    }
+
+    #[test]
+    fn an_instance_that_ends_early_is_told_with_the_reason_alone() {
+        let lines: String = (0..30)
+            .map(|line| match line {
+                20 => "1:M 30 Nov # an older warning\n".to_owned(),
+                27 => "1:M 30 Nov # Could not listen\n".to_owned(),
+                line => format!("line {line}\n"),
+            })
+            .collect();
         let mut child = Command::new("true").spawn().unwrap();
         let status = child.wait().unwrap();
         let log = Arc::new(Mutex::new(VecDeque::new()));
@@ -749,9 +876,6 @@ mod tests {
         let mut instance =
             Instance { name: Name::Cache, child, log, forwarders, socket, ended: Some(status) };
         let words = last_words(&mut instance);
-        assert!(
-            words.contains("line 29") && words.contains("line 10") && !words.contains("line 9\n"),
-            "{words}"
-        );
+        assert!(words.ends_with(":\n  1:M 30 Nov # Could not listen\n  line 28\n  line 29\n"), "{words}");
     }
 }

@@ -37,4 +37,4 @@ pub use plane::{
     CertificateFacts, Certificates, ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings,
 };
 pub use rustls::ServerConfig;
-pub use signals::stop_signals;
+pub use signals::{Wish, wishes};

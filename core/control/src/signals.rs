@@ -70,26 +70,36 @@ async fn stop_on(mut signals: Signal, plane: Arc<Plane>, [first, further]: [Stop
     }
 }
 
-/// SIGINT and SIGTERM as values, for a process that has no control plane, such as `tandem up`. From the
+/// What a signal asks of a process that has no control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To end.
+    End(Stop),
+    /// SIGHUP: to read files again, or to notice that the terminal has gone.
+    HangUp,
+}
+
+/// SIGINT, SIGTERM and SIGHUP as values, for a process that has no control plane, such as `tandem up`. From the
 /// moment this returns they no longer end the process by themselves.
 ///
 /// # Errors
 /// The system gave no thread or signal handler.
-pub fn stop_signals() -> io::Result<Receiver<Stop>> {
+pub fn wishes() -> io::Result<Receiver<Wish>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut interrupt) = {
+    let (mut terminate, mut interrupt, mut hang_up) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
     let (tell, hear) = channel();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async {
             loop {
-                let reason = tokio::select! {
-                    _ = terminate.recv() => Stop::Terminated,
-                    _ = interrupt.recv() => Stop::Interrupted,
+                let wish = tokio::select! {
+                    _ = terminate.recv() => Wish::End(Stop::Terminated),
+                    _ = interrupt.recv() => Wish::End(Stop::Interrupted),
+                    _ = hang_up.recv() => Wish::HangUp,
                 };
-                if tell.send(reason).is_err() {
+                if tell.send(wish).is_err() {
                     return;
                 }
             }
