@@ -1,11 +1,16 @@
 """`tandem up`: one command brings both instances, with secrets and certificates made at the first start."""
 
+import json
+import os
+import pty
 import re
 import signal
+import socket
 import ssl
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -157,9 +162,133 @@ def test_a_new_password_in_the_file_counts_after_sighup():
             client.call("AUTH", "first-word")
 
 
-def asked(folder, *words):
-    done = subprocess.run([str(servers.BINARIES / "tandem"), "cli", *words], cwd=folder, capture_output=True, timeout=20, text=True)
+def asked(folder, *words, typed=""):
+    program = [str(servers.BINARIES / "tandem"), "cli"]
+    done = subprocess.run([*program, *words], cwd=folder, capture_output=True, timeout=60, text=True, input=typed)
     return done.stdout, done.stderr, done.returncode
+
+
+def health(*words):
+    program = [str(servers.BINARIES / "tandem"), "health"]
+    done = subprocess.run([*program, *words], capture_output=True, timeout=60, text=True, stdin=subprocess.DEVNULL)
+    return done.stdout, done.stderr, done.returncode
+
+
+def wait_for(what, seconds=60):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_hang_up_has_both_read_their_passwords_again(tmp_path):
+    folder = tmp_path / "tandem-data"
+    up = Up(folder, free_ports())
+    try:
+        urls = [url for url in up.wait_urls() if url.startswith("redis:")]
+        for name in ("cache", "queue"):
+            (folder / "secrets" / f"{name}-password").write_text(f"other-{name}\n")
+        up.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: all(asked(tmp_path, f"--{name}", "ping")[0] == "PONG\n" for name in ("cache", "queue")))
+        for url in urls:
+            with pytest.raises(wire.ReplyError, match="WRONGPASS"):
+                connect(url)
+        assert "reading passwords and certificates again" in up.log.read_text()
+    finally:
+        assert up.stop() == 0, up.log.read_text()[-3000:]
+
+
+def test_both_stop_when_their_terminal_is_closed(tmp_path):
+    folder, ports = tmp_path / "tandem-data", free_ports()
+    words = [str(servers.BINARIES / "tandem"), "up", "--dir", str(folder)]
+    words += [str(word) for pair in ports.items() for word in pair]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(words[0], words)
+    shown = b""
+    while b"to ask them" not in shown:
+        shown += os.read(terminal, 65536)
+    os.close(terminal)
+    status = []
+    wait_for(lambda: status.extend(os.waitpid(pid, os.WNOHANG)) or status[-2] == pid)
+    assert os.waitstatus_to_exitcode(status[-1]) == 0
+    for port in ports.values():
+        with pytest.raises(OSError):
+            wire.Client("127.0.0.1", port, timeout=2)
+
+
+def test_the_reason_of_an_early_end_is_told_once_more_and_nothing_else(tmp_path):
+    folder, ports = tmp_path / "tandem-data", free_ports()
+    folder.mkdir(mode=0o700)
+    (folder / "queue.conf").write_text("maxmemory-policy allkeys-lru\n")
+    up = Up(folder, ports)
+    assert up.process.wait(60) == 1
+    text = up.log.read_text()
+    assert text.count("a queue must not evict") == 2, text
+    _, told = text.split("tandem: the queue ended by itself")
+    assert "a queue must not evict" in told and "just started" not in told, text
+
+
+def test_a_found_password_that_does_not_fit_is_told_with_its_place(tmp_path):
+    folder = tmp_path / "tandem-data"
+    up = Up(folder, free_ports())
+    try:
+        up.wait_urls()
+        said = "acl setuser default resetpass >another\n"
+        assert asked(tmp_path, "--queue", typed=said) == ("OK\n", "", 0)
+        out, err, code = asked(tmp_path, "--queue", "ping")
+        assert out.startswith("NOAUTH") and "WRONGPASS" in err and code == 0
+        assert f"that in {folder.name}/secrets/queue-password" in err and "--askpass" in err, err
+        assert asked(tmp_path, "--queue", "--askpass", "ping", typed="another\n")[0] == "PONG\n"
+    finally:
+        assert up.stop() == 0
+
+
+def test_a_found_password_is_sent_to_no_other_server(tmp_path):
+    heard = bytearray()
+
+    def listen(listener):
+        peer, _ = listener.accept()
+        with peer:
+            while part := peer.recv(4096):
+                heard.extend(part)
+                peer.sendall(b"+PONG\r\n")
+
+    up = Up(tmp_path / "tandem-data", ports := free_ports())
+    try:
+        up.wait_urls()
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            stranger = threading.Thread(target=listen, args=[other], daemon=True)
+            stranger.start()
+            lines = [f"connect 127.0.0.1 {other.getsockname()[1]}", "ping", f"connect 127.0.0.1 {ports['--queue-port']}", "llen none"]
+            out, err, code = asked(tmp_path, "--queue", typed="\n".join(lines) + "\n")
+            stranger.join(60)
+        assert (out, code) == ("PONG\n0\n", 0), "what was found for a server is used there again"
+        assert b"ping" in heard and b"AUTH" not in heard.upper(), heard
+        assert "is not sent" in err and "AUTH [USER] PASSWORD" in err, err
+    finally:
+        assert up.stop() == 0
+
+
+def test_health_in_words_and_in_json_and_on_a_port_that_speaks_tls(tmp_path, monkeypatch):
+    monkeypatch.setenv("TANDEM_TLS", "required")
+    folder = tmp_path / "tandem-data"
+    up = Up(folder, ports := free_ports())
+    try:
+        up.wait_urls()
+        out, err, code = health("queue", "--dir", str(folder))
+        assert out.startswith("healthy: ") and (err, code) == ("", 0)
+        out, err, code = health("queue", "--dir", str(folder), "--json")
+        told = json.loads(out)
+        assert told["alive"] and told["ready"] and told["reason"] is None and (err, code) == ("", 0)
+        out, err, code = health("--address", f"127.0.0.1:{ports['--queue-metrics-port']}", "--json")
+        assert json.loads(out).keys() == told.keys() and (err, code) == ("", 0)
+        out, err, code = health("--address", f"127.0.0.1:{ports['--queue-port']}")
+        assert (out, code) == ("", 1) and "speaks TLS" in err and "tandem health cache" in err
+    finally:
+        assert up.stop() == 0
+    out, err, code = health("queue", "--dir", str(folder), "--json")
+    assert json.loads(out)["alive"] is False and (err, code) == ("", 1)
 
 
 def test_the_command_line_finds_both_without_a_password(tmp_path):
@@ -173,8 +302,9 @@ def test_the_command_line_finds_both_without_a_password(tmp_path):
         assert [asked(Path("/"), *words.split(), "get", "mine")[0] for words in told.groups()] == ["cache\n", "queue\n"]
         for name in ("cache", "queue"):
             assert asked(tmp_path / "tandem-data", "--dir", str(tmp_path / "tandem-data"), f"--{name}", "get", "mine") == (name + "\n", "", 0)
+        assert asked(tmp_path, "--queue", "--user", "default", "get", "mine") == ("queue\n", "", 0)
         out, err, code = asked(tmp_path, "--queue", "--user", "nobody", "get", "mine")
-        assert "NOAUTH" in out and err == "" and code == 0, "another user has not the default one's password"
+        assert out == "" and "default user's" in err and "--askpass" in err and code == 1, "another user has another password"
         other = asked(tmp_path, "--queue", "config", "set", "port", str(servers.free_port()))
         assert other == ("OK\n", "", 0) and asked(tmp_path, "--queue", "get", "mine") == ("queue\n", "", 0)
         out, err, code = asked(tmp_path, "--queue", "-p", "6380", "ping")

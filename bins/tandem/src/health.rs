@@ -5,14 +5,15 @@
 //! are a no, unlike with `redis-cli ping`, whose exit code is 0 for any reply.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use control::health::{Answer, LINE_BYTES_MAX, ask};
+use control::health::{Answer, LINE_BYTES_MAX, ask, ask_json};
+use control::probe::speaks_tls;
 
 use crate::{image, say, up};
 
@@ -48,8 +49,21 @@ impl Name {
     }
 }
 
+/// What stands below the options in the help.
+const MORE_HELP: &str = "\
+Exit codes:
+  0  it is fit for clients, also while a script runs too long (BUSY) or memory is full (FULL), which the line says
+  1  it is not, or was not reached; the line, or standard error, says why
+  2  the options are wrong
+
+Examples:
+  tandem health queue
+  tandem health cache --dir /srv/tandem --json
+  tandem health --address 127.0.0.1:9121";
+
 /// Options of `tandem health`.
 #[derive(Debug, Args)]
+#[command(after_help = MORE_HELP)]
 pub(crate) struct Options {
     /// The instance to ask; its socket is looked for where systemd and `tandem up` put it.
     #[arg(conflicts_with_all = ["socket", "address"])]
@@ -60,81 +74,151 @@ pub(crate) struct Options {
     /// The health socket to ask. Where nothing is named, $TANDEM_HEALTH_SOCKET, or that of the container.
     #[arg(long, conflicts_with = "address")]
     socket: Option<PathBuf>,
-    /// Ask over the network, as HOST:PORT, in place of the socket.
+    /// Ask over the network, as HOST:PORT, in place of the socket: the port of the metrics, or a server without a password;
+    /// without TLS.
     #[arg(long)]
     address: Option<String>,
     /// Milliseconds to wait for each step.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     timeout_ms: u64,
+    /// Print one JSON object: alive, ready, reason, loading_percent, busy, full, stopping, status.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Whom to ask.
+enum Asked<'a> {
+    Socket(PathBuf),
+    Address(&'a str),
 }
 
 /// Asks, tells and judges.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let timeout = Duration::from_millis(options.timeout_ms);
-    let answer = match (&options.address, options.name, &options.socket) {
-        (Some(address), _, _) => over_network(address, timeout)?,
-        (None, Some(name), _) => ask(&socket_of(name, options.dir.as_deref())?, timeout)?,
-        (None, None, Some(socket)) => ask(socket, timeout)?,
+    let outcome = asked(options).and_then(|asked| match asked {
+        Asked::Address(address) => over_network(address, timeout),
+        Asked::Socket(socket) if options.json => told_in_json(&socket, timeout),
+        Asked::Socket(socket) => Ok(Told { answer: ask(&socket, timeout)?, json: None }),
+    });
+    let told = match outcome {
+        Err(error) if options.json => Told { answer: Answer::NotAlive(format!("{error:#}")), json: None },
+        outcome => outcome?,
+    };
+    say(&match options.json {
+        true => told.json.unwrap_or_else(|| told.answer.to_json()),
+        false => sentence(&told.answer),
+    });
+    Ok(match told.answer {
+        Answer::Ready(_) => ExitCode::SUCCESS,
+        Answer::NotReady(_) | Answer::NotAlive(_) => ExitCode::FAILURE,
+    })
+}
+
+/// An answer, and the object that the server itself gave, if it gave one.
+#[derive(Debug)]
+struct Told {
+    answer: Answer,
+    json: Option<String>,
+}
+
+fn sentence(answer: &Answer) -> String {
+    match answer {
+        Answer::Ready(status) if status.is_empty() => "healthy".to_owned(),
+        Answer::Ready(status) => format!("healthy: {status}"),
+        Answer::NotReady(reason) => format!("not ready: {reason}"),
+        Answer::NotAlive(reason) => format!("not alive: {reason}"),
+    }
+}
+
+fn asked(options: &Options) -> anyhow::Result<Asked<'_>> {
+    Ok(match (&options.address, options.name, &options.socket) {
+        (Some(address), _, _) => Asked::Address(address),
+        (None, Some(name), _) => Asked::Socket(socket_of(name, options.dir.as_deref())?),
+        (None, None, Some(socket)) => Asked::Socket(socket.clone()),
         (None, None, None) => match std::env::var_os(SOCKET_VARIABLE) {
-            Some(socket) => ask(Path::new(&socket), timeout)?,
+            Some(socket) => Asked::Socket(PathBuf::from(socket)),
             None => match image::health_sockets().find(|socket| socket.exists()) {
-                Some(socket) => ask(&socket, timeout)?,
+                Some(socket) => Asked::Socket(socket),
                 None => bail!("say which: cache, queue, --socket PATH or --address HOST:PORT"),
             },
         },
-    };
-    let (text, code) = match answer {
-        Answer::Ready(status) if status.is_empty() => ("healthy".to_owned(), ExitCode::SUCCESS),
-        Answer::Ready(status) => (format!("healthy: {status}"), ExitCode::SUCCESS),
-        Answer::NotReady(reason) => (format!("not ready: {reason}"), ExitCode::FAILURE),
-        Answer::NotAlive(reason) => (format!("not alive: {reason}"), ExitCode::FAILURE),
-    };
-    say(&text);
-    Ok(code)
+    })
 }
 
-/// The socket in the folder named, or the first of the usual places where there is one.
+fn told_in_json(socket: &Path, timeout: Duration) -> anyhow::Result<Told> {
+    let json = ask_json(socket, timeout)?;
+    Ok(Told { answer: judged_by_json(&json), json: Some(json) })
+}
+
+/// The socket in the folder named, or the first of the usual places where there is one. One that may not be looked at counts as
+/// there: to ask it tells why it cannot be asked.
 fn socket_of(name: Name, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(dir) = dir {
         return Ok(up::health_socket(dir, name));
     }
     let system = Path::new("/run").join(name.program()).join("health.sock");
     let local = up::health_socket(Path::new(up::DIRECTORY), name);
-    match [&system, &local].into_iter().find(|socket| socket.exists()) {
-        Some(socket) => Ok(socket.clone()),
+    let both = [system, local];
+    let seen = both.iter().position(|socket| socket.exists());
+    match seen.or_else(|| both.iter().position(|socket| socket.try_exists().is_err())) {
+        Some(at) => Ok(both[at].clone()),
         None => bail!(
             "no {} was found: there is neither {} (systemd) nor {} (`tandem up` in this folder). Name the folder of \
              `tandem up` with --dir, or a socket with --socket",
             name.as_str(),
-            system.display(),
-            local.display()
+            both[0].display(),
+            both[1].display()
         ),
     }
 }
 
 /// One PING as any client sends it, whose first line decides; the address of the metrics is asked for `/readyz` instead.
-fn over_network(address: &str, timeout: Duration) -> anyhow::Result<Answer> {
-    let said = told_by(address, b"*1\r\n$4\r\nPING\r\n", timeout)?;
+fn over_network(address: &str, timeout: Duration) -> anyhow::Result<Told> {
+    let resolved = resolved(address)?;
+    let said = told_by(resolved, address, b"*1\r\n$4\r\nPING\r\n", timeout);
+    if is_odd(&said) && speaks_tls(resolved, timeout) {
+        bail!(
+            "{address} speaks TLS, and --address does not: ask the server's health socket (`tandem health cache` or `queue`, or \
+             --socket PATH), or over TLS with `tandem cli --tls`"
+        );
+    }
+    let said = said?;
     if said.starts_with("HTTP/") {
         let request = b"GET /readyz HTTP/1.1\r\nHost: tandem\r\nConnection: close\r\n\r\n";
-        return Ok(judged_by_http(&told_by(address, request, timeout)?));
+        let said = told_by(resolved, address, request, timeout)?;
+        let json = said.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned());
+        return Ok(Told { answer: judged_by_http(&said), json: json.filter(|body| body.starts_with('{')) });
     }
-    Ok(match said.lines().next().unwrap_or_default() {
+    let answer = match said.lines().next().unwrap_or_default() {
         "+PONG" => Answer::Ready(String::new()),
         // It is alive and will go on.
         busy if busy.starts_with("-BUSY ") => Answer::Ready(busy.trim_start_matches('-').to_owned()),
+        refused if refused.starts_with('-') => Answer::NotReady(refused.trim_start_matches('-').to_owned()),
         "" => Answer::NotReady("the connection was closed without an answer".to_owned()),
-        other => Answer::NotReady(other.trim_start_matches('-').to_owned()),
-    })
+        other => Answer::NotReady(other.to_owned()),
+    };
+    Ok(Told { answer, json: None })
+}
+
+/// Whether this may be what a port that speaks only TLS says to plaintext.
+fn is_odd(said: &anyhow::Result<String>) -> bool {
+    match said {
+        Ok(said) => {
+            !said.starts_with(['+', '-', 'H'])
+                || said.starts_with("HTTP/1.1 400")
+                || said.contains("requires TLS")
+        }
+        Err(_) => true,
+    }
+}
+
+fn resolved(address: &str) -> anyhow::Result<SocketAddr> {
+    let mut all = address.to_socket_addrs().with_context(|| format!("{address} is not HOST:PORT"))?;
+    all.next().with_context(|| format!("{address} has no address"))
 }
 
 /// What a server says to some bytes: a line, or a whole answer over HTTP.
-fn told_by(address: &str, request: &[u8], timeout: Duration) -> anyhow::Result<String> {
-    let resolved = address
-        .to_socket_addrs()
-        .with_context(|| format!("{address} is not HOST:PORT"))?
-        .next()
-        .with_context(|| format!("{address} has no address"))?;
+fn told_by(resolved: SocketAddr, address: &str, request: &[u8], timeout: Duration) -> anyhow::Result<String> {
     let mut stream =
         TcpStream::connect_timeout(&resolved, timeout).with_context(|| format!("no server at {address}"))?;
     stream.set_read_timeout(Some(timeout))?;
@@ -149,20 +233,30 @@ fn told_by(address: &str, request: &[u8], timeout: Duration) -> anyhow::Result<S
     Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
+/// A text in a server's object, as far as its first quotation mark.
+fn text_in(json: &str, name: &str) -> Option<String> {
+    let (_, behind) = json.split_once(&format!("\"{name}\":\""))?;
+    behind.split('"').next().map(str::to_owned)
+}
+
 /// The answer of `/readyz`: its status, and the reason in it where it tells one.
 fn judged_by_http(said: &str) -> Answer {
-    let text_of = |name: &str| {
-        let (_, behind) = said.split_once(&format!("\"{name}\":\""))?;
-        behind.split('"').next().map(str::to_owned)
-    };
     let first = said.lines().next().unwrap_or_default();
     match first.split(' ').nth(1) {
         Some("200") => {
-            let state = |name, word| text_of(name).map(|why| format!("{word} {why}; "));
+            let state = |name, word| text_in(said, name).map(|why| format!("{word} {why}; "));
             let state = state("busy", "BUSY").or_else(|| state("full", "FULL")).unwrap_or_default();
-            Answer::Ready(state + &text_of("status").unwrap_or_default())
+            Answer::Ready(state + &text_in(said, "status").unwrap_or_default())
         }
-        _ => Answer::NotReady(text_of("reason").unwrap_or_else(|| first.to_owned())),
+        _ => Answer::NotReady(text_in(said, "reason").unwrap_or_else(|| first.to_owned())),
+    }
+}
+
+/// The same for what the socket says, which has no status before it.
+fn judged_by_json(json: &str) -> Answer {
+    match json.contains("\"ready\":true,") {
+        true => Answer::Ready(text_in(json, "status").unwrap_or_default()),
+        false => Answer::NotReady(text_in(json, "reason").unwrap_or_default()),
     }
 }
 
@@ -181,9 +275,9 @@ mod tests {
             assert_eq!(&request, b"*1\r\n$4\r\nPING\r\n");
             stream.write_all(reply).unwrap();
         });
-        let answer = over_network(&address, Duration::from_secs(10)).unwrap();
+        let told = over_network(&address, Duration::from_secs(10)).unwrap();
         server.join().unwrap();
-        answer
+        told.answer
     }
 
     #[test]
@@ -206,6 +300,22 @@ mod tests {
             panic!("must be a refusal")
         };
         assert_eq!(why, "NOAUTH Authentication required.");
+    }
+
+    #[test]
+    fn a_port_that_speaks_tls_is_told_as_such() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = std::thread::spawn(move || {
+            for reply in [&b""[..], b"\x16\x03\x03\x00\x7a"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                stream.write_all(reply).unwrap();
+            }
+        });
+        let error = over_network(&address, Duration::from_secs(10)).unwrap_err().to_string();
+        server.join().unwrap();
+        assert!(error.contains("speaks TLS") && error.contains("tandem health cache"), "{error}");
     }
 
     #[test]

@@ -24,9 +24,19 @@ use anyhow::anyhow;
 use clap::{CommandFactory, Parser, Subcommand};
 use profiles::Profile;
 
+/// What stands below the subcommands in the help.
+const MORE_HELP: &str = "\
+Exit codes: 0 done, 1 not done (standard error says why), 2 the options are wrong. `tandem COMMAND --help` tells a command's own.
+$NO_COLOR (any value) keeps colours off a terminal; elsewhere there are none.
+
+Examples:
+  tandem up
+  tandem cli --queue llen mail
+  tandem health queue --json";
+
 /// Tandem: a cache and a durable queue that speak Redis' protocol.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = MORE_HELP)]
 struct Line {
     #[command(subcommand)]
     task: Task,
@@ -36,21 +46,21 @@ struct Line {
 enum Task {
     /// Run the cache and the queue here; passwords and certificates are made at first start.
     Up(up::Options),
-    /// Run one server by Redis' rules: `tandem server [FILE|-] [--directive value …]`.
+    /// Run one server by Redis' rules; `tandem server --help` tells its options.
     #[command(disable_help_flag = true)]
     Server {
         /// As redis-server takes them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Run the cache: what `tandem-cache` does.
+    /// Run the cache, as `tandem-cache` does; `tandem cache --help` tells its options.
     #[command(disable_help_flag = true)]
     Cache {
         /// As `tandem-cache` takes them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Run the queue: what `tandem-queue` does.
+    /// Run the queue, as `tandem-queue` does; `tandem queue --help` tells its options.
     #[command(disable_help_flag = true)]
     Queue {
         /// As `tandem-queue` takes them.

@@ -55,6 +55,16 @@ impl Answer {
         }
     }
 
+    /// As one JSON object, where the server has given none.
+    pub fn to_json(&self) -> String {
+        let (alive, ready, reason, status) = match self {
+            Answer::Ready(status) => (true, true, None, status.as_str()),
+            Answer::NotReady(reason) => (true, false, Some(reason.as_str()), ""),
+            Answer::NotAlive(reason) => (false, false, Some(reason.as_str()), ""),
+        };
+        object((alive, ready), reason, (None, None, None), (false, status))
+    }
+
     /// The line without its break.
     pub fn to_line(&self) -> String {
         let (word, text) = match self {
@@ -112,20 +122,30 @@ fn place_of(line: &str) -> Option<Place> {
 
 /// The condition as one JSON object, keys in fixed order.
 pub fn to_json(health: &Health) -> String {
-    let text = |value: Option<&str>| match value {
-        Some(value) => json_string(value),
-        None => "null".to_owned(),
-    };
+    let percent = health.loading.map(u32::from);
+    object(
+        (health.not_alive().is_none(), health.not_ready().is_none()),
+        health.not_ready().as_deref(),
+        (percent, health.busy.as_deref(), health.full.as_deref()),
+        (health.stopping, &health.status),
+    )
+}
+
+fn object(
+    (alive, ready): (bool, bool),
+    reason: Option<&str>,
+    (loading_percent, busy, full): (Option<u32>, Option<&str>, Option<&str>),
+    (stopping, status): (bool, &str),
+) -> String {
+    let text = |value: Option<&str>| value.map_or("null".to_owned(), json_string);
     format!(
-        "{{\"alive\":{},\"ready\":{},\"reason\":{},\"loading_percent\":{},\"busy\":{},\"full\":{},\"stopping\":{},\"status\":{}}}",
-        health.not_alive().is_none(),
-        health.not_ready().is_none(),
-        text(health.not_ready().as_deref()),
-        health.loading.map_or("null".to_owned(), |percent| percent.to_string()),
-        text(health.busy.as_deref()),
-        text(health.full.as_deref()),
-        health.stopping,
-        json_string(&health.status),
+        "{{\"alive\":{alive},\"ready\":{ready},\"reason\":{},\"loading_percent\":{},\"busy\":{},\"full\":{},\
+         \"stopping\":{stopping},\"status\":{}}}",
+        text(reason),
+        loading_percent.map_or("null".to_owned(), |percent| percent.to_string()),
+        text(busy),
+        text(full),
+        json_string(status),
     )
 }
 
@@ -143,6 +163,11 @@ pub enum AskError {
 impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            AskError::Unreachable(path, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "{} is for the user that runs the server, and for root: ask as one of them (sudo)",
+                path.display()
+            ),
             AskError::Unreachable(path, error) => write!(f, "no server at {}: {error}", path.display()),
             AskError::Io(path, error) => {
                 write!(f, "the server at {} did not answer: {error}", path.display())
@@ -160,6 +185,19 @@ impl std::error::Error for AskError {}
 /// Nobody listens, nobody answers in time, or somebody else answers.
 pub fn ask(socket: &Path, timeout: Duration) -> Result<Answer, AskError> {
     Answer::parse(&answer_to(socket, "health", timeout)?).ok_or_else(|| AskError::Garbled(socket.to_owned()))
+}
+
+/// The same as the JSON object of `/readyz`.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_json(socket: &Path, timeout: Duration) -> Result<String, AskError> {
+    let line = answer_to(socket, "json", timeout)?;
+    let json = line.trim_end();
+    match json.starts_with('{') && json.ends_with('}') {
+        true => Ok(json.to_owned()),
+        false => Err(AskError::Garbled(socket.to_owned())),
+    }
 }
 
 /// Asks the server behind `socket` where clients on this machine reach it.
@@ -260,6 +298,30 @@ mod tests {
             to_json(&health),
             "{\"alive\":true,\"ready\":false,\"reason\":\"persistence fault: disk \\\"full\\\"\\u000a\",\
              \"loading_percent\":null,\"busy\":null,\"full\":null,\"stopping\":false,\"status\":\"a\\\\b\"}"
+        );
+    }
+
+    #[test]
+    fn an_answer_has_the_same_keys_in_json() {
+        let json = Answer::NotAlive("no server at /x: \"gone\"".into()).to_json();
+        let keys = |json: &str| -> Vec<String> {
+            json.split(['{', ',']).filter_map(|part| Some(part.split_once("\":")?.0.to_owned())).collect()
+        };
+        assert_eq!(keys(&json), keys(&to_json(&Health::good())));
+        assert!(
+            json.starts_with("{\"alive\":false,\"ready\":false,\"reason\":\"no server at /x: \\\"gone"),
+            "{json}"
+        );
+        assert!(Answer::Ready("7 keys".into()).to_json().ends_with("\"status\":\"7 keys\"}"));
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_told_as_such() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let text = AskError::Unreachable(PathBuf::from("/run/x/health.sock"), denied).to_string();
+        assert!(
+            text.starts_with("/run/x/health.sock is for the user that runs") && text.contains("sudo"),
+            "{text}"
         );
     }
 

@@ -1,7 +1,7 @@
-//! Whether a password lets somebody in: the question that a connection string is printed for.
+//! Whether a password lets somebody in: the question that a connection string is printed for; and whether a port speaks TLS.
 //!
-//! Asked as a client would, over TLS and with the authority that clients are given, so that a certificate which does not name
-//! the address is found out, too.
+//! The first is asked as a client would, over TLS and with the authority that clients are given, so that a certificate which does
+//! not name the address is found out, too.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,6 +13,37 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::tls;
+
+/// What a TLS record of a server begins with: of its handshake, or of its refusal.
+const TLS_RECORDS: [[u8; 2]; 2] = [[22, 3], [21, 3]];
+
+/// Whether a server at `address` takes TLS. Each step may take `patience`; whoever cannot be asked does not.
+pub fn speaks_tls(address: SocketAddr, patience: Duration) -> bool {
+    answers_hello(address, patience).unwrap_or(false)
+}
+
+fn answers_hello(address: SocketAddr, patience: Duration) -> io::Result<bool> {
+    // Nothing is sent behind the hello, so it does not matter who answers.
+    let mut connection = connection(RootCertStore::empty(), address)?;
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    connection.write_tls(&mut stream)?;
+    let mut begin = [0; 2];
+    stream.read_exact(&mut begin)?;
+    Ok(TLS_RECORDS.contains(&begin))
+}
+
+fn connection(roots: RootCertStore, address: SocketAddr) -> io::Result<ClientConnection> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::IpAddress(address.ip().into());
+    ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)
+}
 
 /// Longest line of an answer, bytes.
 const LINE_BYTES_MAX: u64 = 1024;
@@ -33,17 +64,11 @@ pub fn logs_in(
     for certificate in tls::certificates(ca).map_err(io::Error::other)? {
         roots.add(certificate).map_err(io::Error::other)?;
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connection = ClientConnection::new(Arc::new(config), ServerName::IpAddress(address.ip().into()));
+    let connection = connection(roots, address)?;
     let stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
-    let mut stream = StreamOwned::new(connection.map_err(io::Error::other)?, stream);
+    let mut stream = StreamOwned::new(connection, stream);
     let mut request =
         format!("*3\r\n$4\r\nAUTH\r\n${}\r\n{name}\r\n${}\r\n", name.len(), password.len()).into_bytes();
     request.extend_from_slice(password);

@@ -42,6 +42,7 @@ mod stand_in;
 mod stop;
 mod strangers;
 mod tick;
+mod usage;
 mod view;
 mod world;
 
@@ -72,7 +73,9 @@ pub fn run_in(surroundings: &Surroundings, profile: Profile, args: Vec<String>) 
     if let [word] = args.as_slice()
         && matches!(word.as_str(), "-v" | "--version" | "-h" | "--help")
     {
-        writeln!(std::io::stdout(), "{}", about(word.trim_start_matches('-').starts_with('h')))?;
+        let wants_usage = word.trim_start_matches('-').starts_with('h');
+        let usage = if wants_usage { format!("\n\n{}", usage::text(profile)) } else { String::new() };
+        writeln!(std::io::stdout(), "{}{usage}", version())?;
         return Ok(ExitCode::SUCCESS);
     }
     limits::keep_others_out();
@@ -84,19 +87,13 @@ pub fn run_in(surroundings: &Surroundings, profile: Profile, args: Vec<String>) 
 }
 
 /// What the program says about itself.
-fn about(with_usage: bool) -> String {
+fn version() -> String {
     // Tools that start servers read this line; `v=` and what follows are where Redis has them.
-    let version = format!(
+    format!(
         "Redis server v={} sha=00000000:0 malloc={} bits=64 build=0 (Tandem {})",
         saver::REDIS_VERSION,
         engine::ALLOCATOR,
         env!("CARGO_PKG_VERSION")
-    );
-    if !with_usage {
-        return version;
-    }
-    format!(
-        "{version}\n\nusage: [FILE | -] [--directive value ...]\n\nFILE is a redis.conf or a .toml, `-` reads one from standard input; directives are those of redis.conf."
     )
 }
 
@@ -104,7 +101,7 @@ fn about(with_usage: bool) -> String {
 mod tests {
     #[test]
     fn the_version_is_told_as_tools_expect_it() {
-        let line = super::about(false);
+        let line = super::version();
         let words: Vec<&str> = line.split(' ').collect();
         assert_eq!(words[..3], ["Redis", "server", "v=7.4.2"]);
         let names: Vec<&str> = words[2..7].iter().filter_map(|word| word.split('=').next()).collect();
