@@ -24,10 +24,13 @@ const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 /// Options of `tandem completions`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  tandem completions bash > /etc/bash_completion.d/tandem
+Exit codes:
+  0  done
+  1  not done; standard error says why
+  2  the options are wrong
 
-Exit code: 0; 1 if it cannot be told, 2 for a wrong command line.")]
+Examples:
+  tandem completions bash > /etc/bash_completion.d/tandem")]
 pub(crate) struct Completions {
     /// The shell that reads them.
     shell: Shell,

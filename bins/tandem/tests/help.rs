@@ -5,8 +5,8 @@
 
 use std::process::{Command, Output, Stdio};
 
-/// Subcommands that answer no question: they run servers, whose log has forms of its own.
-const WITHOUT_JSON: [&str; 4] = ["up", "server", "cache", "queue"];
+/// Subcommands that answer no question: they run servers, whose log has forms of its own, or print what a shell reads.
+const WITHOUT_JSON: [&str; 5] = ["up", "server", "cache", "queue", "completions"];
 
 fn done(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tandem")).args(words).stdin(Stdio::null()).output().unwrap()
