@@ -36,8 +36,9 @@ usage: {program} [FILE | -] [--directive value ...]
 FILE is a redis.conf or a .toml, `-` reads one from standard input; directives are those of redis.conf. Some of them:
 
 {directives}
-CONFIG GET * lists all with their values. Later in this list wins: {file}, TANDEM_<DIRECTIVE> in the environment (as in
-TANDEM_MAXMEMORY=1gb), the command line, CONFIG SET. The log's first lines tell what came from where.
+CONFIG GET * lists all with their values. Later in this list wins: {file},
+TANDEM_<DIRECTIVE> in the environment (as in TANDEM_MAXMEMORY=1gb), the command line, CONFIG SET. The log's first lines tell what
+came from where.
 
 Signals: SIGTERM and SIGINT stop it in order; SIGHUP has the password's file and certificates read again.
 
@@ -87,7 +88,7 @@ impl Role {
                 values: &[("port", "6379"), ("metrics-port", "9121")],
             },
             Profile::Queue => Role {
-                about: "The queue: every write is in a log before its reply, nothing is evicted, what would grow is refused when memory is full.",
+                about: "The queue: every write is logged before its reply, nothing is evicted; full memory refuses what would grow.",
                 program: "tandem queue",
                 file: "FILE, or queue.conf of dir where none is named",
                 example: "--dir /srv/queue --appendfsync always",
