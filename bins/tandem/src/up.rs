@@ -676,7 +676,7 @@ fn announce(house: &House, options: &Options) -> anyhow::Result<()> {
     for name in foreign {
         say(&format!(
             "warning: the password in {} does not log in to the {}: another one was kept by ACL SAVE in {} or by CONFIG REWRITE \
-             in {}. To go back to it, take the line of the default user, or requirepass, out of that file",
+             in {}. To go back to it, take the line of the default user, or requirepass, out of them",
             house.password_file(name).display(),
             name.as_str(),
             house.users(name).display(),

@@ -47,6 +47,8 @@ pub trait Outside {
     fn save_refusal(&self) -> Option<&'static str> {
         None
     }
+    /// A command has just been refused because memory is full.
+    fn memory_refused(&mut self, _engine: &crate::Engine) {}
     /// Whether data is still being loaded.
     fn is_loading(&self) -> bool;
     /// Whether an RDB is being written or about to be.

@@ -550,12 +550,13 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
     if !config.aclfile.is_empty() {
         let names_default = crate::chores::load_acl(shared, None)
             .map_err(|why| anyhow!("The start is given up because of ACL errors: {why}"))?;
-        if names_default && !config.requirepass.is_empty() {
-            let open = shared.with_engine(|engine, _| engine.acl.default_is_open());
+        let (counts, open) =
+            shared.with_engine(|engine, _| (engine.requirepass_counts(), engine.acl.default_is_open()));
+        if names_default && !config.requirepass.is_empty() && !counts {
             let what = if open { "and it needs NO password" } else { "so its passwords count" };
             shared.logger.warning(&format!(
                 "The ACL file names the default user, {what}: requirepass does not count. To change that: ACL SETUSER default \
-                 resetpass ><password>, and ACL SAVE, in one session"
+                 resetpass ><password>, and ACL SAVE, in one session; or CONFIG SET requirepass, and CONFIG REWRITE"
             ));
         }
     } else if !config.users.is_empty() {

@@ -198,10 +198,31 @@ fn rewrite_config(shared: &Shared) -> Result<(), String> {
     if let Some(users) = &mut users {
         leave_included(shared, &old, users)?;
     }
+    keep_default_users_password(shared, &config)?;
     let base = base_of(shared, &config, &path);
     let text = config::rewrite(&config, &base, &old, users.as_deref());
     replace_file(shared, &path, &text).map_err(|why| format!("Rewriting config file: {why}"))?;
     warn_of_what_insists(shared, &config);
+    Ok(())
+}
+
+/// A password that CONFIG SET has given goes into an ACL file that names the default user, too: else that file, which wins over
+/// `requirepass`, would bring the old one back at the next start.
+fn keep_default_users_password(shared: &Shared, config: &Config) -> Result<(), String> {
+    if config.aclfile.is_empty() || config.origin("requirepass") != Some(&Origin::Set) {
+        return Ok(());
+    }
+    let path = acl_path(shared);
+    let about = |why: String| format!("Keeping requirepass in the ACL file '{}': {why}", path.display());
+    let text = std::fs::read(&path).map_err(|error| about(error.to_string()))?;
+    let new = shared.with_engine(|engine, _| {
+        engine.requirepass_counts().then(|| engine.with_default_secrets(&text)).flatten()
+    });
+    let Some(new) = new else { return Ok(()) };
+    replace_file(shared, &path, &new).map_err(about)?;
+    shared.logger.notice(
+        "CONFIG REWRITE has kept requirepass in the ACL file as well, since it names the default user.",
+    );
     Ok(())
 }
 

@@ -15,31 +15,34 @@ pub(crate) fn lines(profile: Profile, config: &Config) -> Vec<String> {
     vec![settings(profile, config), memory(config), durability(profile, config), transport(profile, config)]
 }
 
-/// Where the settings came from. No value is shown: some are secret.
+/// Where the settings came from, what wins behind what gives way. No value is shown: some are secret.
 fn settings(profile: Profile, config: &Config) -> String {
     let mut sources = match profile {
         Profile::Plain => Vec::new(),
         profile => vec![format!("profile {}", profile.name())],
     };
     let mut of_line = Vec::new();
-    let mut known: Vec<(String, usize)> = Vec::new();
+    let mut known: Vec<(usize, String, usize)> = Vec::new();
     for row in TABLE {
-        let source = match config.origin(row.name) {
+        let (layer, source) = match config.origin(row.name) {
             None | Some(Origin::Default | Origin::Profile | Origin::Set) => continue,
             Some(Origin::CommandLine) => {
                 of_line.push(row.name);
                 continue;
             }
-            Some(Origin::File(path, _)) => path.to_string(),
-            Some(other) => other.to_string(),
+            Some(Origin::File(path, _)) => (0, path.to_string()),
+            Some(secret @ Origin::Secret(_)) => (1, secret.to_string()),
+            Some(variable @ Origin::Variable(_)) => (2, variable.to_string()),
         };
-        match known.iter_mut().find(|(name, _)| *name == source) {
-            Some((_, count)) => *count += 1,
-            None => known.push((source, 1)),
+        match known.iter_mut().find(|(_, name, _)| *name == source) {
+            Some((_, _, count)) => *count += 1,
+            None => known.push((layer, source, 1)),
         }
     }
+    // In the order in which they win over each other; those of one layer as the table has their directives.
+    known.sort_by_key(|(layer, ..)| *layer);
     let (shown, rest) = known.split_at(known.len().min(NAMES_MAX));
-    sources.extend(shown.iter().map(|(name, count)| match count {
+    sources.extend(shown.iter().map(|(_, name, count)| match count {
         1 => name.clone(),
         count => format!("{name} ({count} directives)"),
     }));
@@ -147,7 +150,7 @@ mod tests {
         assert_eq!(
             said,
             [
-                "Settings: profile queue; variable TANDEM_TIMEOUT; /etc/x.conf (2 directives); variable TANDEM_APPENDFSYNC; \
+                "Settings: profile queue; /etc/x.conf (2 directives); variable TANDEM_TIMEOUT; variable TANDEM_APPENDFSYNC; \
                  command line (requirepass, save, dir)",
                 "Memory: maxmemory 1.50G (measured: a share of what this machine or container has), noeviction, 76.80M of it \
                  for consumers only",

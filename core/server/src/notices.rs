@@ -2,7 +2,7 @@
 //!
 //! Each topic has a line at its first occurrence and then at most one a minute with the number of those that came since: a
 //! refusal is the cheapest thing that a stranger can have ten thousand times a second. What the engine counts is looked at
-//! once a second, so a refusal itself costs nothing more.
+//! once a second, so a refusal itself costs nothing more; but that memory is full is known to health with the first one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -107,9 +107,19 @@ impl Notices {
         line.into_iter().for_each(|line| tell(shared, Level::Warning, line));
     }
 
-    /// Ten times a second or so: once a second looks at what the engine has refused since.
+    /// A command has just been refused for want of memory: whoever asks next hears it. The first one of a second tells.
+    pub(crate) fn memory_refused(&self, shared: &Shared, engine: &Engine) {
+        let now_s = shared.clock.micros() / 1_000_000;
+        let until_s = now_s + REFUSING_S;
+        if self.refusing_until_s.swap(until_s, Ordering::Relaxed) < until_s {
+            self.look_at_fullness(shared, engine, now_s);
+        }
+    }
+
+    /// Ten times a second or so: looks at how full memory is, and once a second at what the engine has refused since.
     pub(crate) fn look(&self, shared: &Shared, engine: &Engine) {
         let now_s = shared.clock.micros() / 1_000_000;
+        self.look_at_fullness(shared, engine, now_s);
         if now_s < self.due_s.load(Ordering::Relaxed) {
             return;
         }
@@ -119,10 +129,6 @@ impl Notices {
         // CONFIG RESETSTAT sets them back.
         let grown = |now: u64, before: u64| if now < before { now } else { now - before };
         let memory = grown(now.memory, before.memory);
-        if memory > 0 {
-            self.refusing_until_s.store(now_s + REFUSING_S, Ordering::Relaxed);
-        }
-        self.look_at_fullness(shared, engine, now_s);
         if memory > 0 {
             let full = self.full.lock().clone().unwrap_or_default();
             self.note_many(shared, Topic::Memory, memory, format!("A command was refused: {full}"));

@@ -54,6 +54,10 @@ macro_rules! answered_by_shared {
             self.shared.durable.write_refusal(grows, bytes)
         }
 
+        fn memory_refused(&mut self, engine: &Engine) {
+            self.shared.notices.memory_refused(self.shared, engine);
+        }
+
         fn save_refusal(&self) -> Option<&'static str> {
             self.shared.profile.disk_refusal()
         }

@@ -13,7 +13,7 @@ fn memory_is_full_also_where_only_what_is_asked_does_not_fit() {
     let dir = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let text = port.to_string();
-    let server = server(dir.path(), &["--save", "", "--metrics-port", &text]);
+    let server = server(dir.path(), &["--save", "", "--metrics-port", &text, "--hz", "1"]);
     let mut client = server.client();
     // It is in the same process as the server, so it is there before that is asked.
     let large = support::request(&[b"SET", b"k", &vec![b'x'; 8 << 20]]);
@@ -22,9 +22,13 @@ fn memory_is_full_also_where_only_what_is_asked_does_not_fit() {
     let end = Instant::now() + support::PATIENCE;
     client.send(&large);
     client.expect("-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    let told = http_get(port, "/readyz");
+    assert!(told.contains("\"full\":\"memory is full"), "refused, and yet not full: {told}");
     while !http_get(port, "/readyz").contains("\"full\":\"memory is full for what is asked: ") {
-        assert!(Instant::now() < end, "refused, and yet not full");
-        std::thread::sleep(Duration::from_millis(50));
+        assert!(Instant::now() < end, "what was asked for is gone with its refusal");
+        client.send(&large);
+        client.expect("-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+        std::thread::sleep(Duration::from_millis(200));
     }
     while !http_get(port, "/readyz").contains("\"full\":null") {
         assert!(Instant::now() < end, "nothing is asked any more: {}", http_get(port, "/readyz"));

@@ -121,6 +121,39 @@ fn a_kept_password_wins_over_the_one_of_a_file() {
     again.client().ask("AUTH two", "+OK\r\n");
 }
 
+#[test]
+fn a_kept_password_wins_over_the_one_of_a_kept_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server_as(Profile::Queue, dir.path(), WORDS);
+    let mut client = server.client();
+    client.ask("ACL SETUSER default resetpass >one", "+OK\r\n");
+    client.ask("ACL SETUSER worker on nopass ~bull:* +@all", "+OK\r\n");
+    client.ask("ACL SAVE", "+OK\r\n");
+    client.ask("ACL SETUSER unsaved on nopass +@all", "+OK\r\n");
+    client.ask("CONFIG SET requirepass two", "+OK\r\n");
+    client.ask("CONFIG REWRITE", "+OK\r\n");
+    drop(client);
+    drop(server);
+    let refusal = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    let again = server_as(Profile::Queue, dir.path(), WORDS);
+    let mut client = again.client();
+    client.ask("AUTH one", refusal);
+    client.ask("AUTH two", "+OK\r\n");
+    client.ask("ACL USERS", "*2\r\n$7\r\ndefault\r\n$6\r\nworker\r\n");
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(!log.contains("requirepass does not count"), "{log}");
+    // What has been said to the user himself since then is ACL SAVE's.
+    client.ask("CONFIG SET requirepass three", "+OK\r\n");
+    client.ask("ACL SETUSER default resetpass >four", "+OK\r\n");
+    client.ask("CONFIG REWRITE", "+OK\r\n");
+    drop(client);
+    drop(again);
+    let third = server_as(Profile::Queue, dir.path(), WORDS);
+    third.client().ask("AUTH two", "+OK\r\n");
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.contains("requirepass does not count"), "{log}");
+}
+
 fn password(dir: &Path, text: &str) {
     let path = dir.join("password");
     std::fs::write(&path, text).unwrap();

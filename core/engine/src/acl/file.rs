@@ -39,6 +39,25 @@ impl Engine {
         Ok(names_default)
     }
 
+    /// The text of an ACL file with the default user's secrets of now in the place of those that it has; `None` if no line names that
+    /// user, or if it has them already.
+    pub fn with_default_secrets(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let secrets = match self.acl.user(DEFAULT_USER)? {
+            user if user.nopass => vec!["nopass".to_owned()],
+            user => user.secrets.iter().map(super::Secret::rule).collect(),
+        };
+        let mut lines: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        let line = lines.iter_mut().find(|line| words_of(line).starts_with(&[b"user", b"default"]))?;
+        let words = words_of(line);
+        let (old, mut kept): (Vec<&[u8]>, Vec<&[u8]>) = words.into_iter().partition(|word| is_secret(word));
+        if old.iter().copied().eq(secrets.iter().map(|secret| secret.as_bytes())) {
+            return None;
+        }
+        kept.extend(secrets.iter().map(|secret| secret.as_bytes()));
+        *line = kept.join(&b' ');
+        Some(lines.join(&b'\n'))
+    }
+
     fn read_line(
         &self,
         fresh: &mut Acl,
@@ -47,7 +66,7 @@ impl Engine {
         number: usize,
     ) -> Result<(), String> {
         // Only blanks separate here: quotes belong to the words, as in Redis.
-        let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+        let words = words_of(line);
         let [first, name, rest @ ..] = words.as_slice() else {
             return Err(" should start with user keyword followed by the username".to_owned());
         };
@@ -184,6 +203,17 @@ impl Engine {
     }
 }
 
+fn words_of(line: &[u8]) -> Vec<&[u8]> {
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect()
+}
+
+/// Whether a rule is about who is let in.
+fn is_secret(rule: &[u8]) -> bool {
+    matches!(rule.first(), Some(b'>' | b'<' | b'#' | b'!'))
+        || rule.starts_with(rules::ARGON2ID.as_bytes())
+        || [&b"nopass"[..], b"resetpass"].iter().any(|word| rule.eq_ignore_ascii_case(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +252,24 @@ mod tests {
         assert_eq!(second.acl.lines(), lines);
         let selectors = &second.acl.user(second.acl.find(b"j\xf8rg\"").unwrap()).unwrap().selectors;
         assert_eq!(selectors[0].describe_keys(), b"~x) ~\"y\"");
+    }
+
+    #[test]
+    fn a_file_gets_the_default_users_secrets_and_nothing_else_of_it() {
+        const RECORD: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+        let mut engine = engine();
+        let file = b"# ours\nuser ann on >one ~a\n  user default on resetpass >old #ab ~* +@all (~b +get)\n";
+        let with =
+            |engine: &Engine| engine.with_default_secrets(file).map(|text| String::from_utf8(text).unwrap());
+        let expected = |secret: &str| {
+            format!("# ours\nuser ann on >one ~a\nuser default on ~* +@all (~b +get) {secret}\n")
+        };
+        assert_eq!(with(&engine), Some(expected("nopass")));
+        engine.acl.set_default_secrets(vec![super::super::Secret::Argon2id(RECORD.to_owned())]);
+        let kept = with(&engine).unwrap();
+        assert_eq!(kept, expected(&format!("argon2id:{RECORD}")));
+        assert_eq!(engine.with_default_secrets(kept.as_bytes()), None, "it has them already");
+        assert_eq!(engine.with_default_secrets(b"user ann on >one\n#user default on >x"), None);
     }
 
     #[test]

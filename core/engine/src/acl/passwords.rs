@@ -89,6 +89,14 @@ impl Engine {
         self.proofs.learn(pair, true);
     }
 
+    /// Whether `requirepass` is the password that the default user has: nobody has given it another one since.
+    pub fn requirepass_counts(&self) -> bool {
+        match record_in(&self.config.requirepass) {
+            Some(record) => self.acl.has_default_record(&record),
+            None => self.config.requirepass.is_empty() && self.acl.default_is_open(),
+        }
+    }
+
     /// Puts one argon2id record in place of another for the default user and in `requirepass`, if that is still the only secret
     /// that the user has; else says false and changes nothing.
     pub fn exchange_password(&mut self, old: &str, new: &str) -> bool {

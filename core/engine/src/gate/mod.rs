@@ -195,10 +195,9 @@ impl Engine {
             return Ok(());
         }
         self.make_room(outside);
-        self.check_memory(needs)?;
+        self.check_memory(needs, outside)?;
         if self.over_memory && grows(self.needs(asked)) {
-            self.counters.oom_refusals += 1;
-            return Err(OOM);
+            return Err(self.refuse_memory(OOM, outside));
         }
         let (log, argv) = (&self.log, asked.argv);
         let bytes = || log.len() + argv.iter().map(|arg| arg.len()).sum::<usize>();
@@ -220,7 +219,7 @@ impl Engine {
             return Ok(());
         }
         if !leave.allow_oom {
-            self.check_memory(flags)?;
+            self.check_memory(flags, outside)?;
         }
         let log = &self.log;
         let refusal = outside.write_refusal(grows(flags), &|| log.len());
@@ -228,7 +227,11 @@ impl Engine {
     }
 
     /// What stands against a script that begins. One that declares nothing is looked at call by call.
-    pub(crate) fn check_program(&mut self, program: Program<'_>) -> Result<(), Error> {
+    pub(crate) fn check_program(
+        &mut self,
+        program: Program<'_>,
+        outside: &mut dyn Outside,
+    ) -> Result<(), Error> {
         let flags = program.flags;
         if !flags.is_declared || flags.no_writes {
             return Ok(());
@@ -237,10 +240,10 @@ impl Engine {
             return Err(Error::new("ERR Can not execute a script with write flag using *_ro command."));
         }
         if !flags.allow_oom && self.over_memory {
-            self.counters.oom_refusals += 1;
-            return Err(Error::new(
+            let error = Error::new(
                 "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-            ));
+            );
+            return Err(self.refuse_memory(error, outside));
         }
         Ok(())
     }

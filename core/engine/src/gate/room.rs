@@ -10,12 +10,19 @@ const PASSING_SHARE: usize = 16;
 
 impl Engine {
     /// Refuses what would grow while memory is full. What only moves an element goes on inside the consumers' reserve.
-    pub(crate) fn check_memory(&mut self, flags: Flags) -> Result<(), Error> {
-        if self.lacks_room(flags) {
-            self.counters.oom_refusals += 1;
-            return Err(OOM);
+    pub(crate) fn check_memory(&mut self, flags: Flags, outside: &mut dyn Outside) -> Result<(), Error> {
+        match self.lacks_room(flags) {
+            true => Err(self.refuse_memory(OOM, outside)),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Counts and tells that a command is refused because memory is full.
+    #[cold]
+    pub(crate) fn refuse_memory(&mut self, error: Error, outside: &mut dyn Outside) -> Error {
+        self.counters.oom_refusals += 1;
+        outside.memory_refused(self);
+        error
     }
 
     /// Whether a command with these flags would need memory that there is not.
