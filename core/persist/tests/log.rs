@@ -631,6 +631,49 @@ fn a_block_that_was_lost_in_the_first_batch_is_no_data() {
     assert_eq!(recovered.tails().len(), 1);
 }
 
+/// Behind a torn batch of which one number was kept, a start with so much room, and then a batch that loses a block.
+fn lost_block_behind_torn_batch(room: Option<u64>) -> u64 {
+    let (disk, path) = written(1);
+    let mut log = open(&disk, recover(&disk, &place(), false, 7).unwrap()).unwrap();
+    append(&mut log, &[command(1), command(2)].concat()).unwrap();
+    let torn = find_bytes(&disk.bytes(&path).unwrap(), &command(2)) + 5;
+    disk.put(&path, &disk.bytes(&path).unwrap()[..torn]);
+    let recovered = recover(&disk, &place(), true, 8).unwrap();
+    assert_eq!(load(&disk, &recovered), 2, "what is whole of the torn batch is kept");
+    room.map(Fault::Space).into_iter().for_each(|fault| disk.inject(fault));
+    let mut log = open(&disk, recovered).unwrap();
+    disk.heal();
+    let kept = disk.bytes(&path).unwrap().len();
+    append(&mut log, format!("*2\r\n$4\r\nPUSH\r\n$900\r\n{}\r\n", "x".repeat(900)).as_bytes()).unwrap();
+    let mut bytes = disk.bytes(&path).unwrap();
+    let block = (kept + 200).next_multiple_of(512);
+    bytes[block..block + 512].fill(0);
+    disk.put(&path, &bytes);
+    let recovered = recover(&disk, &place(), true, 9).unwrap();
+    load(&disk, &recovered)
+}
+
+fn find_bytes(bytes: &[u8], wanted: &[u8]) -> usize {
+    bytes.windows(wanted.len()).position(|window| window == wanted).unwrap()
+}
+
+#[test]
+fn what_was_kept_of_a_torn_batch_outlives_a_lost_block_in_the_next_one() {
+    assert_eq!(lost_block_behind_torn_batch(None), 2);
+    assert_eq!(lost_block_behind_torn_batch(Some(70)), 2, "where there was no room at the start");
+}
+
+#[test]
+fn a_log_goes_on_behind_a_base_of_commands_that_others_have_written() {
+    let disk = Memory::new();
+    disk.put(&place().dir.join("appendonly.aof"), &(0..3).flat_map(command).collect::<Vec<u8>>());
+    let mut log = open(&disk, recover(&disk, &place(), true, 7).unwrap()).unwrap();
+    append(&mut log, &command(3)).unwrap();
+    log.sync().unwrap();
+    let recovered = recover(&disk, &place(), true, 8).unwrap();
+    assert_eq!((load(&disk, &recovered), recovered.tails().len()), (4, 0));
+}
+
 #[test]
 fn the_rest_of_a_sector_that_was_not_written_again_is_the_trace_of_a_crash() {
     let (disk, path) = written(2);

@@ -124,6 +124,8 @@ pub struct Log {
     position_synced: u64,
     last_seq: u64,
     batch_crc: u64,
+    /// Commands follow its last line, and `batch_crc` is their checksum.
+    is_open: bool,
     /// Which log it is.
     history: HistoryId,
     /// The base of the manifest holds the batches up to this one.
@@ -153,7 +155,8 @@ impl Log {
     /// others durable; deletes history and what a crash in a change of files left. `id`: which log it is from the next
     /// rewrite on, if it does not know it yet.
     pub fn open(disk: Arc<dyn Disk>, place: Place, log: Verified, id: HistoryId) -> io::Result<Log> {
-        let Resume { mut manifest, last_seq, covers, open_crc, history, has_head, leftovers } = log.resume;
+        let Resume { mut manifest, last_seq, covers, open_crc, judged_ms, history, has_head, leftovers } =
+            log.resume;
         let history = history.unwrap_or(id);
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
@@ -186,19 +189,34 @@ impl Log {
         };
         rewrite::drop_history(&*disk, &place, &mut manifest);
         let log = Log::on(disk, place, manifest, Open::new(file)?, history);
-        let log = Log {
+        let mut log = Log {
             file_bytes: bytes,
             file_synced: bytes,
             position_synced: bytes,
             last_seq,
-            batch_crc: open_crc,
+            batch_crc: open_crc.unwrap_or(0),
+            is_open: open_crc.is_some(),
             covers,
             has_head,
             before_bytes,
             ..log
         };
         log.mark_synced()?;
+        log.close_durably(judged_ms)?;
         Ok(log)
+    }
+
+    /// What a crash has left of a batch, or another server has written, is durable by now and becomes a batch of its own: the next one may
+    /// lose a block, and would take it along. Where there is no room now, the next append does it.
+    fn close_durably(&mut self, unix_ms: i64) -> io::Result<()> {
+        if !self.is_open {
+            return Ok(());
+        }
+        match self.append(&mut Vec::new(), unix_ms) {
+            Err(AppendError::Retry(_)) => Ok(()),
+            Err(error @ AppendError::Failed(_)) => Err(io::Error::other(error)),
+            Ok(_) => self.sync().map_err(io::Error::other),
+        }
     }
 
     /// Makes the log of an empty data set where there was none: an empty base, given as its bytes, and a first file.
@@ -322,6 +340,7 @@ impl Log {
             position_synced: 0,
             last_seq: 0,
             batch_crc: 0,
+            is_open: false,
             history,
             covers: 0,
             has_head: true,
@@ -356,6 +375,9 @@ impl Log {
         }
         let given = batch.len();
         let holds_commands = given > 0;
+        if self.is_open && holds_commands {
+            self.append(&mut Vec::new(), unix_ms)?;
+        }
         let mut head = Vec::new();
         if self.file_bytes == 0 {
             let (first_batch, before_bytes) = (self.last_seq + 1, self.before_bytes);
@@ -381,7 +403,7 @@ impl Log {
         if holds_commands {
             self.data_end = self.file_bytes;
         }
-        (self.last_seq, self.batch_crc) = (line.seq, 0);
+        (self.last_seq, self.batch_crc, self.is_open) = (line.seq, 0, false);
         if self.timestamps {
             self.timestamp_s = unix_s;
         }
@@ -545,7 +567,7 @@ impl Log {
         (self.before_bytes, self.has_head) = (self.file_bytes, true);
         self.file_position = self.position();
         (self.file_bytes, self.file_synced, self.batch_crc, self.timestamp_s) = (0, 0, 0, 0);
-        (self.data_end, self.told_synced) = (0, 0);
+        (self.data_end, self.told_synced, self.is_open) = (0, 0, false);
         let old = std::mem::replace(&mut self.open, open);
         let is_synced = self.position_synced == self.file_position;
         self.before = Some(Before { syncer: old.syncer, is_synced });
@@ -605,7 +627,7 @@ impl Log {
         self.file_position = self.position();
         self.position_synced = self.file_position;
         (self.file_bytes, self.file_synced, self.batch_crc, self.before_bytes) = (0, 0, 0, 0);
-        (self.data_end, self.told_synced, self.has_head) = (0, 0, true);
+        (self.data_end, self.told_synced, self.is_open, self.has_head) = (0, 0, false, true);
         self.timestamp_s = 0;
         self.era = Arc::default();
         self.state = State::Ready;

@@ -112,8 +112,10 @@ pub(super) struct Resume {
     pub(super) last_seq: u64,
     /// What the base holds: the batches up to this one.
     pub(super) covers: u64,
-    /// Checksum of what follows the last annotation in the last incremental file.
-    pub(super) open_crc: u64,
+    /// Checksum of what follows the last annotation in the last incremental file; none when nothing does.
+    pub(super) open_crc: Option<u64>,
+    /// When it was judged, Unix milliseconds.
+    pub(super) judged_ms: i64,
     /// Which log it is, if it knows.
     pub(super) history: Option<HistoryId>,
     /// The last incremental file begins with a head, or is empty.
@@ -287,7 +289,7 @@ impl<'a> Judge<'a> {
                 // The log ends before it.
                 let cut = self.follower(at, damaged_at, first.offset)?;
                 cuts.extend(cut);
-                (resume.open_crc, resume.has_head) = (0, true);
+                (resume.open_crc, resume.has_head) = (None, true);
                 judged.files.push(Scan::default().into_file(path, file.kind));
                 continue;
             }
@@ -297,15 +299,17 @@ impl<'a> Judge<'a> {
                 damaged_at = at;
             }
             (last_seq, first_seq) = (scan.last_seq, first_seq.or(scan.first_seq));
-            resume.open_crc = scan.good_crc;
             resume.history = scan.history;
-            resume.has_head = scan.has_head || scan.good_end == 0;
+            if file.kind == FileKind::Incremental {
+                resume.open_crc = scan.open_crc();
+                resume.has_head = scan.has_head || scan.good_end == 0;
+            }
             judged.files.push(scan.into_file(path, file.kind));
         }
         resume.last_seq = last_seq.unwrap_or(0);
         resume.covers =
             id.map_or_else(|| first_seq.map_or(0, |first| first.saturating_sub(1)), |id| id.covers);
-        resume.manifest = self.manifest;
+        (resume.manifest, resume.judged_ms) = (self.manifest, self.unix_ms);
         Ok((judged, resume, cuts))
     }
 

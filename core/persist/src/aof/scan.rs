@@ -99,7 +99,7 @@ pub(super) struct Scan {
     /// End of the last record that may stay, and the state there.
     pub(super) good_end: u64,
     good_commands: u64,
-    pub(super) good_crc: u64,
+    good_crc: u64,
     /// End of the last annotation, and the commands up to there.
     batch_start: u64,
     batch_commands: u64,
@@ -361,6 +361,11 @@ impl Scan {
     /// The file is one of this version, by its head or by what the manifest says.
     pub(super) fn is_ours(&self) -> bool {
         self.has_head || self.needs_head
+    }
+
+    /// Checksum of what may stay behind the last annotation; none when nothing does.
+    pub(super) fn open_crc(&self) -> Option<u64> {
+        (self.good_end > self.batch_start).then_some(self.good_crc)
     }
 
     fn cut_to_batch(&mut self) {
