@@ -66,6 +66,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-journal",
             "tandem-keyspace",
             "tandem-persist",
+            "tandem-types",
         ],
     ),
     (

@@ -39,6 +39,14 @@ pub(crate) enum Canary {
     NoDirectorySync,
     /// Replies leave when their commit is executed.
     EarlyReply,
+    /// The log does not tell that a field's time is over.
+    LostField,
+}
+
+impl Canary {
+    /// Those that must be found.
+    pub(crate) const ALL: [Canary; 4] =
+        [Canary::NoSync, Canary::NoDirectorySync, Canary::EarlyReply, Canary::LostField];
 }
 
 /// The disk. Clones share it.

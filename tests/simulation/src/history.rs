@@ -5,17 +5,18 @@
 //! the same behind every commit), and then which data sets a crash may leave: those behind some record.
 
 use engine::Engine;
-use keyspace::{Digest, digest_value};
 use persist::aof::Commands;
 
 use crate::clients;
-use crate::load::{contents, replay, replaying};
+use crate::load::{Replica, contents, replay};
+use crate::sum::{DATABASES, Sum, sum, sum_of_entry};
 use crate::world::{Clock, World};
 
 /// One record and the data set behind it.
 struct Unit {
     argv: Vec<Vec<u8>>,
-    digest: Digest,
+    /// Without meaning where it is open.
+    sum: Sum,
     /// A transaction has begun and not ended: nothing can be recovered that ends here.
     is_open: bool,
 }
@@ -24,7 +25,9 @@ struct Unit {
 pub(crate) struct History {
     clock: Clock,
     units: Vec<Unit>,
-    mirror: Engine,
+    /// The sum of nothing.
+    empty: Sum,
+    mirror: Replica,
     /// Records that were acknowledged to have been written, and to have been synced.
     pub(crate) written: usize,
     pub(crate) synced: usize,
@@ -32,7 +35,9 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(clock: &Clock) -> History {
-        History { clock: clock.clone(), units: Vec::new(), mirror: replaying(clock), written: 0, synced: 0 }
+        let mut mirror = Replica::new(clock);
+        let empty = sum(&mut mirror);
+        History { clock: clock.clone(), units: Vec::new(), empty, mirror, written: 0, synced: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -40,8 +45,8 @@ impl History {
     }
 
     /// What was behind the record with that number; of none nothing.
-    pub(crate) fn digest_at(&self, units: usize) -> Digest {
-        units.checked_sub(1).map_or_else(Digest::default, |last| self.units[last].digest)
+    pub(crate) fn sum_at(&self, units: usize) -> Sum {
+        units.checked_sub(1).map_or(self.empty, |last| self.units[last].sum)
     }
 
     /// Takes in a commit of `engine`, which must hold now what the records say.
@@ -58,9 +63,10 @@ impl History {
                 ));
             }
             is_open = argv[0] == b"MULTI" || is_open && argv[0] != b"EXEC";
-            self.units.push(Unit { argv, digest: self.mirror.keyspace.digest(), is_open });
+            let sum = if is_open { 0 } else { sum(&mut self.mirror) };
+            self.units.push(Unit { argv, sum, is_open });
         }
-        if engine.keyspace.digest() != self.mirror.keyspace.digest() {
+        if sum(engine) != sum(&mut self.mirror) {
             let keys = self.differing(engine);
             return Err(format!("the log does not say what was done to {keys}: {}", self.tail(6)));
         }
@@ -71,10 +77,10 @@ impl History {
     fn differing(&mut self, engine: &mut Engine) -> String {
         let value = |engine: &mut Engine, db: usize, key: &[u8]| {
             let entry = engine.keyspace.peek(db, key);
-            (digest_value(entry), entry.and_then(|entry| entry.expiry()))
+            entry.map(|entry| (sum_of_entry(entry), entry.expiry()))
         };
         let mut differ = String::new();
-        for (db, key) in (0..2).flat_map(|db| clients::all_keys().map(move |key| (db, key))) {
+        for (db, key) in (0..DATABASES).flat_map(|db| clients::all_keys().map(move |key| (db, key))) {
             let (is, says) = (value(engine, db, &key), value(&mut self.mirror, db, &key));
             if is != says {
                 differ += &format!("{db}/{} ({is:?}, by the log {says:?}) ", key.escape_ascii());
@@ -93,16 +99,18 @@ impl History {
         records.collect::<Vec<_>>().join(" | ")
     }
 
-    /// Behind which record a start is that has found this: it must be a beginning of what was executed with at least `least` records.
-    pub(crate) fn find(&self, engine: &mut Engine, least: usize) -> Result<usize, String> {
-        let digest = engine.keyspace.digest();
+    /// Behind which record a start is that has found this: it must be a beginning of what was executed with at least `least` records. With
+    /// what was there.
+    pub(crate) fn find(&self, engine: &mut Engine, least: usize) -> Result<(usize, Replica), String> {
+        let sum = sum(engine);
         let found = contents(engine);
-        let is_like = |units: &usize| self.digest_at(*units) == digest && !self.is_open_at(*units);
+        let is_like = |units: &usize| self.sum_at(*units) == sum && !self.is_open_at(*units);
         let mut difference = String::new();
         for units in (least..=self.len()).rev().filter(is_like) {
-            let there = contents(&mut self.replayed(units)?);
+            let mut replayed = self.replayed(units)?;
+            let there = contents(&mut replayed);
             if there == found {
-                return Ok(units);
+                return Ok((units, replayed));
             }
             difference = format!(" (behind record {units} but for {})", first_difference(&there, &found));
         }
@@ -125,17 +133,16 @@ impl History {
         units.checked_sub(1).is_some_and(|last| self.units[last].is_open)
     }
 
-    /// A server goes on behind that record; all in front of it is durable.
-    pub(crate) fn go_on_from(&mut self, units: usize) -> Result<(), String> {
-        self.mirror = self.replayed(units)?;
+    /// A server goes on behind that record, with what was there; all in front of it is durable.
+    pub(crate) fn go_on_from(&mut self, (units, there): (usize, Replica)) {
+        self.mirror = there;
         self.units.truncate(units);
         (self.written, self.synced) = (units, units);
-        Ok(())
     }
 
     /// An engine with the first records.
-    fn replayed(&self, units: usize) -> Result<Engine, String> {
-        let (mut engine, mut world) = (replaying(&self.clock), World::of_replay(&self.clock));
+    pub(crate) fn replayed(&self, units: usize) -> Result<Replica, String> {
+        let (mut engine, mut world) = (Replica::new(&self.clock), World::of_replay(&self.clock));
         for unit in &self.units[..units] {
             replay(&mut engine, &unit.argv, &mut world)?;
         }

@@ -1,5 +1,7 @@
 //! Takes what the disk holds into an engine, as a start does.
 
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 
 use config::{Config, Origin};
@@ -27,6 +29,52 @@ pub(crate) fn replaying(clock: &Clock) -> Engine {
     engine.keyspace_mut().keep_expired = true;
     engine.set_logging(false);
     engine
+}
+
+/// An engine that never does more than to replay. To make one takes longer than most runs need for all else, so it is used again; of what
+/// it has held nothing is left but the order of its tables, which nobody looks at.
+pub(crate) struct Replica(Option<Engine>);
+
+impl Replica {
+    /// One without data.
+    pub(crate) fn new(clock: &Clock) -> Replica {
+        let idle = IDLE.with_borrow_mut(Vec::pop);
+        Replica(Some(idle.unwrap_or_else(|| replaying(clock))))
+    }
+}
+
+impl Deref for Replica {
+    type Target = Engine;
+    fn deref(&self) -> &Engine {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl DerefMut for Replica {
+    fn deref_mut(&mut self) -> &mut Engine {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let Some(mut engine) = self.0.take() else { return };
+        if std::thread::panicking() || engine.keyspace.snapshot_progress().is_some() {
+            return;
+        }
+        engine.replay_end();
+        let mut world = World::of_replay(&Clock::default());
+        for words in [["FLUSHALL", "SYNC"].as_slice(), &["FUNCTION", "FLUSH", "SYNC"]] {
+            let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+            replay(&mut engine, &words, &mut world).expect("all that there is can be removed");
+        }
+        engine.replay_end();
+        IDLE.with_borrow_mut(|idle| idle.push(engine));
+    }
+}
+
+thread_local! {
+    static IDLE: RefCell<Vec<Engine>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs one record.

@@ -10,8 +10,8 @@
 //! executed that holds all that was acknowledged: with `appendfsync always` whatever happened, else if only the process died. Commits are
 //! replayed at once by a second engine, so the log must say all that was done, and snapshots must hold one moment.
 //!
-//! The canaries are faults that are put in on purpose (a sync left out, a directory not synced, a reply that leaves early): a simulation
-//! that does not find them has failed.
+//! The canaries are faults that are put in on purpose (a sync left out, a directory not synced, a reply that leaves early, a record that is
+//! lost): a simulation that does not find them has failed.
 
 #![allow(clippy::print_stdout, reason = "it is a program that tells what it finds")]
 
@@ -22,6 +22,7 @@ mod history;
 mod load;
 mod run;
 mod server;
+mod sum;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut tally = Tally::default();
     tally.seeds(from, count);
-    for canary in [Canary::NoSync, Canary::NoDirectorySync, Canary::EarlyReply] {
+    for canary in Canary::ALL {
         tally.canary(canary);
     }
     (0..EXHAUSTIVE_SEEDS).for_each(|seed| tally.every_crash(from + seed));

@@ -10,7 +10,8 @@ use persist::rdb::identify;
 
 use crate::disk::{Canary, Faults, SimDisk};
 use crate::history::History;
-use crate::load::{load_file, load_snapshot, replaying};
+use crate::load::{Replica, load_file, load_snapshot, replaying};
+use crate::sum::sum;
 use crate::server::{Server, dump, history_id, place};
 use crate::world::Clock;
 
@@ -179,7 +180,7 @@ impl Run {
     fn keep_snapshot_alone(&mut self) -> Result<(), String> {
         let Some(units) = self.saved.filter(|_| self.random.below(3) == 0) else { return Ok(()) };
         self.disk = self.disk.with_only(&dump(), self.random.next_u64());
-        self.history.go_on_from(units)?;
+        self.history.go_on_from((units, self.history.replayed(units)?));
         self.least = units;
         self.seen.moved += 1;
         self.trace(|| format!("only the snapshot is left, of {units} records"));
@@ -189,10 +190,10 @@ impl Run {
     /// The snapshot in place holds the moment at which it began.
     fn compare_snapshot(&mut self) -> Result<(), String> {
         let Some(units) = self.saved.take() else { return Ok(()) };
-        let mut engine = replaying(&self.clock);
+        let mut engine = Replica::new(&self.clock);
         load_snapshot(&mut engine, &self.disk, &dump(), &self.clock)?;
         self.seen.snapshots += 1;
-        if engine.keyspace.digest() != self.history.digest_at(units) {
+        if sum(&mut engine) != self.history.sum_at(units) {
             return Err(format!("the snapshot is not what was there behind record {units}"));
         }
         self.saved = Some(units);
@@ -210,7 +211,7 @@ impl Run {
             return Ok(());
         }
         let Some(what) = disk.flip_bit(&place().log_dir(), self.random.next_u64()) else { return Ok(()) };
-        let mut engine = replaying(&self.clock);
+        let mut engine = Replica::new(&self.clock);
         if self.load(&disk, &mut engine).is_err() {
             self.seen.refused += 1;
             return Ok(());
@@ -238,10 +239,11 @@ impl Run {
             let mut engine = replaying(&self.clock);
             match self.load(&self.disk.clone(), &mut engine) {
                 Ok(loaded) => {
-                    let units = self.history.find(&mut engine, self.least)?;
+                    let found = self.history.find(&mut engine, self.least)?;
+                    let units = found.0;
                     self.trace(|| format!("a start finds {units} of {} records", self.history.len()));
                     if let Some(log) = self.open(loaded, is_last)? {
-                        self.history.go_on_from(units)?;
+                        self.history.go_on_from(found);
                         // A snapshot may hold what the log has lost.
                         self.saved = self.saved.filter(|&saved| saved <= units);
                         self.least = units;

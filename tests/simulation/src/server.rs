@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base::Random;
 use engine::{ClientInfo, Delivery, Engine, Job, Next, Request, SessionId};
 use journal::{Batch, Fault, Hand, Journal, Need, Outcome};
-use persist::aof::{AppendError, HistoryId, Log, Place, SyncHandle};
+use persist::aof::{AppendError, Commands, HistoryId, Log, Place, SyncHandle};
 use persist::disk::Disk;
 
 use crate::change::Change;
@@ -203,6 +203,9 @@ impl<'a> Server<'a> {
                 _ => {}
             }
         }
+        if self.canary == Canary::LostField {
+            bytes = without_field_removals(&bytes);
+        }
         if bytes.is_empty() {
             return Ok(());
         }
@@ -368,6 +371,17 @@ impl<'a> Server<'a> {
             self.acknowledge(units, Need::Synced);
         }
     }
+}
+
+/// A commit's records but for those that take fields out.
+fn without_field_removals(bytes: &[u8]) -> Vec<u8> {
+    let (mut commands, mut left) = (Commands::new(bytes, 0, bytes.len() as u64), Vec::new());
+    while let Ok(Some(argv)) = commands.next() {
+        if argv[0] != b"HDEL" {
+            left.extend_from_slice(&bytes[commands.began() as usize..commands.offset() as usize]);
+        }
+    }
+    left
 }
 
 /// What the journal is told of an error of the log.

@@ -1,0 +1,68 @@
+//! What an engine holds, in one number: of two that hold the same it is the same, however their tables lie in memory.
+//!
+//! It is of what is *stored*: a key or a field whose time is over counts until it is taken out, and with it the time itself. What clients
+//! are shown is less, since an engine hides a field that is due before the log tells that it is gone; so DEBUG DIGEST, which is of what
+//! they are shown, is not the measure.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use engine::Engine;
+use keyspace::Keyspace;
+use types::stream::Id;
+use types::{Entry, View};
+
+use crate::clients;
+
+/// Databases that clients use.
+pub(crate) const DATABASES: usize = 2;
+
+/// See the module. That of an engine without data is that of no other.
+pub(crate) type Sum = u64;
+
+/// Of all keys and libraries.
+pub(crate) fn sum(engine: &mut Engine) -> Sum {
+    let mut libraries = engine.library_codes();
+    libraries.sort();
+    let space = engine.keyspace_mut();
+    let keys = (0..DATABASES).map(|db| sum_of_database(space, db)).collect::<Vec<Sum>>();
+    sum_of(&(keys, libraries))
+}
+
+fn sum_of_database(space: &mut Keyspace, db: usize) -> Sum {
+    let count = space.database(db).stats(0).keys;
+    let mut seen = 0;
+    let keys = clients::all_keys().fold(0, |all, key| match space.peek(db, &key) {
+        Some(entry) => {
+            seen += 1;
+            all ^ sum_of(&(key, sum_of_entry(entry)))
+        }
+        None => all,
+    });
+    assert_eq!(seen, count, "clients name all keys that there are");
+    keys
+}
+
+/// Of a value with its times.
+pub(crate) fn sum_of_entry(entry: &Entry) -> Sum {
+    let value = match entry.view() {
+        View::Int(_) | View::Str(_) => sum_of(&entry.text().unwrap_or_default()),
+        View::List(list) => sum_of(&list.iter().collect::<Vec<_>>()),
+        View::Set(set) => set.iter().fold(0, |all, member| all ^ sum_of(member.as_ref())),
+        View::ZSet(zset) => {
+            zset.iter().fold(0, |all, (member, score)| all ^ sum_of(&(member, score.to_bits())))
+        }
+        View::Hash(hash) => hash.timed_fields().fold(0, |all, field| all ^ sum_of(&field)),
+        View::Stream(stream) => {
+            let items = stream.range(Id::MIN, Id::MAX);
+            let items = items.map(|item| (item.id.ms, item.id.seq, sum_of(&item.fields().collect::<Vec<_>>())));
+            sum_of(&items.collect::<Vec<_>>())
+        }
+    };
+    sum_of(&(entry.kind() as u8, value, entry.expiry()))
+}
+
+fn sum_of<T: Hash + ?Sized>(what: &T) -> Sum {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
