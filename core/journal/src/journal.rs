@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::pace::Pace;
 use crate::room::{News, Room};
+use crate::waiting::Waiting;
 use crate::{Fault, Health, Refusal, Sizes, State};
 
 /// Bytes that may wait to be written before further writes are refused.
@@ -66,6 +67,8 @@ pub struct Batch {
     pub timestamps: bool,
     /// It is the oldest commit alone, so it says nothing of the others.
     is_alone: bool,
+    /// Nothing that may be written was left when it was taken.
+    is_last: bool,
 }
 
 /// What has come of a write.
@@ -102,8 +105,8 @@ pub struct Journal {
     policy: Policy,
     state: State,
     /// The bytes between what is written, or being written, and `end`.
-    waiting: Vec<u8>,
-    /// An empty buffer for what is to wait.
+    waiting: Waiting,
+    /// An empty buffer for whoever commits next.
     spare: Vec<u8>,
     /// The positions behind the commits that are not written yet.
     ends: VecDeque<u64>,
@@ -134,7 +137,7 @@ impl Journal {
         Journal {
             policy,
             state: State::Off,
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             spare: Vec::new(),
             ends: VecDeque::new(),
             end: 0,
@@ -170,11 +173,7 @@ impl Journal {
         if self.policy.need == Need::Synced {
             self.hold_from(from);
         }
-        if self.waiting.is_empty() {
-            std::mem::swap(&mut self.waiting, bytes);
-        } else {
-            self.waiting.append(bytes);
-        }
+        self.waiting.push(bytes, &mut self.spare);
         self.end
     }
 
@@ -202,41 +201,43 @@ impl Journal {
 
     // Writes.
 
-    /// All that may be written now, in one batch; nothing where nothing waits or the file takes nothing.
+    /// The oldest commits that may be written now, in one batch: some hundred KiB, or one that is longer. Nothing where nothing waits in
+    /// front of `until`, or the file takes nothing.
     ///
     /// # Panics
     /// A batch is being written.
-    pub fn begin_write(&mut self) -> Option<Batch> {
-        self.take(self.cut.unwrap_or(self.end), false)
+    pub fn begin_write(&mut self, until: u64) -> Option<Batch> {
+        assert_eq!(self.writing, None, "one writer at a time");
+        if self.written >= until.min(self.may_write_to()) || !self.state.takes_writes() {
+            return None;
+        }
+        let bytes = self.waiting.take_first()?;
+        Some(self.begin(bytes, false))
     }
 
-    /// The oldest commit alone, while all that waits has not been taken at once: there may be room for it.
+    /// The oldest commit alone, while it could not be written with those behind it: there may be room for it.
     ///
     /// # Panics
     /// A batch is being written.
     pub fn begin_first(&mut self) -> Option<Batch> {
+        assert_eq!(self.writing, None, "one writer at a time");
         let is_retrying = matches!(self.state.health(), Some(Health::Retrying(_)));
-        match self.ends.front() {
-            Some(&first) if is_retrying && self.ends.len() > 1 => {
-                self.take(first.min(self.cut.unwrap_or(first)), true)
-            }
-            _ => None,
-        }
+        let first = self.ends.front().filter(|&&first| is_retrying && first <= self.may_write_to())?;
+        let bytes = self.waiting.take_part(first - self.written)?;
+        Some(self.begin(bytes, true))
     }
 
-    fn take(&mut self, to: u64, is_alone: bool) -> Option<Batch> {
-        assert_eq!(self.writing, None, "one writer at a time");
-        if to == self.written || !self.state.takes_writes() {
-            return None;
-        }
-        let mut bytes = std::mem::take(&mut self.spare);
-        std::mem::swap(&mut bytes, &mut self.waiting);
-        if to < self.end {
-            self.waiting = bytes.split_off((to - self.written) as usize);
-        }
+    /// Up to where the file may hold what is committed.
+    fn may_write_to(&self) -> u64 {
+        self.cut.unwrap_or(self.end)
+    }
+
+    fn begin(&mut self, bytes: Vec<u8>, is_alone: bool) -> Batch {
+        let to = self.written + bytes.len() as u64;
         self.writing = Some(to);
         self.check();
-        Some(Batch { bytes, to, timestamps: self.policy.timestamps, is_alone })
+        let is_last = to == self.may_write_to();
+        Batch { bytes, to, timestamps: self.policy.timestamps, is_alone, is_last }
     }
 
     /// A batch was written, or not, which took so long.
@@ -259,7 +260,8 @@ impl Journal {
         while self.ends.front().is_some_and(|&end| end <= batch.to) {
             self.ends.pop_front();
         }
-        let is_solved = !batch.is_alone && matches!(self.state.health(), Some(Health::Retrying(_)));
+        let is_solved =
+            batch.is_last && !batch.is_alone && matches!(self.state.health(), Some(Health::Retrying(_)));
         if is_solved {
             self.state.set_health(Health::Ready);
         }
@@ -274,9 +276,8 @@ impl Journal {
         Outcome::Written(is_solved.then_some(News::Solved))
     }
 
-    fn was_kept(&mut self, mut batch: Batch, fault: Fault) -> Outcome {
-        batch.bytes.append(&mut self.waiting);
-        self.waiting = batch.bytes;
+    fn was_kept(&mut self, batch: Batch, fault: Fault) -> Outcome {
+        self.waiting.put_back(batch.bytes);
         match fault {
             Fault::Final(why) => Outcome::Kept { is_new: self.fail(why) },
             Fault::Retry(why) => {
@@ -330,15 +331,13 @@ impl Journal {
         true
     }
 
-    /// The sync has ended. A log that was ended or replaced meanwhile is not concerned. Whether it came late.
-    pub fn synced(&mut self, now_us: u64) -> bool {
-        let Some(syncing) = self.syncing.take() else { return false };
+    /// The sync has ended. A log that was ended or replaced meanwhile is not concerned.
+    pub fn synced(&mut self, now_us: u64) {
+        let Some(syncing) = self.syncing.take() else { return };
         self.synced = self.synced.max(syncing.to);
         self.unsynced_since_us = syncing.behind_us;
-        let is_late = now_us.saturating_sub(syncing.since_us) > LATE_SYNC_US;
-        self.late_syncs += u64::from(is_late);
+        self.late_syncs += u64::from(now_us.saturating_sub(syncing.since_us) > LATE_SYNC_US);
         self.advance(now_us);
-        is_late
     }
 
     /// All that is written is found to be durable.
@@ -385,6 +384,7 @@ impl Journal {
     pub fn cut(&mut self) -> Option<u64> {
         assert_eq!(self.cut, None, "one change of files at a time");
         self.cut = self.state.logs().then_some(self.end);
+        self.waiting.close();
         self.cut
     }
 
@@ -476,7 +476,7 @@ impl Journal {
     /// What waits in front of `position` need not be written any more.
     fn forget_until(&mut self, position: u64) {
         assert_eq!(self.writing, None, "what is being written is not forgotten");
-        self.waiting.drain(..position.saturating_sub(self.written) as usize);
+        self.waiting.forget(position.saturating_sub(self.written));
         self.ends.retain(|&end| end > position);
         self.written = self.written.max(position);
         (self.syncing, self.unsynced_since_us) = (None, None);
@@ -655,7 +655,7 @@ impl Journal {
         assert!(self.synced <= self.written && self.written <= self.end, "what is synced is written");
         assert!(self.safe <= self.written, "no reply leaves before its commit is written");
         let begun = self.writing.unwrap_or(self.written);
-        assert_eq!(self.end - begun, self.waiting.len() as u64, "what is not begun waits");
+        assert_eq!(self.end - begun, self.waiting.len(), "what is not begun waits");
         debug_assert!(
             self.ends.back().is_none_or(|&last| last == self.end),
             "the last commit ends the stream"

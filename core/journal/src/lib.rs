@@ -13,7 +13,7 @@
 //! Positions are offsets in bytes of the stream since the process began; they never go back. The ticket of a commit is the
 //! position behind it. What the files hold beside the commits (lines that close a batch) is not part of the stream.
 //!
-//! *Invariants:* `synced <= written <= end`, and where there is a log `safe <= written`; `waiting` and the write under way are exactly
+//! *Invariants:* `synced <= written <= end`, and where there is a log `safe <= written`; what waits and the write under way are exactly
 //! what lies between `written` and `end`; replies leave in the order of tickets.
 
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ mod refusal;
 mod room;
 mod sizes;
 mod state;
+mod waiting;
 
 pub use journal::{Batch, Hand, Journal, LATE_SYNC_US, Need, Outcome, Policy, QUEUE_BYTES_MAX};
 pub use refusal::Refusal;

@@ -14,7 +14,7 @@
 //! failed for good, a base written from memory replaces it.
 //!
 //! Locks are taken in the order log, engine, journal. The log's may be held for as long as the disk takes: nobody waits for it
-//! with the engine in hand. The journal's is held for a copy.
+//! with the engine in hand. The journal's is held for a copy of some hundred KiB at most.
 
 mod change;
 mod keep;
@@ -59,13 +59,15 @@ impl Bell {
 pub(crate) struct Claim<'a> {
     log: MutexGuard<'a, Option<Log>>,
     batch: Option<Batch>,
+    /// What is committed from here on is for others.
+    until: u64,
 }
 
 impl Claim<'_> {
     /// Writes it. That may take as long as a disk.
     pub(crate) fn write(&mut self, shared: &Shared) {
         if let Some(log) = &mut *self.log {
-            shared.durable.write(log, self.batch.take(), shared);
+            shared.durable.write(log, self.batch.take(), self.until, shared);
         }
     }
 }
@@ -161,7 +163,8 @@ impl Durable {
     pub(crate) fn follow(&self, config: &Config, shared: &Shared) {
         let now_us = shared.clock.micros();
         self.tell(shared, |journal| journal.set_policy(policy(config), now_us));
-        self.sync_wanted.ring();
+        // What waits may be for another thread to write now.
+        self.ring();
     }
 
     /// Where the log is, if there is one.
@@ -218,9 +221,10 @@ impl Durable {
         // Trying waits for nobody, so it may be done with the journal in hand.
         if hand == Hand::Caller
             && let Some(log) = self.log.try_lock()
-            && let Some(batch) = journal.begin_write()
+            && let until = journal.end()
+            && let Some(batch) = journal.begin_write(until)
         {
-            return Some(Claim { log, batch: Some(batch) });
+            return Some(Claim { log, batch: Some(batch), until });
         }
         drop(journal);
         match hand {
@@ -233,18 +237,28 @@ impl Durable {
     /// Tries to write what waits.
     fn write_waiting(&self, log: &mut Option<Log>, shared: &Shared) {
         if let Some(log) = log {
-            let batch = self.journal().begin_write();
-            self.write(log, batch, shared);
+            let (batch, until) = {
+                let mut journal = self.journal();
+                let until = journal.end();
+                (journal.begin_write(until), until)
+            };
+            self.write(log, batch, until, shared);
         }
     }
 
-    fn write(&self, log: &mut Log, batch: Option<Batch>, shared: &Shared) {
-        let Some(batch) = batch else { return };
-        if self.append(log, batch, shared) {
-            return;
+    /// Writes a batch and those behind it up to `until`.
+    fn write(&self, log: &mut Log, mut batch: Option<Batch>, until: u64, shared: &Shared) {
+        while let Some(next) = batch {
+            if !self.append(log, next, shared) {
+                return self.write_firsts(log, shared);
+            }
+            batch = self.journal().begin_write(until);
         }
-        // There is no room for all that waits: what was executed first and does fit is written by itself, so that its
-        // writers need not wait for what came behind it.
+    }
+
+    /// There is no room for a batch: what was executed first and does fit is written by itself, so that its writers need not wait for
+    /// what came behind it.
+    fn write_firsts(&self, log: &mut Log, shared: &Shared) {
         loop {
             let first = self.journal().begin_first();
             let Some(first) = first else { return };

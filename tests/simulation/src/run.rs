@@ -11,8 +11,8 @@ use persist::rdb::identify;
 use crate::disk::{Canary, Faults, SimDisk};
 use crate::history::History;
 use crate::load::{Replica, load_file, load_snapshot, replaying};
-use crate::sum::sum;
 use crate::server::{Server, dump, history_id, place};
+use crate::sum::sum;
 use crate::world::Clock;
 
 /// Attempts to start until one must succeed; the earlier ones die on the way.

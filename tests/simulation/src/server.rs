@@ -269,10 +269,13 @@ impl<'a> Server<'a> {
 
     /// Tries to write what waits.
     pub(crate) fn write_waiting(&mut self) {
-        let batch = self.journal.borrow_mut().begin_write();
-        let Some(batch) = batch else { return };
-        if self.append(batch) {
-            return;
+        let until = self.journal.borrow().end();
+        loop {
+            let batch = self.journal.borrow_mut().begin_write(until);
+            let Some(batch) = batch else { return };
+            if !self.append(batch) {
+                break;
+            }
         }
         loop {
             let first = self.journal.borrow_mut().begin_first();
@@ -319,7 +322,7 @@ impl<'a> Server<'a> {
         let applied = self.log.apply(done);
         let mut journal = self.journal.borrow_mut();
         match applied {
-            Ok(()) => drop(journal.synced(self.clock.micros())),
+            Ok(()) => journal.synced(self.clock.micros()),
             Err(error) => drop(journal.sync_failed(error.to_string())),
         }
     }

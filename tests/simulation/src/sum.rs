@@ -54,7 +54,8 @@ pub(crate) fn sum_of_entry(entry: &Entry) -> Sum {
         View::Hash(hash) => hash.timed_fields().fold(0, |all, field| all ^ sum_of(&field)),
         View::Stream(stream) => {
             let items = stream.range(Id::MIN, Id::MAX);
-            let items = items.map(|item| (item.id.ms, item.id.seq, sum_of(&item.fields().collect::<Vec<_>>())));
+            let items =
+                items.map(|item| (item.id.ms, item.id.seq, sum_of(&item.fields().collect::<Vec<_>>())));
             sum_of(&items.collect::<Vec<_>>())
         }
     };

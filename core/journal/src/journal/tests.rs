@@ -25,7 +25,7 @@ fn commit(journal: &mut Journal, text: &str) -> u64 {
 
 /// Writes all that may be written.
 fn write(journal: &mut Journal, now_us: u64) -> Option<String> {
-    let batch = journal.begin_write()?;
+    let batch = journal.begin_write(u64::MAX)?;
     let text = String::from_utf8(batch.bytes.clone()).unwrap();
     assert_eq!(journal.wrote(batch, Ok(()), 1, now_us), Outcome::Written(None));
     Some(text)
@@ -107,7 +107,7 @@ fn who_writes_depends_on_what_is_known_of_the_disk() {
     assert_eq!(journal.hand(), Hand::Appender, "nobody watches");
     assert!(journal.watch(8) && journal.hand() == Hand::Caller);
     commit(&mut journal, "a");
-    let batch = journal.begin_write().unwrap();
+    let batch = journal.begin_write(u64::MAX).unwrap();
     assert_eq!(journal.hand(), Hand::Appender, "one is at it");
     assert!(journal.watch(u64::MAX / 2), "a write is watched to its end");
     assert!(!journal.pace.is_quick(), "and none begins behind it");
@@ -120,7 +120,7 @@ fn who_writes_depends_on_what_is_known_of_the_disk() {
     assert_eq!(journal.hand(), Hand::Appender, "who changes the files writes");
     journal.moved();
     commit(&mut journal, "a");
-    let batch = journal.begin_write().unwrap();
+    let batch = journal.begin_write(u64::MAX).unwrap();
     journal.wrote(batch, Ok(()), SECOND_US, 10);
     assert_eq!(journal.hand(), Hand::Appender, "it was slow");
     assert_eq!(always().hand(), Hand::Syncer);
@@ -139,8 +139,12 @@ fn what_was_acknowledged_without_a_sync_is_bounded_in_age() {
     commit(&mut journal, "c");
     write(&mut journal, 3 * SECOND_US);
     assert_eq!(journal.safe(), 2, "its reply waits for a sync");
-    assert!(journal.synced(10 * SECOND_US), "it was late");
-    assert_eq!((journal.safe(), journal.late_syncs()), (2, 1), "the bytes behind it are too old as well");
+    journal.synced(10 * SECOND_US);
+    assert_eq!(
+        (journal.safe(), journal.late_syncs()),
+        (2, 1),
+        "it was late, and the bytes behind it are too old as well"
+    );
     sync(&mut journal, 10 * SECOND_US);
     assert_eq!((journal.safe(), journal.lag_us(10 * SECOND_US)), (3, 0));
     let mut unbounded = with(Policy::default());
@@ -191,7 +195,7 @@ fn what_cannot_be_written_is_kept_and_offered_again_piece_by_piece() {
     for text in ["a", "bb", "c"] {
         commit(&mut journal, text);
     }
-    let batch = journal.begin_write().unwrap();
+    let batch = journal.begin_write(u64::MAX).unwrap();
     commit(&mut journal, "d");
     let full = || Err(Fault::Retry("full".to_owned()));
     assert_eq!(journal.wrote(batch, full(), 1, 0), Outcome::Kept { is_new: true });
@@ -206,8 +210,12 @@ fn what_cannot_be_written_is_kept_and_offered_again_piece_by_piece() {
     assert_eq!(&first.bytes[..], b"bb");
     assert_eq!(journal.wrote(first, full(), 1, 0), Outcome::Kept { is_new: false });
     assert_eq!((journal.safe(), refused(&mut journal, false, 0).is_some()), (1, true));
-    let batch = journal.begin_write().unwrap();
-    assert_eq!(&batch.bytes[..], b"bbcd");
+    let batch = journal.begin_write(u64::MAX).unwrap();
+    assert_eq!(&batch.bytes[..], b"bb");
+    assert_eq!(journal.wrote(batch, Ok(()), 1, 0), Outcome::Written(None), "there is more");
+    assert_eq!(write(&mut journal, 0).as_deref(), Some("c"));
+    let batch = journal.begin_write(u64::MAX).unwrap();
+    assert_eq!(&batch.bytes[..], b"d");
     assert_eq!(journal.wrote(batch, Ok(()), 1, 0), Outcome::Written(Some(News::Solved)));
     assert_eq!((journal.safe(), journal.begin_first(), refused(&mut journal, true, 0)), (5, None, None));
 }
@@ -221,7 +229,10 @@ fn a_failed_log_takes_nothing_until_a_base_replaces_it() {
     assert!(journal.sync_failed("fsync: EIO".to_owned()));
     assert!(!journal.fail("again".to_owned()), "told once");
     let held = commit(&mut journal, "held");
-    assert_eq!((journal.begin_write(), journal.begin_sync(0), journal.wants_sync(0)), (None, false, false));
+    assert_eq!(
+        (journal.begin_write(u64::MAX), journal.begin_sync(0), journal.wants_sync(0)),
+        (None, false, false)
+    );
     assert_eq!(journal.begin_replacement(), Some(held));
     assert_eq!(journal.begin_replacement(), None);
     journal.replacement_failed();
@@ -263,18 +274,20 @@ fn what_does_not_fit_in_front_of_a_cut_is_not_written_behind_it() {
     commit(&mut journal, "b");
     journal.cut();
     commit(&mut journal, "c");
-    let batch = journal.begin_write().unwrap();
+    let batch = journal.begin_write(u64::MAX).unwrap();
     assert_eq!(&batch.bytes[..], b"ab");
     journal.wrote(batch, Err(Fault::Retry(String::new())), 1, 0);
-    for text in [b"a", b"b"] {
-        let first = journal.begin_write().unwrap();
-        assert_eq!(first.to, 2, "{text:?}");
-        journal.wrote(first, Err(Fault::Retry(String::new())), 1, 0);
-        let first = journal.begin_first().unwrap();
-        journal.wrote(first, Err(Fault::Retry(String::new())), 1, 0);
-    }
+    let first = journal.begin_first().unwrap();
+    assert_eq!(&first.bytes[..], b"a");
+    journal.wrote(first, Err(Fault::Retry(String::new())), 1, 0);
+    assert_eq!(journal.begin_first(), None, "it was tried alone");
+    assert_eq!(write(&mut journal, 0).as_deref(), Some("a"));
+    let batch = journal.begin_write(u64::MAX).unwrap();
+    assert_eq!(&batch.bytes[..], b"b");
+    assert_eq!(journal.wrote(batch, Ok(()), 1, 0), Outcome::Written(Some(News::Solved)));
+    assert_eq!(write(&mut journal, 0), None, "the cut");
     journal.moved();
-    assert_eq!(journal.begin_write().unwrap().bytes, b"abc");
+    assert_eq!(write(&mut journal, 0).as_deref(), Some("c"));
 }
 
 #[test]
@@ -338,9 +351,25 @@ fn more_may_not_wait_than_the_bound() {
     assert_eq!(refused(&mut journal, false, 0), None);
     commit(&mut journal, "x");
     assert!(refused(&mut journal, false, 0).is_some_and(|why| why.contains("too slow")));
-    let batch = journal.begin_write().unwrap();
+    let batch = journal.begin_write(u64::MAX).unwrap();
     journal.wrote(batch, Ok(()), 1, 0);
     assert_eq!(refused(&mut journal, false, 0), None);
+}
+
+#[test]
+fn who_writes_what_waits_ends_where_it_did_when_that_was_begun() {
+    let mut journal = everysec();
+    let mut long = vec![b'x'; 1 << 20];
+    journal.commit(&mut long);
+    let until = journal.end();
+    for _ in 0..2 {
+        commit(&mut journal, "more");
+    }
+    let batch = journal.begin_write(until).unwrap();
+    assert_eq!((batch.bytes.len(), batch.to), (1 << 20, until));
+    journal.wrote(batch, Ok(()), 1, 0);
+    assert_eq!(journal.begin_write(until), None);
+    assert_eq!(write(&mut journal, 0).as_deref(), Some("moremore"));
 }
 
 #[test]
@@ -373,7 +402,7 @@ fn the_stream_is_written_once_and_in_order_whatever_happens() {
                     assert_eq!(journal.commit(&mut text.clone()), committed.len() as u64);
                 }
                 2 | 3 => {
-                    if let Some(batch) = journal.begin_write().or_else(|| journal.begin_first()) {
+                    if let Some(batch) = journal.begin_write(u64::MAX).or_else(|| journal.begin_first()) {
                         let fails = below(3) == 0;
                         let bytes = batch.bytes.clone();
                         let result = if fails { Err(Fault::Retry("full".to_owned())) } else { Ok(()) };

@@ -132,7 +132,7 @@ impl Durable {
             None => Ok(()),
         };
         match applied {
-            Ok(()) => drop(self.tell(shared, |journal| journal.synced(now_us))),
+            Ok(()) => self.tell(shared, |journal| journal.synced(now_us)),
             Err(error) => self.sync_failed(&error, shared),
         }
         true

@@ -95,6 +95,16 @@ fn always_holds_from_the_moment_that_it_is_confirmed() {
 }
 
 #[test]
+fn what_waits_for_the_log_thread_is_written_by_the_append_thread_when_the_promise_is_taken_back() {
+    let shared = always_on(&Memory::new());
+    let config = shared.engine.lock().config.with(&[(b"appendfsync", b"everysec")], true).unwrap().config;
+    push(shared);
+    *shared.durable.write_wanted.rung.lock() = false;
+    shared.durable.follow(&config, shared);
+    assert!(*shared.durable.write_wanted.rung.lock());
+}
+
+#[test]
 fn a_failed_log_that_is_switched_off_is_not_replaced() {
     let disk = Memory::new();
     let shared = always_on(&disk);
