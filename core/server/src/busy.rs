@@ -5,25 +5,33 @@
 //! clients that want something: the whole client goes over ([`HandOver`]), its requests run there by the same path as ever
 //! (`run::serve`), and it comes back with its replies. So there is one parser, one gate and one dispatch at all times.
 //!
+//! Newcomers who say nothing go over, too, since it is the engine that says whether there is room for them; and it is told of those who have
+//! gone, whose room that is. How long one look may serve others is bounded, or a flood of requests would stretch the script.
+//!
 //! Invariants: a client that is lent has an empty slot on its thread, which neither reads nor closes it and keeps what comes for it; it
-//! holds no input in its thread's scratch; whoever ends the busy time gives all back, served or not.
+//! holds no input in its thread's scratch; it is not among those of whom the engine is to hear; whoever ends the busy time gives all back,
+//! served or not.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use engine::{Busy, BusyVerdict, Delivery, Engine, Job};
+use engine::{Busy, BusyVerdict, Delivery, Engine, Job, SessionId};
 use net::{Id, Poller, Scratch};
 use parking_lot::Mutex;
 
 use crate::client::{Bounds, Client};
 use crate::clients::Clients;
 use crate::run::{Ran, Window};
-use crate::shared::Shared;
+use crate::shared::{Backstage, Shared};
 use crate::world::World;
 
 /// Clients that may wait to be served by the thread that has the engine; more stay with their own thread until there is room.
 const LENT_MAX: usize = 1024;
+
+/// How long one look serves those who have sent requests, microseconds: a fifth of the time between two looks. It ends behind the client that
+/// exceeds it; the others wait for the next look.
+const LOOK_US_MAX: u64 = 1_000;
 
 /// The number of no I/O thread: of whoever serves lent clients without having any.
 const NO_THREAD: usize = usize::MAX;
@@ -121,6 +129,8 @@ struct Waiting {
     /// Somebody will serve them, or give them back.
     is_open: bool,
     clients: VecDeque<Lent>,
+    /// Who has gone. Their threads tell it again, when they have the engine.
+    gone: Vec<SessionId>,
 }
 
 #[derive(Default)]
@@ -148,8 +158,27 @@ impl HandOver {
         self.waiting.lock().clients.front().map(|lent| lent.shared)
     }
 
-    fn take(&self) -> VecDeque<Lent> {
-        std::mem::take(&mut self.waiting.lock().clients)
+    /// How many wait.
+    fn len(&self) -> usize {
+        self.waiting.lock().clients.len()
+    }
+
+    /// The one who has waited longest.
+    fn next(&self) -> Option<Lent> {
+        self.waiting.lock().clients.pop_front()
+    }
+
+    /// Has the engine told who has gone. False: the busy time is over, nobody will.
+    fn tell_gone(&self, gone: &[SessionId]) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_open {
+            waiting.gone.extend_from_slice(gone);
+        }
+        waiting.is_open
+    }
+
+    fn take_gone(&self) -> Vec<SessionId> {
+        std::mem::take(&mut self.waiting.lock().gone)
     }
 
     fn give_back(&self, lent: Lent) {
@@ -176,6 +205,7 @@ impl HandOver {
     fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.is_open = false;
+        waiting.gone.clear();
         let left = std::mem::take(&mut waiting.clients);
         drop(waiting);
         left.into_iter().for_each(|lent| self.give_back(lent));
@@ -196,28 +226,48 @@ impl Clients {
     pub(crate) fn serve_others(&mut self, engine: &mut Engine) {
         let mut own = self.others.take().unwrap_or_default();
         let Others { scratch, window, deliveries, jobs } = &mut *own;
+        self.now_s = self.shared.clock.micros() / 1_000_000;
         // A broken poller is met again, and reported, by the tick itself.
         if self.thread != NO_THREAD && self.poll(Some(Duration::ZERO)).is_ok() {
             self.accept(self.shared.clock.micros());
             self.read(scratch);
             self.mailbox();
         }
-        let lent = self.shared.busy.hand_over.take();
         engine.serve_others(deliveries, jobs, |engine| {
+            let gone = self.shared.busy.hand_over.take_gone();
+            gone.into_iter().for_each(|session| engine.disconnect(session));
             self.introduce(engine);
-            for _ in 0..self.runnable.len() {
-                let Some(id) = self.runnable.pop_front() else { break };
-                self.execute_one(engine, id, scratch, window);
-            }
-            lent.into_iter().for_each(|lent| self.serve_lent(engine, lent, scratch, window));
             let mut world = World::new(self.shared, self, scratch);
             world.shared.completions.take_checks().into_iter().for_each(|tell| tell(engine, &mut world));
+            self.serve_in_turn(engine, scratch, window);
         });
         self.hand_out(deliveries);
         self.shared.hand_on(jobs);
         self.write();
+        if self.thread != NO_THREAD {
+            self.expire();
+        }
         self.settle(scratch);
         self.others = Some(own);
+    }
+
+    /// Serves those who have sent something, one of ours and one of the lent by turns, until time is up.
+    fn serve_in_turn(&mut self, engine: &mut Engine, scratch: &Scratch, window: &mut Window) {
+        let clock = &self.shared.clock;
+        let until_us = clock.micros() + LOOK_US_MAX;
+        let (mut own, mut lent) = (self.runnable.len(), self.shared.busy.hand_over.len());
+        while own > 0 || lent > 0 {
+            (own, lent) = (own.saturating_sub(1), lent.saturating_sub(1));
+            if let Some(id) = self.runnable.pop_front() {
+                self.execute_one(engine, id, scratch, window);
+            }
+            if let Some(lent) = self.shared.busy.hand_over.next() {
+                self.serve_lent(engine, lent, scratch, window);
+            }
+            if clock.micros() >= until_us {
+                return;
+            }
+        }
     }
 
     /// Serves a client of another thread and gives it back.
@@ -241,18 +291,45 @@ impl Clients {
         deliveries.drain(..).for_each(|delivery| self.deliver(delivery, 0));
     }
 
-    /// Lends the clients that want something to the thread that has the engine.
+    /// Lends the clients that want something to the thread that has the engine, and newcomers.
     pub(crate) fn lend(&mut self, scratch: &Scratch) {
         self.put_input_aside(scratch);
+        if self.shared.busy.hand_over.tell_gone(&self.gone[self.gone_told..]) {
+            self.gone_told = self.gone.len();
+        }
+        let newcomers = std::mem::take(&mut self.fresh);
+        let mut has_room = true;
         for _ in 0..self.runnable.len() {
             let Some(id) = self.runnable.pop_front() else { break };
-            let Some(mut client) = self.take(id) else { continue };
-            client.listed.runnable = false;
-            let (shared, thread) = (self.shared, self.thread);
-            let lent = Lent { shared, thread, id, client, ran: None, refusal: None };
-            if let Err(lent) = shared.busy.hand_over.lend(lent) {
-                self.take_in(lent);
+            has_room = self.lend_one(id);
+            if !has_room {
                 break;
+            }
+        }
+        // One that could not be lent is here again.
+        let refused = self.fresh.pop();
+        for id in newcomers {
+            match self.find(id) {
+                Some(client) if client.introduced => {}
+                Some(_) if has_room => has_room = self.lend_one(id),
+                Some(_) if refused != Some(id) => self.fresh.push(id),
+                // It is lent, gone, or noted below.
+                Some(_) | None => {}
+            }
+        }
+        self.fresh.extend(refused);
+    }
+
+    /// False: nobody takes it, and it is here again.
+    fn lend_one(&mut self, id: Id) -> bool {
+        let Some(mut client) = self.take(id) else { return true };
+        client.listed.runnable = false;
+        let (shared, thread) = (self.shared, self.thread);
+        match shared.busy.hand_over.lend(Lent { shared, thread, id, client, ran: None, refusal: None }) {
+            Ok(()) => true,
+            Err(lent) => {
+                self.take_in(lent);
+                false
             }
         }
     }
@@ -266,7 +343,6 @@ impl Clients {
     fn take_in(&mut self, lent: Lent) {
         let Lent { id, mut client, ran, refusal, .. } = lent;
         if !client.introduced {
-            // It was passed over meanwhile.
             self.fresh.push(id);
         }
         let unread = ran.is_some() && std::mem::take(&mut client.unread);
@@ -289,9 +365,61 @@ impl Clients {
 
 /// A thread that has no clients runs a script that takes too long: it serves those that others lend.
 pub(crate) fn serve_lent_alone(shared: &Shared, engine: &mut Engine) {
+    tell_checks(shared, engine);
     let Some(own) = shared.busy.hand_over.whose() else { return };
     // With no sockets it waits for nothing and accepts nobody. Without a poller those who are lent wait.
     if let Ok(poller) = Poller::new(1) {
         Clients::new(own, NO_THREAD, poller, Bounds::of(&engine.config)).serve_others(engine);
+    }
+}
+
+/// What checks of passwords have found is told also where nobody is lent: who has asked may be the one who will end the script.
+fn tell_checks(shared: &Shared, engine: &mut Engine) {
+    let checks = shared.completions.take_checks();
+    if checks.is_empty() {
+        return;
+    }
+    let (mut deliveries, mut jobs) = (Vec::new(), Vec::new());
+    engine.serve_others(&mut deliveries, &mut jobs, |engine| {
+        let mut world = Backstage { shared };
+        checks.into_iter().for_each(|tell| tell(engine, &mut world));
+    });
+    let journal = shared.durable.journal();
+    crate::mail::send(&shared.inboxes, &mut deliveries, None, 0);
+    drop(journal);
+    shared.hand_on(&mut jobs);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use engine::{ClientInfo, Next, Request};
+    use persist::disk::Memory;
+
+    use super::*;
+    use crate::shared::test::shared;
+
+    #[test]
+    fn a_thread_without_clients_tells_what_checks_have_found_beside_its_script() {
+        let shared = shared(Arc::new(Memory::new()), &["--busy-reply-threshold", "5"]);
+        shared.loading.on.store(false, Ordering::Release);
+        let is_told = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&is_told);
+        shared.completions.add_check(Box::new(move |_, _| {
+            tell.store(true, Ordering::Release);
+            shared.busy.stop();
+        }));
+        // It ends by itself if nobody ends it.
+        let source =
+            b"local n = redis.call('TIME')[1] + 20 while redis.call('TIME')[1] + 0 < n do end return 1";
+        let mut out = Vec::new();
+        shared.with_engine(|engine, outside| {
+            let session = engine.connect(ClientInfo { id: 1, ..ClientInfo::default() }, engine.keyspace.now);
+            let argv = [&b"EVAL"[..], source, b"0"];
+            let request = Request { argv: &argv, raw: None };
+            assert_eq!(engine.execute(session.unwrap(), request, &mut out, outside), Next::Continue);
+        });
+        assert!(is_told.load(Ordering::Acquire) && out.starts_with(b"-ERR "), "{}", out.escape_ascii());
     }
 }

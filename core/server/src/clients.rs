@@ -77,6 +77,8 @@ pub(crate) struct Clients {
     pub(crate) fresh: Vec<Id>,
     /// Whom the engine must forget.
     pub(crate) gone: Vec<SessionId>,
+    /// How many of them it has heard of beside a script.
+    pub(crate) gone_told: usize,
     /// Bytes read from and written to clients since the start.
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -124,6 +126,7 @@ impl Clients {
             resized: Vec::new(),
             fresh: Vec::new(),
             gone: Vec::new(),
+            gone_told: 0,
             bytes_in: 0,
             bytes_out: 0,
             reads: 0,
@@ -816,6 +819,7 @@ impl Clients {
     /// Tells the engine who has come and who has gone. Gone first: a blocked client whose socket has closed
     /// must not be served any more.
     pub(crate) fn introduce(&mut self, engine: &mut Engine) {
+        self.gone_told = 0;
         for session in self.gone.drain(..) {
             engine.disconnect(session);
         }

@@ -4,7 +4,7 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{Client, Server, request, server};
 
@@ -373,5 +373,92 @@ fn what_a_client_has_still_to_get_when_its_own_script_takes_long_comes_behind_it
         client.expect(&format!("${LARGE}\r\n{}\r\n", "x".repeat(LARGE)));
         client.expect("$7\r\nthrough\r\n");
         client.ask("PING", "+PONG\r\n");
+    }
+}
+
+#[test]
+fn who_comes_beside_a_script_and_says_nothing_takes_a_place_and_gives_it_back() {
+    const PLACES: usize = 10;
+    const NEWCOMERS: usize = 16;
+    for threads in ["1", "2", "4"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = quick(dir.path(), threads, &["--maxclients", &PLACES.to_string()]);
+        let (mut script, mut known) = (server.client(), server.client());
+        script.ask("PING", "+PONG\r\n");
+        script.send(&request(LOOP));
+        known.until("PING", BUSY);
+        let silent: Vec<Client> = (0..NEWCOMERS).map(|_| server.client()).collect();
+        let is_refused = |client: &&Client| {
+            client.stream.set_nonblocking(true).unwrap();
+            client.stream.peek(&mut [0]).is_ok()
+        };
+        let end = Instant::now() + support::PATIENCE;
+        while silent.iter().filter(is_refused).count() < NEWCOMERS + 2 - PLACES {
+            assert!(Instant::now() < end, "nobody is refused while there are {threads} threads");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(silent.iter().filter(is_refused).count(), NEWCOMERS + 2 - PLACES);
+        drop(silent);
+        let is_served = || {
+            let mut late = server.client();
+            late.send(b"PING\r\n");
+            late.line() == BUSY
+        };
+        while !is_served() {
+            assert!(Instant::now() < end, "nobody has heard who has gone");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        known.ask("SCRIPT KILL", "+OK\r\n");
+        script.line();
+        known.until_info("connected_clients", "2");
+    }
+}
+
+#[test]
+fn who_does_not_log_in_beside_a_script_is_closed_in_time() {
+    let closes = |threads: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let server = quick(dir.path(), threads, &["--requirepass", "pw", "--login-timeout", "3"]);
+        let (mut script, mut known) = (server.client(), server.client());
+        script.ask("AUTH pw", "+OK\r\n");
+        known.ask("AUTH pw", "+OK\r\n");
+        script.send(&request(LOOP));
+        known.until("PING", BUSY);
+        let mut silent: Vec<Client> = (0..4).map(|_| server.client()).collect();
+        silent.iter_mut().for_each(Client::closed);
+        known.ask("SCRIPT KILL", "+OK\r\n");
+    };
+    std::thread::scope(|scope| ["1", "2"].map(|threads| scope.spawn(move || closes(threads))).map(drop));
+}
+
+#[test]
+fn a_flood_of_requests_is_served_in_parts_between_which_a_script_goes_on() {
+    const CLIENTS: usize = 128;
+    const REQUESTS: usize = 500;
+    // The largest number of requests that were refused between two of its steps, and of all.
+    const SOURCE: &str = "
+        local worst, last, all, until_s = 0, 0, tonumber(ARGV[1]), redis.call('TIME')[1] + 30
+        repeat
+            local told = string.match(redis.call('INFO', 'errorstats'), 'errorstat_BUSY:count=(%d+)')
+            local now = tonumber(told or 0)
+            worst, last = math.max(worst, now - last), now
+        until now >= all or redis.call('TIME')[1] + 0 > until_s
+        return {worst, last}";
+    for threads in ["1", "2"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = quick(dir.path(), threads, &[]);
+        let mut script = server.client();
+        let mut flood: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
+        flood.iter_mut().for_each(|client| client.ask("PING", "+PONG\r\n"));
+        let all = (CLIENTS * REQUESTS).to_string();
+        script.send(&request(&[b"EVAL", SOURCE.as_bytes(), b"0", all.as_bytes()]));
+        server.client().until("PING", BUSY);
+        flood.iter_mut().for_each(|client| client.send(&b"PING\r\n".repeat(REQUESTS)));
+        assert_eq!(script.line(), "*2");
+        let worst: usize = script.line()[1..].parse().unwrap();
+        let last: usize = script.line()[1..].parse().unwrap();
+        assert!(last >= CLIENTS * REQUESTS, "{last} requests were answered");
+        assert!(worst <= CLIENTS * REQUESTS / 5, "{worst} of {last} requests ran in one go");
     }
 }
