@@ -125,10 +125,15 @@ impl Engine {
                 outside: &mut *turn.outside,
                 caller: Caller::Transaction,
             };
+            let jobs = self.jobs.len();
             match self.call(queued.command, inner, None) {
                 Called::Done | Called::Failed | Called::Close => {}
                 Called::Block(_) => turn.reply.null_array(),
-                Called::Later => turn.reply.error(b"ERR this command cannot run inside a transaction"),
+                Called::Later => {
+                    // Nobody waits here. What it has left to be done would answer a request that comes later.
+                    self.jobs.truncate(jobs);
+                    turn.reply.error(b"ERR this command cannot run inside a transaction");
+                }
             }
         }
         self.log.end_unit();

@@ -683,6 +683,37 @@ fn a_password_that_was_just_set_needs_no_check() {
 }
 
 #[test]
+fn what_would_have_to_wait_leaves_nothing_to_be_done_in_a_transaction() {
+    let mut config = config::Config::default();
+    for (name, value) in [("aclfile", "users.acl"), ("enable-debug-command", "yes")] {
+        config.assign(name, value.as_bytes(), config::Origin::Set).unwrap();
+    }
+    let mut b = Bench::with(config);
+    let c = b.connect();
+    let refused = "*1\r\n-ERR this command cannot run inside a transaction\r\n";
+    for line in [
+        "CONFIG SET requirepass pw",
+        "CONFIG REWRITE",
+        "ACL SAVE",
+        "ACL LOAD",
+        "DEBUG LOADAOF",
+        "DEBUG RELOAD",
+    ] {
+        b.run(c, "MULTI");
+        assert_eq!(b.run(c, line), "+QUEUED\r\n", "{line}");
+        assert_eq!(b.run(c, "EXEC"), refused, "{line}");
+        let mut jobs = Vec::new();
+        b.engine.take_jobs(&mut jobs);
+        assert!(jobs.is_empty(), "{line} leaves {jobs:?}");
+    }
+    // What waits afterwards waits for its own job.
+    assert_eq!(b.run(c, "CONFIG SET requirepass pw"), "");
+    let mut jobs = Vec::new();
+    b.engine.take_jobs(&mut jobs);
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+}
+
+#[test]
 fn a_newcomer_takes_the_place_of_one_who_has_not_logged_in() {
     let mut b = Bench::new();
     let user = b.connect();
