@@ -122,6 +122,8 @@ pub struct Engine {
     /// Even the consumers' reserve is used up.
     pub(crate) over_reserve: bool,
     pub(crate) started_us: u64,
+    /// The same moment, Unix seconds.
+    pub(crate) started_unix_s: i64,
     /// Bytes that the running script holds for itself, as far as its calls tell.
     pub(crate) script_bytes: usize,
     /// How long the last command took, nanoseconds.
@@ -242,6 +244,7 @@ impl Engine {
             full_since_us: None,
             over_reserve: false,
             started_us: now.mono_us,
+            started_unix_s: now.unix_ms / 1000,
             script_bytes: 0,
             spent_ns: 0,
             memory_there: 0,

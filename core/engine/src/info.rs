@@ -68,6 +68,7 @@ impl Engine {
         let uptime_s = self.keyspace.now.mono_us.saturating_sub(self.started_us) / 1_000_000;
         r.set("uptime_in_seconds", uptime_s);
         r.set("uptime_in_days", uptime_s / 86_400);
+        r.set("start_time", self.started_unix_s);
         self.report_listeners(r);
         r.set("lru_clock", (self.keyspace.now.unix_ms as u64 / 1000) & 0xff_ffff);
         r.set("server_time_usec", self.keyspace.now.unix_us as u64);

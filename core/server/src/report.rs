@@ -124,7 +124,10 @@ fn fill_persistence(shared: &Shared, report: &mut Report) {
         report.set("aof_pending_rewrite", 0u64);
         report.set("aof_pending_bio_fsync", 0u64);
         report.set("aof_delayed_fsync", journal.late_syncs());
-        report.set("aof_fsync_lag_ms", journal.lag_us(shared.clock.micros()) / 1000);
+        // Where the system syncs when it likes, nobody is behind.
+        if journal.policy().syncs {
+            report.set("aof_fsync_lag_ms", journal.lag_us(shared.clock.micros()) / 1000);
+        }
     }
     if shared.is_loading() {
         let done = loading.bytes_done.load(Ordering::Relaxed);

@@ -304,6 +304,7 @@ pub static TABLE: &[Field] = &[
     f(Tls, "tls_client_cert_expires_in_seconds", "0", No),
     f(Tls, "tls_ca_cert_serial", "none", No),
     f(Tls, "tls_ca_cert_expires_in_seconds", "0", No),
+    o(Section::Metric, "start_time", Gauge("redis_start_time_seconds", "When the server started, Unix time.")),
     o(Section::Metric, "io_threads", Gauge("redis_config_io_threads", "Directive io-threads.")),
     f(Section::Metric, "scrape_errors", "0", Labelled("redis_exporter_last_scrape_error", "Whether the figures are older than this scrape, because a script or a command held the server.", ("err", ""))),
     o(Section::Metric, "scrape_seconds", Gauge("redis_exporter_last_scrape_duration_seconds", "Seconds that it took to gather the figures.")),

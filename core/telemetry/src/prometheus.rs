@@ -41,6 +41,7 @@ pub fn prometheus(report: &Report) -> String {
         }
     }
     instance(&out, report);
+    own_instance(&out, report);
     databases(&out, report);
     commands(&out, &mut own, report);
     let mut text = out.0.handle().render();
@@ -97,10 +98,26 @@ fn instance(out: &Out, report: &Report) {
         report.number("maxmemory"),
     );
     out.gauge("redis_config_maxclients", "Directive maxclients.", Vec::new(), report.number("maxclients"));
-    let now_s = report.number("server_time_usec") / 1e6;
-    if now_s > 0.0 {
-        let start = (now_s - report.number("uptime_in_seconds")).floor();
-        out.gauge("redis_start_time_seconds", "When the server started, Unix time.", Vec::new(), start);
+}
+
+/// What the instance is in Tandem's own terms, and how long its certificates are still good.
+fn own_instance(out: &Out, report: &Report) {
+    let text = |name| report.text(name).unwrap_or_default();
+    let labels = vec![Label::new("profile", text("profile")), Label::new("version", text("tandem_version"))];
+    out.gauge("tandem_instance_info", "The instance's profile and Tandem's version, in labels.", labels, 1.0);
+    for (of, serial, left) in [
+        ("server", "tls_server_cert_serial", "tls_server_cert_expires_in_seconds"),
+        ("authority", "tls_ca_cert_serial", "tls_ca_cert_expires_in_seconds"),
+    ] {
+        if text(serial) == "none" {
+            continue;
+        }
+        out.gauge(
+            "tandem_certificate_expires_in_seconds",
+            "Seconds until a certificate in use ends; 0 when it has.",
+            vec![Label::new("of", of)],
+            report.number(left),
+        );
     }
 }
 
@@ -249,6 +266,20 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn only_a_certificate_that_is_there_can_end() {
+        let mut report = sample();
+        report.set("profile", "queue");
+        report.set("tandem_version", "1.2.3");
+        let name = "tandem_certificate_expires_in_seconds";
+        assert!(!prometheus(&report).contains(name));
+        report.set("tls_server_cert_serial", "07");
+        report.set("tls_server_cert_expires_in_seconds", 90u64);
+        let text = prometheus(&report);
+        assert!(text.contains(&format!("{name}{{of=\"server\"}} 90\n")) && !text.contains("authority"));
+        assert!(text.contains("tandem_instance_info{profile=\"queue\",version=\"1.2.3\"} 1\n"));
     }
 
     #[test]
