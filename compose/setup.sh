@@ -21,7 +21,8 @@ fi
 umask 077
 mkdir -p secrets
 chmod 700 secrets
-for name in cache queue; do
+# The third is Grafana's, of monitoring/compose.yaml.
+for name in cache queue grafana; do
     secret=secrets/$name-password
     if [ ! -s "$secret" ]; then
         # Letters and digits only: such a password needs no quoting in any URL, shell or command line.
