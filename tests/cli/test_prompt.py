@@ -373,3 +373,57 @@ def test_over_tls(prompt, open_server):
     t.until('3) "first"\n')
     t.type("q")
     t.until(at(open_server))
+
+
+COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
+
+
+def test_no_colour_where_none_is_wanted(prompt, open_server, tmp_path):
+    program = str(servers.BINARIES / "tandem")
+    for variables in ({}, {"NO_COLOR": "1"}):
+        for words in (["--help"], ["up", "--help"], ["health", "--help"], ["health", "--no-such-thing"], ["completions", "no-such-shell"]):
+            told = Terminal([program, *words], tmp_path, **variables)
+            raw = b""
+            while told.read(SECONDS_MAX):
+                raw, told.shown = raw + told.shown, b""
+            told.close()
+            assert len(raw) > 50 and bool(COLOURS.search(raw)) == (not variables), (words, variables, raw)
+        t = prompt(**variables)
+        t.until(at(open_server))
+        t.type("help get\r")
+        # Colours are in what is shown until it is looked at.
+        raw = b""
+        while b"group:" not in ESCAPES.sub(b"", raw):
+            assert t.read(SECONDS_MAX)
+            raw, t.shown = raw + t.shown, b""
+        assert bool(COLOURS.search(raw)) == (not variables), (variables, raw)
+
+
+def test_a_snapshot_that_takes_long_tells_how_far_it_is(prompt, tmp_path):
+    told = threading.Event()
+
+    def serve(listener):
+        peer, _ = listener.accept()
+        seen = b""
+        while b"SYNC" not in seen:
+            part = peer.recv(65536)
+            seen += part
+            if b"REPLCONF" in part:
+                peer.sendall(b"+OK\r\n")
+        peer.sendall(b"\n$1000\r\n")
+        sent = 0
+        while not told.wait(0.1) and sent < 900:
+            peer.sendall(b"x")
+            sent += 1
+        peer.sendall(b"x" * (1000 - sent))
+        told.wait(SECONDS_MAX)
+        peer.recv(1)
+
+    file = tmp_path / "copy.rdb"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=[listener], daemon=True).start()
+        t = prompt("--rdb", str(file), port=listener.getsockname()[1])
+        t.until(" of 1000 bytes (")
+        told.set()
+        t.until("Transfer finished with success after 1000 bytes")
+        assert t.code() == 0 and file.read_bytes() == b"x" * 1000

@@ -43,7 +43,8 @@ pub(crate) struct Said {
 /// Asks without a terminal, for one who looks at the reply.
 pub(crate) fn answer(name: &str, words: &[String]) -> Said {
     let (out, err) = (Printed::default(), Printed::default());
-    let mut screen = Screen { out: Box::new(out.clone()), err: Box::new(err.clone()), is_terminal: false };
+    let (to_out, to_err) = (Box::new(out.clone()), Box::new(err.clone()));
+    let mut screen = Screen { out: to_out, err: to_err, is_terminal: false, is_watched: false };
     let code = run_on(&mut screen, name, words.iter().map(OsString::from).collect());
     Said { out: out.text(), err: err.text(), has_answer: code == 0 }
 }

@@ -23,6 +23,7 @@ mod link;
 mod options;
 mod pipe;
 mod place;
+mod progress;
 mod prompt;
 mod scan;
 mod screen;
@@ -63,9 +64,10 @@ const SHOWN_PASSWORD: &str =
 
 /// Standard output and standard error of this process.
 pub fn standard_screen() -> Screen {
-    let out = io::stdout();
+    let (out, err) = (io::stdout(), io::stderr());
     let is_terminal = out.is_terminal() || std::env::var_os(TERMINAL_VARIABLE).is_some();
-    Screen { is_terminal, out: Box::new(io::BufWriter::new(out)), err: Box::new(io::stderr()) }
+    let is_watched = err.is_terminal();
+    Screen { is_terminal, is_watched, out: Box::new(io::BufWriter::new(out)), err: Box::new(err) }
 }
 
 /// Does what a command line says. The exit code: 0 if a reply was had, also one that is an error (unless `-e` is among the

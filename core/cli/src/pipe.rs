@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::link::{Link, LinkError};
+use crate::progress::Progress;
 use crate::session::Session;
 use crate::value::Value;
 
@@ -19,6 +20,8 @@ const CHUNK_BYTES: usize = 16 * 1024;
 struct Count {
     replies: u64,
     errors: u64,
+    sent_bytes: u64,
+    progress: Progress,
     /// The last reply has come.
     is_over: bool,
 }
@@ -41,6 +44,7 @@ pub(crate) fn load(session: &mut Session<'_>) -> Result<(), Failure> {
     let mut last = b"\r\n".to_vec();
     resp::push_command(&mut last, &[b"ECHO", mark.as_bytes()]);
     send(session, &last, &mut count, &mark)?;
+    count.progress.end(session.screen);
     session.screen.print("All data transferred. Waiting for the last reply...\n")?;
     session.screen.flush()?;
     finish(session, &mut count, &mark)?;
@@ -59,8 +63,11 @@ fn send(session: &mut Session<'_>, mut bytes: &[u8], count: &mut Count, mark: &s
     while !bytes.is_empty() {
         if let Some(sent) = session.link()?.exchange(bytes, None)? {
             bytes = &bytes[sent..];
+            count.sent_bytes += sent as u64;
         }
         take(session, count, mark)?;
+        let Count { sent_bytes, replies, progress, .. } = count;
+        progress.tell(session.screen, || format!("{sent_bytes} bytes sent, {replies} replies so far"));
     }
     Ok(())
 }
@@ -71,8 +78,13 @@ fn finish(session: &mut Session<'_>, count: &mut Count, mark: &str) -> Result<()
     let patience = patience.map(Duration::from_secs);
     while !count.is_over {
         match session.link()?.exchange(&[], patience) {
-            Ok(Some(_)) => take(session, count, mark)?,
+            Ok(Some(_)) => {
+                take(session, count, mark)?;
+                let Count { replies, progress, .. } = count;
+                progress.tell(session.screen, || format!("{replies} replies so far"));
+            }
             Ok(None) => {
+                count.progress.end(session.screen);
                 let seconds = session.options.pipe_patience;
                 session.screen.tell(format!("No replies for {seconds} seconds: exiting."));
                 return Err(Failure::Told);
@@ -82,6 +94,7 @@ fn finish(session: &mut Session<'_>, count: &mut Count, mark: &str) -> Result<()
             Err(error) => return Err(error.into()),
         }
     }
+    count.progress.end(session.screen);
     session.screen.print("Last reply received from server.\n")?;
     Ok(())
 }
@@ -93,6 +106,7 @@ fn take(session: &mut Session<'_>, count: &mut Count, mark: &str) -> Result<(), 
             Value::Push(_) => {}
             Value::Text(text) if text == mark.as_bytes() => count.is_over = true,
             Value::Error(text) => {
+                count.progress.end(session.screen);
                 session.screen.tell(text);
                 (count.replies, count.errors) = (count.replies + 1, count.errors + 1);
             }

@@ -11,6 +11,8 @@ pub struct Screen {
     pub err: Box<dyn Write>,
     /// A person reads the replies as they come.
     pub is_terminal: bool,
+    /// A person sees what is told beside them: then what takes long says how far it is.
+    pub is_watched: bool,
 }
 
 impl Screen {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::form::Form;
+use crate::progress::Progress;
 use crate::session::Session;
 use crate::value::Value;
 
@@ -76,16 +77,28 @@ fn into_file(session: &mut Session<'_>, end: &End, path: &Path) -> Result<u64, F
 
 /// Copies a snapshot into an open file.
 fn fill(session: &mut Session<'_>, end: &End, path: &Path, file: &mut File) -> Result<u64, Failure> {
-    let mut failed = None;
-    let copied = copy(session, end, &mut |_, bytes| {
+    let (mut failed, mut progress, mut received) = (None, Progress::default(), 0);
+    let copied = copy(session, end, &mut |screen, bytes| {
+        received += bytes.len() as u64;
+        progress.tell(screen, || how_far(end, received));
         file.write_all(bytes).inspect_err(|error| {
             failed =
                 Some(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error));
         })
     });
+    progress.end(session.screen);
     match failed {
         Some(error) => Err(writing(path, error)),
         None => copied,
+    }
+}
+
+fn how_far(end: &End, received: u64) -> String {
+    match end {
+        End::Length(all) => {
+            format!("{received} of {all} bytes ({}%)", received.saturating_mul(100) / all.max(&1))
+        }
+        End::Mark(_) => format!("{received} bytes so far"),
     }
 }
 
@@ -110,18 +123,16 @@ fn prepare(session: &mut Session<'_>, words: &[&str]) -> Result<bool, Failure> {
 
 /// Asks for the snapshot; how it will end.
 fn begin(session: &mut Session<'_>) -> Result<End, Failure> {
-    let link = session.link()?;
-    link.send(&["SYNC"])?;
-    let mut head = Vec::new();
+    session.link()?.send(&["SYNC"])?;
+    let mut progress = Progress::default();
     loop {
-        for byte in link.bytes_until_line()? {
-            head.push(byte);
+        let line = session.link()?.bytes_until_line()?.trim_ascii().to_vec();
+        if !line.is_empty() {
+            progress.end(session.screen);
         }
-        // Empty lines say that the server is still there.
-        let line = head.trim_ascii().to_vec();
-        head.clear();
         match line.split_first() {
-            None => {}
+            // The server is still there.
+            None => progress.tell(session.screen, || "waiting for the server's snapshot".to_owned()),
             Some((b'$', length)) => return end_of(length).ok_or(Failure::Unexpected("SYNC")),
             Some(_) => return Err(Failure::Refusal("SYNC with master failed", line)),
         }

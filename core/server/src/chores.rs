@@ -28,6 +28,8 @@ pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
                 crate::stop::stop(shared, wanted);
             }
             Chore::Second => {
+                let now_s = shared.clock.now().unix_ms.unsigned_abs() / 1000;
+                shared.loading.progress(now_s).into_iter().for_each(|line| shared.logger.notice(&line));
                 shared.saver.second(shared);
                 shared.links.close_idle(shared.clock.micros());
             }

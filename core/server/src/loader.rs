@@ -19,6 +19,9 @@ use crate::saver::{Listener, REDIS_VERSION, Task};
 use crate::shared::{Loading, Shared};
 use crate::view::CANCELLED;
 
+/// How often the log is told how far a load is, seconds.
+const PROGRESS_PERIOD_S: u64 = 5;
+
 /// Records that are taken into the engine in one go.
 const BATCH_RECORDS: usize = 512;
 
@@ -526,9 +529,41 @@ impl Loading {
         self.bytes_done.store(0, Ordering::Relaxed);
     }
 
+    /// A line about a load that takes long, where one is due.
+    pub(crate) fn progress(&self, now_unix_s: u64) -> Option<String> {
+        let began_s = self.began_unix_s.load(Ordering::Relaxed);
+        let last_s = self.told_unix_s.load(Ordering::Relaxed).max(began_s);
+        let is_due = began_s > 0 && now_unix_s >= last_s + PROGRESS_PERIOD_S;
+        if !is_due || !self.on.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.told_unix_s.store(now_unix_s, Ordering::Relaxed);
+        Some(format!("Loading the data set: {}% after {} seconds", self.percent(), now_unix_s - began_s))
+    }
+
     /// How much is in, percent.
     pub(crate) fn percent(&self) -> u8 {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
         (load(&self.bytes_done).saturating_mul(100) / load(&self.bytes_total).max(1)).min(100) as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_that_takes_long_tells_now_and_then_how_far_it_is() {
+        let loading = Loading::default();
+        loading.on.store(true, Ordering::Relaxed);
+        assert_eq!(loading.progress(1_000), None, "it has not begun");
+        loading.began_unix_s.store(1_000, Ordering::Relaxed);
+        loading.bytes_total.store(200, Ordering::Relaxed);
+        loading.bytes_done.store(50, Ordering::Relaxed);
+        let told: Vec<u64> = (1_000..1_013).filter(|now_s| loading.progress(*now_s).is_some()).collect();
+        assert_eq!(told, [1_005, 1_010]);
+        assert_eq!(loading.progress(1_015).as_deref(), Some("Loading the data set: 25% after 15 seconds"));
+        loading.on.store(false, Ordering::Relaxed);
+        assert_eq!(loading.progress(1_100), None, "it is through");
     }
 }

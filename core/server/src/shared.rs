@@ -60,6 +60,8 @@ const AUTO: u8 = 3;
 pub(crate) struct Loading {
     pub(crate) on: AtomicBool,
     pub(crate) began_unix_s: AtomicU64,
+    /// When the log was told last how far it is.
+    pub(crate) told_unix_s: AtomicU64,
     pub(crate) bytes_total: AtomicU64,
     pub(crate) bytes_done: AtomicU64,
     /// Of the last snapshot that was loaded.
