@@ -80,6 +80,7 @@ fn documented() -> anyhow::Result<Command> {
     let whole = Line::command();
     let mut told = Command::new(PROGRAM).disable_help_subcommand(true);
     told = told.version(env!("CARGO_PKG_VERSION")).about(whole.get_about().cloned().unwrap_or_default());
+    told = told.after_help(whole.get_after_help().cloned().unwrap_or_default());
     for command in whole.get_subcommands().filter(|command| !command.is_hide_set()) {
         told = told.subcommand(with_its_own_words(command.clone())?);
     }
