@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import platform
 import resource
 import shutil
 import signal
@@ -20,9 +21,10 @@ import time
 from pathlib import Path
 
 import bare
+import pods
 from harness import wire
 from harness.servers import free_port
-from programs import (LINKS, ROOT, check_confinement, check_password_is_hidden, connect, http, refusal, writable)
+from programs import (DIST, LINKS, ROOT, check_confinement, check_password_is_hidden, connect, http, refusal, writable)
 from report import Failed, command, stop, until
 
 SERVICES = {"cache": (6379, 9121), "queue": (6380, 9122)}
@@ -149,8 +151,10 @@ def run(report, programs, _tree):
         project = Project(home, engine, programs)
         check_setup(report, project)
         check_image(report, project)
+        check_loaded(report, project)
         check_source(report, project)
         bare.run(report, project)
+        pods.run(report, project)
         settle(project)
         stack.callback(project.compose, "down", "-v", "--remove-orphans")
         project.compose("up", "-d")
@@ -218,6 +222,29 @@ def check_image(report, project):
     report.equal("compose: the image holds the program, its other names and nothing else", files,
                  {"tandem": "", **dict.fromkeys(LINKS, "tandem"), "bin/sh": "/tandem",
                   **{f"usr/local/bin/{name}": "/tandem" for name in FOUND}})
+
+
+def check_loaded(report, project):
+    """The image that systemd/package makes without an engine is the one that an engine makes."""
+    archive = next(DIST.glob(f"*-{platform.machine()}-image.tar.gz"))
+    said = project.docker("load", "-q", "-i", archive, seconds=120)
+    loaded = said.split("Loaded image: ")[1].strip()
+    seen = {name: json.loads(project.docker("image", "inspect", name))[0] for name in ("tandem:latest", loaded)}
+    built, packed = ({key: value for key, value in one["Config"].items() if value and key not in ("Hostname", "Image")}
+                     for one in seen.values())
+    report.equal("compose: the packed image is configured as the built one", packed, built)
+    held = [contents(project, name) for name in seen]
+    report.check("compose: and holds the same", held[0] == held[1] and len(held[0]) > 10, held)
+
+
+def contents(project, image):
+    """(kind, mode, owner, size, target) of all that an image holds, by path."""
+    container = project.docker("create", image).strip()
+    packed = subprocess.run(["docker", "export", container], env=project.environment, stdin=subprocess.DEVNULL,
+                            capture_output=True, timeout=60, check=True).stdout
+    project.docker("rm", "--volumes", container)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        return {member.name: (member.type, member.mode, member.uid, member.gid, member.size, member.linkname) for member in archive}
 
 
 def check_source(report, project):

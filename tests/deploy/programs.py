@@ -1,53 +1,61 @@
-"""The static program that is deployed, and how to look at one that runs.
+"""The static programs that are deployed, with the packages they come in, and how to look at one that runs.
 
-It is built by a profile of its own: what is asked here is how a program and its surroundings
-fit, not how fast it is, and a second whole-program optimisation would take most of the suite's time.
-The lints, the panic strategy and the assertions are the release's.
+systemd/package builds them, once for every part of the suite, with a release profile that is eased: what is asked here is how a
+program and its surroundings fit, not how fast it is, and a second whole-program optimisation would take most of the suite's
+time. The lints, the panic strategy and the assertions are the release's.
 """
 
 import contextlib
 import ctypes
 import os
+import platform
 import shutil
+import signal
 import ssl
 import subprocess
+import tarfile
 from pathlib import Path
 
 from harness import wire
-from report import Failed, command
+from report import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "tests" / ".work" / "deploy"
 LINKS = ("tandem-cache", "tandem-queue")
-PROFILE = {"inherits": '"release"', "lto": '"off"', "codegen-units": 16, "opt-level": 1, "debug": "false",
-           "strip": '"symbols"'}
+PROFILE = {"LTO": "off", "CODEGEN_UNITS": "16", "OPT_LEVEL": "0", "DEBUG": "false"}
+DIST = WORK / "dist"
+BUILD_SECONDS_MAX = 1200
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def build():
-    """The directory with the program, linked with no library outside it, and the links that name its roles."""
-    target = command("rustc", "-vV", cwd=ROOT).split("host: ")[1].split()[0]
-    words = ["cargo", "build", "--quiet", "--locked", "--target", target, "--profile", "image", "-p", "tandem"]
-    for key, value in PROFILE.items():
-        words += ["--config", f"profile.image.{key}={value}"]
-    process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL,
-                               env={**os.environ, "RUSTFLAGS": "-C target-feature=+crt-static"})
+def package(output, *words, **variables):
+    """Runs systemd/package as users do; whatever ends the wait ends also what it has started."""
+    eased = {f"CARGO_PROFILE_RELEASE_{key}": value for key, value in PROFILE.items()}
+    process = subprocess.Popen([str(ROOT / "systemd" / "package"), "--output", str(output), *words], stdin=subprocess.DEVNULL,
+                               start_new_session=True, env={**os.environ, **eased, **variables})
     try:
-        if process.wait() != 0:
-            raise Failed("the program does not build")
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(30)
-    made = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / target / "image"
-    shutil.rmtree(WORK / "programs", ignore_errors=True)
-    (WORK / "programs").mkdir(parents=True)
-    # A copy: whoever builds meanwhile does not exchange it under a running deployment.
-    shutil.copy2(made / "tandem", WORK / "programs" / "tandem")
-    for name in LINKS:
-        (WORK / "programs" / name).symlink_to("tandem")
-    return WORK / "programs"
+        if process.wait(BUILD_SECONDS_MAX) != 0:
+            raise Failed("systemd/package has failed")
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        raise
+
+
+def build():
+    """The directory with the program of this machine, out of its archive, and the links that name its roles."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    package(DIST)
+    folder = WORK / "programs"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tarfile.open(next(DIST.glob(f"*-{platform.machine()}-linux.tar.gz"))) as archive:
+        for member in archive:
+            if "/" not in (name := member.name.partition("/")[2]) and name in ("tandem", *LINKS):
+                member.name = name
+                archive.extract(member, folder)
+    return folder
 
 
 @contextlib.contextmanager
