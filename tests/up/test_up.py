@@ -10,6 +10,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -268,6 +269,28 @@ def test_a_found_password_is_sent_to_no_other_server(tmp_path):
         assert "is not sent" in err and "AUTH [USER] PASSWORD" in err, err
     finally:
         assert up.stop() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may ask as somebody else")
+def test_a_socket_of_another_user_is_told_as_such():
+    program = str(servers.BINARIES / "tandem")
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        ask = lambda *words: subprocess.run([program, *words], user=65534, cwd=place, capture_output=True, timeout=60, text=True)  # noqa: E731
+        try:
+            ask("--version").check_returncode()
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("the program is in a folder that others may not enter")
+        up = Up(Path(place) / "tandem-data", free_ports())
+        try:
+            up.wait_urls()
+            for words in (["health", "queue"], ["health", "queue", "--dir", "tandem-data"], ["cli", "--queue", "ping"]):
+                told = ask(*words)
+                assert told.returncode == 1 and told.stdout == "", told
+                assert "is for the user that runs the server" in told.stderr and "found" not in told.stderr, told
+        finally:
+            up.stop()
+            up.log.unlink()
 
 
 def test_health_in_words_and_in_json_and_on_a_port_that_speaks_tls(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ use cli::{FindError, Finder, FoundPassword, Place, Role, Screen, Surroundings};
 use control::health::find;
 use control::secrets::{self, SecretError};
 
-use crate::health::Name;
+use crate::health::{Name, is_closed};
 use crate::{image, up};
 
 /// What it is called where it is not called otherwise.
@@ -130,11 +130,6 @@ impl Site {
         Site { socket, password: Password::Variables, authority: image::authority() }
     }
 
-    /// There is one, though not for us to see.
-    fn is_closed(&self) -> bool {
-        self.socket.parent().is_some_and(is_closed)
-    }
-
     fn place(&self) -> anyhow::Result<Place> {
         let found = find(&self.socket, PATIENCE)?;
         let password = match &self.password {
@@ -154,11 +149,6 @@ impl Site {
 pub(crate) fn found_in(file: &Path) -> Result<FoundPassword, SecretError> {
     let secret = secrets::read(file)?.secret.reveal().to_vec();
     Ok(FoundPassword { secret, source: file.display().to_string() })
-}
-
-/// Whether a folder is there and may not be entered.
-fn is_closed(folder: &Path) -> bool {
-    folder.is_dir() && std::fs::metadata(folder.join(".")).is_err()
 }
 
 impl Finder for Instances {
@@ -182,7 +172,7 @@ fn site(name: Name, folder: Option<&str>) -> Option<Site> {
         sites.extend(image::health_sockets().map(Site::of_container));
     }
     let seen = sites.iter().position(|site| site.socket.exists());
-    seen.or_else(|| sites.iter().position(Site::is_closed)).map(|at| sites.swap_remove(at))
+    seen.or_else(|| sites.iter().position(|site| is_closed(&site.socket))).map(|at| sites.swap_remove(at))
 }
 
 fn nowhere(name: Name) -> String {

@@ -4,7 +4,7 @@
 //! network instead: the endpoint of the metrics, or a server as a client would. There `NOAUTH`, `LOADING` and `MISCONF`
 //! are a no, unlike with `redis-cli ping`, whose exit code is 0 for any reply.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -160,7 +160,7 @@ fn socket_of(name: Name, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
     let local = up::health_socket(Path::new(up::DIRECTORY), name);
     let both = [system, local];
     let seen = both.iter().position(|socket| socket.exists());
-    match seen.or_else(|| both.iter().position(|socket| socket.try_exists().is_err())) {
+    match seen.or_else(|| both.iter().position(|socket| is_closed(socket))) {
         Some(at) => Ok(both[at].clone()),
         None => bail!(
             "no {} was found: there is neither {} (systemd) nor {} (`tandem up` in this folder). Name the folder of \
@@ -170,6 +170,11 @@ fn socket_of(name: Name, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
             both[1].display()
         ),
     }
+}
+
+/// Whether there may be a socket which this user may not look at.
+pub(crate) fn is_closed(socket: &Path) -> bool {
+    socket.try_exists().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// One PING as any client sends it, whose first line decides; the address of the metrics is asked for `/readyz` instead.
