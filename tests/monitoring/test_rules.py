@@ -36,6 +36,13 @@ def test_promtool_accepts_the_example_of_a_guarded_endpoint(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_operators_scrapes_have_the_names_that_the_alerts_want():
+    monitor = yaml.safe_load((shipped.FOLDER.parent / "kubernetes" / "servicemonitor.yaml").read_text())
+    for endpoint in monitor["spec"]["endpoints"]:
+        set_here = {step["targetLabel"]: step.get("replacement") for step in endpoint["relabelings"]}
+        assert set_here == {"job": "tandem", "instance": None}
+
+
 def test_the_alerts_over_time():
     done = promtool("test", "rules", CASES)
     assert done.returncode == 0, done.stdout + done.stderr
