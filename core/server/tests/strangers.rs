@@ -188,33 +188,6 @@ fn a_log_in_and_what_follows_are_done_although_the_client_has_ended() {
 }
 
 #[test]
-fn users_do_not_go_for_what_strangers_hold() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = cold(dir.path(), &["--maxmemory-clients", "4mb"]);
-    let mut owner = user_of(&server);
-    let value = vec![b'x'; 500_000];
-    owner.send(&request(&[b"SET", b"k", &value]));
-    owner.expect("+OK\r\n");
-    // Lines without an end, together far more than users may have, and than all strangers may.
-    let mut crowd: Vec<Client> = (0..500).map(|_| server.client()).collect();
-    for client in &mut crowd {
-        // It may be closed meanwhile.
-        let _ = client.stream.write_all(&vec![b'x'; 60_000]);
-    }
-    for _ in 0..20 {
-        owner.send(&request(&[b"GET", b"k"]));
-        owner.expect(&format!("${}\r\n", value.len()));
-        owner.expect(&"x".repeat(value.len()));
-        owner.expect("\r\n");
-    }
-    assert_eq!(owner.info("evicted_clients"), "0");
-    let used: usize = owner.info("used_memory").parse().unwrap();
-    let start: usize = owner.info("used_memory_startup").parse().unwrap();
-    assert!(used < start + (28 << 20), "{used} bytes in use, {start} at the start");
-    drop(crowd);
-}
-
-#[test]
 fn users_find_a_place_where_strangers_have_taken_all() {
     let dir = tempfile::tempdir().unwrap();
     let server = cold(dir.path(), &["--maxclients", "40"]);

@@ -4,12 +4,17 @@
 mod support;
 
 use std::io::Write;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use support::{Client, request, server};
 
+/// Whoever measures is alone.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn no_key_is_evicted_and_no_write_refused_for_what_strangers_hold() {
+    let _alone = ALONE.lock();
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path(), &["--save", "", "--requirepass", "pw"]);
     let mut owner = server.client();
@@ -26,5 +31,34 @@ fn no_key_is_evicted_and_no_write_refused_for_what_strangers_hold() {
     for n in 0..50 {
         owner.ask(&format!("SET small{n} v"), "+OK\r\n");
     }
+    drop(crowd);
+}
+
+#[test]
+fn users_do_not_go_for_what_strangers_hold() {
+    let _alone = ALONE.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--requirepass", "pw", "--maxmemory-clients", "4mb"]);
+    let mut owner = server.client();
+    owner.ask("AUTH pw", "+OK\r\n");
+    let value = vec![b'x'; 500_000];
+    owner.send(&request(&[b"SET", b"k", &value]));
+    owner.expect("+OK\r\n");
+    // Lines without an end, together far more than users may have, and than all strangers may.
+    let mut crowd: Vec<Client> = (0..500).map(|_| server.client()).collect();
+    for client in &mut crowd {
+        // It may be closed meanwhile.
+        let _ = client.stream.write_all(&vec![b'x'; 60_000]);
+    }
+    for _ in 0..20 {
+        owner.send(&request(&[b"GET", b"k"]));
+        owner.expect(&format!("${}\r\n", value.len()));
+        owner.expect(&"x".repeat(value.len()));
+        owner.expect("\r\n");
+    }
+    assert_eq!(owner.info("evicted_clients"), "0");
+    let used: usize = owner.info("used_memory").parse().unwrap();
+    let start: usize = owner.info("used_memory_startup").parse().unwrap();
+    assert!(used < start + (28 << 20), "{used} bytes in use, {start} at the start");
     drop(crowd);
 }
