@@ -206,12 +206,17 @@ def test_both_stop_when_their_terminal_is_closed(tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(words[0], words)
-    shown = b""
-    while b"to ask them" not in shown:
-        shown += os.read(terminal, 65536)
-    os.close(terminal)
-    status = []
-    wait_for(lambda: status.extend(os.waitpid(pid, os.WNOHANG)) or status[-2] == pid)
+    shown, status = b"", []
+    try:
+        while b"to ask them" not in shown:
+            shown += os.read(terminal, 65536)
+        os.close(terminal)
+        wait_for(lambda: status.extend(os.waitpid(pid, os.WNOHANG)) or status[-2] == pid)
+    finally:
+        if pid not in status:
+            # Its servers stop with it.
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status[-1]) == 0
     for port in ports.values():
         with pytest.raises(OSError):
