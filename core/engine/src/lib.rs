@@ -47,7 +47,7 @@ pub use acl::{Acl, Proof, Secret, check_record, digest_of};
 pub use copy::{CopyOrder, CopyParts};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use migrate::{Migrated, Migration, Parcel};
-pub use outside::{Asker, Busy, BusyVerdict, Delivery, Job, LogTickets, Outside, Reload};
+pub use outside::{Asker, Busy, BusyVerdict, CancelledSave, Delivery, Job, LogTickets, Outside, Reload};
 pub use refusals::{Full, Refusals};
 pub use replay::ReplayError;
 pub use session::{ClientBuffers, ClientInfo, ReplyMode, SessionId};

@@ -57,8 +57,8 @@ pub trait Outside {
     fn is_rewriting(&self) -> bool;
     /// [`Job::Save`] follows: from now on `is_saving`.
     fn save_begins(&mut self);
-    /// BGSAVE CANCEL: gives up the save that is running (`Some(true)`) or waits to begin (`Some(false)`), if one is.
-    fn cancel_save(&mut self) -> Option<bool> {
+    /// BGSAVE CANCEL: gives up the save that is running or waits to begin, if one is.
+    fn cancel_save(&mut self) -> Option<CancelledSave> {
         None
     }
     /// [`Job::RewriteLog`] follows: from now on `is_rewriting`.
@@ -92,6 +92,15 @@ pub struct LogTickets {
     pub synced: u64,
     /// The log has its first base: before that a start would not find it.
     pub is_whole: bool,
+}
+
+/// What a save was that BGSAVE CANCEL has given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelledSave {
+    /// It was being written.
+    Running,
+    /// It waited to begin.
+    Scheduled,
 }
 
 /// A script that keeps the engine busy.

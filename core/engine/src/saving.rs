@@ -1,7 +1,7 @@
 //! Saving, stopping, and the time: what is mostly done elsewhere. The engine judges the arguments and leaves a job.
 
 use crate::engine::{Engine, EngineHandler, Next, Step, Turn};
-use crate::outside::{Job, Outside};
+use crate::outside::{CancelledSave, Job, Outside};
 use crate::session::{ReplyMode, SessionId};
 use commands::{Error, Flags, Group, Row};
 
@@ -84,8 +84,8 @@ fn bgsave(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn cancel_save(turn: &mut Turn<'_>) -> Result<Step, Error> {
     let status = match turn.outside.cancel_save() {
-        Some(true) => "Background saving cancelled",
-        Some(false) => "Scheduled background saving cancelled",
+        Some(CancelledSave::Running) => "Background saving cancelled",
+        Some(CancelledSave::Scheduled) => "Scheduled background saving cancelled",
         None => return Err(Error::new("ERR Background saving is currently not in progress or scheduled")),
     };
     turn.reply.status(status);

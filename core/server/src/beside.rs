@@ -12,6 +12,7 @@ use persist::aof::{KnownSnapshot, Notes, Place, Source};
 use persist::rdb::{Identity, identify};
 use profiles::Profile;
 
+use crate::saver::SaveError;
 use crate::shared::Shared;
 
 /// The snapshot that was loaded or written last.
@@ -41,14 +42,14 @@ fn text(error: impl std::fmt::Display) -> String {
 }
 
 /// Gives a finished snapshot its name, and keeps what had it if that is none of ours.
-pub(crate) fn put(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Result<(), String> {
+pub(crate) fn put(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Result<(), SaveError> {
     let (disk, path) = (&*shared.durable.disk, dir.join(name));
-    let new = identify(disk, temp).map_err(text)?.ok_or("the snapshot that was written is gone")?;
-    if let Some(old) = identify(disk, &path).map_err(text)?
+    let new = identify(disk, temp)?.ok_or(SaveError::Vanished)?;
+    if let Some(old) = identify(disk, &path)?
         && !shared.snapshots.is_known(&path, old)
     {
         let kept = dir.join(format!("{name}.kept-{}", shared.clock.now().unix_ms));
-        disk.rename(&path, &kept).map_err(text)?;
+        disk.rename(&path, &kept)?;
         shared.logger.warning(&format!(
             "{} was put there by somebody else and never loaded; it is kept as {}.",
             path.display(),
@@ -60,20 +61,20 @@ pub(crate) fn put(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Resul
         // Before it has its name: a crash between the two must not make it a stranger's.
         note(shared, place, name, new)?;
     }
-    disk.rename(temp, &path).and_then(|()| disk.sync_dir(dir)).map_err(text)?;
+    disk.rename(temp, &path).and_then(|()| disk.sync_dir(dir))?;
     shared.snapshots.know(&path, new);
     Ok(())
 }
 
-fn note(shared: &Shared, place: &Place, name: &str, identity: Identity) -> Result<(), String> {
+fn note(shared: &Shared, place: &Place, name: &str, identity: Identity) -> Result<(), SaveError> {
     let disk = &*shared.durable.disk;
-    let mut notes = Notes::read(disk, place).map_err(text)?.unwrap_or_default();
+    let mut notes = Notes::read(disk, place)?.unwrap_or_default();
     notes.remember(KnownSnapshot { name: name.to_owned(), identity, source: Source::Here });
-    notes.write(disk, place).map_err(text)
+    Ok(notes.write(disk, place)?)
 }
 
 /// A log begins whose data is in memory: has it know the snapshot that was loaded or written before, if there is one.
-pub(crate) fn tell_log(shared: &Shared, place: &Place) -> Result<(), String> {
+pub(crate) fn tell_log(shared: &Shared, place: &Place) -> Result<(), SaveError> {
     let known = shared.snapshots.known.lock().clone();
     match known
         .as_ref()

@@ -120,7 +120,7 @@ fn switch_log(shared: &Shared, on: bool) {
             false => shared.saver.add(Task::StartLog(Listener::Nobody)),
         };
     }
-    if shared.saver.forget_log() {
+    if shared.saver.drop_rewrites() {
         shared
             .logger
             .notice("Killing AOF child: there is none, but the rewrite that runs or waits is given up");

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use engine::{CopyOrder, SessionId};
 use persist::rdb::{self, Writer};
 
-use crate::saver::REDIS_VERSION;
+use crate::saver::{REDIS_VERSION, SaveError};
 use crate::shared::Shared;
-use crate::view::{CANCELLED, View};
+use crate::view::View;
 
 /// Bytes that are fed at a time.
 const PART_BYTES: usize = 256 << 10;
@@ -26,12 +26,12 @@ const WAITING_BYTES_MAX: usize = 256 << 20;
 const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// Sends a client what it has ordered and closes it.
-pub(crate) fn send(shared: &Shared, session: SessionId, order: CopyOrder) {
+pub(crate) fn send(shared: &Shared, session: SessionId, order: &CopyOrder) {
     shared.logger.notice("A client takes a snapshot over the network");
     let mut taker = Taker { shared, session, part: order.head.clone() };
-    let sent = taker.copy(&order).and_then(|()| {
+    let sent = taker.copy(order).and_then(|()| {
         taker.part.extend_from_slice(&order.mark);
-        taker.feed().map_err(|error| error.to_string())
+        Ok(taker.feed()?)
     });
     match sent {
         Ok(()) => shared.logger.notice("The snapshot for a client is complete"),
@@ -49,8 +49,8 @@ struct Taker<'a> {
 }
 
 impl Taker<'_> {
-    fn copy(&mut self, order: &CopyOrder) -> Result<(), String> {
-        self.room().map_err(|error| error.to_string())?;
+    fn copy(&mut self, order: &CopyOrder) -> Result<(), SaveError> {
+        self.room()?;
         if !order.parts.without_data {
             let mut view = View::begin(self.shared, |_| Ok(()))?;
             if order.parts.without_functions {
@@ -68,7 +68,7 @@ impl Taker<'_> {
             libraries.iter().for_each(|code| writer.function(code));
         }
         writer.end();
-        writer.drain(&mut |bytes| self.take(bytes)).map_err(|error| error.to_string())
+        Ok(writer.drain(&mut |bytes| self.take(bytes))?)
     }
 
     fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -102,8 +102,8 @@ impl Taker<'_> {
     fn room(&self) -> io::Result<()> {
         let (mut since, mut least) = (Instant::now(), usize::MAX);
         loop {
-            if self.shared.saver.is_cancelled() || self.shared.saver.has_urgent() {
-                return Err(io::Error::other(CANCELLED));
+            if self.shared.saver.is_cancelled(self.shared) || self.shared.saver.has_urgent() {
+                return Err(SaveError::Cancelled.into_io());
             }
             let (pending, waiting, limit) = self.look();
             match pending {

@@ -111,13 +111,13 @@ impl Feed {
                 shared.wake_all();
             }
             self.filled.wait_for(&mut state, PATIENCE);
-            if shared.saver.is_cancelled() {
+            if shared.saver.is_cancelled(shared) {
                 break;
             }
         }
         pieces.append(&mut state.pieces);
         state.bytes = 0;
-        if !state.through && !shared.saver.is_cancelled() && !self.wanted.swap(true, Ordering::AcqRel) {
+        if !state.through && !shared.saver.is_cancelled(shared) && !self.wanted.swap(true, Ordering::AcqRel) {
             shared.wake_all();
         }
         Fed { through: core::mem::take(&mut state.through), keys: state.keys, keys_total: state.keys_total }

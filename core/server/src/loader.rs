@@ -15,9 +15,8 @@ use persist::aof::{Base, Commands, Examined, Log, LogFile, Recovered};
 use persist::rdb::{Entry, Item, Reader, Writer, identify};
 
 use crate::rewrite::draw_history;
-use crate::saver::{Listener, REDIS_VERSION, Task};
+use crate::saver::{Listener, REDIS_VERSION, SaveError, Task};
 use crate::shared::{Loading, Shared};
-use crate::view::CANCELLED;
 
 /// How often the log is told how far a load is, seconds.
 const PROGRESS_PERIOD_S: u64 = 5;
@@ -74,7 +73,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     if starts_log {
         start_log(shared)?;
     }
-    shared.saver.last_save_unix_s.store(shared.clock.now().unix_ms / 1000, Ordering::Relaxed);
+    shared.saver.work().last_save_unix_s = shared.clock.now().unix_ms / 1000;
     let seconds = (shared.clock.micros() - began_us) as f64 / 1e6;
     if appendonly {
         shared.logger.notice(&format!("DB loaded from append only file: {seconds:.3} seconds"));
@@ -135,7 +134,7 @@ fn begin_reload(shared: &Shared, how: engine::Reload) -> Result<Option<Examined>
         Ok(log) => Ok(Some(log)),
         Err(error) => Err(format!("The AOF cannot be loaded: {error}")),
     };
-    let judged = shared.durable.write_rest(shared).and_then(|()| examine());
+    let judged = shared.durable.write_rest(shared).map_err(|why| why.to_string()).and_then(|()| examine());
     if judged.is_err() {
         shared.loading.on.store(false, Ordering::Release);
     }
@@ -200,12 +199,11 @@ fn load_snapshot(shared: &Shared, mut loaded: Loaded, drops_expired: bool) -> Re
 fn start_log(shared: &Shared) -> Result<(), String> {
     let (tell, hear) = sync_channel(1);
     shared.saver.add(Task::StartLog(Listener::Thread(tell)));
-    let done = hear.recv().unwrap_or_else(|_| Err("the saving thread has gone".to_owned()));
-    if done.as_ref().is_err_and(|why| why == CANCELLED) {
+    match hear.recv().unwrap_or(Err(SaveError::Gone)) {
         // CONFIG SET appendonly no has come meanwhile, or the end.
-        return Ok(());
+        Ok(()) | Err(SaveError::Cancelled) => Ok(()),
+        Err(why) => Err(format!("Can't write the first append-only file: {why}")),
     }
-    done.map_err(|why| format!("Can't write the first append-only file: {why}"))
 }
 
 /// Makes the log of an empty data set.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use engine::Report;
 use telemetry::V;
 
-use crate::saver::Kind;
+use crate::saver::{Kind, Work};
 use crate::shared::{Pulse, Shared};
 
 /// Adds them. Runs with the engine held, so it only looks at what is at hand.
@@ -86,37 +86,53 @@ fn status(ok: bool) -> &'static str {
 }
 
 fn fill_persistence(shared: &Shared, report: &mut Report) {
-    let (saver, durable, loading) = (&shared.saver, &shared.durable, &shared.loading);
-    let history = *saver.history.lock();
-    let now_s = shared.clock.micros() / 1_000_000;
-    let seconds = |value: Option<u64>| value.map_or(-1, |s| s as i64);
-    let current = |runs: bool| seconds(history.since_s.filter(|_| runs).map(|since_s| now_s - since_s));
+    let loading = &shared.loading;
     report.set("loading", u64::from(shared.is_loading()));
     report.set("async_loading", 0u64);
-    report.set("current_save_keys_processed", saver.keys_written.load(Ordering::Relaxed));
-    report.set("current_save_keys_total", saver.keys_total.load(Ordering::Relaxed));
-    // What was asked for while the other kind runs is scheduled, and not in progress yet.
-    let (saves, rewrites) = (saver.is_saving(), saver.is_rewriting());
-    let waits_for_save = rewrites && saves && saver.current() != Some(Kind::Rewrite);
-    let saves = saves && (waits_for_save || !rewrites);
-    let rewrites = rewrites && !waits_for_save;
-    report.set("rdb_bgsave_in_progress", u64::from(saves));
-    report.set("rdb_last_save_time", saver.last_save_unix_s.load(Ordering::Relaxed));
-    report.set("rdb_last_bgsave_status", status(history.save.ok));
-    report.set("rdb_last_bgsave_time_sec", seconds(history.save.took_s));
-    report.set("rdb_current_bgsave_time_sec", current(saves));
-    report.set("rdb_saves", history.saves);
     report.set("rdb_last_load_keys_loaded", loading.keys_loaded.load(Ordering::Relaxed));
     report.set("rdb_last_load_keys_expired", loading.keys_expired.load(Ordering::Relaxed));
-    let journal = durable.journal();
+    fill_saver(&shared.saver.work(), shared.clock.micros() / 1_000_000, report);
+    fill_log(shared, report);
+    if shared.is_loading() {
+        let done = loading.bytes_done.load(Ordering::Relaxed);
+        let total = loading.bytes_total.load(Ordering::Relaxed);
+        report.set("loading_start_time", loading.began_unix_s.load(Ordering::Relaxed));
+        report.set("loading_total_bytes", total);
+        report.set("loading_loaded_bytes", done);
+        report.set("loading_loaded_perc", u64::from(loading.percent()));
+        report.set("loading_eta_seconds", 1u64);
+    }
+}
+
+/// What the saver has to do, and what has come of it.
+fn fill_saver(work: &Work, now_s: u64, report: &mut Report) {
+    let run = work.run();
+    let progress = run.map(|run| run.progress).unwrap_or_default();
+    report.set("current_save_keys_processed", progress.keys_written);
+    report.set("current_save_keys_total", progress.keys_total);
+    let seconds = |value: Option<u64>| value.map_or(-1, |s| s as i64);
+    let current = |kind| seconds(run.filter(|run| run.kind == kind).map(|run| now_s - run.began_s));
+    // What was asked for while the other kind runs is scheduled, and not in progress yet.
+    let (saves, rewrites) = (work.has(Kind::Save), work.has(Kind::Rewrite));
+    let waits_for_save = rewrites && saves && run.is_none_or(|run| run.kind != Kind::Rewrite);
+    report.set("rdb_bgsave_in_progress", u64::from(saves && (waits_for_save || !rewrites)));
+    report.set("rdb_last_save_time", work.last_save_unix_s);
+    report.set("rdb_last_bgsave_status", status(work.saves.ok));
+    report.set("rdb_last_bgsave_time_sec", seconds(work.saves.took_s));
+    report.set("rdb_current_bgsave_time_sec", current(Kind::Save));
+    report.set("rdb_saves", work.saves.count);
+    report.set("aof_rewrite_in_progress", u64::from(rewrites && !waits_for_save));
+    report.set("aof_rewrite_scheduled", u64::from(waits_for_save));
+    report.set("aof_last_rewrite_time_sec", seconds(work.rewrites.took_s));
+    report.set("aof_current_rewrite_time_sec", current(Kind::Rewrite));
+    report.set("aof_last_bgrewrite_status", status(work.rewrites.ok));
+    report.set("aof_rewrites", work.rewrites.count);
+}
+
+fn fill_log(shared: &Shared, report: &mut Report) {
+    let journal = shared.durable.journal();
     let is_logging = journal.state().logs();
     report.set("aof_enabled", u64::from(is_logging));
-    report.set("aof_rewrite_in_progress", u64::from(rewrites));
-    report.set("aof_rewrite_scheduled", u64::from(waits_for_save));
-    report.set("aof_last_rewrite_time_sec", seconds(history.rewrite.took_s));
-    report.set("aof_current_rewrite_time_sec", current(rewrites));
-    report.set("aof_last_bgrewrite_status", status(history.rewrite.ok));
-    report.set("aof_rewrites", history.rewrites);
     report.set("aof_last_write_status", status(journal.state().trouble().is_none()));
     if is_logging {
         report.set("aof_current_size", journal.sizes().all);
@@ -128,15 +144,6 @@ fn fill_persistence(shared: &Shared, report: &mut Report) {
         if journal.policy().syncs {
             report.set("aof_fsync_lag_ms", journal.lag_us(shared.clock.micros()) / 1000);
         }
-    }
-    if shared.is_loading() {
-        let done = loading.bytes_done.load(Ordering::Relaxed);
-        let total = loading.bytes_total.load(Ordering::Relaxed);
-        report.set("loading_start_time", loading.began_unix_s.load(Ordering::Relaxed));
-        report.set("loading_total_bytes", total);
-        report.set("loading_loaded_bytes", done);
-        report.set("loading_loaded_perc", u64::from(loading.percent()));
-        report.set("loading_eta_seconds", 1u64);
     }
 }
 

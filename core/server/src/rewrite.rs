@@ -8,12 +8,9 @@ use std::path::Path;
 use journal::Journal;
 use persist::aof::{HistoryId, Log};
 
+use crate::saver::SaveError;
 use crate::shared::Shared;
-use crate::view::{CANCELLED, View, discard};
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
+use crate::view::{View, discard};
 
 /// The identity of a log that begins, or does not have one yet.
 pub(crate) fn draw_history() -> std::io::Result<HistoryId> {
@@ -23,17 +20,17 @@ pub(crate) fn draw_history() -> std::io::Result<HistoryId> {
 }
 
 /// Writes a new base and drops what it replaces; the log goes on in a new file meanwhile.
-pub(crate) fn rewrite(shared: &Shared) -> Result<(), String> {
+pub(crate) fn rewrite(shared: &Shared) -> Result<(), SaveError> {
     let plan = shared.durable.log().as_ref().map(Log::plan_rewrite);
     let Some(plan) = plan else { return rewrite_without_log(shared) };
     shared.logger.notice("Background append only file rewriting started");
     let place = shared.files.place();
-    shared.locks.take_log(&shared.files.log_place()).map_err(text)?;
-    let prepared = plan.map_err(text)?.run();
+    shared.locks.take_log(&shared.files.log_place())?;
+    let prepared = plan?.run();
     let mut cut = 0;
     let view = View::begin(shared, |engine| {
         // It was switched off meanwhile.
-        cut = shared.durable.tell(shared, Journal::cut).ok_or(CANCELLED)?;
+        cut = shared.durable.tell(shared, Journal::cut).ok_or(SaveError::Cancelled)?;
         engine.log_switched();
         Ok(())
     });
@@ -49,7 +46,7 @@ pub(crate) fn rewrite(shared: &Shared) -> Result<(), String> {
 }
 
 /// Writes the base of a rewrite that has begun, and publishes it: it holds the stream up to `covered`.
-fn finish(shared: &Shared, view: &View, place: &Path, covered: u64) -> Result<(), String> {
+fn finish(shared: &Shared, view: &View, place: &Path, covered: u64) -> Result<(), SaveError> {
     let temp = view.write_base(shared, place)?;
     let also = |journal: &mut Journal, now_us: u64| journal.based(covered, now_us);
     let published = shared.durable.publish(shared, &temp, |log| log.plan_finish(view.form), also);
@@ -57,38 +54,37 @@ fn finish(shared: &Shared, view: &View, place: &Path, covered: u64) -> Result<()
 }
 
 /// BGREWRITEAOF while there is no log: a base is made in place of all its files, nothing more is written.
-fn rewrite_without_log(shared: &Shared) -> Result<(), String> {
+fn rewrite_without_log(shared: &Shared) -> Result<(), SaveError> {
     shared.logger.notice("Background append only file rewriting started");
     let (place, aof) = (shared.files.place(), shared.files.log_place());
-    shared.locks.take_log(&aof).map_err(text)?;
+    shared.locks.take_log(&aof)?;
     let view = View::begin(shared, |_| Ok(()))?;
     let temp = view.write_base(shared, &place)?;
     let keeps = shared.durable.keeps_history();
     let replaced = draw_history()
         .and_then(|id| persist::aof::replace_files(&shared.durable.disk, &aof, &temp, view.form, keeps, id));
-    replaced
-        .map_err(text)
+    (replaced.map_err(SaveError::from))
         .and_then(|()| crate::beside::tell_log(shared, &aof))
         .inspect_err(|_| discard(shared, &temp))
 }
 
 /// Starts a log from what is in memory. Until its base is published the files of an old log stay what would be
 /// loaded, so a crash finds either of the two and never a mix.
-pub(crate) fn start_log(shared: &Shared) -> Result<(), String> {
+pub(crate) fn start_log(shared: &Shared) -> Result<(), SaveError> {
     if shared.durable.log().is_some() {
         return Ok(());
     }
     let place = shared.files.log_place();
-    shared.locks.take_log(&place).map_err(text)?;
-    let id = draw_history().map_err(text)?;
-    let log = Log::start(shared.durable.disk.clone(), place.clone(), id).map_err(text)?;
+    shared.locks.take_log(&place)?;
+    let id = draw_history()?;
+    let log = Log::start(shared.durable.disk.clone(), place.clone(), id)?;
     crate::beside::tell_log(shared, &place)?;
     shared.durable.lay_out(log);
     let mut covered = 0;
     let begun = View::begin(shared, |engine| {
-        if !engine.config.appendonly || shared.saver.is_cancelled() {
+        if !engine.config.appendonly || shared.saver.is_cancelled(shared) {
             // Switched off again while this waited for its turn.
-            return Err(CANCELLED.to_owned());
+            return Err(SaveError::Cancelled);
         }
         covered = shared.durable.tell(shared, |journal| {
             journal.open(false);
@@ -115,16 +111,16 @@ pub(crate) fn switch_off(shared: &Shared) {
 }
 
 /// Writes everything anew after the log has failed.
-pub(crate) fn replace(shared: &Shared) -> Result<(), String> {
+pub(crate) fn replace(shared: &Shared) -> Result<(), SaveError> {
     shared
         .logger
         .warning("Replacing the AOF by a new one written from memory, because the old one has failed.");
     let place = shared.files.place();
     // The directory may have been removed; if somebody else has it by now, nothing may be written there.
-    shared.durable.disk.create_dir(&place).map_err(text)?;
-    shared.locks.take_log(&shared.files.log_place()).map_err(text)?;
+    shared.durable.disk.create_dir(&place)?;
+    shared.locks.take_log(&shared.files.log_place())?;
     let view = View::begin(shared, |engine| {
-        shared.durable.tell(shared, Journal::begin_replacement).ok_or(CANCELLED)?;
+        shared.durable.tell(shared, Journal::begin_replacement).ok_or(SaveError::Cancelled)?;
         engine.log_switched();
         Ok(())
     });

@@ -3,35 +3,40 @@
 //! The slices (see `feed`) are taken by the first I/O thread between its batches: a thread of its
 //! own would be put off the processor with the engine in its hand, and every client would wait for it. What a
 //! slice gave is fed to the saver thread, which encodes large values and writes, so a slow disk slows down the
-//! snapshot and nothing else. One task runs at a time; what was asked for meanwhile waits, at most one of each kind.
+//! snapshot and nothing else. One task runs at a time; [`work`] draws what becomes of one.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+mod error;
+mod work;
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
 
-use config::Config;
-use engine::{Engine, SessionId};
-use parking_lot::{Condvar, Mutex};
+use config::{Config, SavePoint};
+use engine::{CancelledSave, Engine, SessionId};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
+pub(crate) use self::error::SaveError;
+use self::work::End;
+pub(crate) use self::work::{Progress, Work};
 use crate::feed::Feed;
 use crate::life::Phase;
 use crate::rewrite::{replace, rewrite, start_log};
 use crate::shared::Shared;
-use crate::view::{CANCELLED, View, discard};
+use crate::view::{View, discard};
 
 /// The version that an RDB names as its writer's, and INFO shows.
 pub const REDIS_VERSION: &str = "7.4.2";
-
-/// Seconds between automatic attempts after one has failed.
-const RETRY_S: u64 = 10;
 
 /// What to write.
 #[derive(Debug)]
 pub(crate) enum Task {
     /// An RDB file; who hears of its end.
     Save(Listener),
+    /// An RDB file that nobody has asked for.
+    PointSave(Due),
     /// The RDB file before the end: from its moment on writes are held back, until the stop is given up.
-    LastSave(SyncSender<Result<(), String>>),
+    LastSave(SyncSender<Result<(), SaveError>>),
     /// A new base of the log.
     Rewrite,
     /// A new log instead of one that has failed.
@@ -61,11 +66,28 @@ pub(crate) enum Kind {
 impl Task {
     fn kind(&self) -> Kind {
         match self {
-            Task::Save(_) | Task::LastSave(_) => Kind::Save,
+            Task::Save(_) | Task::PointSave(_) | Task::LastSave(_) => Kind::Save,
             Task::Rewrite | Task::Replace | Task::StartLog(_) => Kind::Rewrite,
             Task::Reload { .. } => Kind::Reload,
             Task::Copy(..) => Kind::Copy,
         }
+    }
+
+    /// Whether a command has promised this save before it came.
+    fn was_promised(&self) -> bool {
+        matches!(self, Task::Save(Listener::Nobody | Listener::Session(_)))
+    }
+
+    /// Whether it is a save that nobody waits for.
+    fn is_in_background(&self) -> bool {
+        matches!(self, Task::Save(Listener::Nobody) | Task::PointSave(_))
+    }
+
+    /// Whether somebody waits for it: the end of the server, a log that has failed, FLUSHALL. A copy for a client may take as
+    /// long as its network does, and makes way for these.
+    fn is_urgent(&self) -> bool {
+        let is_patient = matches!(self, Task::Rewrite | Task::StartLog(Listener::Nobody) | Task::Copy(..));
+        !is_patient && !self.is_in_background()
     }
 }
 
@@ -76,63 +98,26 @@ pub(crate) enum Listener {
     Session(SessionId),
     /// Gets OK whatever comes of it.
     Flusher(SessionId),
-    Thread(SyncSender<Result<(), String>>),
+    Thread(SyncSender<Result<(), SaveError>>),
 }
 
-/// The outcome of the last task of a kind.
+/// Why a save is due that nobody has asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Outcome {
-    pub(crate) ok: bool,
-    /// Seconds it took; `None` when there was none.
-    pub(crate) took_s: Option<u64>,
-    /// When it last failed, monotonic seconds.
-    failed_s: Option<u64>,
+pub(crate) enum Due {
+    /// A save point is reached.
+    Point(SavePoint),
+    /// The last one has failed.
+    Again,
 }
 
-impl Default for Outcome {
-    fn default() -> Outcome {
-        Outcome { ok: true, took_s: None, failed_s: None }
-    }
-}
-
-/// What is known of tasks, for INFO and the automatic ones.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct History {
-    pub(crate) save: Outcome,
-    pub(crate) rewrite: Outcome,
-    /// When the running task began, monotonic seconds.
-    pub(crate) since_s: Option<u64>,
-    pub(crate) saves: u64,
-    pub(crate) rewrites: u64,
-}
-
-/// What is to be done and what is being done. All of it changes under one lock, so that a task is always either in the row or
-/// the running one, and whoever gives it up finds it.
-#[derive(Default)]
-struct Work {
-    tasks: VecDeque<Task>,
-    /// What the thread is at, and may be told to give up.
-    current: Option<Kind>,
-    /// What it has ended and not told yet.
-    ending: Option<Kind>,
-    /// Promised to a client; the task follows.
-    promised_save: bool,
-    promised_rewrite: bool,
-    /// The promised save was given up before its task has come.
-    drops_promised_save: bool,
-}
-
-impl Work {
-    fn has(&self, kind: Kind) -> bool {
-        let promised = match kind {
-            Kind::Save => self.promised_save,
-            Kind::Rewrite => self.promised_rewrite,
-            Kind::Reload | Kind::Copy => false,
-        };
-        promised
-            || self.current == Some(kind)
-            || self.ending == Some(kind)
-            || self.tasks.iter().any(|task| task.kind() == kind)
+impl fmt::Display for Due {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Due::Point(point) => {
+                write!(f, "{} changes in {} seconds. Saving...", point.changes, point.seconds)
+            }
+            Due::Again => f.write_str("The last snapshot has failed. Saving again..."),
+        }
     }
 }
 
@@ -142,127 +127,62 @@ pub(crate) struct Saver {
     work: Mutex<Work>,
     wake: Condvar,
     pub(crate) feed: Feed,
-    // What `work` says, for those that only ask.
-    saving: AtomicBool,
-    rewriting: AtomicBool,
-    /// The log was switched on and could not be started.
-    start_failed: AtomicBool,
-    /// The running task is to be given up.
-    cancelled: AtomicBool,
-    /// So is every other.
-    ending: AtomicBool,
     /// `rdb-key-save-delay`.
     pub(crate) key_delay_us: AtomicI64,
-    /// Keys of the running snapshot, and how many of them are written.
-    pub(crate) keys_total: AtomicU64,
-    pub(crate) keys_written: AtomicU64,
-    pub(crate) history: Mutex<History>,
-    /// When the last good save ended, unix seconds.
-    pub(crate) last_save_unix_s: AtomicI64,
-    disposition: Mutex<Option<Reason>>,
 }
 
-/// Why an automatic save is due; for the log line.
-type Reason = String;
-
 impl Saver {
+    /// What there is to do and what has come of it. A leaf among the locks, held for a look.
+    pub(crate) fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock()
+    }
+
     /// Whether a save runs or waits.
     pub(crate) fn is_saving(&self) -> bool {
-        self.saving.load(Ordering::Acquire)
+        self.work().has(Kind::Save)
     }
 
     /// Whether a rewrite runs or waits.
     pub(crate) fn is_rewriting(&self) -> bool {
-        self.rewriting.load(Ordering::Acquire)
-    }
-
-    /// Changes what there is to do.
-    fn change<T>(&self, change: impl FnOnce(&mut Work) -> T) -> T {
-        let mut work = self.work.lock();
-        let result = change(&mut work);
-        // Still locked: the last to change is the last to tell.
-        self.saving.store(work.has(Kind::Save), Ordering::Release);
-        self.rewriting.store(work.has(Kind::Rewrite), Ordering::Release);
-        result
+        self.work().has(Kind::Rewrite)
     }
 
     /// A save has been promised to a client; the task follows.
     pub(crate) fn save_begins(&self) {
-        self.change(|work| work.promised_save = true);
+        self.work().promise(Kind::Save);
     }
 
     /// A rewrite has been promised to a client; the task follows.
     pub(crate) fn rewrite_begins(&self) {
-        self.change(|work| work.promised_rewrite = true);
-    }
-
-    /// Gives up the save in the background that runs (`Some(true)`) or waits (`Some(false)`). The one before the end of the
-    /// server is no such save.
-    pub(crate) fn cancel_save(&self, shared: &Shared) -> Option<bool> {
-        if shared.life.is_stopping() {
-            return None;
-        }
-        self.change(|work| {
-            let waited = work.tasks.len();
-            work.tasks.retain(|task| !matches!(task, Task::Save(Listener::Nobody)));
-            let dropped = work.tasks.len() < waited;
-            let others_wait = work.tasks.iter().any(|task| task.kind() == Kind::Save);
-            let running = self.cancel_in(work, Kind::Save);
-            let promised = work.promised_save && !(dropped || running || others_wait);
-            if promised {
-                (work.promised_save, work.drops_promised_save) = (false, true);
-            }
-            match (running, dropped || promised) {
-                (true, _) => Some(true),
-                (false, true) => Some(false),
-                (false, false) => None,
-            }
-        })
+        self.work().promise(Kind::Rewrite);
     }
 
     /// A rewrite that was promised is not needed.
     pub(crate) fn begins_nothing(&self) {
-        self.change(|work| work.promised_rewrite = false);
+        self.work().take_back(Kind::Rewrite);
+    }
+
+    /// Gives up the save in the background that runs or waits. The one before the end of the server is no such save.
+    pub(crate) fn cancel_save(&self, shared: &Shared) -> Option<CancelledSave> {
+        if shared.life.is_stopping() { None } else { self.work().cancel_save() }
     }
 
     /// The log is switched off: nothing that was to be done about its files is wanted any more. Whether something was.
-    pub(crate) fn forget_log(&self) -> bool {
-        self.start_failed.store(false, Ordering::Release);
-        self.change(|work| {
-            let waited = work.tasks.len();
-            work.tasks.retain(|task| task.kind() != Kind::Rewrite);
-            work.promised_rewrite = false;
-            let cancelled = self.cancel_in(work, Kind::Rewrite);
-            work.tasks.len() < waited || cancelled
-        })
+    pub(crate) fn drop_rewrites(&self) -> bool {
+        self.work().drop_rewrites()
     }
 
     /// Takes a task in.
     pub(crate) fn add(&self, task: Task) {
-        let is_wanted = self.change(|work| {
-            match task.kind() {
-                Kind::Save => {
-                    work.promised_save = false;
-                    let is_dropped = std::mem::take(&mut work.drops_promised_save);
-                    if is_dropped && matches!(task, Task::Save(Listener::Nobody)) {
-                        return false;
-                    }
-                }
-                Kind::Rewrite => work.promised_rewrite = false,
-                Kind::Reload | Kind::Copy => {}
-            }
-            work.tasks.push_back(task);
-            true
-        });
-        if !is_wanted {
-            return;
+        if self.work().add(task) {
+            self.wake.notify_one();
         }
-        self.wake.notify_one();
     }
 
-    /// Ends the thread; a task that runs is given up.
-    pub(crate) fn end(&self) {
-        self.ending.store(true, Ordering::Release);
+    /// The server has ended: the thread is to see that.
+    pub(crate) fn wake(&self) {
+        // With the lock in hand, so that it has looked before, or waits already.
+        let _work = self.work();
         self.wake.notify_all();
     }
 
@@ -271,79 +191,42 @@ impl Saver {
         self.key_delay_us.store(config.rdb_key_save_delay, Ordering::Relaxed);
     }
 
-    /// What the thread is at.
-    pub(crate) fn current(&self) -> Option<Kind> {
-        self.work.lock().current
-    }
-
     /// Gives the running task up if it is of this kind; false when it is not.
     pub(crate) fn cancel(&self, kind: Kind) -> bool {
-        self.change(|work| self.cancel_in(work, kind))
+        self.work().cancel(kind)
     }
 
-    fn cancel_in(&self, work: &Work, kind: Kind) -> bool {
-        let runs = work.current == Some(kind);
-        if runs {
-            self.cancelled.store(true, Ordering::Release);
-        }
-        runs
-    }
-
-    /// Whether a task waits that somebody waits for: the end of the server, a log that has failed, FLUSHALL. A copy for a client may
-    /// take as long as its network does, and makes way for these.
+    /// Whether a task waits that somebody waits for.
     pub(crate) fn has_urgent(&self) -> bool {
-        let is_patient = |task: &Task| {
-            matches!(
-                task,
-                Task::Save(Listener::Nobody)
-                    | Task::Rewrite
-                    | Task::StartLog(Listener::Nobody)
-                    | Task::Copy(..)
-            )
-        };
-        !self.work.lock().tasks.iter().all(is_patient)
+        self.work().has_urgent()
     }
 
-    /// Whether the running task is to be given up.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire) || self.ending.load(Ordering::Acquire)
-    }
-
-    /// The running task is through; what has come of it is told next.
-    fn end_task(&self) {
-        self.change(|work| {
-            work.ending = work.current.take();
-            self.cancelled.store(false, Ordering::Release);
-        });
-    }
-
-    /// What has come of the last task is known.
-    fn task_is_told(&self) {
-        self.change(|work| work.ending = None);
+    /// Whether the running task is to be given up, as every other at the end of the server.
+    pub(crate) fn is_cancelled(&self, shared: &Shared) -> bool {
+        shared.life.has_ended() || self.work().is_cancelled()
     }
 
     /// Starts a save when a save point is reached. Called by the tick with the engine at hand.
     pub(crate) fn look_at_save_points(&self, shared: &Shared, engine: &Engine) {
-        if self.is_saving() || engine.config.save.is_empty() || shared.is_loading() {
+        if engine.config.save.is_empty() || shared.is_loading() {
             return;
         }
+        let now_s = shared.clock.micros() / 1_000_000;
+        let (last_save_unix_s, last_ok) = {
+            let work = self.work();
+            if work.has(Kind::Save) || work.is_resting(Kind::Save, now_s) {
+                return;
+            }
+            (work.last_save_unix_s, work.saves.ok)
+        };
         let changes = engine.keyspace.effects.dirty;
-        let now_s = engine.keyspace.now.unix_ms / 1000;
-        let since_s = now_s.saturating_sub(self.last_save_unix_s.load(Ordering::Relaxed)).unsigned_abs();
-        let due =
-            engine.config.save.iter().find(|point| changes >= point.changes && since_s >= point.seconds);
-        let has_failed = !self.history.lock().save.ok;
-        if due.is_none() && !has_failed {
-            return;
+        let since_s = (engine.keyspace.now.unix_ms / 1000).saturating_sub(last_save_unix_s).unsigned_abs();
+        let is_due = |point: &&SavePoint| changes >= point.changes && since_s >= point.seconds;
+        match engine.config.save.iter().find(is_due) {
+            Some(point) => self.add(Task::PointSave(Due::Point(*point))),
+            None if !last_ok => self.add(Task::PointSave(Due::Again)),
+            None => {}
         }
-        if self.is_resting(shared, |history| history.save) {
-            return;
-        }
-        *self.disposition.lock() = Some(match due {
-            Some(point) => format!("{} changes in {} seconds. Saving...", point.changes, point.seconds),
-            None => "The last snapshot has failed. Saving again...".to_owned(),
-        });
-        self.add(Task::Save(Listener::Nobody));
     }
 
     /// FLUSHALL has run: nobody wants the snapshot of what it has removed, if one is being written. Where there are save
@@ -352,21 +235,20 @@ impl Saver {
         if self.cancel(Kind::Save) {
             shared.logger.notice("FLUSHALL: the snapshot that is being written is given up.");
         }
-        let waits = self.work.lock().tasks.iter().any(|task| matches!(task, Task::Save(Listener::Nobody)));
+        let waits = self.work().has_background_save();
         if save && (session.is_some() || !waits) {
             self.add(Task::Save(session.map_or(Listener::Nobody, Listener::Flusher)));
         }
     }
 
-    /// Whether the last attempt failed so short a time ago that the next one waits.
-    fn is_resting(&self, shared: &Shared, of: impl Fn(&History) -> Outcome) -> bool {
-        let now_s = shared.clock.micros() / 1_000_000;
-        of(&self.history.lock()).failed_s.is_some_and(|failed_s| now_s < failed_s + RETRY_S)
-    }
-
     /// Once a second: rewrites that are due by size, replacements of a failed log.
     pub(crate) fn second(&self, shared: &Shared) {
-        if self.is_rewriting() || shared.is_loading() || self.is_resting(shared, |history| history.rewrite) {
+        let now_s = shared.clock.micros() / 1_000_000;
+        let is_engaged = {
+            let work = self.work();
+            work.has(Kind::Rewrite) || work.is_resting(Kind::Rewrite, now_s)
+        };
+        if is_engaged || shared.is_loading() {
             return;
         }
         if shared.durable.journal().wants_replacement() {
@@ -377,7 +259,7 @@ impl Saver {
             let config = &engine.config;
             (config.auto_aof_rewrite_percentage, config.auto_aof_rewrite_min_size, config.appendonly)
         };
-        if self.start_failed.load(Ordering::Acquire) && appendonly {
+        if appendonly && !shared.durable.is_logging() {
             shared.logger.notice("AOF background was scheduled: the log could not be started before.");
             return self.add(Task::StartLog(Listener::Nobody));
         }
@@ -395,47 +277,19 @@ impl Saver {
     /// The saver thread.
     pub(crate) fn keep(&self, shared: &Shared) {
         while let Some(task) = self.next(shared) {
-            let began_s = shared.clock.micros() / 1_000_000;
-            let task = match task {
-                Task::Reload { session, how } => {
-                    self.reload(shared, session, how);
-                    self.end_task();
-                    self.task_is_told();
-                    continue;
-                }
-                Task::Copy(session, order) => {
-                    crate::copy::send(shared, session, *order);
-                    self.end_task();
-                    self.task_is_told();
-                    continue;
-                }
-                task => task,
-            };
-            self.history.lock().since_s = Some(began_s);
-            let is_save = task.kind() == Kind::Save;
-            let result = match &task {
-                Task::Save(_) => self.save(shared, |_| Ok(())),
-                Task::LastSave(_) => self.save(shared, |engine| hold_writes(shared, engine)),
-                Task::Rewrite => rewrite(shared),
-                Task::Replace => replace(shared),
-                Task::StartLog(_) => start_log(shared),
-                Task::Reload { .. } | Task::Copy(..) => continue,
-            };
-            if let Task::StartLog(_) = task {
-                self.start_failed.store(result.is_err(), Ordering::Release);
-            }
-            self.end_task();
+            let kind = task.kind();
+            let result = self.run(shared, &task);
+            self.work().end();
             crate::memory::publish();
-            self.note(shared, is_save, began_s, &result);
-            self.tell(shared, task, result);
+            self.note(shared, kind, &result);
+            tell(shared, task, result);
         }
     }
 
     fn next(&self, shared: &Shared) -> Option<Task> {
-        let mut work = self.work.lock();
+        let mut work = self.work();
         loop {
-            if let Some(task) = work.tasks.pop_front() {
-                work.current = Some(task.kind());
+            if let Some(task) = work.next(shared.clock.micros() / 1_000_000) {
                 return Some(task);
             }
             if shared.life.has_ended() {
@@ -445,53 +299,50 @@ impl Saver {
         }
     }
 
-    fn note(&self, shared: &Shared, is_save: bool, began_s: u64, result: &Result<(), String>) {
-        let now_s = shared.clock.micros() / 1_000_000;
-        let gave_up = matches!(result, Err(why) if why == CANCELLED);
-        let mut history = self.history.lock();
-        history.since_s = None;
-        let last_ok = if is_save { history.save.ok } else { history.rewrite.ok };
-        let outcome = Outcome {
-            // What was given up on purpose says nothing about the disk.
-            ok: result.is_ok() || (gave_up && last_ok),
-            took_s: Some(now_s - began_s),
-            failed_s: (result.is_err() && !gave_up).then_some(now_s),
-        };
-        match is_save {
-            true => (history.save, history.saves) = (outcome, history.saves + 1),
-            false => (history.rewrite, history.rewrites) = (outcome, history.rewrites + 1),
-        }
-        drop(history);
-        if is_save {
-            shared.durable.tell(shared, |journal| journal.set_snapshot(outcome.ok));
-        }
-        self.task_is_told();
-        match (result, is_save) {
-            (Ok(()), true) => shared.logger.notice("Background saving terminated with success"),
-            (Ok(()), false) => shared.logger.notice("Background AOF rewrite finished successfully"),
-            (Err(_), true) if gave_up => shared.logger.notice("Background saving was given up"),
-            (Err(_), false) if gave_up => shared.logger.notice("Background AOF rewrite was given up"),
-            (Err(why), true) => shared.logger.warning(&format!("Background saving error: {why}")),
-            (Err(why), false) => {
-                shared.logger.warning(&format!("Background AOF rewrite terminated by error: {why}"))
+    fn run(&self, shared: &Shared, task: &Task) -> Result<(), SaveError> {
+        match task {
+            Task::Save(_) => self.save(shared, |_| Ok(())),
+            Task::PointSave(due) => {
+                shared.logger.notice(&due.to_string());
+                self.save(shared, |_| Ok(()))
+            }
+            Task::LastSave(_) => self.save(shared, |engine| hold_writes(shared, engine)),
+            Task::Rewrite => rewrite(shared),
+            Task::Replace => replace(shared),
+            Task::StartLog(_) => start_log(shared),
+            // These two answer their clients themselves.
+            Task::Copy(session, order) => {
+                crate::copy::send(shared, *session, order);
+                Ok(())
+            }
+            Task::Reload { session, how } => {
+                self.reload(shared, *session, *how);
+                Ok(())
             }
         }
     }
 
-    fn tell(&self, shared: &Shared, task: Task, result: Result<(), String>) {
-        match task {
-            Task::Save(Listener::Session(session)) => shared.with_engine(|engine, _| {
-                engine.complete(session, |reply| match &result {
-                    Ok(()) => reply.status("OK"),
-                    Err(why) => reply.error(format!("ERR {why}").as_bytes()),
-                });
-            }),
-            Task::Save(Listener::Flusher(session)) => crate::chores::finish(shared, session, Ok(()), ""),
-            // Whoever does not wait any more need not be told.
-            Task::LastSave(tell) | Task::StartLog(Listener::Thread(tell)) => {
-                drop(tell.send(result));
-            }
-            _ => {}
+    fn note(&self, shared: &Shared, kind: Kind, result: &Result<(), SaveError>) {
+        let end = match result {
+            Ok(()) => End::Done,
+            Err(SaveError::Cancelled) => End::Cancelled,
+            Err(_) => End::Failed,
+        };
+        if kind == Kind::Save && end != End::Cancelled {
+            shared.durable.tell(shared, |journal| journal.set_snapshot(end == End::Done));
+        }
+        self.work().tell(end, shared.clock.micros() / 1_000_000);
+        let what = match kind {
+            Kind::Save => "Background saving",
+            Kind::Rewrite => "Background AOF rewrite",
+            Kind::Reload | Kind::Copy => return,
+        };
+        match (result, kind) {
+            (Ok(()), Kind::Save) => shared.logger.notice(&format!("{what} terminated with success")),
+            (Ok(()), _) => shared.logger.notice(&format!("{what} finished successfully")),
+            (Err(SaveError::Cancelled), _) => shared.logger.notice(&format!("{what} was given up")),
+            (Err(why), Kind::Save) => shared.logger.warning(&format!("{what} error: {why}")),
+            (Err(why), _) => shared.logger.warning(&format!("{what} terminated by error: {why}")),
         }
     }
 
@@ -502,7 +353,8 @@ impl Saver {
             Ok(())
         };
         let saved = if how.save { self.save(shared, hold) } else { Ok(()) };
-        let result = saved.and_then(|()| crate::loader::reload(shared, how)).map_err(|why| {
+        let read = saved.map_err(|why| why.to_string()).and_then(|()| crate::loader::reload(shared, how));
+        let result = read.map_err(|why| {
             shared.logger.warning(&why);
             let what = if how.from_log { "AOF files" } else { "RDB dump" };
             format!("ERR Error trying to load the {what}, check server logs.")
@@ -515,31 +367,46 @@ impl Saver {
     fn save(
         &self,
         shared: &Shared,
-        also: impl FnOnce(&mut Engine) -> Result<(), String>,
-    ) -> Result<(), String> {
-        if let Some(reason) = self.disposition.lock().take() {
-            shared.logger.notice(&reason);
-        }
+        also: impl FnOnce(&mut Engine) -> Result<(), SaveError>,
+    ) -> Result<(), SaveError> {
         shared.logger.notice("Background saving started");
         let place = shared.files.place();
         let name = shared.engine.lock().config.dbfilename.clone();
-        shared.locks.take_snapshot(&place, &name).map_err(|why| why.to_string())?;
+        shared.locks.take_snapshot(&place, &name)?;
         let view = View::begin(shared, also)?;
         let changes = view.changes;
-        let temp = view.write(shared, &place, false)?.finish_in_place().map_err(|error| error.to_string())?;
+        let temp = view.write(shared, &place, false)?.finish_in_place()?;
         crate::beside::put(shared, &place, &temp, &name).inspect_err(|_| discard(shared, &temp))?;
-        let effects = &mut shared.engine.lock().keyspace.effects;
-        effects.dirty = effects.dirty.saturating_sub(changes);
-        self.last_save_unix_s.store(shared.clock.now().unix_ms / 1000, Ordering::Relaxed);
+        {
+            let effects = &mut shared.engine.lock().keyspace.effects;
+            effects.dirty = effects.dirty.saturating_sub(changes);
+        }
+        self.work().last_save_unix_s = shared.clock.now().unix_ms / 1000;
         shared.logger.notice("DB saved on disk");
         Ok(())
     }
 }
 
+/// Tells whoever has waited for it what has come of a task.
+fn tell(shared: &Shared, task: Task, result: Result<(), SaveError>) {
+    match task {
+        Task::Save(Listener::Session(session)) => shared.with_engine(|engine, _| {
+            engine.complete(session, |reply| match &result {
+                Ok(()) => reply.status("OK"),
+                Err(why) => reply.error(format!("ERR {why}").as_bytes()),
+            });
+        }),
+        Task::Save(Listener::Flusher(session)) => crate::chores::finish(shared, session, Ok(()), ""),
+        // Whoever does not wait any more need not be told.
+        Task::LastSave(tell) | Task::StartLog(Listener::Thread(tell)) => drop(tell.send(result)),
+        _ => {}
+    }
+}
+
 /// Holds writes back for the end of the server, unless that has been called off meanwhile.
-fn hold_writes(shared: &Shared, engine: &mut Engine) -> Result<(), String> {
+fn hold_writes(shared: &Shared, engine: &mut Engine) -> Result<(), SaveError> {
     if shared.life.phase() != Phase::Stopping {
-        return Err(CANCELLED.to_owned());
+        return Err(SaveError::Cancelled);
     }
     engine.hold_writes();
     Ok(())
@@ -554,49 +421,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_that_was_taken_can_be_given_up_and_leaves_nothing_in_progress() {
-        let shared = crate::shared::test::shared(Arc::new(Memory::new()), &["--save", ""]);
-        let saver = &shared.saver;
-        for is_told_late in [false, true] {
-            saver.rewrite_begins();
-            saver.add(Task::Rewrite);
-            saver.add(Task::StartLog(Listener::Nobody));
-            assert!(matches!(saver.next(shared), Some(Task::Rewrite)));
-            if is_told_late {
-                saver.end_task();
-            }
-            assert!(saver.forget_log());
-            assert_eq!(
-                saver.is_cancelled(),
-                !is_told_late,
-                "what runs is given up from the moment it is taken"
-            );
-            if !is_told_late {
-                saver.end_task();
-            }
-            assert!(saver.is_rewriting(), "until it is told");
-            saver.task_is_told();
-            assert!(!saver.is_rewriting() && !saver.is_cancelled());
-        }
-    }
-
-    #[test]
-    fn a_promise_that_is_kept_or_taken_back_is_no_promise_any_more() {
-        let shared = crate::shared::test::shared(Arc::new(Memory::new()), &["--save", ""]);
-        let saver = &shared.saver;
-        saver.rewrite_begins();
-        assert!(saver.is_rewriting() && !saver.is_saving());
-        saver.begins_nothing();
-        assert!(!saver.is_rewriting());
-        saver.save_begins();
-        saver.add(Task::Save(Listener::Nobody));
-        saver.next(shared).unwrap();
-        saver.end_task();
-        saver.task_is_told();
-        assert!(!saver.is_saving());
-    }
-
-    #[test]
     fn a_snapshot_that_failed_is_tried_again_whatever_has_changed_since() {
         let shared = crate::shared::test::shared(Arc::new(Memory::new()), &["--save", "3600 1"]);
         shared.loading.on.store(false, Ordering::Relaxed);
@@ -605,12 +429,17 @@ mod tests {
             saver.look_at_save_points(shared, &shared.engine.lock());
             saver.is_saving()
         };
-        saver.last_save_unix_s.store(shared.clock.now().unix_ms / 1000, Ordering::Relaxed);
+        saver.work().last_save_unix_s = shared.clock.now().unix_ms / 1000;
         assert!(!looks(), "nothing is due");
-        saver.history.lock().save =
-            Outcome { ok: false, took_s: Some(0), failed_s: Some(u64::MAX - RETRY_S) };
+        saver.add(Task::Save(Listener::Nobody));
+        saver.next(shared).unwrap();
+        saver.work().end();
+        saver.work().tell(End::Failed, u64::MAX - work::RETRY_S);
         assert!(!looks(), "not at once");
-        saver.history.lock().save.failed_s = None;
+        saver.add(Task::Save(Listener::Nobody));
+        saver.next(shared).unwrap();
+        saver.work().end();
+        saver.work().tell(End::Cancelled, u64::MAX);
         assert!(looks());
     }
 }

@@ -9,7 +9,7 @@ use control::Stop;
 use engine::SessionId;
 
 use crate::life::Phase;
-use crate::saver::{Kind, Task};
+use crate::saver::{Kind, SaveError, Task};
 use crate::shared::Shared;
 
 /// How a stop was asked for.
@@ -160,14 +160,14 @@ const ENGINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// How often a stop that waits looks whether it was aborted.
 const LOOK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
 
-fn save(shared: &Shared) -> Result<Result<(), String>, Stay> {
+fn save(shared: &Shared) -> Result<Result<(), SaveError>, Stay> {
     shared.logger.notice("Saving the final RDB snapshot before exiting.");
     let (tell, hear) = sync_channel(1);
     shared.saver.add(Task::LastSave(tell));
     loop {
         match hear.recv_timeout(LOOK_PERIOD) {
             Ok(result) => return Ok(result),
-            Err(RecvTimeoutError::Disconnected) => return Ok(Err("the saving thread has gone".to_owned())),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Err(SaveError::Gone)),
             Err(RecvTimeoutError::Timeout) => {}
         }
         if shared.life.phase() == Phase::CalledOff {
@@ -198,7 +198,7 @@ fn go_on(shared: &Shared, session: Option<SessionId>, why: Stay) {
 /// Wakes all threads, so that they see that the server has ended.
 pub(crate) fn let_go(shared: &Shared) {
     shared.wake_all();
-    shared.saver.end();
+    shared.saver.wake();
     shared.durable.ring();
     shared.chore(crate::shared::Chore::Second);
 }

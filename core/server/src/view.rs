@@ -14,7 +14,7 @@ use persist::aof::Base;
 use persist::disk::write_all;
 use persist::rdb::{Reader, SnapshotFile, Writer};
 
-use crate::saver::REDIS_VERSION;
+use crate::saver::{Progress, REDIS_VERSION, SaveError};
 use crate::shared::Shared;
 
 /// How long the writer sleeps at most before it looks whether to give up or to hurry.
@@ -22,9 +22,6 @@ const NAP_US: u64 = 10_000;
 
 /// Bytes of a large value that are written at a time.
 const PART_BYTES: usize = 256 << 10;
-
-/// Why a snapshot was given up.
-pub(crate) const CANCELLED: &str = "it was given up";
 
 /// A snapshot under way in the engine.
 pub(crate) struct View {
@@ -46,8 +43,8 @@ impl View {
     /// Begins a snapshot; `also` happens at the very same moment.
     pub(crate) fn begin(
         shared: &Shared,
-        also: impl FnOnce(&mut Engine) -> Result<(), String>,
-    ) -> Result<View, String> {
+        also: impl FnOnce(&mut Engine) -> Result<(), SaveError>,
+    ) -> Result<View, SaveError> {
         let mut engine = shared.engine.lock();
         let config = &engine.config;
         let (compress, checksum, timestamps) =
@@ -55,7 +52,7 @@ impl View {
         let form = if config.aof_use_rdb_preamble { Base::Snapshot } else { Base::Commands };
         also(&mut engine)?;
         if !engine.keyspace.begin_snapshot(compress) {
-            return Err("a snapshot is being written already".to_owned());
+            return Err(SaveError::Engaged);
         }
         shared.durable.tell(shared, |journal| journal.set_snapshot_runs(true));
         Ok(View {
@@ -76,7 +73,7 @@ impl View {
         shared: &'a Shared,
         dir: &Path,
         is_base: bool,
-    ) -> Result<SnapshotFile<'a>, String> {
+    ) -> Result<SnapshotFile<'a>, SaveError> {
         let written = self.write_file(shared, dir, is_base);
         Self::end(shared, written.is_ok());
         written
@@ -87,7 +84,7 @@ impl View {
         &self,
         shared: &Shared,
         sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
-    ) -> Result<(), String> {
+    ) -> Result<(), SaveError> {
         let sent = self.stream(shared, false, sink);
         Self::end(shared, sent.is_ok());
         sent
@@ -111,13 +108,11 @@ impl View {
             shared.saver.feed.give_up(shared);
         }
         shared.durable.tell(shared, |journal| journal.set_snapshot_runs(false));
-        shared.saver.keys_total.store(0, Ordering::Relaxed);
-        shared.saver.keys_written.store(0, Ordering::Relaxed);
     }
 
     /// Writes the base of a log in its form; a synced file that waits for its name.
-    pub(crate) fn write_base(&self, shared: &Shared, dir: &Path) -> Result<PathBuf, String> {
-        let snapshot = self.write(shared, dir, true)?.finish_in_place().map_err(text)?;
+    pub(crate) fn write_base(&self, shared: &Shared, dir: &Path) -> Result<PathBuf, SaveError> {
+        let snapshot = self.write(shared, dir, true)?.finish_in_place()?;
         match self.form {
             Base::Snapshot => Ok(snapshot),
             Base::Commands => {
@@ -130,18 +125,16 @@ impl View {
     }
 
     /// Turns a snapshot into the commands that build it.
-    fn convert(&self, shared: &Shared, snapshot: &Path, commands: &Path) -> Result<(), String> {
+    fn convert(&self, shared: &Shared, snapshot: &Path, commands: &Path) -> Result<(), SaveError> {
         let disk = &*shared.durable.disk;
-        let bytes = disk.len(snapshot).map_err(text)?;
-        let reader =
-            Reader::new(disk.read(snapshot, 0).map_err(text)?, Some(bytes), self.checksum).map_err(text)?;
-        let mut file = disk.create(commands).map_err(text)?;
+        let bytes = disk.len(snapshot)?;
+        let reader = Reader::new(disk.read(snapshot, 0)?, Some(bytes), self.checksum)?;
+        let mut file = disk.create(commands)?;
         let unix_s = self.timestamps.then_some(self.unix_ms.div_euclid(1000));
         persist::aof::snapshot_to_commands(reader, unix_s, &mut |part| {
             write_all(&mut *file, part).map_err(|(_, error)| error)
-        })
-        .map_err(text)?;
-        file.sync().map_err(text)
+        })?;
+        Ok(file.sync()?)
     }
 
     fn write_file<'a>(
@@ -149,9 +142,9 @@ impl View {
         shared: &'a Shared,
         dir: &Path,
         is_base: bool,
-    ) -> Result<SnapshotFile<'a>, String> {
+    ) -> Result<SnapshotFile<'a>, SaveError> {
         let disk = &*shared.durable.disk;
-        let mut file = SnapshotFile::create(disk, dir, u64::from(std::process::id())).map_err(text)?;
+        let mut file = SnapshotFile::create(disk, dir, u64::from(std::process::id()))?;
         self.stream(shared, is_base, &mut |bytes| file.write(bytes))?;
         Ok(file)
     }
@@ -162,7 +155,7 @@ impl View {
         shared: &Shared,
         is_base: bool,
         sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
-    ) -> Result<(), String> {
+    ) -> Result<(), SaveError> {
         let mut writer = Writer::new(self.compress, self.checksum);
         writer.header(self.version);
         writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::memory::used() as u64, is_base);
@@ -171,32 +164,32 @@ impl View {
         loop {
             let fed = shared.saver.feed.next(shared, &mut pieces);
             for piece in pieces.drain(..) {
-                write_piece(shared, &mut writer, piece, sink).map_err(text)?;
+                write_piece(shared, &mut writer, piece, sink)?;
             }
             crate::memory::publish();
-            shared.saver.keys_total.store(fed.keys_total, Ordering::Relaxed);
-            pace(shared, fed.keys)?;
+            pace(shared, fed.keys, fed.keys_total)?;
             if fed.through {
                 break;
             }
         }
         writer.end();
-        writer.drain(sink).map_err(text)
+        Ok(writer.drain(sink)?)
     }
 }
 
 /// Sleeps so long that as many keys count as written as are. An error when the snapshot is to be given up.
-fn pace(shared: &Shared, keys: u64) -> Result<(), String> {
+fn pace(shared: &Shared, keys: u64, keys_total: u64) -> Result<(), SaveError> {
     let saver = &shared.saver;
+    let advance = |keys_written| saver.work().advance(Progress { keys_total, keys_written });
+    let mut written = saver.work().run().map_or(0, |run| run.progress.keys_written);
     let mut slept_us = 0;
     loop {
-        if saver.is_cancelled() {
-            return Err(CANCELLED.to_owned());
+        if saver.is_cancelled(shared) {
+            return Err(SaveError::Cancelled);
         }
-        let written = saver.keys_written.load(Ordering::Relaxed);
         let delay_us = saver.key_delay_us.load(Ordering::Relaxed);
         if written >= keys || delay_us == 0 {
-            saver.keys_written.store(keys, Ordering::Relaxed);
+            advance(keys);
             return Ok(());
         }
         let (nap_us, mut done) = nap(delay_us, keys - written);
@@ -206,7 +199,8 @@ fn pace(shared: &Shared, keys: u64) -> Result<(), String> {
         if done == 0 && slept_us >= delay_us.unsigned_abs() {
             (done, slept_us) = (1, 0);
         }
-        saver.keys_written.store(written + done, Ordering::Relaxed);
+        written += done;
+        advance(written);
     }
 }
 
@@ -232,10 +226,6 @@ pub(crate) fn discard(shared: &Shared, temp: &Path) {
     shared.durable.disk.remove(temp).unwrap_or_default();
 }
 
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
-
 /// Gives a piece to `file`; a large value part by part, as long as the snapshot is wanted.
 fn write_piece(
     shared: &Shared,
@@ -250,7 +240,7 @@ fn write_piece(
             if writer.pending() < PART_BYTES {
                 return;
             }
-            if outcome.is_err() || shared.saver.is_cancelled() {
+            if outcome.is_err() || shared.saver.is_cancelled(shared) {
                 // Nobody will have the file: the rest is only gone through.
                 writer.take();
                 return;

@@ -79,7 +79,7 @@ macro_rules! answered_by_shared {
             self.shared.saver.save_begins();
         }
 
-        fn cancel_save(&mut self) -> Option<bool> {
+        fn cancel_save(&mut self) -> Option<engine::CancelledSave> {
             self.shared.saver.cancel_save(self.shared)
         }
 
@@ -92,7 +92,7 @@ macro_rules! answered_by_shared {
         }
 
         fn last_save_unix_s(&self) -> i64 {
-            self.shared.saver.last_save_unix_s.load(Ordering::Relaxed)
+            self.shared.saver.work().last_save_unix_s
         }
 
         fn log_tickets(&self) -> engine::LogTickets {

@@ -10,8 +10,8 @@ use journal::Journal;
 use persist::aof::{AppendError, Log, Prepared, Publication};
 
 use super::Durable;
+use crate::saver::SaveError;
 use crate::shared::Shared;
-use crate::view::CANCELLED;
 
 impl Durable {
     /// A log that is what a start would find is in use from now on.
@@ -39,8 +39,8 @@ impl Durable {
         self.write_waiting(&mut log, shared);
         let is_written = self.journal().unwritten() == 0;
         let synced = match log.as_mut().filter(|log| !log.is_starting()) {
-            Some(_) if !is_written => Err("it cannot be written".to_owned()),
-            Some(log) => log.finish(shared.clock.now().unix_ms).map_err(|error| error.to_string()),
+            Some(_) if !is_written => Err(SaveError::Unwritten),
+            Some(log) => log.finish(shared.clock.now().unix_ms).map_err(SaveError::Log),
             None => Ok(()),
         };
         if let Err(why) = synced {
@@ -53,25 +53,25 @@ impl Durable {
     }
 
     /// Writes all that waits, or says that it cannot be written.
-    pub(crate) fn write_rest(&self, shared: &Shared) -> Result<(), String> {
+    pub(crate) fn write_rest(&self, shared: &Shared) -> Result<(), SaveError> {
         self.write_waiting(&mut self.log(), shared);
         match self.journal().unwritten() {
             0 => Ok(()),
-            _ => Err("the log cannot be written at the moment".to_owned()),
+            _ => Err(SaveError::Unwritten),
         }
     }
 
     /// What was executed in front of the cut goes into the old file, what comes behind it into the new one that was prepared. The
     /// cut is given up if that fails.
-    pub(crate) fn move_log(&self, prepared: Prepared, shared: &Shared) -> Result<(), String> {
+    pub(crate) fn move_log(&self, prepared: Prepared, shared: &Shared) -> Result<(), SaveError> {
         let mut log = self.log();
         self.write_waiting(&mut log, shared);
         let is_at_cut = self.journal().is_at_cut();
         let moved = match &mut *log {
             Some(log) if is_at_cut => self.begin_rewrite(log, prepared, shared),
             // It was switched off meanwhile.
-            None => Err(CANCELLED.to_owned()),
-            Some(_) => Err("the log cannot be written at the moment".to_owned()),
+            None => Err(SaveError::Cancelled),
+            Some(_) => Err(SaveError::Unwritten),
         };
         self.tell(shared, Journal::moved);
         self.write_waiting(&mut log, shared);
@@ -85,13 +85,12 @@ impl Durable {
         self.ring();
     }
 
-    fn begin_rewrite(&self, log: &mut Log, prepared: Prepared, shared: &Shared) -> Result<(), String> {
+    fn begin_rewrite(&self, log: &mut Log, prepared: Prepared, shared: &Shared) -> Result<(), SaveError> {
         log.set_keeps_history(self.keeps_history());
-        log.begin_rewrite(prepared).map_err(|error| {
+        log.begin_rewrite(prepared).inspect_err(|error| {
             if matches!(error, AppendError::Failed(_)) {
-                self.fail(&error, shared);
+                self.fail(error, shared);
             }
-            error.to_string()
         })?;
         // The plan's sync may have covered all; then no other comes to tell.
         if log.position_synced() == log.position() {
@@ -108,17 +107,17 @@ impl Durable {
         temp: &Path,
         plan: impl Fn(&Log) -> io::Result<Publication>,
         also: impl FnOnce(&mut Journal, u64),
-    ) -> Result<(), String> {
+    ) -> Result<(), SaveError> {
         let publication = {
             let mut log = self.log();
             // Nobody wants the base of a log that was switched off.
-            let log = log.as_mut().ok_or(CANCELLED)?;
+            let log = log.as_mut().ok_or(SaveError::Cancelled)?;
             log.set_keeps_history(self.keeps_history());
-            plan(log).map_err(|error| error.to_string())?
+            plan(log)?
         };
-        let published = publication.run(temp).map_err(|error| error.to_string())?;
+        let published = publication.run(temp)?;
         let mut log = self.log();
-        let retired = log.as_mut().ok_or(CANCELLED)?.install(published);
+        let retired = log.as_mut().ok_or(SaveError::Cancelled)?.install(published);
         let now_us = shared.clock.micros();
         self.tell(shared, |journal| also(journal, now_us));
         self.write_waiting(&mut log, shared);
@@ -172,14 +171,14 @@ impl Durable {
     }
 
     /// Syncs everything at the end of the process; whether that succeeded.
-    pub(crate) fn finish(&self, shared: &Shared) -> Result<(), String> {
+    pub(crate) fn finish(&self, shared: &Shared) -> Result<(), SaveError> {
         let mut log = self.log();
         self.write_waiting(&mut log, shared);
         let is_written = self.journal().unwritten() == 0;
         match &mut *log {
             None => Ok(()),
-            Some(_) if !is_written => Err("the log cannot be written".to_owned()),
-            Some(log) => log.finish(shared.clock.now().unix_ms).map_err(|error| error.to_string()),
+            Some(_) if !is_written => Err(SaveError::Unwritten),
+            Some(log) => log.finish(shared.clock.now().unix_ms).map_err(SaveError::Log),
         }?;
         drop(log);
         self.mark_synced();

@@ -22,6 +22,14 @@ fn push(shared: &Shared) -> u64 {
     shared.durable.commit(&mut shared.durable.journal(), &mut bytes)
 }
 
+/// What CONFIG SET does before its reply.
+fn set(shared: &Shared, name: &[u8], value: &[u8]) {
+    let mut engine = shared.engine.lock();
+    let proposed = engine.config.with(&[(name, value)], true).unwrap();
+    crate::live::follow(shared, &engine.config, &proposed.config, &proposed.changed).unwrap();
+    engine.config = proposed.config;
+}
+
 /// What the append thread does, or an I/O thread.
 fn write(shared: &Shared) {
     shared.durable.write_waiting(&mut shared.durable.log(), shared);
@@ -73,19 +81,13 @@ fn always_means_synced_also_behind_a_replacement() {
 fn always_holds_from_the_moment_that_it_is_confirmed() {
     let disk = Memory::new();
     let shared = always_on(&disk);
-    let set = |value: &[u8]| {
-        let mut engine = shared.engine.lock();
-        let proposed = engine.config.with(&[(b"appendfsync", value)], true).unwrap();
-        crate::live::follow(shared, &engine.config, &proposed.config, &proposed.changed).unwrap();
-        engine.config = proposed.config;
-    };
-    set(b"everysec");
+    set(shared, b"appendfsync", b"everysec");
     let written = push(shared);
     write(shared);
     assert!(shared.durable.is_safe(written), "the kernel has it");
     // A disk that hangs has the journal; nothing is waited for with the engine in hand.
     let log = shared.durable.log();
-    set(b"always");
+    set(shared, b"appendfsync", b"always");
     drop(log);
     let behind = push(shared);
     write(shared);
@@ -112,12 +114,23 @@ fn a_failed_log_that_is_switched_off_is_not_replaced() {
     disk.inject(Fault::SyncError);
     shared.durable.sync(shared);
     assert!(shared.durable.write_refusal(true, &|| 0).is_some());
+    set(shared, b"appendonly", b"no");
     crate::rewrite::switch_off(shared);
     assert_eq!(shared.durable.write_refusal(true, &|| 0), None);
     assert!(shared.durable.is_safe(lost), "nobody waits for a log that there is not");
     shared.loading.on.store(false, Ordering::Relaxed);
     shared.saver.second(shared);
     assert!(!shared.saver.is_rewriting());
+}
+
+#[test]
+fn a_log_that_could_not_be_started_is_tried_again() {
+    let shared = shared(Arc::new(Memory::new()), &["--appendonly", "yes"]);
+    shared.saver.second(shared);
+    assert!(!shared.saver.is_rewriting(), "what is loading has no log yet");
+    shared.loading.on.store(false, Ordering::Relaxed);
+    shared.saver.second(shared);
+    assert!(shared.saver.is_rewriting());
 }
 
 #[test]
