@@ -1,11 +1,23 @@
 //! Why a command was refused, in Redis' words: clients match on them.
 
-use keyspace::WrongType;
+use keyspace::{DumpError, WrongType};
 use std::borrow::Cow;
 
 /// An error reply: code and text, without the leading `-`. Bytes rather than characters, because it may quote what a client has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error(Cow<'static, [u8]>);
+pub struct Error(Cause);
+
+/// What the server knows of an error besides its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Nothing.
+    Text(Cow<'static, [u8]>),
+    /// A payload of DUMP whose value is damaged.
+    BadPayload,
+}
+
+// A handler's result is not made larger by what it hardly ever is.
+const _: () = assert!(size_of::<Error>() == size_of::<Cow<'static, [u8]>>());
 
 impl Error {
     /// The key holds another type than the command works on.
@@ -32,14 +44,17 @@ impl Error {
     /// A negative blocking time-out.
     pub const TIMEOUT_NEGATIVE: Error = Error::new("ERR timeout is negative");
 
+    /// The value in a payload of DUMP is damaged. The server's log tells what is wrong with it.
+    pub const BAD_PAYLOAD: Error = Error(Cause::BadPayload);
+
     /// An error with a fixed text.
     pub const fn new(text: &'static str) -> Error {
-        Error(Cow::Borrowed(text.as_bytes()))
+        Error(Cause::Text(Cow::Borrowed(text.as_bytes())))
     }
 
     /// An error with a text of its own.
     pub fn text(text: impl Into<Vec<u8>>) -> Error {
-        Error(Cow::Owned(text.into()))
+        Error(Cause::Text(Cow::Owned(text.into())))
     }
 
     /// `template` with each `{}` in it replaced by the next of `words`, byte by byte.
@@ -50,7 +65,7 @@ impl Error {
             text.extend_from_slice(word);
             text.extend_from_slice(part.as_bytes());
         }
-        Error(Cow::Owned(text))
+        Error(Cause::Text(Cow::Owned(text)))
     }
 
     /// The wrong number of arguments for `command` (lower case, `config|get` for subcommands).
@@ -60,12 +75,24 @@ impl Error {
 
     /// The reply text.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Cause::Text(text) => text,
+            Cause::BadPayload => b"ERR Bad data format",
+        }
     }
 
     /// The text for a reader; what is no UTF-8 in it is replaced.
     pub fn shown(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        String::from_utf8_lossy(self.as_bytes())
+    }
+}
+
+impl From<DumpError> for Error {
+    fn from(error: DumpError) -> Error {
+        match error {
+            DumpError::Frame => Error::new("ERR DUMP payload version or checksum are wrong"),
+            DumpError::Value => Error::BAD_PAYLOAD,
+        }
     }
 }
 

@@ -549,7 +549,7 @@ fn restore(call: &mut Call<'_>) -> Handled {
     }
     let space = call.db.space();
     space.stats.payload_checks += 1;
-    let mut entry = keyspace::decode_dump(space, key, call.args.at(3)).map_err(Error::text)?;
+    let mut entry = keyspace::decode_dump(space, key, call.args.at(3))?;
     let at = match ttl {
         0 => None,
         ms if options.absolute => Some(ms),

@@ -29,7 +29,7 @@ pub use call::{
     wait,
 };
 pub use error::Error;
-pub use spec::{Flags, Group, KeyUseOf, Keys, Row, Spec, Subject};
+pub use spec::{Channels, Flags, Group, KeyUseOf, Keys, Row, Spec, Subject};
 
 /// The rows of every data type.
 pub fn tables() -> Vec<&'static [Row]> {

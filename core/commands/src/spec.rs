@@ -69,6 +69,9 @@ impl Flags {
     /// Finds keys by patterns while it runs: that needs the right to read any key.
     pub const BY_PATTERN: Flags = Flags(1 << 25);
 
+    /// Says which replies its client gets: behind a SKIP it is no reply itself (CLIENT REPLY).
+    pub const SETS_REPLIES: Flags = Flags(1 << 27);
+
     /// What only COMMAND tells: no replica serves stale data here, nothing is loaded in the background, and there is no cluster.
     pub const ONLY_TOLD: Flags = Flags::STALE.and(Flags::NO_ASYNC_LOADING).and(Flags::ASKING);
 
@@ -210,6 +213,19 @@ pub enum Keys {
     FirstAndStore,
 }
 
+/// Which arguments of a request are channels, so that the right to them is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// None.
+    None,
+    /// Argument 1.
+    First,
+    /// All.
+    All,
+    /// All, and each is a pattern.
+    Patterns,
+}
+
 /// What argument 1 names of a command that runs a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -233,6 +249,8 @@ pub struct Spec {
     pub arity: i32,
     /// Where its keys stand.
     pub keys: Keys,
+    /// Which of its arguments are channels.
+    pub channels: Channels,
     /// Whether its subcommands do the work: then it belongs to no family itself.
     pub container: bool,
     /// Families it belongs to besides its own.
@@ -265,6 +283,7 @@ impl<H: Copy> Row<H> {
             name,
             arity,
             keys: Keys::None,
+            channels: Channels::None,
             container: false,
             more_categories: &[],
             key_use: None,
@@ -325,6 +344,12 @@ impl<H: Copy> Row<H> {
     pub const fn movable_keys(mut self, keys: Keys) -> Row<H> {
         self.spec.keys = keys;
         self.with(Flags::MOVABLE_KEYS)
+    }
+
+    /// Arguments that are channels.
+    pub const fn channels(mut self, channels: Channels) -> Row<H> {
+        self.spec.channels = channels;
+        self
     }
 
     /// It belongs to these ACL categories too.

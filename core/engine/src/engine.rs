@@ -483,7 +483,7 @@ impl Engine {
         let spec = admitted.map(|command| self.table.commands[command].spec);
         let Some(session) = self.sessions.find_mut(id) else { return };
         // A SKIP behind a SKIP holds for what follows it.
-        let is_renewed = spec.is_some_and(|spec| spec.name == "client|reply") && out.len() == before;
+        let is_renewed = spec.is_some_and(|spec| spec.flags.has(Flags::SETS_REPLIES)) && out.len() == before;
         // Confirmations of subscriptions are messages, not replies.
         let is_message = spec.is_some_and(|spec| spec.flags.has(Flags::PUBSUB.and(Flags::AS_SUBSCRIBER)));
         if session.reply_mode == mode && !is_message {
@@ -643,7 +643,7 @@ impl Engine {
             Ok(Outcome::Done(event)) => Ok(Step::Done(event)),
             Ok(Outcome::Block(wait)) => Ok(Step::Block(wait)),
             Err(error) => {
-                if error.as_bytes() == keyspace::BAD_DATA.as_bytes() {
+                if error == Error::BAD_PAYLOAD {
                     self.log_bad_payload(turn.args);
                 }
                 self.fail(&error, &mut turn.reply, command);

@@ -7,6 +7,7 @@ use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::{Job, Outside};
 use crate::running::{BUSY_NESTED, COUNTED, Program, SCRIPT};
 use commands::{Args, Error, Flags, Group, Row, Subject};
+use keyspace::DumpError;
 use resp::{Reply, Sink};
 use script::{Functions, Host, Interrupt, Library, Policy};
 
@@ -129,7 +130,10 @@ fn restore(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
             ));
         }
     };
-    let codes = keyspace::decode_libraries(turn.args.at(2)).map_err(Error::text)?;
+    let codes = keyspace::decode_libraries(turn.args.at(2)).map_err(|error| match error {
+        DumpError::Value => Error::new("ERR given type is not a function"),
+        frame => frame.into(),
+    })?;
     let mut host = Loading::new(turn.outside);
     let restored = functions(engine)?.restore(&codes, policy, &mut host);
     host.finish(engine);

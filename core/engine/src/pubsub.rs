@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::session::{NAME_BYTES, SessionId, Subscriptions};
-use commands::{Error, Flags, Group, Row};
+use commands::{Channels, Error, Flags, Group, Row};
 use resp::Reply;
 use std::collections::BTreeMap;
 
@@ -15,10 +15,11 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 /// The rows of this family.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("psubscribe", -2, |e, t| subscribe(e, t, Subscription::Pattern))
-        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
-    row("publish", 3, publish).flags(
-        Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST),
-    ),
+        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER))
+        .channels(Channels::Patterns),
+    row("publish", 3, publish)
+        .flags(Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST))
+        .channels(Channels::First),
     row("pubsub", -2, unknown).subcommands(&[
         row("pubsub|channels", -2, channels).flags(Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE)),
         row("pubsub|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),
@@ -32,12 +33,15 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
         .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
     row("spublish", 3, spublish)
         .flags(Flags::PUBSUB.and(Flags::MAY_REPLICATE).and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST))
-        .keys(1, 1, 1),
+        .keys(1, 1, 1)
+        .channels(Channels::First),
     row("ssubscribe", -2, |e, t| subscribe(e, t, Subscription::Shard))
         .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER))
-        .keys(1, -1, 1),
+        .keys(1, -1, 1)
+        .channels(Channels::All),
     row("subscribe", -2, |e, t| subscribe(e, t, Subscription::Channel))
-        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER)),
+        .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER))
+        .channels(Channels::All),
     row("sunsubscribe", -1, |e, t| unsubscribe(e, t, Subscription::Shard))
         .flags(ANYWHERE.and(Flags::AS_SUBSCRIBER))
         .keys(1, -1, 1),

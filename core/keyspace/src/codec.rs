@@ -5,7 +5,7 @@
 
 use crate::evict::Use;
 use crate::space::Keyspace;
-use persist::dump;
+use persist::dump::{self, Error as DumpError};
 use persist::pack::{intset, listpack};
 use persist::rdb::{self, StreamId, StreamMeta, Writer, kind};
 use types::stream::{Id, Stream};
@@ -82,12 +82,9 @@ pub fn encode_libraries<'a>(codes: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
 /// The sources of libraries in a payload of FUNCTION RESTORE.
 ///
 /// # Errors
-/// The error reply, when its frame is wrong or it holds something else.
-pub fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    dump::decode_libraries(payload).map_err(|error| match error {
-        dump::Error::Frame => format!("ERR {error}"),
-        dump::Error::Value => "ERR given type is not a function".to_owned(),
-    })
+/// Its frame is wrong, or it holds something else.
+pub fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, DumpError> {
+    dump::decode_libraries(payload)
 }
 
 /// The payload of DUMP.
@@ -98,18 +95,14 @@ pub fn encode_dump(entry: &Entry) -> Vec<u8> {
 /// The entry that RESTORE makes of a payload.
 ///
 /// # Errors
-/// The error reply, with its code.
-pub fn decode_dump(space: &Keyspace, key: &[u8], payload: &[u8]) -> Result<Entry, String> {
-    let value = dump::decode(payload, !space.skip_checksums).map_err(|e| format!("ERR {e}"))?;
-    build(value, &space.limits, space.seed())
-        .map(|value| Entry::new(key, value, None))
-        .map_err(|e| format!("ERR {e}"))
+/// Whether its frame or its value is wrong.
+pub fn decode_dump(space: &Keyspace, key: &[u8], payload: &[u8]) -> Result<Entry, DumpError> {
+    let value = dump::decode(payload, !space.skip_checksums)?;
+    let built = build(value, &space.limits, space.seed());
+    built.map(|value| Entry::new(key, value, None)).map_err(|_| DumpError::Value)
 }
 
-/// The error reply to a payload whose value is damaged.
-pub const BAD_DATA: &str = "ERR Bad data format";
-
-/// What is wrong with a payload that got [`BAD_DATA`], for the server's log.
+/// What is wrong with a payload whose value is damaged, for the server's log.
 pub fn dump_complaint(payload: &[u8]) -> String {
     dump::complaint(payload)
 }

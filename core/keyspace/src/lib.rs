@@ -19,13 +19,14 @@ mod space;
 mod wheel;
 
 pub use codec::{
-    BAD_DATA, LoadError, decode_dump, decode_libraries, dump_complaint, encode_dump, encode_libraries,
-    entry_from_rdb, write_large,
+    LoadError, decode_dump, decode_libraries, dump_complaint, encode_dump, encode_libraries, entry_from_rdb,
+    write_large,
 };
 pub use db::{Db, Text, Ttl};
 pub use digest::{Digest, digest_value};
 pub use effects::{Cause, Effects, Event, EventClass, Touch};
 pub use evict::{EvictionOrder, EvictionPolicy, Ranking, Use};
 pub use guard::{Guard, Stored, StringGuard, WrongType};
+pub use persist::dump::Error as DumpError;
 pub use snapshot::{Piece, SnapshotProgress};
 pub use space::{Database, DbStats, Keyspace, Stats};

@@ -2,7 +2,7 @@
 
 use super::Denial;
 use crate::table::{Command, Table};
-use commands::{Flags, KeyAccess, Keys, Spec};
+use commands::{Channels, Flags, KeyAccess, Keys, Spec};
 use std::collections::BTreeMap;
 
 /// A key pattern and what it allows.
@@ -163,14 +163,14 @@ impl Selector {
     }
 
     fn check_channels(&self, spec: &Spec, argv: &[&[u8]]) -> Result<(), (Denial, usize)> {
-        let (first, end, literal) = match spec.name {
-            "publish" | "spublish" => (1, 2.min(argv.len()), false),
-            "subscribe" | "ssubscribe" => (1, argv.len(), false),
-            "psubscribe" => (1, argv.len(), true),
-            _ => return Ok(()),
+        let (end, are_patterns) = match spec.channels {
+            Channels::None => return Ok(()),
+            Channels::First => (2, false),
+            Channels::All => (argv.len(), false),
+            Channels::Patterns => (argv.len(), true),
         };
-        for (at, name) in argv.iter().enumerate().take(end).skip(first) {
-            if !self.channel_allowed(name, literal) {
+        for (at, name) in argv.iter().enumerate().take(end).skip(1) {
+            if !self.channel_allowed(name, are_patterns) {
                 return Err((Denial::Channel(name.to_vec()), at));
             }
         }
