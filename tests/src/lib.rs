@@ -5,5 +5,6 @@
 //! that breaks it, so that a rule that has gone blind is noticed.
 #![forbid(unsafe_code)]
 
+pub mod guards;
 pub mod rules;
 pub mod source;

@@ -13,7 +13,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-table", &["tandem-base"]),
     ("tandem-persist", &["tandem-base"]),
     ("tandem-config", &["tandem-base"]),
-    ("tandem-telemetry", &["tandem-base"]),
+    ("tandem-telemetry", &[]),
     ("tandem-types", &["tandem-base", "tandem-table"]),
     ("tandem-keyspace", &["tandem-base", "tandem-table", "tandem-types", "tandem-persist"]),
     ("tandem-commands", &["tandem-base", "tandem-resp", "tandem-types", "tandem-keyspace"]),
@@ -29,20 +29,17 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-script",
             "tandem-config",
             "tandem-telemetry",
-            "tandem-persist",
         ],
     ),
-    ("tandem-net", &["tandem-base", "tandem-telemetry"]),
-    ("tandem-control", &["tandem-base", "tandem-config", "tandem-telemetry"]),
+    ("tandem-net", &[]),
+    ("tandem-control", &["tandem-base"]),
     (
         "tandem-server",
         &[
             "tandem-base",
             "tandem-resp",
-            "tandem-types",
             "tandem-keyspace",
             "tandem-commands",
-            "tandem-script",
             "tandem-config",
             "tandem-telemetry",
             "tandem-persist",
@@ -55,7 +52,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("tandem-cli", &["tandem-base", "tandem-resp"]),
     ("tandem-profiles", &["tandem-config"]),
-    ("tandem", &["tandem-server", "tandem-profiles", "tandem-control", "tandem-config", "tandem-cli"]),
+    ("tandem", &["tandem-server", "tandem-profiles", "tandem-control", "tandem-cli"]),
     ("tandem-tests", &[]),
     (
         "tandem-simulation",
@@ -177,6 +174,24 @@ pub fn wrong_dependencies(name: &str, uses: &[String]) -> Vec<String> {
     found
 }
 
+/// Arrows that a crate may have and does not use: it has no such dependency, or its code never says the name under which `names`
+/// knows it. `sources` are all its files.
+pub fn idle_arrows(
+    name: &str,
+    allowed: &[&str],
+    names: impl Fn(&str) -> Option<String>,
+    sources: &[String],
+) -> Vec<String> {
+    let code: Vec<String> = sources.iter().map(|text| source::code(text)).collect();
+    let is_said = |word: &str| code.iter().any(|code| source::words(code, word).next().is_some());
+    let is_idle = |used: &&&str| names(used).is_none_or(|word| !is_said(&word));
+    allowed
+        .iter()
+        .filter(is_idle)
+        .map(|used| format!("{name} does not use {used}: take the arrow out"))
+        .collect()
+}
+
 /// What breaks a rule in one source file. `path` is from the workspace root.
 pub fn wrong_source(path: &str, text: &str) -> Vec<String> {
     let code = source::code(text);
@@ -285,6 +300,17 @@ mod tests {
             assert_eq!(uses(wrong, library).len(), 1, "{library} in {wrong}");
         }
         assert!(uses("tandem-net", "mio").is_empty());
+    }
+
+    #[test]
+    fn an_arrow_that_nobody_uses_is_found() {
+        let idle = |known: Option<&str>, text: &str| {
+            let names = |_: &str| known.map(str::to_owned);
+            idle_arrows("tandem-net", &["tandem-base"], names, &[text.to_owned()]).len()
+        };
+        assert_eq!(idle(Some("base"), "use base::Now;"), 0);
+        assert_eq!(idle(Some("base"), "// base::Now\nfn database() {}"), 1);
+        assert_eq!(idle(None, "use base::Now;"), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tandem_tests::rules;
+use tandem_tests::{guards, rules};
 
 fn metadata() -> Metadata {
     MetadataCommand::new().no_deps().manifest_path(root().join("Cargo.toml")).exec().unwrap()
@@ -47,11 +47,24 @@ fn dependencies_follow_the_arrows() {
 }
 
 #[test]
-fn every_row_is_a_crate() {
-    let names: Vec<String> = metadata().packages.iter().map(|p| p.name.to_string()).collect();
-    for (name, _) in rules::ARROWS {
-        assert!(names.iter().any(|n| n == name), "{name} is in ARROWS but not in the workspace");
+fn every_row_is_a_crate_and_every_arrow_is_used() {
+    let packages = metadata().packages;
+    let mut idle = Vec::new();
+    for (name, allowed) in rules::ARROWS {
+        let package = packages.iter().find(|p| p.name == *name);
+        let package = package.unwrap_or_else(|| panic!("{name} is in ARROWS but not in the workspace"));
+        let mut files = Vec::new();
+        for target in &package.targets {
+            sources(target.src_path.parent().unwrap().as_std_path(), &mut files);
+        }
+        let code: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        let names = |used: &str| {
+            let of = package.dependencies.iter().find(|d| d.name == used && d.kind == DependencyKind::Normal);
+            of.map(|d| d.rename.clone().unwrap_or_else(|| d.name.replace('-', "_")))
+        };
+        idle.extend(rules::idle_arrows(name, allowed, names, &code));
     }
+    assert!(idle.is_empty(), "\n{}", idle.join("\n"));
 }
 
 #[test]
@@ -70,5 +83,6 @@ fn sources_keep_the_rules() {
     }
     let mut wrong = rules::second_gates(&sources);
     wrong.extend(sources.iter().flat_map(|(name, text)| rules::wrong_source(name, text)));
+    wrong.extend(sources.iter().flat_map(|(name, text)| guards::held_too_long(name, text)));
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
