@@ -22,9 +22,9 @@ use parking_lot::Mutex;
 
 use crate::client::{Bounds, Client};
 use crate::clients::Clients;
+use crate::context::{BackgroundContext, IoContext};
 use crate::run::{Ran, Window};
-use crate::shared::{Backstage, Shared};
-use crate::world::World;
+use crate::shared::Shared;
 
 /// Clients that may wait to be served by the thread that has the engine; more stay with their own thread until there is room.
 const LENT_MAX: usize = 1024;
@@ -237,8 +237,8 @@ impl Clients {
             let gone = self.shared.busy.hand_over.take_gone();
             gone.into_iter().for_each(|session| engine.disconnect(session));
             self.introduce(engine);
-            let mut world = World::new(self.shared, self, scratch);
-            world.shared.completions.take_checks().into_iter().for_each(|tell| tell(engine, &mut world));
+            let mut context = IoContext::new(self.shared, self, scratch);
+            context.shared.completions.take_checks().into_iter().for_each(|tell| tell(engine, &mut context));
             self.serve_in_turn(engine, scratch, window);
         });
         self.hand_out(deliveries);
@@ -274,8 +274,8 @@ impl Clients {
     fn serve_lent(&mut self, engine: &mut Engine, mut lent: Lent, scratch: &Scratch, window: &mut Window) {
         let (thread, id, client) = (lent.thread, lent.id, &mut lent.client);
         lent.refusal = crate::clients::introduce(self.shared, client, engine, thread, id);
-        let mut world = World::new(self.shared, self, scratch);
-        lent.ran = Some(crate::run::serve(client, engine, &mut world, window));
+        let mut context = IoContext::new(self.shared, self, scratch);
+        lent.ran = Some(crate::run::serve(client, engine, &mut context, window));
         self.shared.busy.hand_over.give_back(lent);
     }
 
@@ -381,8 +381,8 @@ fn tell_checks(shared: &Shared, engine: &mut Engine) {
     }
     let (mut deliveries, mut jobs) = (Vec::new(), Vec::new());
     engine.serve_others(&mut deliveries, &mut jobs, |engine| {
-        let mut world = Backstage { shared };
-        checks.into_iter().for_each(|tell| tell(engine, &mut world));
+        let mut context = BackgroundContext { shared };
+        checks.into_iter().for_each(|tell| tell(engine, &mut context));
     });
     let journal = shared.durable.journal();
     crate::mail::send(&shared.inboxes, &mut deliveries, None, 0);

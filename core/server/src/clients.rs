@@ -19,13 +19,13 @@ use net::{
 
 use crate::busy::Others;
 use crate::client::{Bounds, Client};
+use crate::context::IoContext;
 use crate::listen::Role;
 use crate::logger::Level;
 use crate::mail::Mail;
 use crate::notices::Topic;
 use crate::run::{Ran, Window};
 use crate::shared::Shared;
-use crate::world::World;
 
 /// Rest after the kernel refused to accept (no descriptors), microseconds.
 const ACCEPT_PAUSE_US: u64 = 100_000;
@@ -677,8 +677,8 @@ impl Clients {
         let Some(mut client) = self.take(id) else { return };
         client.listed.runnable = false;
         let logged = engine.log_len();
-        let mut world = World::new(self.shared, self, scratch);
-        let ran = crate::run::serve(&mut client, engine, &mut world, window);
+        let mut context = IoContext::new(self.shared, self, scratch);
+        let ran = crate::run::serve(&mut client, engine, &mut context, window);
         if engine.log_len() > logged {
             self.wrote.push(id);
         }

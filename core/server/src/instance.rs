@@ -9,7 +9,8 @@ use control::{Health, Instance, Level, Place, ServerConfig, Stop};
 use parking_lot::Mutex;
 use telemetry::Report;
 
-use crate::shared::{Backstage, Chore, Shared};
+use crate::context::BackgroundContext;
+use crate::shared::{Chore, Shared};
 use crate::stop::Wanted;
 
 /// An I/O thread that is not waiting for events and has not ended a tick for so long hangs.
@@ -67,7 +68,7 @@ impl Instance for Front {
         let engine = self.shared.engine.try_lock_for(ENGINE_PATIENCE);
         let is_stale = engine.is_none();
         if let Some(mut engine) = engine {
-            last.0 = Some(engine.report(&Backstage { shared: self.shared }));
+            last.0 = Some(engine.report(&BackgroundContext { shared: self.shared }));
         }
         let Some(report) = &mut last.0 else { return String::new() };
         report.set("scrape_errors", u64::from(is_stale));

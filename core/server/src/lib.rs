@@ -12,6 +12,7 @@ mod chores;
 mod client;
 mod clients;
 mod clock;
+mod context;
 mod copy;
 mod durable;
 mod feed;
@@ -44,7 +45,6 @@ mod strangers;
 mod tick;
 mod usage;
 mod view;
-mod world;
 
 use std::io::Write;
 use std::process::ExitCode;

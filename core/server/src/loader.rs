@@ -344,7 +344,7 @@ fn replay(shared: &Shared, batch: &[(u64, Vec<Vec<u8>>)], path: &Path) -> Result
     engine.begin_batch(shared.clock.now());
     for (offset, argv) in batch {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-        let done = engine.replay(&argv, &mut crate::shared::Backstage { shared });
+        let done = engine.replay(&argv, &mut crate::context::BackgroundContext { shared });
         shared.busy.end();
         done.map_err(|error| refused(&error, *offset, path))?;
     }
@@ -436,7 +436,11 @@ fn take_in(
                 }
             }
             Item::Function(code) => {
-                engine.take_in_library(&code, !loaded.is_strict, &crate::shared::Backstage { shared })?;
+                engine.take_in_library(
+                    &code,
+                    !loaded.is_strict,
+                    &crate::context::BackgroundContext { shared },
+                )?;
             }
             Item::Entry(entry) => take_in_entry(&mut engine, entry, drops_expired, loaded)?,
         }

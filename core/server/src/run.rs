@@ -13,7 +13,7 @@ use resp::{Limits, Parsed, Parser, ProtocolError, Span};
 use smallvec::SmallVec;
 
 use crate::client::{Bounds, Client, push_protocol_error};
-use crate::world::World;
+use crate::context::IoContext;
 
 /// Requests that one client may have executed in one tick; the rest waits for the next, so that a deep
 /// pipeline cannot starve the others.
@@ -138,7 +138,7 @@ struct Turn<'a, 'w> {
     input: &'a [u8],
     out: &'a mut Vec<u8>,
     engine: &'a mut Engine,
-    world: &'a mut World<'w>,
+    context: &'a mut IoContext<'w>,
     /// How far the input has been executed.
     at: usize,
     argv: SmallVec<[&'a [u8]; 16]>,
@@ -146,7 +146,7 @@ struct Turn<'a, 'w> {
     /// Bytes of output at which the turn ends: what there is leaves first.
     output_end: usize,
     /// The same for deliveries to other clients that the engine holds.
-    deliveries_end: usize,
+    delivery_end: usize,
     /// The configuration by which the input is read.
     config_version: u64,
 }
@@ -163,8 +163,8 @@ impl Turn<'_, '_> {
             self.argv.clear();
             self.argv.extend(window.spans[ahead.first_span..ahead.end_span].iter().map(|span| span.of(raw)));
             let request = Request { argv: &self.argv, raw: Some(raw) };
-            let next = self.engine.execute(self.id, request, self.out, self.world);
-            self.world.end_busy();
+            let next = self.engine.execute(self.id, request, self.out, self.context);
+            self.context.end_busy();
             if next != Next::Continue || self.out.len() >= self.output_end || self.is_renewed() {
                 return next;
             }
@@ -176,13 +176,13 @@ impl Turn<'_, '_> {
     /// Whether there is so much output, or so much for others, that the turn ends, or what follows is to be read by other limits.
     fn is_full(&self) -> bool {
         self.out.len() >= self.output_end
-            || self.engine.waiting_deliveries() >= self.deliveries_end
+            || self.engine.waiting_deliveries() >= self.delivery_end
             || self.is_renewed()
     }
 
     /// Whether a request has just changed the configuration: what was read behind it is read again, by the limits that now hold.
     fn is_renewed(&self) -> bool {
-        self.world.shared.config_version.load(Ordering::Acquire) != self.config_version
+        self.context.shared.config_version.load(Ordering::Acquire) != self.config_version
     }
 
     /// What is no request ends the connection.
@@ -195,7 +195,7 @@ impl Turn<'_, '_> {
 
     /// So does a request that came whole and would not have been waited for.
     fn refuse_large(&mut self) -> Next {
-        self.world.net.note_full();
+        self.context.net.note_full();
         Next::Close
     }
 
@@ -206,8 +206,8 @@ impl Turn<'_, '_> {
             return Next::Continue;
         }
         let argv: SmallVec<[&[u8]; 16]> = args.iter().map(Vec::as_slice).collect();
-        let next = self.engine.execute(self.id, Request { argv: &argv, raw: None }, self.out, self.world);
-        self.world.end_busy();
+        let next = self.engine.execute(self.id, Request { argv: &argv, raw: None }, self.out, self.context);
+        self.context.end_busy();
         next
     }
 }
@@ -216,25 +216,25 @@ impl Turn<'_, '_> {
 pub(crate) fn serve(
     client: &mut Client,
     engine: &mut Engine,
-    world: &mut World<'_>,
+    context: &mut IoContext<'_>,
     window: &mut Window,
 ) -> Ran {
     let Some(session) = client.session.filter(|_| client.may_run()) else { return Ran::All };
     if engine.limits_clients() && engine.is_ended(session) {
         return Ran::All;
     }
-    let bounds = world.net.bounds;
-    world.running_net = client.net;
+    let bounds = context.net.bounds;
+    context.running_net = client.net;
     log_in_by_certificate(client, session, engine, bounds.certificate_user);
     // A log-in that has waited for its check is through: what follows it is a user's.
     client.trusted = client.trusted || engine.is_trusted(session);
     let (waiting, held) = (client.conn.pending(), client.conn.held());
-    let ran = run(client, session, engine, world, window, &bounds);
-    world.net.batch_output += client.conn.pending().saturating_sub(waiting);
+    let ran = run(client, session, engine, context, window, &bounds);
+    context.net.batch_output += client.conn.pending().saturating_sub(waiting);
     let facts = engine.facts(session);
     client.subscriber = facts.is_subscriber;
     if client.trusted && !facts.is_authenticated {
-        client.begin_as_stranger(world.net.now_s);
+        client.begin_as_stranger(context.net.now_s);
     }
     client.trusted = facts.is_authenticated;
     client.is_asking = facts.is_asking;
@@ -265,13 +265,13 @@ fn run(
     client: &mut Client,
     id: SessionId,
     engine: &mut Engine,
-    world: &mut World<'_>,
+    context: &mut IoContext<'_>,
     window: &mut Window,
     bounds: &Bounds,
 ) -> Ran {
     let mut limits = client.request_limits(bounds);
     let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.subscriber));
-    let Parts { input, out } = client.conn.parts(world.scratch, &mut world.net.pool);
+    let Parts { input, out } = client.conn.parts(context.scratch, &mut context.net.pool);
     let (argv, left) = (SmallVec::new(), REQUESTS_PER_TICK_MAX);
     let output_max = output_max.saturating_add(out.len() - pending);
     if pending >= OUTPUT_PER_TICK {
@@ -280,10 +280,10 @@ fn run(
     }
     let in_one_go = if client.trusted { OUTPUT_PER_TICK } else { crate::strangers::OUTPUT_PER_TICK };
     let output_end = out.len() + in_one_go;
-    let deliveries_end = engine.waiting_deliveries() + DELIVERIES_PER_TURN;
-    let config_version = world.shared.config_version.load(Ordering::Acquire);
+    let delivery_end = engine.waiting_deliveries() + DELIVERIES_PER_TURN;
+    let config_version = context.shared.config_version.load(Ordering::Acquire);
     let mut turn =
-        Turn { id, input, out, engine, world, at: 0, argv, left, output_end, deliveries_end, config_version };
+        Turn { id, input, out, engine, context, at: 0, argv, left, output_end, delivery_end, config_version };
     let mut ran = Ran::All;
     let next = loop {
         // A stranger's requests are read one by one: each may change what it is allowed to send.

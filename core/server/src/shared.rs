@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use base::Now;
 use config::{Config, Origin};
 use control::password::Record;
-use engine::{Busy, BusyVerdict, Delivery, Engine, Job, Outside};
+use engine::{Delivery, Engine, Job, Outside};
 use net::TlsHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::Profile;
@@ -19,6 +18,7 @@ use profiles::Profile;
 use crate::beside::Snapshots;
 use crate::busy::BusyState;
 use crate::clock::Clock;
+use crate::context::BackgroundContext;
 use crate::durable::{Claim, Durable};
 use crate::files::Files;
 use crate::life::Life;
@@ -232,7 +232,7 @@ pub(crate) enum Chore {
 /// Chores that may wait. Counted beside the channel: one with this bound of its own takes 6 MB from the start.
 pub(crate) const CHORES_MAX: usize = 65_536;
 
-/// What an execution of requests leaves behind for the world.
+/// What an execution of requests leaves to be carried out.
 #[derive(Default)]
 pub(crate) struct Aftermath {
     pub(crate) log: Vec<u8>,
@@ -399,10 +399,10 @@ impl Shared {
     }
 
     /// Uses the engine from a thread that serves no clients.
-    pub(crate) fn with_engine<T>(&self, run: impl FnOnce(&mut Engine, &mut Backstage<'_>) -> T) -> T {
+    pub(crate) fn with_engine<T>(&self, run: impl FnOnce(&mut Engine, &mut BackgroundContext<'_>) -> T) -> T {
         let mut engine = self.engine.lock();
         engine.begin_batch(self.clock.now());
-        let result = run(&mut engine, &mut Backstage { shared: self });
+        let result = run(&mut engine, &mut BackgroundContext { shared: self });
         self.busy.end();
         let mut left = Aftermath::default();
         let (_, claim) = self.hand_over(engine, &mut left, None);
@@ -496,25 +496,6 @@ fn insisted(config: &Config) -> Vec<(&'static str, String)> {
         _ => None,
     };
     config::directives::TABLE.iter().filter_map(by).collect()
-}
-
-/// The world of the engine when a thread other than an I/O thread drives it.
-pub(crate) struct Backstage<'a> {
-    pub(crate) shared: &'a Shared,
-}
-
-impl Outside for Backstage<'_> {
-    crate::world::answered_by_shared!();
-
-    fn busy(&mut self, engine: &mut Engine, what: Busy) -> BusyVerdict {
-        let busy = &self.shared.busy;
-        if !busy.is_on() {
-            self.shared.log_slow_script(what.running_ns);
-        }
-        busy.begin(self.shared.clock.micros(), what);
-        crate::busy::serve_lent_alone(self.shared, engine);
-        busy.verdict()
-    }
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use parking_lot::MutexGuard;
 
 use crate::client::Bounds;
 use crate::clients::Clients;
+use crate::context::IoContext;
 use crate::durable::Claim;
 use crate::run::Window;
 use crate::shared::{Aftermath, Shared};
-use crate::world::World;
 
 /// Longest sleep of a thread, so that its clients' time-outs are noticed within a second.
 const SLEEP_US_MAX: u64 = 1_000_000;
@@ -311,20 +311,20 @@ impl Worker {
     fn timers(&mut self, engine: &mut Engine) {
         let shared = self.shared;
         let now = engine.keyspace.now;
-        let mut world = World::new(shared, &mut self.clients, &self.scratch);
-        self.engine_due_us = engine.tick(now, &mut world).unwrap_or(u64::MAX);
+        let mut context = IoContext::new(shared, &mut self.clients, &self.scratch);
+        self.engine_due_us = engine.tick(now, &mut context).unwrap_or(u64::MAX);
         if self.thread == 0 && shared.completions.has_some() {
-            shared.completions.take().into_iter().for_each(|tell| tell(engine, &mut world));
+            shared.completions.take().into_iter().for_each(|tell| tell(engine, &mut context));
         }
         if self.thread == 0 && now.mono_us >= self.cron_due_us {
             let period_us = 1_000_000 / u64::from(engine.config.hz.max(1));
             self.cron_due_us = now.mono_us + period_us;
-            engine.cron(now, &mut world);
+            engine.cron(now, &mut context);
             shared.saver.look_at_save_points(shared, engine);
             shared.meters.sample(shared, engine);
             shared.notices.look(shared, engine);
         }
-        world.end_busy();
+        context.end_busy();
         if engine.has_deliveries() {
             self.deliver_early(engine);
         }

@@ -1,5 +1,4 @@
-//! The world of the engine while an I/O thread drives it: clocks, memory, and its own clients when a script
-//! takes too long.
+//! What the engine asks of the thread that drives it ([`Outside`]): clocks, memory, and what to do while a script takes too long.
 
 use std::sync::atomic::Ordering;
 
@@ -109,10 +108,9 @@ macro_rules! answered_by_shared {
         }
     };
 }
-pub(crate) use answered_by_shared;
 
-/// See [`Outside`].
-pub(crate) struct World<'a> {
+/// What the engine asks of an I/O thread.
+pub(crate) struct IoContext<'a> {
     pub(crate) shared: &'static Shared,
     pub(crate) net: &'a mut Clients,
     /// Input of this tick; that of the running client is borrowed from it.
@@ -123,9 +121,9 @@ pub(crate) struct World<'a> {
     looked_us: Option<u64>,
 }
 
-impl<'a> World<'a> {
-    pub(crate) fn new(shared: &'static Shared, net: &'a mut Clients, scratch: &'a Scratch) -> World<'a> {
-        World { shared, net, scratch, running_net: (0, 0), looked_us: None }
+impl<'a> IoContext<'a> {
+    pub(crate) fn new(shared: &'static Shared, net: &'a mut Clients, scratch: &'a Scratch) -> IoContext<'a> {
+        IoContext { shared, net, scratch, running_net: (0, 0), looked_us: None }
     }
 
     /// The request is over; if it was a long one, clients are served again.
@@ -137,7 +135,7 @@ impl<'a> World<'a> {
     }
 }
 
-impl Outside for World<'_> {
+impl Outside for IoContext<'_> {
     answered_by_shared!();
 
     fn passing_bytes(&self) -> usize {
@@ -171,5 +169,24 @@ impl Outside for World<'_> {
             Some(client) => Some(client.buffers()),
             None => Some(ClientBuffers { net_in, net_out, ..ClientBuffers::default() }),
         }
+    }
+}
+
+/// What the engine asks of a thread that is no I/O thread.
+pub(crate) struct BackgroundContext<'a> {
+    pub(crate) shared: &'a Shared,
+}
+
+impl Outside for BackgroundContext<'_> {
+    answered_by_shared!();
+
+    fn busy(&mut self, engine: &mut Engine, what: Busy) -> BusyVerdict {
+        let busy = &self.shared.busy;
+        if !busy.is_on() {
+            self.shared.log_slow_script(what.running_ns);
+        }
+        busy.begin(self.shared.clock.micros(), what);
+        crate::busy::serve_lent_alone(self.shared, engine);
+        busy.verdict()
     }
 }
