@@ -234,7 +234,7 @@ pub(crate) const CHORES_MAX: usize = 65_536;
 
 /// What an execution of requests leaves to be carried out.
 #[derive(Default)]
-pub(crate) struct Aftermath {
+pub(crate) struct Commit {
     pub(crate) log: Vec<u8>,
     pub(crate) deliveries: Vec<Delivery>,
     pub(crate) jobs: Vec<Job>,
@@ -323,7 +323,7 @@ impl Shared {
     pub(crate) fn hand_over(
         &self,
         mut engine: MutexGuard<'_, Engine>,
-        left: &mut Aftermath,
+        left: &mut Commit,
         own: Option<usize>,
     ) -> (u64, Option<Claim<'_>>) {
         if engine.has_log() {
@@ -404,7 +404,7 @@ impl Shared {
         engine.begin_batch(self.clock.now());
         let result = run(&mut engine, &mut BackgroundContext { shared: self });
         self.busy.end();
-        let mut left = Aftermath::default();
+        let mut left = Commit::default();
         let (_, claim) = self.hand_over(engine, &mut left, None);
         if let Some(mut claim) = claim {
             claim.write(self);

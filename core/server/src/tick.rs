@@ -15,7 +15,7 @@ use crate::clients::Clients;
 use crate::context::IoContext;
 use crate::durable::Claim;
 use crate::run::Window;
-use crate::shared::{Aftermath, Shared};
+use crate::shared::{Commit, Shared};
 
 /// Longest sleep of a thread, so that its clients' time-outs are noticed within a second.
 const SLEEP_US_MAX: u64 = 1_000_000;
@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     clients: Clients,
     scratch: Scratch,
     window: Window,
-    left: Aftermath,
+    left: Commit,
     /// When the engine wants to be called without a request, monotonic microseconds.
     engine_due_us: u64,
     cron_due_us: u64,
@@ -75,7 +75,7 @@ impl Worker {
             clients,
             scratch: Scratch::new(),
             window: Window::default(),
-            left: Aftermath::default(),
+            left: Commit::default(),
             engine_due_us: 0,
             cron_due_us: 0,
             buffers_due_us: 0,
