@@ -89,7 +89,7 @@ def test_a_pipeline_of_large_reads_is_run_in_turns():
             c.send(wire.encode("GET", "v") * reads + wire.encode("SET", "done", "1"))
             while watcher.call("EXISTS", "done") == 0:
                 time.sleep(0.005)
-            # A tick for each, beside those of the watcher and of the chores.
+            # A tick for each, beside those of the watcher and of the regular work.
             assert info(watcher, "eventloop_cycles") - before >= reads
             for _ in range(reads):
                 assert len(c.read()) == 1 << 20

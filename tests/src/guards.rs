@@ -64,7 +64,7 @@ impl Lock {
 
 /// `(file, guard)` of the two leaves that come before the engine.
 pub const BEFORE_THE_ENGINE: &[(&str, &str)] =
-    &[("core/server/src/chores.rs", "known"), ("core/server/src/instance.rs", "last")];
+    &[("core/server/src/background.rs", "known"), ("core/server/src/instance.rs", "last")];
 
 /// A guard, and the code during which it is alive.
 #[derive(Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ use crate::listen::Entrance;
 use crate::locks::{LockError, Locks};
 use crate::logger::Logger;
 use crate::saver::{REDIS_VERSION, Task};
-use crate::shared::{Chore, Parts, PasswordFile, Shared};
+use crate::shared::{BackgroundJob, Parts, PasswordFile, Shared};
 use crate::stand_in::{self, Part};
 use crate::stop::Wanted;
 use crate::tick::Worker;
@@ -65,13 +65,15 @@ impl Running {
 
     /// Asks the server to stop, as SIGTERM does.
     pub fn stop(&self) {
-        self.shared
-            .chore(Chore::Stop(Wanted { signal: Some(control::Stop::Terminated), ..Wanted::default() }));
+        self.shared.in_background(BackgroundJob::Stop(Wanted {
+            signal: Some(control::Stop::Terminated),
+            ..Wanted::default()
+        }));
     }
 
     /// Reads the password's file again, as SIGHUP does.
     pub fn reread(&self) {
-        self.shared.chore(Chore::ReadPassword);
+        self.shared.in_background(BackgroundJob::ReadPassword);
     }
 
     /// Waits until the server has stopped.
@@ -296,7 +298,7 @@ fn start_logged(
         .context("Can't make an event queue")?;
 
     let clock = Clock::new();
-    let (chores, work) = channel();
+    let (background, work) = channel();
     let engine = new_engine(&config, password, &clock)?;
     let durable = Durable::new(Arc::clone(&surroundings.disk.0), &config);
     let shared: &'static Shared = Box::leak(Box::new(Shared::new(Parts {
@@ -308,7 +310,7 @@ fn start_logged(
         jobs: control::Jobs::start(crate::limits::give_way, crate::memory::publish)
             .context("Can't start a thread")?,
         profile,
-        chores,
+        background,
         files,
         locks,
         base_config: loaded.base,
@@ -346,11 +348,11 @@ impl Running {
     fn spawn_all(
         &mut self,
         pollers: Vec<Poller>,
-        work: Receiver<Chore>,
+        work: Receiver<BackgroundJob>,
         config: &Config,
     ) -> anyhow::Result<()> {
         let shared = self.shared;
-        self.spawn("chores", move || crate::chores::keep(shared, &work))?;
+        self.spawn("background", move || crate::background::keep(shared, &work))?;
         self.spawn("log", move || shared.durable.keep(shared))?;
         self.spawn("append", move || stand_in::play(shared, Part::Append))?;
         self.spawn("saver", move || shared.saver.keep(shared))?;
@@ -396,7 +398,7 @@ impl Running {
         }
         shared.durable.look_at_room(shared);
         shared.loading.on.store(false, Ordering::Release);
-        crate::chores::catch_up_log(shared);
+        crate::background::catch_up_log(shared);
         if loaded.has_lent_base {
             shared.saver.add(Task::Rewrite);
         }
@@ -548,7 +550,7 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
         ));
     }
     if !config.aclfile.is_empty() {
-        let names_default = crate::chores::load_acl(shared, None)
+        let names_default = crate::background::load_acl(shared, None)
             .map_err(|why| anyhow!("The start is given up because of ACL errors: {why}"))?;
         let (counts, open) =
             shared.with_engine(|engine, _| (engine.requirepass_counts(), engine.acl.default_is_open()));

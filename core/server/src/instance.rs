@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use telemetry::Report;
 
 use crate::context::BackgroundContext;
-use crate::shared::{Chore, Shared};
+use crate::shared::{BackgroundJob, Shared};
 use crate::stop::Wanted;
 
 /// An I/O thread that is not waiting for events and has not ended a tick for so long hangs.
@@ -120,7 +120,7 @@ impl Instance for Front {
             crate::stop::let_go(self.shared);
             return;
         }
-        self.shared.chore(Chore::Stop(Wanted { signal: Some(reason), ..Wanted::default() }));
+        self.shared.in_background(BackgroundJob::Stop(Wanted { signal: Some(reason), ..Wanted::default() }));
     }
 
     fn crash(&self, signal: i32) {
@@ -128,7 +128,7 @@ impl Instance for Front {
     }
 
     fn reread(&self) {
-        self.shared.chore(Chore::ReadPassword);
+        self.shared.in_background(BackgroundJob::ReadPassword);
     }
 
     fn reload_tls(&self, config: Arc<ServerConfig>) {

@@ -5,10 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod background;
 mod beside;
 mod boot;
 mod busy;
-mod chores;
 mod client;
 mod clients;
 mod clock;

@@ -115,7 +115,7 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
     engine.set_logging(was_logging);
     shared.loading.on.store(false, Ordering::Release);
     drop(engine);
-    crate::chores::catch_up_log(shared);
+    crate::background::catch_up_log(shared);
     result
 }
 

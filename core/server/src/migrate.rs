@@ -27,7 +27,7 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migr
     if RUNNING.fetch_add(1, Ordering::AcqRel) >= MIGRATIONS_MAX {
         RUNNING.fetch_sub(1, Ordering::AcqRel);
         let why = "too many keys are being moved already, try again".to_owned();
-        return crate::chores::finish(shared, session, Err(why), "ERR ");
+        return crate::background::finish(shared, session, Err(why), "ERR ");
     }
     let work = move || {
         let outcome = send(shared, &migration);
@@ -45,7 +45,7 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migr
     };
     if let Err(error) = thread::Builder::new().name("migrate".to_owned()).spawn(work) {
         RUNNING.fetch_sub(1, Ordering::AcqRel);
-        crate::chores::finish(shared, session, Err(error.to_string()), "ERR ");
+        crate::background::finish(shared, session, Err(error.to_string()), "ERR ");
     }
 }
 

@@ -10,7 +10,7 @@ use engine::{Engine, Job, Refusals};
 use parking_lot::Mutex;
 
 use crate::logger::Level;
-use crate::shared::{Chore, Shared};
+use crate::shared::{BackgroundJob, Shared};
 
 /// Seconds between two lines on the same topic.
 const QUIET_S: u64 = 60;
@@ -195,7 +195,7 @@ impl Notices {
 
 /// Lines are written by a thread that may wait for whoever reads them.
 fn tell(shared: &Shared, level: Level, text: String) {
-    shared.chore(Chore::Job(Job::Log { level: level as u8, text }));
+    shared.in_background(BackgroundJob::Engine(Job::Log { level: level as u8, text }));
 }
 
 #[cfg(test)]

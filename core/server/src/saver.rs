@@ -360,7 +360,7 @@ impl Saver {
             format!("ERR Error trying to load the {what}, check server logs.")
         });
         shared.with_engine(|engine, outside| engine.release_writes(outside));
-        crate::chores::finish(shared, session, result, "");
+        crate::background::finish(shared, session, result, "");
     }
 
     /// Writes an RDB file; `also` happens at its moment.
@@ -396,7 +396,7 @@ fn tell(shared: &Shared, task: Task, result: Result<(), SaveError>) {
                 Err(why) => reply.error(format!("ERR {why}").as_bytes()),
             });
         }),
-        Task::Save(Listener::Flusher(session)) => crate::chores::finish(shared, session, Ok(()), ""),
+        Task::Save(Listener::Flusher(session)) => crate::background::finish(shared, session, Ok(()), ""),
         // Whoever does not wait any more need not be told.
         Task::LastSave(tell) | Task::StartLog(Listener::Thread(tell)) => drop(tell.send(result)),
         _ => {}

@@ -164,7 +164,7 @@ pub(crate) struct Shared {
     pub(crate) durable: Durable,
     pub(crate) stand_in: StandIn,
     pub(crate) saver: Saver,
-    /// Where `/proc` tells of the first I/O thread, which also does the engine's chores.
+    /// Where `/proc` tells of the first I/O thread, which also does the engine's regular work.
     pub(crate) first_thread: Mutex<PathBuf>,
     /// Clients that have come since the start.
     pub(crate) clients_seen: AtomicU64,
@@ -191,10 +191,10 @@ pub(crate) struct Shared {
     /// Rises when the configuration has changed, so that copies of it are renewed.
     pub(crate) config_version: AtomicU64,
     pub(crate) life: Life,
-    /// Work that the engine has left, for the worker thread.
-    pub(crate) chores: std::sync::mpsc::Sender<Chore>,
+    /// Work that the engine has left, for the background thread.
+    pub(crate) background: std::sync::mpsc::Sender<BackgroundJob>,
     /// How much of it waits.
-    pub(crate) chores_waiting: AtomicUsize,
+    pub(crate) background_waiting: AtomicUsize,
     /// Figures of the allocator, as of the last second.
     pub(crate) allocator: Mutex<crate::memory::Figures>,
     pub(crate) files: Files,
@@ -218,9 +218,9 @@ pub(crate) struct PasswordFile {
 }
 
 /// Work for the thread that does what must not hold up an I/O thread.
-pub(crate) enum Chore {
+pub(crate) enum BackgroundJob {
     /// What the engine asked for.
-    Job(Job),
+    Engine(Job),
     /// The file of the default user's password may have changed.
     ReadPassword,
     /// A stop asked for from outside.
@@ -229,8 +229,8 @@ pub(crate) enum Chore {
     Second,
 }
 
-/// Chores that may wait. Counted beside the channel: one with this bound of its own takes 6 MB from the start.
-pub(crate) const CHORES_MAX: usize = 65_536;
+/// Jobs that may wait there. Counted beside the channel: one with this bound of its own takes 6 MB from the start.
+pub(crate) const BACKGROUND_JOBS_MAX: usize = 65_536;
 
 /// What an execution of requests leaves to be carried out.
 #[derive(Default)]
@@ -249,7 +249,7 @@ pub(crate) struct Parts {
     pub(crate) durable: Durable,
     pub(crate) jobs: control::Jobs,
     pub(crate) profile: Profile,
-    pub(crate) chores: std::sync::mpsc::Sender<Chore>,
+    pub(crate) background: std::sync::mpsc::Sender<BackgroundJob>,
     pub(crate) files: Files,
     pub(crate) locks: Locks,
     pub(crate) base_config: Config,
@@ -267,7 +267,7 @@ impl Shared {
             durable,
             jobs,
             profile,
-            chores,
+            background,
             files,
             locks,
             base_config,
@@ -302,8 +302,8 @@ impl Shared {
             profile,
             config_version: AtomicU64::new(0),
             life: Life::default(),
-            chores,
-            chores_waiting: AtomicUsize::new(0),
+            background,
+            background_waiting: AtomicUsize::new(0),
             allocator: Mutex::default(),
             files,
             locks,
@@ -365,7 +365,7 @@ impl Shared {
                 @ (Job::VerifyPassword { .. } | Job::HashPasswords { .. } | Job::FindPasswords { .. }) => {
                     crate::passwords::begin(&self.jobs, &self.completions, job);
                 }
-                job => self.chore(Chore::Job(job)),
+                job => self.in_background(BackgroundJob::Engine(job)),
             }
         }
     }
@@ -385,14 +385,14 @@ impl Shared {
         }
     }
 
-    /// Leaves work for the worker thread.
-    pub(crate) fn chore(&self, chore: Chore) {
+    /// Leaves work for the background thread.
+    pub(crate) fn in_background(&self, job: BackgroundJob) {
         // Full means tens of thousands of waiting administrative commands; gone means that the process ends.
-        let fits = self.chores_waiting.fetch_add(1, Ordering::Relaxed) < CHORES_MAX;
-        if fits && self.chores.send(chore).is_ok() {
+        let fits = self.background_waiting.fetch_add(1, Ordering::Relaxed) < BACKGROUND_JOBS_MAX;
+        if fits && self.background.send(job).is_ok() {
             return;
         }
-        self.chores_waiting.fetch_sub(1, Ordering::Relaxed);
+        self.background_waiting.fetch_sub(1, Ordering::Relaxed);
         if !self.life.is_stopping() {
             self.logger.warning("Too many administrative jobs are waiting; one was dropped.");
         }
@@ -520,7 +520,7 @@ pub(crate) mod test {
             durable: Durable::new(disk, &config),
             jobs: control::Jobs::start(|| {}, || {}).unwrap(),
             profile: Profile::Plain,
-            chores: std::sync::mpsc::channel().0,
+            background: std::sync::mpsc::channel().0,
             files: Files::new(&config, file),
             locks: Locks::default(),
             base_config: loaded.base,

@@ -200,5 +200,5 @@ pub(crate) fn let_go(shared: &Shared) {
     shared.wake_all();
     shared.saver.wake();
     shared.durable.ring();
-    shared.chore(crate::shared::Chore::Second);
+    shared.in_background(crate::shared::BackgroundJob::Second);
 }

@@ -306,7 +306,7 @@ impl Worker {
         self.clients.bounds.tells_buffers = engine.limits_clients() || engine.feeds_copies();
     }
 
-    /// Lets the engine do what is due: time-outs of blocked clients, expiry, its regular chores. Ahead of the requests, whose
+    /// Lets the engine do what is due: time-outs of blocked clients, expiry, its regular work. Ahead of the requests, whose
     /// replies are then not yet there: data must not be evicted for what is gone before the next tick.
     fn timers(&mut self, engine: &mut Engine) {
         let shared = self.shared;
@@ -334,7 +334,7 @@ impl Worker {
         }
     }
 
-    /// Delivers what the chores have for our clients ahead of the replies of this batch, held back by the log like them.
+    /// Delivers what the regular work has for our clients ahead of the replies of this batch, held back by the log like them.
     #[cold]
     fn deliver_early(&mut self, engine: &mut Engine) {
         let mut deliveries = std::mem::take(&mut self.left.deliveries);

@@ -23,7 +23,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] =
 pub(crate) struct Switches {
     /// Scripts may run what is otherwise not for scripts.
     pub(crate) scripts_may_all: bool,
-    /// Nothing is done without a request: no expiry, no regular chores.
+    /// Nothing is done without a request: no expiry, no regular work.
     pub(crate) cron_paused: bool,
 }
 

@@ -8,7 +8,7 @@ use persist::aof::{AppendError, Log, Sights, SyncedMark};
 
 use super::{Durable, tell_people, warn};
 use crate::locks::LockError;
-use crate::shared::{Chore, Shared};
+use crate::shared::{BackgroundJob, Shared};
 use crate::tick::Worker;
 
 /// How often the files are looked after, microseconds.
@@ -98,7 +98,7 @@ impl Durable {
         }
         self.mark_synced();
         *shared.allocator.lock() = crate::memory::look();
-        shared.chore(Chore::Second);
+        shared.in_background(BackgroundJob::Second);
     }
 
     /// Makes durable what is written and lets the replies go that wait for it; whether there was something.

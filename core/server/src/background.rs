@@ -11,23 +11,23 @@ use engine::{Job, SessionId};
 
 use crate::logger::Level;
 use crate::saver::{Listener, Task};
-use crate::shared::{Chore, PasswordFile, Shared};
+use crate::shared::{BackgroundJob, PasswordFile, Shared};
 use crate::stop::Wanted;
 
 /// The signal that a DEBUG SEGFAULT stands for.
 const SIGSEGV: i32 = 11;
 
 /// Works until the server ends.
-pub(crate) fn keep(shared: &'static Shared, chores: &Receiver<Chore>) {
-    while let Ok(chore) = chores.recv() {
-        shared.chores_waiting.fetch_sub(1, Ordering::Relaxed);
-        match chore {
-            Chore::Job(job) => run(shared, job),
-            Chore::ReadPassword => reread_password(shared),
-            Chore::Stop(wanted) => {
+pub(crate) fn keep(shared: &'static Shared, jobs: &Receiver<BackgroundJob>) {
+    while let Ok(job) = jobs.recv() {
+        shared.background_waiting.fetch_sub(1, Ordering::Relaxed);
+        match job {
+            BackgroundJob::Engine(job) => run(shared, job),
+            BackgroundJob::ReadPassword => reread_password(shared),
+            BackgroundJob::Stop(wanted) => {
                 crate::stop::stop(shared, wanted);
             }
-            Chore::Second => {
+            BackgroundJob::Second => {
                 let now_s = shared.clock.now().unix_ms.unsigned_abs() / 1000;
                 shared.loading.progress(now_s).into_iter().for_each(|line| shared.logger.notice(&line));
                 shared.saver.second(shared);
