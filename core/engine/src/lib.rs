@@ -46,7 +46,7 @@ mod transaction;
 pub use acl::{Acl, Proof, Secret, check_record, digest_of};
 pub use copy::{CopyOrder, CopyParts};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
-pub use migrate::{Migrated, Migration, Parcel};
+pub use migrate::{Dump, Migrated, Migration};
 pub use outside::{Asker, Busy, BusyVerdict, CancelledSave, Delivery, Job, LogTickets, Outside, Reload};
 pub use refusals::{Full, Refusals};
 pub use replay::ReplayError;

@@ -22,7 +22,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
 const TIMEOUT_MS_DEFAULT: u64 = 1_000;
 
 /// Most bytes of one MIGRATE: all of them are in memory at once.
-const PARCELS_BYTES_MAX: usize = 1 << 30;
+const DUMPS_BYTES_MAX: usize = 1 << 30;
 
 /// What is to be sent where.
 #[derive(Debug)]
@@ -44,12 +44,12 @@ pub struct Migration {
     /// The database here.
     from: usize,
     /// The keys with their values.
-    pub parcels: Vec<Parcel>,
+    pub dumps: Vec<Dump>,
 }
 
 /// A key with its value.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct Dump {
     /// The key.
     pub key: Vec<u8>,
     /// Its value as DUMP gives it.
@@ -61,7 +61,7 @@ pub struct Parcel {
 /// What came of a migration.
 #[derive(Debug, Default)]
 pub struct Migrated {
-    /// Which parcels the other server has taken, by index.
+    /// Which dumps the other server has taken, by index.
     pub taken: Vec<usize>,
     /// The first error, as an error reply without the `-`.
     pub error: Option<String>,
@@ -75,8 +75,8 @@ fn migrate(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
             "ERR MIGRATE waits for another server: it cannot run in a transaction or script",
         ));
     }
-    migration.parcels = pack(engine, from, keys)?;
-    if migration.parcels.is_empty() {
+    migration.dumps = pack(engine, from, keys)?;
+    if migration.dumps.is_empty() {
         turn.reply.status("NOKEY");
         return Ok(Step::Done(None));
     }
@@ -130,28 +130,28 @@ fn read<'a>(args: Args<'a>, from: usize) -> Result<(Migration, &'a [&'a [u8]]), 
         replace,
         copy,
         from,
-        parcels: Vec::new(),
+        dumps: Vec::new(),
     };
     Ok((migration, keys))
 }
 
 /// Those of the keys that exist, ready to be sent.
-fn pack(engine: &mut Engine, from: usize, keys: &[&[u8]]) -> Result<Vec<Parcel>, Error> {
+fn pack(engine: &mut Engine, from: usize, keys: &[&[u8]]) -> Result<Vec<Dump>, Error> {
     let mut db = Db::new(&mut engine.keyspace, from);
     let now = db.now_ms();
-    let (mut parcels, mut bytes) = (Vec::new(), 0usize);
+    let (mut dumps, mut bytes) = (Vec::new(), 0usize);
     for key in keys {
         let Some(entry) = db.entry(key) else { continue };
         // One that is about to go may not become one that stays for ever.
         let ttl_ms = entry.expiry().map_or(0, |at| (at - now).max(1));
-        let parcel = Parcel { key: key.to_vec(), payload: encode_dump(entry), ttl_ms };
-        bytes += parcel.key.len() + parcel.payload.len();
-        if bytes > PARCELS_BYTES_MAX {
+        let dump = Dump { key: key.to_vec(), payload: encode_dump(entry), ttl_ms };
+        bytes += dump.key.len() + dump.payload.len();
+        if bytes > DUMPS_BYTES_MAX {
             return Err(Error::new("ERR too much to be moved at once, move fewer keys"));
         }
-        parcels.push(parcel);
+        dumps.push(dump);
     }
-    Ok(parcels)
+    Ok(dumps)
 }
 
 impl Engine {
@@ -165,14 +165,14 @@ impl Engine {
     ) {
         let mut error = outcome.error;
         if !migration.copy {
-            let taken = outcome.taken.iter().filter_map(|i| migration.parcels.get(*i));
+            let taken = outcome.taken.iter().filter_map(|i| migration.dumps.get(*i));
             let mut db = Db::new(&mut self.keyspace, migration.from);
-            let (same, changed): (Vec<&Parcel>, Vec<&Parcel>) = taken
-                .partition(|parcel| db.peek(&parcel.key).is_none_or(|e| encode_dump(e) == parcel.payload));
+            let (same, changed): (Vec<&Dump>, Vec<&Dump>) =
+                taken.partition(|dump| db.peek(&dump.key).is_none_or(|e| encode_dump(e) == dump.payload));
             if !changed.is_empty() && error.is_none() {
                 error = Some("ERR a key was changed while it moved: it is on both servers now".to_owned());
             }
-            let keys = same.iter().map(|parcel| parcel.key.as_slice());
+            let keys = same.iter().map(|dump| dump.key.as_slice());
             let argv: Vec<&[u8]> = std::iter::once(&b"DEL"[..]).chain(keys).collect();
             if argv.len() > 1 {
                 self.run_as_server(migration.from, &argv, outside);

@@ -170,9 +170,9 @@ fn talk(
     }
     push_request(&mut head, &[b"SELECT", migration.database.to_string().as_bytes()]);
     stream.get_mut().write_all(&head).map_err(writing)?;
-    for parcel in &migration.parcels {
-        let ttl = parcel.ttl_ms.to_string();
-        let words: [&[u8]; 5] = [b"RESTORE", &parcel.key, ttl.as_bytes(), &parcel.payload, b"REPLACE"];
+    for dump in &migration.dumps {
+        let ttl = dump.ttl_ms.to_string();
+        let words: [&[u8]; 5] = [b"RESTORE", &dump.key, ttl.as_bytes(), &dump.payload, b"REPLACE"];
         let mut request = Vec::new();
         push_request(&mut request, &words[..4 + usize::from(migration.replace)]);
         stream.get_mut().write_all(&request).map_err(writing)?;
@@ -182,7 +182,7 @@ fn talk(
         *heard = true;
         reply.map_err(|text| Fault::Other(refused(text)))?;
     }
-    for i in 0..migration.parcels.len() {
+    for i in 0..migration.dumps.len() {
         match read_reply(&mut stream)? {
             Ok(()) => outcome.taken.push(i),
             Err(text) => drop(outcome.error.get_or_insert_with(|| refused(text))),
