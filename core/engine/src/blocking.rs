@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use types::Kind;
 
 /// A key of a database.
-type Place = (usize, Vec<u8>);
+type DbKey = (usize, Vec<u8>);
 
 /// The clients that wait for one key.
 #[derive(Debug, Default)]
@@ -30,9 +30,9 @@ struct Queue {
 /// Who waits for which key, and which keys are ready.
 #[derive(Debug)]
 pub(crate) struct Waiters {
-    by_key: HashMap<Place, Queue, Keyed>,
+    by_key: HashMap<DbKey, Queue, Keyed>,
     /// Each has a queue that says so, or had one.
-    ready: VecDeque<Place>,
+    ready: VecDeque<DbKey>,
     deadlines: BTreeSet<(u64, SessionId)>,
     /// When commands are run again although no key was touched.
     looks: BTreeSet<(u64, SessionId)>,
@@ -66,21 +66,21 @@ impl Waiters {
 
     /// Notes that a key was touched, if anybody waits for it.
     pub(crate) fn make_ready(&mut self, db: usize, key: &[u8]) {
-        let place = (db, key.to_vec());
-        if let Some(queue) = self.by_key.get_mut(&place)
+        let key = (db, key.to_vec());
+        if let Some(queue) = self.by_key.get_mut(&key)
             && !queue.is_ready
         {
             queue.is_ready = true;
-            self.ready.push_back(place);
+            self.ready.push_back(key);
         }
     }
 
     /// Notes that whole databases were emptied or exchanged: every key of theirs that anybody waits for.
     pub(crate) fn make_all_ready(&mut self, databases: &[usize]) {
-        for (place, queue) in &mut self.by_key {
-            if databases.contains(&place.0) && !queue.is_ready {
+        for (key, queue) in &mut self.by_key {
+            if databases.contains(&key.0) && !queue.is_ready {
                 queue.is_ready = true;
-                self.ready.push_back(place.clone());
+                self.ready.push_back(key.clone());
             }
         }
     }
@@ -92,26 +92,26 @@ impl Waiters {
     }
 
     /// The next key that is ready, and the last arrival among those who wait for it: who comes later is not served for it.
-    fn next_ready(&mut self) -> Option<(Place, u64)> {
-        while let Some(place) = self.ready.pop_front() {
-            let Some(queue) = self.by_key.get_mut(&place) else { continue };
+    fn next_ready(&mut self) -> Option<(DbKey, u64)> {
+        while let Some(key) = self.ready.pop_front() {
+            let Some(queue) = self.by_key.get_mut(&key) else { continue };
             queue.is_ready = false;
             if let Some((last, _)) = queue.by_arrival.last_key_value() {
-                return Some((place, *last));
+                return Some((key, *last));
             }
         }
         None
     }
 
     /// The first client with an arrival in this range that waits for the key.
-    fn first_in(&self, place: &Place, arrivals: core::ops::RangeInclusive<u64>) -> Option<(u64, SessionId)> {
-        let (arrival, id) = self.by_key.get(place)?.by_arrival.range(arrivals).next()?;
+    fn first_in(&self, key: &DbKey, arrivals: core::ops::RangeInclusive<u64>) -> Option<(u64, SessionId)> {
+        let (arrival, id) = self.by_key.get(key)?.by_arrival.range(arrivals).next()?;
         Some((*arrival, *id))
     }
 
     /// Whether anybody is to be served although the key went away.
-    fn on_removal(&self, place: &Place) -> bool {
-        self.by_key.get(place).is_some_and(|queue| queue.on_removal > 0)
+    fn on_removal(&self, key: &DbKey) -> bool {
+        self.by_key.get(key).is_some_and(|queue| queue.on_removal > 0)
     }
 
     /// The earliest time at which a client's waiting ends or its command is run again, monotonic microseconds.
@@ -153,13 +153,13 @@ impl Waiters {
 
     fn remove(&mut self, id: SessionId, waiting: &Waiting) {
         for key in &waiting.wait.keys {
-            let place = (waiting.db, key.clone());
-            let Some(queue) = self.by_key.get_mut(&place) else { continue };
+            let key = (waiting.db, key.clone());
+            let Some(queue) = self.by_key.get_mut(&key) else { continue };
             if queue.by_arrival.remove(&waiting.arrival).is_some() {
                 queue.on_removal -= usize::from(waiting.wait.on_removal);
             }
             if queue.by_arrival.is_empty() {
-                self.by_key.remove(&place);
+                self.by_key.remove(&key);
             }
         }
         if let Some(at) = waiting.deadline_us {
@@ -229,15 +229,15 @@ impl Engine {
 
     #[inline(never)]
     fn serve_waiters(&mut self, outside: &mut dyn Outside) {
-        while let Some((place, last)) = self.waiters.next_ready() {
+        while let Some((key, last)) = self.waiters.next_ready() {
             let mut next = 0;
             // When the key is gone, nobody behind can be served, however many wait.
             while next <= last
-                && (self.holds(&place) || self.waiters.on_removal(&place))
-                && let Some((arrival, id)) = self.waiters.first_in(&place, next..=last)
+                && (self.holds(&key) || self.waiters.on_removal(&key))
+                && let Some((arrival, id)) = self.waiters.first_in(&key, next..=last)
             {
                 next = arrival + 1;
-                if self.could_serve(&place, id) {
+                if self.could_serve(&key, id) {
                     self.serve(id, outside);
                 }
             }
@@ -245,19 +245,19 @@ impl Engine {
     }
 
     /// Whether there is such a key.
-    fn holds(&mut self, place: &Place) -> bool {
-        keyspace::Db::new(&mut self.keyspace, place.0).peek(&place.1).is_some()
+    fn holds(&mut self, key: &DbKey) -> bool {
+        keyspace::Db::new(&mut self.keyspace, key.0).peek(&key.1).is_some()
     }
 
     /// Whether the key now holds what the client waits for; who asked for it is also served when the key went away.
-    fn could_serve(&mut self, place: &Place, id: SessionId) -> bool {
+    fn could_serve(&mut self, key: &DbKey, id: SessionId) -> bool {
         let Some(waiting) = self.sessions.find(id).and_then(|s| s.waiting.as_ref()) else { return false };
         if waiting.wait.on_removal {
             return true;
         }
         let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
         let wanted = self.table.find(&argv).and_then(|c| awaited(self.table.commands[c].spec.group));
-        let (db, key) = place;
+        let (db, key) = key;
         keyspace::Db::new(&mut self.keyspace, *db)
             .peek(key)
             .is_some_and(|entry| wanted.is_none_or(|kind| entry.kind() == kind))
