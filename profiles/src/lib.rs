@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use config::memory::Share;
+use config::machine::Share;
 use config::{Config, MaxmemoryPolicy};
 use figment::Figment;
 use figment::providers::{Data, Toml};

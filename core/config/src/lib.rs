@@ -6,7 +6,7 @@
 //! directive is one row (and one field of [`Settings`] where the engine reads it).
 //!
 //! Invariants: a [`Config`] holds a valid value for every row at any time; a change is made on a copy and
-//! becomes visible as a whole or not at all; only [`load`] and [`memory::read`] touch the disk.
+//! becomes visible as a whole or not at all; only [`load`] and [`machine::read`] touch the disk.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +18,7 @@ pub mod directives;
 mod error;
 mod layers;
 pub mod load;
-pub mod memory;
+pub mod machine;
 mod rewrite;
 mod settings;
 mod value_type;
@@ -34,7 +34,7 @@ pub use choice::{
 pub use directives::{Change, Directive, Disposition, is_secret};
 pub use error::{LoadError, SetError};
 pub use layers::{Files, Layers, Loaded, Sources};
-pub use memory::default_maxmemory;
+pub use machine::default_maxmemory;
 pub use rewrite::{included_users, rewrite};
 pub use settings::Settings;
 pub use value_type::{OutputLimit, SavePoint, Value, ValueType, parse_memory};

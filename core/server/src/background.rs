@@ -34,7 +34,7 @@ pub(crate) fn keep(shared: &'static Shared, jobs: &Receiver<BackgroundJob>) {
                 shared.links.close_idle(shared.clock.micros());
             }
         }
-        crate::memory::publish();
+        crate::allocator::publish();
         if shared.life.has_ended() {
             return;
         }

@@ -159,7 +159,7 @@ pub(crate) fn configure(
         false => None,
     };
     let maxmemory = profile.memory_share().map_or(0, |share| {
-        let measured = config::memory::read(&config::memory::Places::default());
+        let measured = config::machine::read(&config::machine::Places::default());
         config::default_maxmemory(measured.group_limit, measured.machine, share)
     });
     let path = invocation.file.clone().map(PathBuf::from).map(|path| path.canonicalize().unwrap_or(path));
@@ -307,7 +307,7 @@ fn start_logged(
         clock,
         logger: Arc::clone(logger),
         durable,
-        jobs: control::Jobs::start(crate::limits::give_way, crate::memory::publish)
+        jobs: control::Jobs::start(crate::limits::give_way, crate::allocator::publish)
             .context("Can't start a thread")?,
         profile,
         background,
@@ -336,8 +336,8 @@ fn start_logged(
         plane: Some(plane),
     };
     running.spawn_all(pollers, work, &config)?;
-    *shared.allocator.lock() = crate::memory::begin();
-    shared.engine.lock().startup_bytes = crate::memory::used();
+    *shared.allocator.lock() = crate::allocator::begin();
+    shared.engine.lock().startup_bytes = crate::allocator::used();
     shared.logger.notice("Server initialized");
     running.load(&config)?;
     Ok(running)
@@ -369,7 +369,7 @@ impl Running {
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
         let run = move || {
             run();
-            crate::memory::publish();
+            crate::allocator::publish();
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
         self.threads.push(thread.context("Can't start a thread")?);
@@ -519,7 +519,7 @@ pub(crate) fn new_engine(
 
 /// What the machine or its control group has, bytes; 0 when nobody knows.
 fn memory_there() -> usize {
-    let measured = config::memory::read(&config::memory::Places::default());
+    let measured = config::machine::read(&config::machine::Places::default());
     let there = match measured.group_limit {
         Some(limit) if limit < measured.machine || measured.machine == 0 => limit,
         _ => measured.machine,
@@ -611,7 +611,7 @@ fn take_limits(shared: &Shared, config: &Config) {
     {
         shared.logger.warning(&why);
     }
-    crate::memory::free_in_background(config.jemalloc_bg_thread);
+    crate::allocator::free_in_background(config.jemalloc_bg_thread);
 }
 
 /// Says what runs here: with a banner where a person may be watching, or always if so configured.

@@ -28,7 +28,7 @@ macro_rules! answered_by_shared {
 
         #[inline]
         fn used_memory(&self) -> usize {
-            crate::memory::used()
+            crate::allocator::used()
         }
 
         fn check_config(&self, config: &Config) -> Result<(), String> {

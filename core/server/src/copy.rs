@@ -62,7 +62,7 @@ impl Taker<'_> {
         let mut writer = Writer::new(false, true);
         writer.header(rdb::VERSION);
         let now_ms = self.shared.clock.now().unix_ms;
-        writer.standard_aux(REDIS_VERSION, now_ms, crate::memory::used() as u64, false);
+        writer.standard_aux(REDIS_VERSION, now_ms, crate::allocator::used() as u64, false);
         if !order.parts.without_functions {
             let libraries = self.shared.engine.lock().library_codes();
             libraries.iter().for_each(|code| writer.function(code));

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod background;
 mod beside;
 mod boot;
@@ -28,7 +29,6 @@ mod loader;
 mod locks;
 mod logger;
 mod mail;
-mod memory;
 mod meters;
 mod migrate;
 mod notices;

@@ -67,7 +67,7 @@ fn keep_alive(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
 }
 
 fn free_in_background(_: &Shared, _: &Config, to: &Config) -> Result<(), String> {
-    crate::memory::free_in_background(to.jemalloc_bg_thread);
+    crate::allocator::free_in_background(to.jemalloc_bg_thread);
     Ok(())
 }
 

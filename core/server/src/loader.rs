@@ -218,7 +218,7 @@ fn create_log(shared: &Shared) -> std::io::Result<Log> {
     }
     let mut base = Writer::new(false, checksum);
     base.header(persist::rdb::VERSION);
-    let (unix_ms, used_memory) = (shared.clock.now().unix_ms, crate::memory::used() as u64);
+    let (unix_ms, used_memory) = (shared.clock.now().unix_ms, crate::allocator::used() as u64);
     base.standard_aux(REDIS_VERSION, unix_ms, used_memory, true);
     base.end();
     Log::create(disk, place, &base.take(), Base::Snapshot, draw_history()?)
@@ -349,7 +349,7 @@ fn replay(shared: &Shared, batch: &[(u64, Vec<Vec<u8>>)], path: &Path) -> Result
         done.map_err(|error| refused(&error, *offset, path))?;
     }
     finish_batch(&mut engine);
-    crate::memory::publish();
+    crate::allocator::publish();
     Ok(())
 }
 
@@ -446,7 +446,7 @@ fn take_in(
         }
     }
     finish_batch(&mut engine);
-    crate::memory::publish();
+    crate::allocator::publish();
     Ok(())
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migr
         }
         shared.with_engine(|engine, outside| engine.migrated(session, &migration, outcome, outside));
         drop(migration);
-        crate::memory::publish();
+        crate::allocator::publish();
         RUNNING.fetch_sub(1, Ordering::AcqRel);
     };
     if let Err(error) = thread::Builder::new().name("migrate".to_owned()).spawn(work) {

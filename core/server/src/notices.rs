@@ -163,7 +163,7 @@ impl Notices {
 
     fn look_at_fullness(&self, shared: &Shared, engine: &Engine, now_s: u64) {
         let of = |bytes: usize| telemetry::human(bytes as f64);
-        let (used, limit) = (crate::memory::used(), engine.config.maxmemory as usize);
+        let (used, limit) = (crate::allocator::used(), engine.config.maxmemory as usize);
         let was_refused = now_s < self.refusing_until_s.load(Ordering::Relaxed);
         // What was asked for came on top, and is gone with its refusal.
         let refusing = || {

@@ -153,7 +153,7 @@ fn fill_memory(shared: &Shared, report: &mut Report) {
     report.set("allocator_allocated", figures.allocated as u64);
     report.set("allocator_active", figures.active as u64);
     report.set("allocator_resident", figures.resident as u64);
-    let measured = config::memory::read(&config::memory::Places::default());
+    let measured = config::machine::read(&config::machine::Places::default());
     report.set("total_system_memory", measured.machine);
     let unwritten = shared.durable.journal().unwritten();
     report.set("mem_aof_buffer", unwritten);

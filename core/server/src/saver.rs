@@ -280,7 +280,7 @@ impl Saver {
             let kind = task.kind();
             let result = self.run(shared, &task);
             self.work().end();
-            crate::memory::publish();
+            crate::allocator::publish();
             self.note(shared, kind, &result);
             tell(shared, task, result);
         }

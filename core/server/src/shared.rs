@@ -196,7 +196,7 @@ pub(crate) struct Shared {
     /// How much of it waits.
     pub(crate) background_waiting: AtomicUsize,
     /// Figures of the allocator, as of the last second.
-    pub(crate) allocator: Mutex<crate::memory::Figures>,
+    pub(crate) allocator: Mutex<crate::allocator::Figures>,
     pub(crate) files: Files,
     /// What of them is this process' alone to write.
     pub(crate) locks: Locks,
@@ -376,7 +376,7 @@ impl Shared {
         meters.free_pending.fetch_add(objects as u64, Ordering::Relaxed);
         let release = Box::new(move || {
             drop(trash);
-            crate::memory::publish();
+            crate::allocator::publish();
             meters.free_pending.fetch_sub(objects as u64, Ordering::Relaxed);
             meters.freed.fetch_add(objects as u64, Ordering::Relaxed);
         });
@@ -409,7 +409,7 @@ impl Shared {
         if let Some(mut claim) = claim {
             claim.write(self);
         }
-        crate::memory::publish();
+        crate::allocator::publish();
         result
     }
 

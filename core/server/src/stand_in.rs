@@ -73,7 +73,7 @@ pub(crate) fn play(shared: &'static Shared, mut part: Part) {
             }
             Part::Append => {
                 name("append");
-                crate::memory::keep(0);
+                crate::allocator::keep(0);
                 match shared.durable.keep_writing(shared) {
                     Some(worker) => Part::Serve(worker),
                     None => return,

@@ -155,8 +155,8 @@ impl Worker {
             self.clients.pool.trim();
             self.window.trim();
         }
-        crate::memory::publish();
-        crate::memory::keep(self.clients.pool.bytes());
+        crate::allocator::publish();
+        crate::allocator::keep(self.clients.pool.bytes());
         let pulse = &self.shared.pulses[self.thread];
         pulse.bytes_in.store(self.clients.bytes_in, Ordering::Relaxed);
         pulse.bytes_out.store(self.clients.bytes_out, Ordering::Relaxed);

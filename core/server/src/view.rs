@@ -158,7 +158,7 @@ impl View {
     ) -> Result<(), SaveError> {
         let mut writer = Writer::new(self.compress, self.checksum);
         writer.header(self.version);
-        writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::memory::used() as u64, is_base);
+        writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::allocator::used() as u64, is_base);
         self.libraries.iter().for_each(|code| writer.function(code));
         let mut pieces = Vec::new();
         loop {
@@ -166,7 +166,7 @@ impl View {
             for piece in pieces.drain(..) {
                 write_piece(shared, &mut writer, piece, sink)?;
             }
-            crate::memory::publish();
+            crate::allocator::publish();
             pace(shared, fed.keys, fed.keys_total)?;
             if fed.through {
                 break;

@@ -42,7 +42,7 @@ impl Durable {
             self.sync_wanted.wait(due_us.min(next_second_us).saturating_sub(now_us));
             let now_us = shared.clock.micros();
             may_hurry = now_us < self.sync_due_us(now_us) || self.sync(shared);
-            crate::memory::publish();
+            crate::allocator::publish();
         }
     }
 
@@ -69,7 +69,7 @@ impl Durable {
             if is_wanted {
                 self.write_soon(shared);
             }
-            crate::memory::publish();
+            crate::allocator::publish();
         }
         None
     }
@@ -97,7 +97,7 @@ impl Durable {
             self.tell_synced(shared);
         }
         self.mark_synced();
-        *shared.allocator.lock() = crate::memory::look();
+        *shared.allocator.lock() = crate::allocator::look();
         shared.in_background(BackgroundJob::Second);
     }
 
