@@ -319,7 +319,7 @@ fn start_logged(
     *shared.password_file.lock() = password_file;
     take_limits(shared, &config);
     load_users(shared, &config)?;
-    look_for_open_doors(shared, &config, surroundings.needs_password)?;
+    look_for_open_access(shared, &config, surroundings.needs_password)?;
     let pidfile = write_pidfile(&config, logger);
     let front = Arc::new(Front { shared, last: Mutex::default() });
     let plane = crate::plane::start(profile, &config, signals, &front, logger)?;
@@ -344,7 +344,7 @@ fn start_logged(
 }
 
 impl Running {
-    /// Starts all threads; those that serve clients wait at the doors while data is loaded.
+    /// Starts all threads; those that serve clients wait a moment for the data that is loaded.
     fn spawn_all(
         &mut self,
         pollers: Vec<Poller>,
@@ -359,7 +359,7 @@ impl Running {
         for (thread, poller) in pollers.into_iter().enumerate() {
             let clients = Clients::new(shared, thread, poller, Bounds::of(config));
             self.spawn(&format!("io-{thread}"), move || {
-                shared.loading.wait_at_the_doors();
+                shared.loading.wait_to_serve();
                 stand_in::play(shared, Part::Serve(Box::new(Worker::new(shared, thread, clients))));
             })?;
         }
@@ -379,7 +379,7 @@ impl Running {
     fn load(&self, config: &Config) -> anyhow::Result<()> {
         let shared = self.shared;
         let loaded = crate::loader::load(shared);
-        shared.loading.open_the_doors();
+        shared.loading.begin_to_serve();
         if shared.life.has_ended() {
             // Stopped by a signal meanwhile.
             return Ok(());
@@ -571,7 +571,7 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// That it is so, where a password was demanded.
-fn look_for_open_doors(shared: &Shared, config: &Config, needs_password: bool) -> anyhow::Result<()> {
+fn look_for_open_access(shared: &Shared, config: &Config, needs_password: bool) -> anyhow::Result<()> {
     let is_open = shared.engine.lock().acl.default_is_open();
     if is_open && needs_password {
         bail!("no password is set, and ALLOW_EMPTY_PASSWORD says that one is needed: give REDIS_PASSWORD");

@@ -67,27 +67,28 @@ pub(crate) struct Loading {
     /// Of the last snapshot that was loaded.
     pub(crate) keys_loaded: AtomicU64,
     pub(crate) keys_expired: AtomicU64,
-    doors: Mutex<bool>,
-    opened: Condvar,
+    /// Clients are served, told LOADING at least.
+    served: Mutex<bool>,
+    serving: Condvar,
 }
 
 /// How long clients wait for a start before they are told LOADING: most data sets are there by then, and whoever
 /// connects at once need not try again.
-const DOORS_PATIENCE: Duration = Duration::from_millis(300);
+const LOADING_PATIENCE: Duration = Duration::from_millis(300);
 
 impl Loading {
     /// Waits until the data is there, or has taken long enough.
-    pub(crate) fn wait_at_the_doors(&self) {
-        let mut open = self.doors.lock();
-        if !*open {
-            self.opened.wait_for(&mut open, DOORS_PATIENCE);
+    pub(crate) fn wait_to_serve(&self) {
+        let mut served = self.served.lock();
+        if !*served {
+            self.serving.wait_for(&mut served, LOADING_PATIENCE);
         }
     }
 
     /// Lets clients in.
-    pub(crate) fn open_the_doors(&self) {
-        *self.doors.lock() = true;
-        self.opened.notify_all();
+    pub(crate) fn begin_to_serve(&self) {
+        *self.served.lock() = true;
+        self.serving.notify_all();
     }
 }
 
