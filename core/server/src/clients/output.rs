@@ -1,0 +1,198 @@
+//! What clients are sent: writing it, holding it back until it is logged, and its limits.
+
+use std::sync::atomic::Ordering;
+
+use engine::Delivery;
+use net::{Flush, Id};
+
+use super::{Clients, find, mark, mark_dirty};
+use crate::client::Client;
+use crate::logger::Level;
+use crate::notices::Topic;
+
+impl Clients {
+    /// Writes what can be written.
+    pub(crate) fn write(&mut self) {
+        self.unpark();
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            self.write_one(id);
+        }
+        // What a nested call has marked meanwhile stays for the next tick.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    fn write_one(&mut self, id: Id) {
+        let Some(client) = find(&mut self.slots, id) else { return };
+        client.listed.dirty = false;
+        if client.unlogged {
+            return;
+        }
+        if client.parked_until > 0 {
+            if !self.shared.durable.is_safe(client.parked_until) {
+                mark(&mut client.listed.parked, &mut self.parked, id);
+                return;
+            }
+            client.parked_until = 0;
+        }
+        if !client.conn.wants_flush() {
+            return;
+        }
+        let pending = client.conn.pending();
+        let outcome = client.conn.flush(&self.poller, &mut self.pool);
+        self.writes += 1;
+        let sent = (pending - client.conn.pending()) as u64;
+        self.bytes_out += sent;
+        client.net.1 += sent;
+        if self.bounds.tells_buffers {
+            mark(&mut client.listed.resized, &mut self.resized, id);
+        }
+        match outcome {
+            _ if client.dropped => self.close(id),
+            Flush::Drained if client.has_got_enough() => {
+                self.close_stranger(id, "has been refused too often")
+            }
+            Flush::Drained => client.over_soft_since_s = None,
+            Flush::More => {
+                mark_dirty(&mut self.dirty, client, id);
+                self.check_output(id);
+            }
+            Flush::Pending if client.is_stranger() && !client.conn.is_handshaking() => {
+                self.close_stranger(id, "does not read its replies");
+            }
+            Flush::Pending => self.check_output(id),
+            Flush::Finished | Flush::Failed(_) => self.close(id),
+        }
+    }
+
+    /// Closes a client for its replies.
+    fn close_stranger(&mut self, id: Id, why: &str) {
+        self.shared
+            .logger
+            .line(Level::Verbose, &format!("Closing a client that has not logged in and {why}"));
+        self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
+        self.close(id);
+    }
+
+    /// Tries those again whose output waits for the log.
+    fn unpark(&mut self) {
+        for id in std::mem::take(&mut self.parked) {
+            if let Some(client) = find(&mut self.slots, id) {
+                client.listed.parked = false;
+                mark_dirty(&mut self.dirty, client, id);
+            }
+        }
+    }
+
+    /// Whether output waits for the log.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Whether a parked client may go on.
+    pub(crate) fn parked_is_safe(&mut self) -> bool {
+        let Clients { slots, parked, shared, .. } = self;
+        parked
+            .iter()
+            .any(|id| find(slots, *id).is_none_or(|client| shared.durable.is_safe(client.parked_until)))
+    }
+
+    /// Closes a client whose unread output is over its limits.
+    pub(crate) fn check_output(&mut self, id: Id) {
+        let (bounds, now_s) = (self.bounds, self.now_s);
+        let Some(client) = find(&mut self.slots, id) else { return };
+        let limit = bounds.output[usize::from(client.subscriber)];
+        let pending = client.counted_output();
+        if limit.soft_bytes > 0 && pending > limit.soft_bytes {
+            if client.over_soft_since_s.is_none() {
+                self.timers.arm(id, now_s + limit.soft_seconds + 1);
+            }
+            let since_s = *client.over_soft_since_s.get_or_insert(now_s);
+            if now_s <= since_s + limit.soft_seconds && !is_over(limit.hard_bytes, pending) {
+                return;
+            }
+        } else {
+            client.over_soft_since_s = None;
+            if !is_over(limit.hard_bytes, pending) {
+                return;
+            }
+        }
+        let who = client.conn.peer().to_string();
+        let text =
+            format!("Client {who} scheduled to be closed ASAP for overcoming of output buffer limits.");
+        self.shared.notices.note(self.shared, Topic::Output, text);
+        self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
+        self.close(id);
+    }
+
+    /// Closes a client that has missed something, because more was sent to it than may wait for its thread.
+    pub(crate) fn close_overrun(&mut self, id: Id) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(client) = slot else {
+            let (thread, token) = (self.thread as u16, id.to_bits());
+            let dropped = Delivery { thread, token, drop: true, ..Delivery::default() };
+            return self.held_back.push((dropped, 0));
+        };
+        let who = client.conn.peer().to_string();
+        self.shared
+            .logger
+            .warning(&format!("Client {who} closed: more messages waited for its thread than may wait."));
+        self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
+        self.close(id);
+    }
+
+    /// Whether its output is over the limit that holds at once.
+    pub(crate) fn is_over_hard_limit(&self, client: &Client) -> bool {
+        is_over(self.bounds.output[usize::from(client.subscriber)].hard_bytes, client.counted_output())
+    }
+
+    /// Closes a client whose output has just grown beyond the limit that holds at once. True when it is gone.
+    pub(crate) fn check_hard_limit(&mut self, id: Id) -> bool {
+        let over = (self.slots.get(id))
+            .is_some_and(|slot| slot.as_deref().is_some_and(|c| self.is_over_hard_limit(c)));
+        if over {
+            self.check_output(id);
+        }
+        over
+    }
+
+    /// The same for one whose requests have run: nothing of its output is sent.
+    pub(crate) fn cut_off(&mut self, id: Id, client: Box<Client>) {
+        self.put_back(id, client);
+        self.check_output(id);
+        self.deliver_held_back(id);
+    }
+
+    /// A script takes long: what those have been told whose requests ran before it in this batch stays here until it is logged.
+    pub(crate) fn hold_unlogged(&mut self) {
+        for id in &self.wrote {
+            if let Some(client) = find(&mut self.slots, *id) {
+                (client.unlogged, self.holds_unlogged) = (true, true);
+            }
+        }
+    }
+
+    /// The batch is logged as `ticket`, and not safe yet if it is to be waited for: those who have written hold their replies for it.
+    pub(crate) fn note_logged(&mut self, ticket: u64, waits: bool) {
+        let wrote = std::mem::take(&mut self.wrote);
+        if waits || self.holds_unlogged {
+            for id in &wrote {
+                if let Some(client) = find(&mut self.slots, *id) {
+                    client.unlogged = false;
+                    if waits {
+                        client.parked_until = client.parked_until.max(ticket);
+                    }
+                    mark_dirty(&mut self.dirty, client, *id);
+                }
+            }
+            self.holds_unlogged = false;
+        }
+        self.wrote = wrote;
+        self.wrote.clear();
+    }
+}
+
+fn is_over(limit: u64, bytes: u64) -> bool {
+    limit > 0 && bytes > limit
+}
