@@ -2,22 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
+mod numbers;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tandem_persist::aof::{AppendError, Base, Commands, HistoryId, Log, Place, State, recover};
+use numbers::{command, counted, place};
+use tandem_persist::aof::{AppendError, Base, HistoryId, Log, State, recover};
 use tandem_persist::disk::{Disk, Fault, Memory, write_all};
 
 const ID: HistoryId = HistoryId(7);
-
-fn place() -> Place {
-    Place::new(Path::new("/data"))
-}
-
-fn command(count: u64) -> Vec<u8> {
-    let text = count.to_string();
-    format!("*2\r\n$4\r\nPUSH\r\n${}\r\n{text}\r\n", text.len()).into_bytes()
-}
 
 /// A server as far as its log goes: it counts.
 struct Server {
@@ -103,16 +97,8 @@ impl Server {
 
 /// What the log holds, which must be the numbers from 0 on, each once.
 fn load(disk: &Memory) -> u64 {
-    let mut count = 0;
-    for file in recover(disk, &place(), true, 2).unwrap().files() {
-        let source = disk.read(&file.path, file.commands_offset).unwrap();
-        let mut commands = Commands::new(source, file.commands_offset, file.bytes);
-        while let Some(args) = commands.next().unwrap() {
-            assert_eq!(args[1], count.to_string().into_bytes(), "a command is missing or there twice");
-            count += 1;
-        }
-    }
-    count
+    let recovered = recover(disk, &place(), true, 2).unwrap();
+    recovered.files().iter().fold(0, |count, file| counted(disk, file, count))
 }
 
 /// Some seconds with two rewrites, in which calls fail; then the process is killed, and starts again.

@@ -2,19 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod numbers;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use numbers::{command, counted, place};
 use tandem_persist::aof::{
-    AppendError, BadRecord, Base, Commands, Examined, HistoryId, Log, Place, Publication, Record, Recovered,
-    Scanner, State, SyncHandle, examine, recover,
+    AppendError, BadRecord, Base, Examined, HistoryId, Log, Place, Publication, Record, Recovered, Scanner,
+    State, SyncHandle, examine, recover,
 };
 use tandem_persist::disk::{Disk, Fault, Memory, Real, write_all};
 use tandem_persist::rdb::{Item, Reader, Value, Writer, identify, kind};
-
-fn place() -> Place {
-    Place::new(Path::new("/data"))
-}
 
 const ID: HistoryId = HistoryId(0xa5a5_0000_1234_5678_9abc_def0_1122_3344);
 
@@ -35,11 +34,6 @@ fn begun(disk: &Memory) -> Log {
 
 fn create(disk: &Memory) -> std::io::Result<Log> {
     Log::create(Arc::new(disk.clone()), place(), b"", Base::Commands, ID)
-}
-
-fn command(number: u64) -> Vec<u8> {
-    let text = number.to_string();
-    format!("*2\r\n$4\r\nPUSH\r\n${}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
 /// A base that holds the count of numbers pushed so far.
@@ -69,12 +63,7 @@ fn load(disk: &dyn Disk, log: &Examined) -> u64 {
             }
             continue;
         }
-        let source = disk.read(&file.path, file.commands_offset).unwrap();
-        let mut commands = Commands::new(source, file.commands_offset, file.bytes);
-        while let Some(args) = commands.next().unwrap() {
-            assert_eq!(args[1], count.to_string().into_bytes(), "a command is missing or there twice");
-            count += 1;
-        }
+        count = counted(disk, file, count);
     }
     count
 }
