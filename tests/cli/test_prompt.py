@@ -55,6 +55,12 @@ class Terminal:
             if not self.read(0.2):
                 assert time.monotonic() < end, f"no {text!r} in {plain[-2000:]!r}"
 
+    def ask(self, line, *answers):
+        """Types a line, and waits for these texts one after the other."""
+        self.type(line + "\r")
+        for answer in answers:
+            self.until(answer)
+
     def code(self):
         """Waits for the end: the exit code."""
         end = time.monotonic() + SECONDS_MAX
@@ -96,16 +102,11 @@ def at(server):
 def test_commands_and_their_replies(prompt, open_server):
     t = prompt()
     t.until(at(open_server))
-    t.type("set a 'x y'\r")
-    t.until("OK\n")
-    t.type("get a\r")
-    t.until('"x y"\n')
-    t.type("incr n\r")
-    t.until("(integer) 1\n")
-    t.type("get a b\r")
-    t.until("(error) ERR wrong number of arguments for 'get' command\n")
-    t.type("get 'a\r")
-    t.until("Invalid argument(s)\n")
+    t.ask("set a 'x y'", "OK\n")
+    t.ask("get a", '"x y"\n')
+    t.ask("incr n", "(integer) 1\n")
+    t.ask("get a b", "(error) ERR wrong number of arguments for 'get' command\n")
+    t.ask("get 'a", "Invalid argument(s)\n")
     t.type("exit\r")
     assert t.code() == 0
 
@@ -113,15 +114,10 @@ def test_commands_and_their_replies(prompt, open_server):
 def test_the_prompt_tells_database_and_transaction(prompt, open_server):
     t = prompt("-n", "2")
     t.until(f"127.0.0.1:{open_server.port}[2]> ")
-    t.type("multi\r")
-    t.until(f"127.0.0.1:{open_server.port}[2](TX)> ")
-    t.type("ping\r")
-    t.until("QUEUED\n")
-    t.type("exec\r")
-    t.until("1) PONG\n")
-    t.until(f"127.0.0.1:{open_server.port}[2]> ")
-    t.type("select 0\r")
-    t.until(at(open_server))
+    t.ask("multi", f"127.0.0.1:{open_server.port}[2](TX)> ")
+    t.ask("ping", "QUEUED\n")
+    t.ask("exec", "1) PONG\n", f"127.0.0.1:{open_server.port}[2]> ")
+    t.ask("select 0", at(open_server))
     t.type("quit\r")
     assert t.code() == 0
 
@@ -137,14 +133,10 @@ def test_ends_with_control_d_and_control_c(prompt, open_server):
 def test_lines_come_back_also_in_the_next_run(prompt, open_server, tmp_path):
     t = prompt()
     t.until(at(open_server))
-    t.type("set kept 1\r")
-    t.until("OK\n")
-    t.type("auth secret-word\r")
-    t.until("(error)")
-    t.type("acl setuser somebody >other-secret\r")
-    t.until("OK\n")
-    t.type("\x1b[A\r")
-    t.until("OK\n")
+    t.ask("set kept 1", "OK\n")
+    t.ask("auth secret-word", "(error)")
+    t.ask("acl setuser somebody >other-secret", "OK\n")
+    t.ask("\x1b[A", "OK\n")
     t.type("quit\r")
     assert t.code() == 0
     file = tmp_path / ".tandem_history"
@@ -154,16 +146,14 @@ def test_lines_come_back_also_in_the_next_run(prompt, open_server, tmp_path):
     t.until(at(open_server))
     t.type("\x1b[A\x1b[A")
     t.until("set kept 1")
-    t.type("\r")
-    t.until("OK\n")
+    t.ask("", "OK\n")
 
 
 def test_another_file_of_history_or_none(prompt, open_server, tmp_path):
     for file in (tmp_path / "mine", "/dev/null"):
         t = prompt(REDISCLI_HISTFILE=str(file))
         t.until(at(open_server))
-        t.type("ping\r")
-        t.until("PONG\n")
+        t.ask("ping", "PONG\n")
         t.type("quit\r")
         assert t.code() == 0
     assert (tmp_path / "mine").read_text() == "ping\nquit\n"
@@ -173,12 +163,8 @@ def test_another_file_of_history_or_none(prompt, open_server, tmp_path):
 def test_names_are_completed(prompt, open_server):
     t = prompt()
     t.until(at(open_server))
-    t.type("randomk\t\r")
-    t.until("randomkey")
-    t.until("(nil)\n")
-    t.type("CONFIG RESETS\t\r")
-    t.until("CONFIG RESETSTAT")
-    t.until("OK\n")
+    t.ask("randomk\t", "randomkey", "(nil)\n")
+    t.ask("CONFIG RESETS\t", "CONFIG RESETSTAT", "OK\n")
 
 
 def test_what_a_command_takes_is_shown_behind_it(prompt, open_server):
@@ -188,10 +174,8 @@ def test_what_a_command_takes_is_shown_behind_it(prompt, open_server):
     t.until("key start end")
     t.type("k ")
     t.until("start end")
-    t.type("0 -1\r")
-    t.until('""\n')
-    t.type(":set nohints\r")
-    t.until(at(open_server))
+    t.ask("0 -1", '""\n')
+    t.ask(":set nohints", at(open_server))
     t.type("getrange ")
     t.until("getrange ")
     time.sleep(0.3)
@@ -222,10 +206,8 @@ def test_help(prompt, open_server):
     assert "LPUSH key element [element ...]" in shown and "summary: " in shown and "since: 1.0.0" in shown
     t.type("help config\r")
     assert "CONFIG SET" in t.until("CONFIG SET")
-    t.type("help @hyperloglog\r")
-    t.until("PFADD")
-    t.type("help nosuch\r")
-    t.until("No command or group is named nosuch")
+    t.ask("help @hyperloglog", "PFADD")
+    t.ask("help nosuch", "No command or group is named nosuch")
 
 
 def test_messages_until_control_c(prompt, open_server):
@@ -243,22 +225,19 @@ def test_messages_until_control_c(prompt, open_server):
         t.type("\x03")
         t.until(at(open_server))
         assert c.call("PUBLISH", "news", "third") == 0
-    t.type("set a 1\r")
-    t.until("OK\n")
+    t.ask("set a 1", "OK\n")
 
 
 def test_all_commands_until_control_c(prompt, open_server):
     t = prompt("-n", "2")
     t.until("[2]> ")
-    t.type("monitor\r")
-    t.until("OK\n")
+    t.ask("monitor", "OK\n")
     with open_server.client() as c:
         c.call("SET", "seen", "x y")
     t.until('"SET" "seen" "x y"\n')
     t.type("\x03")
     t.until("[2]> ")
-    t.type("get seen\r")
-    t.until("(nil)\n")
+    t.ask("get seen", "(nil)\n")
     t.type("quit\r")
     assert t.code() == 0
 
@@ -267,27 +246,20 @@ def test_a_server_that_comes_back(prompt, tmp_path):
     with servers.Server("server", extra=["--save", ""]) as server:
         t = prompt(port=server.port)
         t.until(at(server))
-        t.type("ping\r")
-        t.until("PONG\n")
+        t.ask("ping", "PONG\n")
         server.kill()
-        t.type("ping\r")
-        t.until("Could not connect to Redis at")
-        t.until("not connected> ")
+        t.ask("ping", "Could not connect to Redis at", "not connected> ")
         server.restart()
-        t.type("ping\r")
-        t.until("PONG\n")
-        t.until(at(server))
+        t.ask("ping", "PONG\n", at(server))
 
 
 def test_a_connection_that_stood_idle_is_made_anew(prompt, open_server):
     t = prompt("-n", "2")
     t.until("[2]> ")
-    t.type("incr n\r")
-    t.until("(integer) 1\n")
+    t.ask("incr n", "(integer) 1\n")
     with open_server.client() as c:
         c.call("CLIENT", "KILL", "TYPE", "normal")
-    t.type("incr n\r")
-    t.until("(integer) 2\n")
+    t.ask("incr n", "(integer) 2\n")
 
 
 def test_a_command_whose_reply_is_lost_is_not_sent_again(prompt):
@@ -310,11 +282,8 @@ def test_a_command_whose_reply_is_lost_is_not_sent_again(prompt):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=[listener], daemon=True).start()
         t = prompt(port=listener.getsockname()[1])
-        t.type("ping\r")
-        t.until("(error) ERR no such thing\n")
-        t.type("incr n\r")
-        t.until("Error: Server closed the connection\n")
-        t.until("not connected> ")
+        t.ask("ping", "(error) ERR no such thing\n")
+        t.ask("incr n", "Error: Server closed the connection\n", "not connected> ")
         t.type("exit\r")
         assert t.code() == 0 and len(seen) == 1
         listener.shutdown(socket.SHUT_RDWR)
@@ -331,43 +300,32 @@ def test_a_password_is_typed_unseen(prompt, closed_server):
 def test_a_slow_command_is_told(prompt, open_server):
     t = prompt()
     t.until(at(open_server))
-    t.type("blpop none 0.6\r")
-    t.until("(nil)\n")
-    t.until("s)\n")
+    t.ask("blpop none 0.6", "(nil)\n", "s)\n")
 
 
 def test_messages_out_of_band(prompt, open_server):
     t = prompt("-3")
     t.until(at(open_server))
-    t.type("client tracking on\r")
-    t.until("OK\n")
-    t.type("get a\r")
-    t.until("(nil)\n")
+    t.ask("client tracking on", "OK\n")
+    t.ask("get a", "(nil)\n")
     with open_server.client() as c:
         c.call("SET", "a", "1")
-    t.type("ping\r")
-    t.until("-> invalidate: 'a'\n")
-    t.until("PONG\n")
+    t.ask("ping", "-> invalidate: 'a'\n", "PONG\n")
 
 
 def test_a_server_that_was_told_to_be_silent(prompt, open_server):
     t = prompt()
     t.until(at(open_server))
-    t.type("client reply skip\rset a 1\rget a\r")
-    t.until('"1"\n')
-    t.type("client reply off\rset a 2\rclient reply on\r")
-    t.until("OK\n")
-    t.type("get a\r")
-    t.until('"2"\n')
+    t.ask("client reply skip\rset a 1\rget a", '"1"\n')
+    t.ask("client reply off\rset a 2\rclient reply on", "OK\n")
+    t.ask("get a", '"2"\n')
 
 
 def test_over_tls(prompt, open_server):
     t = prompt("--tls", "--cacert", str(certs.made().authority))
     t.until(at(open_server))
-    t.type("set a 1\r")
-    t.until("OK\n")
-    t.type("subscribe news\r")
-    t.until('3) (integer) 1\n')
+    t.ask("set a 1", "OK\n")
+    t.ask("subscribe news", '3) (integer) 1\n')
     with open_server.client() as c:
         assert c.call("PUBLISH", "news", "first") == 1
     t.until('3) "first"\n')
