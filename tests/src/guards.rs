@@ -27,6 +27,7 @@ const LOCKING: &[(&str, Lock)] = &[
     ("engine.lock()", Lock::Engine),
     ("engine.try_lock()", Lock::Engine),
     ("engine.try_lock_for(_)", Lock::Engine),
+    ("self.lock()", Lock::Engine),
     (".log()", Lock::Log),
     ("log.lock()", Lock::Log),
     ("log.try_lock()", Lock::Log),
@@ -99,6 +100,9 @@ pub fn held_too_long(path: &str, text: &str) -> Vec<String> {
 /// All guards of a file.
 fn guards(code: &str) -> Vec<Guard<'_>> {
     let bound = source::words(code, "let").filter_map(|at| bound_by(code, at));
+    let looked_into = ["if let", "while let", "match", "for"].into_iter();
+    let unnamed = looked_into
+        .flat_map(|word| source::words(code, word).filter_map(move |at| unnamed(code, at + word.len())));
     let given = code.match_indices(": MutexGuard<").filter_map(|(at, _)| {
         let open = at + body(&code[at..])?;
         Some(alive(code, last_word(&code[..at]), guard_type(&code[at..]), open))
@@ -108,7 +112,7 @@ fn guards(code: &str) -> Vec<Guard<'_>> {
         let rest = &code[open..open + block_rest(&code[open..])];
         Some(Guard { name: last_word(&code[..at]), lock: Lock::Engine, at: open, code: rest })
     });
-    bound.chain(given).chain(lent).collect()
+    bound.chain(unnamed).chain(given).chain(lent).collect()
 }
 
 fn guard_type(text: &str) -> Lock {
@@ -156,6 +160,17 @@ fn bound_by(code: &str, at: usize) -> Option<Guard<'_>> {
         None => from + end,
     };
     Some(alive(code, name, lock, begin))
+}
+
+/// The guard that what is looked into from `at` on makes without a name: it lives as long as the block.
+fn unnamed(code: &str, at: usize) -> Option<Guard<'_>> {
+    let head = &code[at..at + expression_end(&code[at..])];
+    let open = at + head.len();
+    let packed: String = head.split_whitespace().collect();
+    let is_inside = |end: &str| packed.find(end).is_some_and(|found| found + end.len() < packed.len());
+    let (_, lock) = LOCKING.iter().find(|(end, _)| is_inside(end))?;
+    let lives = code[open..].starts_with('{') && !packed.contains("=*");
+    lives.then(|| alive(code, "a value of the moment", *lock, open + 1))
 }
 
 /// Where an expression ends: at a semicolon, an `else`, a block or a further condition.
@@ -261,6 +276,14 @@ mod tests {
             found("let Some(engine) = engine.try_lock_for(A) else { return }; stop(engine); handle.join();"),
             0
         );
+    }
+
+    #[test]
+    fn a_guard_without_a_name_lives_as_long_as_what_looks_into_it() {
+        assert_eq!(found("if let Some(x) = self.queue.lock().pop() { sleep(x); }"), 1);
+        assert_eq!(found("match shared.engine.lock().config.dir { _ => self.write_waiting(log) }"), 1);
+        assert_eq!(found("for x in self.queue.lock().drain(..) { sleep(x); }"), 1);
+        assert_eq!(found("while self.queue.lock().is_full() { sleep(x); }"), 0);
     }
 
     #[test]
