@@ -65,8 +65,8 @@ def test_a_script_that_does_not_end_leaves_nothing_behind(how):
                 with server.client() as c, pytest.raises((EOFError, OSError)):
                     c.call("SHUTDOWN", "NOSAVE")
             assert server.process.wait(30) == (1 if how == "SIGTERM" else 0), server.log_tail()
-        assert "A script does not end." in server.log.read_text()
         assert found(server) == [b"kept", None, None]
+        assert "A script does not end." in server.log.read_text()
 
 
 @pytest.mark.parametrize("way", ["NOSAVE", "SAVE"])

@@ -924,3 +924,17 @@ fn a_certificate_logs_in_a_user_who_is_there_and_on() {
     }
     assert!(b.run(c, "INFO stats").contains("acl_access_denied_tls_cert:2\r\n"));
 }
+
+#[test]
+fn a_stop_ends_a_script_that_has_not_written_and_cuts_none_off_in_the_middle_of_its_writes() {
+    const WORKS: &str = "for i = 1, 1000000 do end ";
+    const WRITES: &str = "redis.call('INCR', KEYS[1]) ";
+    let mut b = Bench::new();
+    let c = b.connect();
+    // So that it is in the way whenever it is interrupted.
+    (b.outside.step_ns, b.outside.verdict) = (10_000_000_000, tandem_engine::BusyVerdict::Shutdown);
+    let killed = b.call(c, &["EVAL", &[WORKS, WRITES].concat(), "1", "n"]);
+    assert!(killed.starts_with("-ERR") && killed.contains("shutting down"), "{killed}");
+    let whole = b.call(c, &["EVAL", &[WRITES, WORKS, WRITES, "return 'whole'"].concat(), "1", "n"]);
+    assert_eq!((whole.as_str(), b.run(c, "GET n").as_str()), ("$5\r\nwhole\r\n", "$1\r\n2\r\n"));
+}

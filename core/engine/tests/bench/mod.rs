@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use base::Now;
+use std::cell::Cell;
 use tandem_engine::{
     Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, ReplayError, Report, Request,
     SessionId,
@@ -13,11 +14,17 @@ pub(crate) struct World {
     pub(crate) used: usize,
     /// Why no write can be kept, if that is so.
     pub(crate) refusal: Option<&'static str>,
+    /// What a script hears that is in the way.
+    pub(crate) verdict: BusyVerdict,
+    /// How much later it is at each look at the clock, nanoseconds; what has come together of that.
+    pub(crate) step_ns: u64,
+    stepped_ns: Cell<u64>,
 }
 
 impl Outside for World {
     fn nanos(&self) -> u64 {
-        self.now.mono_us * 1000
+        self.stepped_ns.set(self.stepped_ns.get() + self.step_ns);
+        self.now.mono_us * 1000 + self.stepped_ns.get()
     }
     fn now(&self) -> Now {
         self.now
@@ -26,7 +33,7 @@ impl Outside for World {
         self.used
     }
     fn busy(&mut self, _: &mut Engine, _: Busy) -> BusyVerdict {
-        BusyVerdict::Kill
+        self.verdict
     }
     fn check_config(&self, _: &config::Config) -> Result<(), String> {
         Ok(())
@@ -81,7 +88,9 @@ impl Bench {
         let now = Now::at_ms(1_700_000_000_000);
         let engine = Engine::new(config, Acl::new(Vec::new()), [7; 32], now);
         let (clients, delivered, pairs) = (Vec::new(), Vec::new(), Vec::new());
-        Bench { engine, outside: World { now, used: 1000, refusal: None }, clients, delivered, pairs }
+        let (verdict, stepped_ns) = (BusyVerdict::Kill, Cell::new(0));
+        let outside = World { now, used: 1000, refusal: None, verdict, step_ns: 0, stepped_ns };
+        Bench { engine, outside, clients, delivered, pairs }
     }
 
     /// A new client's number.
