@@ -39,11 +39,21 @@ impl fmt::Display for ConnectError {
     }
 }
 
+/// What musl says, and what glibc, with which redis-cli is linked, says of the same: scripts match on it.
+const TEXTS: [(&str, &str); 5] = [
+    ("Name does not resolve", "Name or service not known"),
+    ("Try again", "Temporary failure in name resolution"),
+    ("Operation timed out", "Connection timed out"),
+    ("Host is unreachable", "No route to host"),
+    ("Network unreachable", "Network is unreachable"),
+];
+
 /// What the system says of an error, without its number and without what Rust puts before it.
 pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
-    text.strip_prefix("failed to lookup address information: ").unwrap_or(text).to_owned()
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(text);
+    TEXTS.iter().find(|(musl, _)| *musl == text).map_or(text, |(_, glibc)| glibc).to_owned()
 }
 
 /// Why a conversation ended.
@@ -382,5 +392,21 @@ fn is_loopback(address: IpAddr) -> bool {
         IpAddr::V6(address) => {
             address.is_loopback() || address.to_ipv4_mapped().is_some_and(|mapped| mapped.is_loopback())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_same_text_whatever_it_is_linked_with() {
+        let text = |text: &str| plain(&io::Error::other(text));
+        assert_eq!(
+            text("failed to lookup address information: Name does not resolve"),
+            "Name or service not known"
+        );
+        assert_eq!(text("Operation timed out (os error 110)"), "Connection timed out");
+        assert_eq!(text("Connection refused (os error 111)"), "Connection refused");
     }
 }
