@@ -254,6 +254,101 @@ fn one_bad_batch_in_the_middle_is_told_with_what_would_be_lost() {
     assert_eq!(disk.bytes(&path).unwrap(), bytes);
 }
 
+/// Where the lines of ours end in a file.
+fn ends(bytes: &[u8]) -> Vec<usize> {
+    let lines = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"#TDM"));
+    lines.map(|at| at + bytes[at..].iter().position(|&byte| byte == b'\n').unwrap() + 1).collect()
+}
+
+#[test]
+fn a_batch_that_is_missing_there_twice_or_out_of_order_stops_the_start_and_so_does_a_second_head() {
+    let story = Story { form: Base::Snapshot, rewrites: false, moves_on: false, is_told: true, batches: 4 };
+    let disk = written(story, HistoryId(77));
+    let path = place().log_dir().join("appendonly.aof.1.incr.aof");
+    let bytes = disk.bytes(&path).unwrap();
+    let ends = ends(&bytes);
+    let (head, rest) = (&bytes[..ends[0]], &bytes[ends[1]..]);
+    let parts: Vec<&[u8]> = ends.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+    let [first, second, third, ..] = parts[..] else { panic!("{} batches", parts.len()) };
+    assert_eq!([head, first, rest].concat(), bytes);
+    let behind = &bytes[ends[3]..];
+    for (what, there) in [
+        ("missing", [head, second, third, behind].concat()),
+        ("missing in the middle", [head, first, third, behind].concat()),
+        ("twice", [head, first, first, second, third, behind].concat()),
+        ("out of order", [head, first, third, second, behind].concat()),
+        ("two heads", [head, first, head, second, third, behind].concat()),
+    ] {
+        disk.put(&path, &there);
+        assert!(recover(&disk, &place(), true, 7).is_err(), "{what}");
+        // Nor where no line tells that anything is durable.
+        disk.remove(&place().log_dir().join("appendonly.aof.synced")).unwrap_or_default();
+        assert!(recover(&disk, &place(), true, 7).is_err(), "{what}, without the mark");
+    }
+}
+
+/// A log with so many batches in front of its rewrite, and two behind it.
+fn rewritten_behind(batches: u64) -> Memory {
+    let disk = Memory::new();
+    let mut log =
+        Log::create(Arc::new(disk.clone()), place(), &snapshot(0), Base::Snapshot, HistoryId(77)).unwrap();
+    for number in 0..batches {
+        log.append(&mut batch(number), 5).unwrap();
+    }
+    log.begin_rewrite(log.plan_rewrite().unwrap().run()).unwrap();
+    let temp = base(&disk, Base::Snapshot, 1);
+    drop(log.install(log.plan_finish(Base::Snapshot).unwrap().run(&temp).unwrap()));
+    for number in 0..2 {
+        log.append(&mut batch(number), 5).unwrap();
+    }
+    disk
+}
+
+#[test]
+fn a_file_that_does_not_begin_as_the_one_that_was_there_stops_the_start() {
+    let (disk, path) = (rewritten_behind(2), place().log_dir().join("appendonly.aof.2.incr.aof"));
+    assert!(loaded(&disk_of(&files(&disk))).is_ok());
+    let of_another_time = rewritten_behind(3).bytes(&path).unwrap();
+    disk.remove(&place().log_dir().join("appendonly.aof.synced")).unwrap_or_default();
+    for (what, there) in [
+        ("of another time", &of_another_time[..]),
+        ("without a head", &batch(0)),
+        ("torn, without a head", b"*3\r\n$3\r\nSE"),
+    ] {
+        disk.put(&path, there);
+        assert!(recover(&disk, &place(), true, 7).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn damage_that_no_crash_leaves_stops_the_start_where_nothing_was_synced_either() {
+    let disk = Memory::new();
+    let mut log =
+        Log::create(Arc::new(disk.clone()), place(), &snapshot(0), Base::Snapshot, HistoryId(77)).unwrap();
+    for number in 3..7 {
+        log.append(&mut batch(number), 5).unwrap();
+    }
+    let path = place().log_dir().join("appendonly.aof.1.incr.aof");
+    let bytes = disk.bytes(&path).unwrap();
+    let ends = ends(&bytes);
+    let with = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+        [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+    };
+    let refuses = |there: &[u8]| {
+        disk.put(&path, there);
+        recover(&disk, &place(), true, 7).is_err()
+    };
+    assert!(!refuses(&bytes) && !refuses(&bytes[..bytes.len() - 60]), "as it is, and torn");
+    assert!(refuses(&with(b"key:4", b"kez:6")), "two bits of a batch");
+    assert!(refuses(&[&bytes[..ends[1]], &bytes[ends[2]..]].concat()), "a batch is missing");
+    assert!(refuses(&with(b"#TDM:2:", b"#TDM:3:")), "the line that closes one");
+    let mut strange = bytes.clone();
+    strange[ends[1]] = b'x';
+    assert!(refuses(&strange), "a byte, with zeros in what is behind it");
+    assert!(refuses(&with(b"$700", b"$900")), "a length that reaches beyond the end");
+}
+
 /// The same log as an earlier version wrote it: no heads, no checksum of a line of itself, no identity.
 fn as_before(disk: &Memory) -> Memory {
     let old = Memory::new();

@@ -614,7 +614,8 @@ fn a_block_that_was_lost_in_the_first_batch_is_no_data() {
     append(&mut log, &[long.as_bytes(), &command(1)].concat()).unwrap();
     let path = place().log_dir().join("appendonly.aof.1.incr.aof");
     let text = String::from_utf8(disk.bytes(&path).unwrap()).unwrap().replace('x', "\0");
-    disk.put(&path, &text.as_bytes()[..text.len() - 70]);
+    let in_second = text.rfind("#TDM:").unwrap() - 5;
+    disk.put(&path, &text.as_bytes()[..in_second]);
     let recovered = recover(&disk, &place(), true, 7).unwrap();
     assert_eq!(recovered.files()[0].commands, 0, "nothing vouches for the zeros");
     assert_eq!(recovered.tails().len(), 1);
@@ -724,6 +725,24 @@ fn a_lost_end_of_the_file_before_ends_the_log_there_even_between_batches() {
         let tail = recovered.tails().last().unwrap();
         assert_eq!((&tail.path, tail.offset, disk.bytes(&new).unwrap().len()), (&new, 0, 0));
         assert_eq!(disk.bytes(&tail.kept_as).unwrap(), behind);
+    }
+}
+
+#[test]
+fn a_file_that_lost_all_lines_of_ours_with_the_end_of_the_one_before_is_set_aside_and_a_strange_one_is_not() {
+    let (disk, mut log, old, new) = moved(3, 0);
+    let numbers: Vec<u8> = (5..60).flat_map(command).collect();
+    append(&mut log, &numbers).unwrap();
+    let (whole, behind) = (disk.bytes(&old).unwrap(), disk.bytes(&new).unwrap());
+    let mut lost = behind.clone();
+    let line = find_bytes(&behind, b"#TDM:");
+    [0..100, line..lost.len()].into_iter().for_each(|block| lost[block].fill(0));
+    for (there, is_cut) in [(&lost, true), (&numbers, false)] {
+        disk.put(&old, &whole[..whole.len() - 3]);
+        disk.put(&new, there);
+        let recovered = recover(&disk, &place(), true, 7);
+        assert_eq!(recovered.is_ok(), is_cut);
+        recovered.into_iter().for_each(|recovered| assert_eq!(load(&disk, &recovered), 5));
     }
 }
 

@@ -181,6 +181,7 @@ impl Log {
             }
             None => {
                 let (name, file) = rewrite::create_incremental(&*disk, &place, &manifest, 1)?;
+                disk.sync_dir(&dir)?;
                 rewrite::identify_log(&*disk, &place, &mut manifest, history, covers, name.seq)?;
                 manifest.incrementals.push(name);
                 rewrite::write_manifest(&*disk, &place, &manifest)?;
@@ -285,9 +286,11 @@ impl Log {
             ..Manifest::default()
         };
         rewrite::prepare_manifest(&*disk, &place, &manifest)?;
+        disk.sync_dir(&dir)?;
         make_base(&*disk, &dir.join(&base.name))?;
         notes.write(&*disk, &place)?;
         let open = Open::new(disk.create_new(&dir.join(&incremental.name))?)?;
+        disk.sync_dir(&dir)?;
         disk::put_in_place(&*disk, &dir, &place.manifest_name())?;
         let log = Log::on(disk, place, manifest, open, identity.history);
         log.mark_synced()?;

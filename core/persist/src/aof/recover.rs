@@ -343,13 +343,17 @@ impl<'a> Judge<'a> {
     ) -> Result<Scan, RefuseError> {
         let (file, path, bytes) = (&self.members[at], self.path(at), self.sizes[at]);
         self.judge_noted_size(at)?;
-        let is_incremental = file.kind == FileKind::Incremental;
         // A base is whole or refused, so only an incremental file can have lost its end before this one was begun.
         let follows = at > 0 && self.members[at - 1].kind == FileKind::Incremental;
-        let needs_head = is_incremental && self.manifest.id.is_some_and(|id| file.seq >= id.heads_from);
-        let mut scan = Scan::behind(last_seq, history, follows.then(|| self.sizes[at - 1]), needs_head);
+        let before_bytes = follows.then(|| self.sizes[at - 1]);
+        let mut scan = Scan::behind(last_seq, history, before_bytes, self.needs_head(file));
         scan.whole(self.disk, &path, file, bytes)?;
         Ok(scan)
+    }
+
+    /// Whether a file begins with a head, by what the manifest says.
+    fn needs_head(&self, file: &ManifestFile) -> bool {
+        file.kind == FileKind::Incremental && self.manifest.id.is_some_and(|id| file.seq >= id.heads_from)
     }
 
     /// A base of an earlier version: only its size is known.
@@ -405,7 +409,8 @@ impl<'a> Judge<'a> {
     }
 
     /// Judges a file behind a damaged one; what it holds is cut as a whole. It must be one that a rewrite had just moved
-    /// to: ours, and nothing in it durable, because its bytes are synced after those of the file before it.
+    /// to: ours, and nothing in it durable, because its bytes are synced after those of the file before it. One that has lost the block with
+    /// its head, and those with other lines of ours, is ours by what the manifest says.
     fn follower(&self, at: usize, damaged_at: usize, good_end: u64) -> Result<Option<Cut>, RefuseError> {
         let (path, file_bytes) = (self.path(at), self.sizes[at]);
         if file_bytes == 0 {
@@ -415,7 +420,8 @@ impl<'a> Judge<'a> {
             return refuse(&path, None, "it follows a damaged file, and is too long to be set aside");
         }
         let bytes = read_from(self.disk, &path, 0, TAIL_BYTES_MAX)?;
-        let (commands, marked) = (whole_commands(&bytes), find(&bytes, MARK).is_some());
+        let is_ours = self.needs_head(&self.members[at]) && bytes[0] == 0;
+        let (commands, marked) = (whole_commands(&bytes), is_ours || find(&bytes, MARK).is_some());
         let promised = self.promised(at).max(promised_in(&bytes, history_of(&bytes)));
         if promised > 0 || (commands > 0 && !marked) {
             let what = format!(

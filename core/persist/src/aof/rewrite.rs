@@ -10,7 +10,8 @@
 //! appending to; until then the old manifest stands.
 //!
 //! At each moment base and files in the manifest's order are the whole log: the new file is named durably before
-//! the first byte goes to it, and what is replaced is deleted when a manifest without it is durable. Only one change
+//! the first byte goes to it, and what is replaced is deleted when a manifest without it is durable. No file system need keep names in
+//! order: each is durable before another that depends on it is given. Only one change
 //! is under way at a time, which a token tells that every part hands on ([`Turn`]): two could write each other's
 //! manifest away.
 
@@ -202,6 +203,7 @@ impl Target {
         let (name, file) = create_incremental(&*self.disk, &self.place, &self.manifest, least)?;
         self.attempts().note(&name);
         self.manifest.incrementals.push(name);
+        self.disk.sync_dir(&self.place.log_dir())?;
         Open::new(file)
     }
 
@@ -284,10 +286,12 @@ impl Publication {
         });
         // Before any file gets its name: recovery tells by it that they are of a log which is not there yet.
         prepare_manifest(&*target.disk, &target.place, &target.manifest)?;
+        target.disk.sync_dir(&dir)?;
         target.disk.rename(temp, &dir.join(&base.name))?;
         if let (Next::Adopted(_), Some(file)) = (next, target.manifest.incrementals.last()) {
             target.disk.rename(&dir.join(target.place.starting_name()), &dir.join(&file.name))?;
         }
+        target.disk.sync_dir(&dir)?;
         disk::put_in_place(&*target.disk, &dir, &target.place.manifest_name())?;
         target.is_clear();
         if !target.keeps_history {
@@ -384,7 +388,8 @@ pub(super) fn drop_history(disk: &dyn Disk, place: &Place, manifest: &mut Manife
     };
     let mut without = manifest.clone();
     without.history.retain(|file| !gone(file));
-    if write_manifest(disk, place, &without).is_ok() {
+    // A name that comes back when power is lost must be in the manifest.
+    if disk.sync_dir(&dir).is_ok() && write_manifest(disk, place, &without).is_ok() {
         *manifest = without;
     }
 }
