@@ -2,25 +2,32 @@
 //!
 //! ```text
 //! rewrite:      Planned > Ready > Cut > Walking ... > Walked > Publishing > Published
-//! replacement:                        Walking ... > Walked > Publishing > Published
-//! save:                               Walking ... > Walked
+//! replacement, start of a log:        Walking ... > Walked > Publishing > Published
+//! rewrite without a log, save:        Walking ... > Walked
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use journal::Journal;
 use keyspace::Piece;
-use persist::aof::{AppendError, Base, Prepared, Publication, Published, RewritePlan, snapshot_to_commands};
+use persist::aof::{
+    AppendError, Base, Log, Prepared, Publication, Published, RewritePlan, replace_files,
+    snapshot_to_commands,
+};
 use persist::disk::{Disk, write_all};
 use persist::rdb::{Reader, SnapshotFile, Writer};
 
-use crate::server::{Server, place};
+use crate::server::{Server, history_id, place};
 
 /// What the snapshot is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Rewrite,
     Replacement,
+    Start,
+    /// A rewrite while there is no log: a base in place of all its files.
+    Alone,
     Save,
 }
 
@@ -44,11 +51,27 @@ pub(crate) struct View {
     covered: u64,
     /// Records that it holds.
     units: usize,
+    libraries: Vec<Vec<u8>>,
 }
 
 impl Change {
     pub(crate) fn rewrite(server: &mut Server<'_>) -> Option<Change> {
-        server.log.plan_rewrite().ok().map(Change::Planned)
+        let Some(log) = &server.log else {
+            return View::begin(server, Purpose::Alone, |journal| Some(journal.end())).map(Change::Walking);
+        };
+        log.plan_rewrite().ok().map(Change::Planned)
+    }
+
+    /// A log where there is none.
+    pub(crate) fn start(server: &mut Server<'_>) -> Option<Change> {
+        let id = history_id(&mut server.random);
+        server.log = Some(Log::start(Arc::clone(&server.disk), place(), id).ok()?);
+        let view = View::begin(server, Purpose::Start, |journal| {
+            journal.open(false);
+            Some(journal.end())
+        })?;
+        server.engine.log_switched();
+        Some(Change::Walking(view))
     }
 
     pub(crate) fn replacement(server: &mut Server<'_>) -> Option<Change> {
@@ -102,11 +125,18 @@ impl Change {
 fn move_log(server: &mut Server<'_>, prepared: Prepared, view: View) -> Option<Change> {
     server.write_waiting();
     let is_at_cut = server.journal.borrow().is_at_cut();
-    let moved = if is_at_cut { server.log.begin_rewrite(prepared).map_err(Some) } else { Err(None) };
+    let keeps_history = server.keeps_history();
+    let moved = match &mut server.log {
+        Some(log) if is_at_cut => {
+            log.set_keeps_history(keeps_history);
+            log.begin_rewrite(prepared).map_err(Some)
+        }
+        _ => Err(None),
+    };
     if let Err(Some(AppendError::Failed(why))) = &moved {
         server.journal.borrow_mut().fail(why.clone());
     }
-    if moved.is_ok() && server.log.position_synced() == server.log.position() {
+    if moved.is_ok() && server.log.as_ref().is_some_and(|log| log.position_synced() == log.position()) {
         server.journal.borrow_mut().found_synced(server.clock.micros());
     }
     server.journal.borrow_mut().moved();
@@ -137,6 +167,7 @@ fn walk(server: &mut Server<'_>, mut view: View) -> Change {
         return Change::Walking(view);
     }
     space.end_snapshot();
+    view.libraries.iter().for_each(|code| view.writer.function(code));
     view.writer.end();
     let bytes = view.writer.take();
     Change::Walked(view, bytes)
@@ -144,7 +175,7 @@ fn walk(server: &mut Server<'_>, mut view: View) -> Change {
 
 /// Writes the file, and puts a snapshot in place.
 fn write(server: &mut Server<'_>, view: View, bytes: &[u8]) -> Option<Change> {
-    let disk = std::sync::Arc::clone(&server.disk);
+    let disk = Arc::clone(&server.disk);
     if view.purpose == Purpose::Save {
         let saved = write_snapshot(&*disk, bytes).and_then(|file| file.finish("dump.rdb"));
         // After an error it is not known which one is there.
@@ -152,13 +183,24 @@ fn write(server: &mut Server<'_>, view: View, bytes: &[u8]) -> Option<Change> {
         return None;
     }
     let Ok(temp) = write_base(&*disk, view.form, bytes) else { return view.fail(server) };
-    let publication = match view.purpose {
-        Purpose::Replacement => server.log.plan_replacement(view.form),
-        _ => server.log.plan_finish(view.form),
-    };
+    let keeps_history = server.keeps_history();
+    if view.purpose == Purpose::Alone {
+        let id = history_id(&mut server.random);
+        if replace_files(&disk, &place(), &temp, view.form, keeps_history, id).is_ok() {
+            server.history.based(view.units);
+        }
+        return None;
+    }
+    let publication = server.log.as_mut().map(|log| {
+        log.set_keeps_history(keeps_history);
+        match view.purpose {
+            Purpose::Replacement => log.plan_replacement(view.form),
+            _ => log.plan_finish(view.form),
+        }
+    });
     match publication {
-        Ok(publication) => Some(Change::Publishing(view, temp, publication)),
-        Err(_) => view.fail(server),
+        Some(Ok(publication)) => Some(Change::Publishing(view, temp, publication)),
+        Some(Err(_)) | None => view.fail(server),
     }
 }
 
@@ -203,21 +245,25 @@ impl View {
         assert!(space.begin_snapshot(false), "there is one snapshot at a time");
         let mut writer = Writer::new(false, true);
         writer.header(space.snapshot_version());
-        Some(View { purpose, form, writer, covered, units: server.history.len() })
+        let libraries = server.engine.library_codes();
+        Some(View { purpose, form, writer, covered, units: server.history.len(), libraries })
     }
 
     /// The base cannot be published.
     fn fail(self, server: &mut Server<'_>) -> Option<Change> {
         match self.purpose {
-            Purpose::Rewrite => server.log.abort_rewrite(),
+            Purpose::Rewrite => server.log.iter_mut().for_each(Log::abort_rewrite),
             Purpose::Replacement => server.journal.borrow_mut().replacement_failed(),
-            Purpose::Save => {}
+            Purpose::Start => server.switch_off(),
+            Purpose::Alone | Purpose::Save => {}
         }
         None
     }
 
     fn install(self, server: &mut Server<'_>, published: Published) {
-        drop(server.log.install(published));
+        let Some(log) = &mut server.log else { return };
+        drop(log.install(published));
+        server.is_held_by_base(self.covered);
         {
             let (mut journal, now_us) = (server.journal.borrow_mut(), server.clock.micros());
             match self.purpose {
@@ -225,6 +271,7 @@ impl View {
                 _ => journal.based(self.covered, now_us),
             }
         }
+        server.is_based(self.units);
         server.write_waiting();
     }
 }

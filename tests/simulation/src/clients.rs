@@ -128,8 +128,10 @@ pub(crate) fn requests(random: &mut Random) -> Vec<Words> {
         55..63 => vec![request(READS, random)],
         63..73 => vec![request(BLOCKING, random)],
         73..80 => vec![script(random)],
-        80..84 => vec![request(RARE, random)],
-        84 => vec![fsync(random)],
+        80..83 => vec![request(RARE, random)],
+        83 => vec![function(random)],
+        84 => vec![setting(random)],
+        85 => vec![user(random)],
         _ => transaction(random),
     }
 }
@@ -143,9 +145,58 @@ fn transaction(random: &mut Random) -> Vec<Words> {
     all
 }
 
-fn fsync(random: &mut Random) -> Words {
-    let policy: &[u8] = [&b"always"[..], b"everysec", b"no"][random.below(3) as usize];
-    [&b"CONFIG"[..], b"SET", b"appendfsync", policy].map(<[u8]>::to_vec).to_vec()
+/// What an operator asks of durability.
+const SETTINGS: &[&str] = &[
+    "CONFIG SET appendfsync always",
+    "CONFIG SET appendfsync everysec",
+    "CONFIG SET appendfsync no",
+    "CONFIG SET appendfsync-lag-max 50",
+    "CONFIG SET appendfsync-lag-max 2000",
+    "CONFIG SET appendfsync-lag-max 0",
+    "CONFIG SET appendonly no",
+    "CONFIG SET appendonly yes",
+    "CONFIG SET appendonly yes",
+    "CONFIG SET aof-disable-auto-gc yes",
+    "CONFIG SET aof-disable-auto-gc no",
+    "CONFIG SET aof-timestamp-enabled yes",
+];
+
+/// Users who may not all that others may: what they have done is replayed by whoever loads the log.
+const USERS: &[&str] = &[
+    "ACL SETUSER few on nopass ~s* ~l* +@all -del -exec",
+    "ACL SETUSER few off",
+    "ACL DELUSER few",
+    "AUTH few any",
+    "AUTH default any",
+];
+
+fn setting(random: &mut Random) -> Words {
+    request(SETTINGS, random)
+}
+
+fn user(random: &mut Random) -> Words {
+    request(USERS, random)
+}
+
+/// Functions: libraries are data, and what calls have done is logged.
+fn function(random: &mut Random) -> Words {
+    let name = [b'a' + random.below(2) as u8];
+    match random.below(5) {
+        0 | 1 => {
+            let (name, step) = (name.escape_ascii(), random.below(9));
+            let code = format!(
+                "#!lua name={name}\nredis.register_function('{name}', function(keys, args)\nredis.call('INCRBY', keys[1], {step})\n\
+                 return redis.call('RPUSH', keys[2], args[1])\nend)"
+            );
+            [&b"FUNCTION"[..], b"LOAD", b"REPLACE", code.as_bytes()].map(<[u8]>::to_vec).to_vec()
+        }
+        2 => [&b"FUNCTION"[..], b"DELETE", &name].map(<[u8]>::to_vec).to_vec(),
+        _ => {
+            let mut words = vec![b"FCALL".to_vec(), name.to_vec()];
+            words.extend(filled("2 %n %l %v", random));
+            words
+        }
+    }
 }
 
 fn script(random: &mut Random) -> Words {

@@ -2,9 +2,9 @@
 //!
 //! It keeps contents and names twice, as the process sees them and as the platter has them. What lies between reaches the platter by
 //! `sync` and `sync_dir`, or, when power is lost, as the seed says: of what was appended to a file a part from the front, with sectors in
-//! it that are zeros because they were never written; of the changes of names those before some moment.
+//! it that are zeros because they were never written; of the changes of names those before some moment, or any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,6 +26,8 @@ pub(crate) struct Faults {
     pub(crate) sync: u64,
     /// A change of names fails, done or not.
     pub(crate) name: u64,
+    /// Others take room, and give it back.
+    pub(crate) room: u64,
 }
 
 /// A fault of the program under test, to see that the simulation finds it.
@@ -60,6 +62,10 @@ struct State {
     canary: Canary,
     calls: u64,
     dies_at: Option<u64>,
+    /// This call fails, whatever it is.
+    fails_at: Option<u64>,
+    /// What others have left of the room there is, bytes; none for more than anybody needs.
+    room: Option<u64>,
     seen: BTreeMap<PathBuf, u64>,
     platter: BTreeMap<PathBuf, u64>,
     /// Changes of names that the platter does not have, in order.
@@ -76,6 +82,8 @@ struct Change(Vec<(PathBuf, Option<u64>)>);
 struct Contents {
     bytes: Vec<u8>,
     durable: Vec<u8>,
+    /// So many more, of which nobody wants to know what they are.
+    filled: u64,
     /// A sync has failed: the kernel has forgotten what it could not write, and later syncs prove nothing.
     has_forgotten: bool,
 }
@@ -106,6 +114,24 @@ impl SimDisk {
     pub(crate) fn die_at(&self, calls: u64) {
         let mut state = self.state();
         state.dies_at = Some(state.calls + calls);
+    }
+
+    /// The nth call from now on that changes something fails.
+    pub(crate) fn fail_at(&self, calls: u64) {
+        let mut state = self.state();
+        state.fails_at = Some(state.calls + calls);
+    }
+
+    /// Others take room, or give it back.
+    pub(crate) fn set_room(&self, room: Option<u64>) {
+        self.state().room = room;
+    }
+
+    /// Whether others do.
+    pub(crate) fn is_shared(&self) -> bool {
+        let mut state = self.state();
+        let of = state.faults.room;
+        of > 0 && state.random().below(of) == 0
     }
 
     /// Calls so far that changed something.
@@ -142,15 +168,20 @@ impl SimDisk {
         let state = self.state();
         let mut random = Random::new(seed);
         let mut names = state.platter.clone();
-        let kept = match random.below(3) {
+        let kept = match random.below(4) {
             0 => 0,
             1 => state.changes.len(),
             _ => random.below(state.changes.len() as u64 + 1) as usize,
         };
-        state.changes[..kept].iter().for_each(|change| change.apply(&mut names));
+        // Some file systems keep the order in which names were changed, others any of the changes.
+        let is_ordered = random.below(2) == 0;
+        let survives =
+            with_causes(&state.changes, |at, _| if is_ordered { at < kept } else { random.below(2) == 0 });
+        let survivors_of_names = state.changes.iter().zip(survives).filter(|(_, survives)| *survives);
+        survivors_of_names.for_each(|(change, _)| change.apply(&mut names));
         let files = state.files.iter().map(|(inode, contents)| {
             let bytes = survivors(contents, &mut random);
-            (*inode, Contents { durable: bytes.clone(), bytes, has_forgotten: false })
+            (*inode, Contents { durable: bytes.clone(), bytes, ..Contents::default() })
         });
         SimDisk(Arc::new(Mutex::new(State {
             files: files.collect(),
@@ -232,6 +263,20 @@ fn lose_sectors(bytes: &mut [u8], from: usize, random: &mut Random) {
     }
 }
 
+/// Which of the changes reach the platter when those that are `chosen` do: a file gets no name there before it has lost the one that it had,
+/// so with a change go all before it that concern the same names.
+fn with_causes(changes: &[Change], mut chosen: impl FnMut(usize, &Change) -> bool) -> Vec<bool> {
+    let (mut reach, mut paths) = (vec![false; changes.len()], BTreeSet::new());
+    for (at, change) in changes.iter().enumerate().rev() {
+        let is_cause = change.0.iter().any(|(path, _)| paths.contains(path));
+        if chosen(at, change) || is_cause {
+            reach[at] = true;
+            paths.extend(change.0.iter().map(|(path, _)| path));
+        }
+    }
+    reach
+}
+
 impl Change {
     fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
         for (path, inode) in &self.0 {
@@ -264,7 +309,20 @@ impl State {
     /// Whether a fault happens now.
     fn happens(&mut self, fault: fn(&Faults) -> u64) -> bool {
         let of = fault(&self.faults);
-        of > 0 && self.random().below(of) == 0
+        let is_chosen = self.fails_at.take_if(|at| *at < self.calls).is_some();
+        is_chosen || of > 0 && self.random().below(of) == 0
+    }
+
+    /// So many bytes are wanted; how many there is room for.
+    fn take_room(&mut self, bytes: usize) -> usize {
+        let Some(room) = &mut self.room else { return bytes };
+        let taken = bytes.min(usize::try_from(*room).unwrap_or(usize::MAX));
+        *room -= taken as u64;
+        taken
+    }
+
+    fn give_room(&mut self, bytes: u64) {
+        self.room = self.room.map(|room| room + bytes);
     }
 
     fn inode(&self, path: &Path) -> io::Result<u64> {
@@ -272,7 +330,7 @@ impl State {
     }
 
     fn stat(&self, inode: u64) -> Stat {
-        Stat { id: (0, inode), bytes: self.files.get(&inode).map_or(0, |file| file.bytes.len() as u64) }
+        Stat { id: (0, inode), bytes: self.files.get(&inode).map_or(0, Contents::len) }
     }
 
     /// Changes names, or fails, in which case it may be done all the same.
@@ -303,8 +361,18 @@ impl State {
     }
 }
 
+impl Contents {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64 + self.filled
+    }
+}
+
 fn eio() -> io::Error {
     io::Error::from_raw_os_error(5)
+}
+
+fn no_room() -> io::Error {
+    io::Error::from_raw_os_error(28)
 }
 
 impl Disk for SimDisk {
@@ -324,8 +392,10 @@ impl Disk for SimDisk {
             }
         };
         let file = state.files.entry(inode).or_default();
+        let before = file.len();
         // What is written from now on is new to the kernel.
-        (file.has_forgotten, _) = (false, file.bytes.clear());
+        (file.has_forgotten, file.filled, _) = (false, 0, file.bytes.clear());
+        state.give_room(before);
         Ok(Box::new(Handle { disk: self.clone(), inode }))
     }
 
@@ -372,8 +442,13 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.inode(path)?;
-        state.change(Change(vec![(path.to_owned(), None)]))
+        let inode = state.inode(path)?;
+        let bytes = state.stat(inode).bytes;
+        let removed = state.change(Change(vec![(path.to_owned(), None)]));
+        if !state.seen.values().any(|&other| other == inode) {
+            state.give_room(bytes);
+        }
+        removed
     }
 
     fn set_rights_like(&self, _path: &Path, _model: &Path) -> io::Result<()> {
@@ -393,10 +468,10 @@ impl Disk for SimDisk {
         if state.canary == Canary::NoDirectorySync && path.ends_with("appendonlydir") {
             return Ok(());
         }
-        // Names are changed in one order everywhere, as a file system with a journal does it.
         let State { platter, changes, .. } = &mut *state;
-        let count = changes.iter().rposition(|change| change.concerns(path)).map_or(0, |last| last + 1);
-        changes.drain(..count).for_each(|change| change.apply(platter));
+        let mut reaches = with_causes(changes, |_, change| change.concerns(path)).into_iter();
+        let reached = changes.extract_if(.., |_| reaches.next() == Some(true));
+        reached.for_each(|change| change.apply(platter));
         Ok(())
     }
 
@@ -406,12 +481,17 @@ impl Disk for SimDisk {
         Ok(here.filter_map(|name| Some(name.file_name()?.to_str()?.to_owned())).collect())
     }
 
-    fn fill(&self, path: &Path, _bytes: u64) -> io::Result<()> {
-        self.create(path).map(drop)
+    fn fill(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        drop(self.create(path)?);
+        let mut state = self.state();
+        let inode = state.inode(path)?;
+        let filled = state.take_room(bytes as usize) as u64;
+        state.files.entry(inode).or_default().filled = filled;
+        if filled < bytes { Err(no_room()) } else { Ok(()) }
     }
 
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
-        Ok(u64::MAX)
+        Ok(self.state().room.unwrap_or(u64::MAX))
     }
 }
 
@@ -431,11 +511,15 @@ impl File for Handle {
             false => bytes.len(),
         };
         let count = if fails { count } else { count.max(1).min(bytes.len()) };
+        let count = state.take_room(count);
+        if count == 0 && !fails {
+            return Err(no_room());
+        }
         state.files.entry(self.inode).or_default().bytes.extend_from_slice(&bytes[..count]);
         match fails {
             false => Ok(count),
             true if state.random().below(2) == 0 => Err(eio()),
-            true => Err(io::Error::from_raw_os_error(28)),
+            true => Err(no_room()),
         }
     }
 
@@ -445,7 +529,9 @@ impl File for Handle {
         if state.happens(|faults| faults.name) {
             return Err(eio());
         }
+        let before = state.stat(self.inode).bytes;
         state.files.entry(self.inode).or_default().bytes.truncate(bytes as usize);
+        state.give_room(before.saturating_sub(bytes));
         Ok(())
     }
 

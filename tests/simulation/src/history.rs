@@ -31,13 +31,29 @@ pub(crate) struct History {
     /// Records that were acknowledged to have been written, and to have been synced.
     pub(crate) written: usize,
     pub(crate) synced: usize,
+    /// When records, up to and with those numbers, were written, microseconds.
+    written_at: Vec<(usize, u64)>,
+    /// Replies that did not wait for a sync, by records, time, and how old what is not synced may have been.
+    early: Vec<(usize, u64, u64)>,
 }
+
+/// What may pass between the moment that the journal lets a reply go and the one that it goes in a run, microseconds.
+const RELEASE_US: u64 = 200_000;
 
 impl History {
     pub(crate) fn new(clock: &Clock) -> History {
         let mut mirror = Replica::new(clock);
         let empty = sum(&mut mirror);
-        History { clock: clock.clone(), units: Vec::new(), empty, mirror, written: 0, synced: 0 }
+        History {
+            clock: clock.clone(),
+            units: Vec::new(),
+            empty,
+            mirror,
+            written: 0,
+            synced: 0,
+            written_at: Vec::new(),
+            early: Vec::new(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -71,6 +87,36 @@ impl History {
             return Err(format!("the log does not say what was done to {keys}: {}", self.tail(6)));
         }
         Ok(())
+    }
+
+    /// Records up to `units` were written.
+    pub(crate) fn was_written(&mut self, units: usize) {
+        self.written_at.push((units, self.clock.micros()));
+    }
+
+    /// Replies up to `units` have left without a sync, while nothing that is not synced may be older than that.
+    pub(crate) fn left_early(&mut self, units: usize, lag_us_max: u64) {
+        self.early.push((units, self.clock.micros(), lag_us_max));
+    }
+
+    /// After power was lost and `units` were found: what is missing was not older than may be when somebody was told that later writes
+    /// are done.
+    pub(crate) fn judge_lag(&self, units: usize) -> Result<(), String> {
+        let Some(&(_, lost_us)) = self.written_at.iter().find(|(written, _)| *written > units) else {
+            return Ok(());
+        };
+        let late = self.early.iter().find(|&&(acknowledged, at_us, lag_us_max)| {
+            acknowledged > units && at_us > lost_us + lag_us_max + RELEASE_US
+        });
+        let Some((acknowledged, at_us, lag_us_max)) = late else { return Ok(()) };
+        Err(format!(
+            "record {acknowledged} was acknowledged at {at_us} us, and what was written at {lost_us} us is lost: more than {lag_us_max} us before"
+        ))
+    }
+
+    /// A durable base holds the first records.
+    pub(crate) fn based(&mut self, units: usize) {
+        (self.written, self.synced) = (self.written.max(units), self.synced.max(units));
     }
 
     /// The keys that are not the same in both engines.
@@ -138,6 +184,8 @@ impl History {
         self.mirror = there;
         self.units.truncate(units);
         (self.written, self.synced) = (units, units);
+        self.written_at.clear();
+        self.early.clear();
     }
 
     /// An engine with the first records.

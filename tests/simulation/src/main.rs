@@ -3,7 +3,7 @@
 //! ```text
 //! simulate [--seeds N] [--from N]     N runs, the canaries, and each crash of a few short runs; ends with "N passed, N failed"
 //! simulate --seed N                   one run, told step by step
-//! simulate --seed N --dies-at CALL [--killed]     a short run that ends there
+//! simulate --seed N --dies-at CALL [--killed] [--scene N] [--fails-at CALL]     a short run that ends there
 //! ```
 //! Engine, keyspace, journal and persist are those of the server; what joins them is here, without threads, so that one seed decides the
 //! order of all steps, every fault of the disk, and the moment of each crash. After a crash a start must find a beginning of what was
@@ -31,13 +31,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use disk::Canary;
-use run::{Crash, Orders, Seen, run};
+use run::{Crash, Orders, Scene, Seen, run};
 
 /// Seeds that a canary has until it must have been found.
 const CANARY_SEEDS: u64 = 300;
 
 /// Short runs of which every crash is tried.
 const EXHAUSTIVE_SEEDS: u64 = 3;
+
+/// A call that is not reached.
+const NEVER: u64 = u64::MAX >> 1;
 
 /// Failures that are told in full.
 const TOLD_MAX: usize = 10;
@@ -53,7 +56,9 @@ fn main() -> ExitCode {
         if let Some(call) = number("--dies-at") {
             let crash =
                 if args.iter().any(|arg| arg == "--killed") { Crash::Killed } else { Crash::PowerLost };
-            orders = Orders { is_short: true, dies: Some((call, crash)), ..orders };
+            let scene = number("--scene").and_then(|scene| Scene::ALL.get(scene as usize).copied());
+            let scene = Some(scene.unwrap_or(Scene::Rewrite));
+            orders = Orders { scene, dies: Some((call, crash)), fails: number("--fails-at"), ..orders };
         }
         println!("{:?}", attempt(seed, orders));
         return ExitCode::SUCCESS;
@@ -66,7 +71,9 @@ fn main() -> ExitCode {
     for canary in Canary::ALL {
         tally.canary(canary);
     }
-    (0..EXHAUSTIVE_SEEDS).for_each(|seed| tally.every_crash(from + seed));
+    for scene in Scene::ALL {
+        (0..EXHAUSTIVE_SEEDS).for_each(|seed| tally.every_call(from + seed, scene));
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -132,23 +139,31 @@ impl Tally {
         self.count(found.is_some());
     }
 
-    /// A short run, ended at each of its calls of the disk, in each way.
-    fn every_crash(&mut self, seed: u64) {
-        let whole = attempt(
-            seed,
-            Orders { is_short: true, dies: Some((u64::MAX >> 1, Crash::Killed)), ..Orders::default() },
-        );
+    /// A short run of which each call of the disk is the last one, or fails, in each way.
+    fn every_call(&mut self, seed: u64, scene: Scene) {
+        let orders =
+            |dies, fails| Orders { scene: Some(scene), dies: Some(dies), fails, ..Orders::default() };
+        let whole = attempt(seed, orders((NEVER, Crash::Killed), None));
         let calls = whole.as_ref().map_or(0, |seen| seen.calls);
         let mut failure = whole.err();
-        for (call, crash) in (0..calls).flat_map(|call| [(call, Crash::Killed), (call, Crash::PowerLost)]) {
-            let orders = Orders { is_short: true, dies: Some((call, crash)), ..Orders::default() };
+        let ways = |call| {
+            [Crash::Killed, Crash::PowerLost].into_iter().flat_map(move |crash| {
+                [
+                    ((call, crash), None),
+                    ((NEVER, crash), Some(call)),
+                    ((call + 1 + call % 7, crash), Some(call)),
+                ]
+            })
+        };
+        for (dies, fails) in (0..calls).flat_map(ways) {
             if failure.is_none() {
-                failure = attempt(seed, orders).err().map(|why| format!("{crash:?} at call {call}: {why}"));
+                let why = attempt(seed, orders(dies, fails)).err();
+                failure = why.map(|why| format!("{dies:?}, {fails:?} fails: {why}"));
             }
         }
         match &failure {
-            None => println!("short run {seed}: each of {calls} calls may be the last"),
-            Some(why) => println!("FAILED: short run {seed}: {why}"),
+            None => println!("{scene:?}, run {seed}: each of {calls} calls may be the last, or fail"),
+            Some(why) => println!("FAILED: {scene:?}, run {seed}: {why}"),
         }
         self.count(failure.is_none());
     }

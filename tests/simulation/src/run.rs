@@ -24,9 +24,51 @@ pub(crate) struct Orders {
     pub(crate) canary: Canary,
     /// The first life has no faults, ends at this call, and so.
     pub(crate) dies: Option<(u64, Crash)>,
-    /// Fewer steps.
-    pub(crate) is_short: bool,
+    /// Fewer steps, in which this is done.
+    pub(crate) scene: Option<Scene>,
+    /// This call of the first life fails.
+    pub(crate) fails: Option<u64>,
     pub(crate) is_traced: bool,
+}
+
+/// Steps between two requests of a scene.
+const SCENE_STEPS: u64 = 12;
+
+/// What happens in a short run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scene {
+    /// The log is written anew.
+    Rewrite,
+    /// It fails, and is replaced.
+    Replacement,
+    /// A snapshot is saved.
+    Save,
+    /// The log is switched off, and on again.
+    OffAndOn,
+    /// It is switched off, and a base is made meanwhile.
+    BaseAlone,
+}
+
+impl Scene {
+    /// All there are.
+    pub(crate) const ALL: [Scene; 5] =
+        [Scene::Rewrite, Scene::Replacement, Scene::Save, Scene::OffAndOn, Scene::BaseAlone];
+
+    /// What is asked for at so many steps.
+    fn act(self, step: u64, server: &mut Server<'_>) -> Result<(), String> {
+        let requests: &[&str] = match self {
+            Scene::Rewrite => &["BGREWRITEAOF"],
+            Scene::Replacement => &["PING"],
+            Scene::Save => &["BGSAVE"],
+            Scene::OffAndOn => &["CONFIG SET appendonly no", "RPUSH l0 a", "CONFIG SET appendonly yes"],
+            Scene::BaseAlone => &["CONFIG SET appendonly no", "RPUSH l0 a", "BGREWRITEAOF", "RPUSH l0 b"],
+        };
+        if self == Scene::Replacement && step == 0 {
+            server.fail_log();
+        }
+        let now = requests.iter().enumerate().find(|(at, _)| step == *at as u64 * SCENE_STEPS);
+        now.map_or(Ok(()), |(_, request)| server.ask(request))
+    }
 }
 
 /// How a life ends.
@@ -66,6 +108,8 @@ struct Run {
     least: usize,
     /// Records that the snapshot in place holds.
     saved: Option<usize>,
+    /// Power was lost since the last start.
+    has_lost_power: bool,
 }
 
 /// Runs a seed.
@@ -83,8 +127,9 @@ pub(crate) fn run(seed: u64, orders: Orders) -> Result<Seen, String> {
         seen: Seen::default(),
         least: 0,
         saved: None,
+        has_lost_power: false,
     };
-    let lives = if orders.is_short { 1 } else { 1 + run.random.below(3) };
+    let lives = if orders.scene.is_some() { 1 } else { 1 + run.random.below(3) };
     for life in 0..lives {
         run.live(life)?;
     }
@@ -109,17 +154,16 @@ impl Run {
         let faults = self.faults();
         self.disk.set_faults(faults, self.orders.canary);
         let crash = self.choose_death(is_first);
-        let steps = if self.orders.is_short { 40 } else { 30 + self.random.below(200) };
+        let steps = if self.orders.scene.is_some() { 80 } else { 30 + self.random.below(200) };
         let calls_before = self.disk.calls();
         let random = Random::new(self.random.next_u64());
         let canary = self.orders.canary;
         let mut server = Server::new(&self.disk, log, engine, &self.clock, random, &mut self.history, canary);
         server.saved = self.saved;
         server.is_traced = self.orders.is_traced;
-        if self.orders.is_short {
-            server.want_rewrite();
-        }
-        for _ in 0..steps {
+        server.hurries = self.orders.scene.is_some();
+        for step in 0..steps {
+            self.orders.scene.map_or(Ok(()), |scene| scene.act(step, &mut server))?;
             server.step()?;
             if self.disk.is_dead() {
                 break;
@@ -145,12 +189,13 @@ impl Run {
             0 => 0,
             _ => 3 + self.random.below(60),
         };
-        Faults { short_write: rate(), write: rate(), sync: rate(), name: rate() }
+        Faults { short_write: rate(), write: rate(), sync: rate(), name: rate(), room: rate() / 8 }
     }
 
     fn choose_death(&mut self, is_first: bool) -> Crash {
         if let (true, Some((call, crash))) = (is_first, self.orders.dies) {
             self.disk.die_at(call);
+            self.orders.fails.into_iter().for_each(|call| self.disk.fail_at(call));
             return crash;
         }
         if self.random.below(2) == 0 {
@@ -170,6 +215,7 @@ impl Run {
             Crash::Killed | Crash::Stopped => (self.disk.kill(seed), self.history.written),
         };
         self.seen.crashes += 1;
+        self.has_lost_power = crash == Crash::PowerLost;
         self.trace(|| format!("{crash:?}: {} of {} records must be there", self.least, self.history.len()));
         self.compare_snapshot()?;
         self.flip()?;
@@ -241,6 +287,9 @@ impl Run {
                 Ok(loaded) => {
                     let found = self.history.find(&mut engine, self.least)?;
                     let units = found.0;
+                    if self.has_lost_power {
+                        self.history.judge_lag(units)?;
+                    }
                     self.trace(|| format!("a start finds {units} of {} records", self.history.len()));
                     if let Some(log) = self.open(loaded, is_last)? {
                         self.history.go_on_from(found);
@@ -262,6 +311,7 @@ impl Run {
             self.disk = if is_power_lost { self.disk.lose_power(seed) } else { self.disk.kill(seed) };
             if is_power_lost {
                 self.least = self.least.min(self.history.synced);
+                self.has_lost_power = true;
             }
         }
         Ok(None)

@@ -3,13 +3,14 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use base::Random;
 use engine::{ClientInfo, Delivery, Engine, Job, Next, Request, SessionId};
-use journal::{Batch, Fault, Hand, Journal, Need, Outcome};
+use journal::{BALLAST_BYTES, Batch, Fault, Hand, Health, Journal, Need, Outcome, RESERVE_BYTES};
 use persist::aof::{AppendError, Commands, HistoryId, Log, Place, SyncHandle};
 use persist::disk::Disk;
 
@@ -56,12 +57,19 @@ pub(crate) struct Server<'a> {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) disk: Arc<dyn Disk>,
+    disk_of_run: SimDisk,
     pub(crate) engine: Engine,
     pub(crate) world: World,
     pub(crate) journal: Rc<RefCell<Journal>>,
-    pub(crate) log: Log,
+    pub(crate) log: Option<Log>,
     clients: Vec<Client>,
     parked: VecDeque<Parked>,
+    /// Commits that are not written: the position behind each, and the records up to there.
+    commits: VecDeque<(u64, usize)>,
+    /// Records up to the last commit that the log was given.
+    commit_units: usize,
+    /// Replies that have left while no start would find the log: records up to there.
+    unfounded: Option<(usize, Need)>,
     syncing: Option<SyncHandle>,
     pub(crate) change: Option<Change>,
     wants_rewrite: bool,
@@ -71,6 +79,8 @@ pub(crate) struct Server<'a> {
     pub(crate) saved: Option<usize>,
     canary: Canary,
     pub(crate) is_traced: bool,
+    /// Files are changed in every second step.
+    pub(crate) hurries: bool,
 }
 
 impl<'a> Server<'a> {
@@ -80,10 +90,11 @@ impl<'a> Server<'a> {
         log: Log,
         mut engine: Engine,
         clock: &Clock,
-        random: Random,
+        mut random: Random,
         history: &'a mut History,
         canary: Canary,
     ) -> Server<'a> {
+        let history_units = history.len();
         engine.replay_end();
         let space = engine.keyspace_mut();
         space.keep_expired = false;
@@ -91,18 +102,25 @@ impl<'a> Server<'a> {
         engine.set_logging(true);
         let mut journal = Journal::new(policy(&engine.config));
         journal.open(true);
+        if random.below(2) == 0 {
+            journal.want_ballast();
+        }
         let journal = Rc::new(RefCell::new(journal));
         let world = World { journal: Some(Rc::clone(&journal)), ..World::of_replay(clock) };
         let mut server = Server {
             clock: clock.clone(),
             random,
             disk: Arc::new(disk.clone()),
+            disk_of_run: disk.clone(),
             engine,
             world,
             journal,
-            log,
+            log: Some(log),
             clients: Vec::new(),
             parked: VecDeque::new(),
+            commits: VecDeque::new(),
+            commit_units: history_units,
+            unfounded: None,
             syncing: None,
             change: None,
             wants_rewrite: false,
@@ -111,6 +129,7 @@ impl<'a> Server<'a> {
             saved: None,
             canary,
             is_traced: false,
+            hurries: false,
         };
         for token in 0..CLIENTS {
             let session = server.connect(token as u64);
@@ -127,7 +146,8 @@ impl<'a> Server<'a> {
 
     /// Does something.
     pub(crate) fn step(&mut self) -> Result<(), String> {
-        match self.random.below(20) {
+        let choices = if self.hurries { 40 } else { 20 };
+        match self.random.below(choices) {
             0..9 => self.serve()?,
             9..11 => self.let_time_pass()?,
             11..13 => self.write_as_another_thread(),
@@ -218,6 +238,8 @@ impl<'a> Server<'a> {
         if self.canary == Canary::EarlyReply {
             self.acknowledge(units, need);
         } else if ticket > 0 {
+            self.commits.push_back((ticket, units));
+            self.commit_units = units;
             self.parked.push_back(Parked { ticket, units, need });
         }
         let hand = self.journal.borrow().hand();
@@ -244,9 +266,26 @@ impl<'a> Server<'a> {
     }
 
     fn acknowledge(&mut self, units: usize, need: Need) {
+        // Also while it is given up.
+        if self.log.as_ref().is_none_or(Log::is_starting) {
+            self.unfounded = Some((units, need));
+            return;
+        }
         self.history.written = self.history.written.max(units);
-        if need == Need::Synced {
-            self.history.synced = self.history.synced.max(units);
+        let policy = self.journal.borrow().policy();
+        match need {
+            Need::Synced => self.history.synced = self.history.synced.max(units),
+            Need::Written => {
+                policy.lag_us_max.into_iter().for_each(|max| self.history.left_early(units, max));
+            }
+        }
+    }
+
+    /// The log is what a start would find from now on; its base holds the first `units`.
+    pub(crate) fn is_based(&mut self, units: usize) {
+        self.history.based(units);
+        if let Some((units, need)) = self.unfounded.take() {
+            self.acknowledge(units, need);
         }
     }
 
@@ -287,13 +326,34 @@ impl<'a> Server<'a> {
     }
 
     fn append(&mut self, mut batch: Batch) -> bool {
-        self.log.set_timestamps(batch.timestamps);
-        let result = self.log.append(&mut batch.bytes, self.clock.now().unix_ms).map(drop);
+        let unix_ms = self.clock.now().unix_ms;
+        let Some(log) = &mut self.log else {
+            unreachable!("there is a log while the journal has something to write")
+        };
+        log.set_timestamps(batch.timestamps);
+        let mut result = log.append(&mut batch.bytes, unix_ms).map(drop);
+        if matches!(&result, Err(AppendError::Retry(error)) if error.kind() == ErrorKind::StorageFull)
+            && self.journal.borrow_mut().take_ballast()
+            && self.disk.remove(&log.place().ballast()).is_ok()
+        {
+            self.journal.borrow_mut().exhaust_room();
+            result = log.append(&mut batch.bytes, unix_ms).map(drop);
+        }
         let took_us = if self.random.below(8) == 0 { 20_000 } else { 20 };
         self.clock.pass_us(took_us);
         let result = result.map_err(|error| fault(&error));
-        let now_us = self.clock.micros();
-        matches!(self.journal.borrow_mut().wrote(batch, result, took_us, now_us), Outcome::Written(_))
+        let (now_us, to) = (self.clock.micros(), batch.to);
+        let outcome = self.journal.borrow_mut().wrote(batch, result, took_us, now_us);
+        let is_written = matches!(outcome, Outcome::Written(_));
+        while let Some((_, units)) = self.commits.pop_front_if(|(end, _)| is_written && *end <= to) {
+            self.history.was_written(units);
+        }
+        is_written
+    }
+
+    /// The stream up to there is in a durable base.
+    pub(crate) fn is_held_by_base(&mut self, covered: u64) {
+        self.commits.retain(|(end, _)| *end > covered);
     }
 
     fn begin_sync(&mut self) {
@@ -306,12 +366,13 @@ impl<'a> Server<'a> {
         if policy.need == Need::Synced {
             self.write_waiting();
         }
-        let is_synced = self.log.position_synced() == self.log.position();
+        let Some(log) = &self.log else { return };
+        let is_synced = log.position_synced() == log.position();
         let mut journal = self.journal.borrow_mut();
         if is_synced {
             journal.found_synced(now_us);
         } else if journal.begin_sync(now_us) {
-            self.syncing = Some(self.log.sync_handle());
+            self.syncing = Some(log.sync_handle());
         }
     }
 
@@ -319,7 +380,7 @@ impl<'a> Server<'a> {
         let Some(handle) = self.syncing.take() else { return };
         let done = handle.run();
         self.clock.pass_us(self.random.below(20_000));
-        let applied = self.log.apply(done);
+        let applied = self.log.as_mut().map_or(Ok(()), |log| log.apply(done));
         let mut journal = self.journal.borrow_mut();
         match applied {
             Ok(()) => journal.synced(self.clock.micros()),
@@ -330,21 +391,54 @@ impl<'a> Server<'a> {
     /// What is done once a second.
     fn look_after_log(&mut self) {
         self.write_waiting();
-        let told = self.log.tell_synced(self.clock.now().unix_ms);
+        self.look_at_room();
+        let is_still = {
+            let journal = self.journal.borrow();
+            journal.unwritten() == 0 && journal.state().health() == Some(&Health::Ready)
+        };
+        let Some(log) = &mut self.log else { return };
+        let told = if is_still { log.tell_synced(self.clock.now().unix_ms) } else { Ok(()) };
         if let Err(AppendError::Failed(why)) = told {
             self.journal.borrow_mut().fail(why);
         }
-        if let Some(mark) = self.log.synced_mark() {
+        if let Some(mark) = log.synced_mark() {
             // It is only a lower bound; one that cannot be written is written later.
             mark.write(&*self.disk, &place()).unwrap_or_default();
+        }
+    }
+
+    /// What there is room for, after others may have taken some.
+    fn look_at_room(&mut self) {
+        if self.disk_of_run.is_shared() {
+            self.disk_of_run.set_room(room(&mut self.random));
+        }
+        let Some(log) = &self.log else { return };
+        let (path, mut journal) = (log.place().ballast(), self.journal.borrow_mut());
+        let (free, written) = (self.disk.free_bytes(&path).unwrap_or(u64::MAX), journal.written());
+        journal.found_room(free, written);
+        let is_there = self.disk.len(&path).is_ok_and(|bytes| bytes == BALLAST_BYTES);
+        if !journal.keeps_ballast() || !journal.ballast_is(is_there, free) {
+            return;
+        }
+        match self.disk.fill(&path, BALLAST_BYTES) {
+            Ok(()) => drop(journal.ballast_is(true, free)),
+            Err(_) => {
+                self.disk.remove(&path).unwrap_or_default();
+                journal.give_up_ballast();
+            }
         }
     }
 
     /// Goes on with a change of files, or begins one that is wanted.
     fn change_files(&mut self) {
         let begins = self.change.as_ref().map(Change::name);
+        let is_wanted = self.engine.config.appendonly;
+        if !is_wanted {
+            self.switch_off();
+        }
         let change = match self.change.take() {
             Some(change) => change.step(self),
+            None if is_wanted && self.log.is_none() => Change::start(self),
             None if self.journal.borrow().wants_replacement() => Change::replacement(self),
             None if std::mem::take(&mut self.wants_rewrite) => Change::rewrite(self),
             None if std::mem::take(&mut self.wants_save) => Change::save(self),
@@ -359,20 +453,65 @@ impl<'a> Server<'a> {
         self.change = change;
     }
 
-    /// The log is to be written anew.
-    pub(crate) fn want_rewrite(&mut self) {
-        self.wants_rewrite = true;
+    /// The log has failed, as when somebody has changed its files.
+    pub(crate) fn fail_log(&mut self) {
+        self.journal.borrow_mut().fail("somebody has changed it".to_owned());
+    }
+
+    /// Whether replaced files of the log stay.
+    pub(crate) fn keeps_history(&self) -> bool {
+        self.journal.borrow().policy().keeps_history
+    }
+
+    /// A client's request, now.
+    pub(crate) fn ask(&mut self, text: &str) -> Result<(), String> {
+        self.reconnect(0);
+        self.clients[0].to_send.push_back(text.split(' ').map(|word| word.as_bytes().to_vec()).collect());
+        self.engine.begin_batch(self.clock.now());
+        self.serve_client(0);
+        self.hand_over()
     }
 
     /// Stops as SIGTERM has it: everything is written and synced.
     pub(crate) fn stop(mut self) {
         self.end_sync();
+        self.finish();
+    }
+
+    fn finish(&mut self) {
         self.write_waiting();
         self.release();
-        if self.journal.borrow().unwritten() == 0 && self.log.finish(self.clock.now().unix_ms).is_ok() {
-            let units = self.history.len();
-            self.acknowledge(units, Need::Synced);
+        let Some(log) = self.log.as_mut().filter(|log| !log.is_starting()) else { return };
+        if self.journal.borrow().unwritten() == 0 && log.finish(self.clock.now().unix_ms).is_ok() {
+            let units = self.commit_units;
+            self.history.based(units);
         }
+    }
+
+    /// Takes the log out of use: nobody waits for it any more, whether it could be written or not.
+    pub(crate) fn switch_off(&mut self) {
+        if self.log.is_none() {
+            return;
+        }
+        self.journal.borrow_mut().close();
+        self.finish();
+        self.parked.clear();
+        self.commits.clear();
+        self.unfounded = None;
+        let old = self.log.take();
+        self.journal.borrow_mut().ended();
+        old.into_iter().for_each(Log::discard_start);
+    }
+}
+
+/// What others leave: more than anybody needs, hardly enough, too little, or nothing.
+fn room(random: &mut Random) -> Option<u64> {
+    match random.below(6) {
+        0 | 1 => None,
+        2 => Some(2 * RESERVE_BYTES + BALLAST_BYTES + random.below(5_000)),
+        3 => Some(RESERVE_BYTES + random.below(5_000)),
+        4 => Some(random.below(5_000)),
+        _ => Some(0),
     }
 }
 

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use engine::Engine;
 use keyspace::Keyspace;
-use types::stream::Id;
+use types::stream::{Group, Id, Stream};
 use types::{Entry, View};
 
 use crate::clients;
@@ -56,10 +56,24 @@ pub(crate) fn sum_of_entry(entry: &Entry) -> Sum {
             let items = stream.range(Id::MIN, Id::MAX);
             let items =
                 items.map(|item| (item.id.ms, item.id.seq, sum_of(&item.fields().collect::<Vec<_>>())));
-            sum_of(&items.collect::<Vec<_>>())
+            sum_of(&(items.collect::<Vec<_>>(), groups(stream)))
         }
     };
     sum_of(&(entry.kind() as u8, value, entry.expiry()))
+}
+
+/// The groups, without when a consumer was seen last: no record tells that, as in Redis.
+fn groups(stream: &Stream) -> Vec<Sum> {
+    let id = |id: Id| (id.ms, id.seq);
+    let group = |(name, group): (&[u8], &Group)| {
+        let pending = group.pending().map(|(at, pending)| {
+            (id(at), pending.consumer.to_vec(), pending.delivery_ms, pending.deliveries)
+        });
+        let consumers = group.consumers().map(|(name, _)| name.to_vec()).collect::<Vec<_>>();
+        let place = (id(group.last_delivered()), group.entries_read());
+        sum_of(&(name, place, pending.collect::<Vec<_>>(), consumers))
+    };
+    stream.groups().map(group).collect()
 }
 
 fn sum_of<T: Hash + ?Sized>(what: &T) -> Sum {

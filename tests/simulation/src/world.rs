@@ -58,6 +58,8 @@ pub(crate) fn policy(config: &Config) -> Policy {
             AppendFsync::Everysec | AppendFsync::No => Need::Written,
         },
         syncs: config.appendfsync != AppendFsync::No,
+        lag_us_max: (config.appendfsync == AppendFsync::Everysec && config.appendfsync_lag_max_ms > 0)
+            .then_some(config.appendfsync_lag_max_ms.saturating_mul(1000)),
         timestamps: config.aof_timestamp_enabled,
         keeps_history: config.aof_disable_auto_gc,
         ..Policy::default()
