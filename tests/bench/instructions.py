@@ -7,7 +7,8 @@ BEFORE and AFTER are server binaries (`tandem`, or a redis-server or valkey-serv
 `valgrind --tool=callgrind`, which begins to count behind the start and a warm-up and ends before the stop: the total,
 divided by N, is what one request costs from the socket to the reply. (A start is not the same twice: clocks are
 calibrated against each other.) Requests come one at a time and in pipelines of 16, over a small set of keys.
-`blpop:N` is an LPUSH that serves the oldest of N clients blocked on one key, and that client's next BLPOP.
+`list` is an LPUSH and an RPOP of one key, and `queue` the same of a key that belongs to a queue
+of a library. `blpop:N` is an LPUSH that serves the oldest of N clients blocked on one key, and that client's next BLPOP.
 
 What is not counted: the kernel. What blurs it is what the server does once a second, above all a look at the allocator's
 figures; so each figure is the least of several lives, in which it did that least often. The last column is AFTER : BEFORE.
@@ -77,6 +78,10 @@ class Client:
             sys.exit("more came than was asked for")
 
 
+def push_and_pop(key, value):
+    return request("LPUSH", key, value) + request("RPOP", key)
+
+
 def kinds(sha):
     """name -> (the request for a key number, bytes of its reply after the warm-up)"""
     value = b"v" * 32
@@ -85,6 +90,8 @@ def kinds(sha):
         "set": (lambda i: request("SET", f"string:{i:04}", value), len(b"+OK\r\n")),
         "hset": (lambda i: request("HSET", "hash", f"field:{i:04}", value), len(b":0\r\n")),
         "zadd": (lambda i: request("ZADD", "zset", i * 7 % KEYS, f"member:{i:04}"), len(b":0\r\n")),
+        "list": (lambda i: push_and_pop("list", value), len(b":6\r\n$32\r\n") + 34),
+        "queue": (lambda i: push_and_pop("bull:mail:wait", value), len(b":6\r\n$32\r\n") + 34),
         "evalsha": (lambda i: request("EVALSHA", sha, 1, f"string:{i:04}", value), len(b"$32\r\n") + 34),
     }
 
@@ -163,6 +170,9 @@ def served(server, kind, pipeline, requests):
         for warm in ("set", "hset", "zadd"):
             server.client.socket.sendall(kinds(sha)[warm][0](i))
             server.client.socket.recv(64)
+    server.client.one("HSET", "bull:mail:meta", "version", "bullmq:6.0.0")
+    for key in ("list", "bull:mail:wait"):
+        server.client.one("LPUSH", key, *[b"v" * 32] * 5)
     each = [make(i) for i in range(KEYS)]
     batches = [b"".join(each[(first + n) % KEYS] for n in range(pipeline)) for first in range(KEYS)]
 
@@ -204,7 +214,7 @@ def main():
     parser.add_argument("before")
     parser.add_argument("after")
     parser.add_argument("--requests", type=int, default=10000, help="requests that are counted")
-    parser.add_argument("--only", default="get,set,hset,zadd,evalsha,blpop:1,blpop:100,blpop:1000")
+    parser.add_argument("--only", default="get,set,hset,zadd,list,queue,evalsha,blpop:1,blpop:100,blpop:1000")
     line = parser.parse_args()
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is missing")

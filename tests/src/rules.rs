@@ -15,7 +15,8 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-config", &["tandem-base"]),
     ("tandem-telemetry", &[]),
     ("tandem-types", &["tandem-base", "tandem-table"]),
-    ("tandem-keyspace", &["tandem-base", "tandem-table", "tandem-types", "tandem-persist"]),
+    ("tandem-queues", &["tandem-base", "tandem-types"]),
+    ("tandem-keyspace", &["tandem-base", "tandem-table", "tandem-types", "tandem-persist", "tandem-queues"]),
     ("tandem-commands", &["tandem-base", "tandem-resp", "tandem-types", "tandem-keyspace"]),
     ("tandem-script", &["tandem-base", "tandem-resp"]),
     (
@@ -25,6 +26,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-resp",
             "tandem-types",
             "tandem-keyspace",
+            "tandem-queues",
             "tandem-commands",
             "tandem-script",
             "tandem-config",
@@ -94,7 +96,7 @@ pub const LIBRARIES: &[(&str, &[&str])] = &[
 
 /// Crates that are pure functions of their arguments: no clock, disk, socket, thread or chance.
 pub const PURE: &[&str] =
-    &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine", "journal"];
+    &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine", "journal", "queues"];
 
 /// What a pure crate must not say.
 pub const IMPURE_WORDS: &[&str] = &[

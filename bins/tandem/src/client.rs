@@ -18,6 +18,9 @@ use crate::{image, up};
 /// What it is called where it is not called otherwise.
 pub(crate) const NAME: &str = "tandem cli";
 
+/// What it is called where it tells queues.
+const QUEUES_NAME: &str = "tandem queues";
+
 /// What the prompt keeps is kept here, in the user's folder.
 const HISTORY_FILE: &str = ".tandem_history";
 
@@ -30,6 +33,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Does what the words say.
 pub(crate) fn run(name: &str, words: Vec<OsString>) -> ExitCode {
     ExitCode::from(run_on(&mut cli::standard_screen(), name, words))
+}
+
+/// Tells the queues of a server.
+pub(crate) fn queues(words: Vec<OsString>) -> ExitCode {
+    let mut screen = cli::standard_screen();
+    ExitCode::from(run_with(cli::queues, &mut screen, QUEUES_NAME, words))
 }
 
 /// What one command says.
@@ -50,10 +59,20 @@ pub(crate) fn answer(name: &str, words: &[String]) -> Said {
 }
 
 fn run_on(screen: &mut Screen, name: &str, words: Vec<OsString>) -> u8 {
+    run_with(cli::run, screen, name, words)
+}
+
+/// What the crate does with a command line.
+type Task = fn(Vec<OsString>, &mut Screen, &Surroundings<'_>) -> u8;
+
+fn run_with(task: Task, screen: &mut Screen, name: &str, words: Vec<OsString>) -> u8 {
     let own = env!("CARGO_PKG_VERSION");
     // Scripts look for a version of Redis behind the other names.
-    let version =
-        if name == NAME { own.to_owned() } else { format!("{} (tandem {own})", server::REDIS_VERSION) };
+    let version = if [NAME, QUEUES_NAME].contains(&name) {
+        own.to_owned()
+    } else {
+        format!("{} (tandem {own})", server::REDIS_VERSION)
+    };
     let surroundings = Surroundings {
         name,
         version: &version,
@@ -61,7 +80,7 @@ fn run_on(screen: &mut Screen, name: &str, words: Vec<OsString>) -> u8 {
         ports: if image::is_here() { &PORTS_IN_IMAGE } else { &PORTS_IN_IMAGE[..1] },
         history: std::env::var_os("HOME").map(|home| PathBuf::from(home).join(HISTORY_FILE)),
     };
-    cli::run(words, screen, &surroundings)
+    task(words, screen, &surroundings)
 }
 
 /// What is printed into memory.

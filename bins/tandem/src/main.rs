@@ -32,6 +32,7 @@ $NO_COLOR (any value) keeps colours off a terminal; elsewhere there are none.
 Examples:
   tandem up
   tandem cli --queue llen mail
+  tandem queues
   tandem health queue --json";
 
 /// Tandem: a cache and a durable queue that speak Redis' protocol.
@@ -71,6 +72,13 @@ enum Task {
     #[command(disable_help_flag = true)]
     Cli {
         /// As redis-cli takes them, and `--cache` or `--queue` for an instance of this machine.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+    /// Show the queues of a server: depths, workers, rates and ages. `tandem queues --help` tells its options.
+    #[command(disable_help_flag = true)]
+    Queues {
+        /// `--json`, and whose queues, as for `tandem cli`; without any, this machine's queue.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
@@ -122,6 +130,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Completions(options) => pages::complete(&options),
         Task::Pages(options) => pages::write(&options),
         Task::Cli { words } => Ok(client::run(client::NAME, words)),
+        Task::Queues { words } => Ok(client::queues(words)),
         Task::Server { words } => serve(Profile::Plain, words),
         Task::Cache { words } => serve(Profile::Cache, words),
         Task::Queue { words } => serve(Profile::Queue, words),

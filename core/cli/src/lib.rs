@@ -25,6 +25,7 @@ mod pipe;
 mod place;
 mod progress;
 mod prompt;
+mod queues;
 mod scan;
 mod screen;
 mod session;
@@ -45,7 +46,7 @@ pub use screen::Screen;
 use biggest::Measure;
 use failure::Failure;
 use form::{Form, Style};
-use options::{Found, Mode, Options};
+use options::{Found, Misuse, Mode, Options};
 use session::Session;
 use value::Reader;
 
@@ -73,8 +74,48 @@ pub fn standard_screen() -> Screen {
 /// Does what a command line says. The exit code: 0 if a reply was had, also one that is an error (unless `-e` is among the
 /// options), 1 if none was.
 pub fn run(words: Vec<OsString>, screen: &mut Screen, surroundings: &Surroundings<'_>) -> u8 {
-    let words = words.into_iter().map(OsString::into_vec).collect();
-    let outcome = prepare(words, screen, surroundings).and_then(|options| act(options, screen, surroundings));
+    let outcome =
+        read(words).and_then(|options| act(prepare(options, screen, surroundings)?, screen, surroundings));
+    finish(outcome, screen)
+}
+
+/// Tells the queues of a server, of the queue of this machine where no other is named: as a table, or in the form that an option names.
+/// The exit code is as that of [`run`].
+pub fn queues(words: Vec<OsString>, screen: &mut Screen, surroundings: &Surroundings<'_>) -> u8 {
+    let outcome = read(words).and_then(|mut options| {
+        if options.mode == Mode::Help {
+            return Ok(screen.print(queues::usage(surroundings.name))?);
+        }
+        if let Some(word) = options.words.first() {
+            return Err(Failure::Misuse(Misuse::Option(word.clone())));
+        }
+        if options.role.is_none() && !options.is_target_named {
+            options.role = Some(Role::Queue);
+        }
+        let options = prepare(options, screen, surroundings)?;
+        tell_queues(options, screen, surroundings)
+    });
+    finish(outcome, screen)
+}
+
+fn tell_queues(
+    mut options: Options,
+    screen: &mut Screen,
+    surroundings: &Surroundings<'_>,
+) -> Result<(), Failure> {
+    if options.mode == Mode::Commands && options.form.is_none() {
+        return queues::tell(&mut Session::new(options, screen));
+    }
+    options.words = queues::QUESTION.map(|word| word.as_bytes().to_vec()).to_vec();
+    options.protocol = Some(3);
+    act(options, screen, surroundings)
+}
+
+fn read(words: Vec<OsString>) -> Result<Options, Failure> {
+    Ok(options::read(words.into_iter().map(OsString::into_vec).collect())?)
+}
+
+fn finish(outcome: Result<(), Failure>, screen: &mut Screen) -> u8 {
     let outcome = outcome.and_then(|()| Ok(screen.flush()?));
     match outcome {
         Ok(()) => 0,
@@ -89,11 +130,10 @@ pub fn run(words: Vec<OsString>, screen: &mut Screen, surroundings: &Surrounding
 
 /// The command line with what the surroundings add to it.
 fn prepare(
-    words: Vec<Vec<u8>>,
+    mut options: Options,
     screen: &mut Screen,
     surroundings: &Surroundings<'_>,
 ) -> Result<Options, Failure> {
-    let mut options = options::read(words)?;
     for remark in &options.remarks {
         screen.tell(remark);
     }

@@ -187,6 +187,7 @@ settings! {
     metrics_port: u16 = "metrics-port", Values::port, "Port of the Prometheus endpoint; 0 for none.";
     metrics_bind: Vec<String> = "metrics-bind", Values::words, "Its addresses.";
     metrics_keys: Vec<(usize, Vec<u8>)> = "metrics-keys", watched_keys, "Database and name of the keys whose size is told there.";
+    queues_max: usize = "queues-max", Values::size, "Queues that are followed; 0 for none.";
     metrics_tls: bool = "metrics-tls", Values::flag, "Speak TLS there.";
     metrics_token_file: String = "metrics-token-file", Values::text, "File of the token a scraper must show; empty for none.";
     health_socket: String = "health-socket", Values::text, "Unix socket of health checks; empty for none.";

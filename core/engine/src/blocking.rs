@@ -64,6 +64,17 @@ impl Waiters {
         (self.count, self.by_key.len())
     }
 
+    /// Clients that wait for the key.
+    pub(crate) fn count_on(&self, db: usize, key: &[u8]) -> usize {
+        self.by_key.get(&(db, key.to_vec())).map_or(0, |queue| queue.by_arrival.len())
+    }
+
+    /// The keys of these databases that somebody waits for, each with one who does.
+    pub(crate) fn keys_in(&self, databases: &[usize]) -> Vec<(DbKey, SessionId)> {
+        let keys = self.by_key.iter().filter(|((db, _), _)| databases.contains(db));
+        keys.filter_map(|(key, queue)| Some((key.clone(), *queue.by_arrival.values().next()?))).collect()
+    }
+
     /// Notes that a key was touched, if anybody waits for it.
     pub(crate) fn make_ready(&mut self, db: usize, key: &[u8]) {
         let key = (db, key.to_vec());
@@ -184,17 +195,35 @@ fn awaited(group: Group) -> Option<Kind> {
 
 impl Engine {
     /// Makes a client wait.
-    pub(crate) fn block(&mut self, id: SessionId, mut wait: Wait, argv: &[&[u8]]) {
+    pub(crate) fn block(&mut self, id: SessionId, group: Group, mut wait: Wait, argv: &[&[u8]]) {
         let now = self.keyspace.now.mono_us;
         let argv = wait.again.take().unwrap_or_else(|| argv.iter().map(|a| a.to_vec()).collect());
         let deadline_us = wait.timeout_ms.map(|ms| now.saturating_add(ms.saturating_mul(1000)));
         let look_at_us = self.look_at_us(&wait);
+        let db = self.sessions.at(id).db;
+        if let Some(kind) = awaited(group) {
+            wait.keys.iter().for_each(|key| self.keyspace.note_awaited(db, key, kind));
+        }
         let session = self.sessions.at_mut(id);
         let mut waiting = Waiting { wait, db: session.db, argv, deadline_us, look_at_us: None, arrival: 0 };
         self.waiters.add(id, &mut waiting);
         self.waiters.look_again(id, &mut waiting, look_at_us);
         session.waiting = Some(Box::new(waiting));
         self.keyspace.effects.observed = true;
+    }
+
+    /// Tells the queues again who waits in these databases: they have exchanged what they hold.
+    pub(crate) fn note_awaited_in(&mut self, databases: &[usize]) {
+        for ((db, key), id) in self.waiters.keys_in(databases) {
+            let Some(waiting) = self.sessions.find(id).and_then(|session| session.waiting.as_ref()) else {
+                continue;
+            };
+            let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
+            let group = self.table.find(&argv).map(|command| self.table.commands[command].spec.group);
+            if let Some(kind) = group.and_then(awaited) {
+                self.keyspace.note_awaited(db, &key, kind);
+            }
+        }
     }
 
     /// When the command that waits is to be run again in any case, monotonic microseconds.
@@ -403,6 +432,7 @@ impl Engine {
         self.bound_tracking_in_time();
         self.forget_gone_readers();
         self.rate.sample(now.mono_us / 1000, self.counters.commands);
+        self.tick_queues();
         self.counters.memory_peak = self.counters.memory_peak.max(outside.used_memory());
     }
 }

@@ -150,6 +150,8 @@ pub struct Engine {
     pub(crate) held: Vec<SessionId>,
     /// Memory of all clients as last counted, bytes.
     pub(crate) clients_bytes: usize,
+    /// The log has been told that some queues are not followed.
+    pub(crate) told_of_dropped_queues: bool,
     /// Whether somebody wants to be told of keys that a command reads and that are not there.
     pub(crate) tells_misses: bool,
 }
@@ -260,6 +262,7 @@ impl Engine {
             replay_session: None,
             held: Vec::new(),
             clients_bytes: 0,
+            told_of_dropped_queues: false,
             tells_misses: false,
             config,
         };
@@ -275,6 +278,7 @@ impl Engine {
         self.keyspace.set_ranking(crate::admin::ranking(s));
         self.keyspace.tells_use = matches!(s.maxmemory_policy.eviction(), Eviction::Lru | Eviction::Lfu);
         self.keyspace.tells_shared_integers = crate::admin::shares_integers(s);
+        self.keyspace.queues.set_max(s.queues_max);
         self.command_logs.configure(s);
         self.watch_durations();
         let s = &self.config;
@@ -534,7 +538,8 @@ impl Engine {
                 Next::Wait
             }
             Called::Block(wait) => {
-                self.block(id, *wait, request.argv);
+                let group = self.table.commands[command].spec.group;
+                self.block(id, group, *wait, request.argv);
                 Next::Wait
             }
         };

@@ -31,6 +31,7 @@ mod module;
 mod monitor;
 mod outside;
 mod pubsub;
+mod queue;
 mod refusals;
 mod replay;
 mod replication;
@@ -77,6 +78,7 @@ fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
         module::COMMANDS,
         monitor::COMMANDS,
         pubsub::COMMANDS,
+        queue::COMMANDS,
         replication::COMMANDS,
         saving::COMMANDS,
         commandlog::COMMANDS,

@@ -94,6 +94,7 @@ fn figures(engine: &Engine, report: &Report) -> Vec<(String, Figure)> {
     add("aof.buffer", whole("mem_aof_buffer"));
     add("lua.caches", whole("used_memory_scripts_eval"));
     add("functions.caches", whole("used_memory_functions"));
+    add("queues", Figure::Whole(engine.keyspace.queues.bytes() as i64));
     for index in 0..engine.keyspace.database_count() {
         let database = engine.keyspace.database(index);
         if database.stats(0).keys > 0 {

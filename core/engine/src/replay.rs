@@ -67,6 +67,7 @@ impl Engine {
     /// Ends the replay; a transaction that was not finished is dropped.
     pub fn replay_end(&mut self) {
         self.keyspace.flushed_all = false;
+        self.keyspace.begin_queues();
         if let Some(id) = self.replay_session.take() {
             self.disconnect(id);
         }

@@ -49,6 +49,9 @@ impl Engine {
         if self.keyspace.effects.has_touches() || self.keyspace.effects.is_upheaval() {
             self.tell_observers(Some(id), event);
         }
+        if self.keyspace.queues.has_suspects() {
+            self.keyspace.examine_queues();
+        }
         self.keyspace.effects.clear();
     }
 
@@ -96,6 +99,9 @@ impl Engine {
         if !whole.is_empty() {
             self.break_watches_of(&whole, by);
             self.waiters.make_all_ready(&whole);
+            if self.keyspace.effects.exchanged {
+                self.note_awaited_in(&whole);
+            }
         }
         let touched: Vec<Touched> = (self.keyspace.effects.touches())
             .map(|(t, key)| Touched { db: t.db as usize, key: key.to_vec(), cause: t.cause })

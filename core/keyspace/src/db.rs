@@ -262,7 +262,11 @@ impl<'a> Db<'a> {
             Some(position) => self.guard(position),
             None => {
                 let value = T::new(self.space.seed()).into();
-                let position = self.space.insert(self.index, hash, Entry::new(key, value, None));
+                let mut entry = Entry::new(key, value, None);
+                if self.space.queues.notes_new(T::KIND, self.index, hash, key) {
+                    entry.set_followed(true);
+                }
+                let position = self.space.insert(self.index, hash, entry);
                 Ok(Guard::new(self.space, self.index, position, true, None))
             }
         }
@@ -360,7 +364,8 @@ impl<'a> Db<'a> {
         self.place(hash, position, entry);
     }
 
-    fn place(&mut self, hash: u64, position: Option<Position>, entry: Entry) {
+    fn place(&mut self, hash: u64, position: Option<Position>, mut entry: Entry) {
+        self.space.note_placed(self.index, hash, &mut entry);
         if position.is_none() {
             self.space.effects.creates(self.index, entry.key());
         }
@@ -378,6 +383,9 @@ impl<'a> Db<'a> {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         match self.take(key, Cause::Changed) {
             Some(entry) => {
+                if entry.is_followed() {
+                    self.space.note_removed(self.index, &entry);
+                }
                 self.space.discard(entry);
                 true
             }

@@ -25,14 +25,18 @@ impl Keyspace {
     }
 
     /// Adds an entry as a loader read it, with its access field; false (and the entry dropped) when the key is there already.
-    pub fn load(&mut self, db: usize, entry: Entry) -> bool {
+    pub fn load(&mut self, db: usize, mut entry: Entry) -> bool {
         let hash = self.dbs[db].table.hash_of(entry.key());
         if self.dbs[db].table.locate(hash, entry.key()).is_some() {
             return false;
         }
         let expiry = entry.expiry();
+        self.note_placed(db, hash, &mut entry);
         self.insert_used(db, hash, entry);
         self.expiry_changed(db, hash, None, expiry);
+        if self.queues.is_full_of_suspects() {
+            self.examine_queues();
+        }
         true
     }
 

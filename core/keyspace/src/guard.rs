@@ -6,7 +6,7 @@ use base::Random;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use table::Position;
-use types::{Collection, Limits, Value};
+use types::{Collection, Kind, Limits, Value};
 
 /// A collection that can stand under a key.
 pub trait Stored: Collection + Into<Value> + 'static {}
@@ -127,11 +127,19 @@ impl<T: Stored> Drop for Guard<'_, T> {
             () if self.beside => Cause::Beside,
             () => Cause::Changed,
         };
-        let key = self.space.dbs[self.db].table.at(self.position).key();
+        let entry = self.space.dbs[self.db].table.at(self.position);
+        let (key, is_followed) = (entry.key(), entry.is_followed());
         if self.created {
             self.space.effects.creates(self.db, key);
         }
         self.space.effects.touch(self.db, key, cause);
+        // Streams tell by themselves what came and was taken; what they are asked is whether somebody has made a group.
+        match T::KIND {
+            Kind::Stream if !is_followed => self.space.note_groups(self.db, self.position),
+            Kind::Stream => {}
+            _ if is_followed => self.space.note_change(self.db, self.position, self.created),
+            _ => {}
+        }
         if empty {
             self.space.remove_at(self.db, self.position);
         }

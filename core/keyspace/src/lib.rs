@@ -13,6 +13,7 @@ mod effects;
 mod evict;
 mod expire;
 mod fields;
+mod follow;
 mod guard;
 mod snapshot;
 mod space;

@@ -7,6 +7,7 @@ use crate::snapshot::Snapshot;
 use crate::wheel::Wheel;
 use base::{Now, Random};
 use persist::rdb;
+use queues::Queues;
 use table::{Position, Table};
 use types::{Entry, Limits};
 
@@ -120,6 +121,8 @@ pub struct Keyspace {
     pub(crate) expiring_end: usize,
     /// What the running command did.
     pub effects: Effects,
+    /// The queues among the keys.
+    pub queues: Queues,
     /// The time of the running command.
     pub now: Now,
     /// The access clock of the running command, in the unit of `ranking`.
@@ -167,6 +170,7 @@ impl Keyspace {
             dbs: (0..databases).map(|n| Database::new(seed, n)).collect(),
             expiring_end: 0,
             effects: Effects::default(),
+            queues: Queues::new(seed),
             tells_shared_integers: true,
             now: Now::default(),
             access_clock: 0,
@@ -276,6 +280,7 @@ impl Keyspace {
         self.effects.dirty += removed as u64;
         self.effects.emptied = true;
         self.effects.touch_database(index);
+        self.queues.flushed(index);
         match &mut self.snapshot {
             Some(snapshot) if old.snapshot_cursor.is_some() => snapshot.adopt(old),
             _ if removed > 0 => self.trash_tables.push(old.table),
@@ -287,6 +292,7 @@ impl Keyspace {
     /// Exchanges the content of two databases.
     pub fn swap(&mut self, a: usize, b: usize) {
         self.dbs.swap(a, b);
+        self.queues.swapped(a, b);
         self.expiring_end = self.expiring_end.max(a.max(b) + 1);
         self.effects.exchanged = true;
         self.effects.touch_database(a);

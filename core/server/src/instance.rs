@@ -68,7 +68,9 @@ impl Instance for Front {
         let engine = self.shared.engine.try_lock_for(ENGINE_PATIENCE);
         let is_stale = engine.is_none();
         if let Some(mut engine) = engine {
-            last.0 = Some(engine.report(&BackgroundContext { shared: self.shared }));
+            let mut report = engine.report(&BackgroundContext { shared: self.shared });
+            engine.report_queues(&mut report);
+            last.0 = Some(report);
         }
         let Some(report) = &mut last.0 else { return String::new() };
         report.set("scrape_errors", u64::from(is_stale));

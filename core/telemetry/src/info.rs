@@ -88,6 +88,27 @@ pub(crate) struct KeySize {
     pub(crate) size: u64,
 }
 
+/// One queue's numbers.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Its name, which no other one of its kind has.
+    pub name: String,
+    /// Whose queue it is.
+    pub kind: &'static str,
+    /// Jobs by state.
+    pub states: Vec<(&'static str, u64)>,
+    /// Clients that wait on it.
+    pub workers: u64,
+    /// Jobs that came.
+    pub added: u64,
+    /// Jobs that were taken.
+    pub taken: u64,
+    /// Age of the oldest job that waits, milliseconds.
+    pub oldest_age_ms: Option<u64>,
+    /// Age of the oldest job that failed, milliseconds.
+    pub oldest_failed_age_ms: Option<u64>,
+}
+
 /// All that is told at one moment.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -96,6 +117,7 @@ pub struct Report {
     pub(crate) errors: ErrorStats,
     pub(crate) databases: Vec<Database>,
     pub(crate) keys: Vec<KeySize>,
+    pub(crate) queues: Vec<Queue>,
     pub(crate) percentiles: Vec<f64>,
     tracks_latency: bool,
 }
@@ -133,6 +155,7 @@ impl Report {
             errors: ErrorStats::default(),
             databases: Vec::new(),
             keys: Vec::new(),
+            queues: Vec::new(),
             percentiles: vec![50.0, 99.0, 99.9],
             tracks_latency: true,
         }
@@ -166,6 +189,11 @@ impl Report {
     /// Adds a key whose size is watched: its elements, or the bytes of a string; 0 where there is none.
     pub fn key_size(&mut self, db: usize, name: &[u8], size: u64) {
         self.keys.push(KeySize { db, name: String::from_utf8_lossy(name).into_owned(), size });
+    }
+
+    /// Adds a queue.
+    pub fn queue(&mut self, queue: Queue) {
+        self.queues.push(queue);
     }
 
     /// The percentiles of Latencystats, 0 to 100.

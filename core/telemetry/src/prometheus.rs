@@ -43,6 +43,7 @@ pub fn prometheus(report: &Report) -> String {
     instance(&out, report);
     own_instance(&out, report);
     databases(&out, report);
+    queues(&out, report);
     commands(&out, &mut own, report);
     let mut text = out.0.handle().render();
     text.push_str(&own);
@@ -141,6 +142,34 @@ fn databases(out: &Out, report: &Report) {
     for (name, count) in report.errors.iter() {
         let labels = vec![Label::new("err", name.to_string())];
         out.counter("redis_errors_total", "Error replies by their first word.", labels, count);
+    }
+}
+
+fn queues(out: &Out, report: &Report) {
+    for queue in &report.queues {
+        let labels = || vec![Label::new("queue", queue.name.clone()), Label::new("kind", queue.kind)];
+        for (state, count) in &queue.states {
+            let by_state = [labels(), vec![Label::new("state", *state)]].concat();
+            out.gauge("tandem_queue_depth", "Jobs of a queue by state.", by_state, *count as f64);
+            if queue.kind == "bullmq" {
+                let labels = vec![Label::new("queue", queue.name.clone()), Label::new("state", *state)];
+                out.gauge("bullmq_job_count", "Number of jobs in the queue by state", labels, *count as f64);
+            }
+        }
+        let ages = [
+            ("tandem_queue_oldest_age_seconds", "Age of the oldest job that waits.", queue.oldest_age_ms),
+            (
+                "tandem_queue_oldest_failed_age_seconds",
+                "Age of the oldest job that failed.",
+                queue.oldest_failed_age_ms,
+            ),
+        ];
+        for (name, help, age_ms) in ages {
+            age_ms.into_iter().for_each(|ms| out.gauge(name, help, labels(), ms as f64 / 1000.0));
+        }
+        out.gauge("tandem_queue_workers", "Clients that wait on a queue.", labels(), queue.workers as f64);
+        out.counter("tandem_queue_added_total", "Jobs that came into a queue.", labels(), queue.added);
+        out.counter("tandem_queue_taken_total", "Jobs that were taken from a queue.", labels(), queue.taken);
     }
 }
 

@@ -309,6 +309,17 @@ impl Entry {
         self.0.set_epoch(epoch);
     }
 
+    /// Whether somebody wants to hear of each change of the value: the key is that of a queue.
+    #[inline]
+    pub fn is_followed(&self) -> bool {
+        self.0.is_followed()
+    }
+
+    /// Sets whether somebody wants to hear of changes.
+    pub fn set_followed(&mut self, followed: bool) {
+        self.0.set_followed(followed);
+    }
+
     /// Heap bytes of key and value with all they own, for `MEMORY USAGE`; estimated for large collections.
     pub fn heap_bytes(&self) -> usize {
         let inner = match self.view() {
@@ -354,6 +365,7 @@ impl Entry {
     fn keep_marks(&mut self, from: &Entry) {
         self.set_access(from.access());
         self.set_epoch(from.epoch());
+        self.set_followed(from.is_followed());
     }
 }
 
@@ -487,6 +499,7 @@ mod tests {
             let mut entry = Entry::string(&key, b"", None);
             entry.set_access(0x112_3456);
             entry.set_epoch(true);
+            entry.set_followed(true);
             let (mut value, mut expiry) = (Vec::new(), None);
             for step in 0..if cfg!(miri) { 40 } else { 3_000 } {
                 match random.below(7) {

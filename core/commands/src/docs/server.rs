@@ -83,5 +83,9 @@ pub(super) static DOCS: &[Doc] = &[
     doc("slowlog|reset", "2.2.12", "O(N)", "Empties the slow log.").tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
     doc("swapdb", "4.0.0", "O(N)", "Exchanges two databases as a whole.").takes("#index1 #index2"),
     doc("sync", "1.0.0", "", "Asks for a copy of the data, in the oldest way; for replicas."),
+    doc("tandem", "7.4.0", "", "What only this server tells."),
+    doc("tandem|help", "7.4.0", "O(1)", "Lists the subcommands."),
+    doc("tandem|queue", "7.4.0", "O(N)", "Tells depths, workers, rates and ages of one queue.").takes("name [kind]").tips(&["nondeterministic_output"]),
+    doc("tandem|queues", "7.4.0", "O(N)", "Tells depths, workers, rates and ages of all queues that the user may read.").tips(&["nondeterministic_output"]),
     doc("time", "2.6.0", "O(1)", "Tells the time of the server.").tips(&["nondeterministic_output"]),
 ];

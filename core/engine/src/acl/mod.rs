@@ -306,6 +306,12 @@ impl Acl {
         self.user(user).is_some_and(|u| u.all_selectors().any(|s| s.reads_any_key(command)))
     }
 
+    /// Whether the user may read the key.
+    pub(crate) fn may_read(&self, user: usize, key: &[u8]) -> bool {
+        let may = |user: &User| user.all_selectors().any(|s| s.key_allowed(key, ::commands::KeyAccess::Read));
+        self.user(user).is_some_and(may)
+    }
+
     /// Whether the user may go on with what it subscribes to.
     pub(crate) fn may_listen(&self, user: usize, subscriptions: &crate::session::Subscriptions) -> bool {
         let Some(user) = self.user(user) else { return false };

@@ -43,9 +43,10 @@ const _: () = assert!(align_of::<Hash>() <= 8 && align_of::<Stream>() <= 8 && al
 const EPOCH: u32 = 1 << 31;
 const EXPIRES: u32 = 1 << 30;
 const WIDE_KEY: u32 = 1 << 29;
+const FOLLOWED: u32 = 1 << 28;
 /// The bits of the access field.
 const ACCESS: u32 = (1 << 25) - 1;
-const _: () = assert!(ACCESS & (EPOCH | EXPIRES | WIDE_KEY) == 0);
+const _: () = assert!(ACCESS & (EPOCH | EXPIRES | WIDE_KEY | FOLLOWED) == 0);
 
 /// How the value is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -399,6 +400,16 @@ impl Raw {
     pub(crate) fn set_epoch(&mut self, epoch: bool) {
         let header = self.header_mut();
         header.marks = header.marks & !EPOCH | if epoch { EPOCH } else { 0 };
+    }
+
+    #[inline]
+    pub(crate) fn is_followed(&self) -> bool {
+        self.flag(FOLLOWED)
+    }
+
+    pub(crate) fn set_followed(&mut self, followed: bool) {
+        let header = self.header_mut();
+        header.marks = header.marks & !FOLLOWED | if followed { FOLLOWED } else { 0 };
     }
 
     #[inline]

@@ -1,0 +1,115 @@
+//! What the queues are told of the keyspace, and what they see of it.
+//!
+//! An entry whose key belongs to a queue is marked, so that a write to any other costs one look at a bit. The mark may be there in
+//! vain, for the queue was forgotten; then it goes with the next write.
+
+use crate::fields::is_over;
+use crate::space::{Database, Keyspace};
+use queues::{Clients, Figures, Look, MayRead};
+use table::Position;
+use types::{Entry, Kind, View};
+
+/// The values of all databases at one moment.
+struct Values<'a> {
+    dbs: &'a [Database],
+    now_ms: i64,
+}
+
+impl Look for Values<'_> {
+    fn view(&self, db: usize, key: &[u8]) -> Option<View<'_>> {
+        let table = &self.dbs.get(db)?.table;
+        let entry = table.find(table.hash_of(key), key)?;
+        (!is_over(entry, self.now_ms)).then(|| entry.view())
+    }
+}
+
+impl Keyspace {
+    /// A whole value is put under its key.
+    pub(crate) fn note_placed(&mut self, db: usize, hash: u64, entry: &mut Entry) {
+        let kind = entry.kind();
+        let is_followed = kind != Kind::String && self.queues.notes_new(kind, db, hash, entry.key());
+        entry.set_followed(is_followed);
+        if is_followed {
+            self.queues.placed(db, entry.key(), queues::len(entry.view()));
+        }
+        if let View::Stream(stream) = entry.view()
+            && stream.groups().len() > 0
+            && self.queues.is_on()
+        {
+            self.queues.suspect(db, entry.key());
+        }
+    }
+
+    /// The followed collection at `position` has changed.
+    #[inline(never)]
+    pub(crate) fn note_change(&mut self, db: usize, position: Position, is_new: bool) {
+        let table = &mut self.dbs[db].table;
+        let entry = table.at(position);
+        let len = queues::len(entry.view());
+        if !self.queues.changed(db, entry.key(), len, is_new, self.now.mono_us / 1000) {
+            table.at_mut(position).set_followed(false);
+        }
+    }
+
+    /// A followed value was removed.
+    #[cold]
+    pub(crate) fn note_removed(&mut self, db: usize, entry: &Entry) {
+        self.queues.changed(db, entry.key(), 0, false, self.now.mono_us / 1000);
+    }
+
+    /// The stream at `position`, which is not followed, has changed.
+    pub(crate) fn note_groups(&mut self, db: usize, position: Position) {
+        let entry = self.dbs[db].table.at(position);
+        if let View::Stream(stream) = entry.view()
+            && stream.groups().len() > 0
+            && self.queues.is_on()
+        {
+            self.queues.suspect(db, entry.key());
+        }
+    }
+
+    /// Looks at the keys that may tell of queues.
+    #[cold]
+    pub fn examine_queues(&mut self) {
+        let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
+        self.queues.examine(&values, self.now);
+        self.mark_followed();
+    }
+
+    /// Somebody waits on a key for a value of this type.
+    pub fn note_awaited(&mut self, db: usize, key: &[u8], kind: Kind) {
+        let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
+        self.queues.awaited(db, key, kind, &values, self.now);
+        self.mark_followed();
+    }
+
+    /// All queues by name, or those of which `may_read` allows every key.
+    pub fn tell_queues(&mut self, clients: &dyn Clients, may_read: Option<MayRead<'_>>) -> Vec<Figures> {
+        let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
+        let told = self.queues.tell(&values, clients, may_read, self.now);
+        self.mark_followed();
+        told
+    }
+
+    /// What is done for queues with time.
+    pub fn tick_queues(&mut self, clients: &dyn Clients) {
+        let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
+        self.queues.tick(&values, clients, self.now);
+        self.mark_followed();
+    }
+
+    /// The data is loaded: what of it belongs to queues is found, and counts as nothing that came.
+    pub fn begin_queues(&mut self) {
+        self.examine_queues();
+        self.queues.restart();
+    }
+
+    fn mark_followed(&mut self) {
+        for (db, key) in self.queues.take_marks() {
+            let table = &mut self.dbs[db].table;
+            if let Some(position) = table.locate(table.hash_of(&key), &key) {
+                table.at_mut(position).set_followed(true);
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! One queue that is followed: what was counted of it.
+
+use crate::history::History;
+use crate::id::Id;
+use crate::libraries::{Depths, Name};
+
+/// A count, and how fast it grew in the last whole minute.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flow {
+    pub(crate) total: u64,
+    at_minute: u64,
+    pub(crate) per_second: f64,
+}
+
+impl Flow {
+    /// Goes on from another one, without `less` of it.
+    fn succeed(&mut self, before: Flow, less: u64) {
+        let less = less.min(before.total);
+        self.total += before.total - less;
+        self.at_minute += before.at_minute.min(before.total - less);
+    }
+
+    /// A minute is over that took `ms`.
+    pub(crate) fn end_minute(&mut self, ms: u64) {
+        let grown = self.total.saturating_sub(self.at_minute);
+        self.per_second = if ms == 0 { 0.0 } else { grown as f64 * 1000.0 / ms as f64 };
+        self.at_minute = self.total;
+    }
+}
+
+/// One queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) id: Id,
+    pub(crate) added: Flow,
+    pub(crate) taken: Flow,
+    /// Jobs that wait, as far as the commits told; set right whenever the keys are looked at.
+    pub(crate) waiting: u64,
+    /// When somebody last waited on it or changed it, monotonic milliseconds.
+    pub(crate) seen_ms: u64,
+    /// When jobs came, where the library does not tell.
+    pub(crate) history: Option<Box<History>>,
+    /// The set in which the library names its queues, and the member that stands for this one.
+    pub(crate) named: Option<Name>,
+    /// What a stream told last of itself: entries added, and taken by the group.
+    pub(crate) told: Option<(u64, u64)>,
+}
+
+impl Queue {
+    pub(crate) fn new(id: Id, now_ms: u64) -> Queue {
+        let history = id.kind.library().remembers.then(Box::default);
+        Queue {
+            id,
+            added: Flow::default(),
+            taken: Flow::default(),
+            waiting: 0,
+            seen_ms: now_ms,
+            history,
+            named: None,
+            told: None,
+        }
+    }
+
+    /// A key of its jobs went from `before` to `after` elements.
+    #[inline]
+    pub(crate) fn count(&mut self, before: u64, after: u64, now_ms: u64) {
+        self.seen_ms = now_ms;
+        if after > before {
+            self.added.total += after - before;
+            if let Some(history) = &mut self.history {
+                history.push(after - before, self.waiting, now_ms);
+            }
+        } else {
+            self.taken.total += before - after;
+        }
+        self.waiting = (self.waiting + after).saturating_sub(before);
+    }
+
+    /// Goes on for another queue. The jobs that wait in that are counted anew.
+    pub(crate) fn succeed(&mut self, before: &Queue) {
+        self.added.succeed(before.added, before.waiting);
+        self.taken.succeed(before.taken, 0);
+    }
+
+    /// A stream is followed from now on.
+    pub(crate) fn begin(&mut self, depths: &Depths) {
+        self.told = depths.told;
+        self.added.total += depths.waiting;
+    }
+
+    /// A stream tells what it has counted itself. One that was made anew counts from there.
+    pub(crate) fn hear(&mut self, added: u64, taken: u64) {
+        if let Some((before_added, before_taken)) = self.told.replace((added, taken)) {
+            self.added.total += added.saturating_sub(before_added);
+            self.taken.total += taken.saturating_sub(before_taken);
+        }
+    }
+
+    /// Forgets what was counted: the data was loaded.
+    pub(crate) fn restart(&mut self) {
+        (self.added, self.taken) = (Flow::default(), Flow::default());
+    }
+
+    /// Bytes that it takes, with its place in the tables.
+    pub(crate) fn bytes(&self) -> usize {
+        let id = 2 * (size_of::<Id>() + self.id.base.len() + self.id.part.len());
+        let named = self.named.as_ref().map_or(0, |(set, member)| set.len() + member.len());
+        let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.bytes());
+        size_of::<Queue>() + id + named + history
+    }
+}

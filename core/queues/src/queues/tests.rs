@@ -1,0 +1,436 @@
+//! Over a small keyspace of values, told as the real one tells.
+
+use super::*;
+use std::collections::BTreeMap;
+use types::hash::Hash;
+use types::list::List;
+use types::set::Set;
+use types::stream::{Id as EntryId, NewId, Stream};
+use types::zset::ZSet;
+use types::{Collection, Limits, Value, View};
+
+/// Values by database and key.
+#[derive(Default)]
+struct Values(BTreeMap<(usize, Vec<u8>), Value>);
+
+impl Look for Values {
+    fn view(&self, db: usize, key: &[u8]) -> Option<View<'_>> {
+        Some(match self.0.get(&(db, key.to_vec()))? {
+            Value::Int(value) => View::Int(*value),
+            Value::Str(bytes) => View::Str(bytes),
+            Value::List(list) => View::List(list),
+            Value::Set(set) => View::Set(set),
+            Value::ZSet(zset) => View::ZSet(zset),
+            Value::Hash(hash) => View::Hash(hash),
+            Value::Stream(stream) => View::Stream(stream),
+        })
+    }
+}
+
+/// Who waits on which key, and how clients are called.
+#[derive(Default)]
+struct Workers(Vec<(usize, &'static str)>);
+
+impl Clients for Workers {
+    fn waiting(&self, db: usize, key: &[u8]) -> usize {
+        self.0.iter().filter(|(at, name)| *at == db && name.as_bytes() == key).count()
+    }
+
+    fn named(&self, name: &[u8]) -> usize {
+        if name == b"bull:YnVzeQ==" { 2 } else { 0 }
+    }
+}
+
+/// The queues over a keyspace that keeps no marks: every change is told.
+struct World {
+    queues: Queues,
+    values: Values,
+    workers: Vec<(usize, &'static str)>,
+    now_ms: u64,
+}
+
+impl World {
+    fn new(max: usize) -> World {
+        let mut queues = Queues::new(7);
+        queues.set_max(max);
+        World { queues, values: Values::default(), workers: Vec::new(), now_ms: 1_000_000 }
+    }
+
+    fn now(&self) -> Now {
+        Now::at_ms(self.now_ms as i64)
+    }
+
+    /// Changes a collection as a write guard does.
+    fn edit<T: Collection + Into<Value> + 'static>(&mut self, db: usize, key: &str, edit: impl FnOnce(&mut T))
+    where
+        Value: TryAs<T>,
+    {
+        let place = (db, key.as_bytes().to_vec());
+        let is_new = !self.values.0.contains_key(&place);
+        if is_new {
+            self.queues.notes_new(T::KIND, db, base::hash::hash(7, key.as_bytes()), key.as_bytes());
+        }
+        let value = self.values.0.entry(place.clone()).or_insert_with(|| T::new(7).into());
+        edit(value.try_as());
+        let is_empty = Collection::is_empty(&*value.try_as());
+        let len = libraries::len(self.values.view(db, key.as_bytes()).unwrap());
+        if T::KIND == Kind::Stream {
+            self.queues.suspect(db, key.as_bytes());
+        } else {
+            self.queues.changed(db, key.as_bytes(), len, is_new, self.now_ms);
+        }
+        if is_empty {
+            self.values.0.remove(&place);
+        }
+        let now = self.now();
+        self.queues.examine(&self.values, now);
+    }
+
+    fn push(&mut self, key: &str, values: &[&str]) {
+        self.edit::<List>(0, key, |list| {
+            values.iter().for_each(|value| list.push_front(value.as_bytes(), &Limits::default()));
+        });
+    }
+
+    fn push_back(&mut self, key: &str, value: &str) {
+        self.edit::<List>(0, key, |list| list.push_back(value.as_bytes(), &Limits::default()));
+    }
+
+    fn pop(&mut self, key: &str) {
+        self.edit::<List>(0, key, |list| drop(list.pop_back()));
+    }
+
+    fn hset(&mut self, key: &str, field: &str, value: &str) {
+        self.edit::<Hash>(0, key, |hash| {
+            hash.set(field.as_bytes(), value.as_bytes(), &Limits::default());
+        });
+    }
+
+    fn sadd(&mut self, key: &str, member: &str) {
+        self.edit::<Set>(0, key, |set| {
+            set.add(member.as_bytes(), &Limits::default());
+        });
+    }
+
+    fn zadd(&mut self, key: &str, score: f64, member: &str) {
+        self.edit::<ZSet>(0, key, |zset| {
+            zset.insert(member.as_bytes(), score, &Limits::default());
+        });
+    }
+
+    fn set(&mut self, key: &str, value: i64) {
+        self.values.0.insert((0, key.as_bytes().to_vec()), Value::Int(value));
+    }
+
+    fn waits(&mut self, key: &'static str, kind: Kind) {
+        let now = self.now();
+        self.queues.awaited(0, key.as_bytes(), kind, &self.values, now);
+        self.workers.push((0, key));
+    }
+
+    fn tell(&mut self) -> Vec<Figures> {
+        let (now, workers) = (self.now(), self.workers.clone());
+        self.queues.tell(&self.values, &Workers(workers), None, now)
+    }
+
+    fn the(&mut self, name: &str, kind: QueueKind) -> Figures {
+        let told = self.tell();
+        let names: Vec<_> = told.iter().map(|figures| (&figures.name, figures.kind)).collect();
+        let names = format!("{names:?}");
+        told.into_iter().find(|figures| figures.name == name && figures.kind == kind).expect(&names)
+    }
+
+    fn names(&mut self) -> Vec<String> {
+        self.tell().into_iter().map(|figures| format!("{} {}", figures.kind.name(), figures.name)).collect()
+    }
+}
+
+/// A value as one of its collections.
+trait TryAs<T> {
+    fn try_as(&mut self) -> &mut T;
+}
+
+macro_rules! try_as {
+    ($($kind:ident),*) => {
+        $(impl TryAs<$kind> for Value {
+            fn try_as(&mut self) -> &mut $kind {
+                let Value::$kind(collection) = self else { panic!("another type") };
+                collection
+            }
+        })*
+    };
+}
+try_as!(List, Set, ZSet, Hash, Stream);
+
+fn add_entry(stream: &mut Stream, ms: u64) {
+    let id = NewId::Exact(EntryId { ms, seq: 0 });
+    stream.append(id, [(&b"f"[..], &b"v"[..])].into_iter(), ms, &Limits::default()).unwrap();
+}
+
+fn state(figures: &Figures, name: &str) -> u64 {
+    figures.states.iter().find(|(state, _)| *state == name).expect("it has the state").1
+}
+
+#[test]
+fn a_queue_of_bullmq_is_known_by_its_meta_and_told_with_all_states() {
+    let mut world = World::new(10);
+    world.hset("bull:mail:meta", "opts.maxLenEvents", "10000");
+    world.hset("bull:mail:7", "timestamp", "999000");
+    world.push("bull:mail:wait", &["7", "8"]);
+    world.push("bull:mail:active", &["6"]);
+    world.zadd("bull:mail:failed", 996_000.0, "1");
+    world.zadd("bull:mail:prioritized", 1.0, "5");
+    world.waits("bull:mail:marker", Kind::ZSet);
+    world.waits("bull:mail:events", Kind::Stream);
+    let told = world.the("mail", QueueKind::BullMq);
+    assert_eq!(told.key, b"bull:mail:wait");
+    let of = |name| state(&told, name);
+    assert_eq!(
+        [of("waiting"), of("active"), of("failed"), of("prioritized"), of("stalled")],
+        [2, 1, 1, 1, 0]
+    );
+    assert_eq!((told.workers, told.added, told.taken), (1, 3, 0));
+    assert_eq!((told.oldest_age_ms, told.oldest_failed_age_ms), (Some(1_000), Some(4_000)));
+    world.pop("bull:mail:wait");
+    world.pop("bull:mail:wait");
+    assert_eq!(world.the("mail", QueueKind::BullMq).taken, 2);
+    assert_eq!(world.names(), ["bullmq mail"], "its events and its marker are no queues of their own");
+}
+
+#[test]
+fn what_only_looks_like_a_library_is_no_queue() {
+    let mut world = World::new(10);
+    world.hset("user:1:meta", "name", "x");
+    world.hset("meta", "opts.maxLenEvents", "1");
+    world.sadd("app:queues", "a");
+    world.push("queue:a", &["x"]);
+    world.push("rq:queue:x:intermediate", &["x"]);
+    world.zadd("my:retry", 1.0, "x");
+    world.hset("x.msgs", "1", "x");
+    world.hset("unacked", "x", "y");
+    world.edit::<Stream>(0, "events", |stream| {
+        add_entry(stream, 1);
+    });
+    assert_eq!(world.names(), [""; 0]);
+}
+
+#[test]
+fn a_worker_tells_of_a_queue_before_any_job() {
+    let mut world = World::new(10);
+    world.waits("bull:mail:marker", Kind::ZSet);
+    world.waits("rq:queue:low", Kind::List);
+    world.waits("jobs", Kind::List);
+    world.waits("scores", Kind::ZSet);
+    assert_eq!(world.names(), ["list jobs", "rq low", "bullmq mail", "zset scores"]);
+    assert_eq!(world.the("mail", QueueKind::BullMq).workers, 1);
+    world.hset("bull:mail:meta", "version", "bullmq:6.7.0");
+    assert_eq!(world.names().len(), 4);
+    world.workers.clear();
+    world.now_ms += LINGER_MS;
+    assert_eq!(world.names(), ["bullmq mail"], "nothing is left of the others");
+    world.waits("bull:busy:marker", Kind::ZSet);
+    assert_eq!(world.the("busy", QueueKind::BullMq).workers, 2, "one waits, and both have the name");
+}
+
+#[test]
+fn bull_without_meta_is_known_by_its_counter() {
+    let mut world = World::new(10);
+    world.set("bull:old:id", 2);
+    world.push("bull:old:wait", &["1", "2"]);
+    let told = world.the("old", QueueKind::BullMq);
+    assert_eq!((state(&told, "waiting"), told.added), (2, 2));
+    world.push_back("bull:old:wait", "0:1");
+    assert_eq!(state(&world.the("old", QueueKind::BullMq), "waiting"), 2, "a marker is no job");
+}
+
+#[test]
+fn celery_sums_priorities_and_knows_unacked_and_private_queues() {
+    let mut world = World::new(20);
+    world.sadd("_kombu.binding.celery", "celery\x06\x16\x06\x16celery");
+    world.sadd("_kombu.binding.celery.pidbox", "\x06\x16\x06\x16celery@host.celery.pidbox");
+    world.sadd("app_kombu.binding.x", "k\x06\x16\x06\x16mail");
+    world.sadd("_kombu.binding.sms", "sms::sms");
+    world.push("sms:9", &["a", "b"]);
+    assert_eq!(state(&world.the("sms", QueueKind::Celery), "waiting"), 2);
+    world.edit::<Set>(0, "_kombu.binding.sms", |set| assert!(set.remove(b"sms::sms")));
+    (0..2).for_each(|_| world.pop("sms:9"));
+    world.push("celery", &["a"]);
+    world.now_ms += 500;
+    world.push("celery\x06\x163", &["b", "c"]);
+    world.zadd("unacked_index", 1.0, "t");
+    world.hset("unacked", "t", "message");
+    world.waits("celery", Kind::List);
+    world.waits("celery\x06\x163", Kind::List);
+    assert_eq!(world.names(), ["celery appmail", "celery celery", "celery unacked"]);
+    let told = world.the("celery", QueueKind::Celery);
+    assert_eq!((state(&told, "waiting"), told.added, told.workers), (3, 3, 1));
+    assert_eq!(told.oldest_age_ms, Some(500));
+    world.pop("celery");
+    assert_eq!(world.the("celery", QueueKind::Celery).oldest_age_ms, Some(0));
+    assert_eq!(state(&world.the("unacked", QueueKind::Celery), "unacked"), 1);
+}
+
+#[test]
+fn rq_has_registries_and_dates() {
+    let mut world = World::new(10);
+    world.sadd("rq:queues", "rq:queue:low");
+    world.push_back("rq:queue:low", "j1");
+    world.push_back("rq:queue:low", "j2");
+    world.hset("rq:job:j1", "enqueued_at", "1970-01-01T00:16:38.500000Z");
+    world.zadd("rq:failed:low", 5.0, "j0");
+    world.hset("rq:job:j0", "ended_at", "1970-01-01T00:16:00Z");
+    world.zadd("rq:wip:low", 5.0, "j3");
+    let told = world.the("low", QueueKind::Rq);
+    let of = |name| state(&told, name);
+    assert_eq!([of("waiting"), of("active"), of("failed"), of("canceled")], [2, 1, 1, 0]);
+    assert_eq!((told.oldest_age_ms, told.oldest_failed_age_ms), (Some(1_500), Some(40_000)));
+}
+
+#[test]
+fn sidekiq_and_resque_are_told_apart() {
+    let mut world = World::new(10);
+    world.sadd("queues", "default");
+    world
+        .push("queue:default", &[r#"{"jid":"1","enqueued_at":999.5}"#, r#"{"jid":"2","enqueued_at":999.9}"#]);
+    world.zadd("dead", 990.0, r#"{"jid":"3"}"#);
+    world.zadd("retry", 2000.0, r#"{"jid":"4","failed_at":980000000000}"#);
+    world.push("app:queue:low", &[r#"{"jid":"5","created_at":990}"#]);
+    world.sadd("app:queues", "low");
+    world.sadd("resque:queues", "mail");
+    world.push_back("resque:queue:mail", r#"{"class":"X","args":[]}"#);
+    world.push_back("resque:failed", r#"{"failed_at":"1970/01/01 00:16:00 UTC"}"#);
+    let all = [
+        "sidekiq app:low",
+        "sidekiq dead",
+        "sidekiq default",
+        "resque failed",
+        "resque mail",
+        "sidekiq retry",
+    ];
+    assert_eq!(world.names(), all);
+    let told = world.the("default", QueueKind::Sidekiq);
+    assert_eq!((state(&told, "waiting"), told.oldest_age_ms), (2, Some(500)));
+    assert_eq!(world.the("app:low", QueueKind::Sidekiq).oldest_age_ms, Some(10_000));
+    assert_eq!(world.the("dead", QueueKind::Sidekiq).oldest_failed_age_ms, Some(10_000));
+    assert_eq!(world.the("mail", QueueKind::Resque).oldest_age_ms, Some(0));
+    assert_eq!(world.the("failed", QueueKind::Resque).oldest_failed_age_ms, Some(40_000));
+}
+
+#[test]
+fn dramatiq_counts_what_workers_hold_and_arq_what_is_due() {
+    let mut world = World::new(10);
+    for (number, stamp) in [("1", "999000"), ("2", "999500")] {
+        world.hset("dramatiq:mail.msgs", number, &format!("{{\"message_timestamp\":{stamp}}}"));
+    }
+    world.hset("dramatiq:mail.DQ.msgs", "3", "{}");
+    world.push_back("dramatiq:mail", "2");
+    world.zadd("arq:queue", 999_999.0, "a");
+    world.zadd("arq:queue:later", 2_000_000.0, "b");
+    let told = world.the("mail", QueueKind::Dramatiq);
+    let of = |name| state(&told, name);
+    assert_eq!([of("waiting"), of("delayed"), of("unacked"), of("dead")], [1, 1, 1, 0]);
+    assert_eq!(told.oldest_age_ms, Some(500));
+    assert_eq!(world.the("arq:queue", QueueKind::Arq).oldest_age_ms, Some(1));
+    assert_eq!(world.the("arq:queue:later", QueueKind::Arq).oldest_age_ms, None);
+}
+
+#[test]
+fn each_group_of_a_stream_is_a_queue() {
+    let mut world = World::new(10);
+    let add = add_entry;
+    world.edit::<Stream>(0, "s", |stream| {
+        add(stream, 999_000);
+        add(stream, 999_700);
+        assert!(stream.create_group(b"g", EntryId { ms: 999_000, seq: 0 }, Some(1)));
+    });
+    let told = world.the("s/g", QueueKind::Stream);
+    assert_eq!((state(&told, "waiting"), state(&told, "pending")), (1, 0));
+    assert_eq!((told.added, told.taken, told.oldest_age_ms), (1, 0, Some(300)));
+    world.edit::<Stream>(0, "s", |stream| {
+        add(stream, 999_900);
+        stream.deliver_new(b"g", b"c", 2, false, 0);
+        assert!(stream.create_group(b"late", EntryId { ms: 999_900, seq: 0 }, Some(3)));
+    });
+    let told = world.the("s/g", QueueKind::Stream);
+    assert_eq!((state(&told, "waiting"), state(&told, "pending")), (0, 2));
+    assert_eq!((told.added, told.taken, told.oldest_age_ms), (2, 2, None));
+    assert_eq!(world.names(), ["stream s/g", "stream s/late"]);
+    world.edit::<Stream>(0, "s", |stream| assert!(stream.destroy_group(b"g")));
+    assert_eq!(world.names(), ["stream s/late"]);
+    world.waits("log", Kind::Stream);
+    assert_eq!(world.names(), ["stream log", "stream s/late"]);
+}
+
+#[test]
+fn no_more_are_followed_than_allowed() {
+    let mut world = World::new(2);
+    for key in ["a", "b", "c"] {
+        world.waits(key, Kind::List);
+    }
+    assert_eq!((world.names().len(), world.queues.dropped()), (2, 1));
+    let long: &'static str = "x".repeat(KEY_BYTES_MAX + 1).leak();
+    world.workers.clear();
+    world.now_ms += LINGER_MS;
+    assert_eq!(world.names(), [""; 0]);
+    world.waits(long, Kind::List);
+    assert_eq!((world.names().len(), world.queues.dropped()), (0, 2));
+    let mut off = World::new(0);
+    off.waits("a", Kind::List);
+    off.hset("bull:a:meta", "version", "bullmq");
+    assert_eq!((off.names().len(), off.queues.dropped(), off.queues.bytes()), (0, 0, 0));
+}
+
+#[test]
+fn rates_are_those_of_the_last_whole_minute() {
+    let mut world = World::new(2);
+    let tick = |world: &mut World, ms: u64| {
+        world.now_ms += ms;
+        let now = world.now();
+        world.queues.tick(&world.values, &Workers::default(), now);
+    };
+    tick(&mut world, 0);
+    world.waits("jobs", Kind::List);
+    (0..60).for_each(|_| world.push("jobs", &["x"]));
+    (0..30).for_each(|_| world.pop("jobs"));
+    assert_eq!(world.the("jobs", QueueKind::List).added_per_second, 0.0);
+    tick(&mut world, MINUTE_MS);
+    let told = world.the("jobs", QueueKind::List);
+    assert_eq!((told.added_per_second, told.taken_per_second, told.added), (1.0, 0.5, 60));
+    tick(&mut world, MINUTE_MS);
+    assert_eq!(world.the("jobs", QueueKind::List).added_per_second, 0.0);
+}
+
+#[test]
+fn databases_that_are_emptied_or_exchanged_take_their_queues_along() {
+    let mut world = World::new(10);
+    world.hset("bull:mail:meta", "version", "bullmq:5");
+    world.push("bull:mail:wait", &["1"]);
+    let values = core::mem::take(&mut world.values.0);
+    world.values.0.extend(values.into_iter().map(|((_, key), value)| ((3, key), value)));
+    world.queues.swapped(0, 3);
+    assert_eq!(world.names(), ["bullmq db3/mail"]);
+    world.edit::<List>(3, "bull:mail:wait", |list| drop(list.pop_back()));
+    assert_eq!(world.the("db3/mail", QueueKind::BullMq).taken, 1);
+    world.waits("jobs", Kind::List);
+    world.workers.clear();
+    world.values.0.clear();
+    world.queues.flushed(3);
+    assert_eq!(world.names(), ["list jobs"]);
+    world.queues.flushed(0);
+    assert_eq!(world.names(), [""; 0]);
+    assert!(world.queues.is_empty() && world.queues.keys.iter().all(HashMap::is_empty));
+}
+
+#[test]
+fn what_a_whole_value_brings_or_takes_is_no_job_that_came_or_went() {
+    let mut world = World::new(10);
+    world.waits("jobs", Kind::List);
+    world.push("jobs", &["1", "2"]);
+    world.queues.placed(0, b"jobs", 9);
+    world.queues.changed(0, b"jobs", 8, false, world.now_ms);
+    let told = world.the("jobs", QueueKind::List);
+    assert_eq!((told.added, told.taken), (2, 1));
+    world.queues.restart();
+    let told = world.the("jobs", QueueKind::List);
+    assert_eq!((told.added, told.taken), (0, 0));
+}
