@@ -101,7 +101,8 @@ impl Keyspace {
     /// The data is loaded: what of it belongs to queues is found, and counts as nothing that came.
     pub fn begin_queues(&mut self) {
         self.examine_queues();
-        self.queues.restart();
+        let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
+        self.queues.restart(&values, self.now);
     }
 
     fn mark_followed(&mut self) {

@@ -221,8 +221,14 @@ impl Queues {
     }
 
     /// The data was loaded: nothing of it came or was taken since the start.
-    pub fn restart(&mut self) {
-        self.slots.iter_mut().flatten().for_each(Queue::restart);
+    pub fn restart(&mut self, look: &dyn Look, now: Now) {
+        for queue in self.slots.iter_mut().flatten() {
+            queue.restart();
+            if queue.id.kind == QueueKind::Stream {
+                let keys = Keys { look, db: queue.id.db, now_ms: now.unix_ms, names_max: 0 };
+                queue.told = (queue.id.kind.library().depths)(&queue.id, &keys).told;
+            }
+        }
     }
 
     // Finding queues.

@@ -106,7 +106,7 @@ fn a_queue_is_told_by_command_metrics_and_info() {
         "tandem_queue_added_total{queue=\"mail\",kind=\"bullmq\"} 3",
         "tandem_queue_taken_total{queue=\"mail\",kind=\"bullmq\"} 1",
         "bullmq_job_count{queue=\"mail\",state=\"active\"} 1",
-        "tandem_queues 1",
+        "tandem_queues_followed 1",
         "tandem_queues_dropped_total 0",
     ] {
         assert!(page.lines().any(|line| line == sample), "{sample} is not in\n{page}");

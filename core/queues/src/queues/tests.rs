@@ -430,7 +430,8 @@ fn what_a_whole_value_brings_or_takes_is_no_job_that_came_or_went() {
     world.queues.changed(0, b"jobs", 8, false, world.now_ms);
     let told = world.the("jobs", QueueKind::List);
     assert_eq!((told.added, told.taken), (2, 1));
-    world.queues.restart();
+    let now = world.now();
+    world.queues.restart(&world.values, now);
     let told = world.the("jobs", QueueKind::List);
     assert_eq!((told.added, told.taken), (0, 0));
 }
