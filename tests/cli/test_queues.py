@@ -19,12 +19,12 @@ def test_queues_are_a_table_or_json(closed_server):
     port = ("-p", str(closed_server.port))
     right = {"REDISCLI_AUTH": "s3cret"}
     client = closed_server.client()
-    client.flushall()
+    client.call("FLUSHALL")
     said = tell(*port, **right)
     assert (said.returncode, said.stderr) == (0, "") and said.stdout.startswith("No queues"), said
-    client.hset("bull:mail:meta", mapping={"opts.maxLenEvents": 10000})
-    client.lpush("bull:mail:wait", "1", "2")
-    client.zadd("bull:mail:delayed", {"3": 4})
+    client.call("HSET", "bull:mail:meta", "opts.maxLenEvents", "10000")
+    client.call("LPUSH", "bull:mail:wait", "1", "2")
+    client.call("ZADD", "bull:mail:delayed", "4", "3")
     said = tell(*port, **right)
     head, row = said.stdout.splitlines()
     assert head.split() == ["QUEUE", "KIND", "WORKERS", "ADDED", "TAKEN", "ADDED/S", "TAKEN/S", "OLDEST", "STATES"]
@@ -32,7 +32,7 @@ def test_queues_are_a_table_or_json(closed_server):
     (told,) = json.loads(tell("--json", *port, **right).stdout)
     assert (told["name"], told["kind"], told["states"]["waiting"]) == ("mail", "bullmq", 2)
     assert list(told)[-2:] == ["oldest_age_ms", "oldest_failed_age_ms"] and told["oldest_age_ms"] is None
-    client.flushall()
+    client.call("FLUSHALL")
 
 
 def test_what_cannot_be_told_is_an_error(closed_server):
