@@ -64,7 +64,7 @@ fn find(seen: &Seen<'_>, found: &mut Found) {
         Some(View::Hash(_) | View::ZSet(_)) => find_unacked(seen, found),
         _ => {}
     }
-    if seen.awaited == Some(Kind::List) && is_private(seen.key) {
+    if seen.awaited == Some(Kind::List) && is_private(without_priority(seen.key)) {
         found.is_none = true;
     }
 }
@@ -87,6 +87,13 @@ fn bound(member: &[u8]) -> Option<(&[u8], &[u8])> {
     let usual = behind(SEPARATOR).map(|queue| (queue, &b""[..]));
     // Between the key and the queue stands a pattern, which is mostly empty.
     usual.or_else(|| behind(COLON).map(|queue| (queue, COLON)))
+}
+
+/// The queue whose list for a priority this may be.
+fn without_priority(key: &[u8]) -> &[u8] {
+    let [rest @ .., last] = key else { return key };
+    let queue = rest.strip_suffix(SEPARATOR).or(rest.strip_suffix(COLON));
+    queue.filter(|_| PRIORITIES.contains(last)).unwrap_or(key)
 }
 
 /// Whether the queue is one by which workers and those who control them talk, not one of tasks.

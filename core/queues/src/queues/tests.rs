@@ -261,6 +261,8 @@ fn celery_sums_priorities_and_knows_unacked_and_private_queues() {
     world.hset("unacked", "t", "message");
     world.waits("celery", Kind::List);
     world.waits("celery\x06\x163", Kind::List);
+    world.waits("1f.reply.celery.pidbox", Kind::List);
+    world.waits("1f.reply.celery.pidbox\x06\x166", Kind::List);
     assert_eq!(world.names(), ["celery appmail", "celery celery", "celery unacked"]);
     let told = world.the("celery", QueueKind::Celery);
     assert_eq!((state(&told, "waiting"), told.added, told.workers), (3, 3, 1));
