@@ -165,7 +165,7 @@ impl Log {
         // alone names.
         disk.sync_dir(&dir)?;
         // First, since a new file may get the name of one of them.
-        remove_all(&*disk, &leftovers);
+        remove_all(&*disk, &place, &leftovers);
         for file in &manifest.incrementals {
             disk.append(&dir.join(&file.name))?.sync()?;
         }
@@ -276,7 +276,7 @@ impl Log {
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
         let left = super::inventory::leftovers(&*disk, &place, None).map_err(io::Error::other)?;
-        remove_all(&*disk, &left);
+        remove_all(&*disk, &place, &left);
         let base = ManifestFile::new(place.base_name(1, form), 1, FileKind::Base);
         let incremental = ManifestFile::new(place.incremental_name(1), 1, FileKind::Incremental);
         let manifest = Manifest {
@@ -657,9 +657,14 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// Removes what a crash has left. What cannot be removed is in nobody's way, and found again next time.
-fn remove_all(disk: &dyn Disk, paths: &[PathBuf]) {
-    for path in paths {
-        disk.remove(path).unwrap_or_default();
+/// Removes what a crash has left, and last the manifest that explains it. What cannot be removed is in nobody's way, and found again
+/// next time.
+fn remove_all(disk: &dyn Disk, place: &Place, paths: &[PathBuf]) {
+    let dir = place.log_dir();
+    let prepared = dir.join(disk::temp_name(&place.manifest_name()));
+    let (last, first): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(|path| **path == prepared);
+    first.into_iter().for_each(|path| disk.remove(path).unwrap_or_default());
+    if disk.sync_dir(&dir).is_ok() {
+        last.into_iter().for_each(|path| disk.remove(path).unwrap_or_default());
     }
 }
