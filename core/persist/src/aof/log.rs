@@ -264,6 +264,27 @@ impl Log {
         })
     }
 
+    /// Makes the log of a data set that was restored, where there was none: `temp`, a synced file on the same file system, becomes the
+    /// base, which holds the batches up to `covers`; what is appended is numbered behind it.
+    ///
+    /// # Errors
+    /// The disk has failed, or there is a log.
+    pub fn create_behind(
+        disk: Arc<dyn Disk>,
+        place: Place,
+        temp: &Path,
+        form: Base,
+        id: HistoryId,
+        covers: u64,
+    ) -> io::Result<Log> {
+        let base = identify(&*disk, temp)?.ok_or(io::ErrorKind::NotFound)?;
+        let identity = LogIdentity { history: id, base, covers, heads_from: 1 };
+        let log = Log::create_with(disk, place, form, identity, &Notes::default(), |disk, path| {
+            disk.rename(temp, path)
+        })?;
+        Ok(Log { last_seq: covers, covers, ..log })
+    }
+
     fn create_with(
         disk: Arc<dyn Disk>,
         place: Place,

@@ -31,6 +31,7 @@
 //! [`recover`] judges the files and cuts a torn tail, [`examine`] only judges; [`Commands`] reads what it found good; [`Log`] goes on
 //! writing what was loaded.
 
+mod batches;
 mod commands;
 mod inventory;
 mod line;
@@ -44,6 +45,7 @@ mod scan;
 mod verdict;
 mod watch;
 
+pub use batches::{BadBatch, Batches, WholeBatch};
 pub use commands::{ConvertError, snapshot_to_commands};
 pub use line::{Annotation, Head, HistoryId, LogIdentity};
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};

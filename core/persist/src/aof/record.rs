@@ -87,6 +87,21 @@ impl<R: Read> Scanner<R> {
         Scanner { end, ..self }
     }
 
+    /// It is a part of a file with a head of this history.
+    pub(super) fn of(self, history: HistoryId) -> Scanner<R> {
+        Scanner { history: Some(history), ..self }
+    }
+
+    /// What is read from.
+    pub(super) fn source(&self) -> &R {
+        &self.source
+    }
+
+    /// What is read from.
+    pub(super) fn source_mut(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     /// Offset in the file of the next byte to be read: between records, the end of the last.
     pub fn offset(&self) -> u64 {
         self.buffer_offset + self.at as u64
