@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod client;
 mod health;
 mod image;
@@ -84,6 +85,10 @@ enum Task {
     },
     /// Exit with 0 if a server is fit for clients, else with 1 and the reason.
     Health(health::Options),
+    /// Archive a server's log in a repository, encrypted, and look after that.
+    Backup(backup::Options),
+    /// Make a directory from a repository that a server starts from, as it was at any moment.
+    Restore(backup::RestoreOptions),
     /// Print what a shell needs to complete this program's commands and options.
     Completions(pages::Completions),
     /// Write the manual pages and the completions, as a package holds them.
@@ -127,6 +132,8 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Up(options) => up::run(&options),
         Task::Health(options) => health::run(&options),
+        Task::Backup(options) => backup::run(&options),
+        Task::Restore(options) => backup::restore(&options),
         Task::Completions(options) => pages::complete(&options),
         Task::Pages(options) => pages::write(&options),
         Task::Cli { words } => Ok(client::run(client::NAME, words)),

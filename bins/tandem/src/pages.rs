@@ -59,8 +59,13 @@ pub(crate) fn write(options: &Pages) -> anyhow::Result<ExitCode> {
         let name = format!("{PROGRAM}-{}", command.get_name());
         let own = reads_its_own_words(command);
         let bin_name = format!("{PROGRAM} {}", command.get_name());
-        let command = command.clone().name(name.clone()).bin_name(bin_name);
+        let command = command.clone().name(name.clone()).bin_name(bin_name.clone());
         put(&manual, &format!("{name}.1"), &page(&command, own)?)?;
+        for part in command.get_subcommands() {
+            let name = format!("{name}-{}", part.get_name());
+            let part = part.clone().name(name.clone()).bin_name(format!("{bin_name} {}", part.get_name()));
+            put(&manual, &format!("{name}.1"), &page(&part, false)?)?;
+        }
     }
     for shell in SHELLS {
         put(&shells, &shell.file_name(PROGRAM), &completions(shell, &program))?;

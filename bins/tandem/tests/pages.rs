@@ -14,8 +14,12 @@ fn said(words: &[&str]) -> String {
 
 /// The commands that `--help` tells of.
 fn commands() -> Vec<String> {
-    let help = said(&["--help"]);
-    let (_, list) = help.split_once("Commands:\n").unwrap();
+    parts_in(&said(&["--help"]))
+}
+
+/// The commands that a help tells of, if it tells of any.
+fn parts_in(help: &str) -> Vec<String> {
+    let Some((_, list)) = help.split_once("\nCommands:\n") else { return Vec::new() };
     let lines = list.lines().take_while(|line| !line.is_empty());
     let words = lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
     words.filter(|word| word != "help").collect()
@@ -33,15 +37,23 @@ fn each_command_has_a_page_and_is_completed() {
     let commands = commands();
     assert!(commands.len() > 5, "{commands:?}");
     let overview = text(folder, "man/tandem.1");
+    let mut pages = 1;
     for command in &commands {
         let page = text(folder, &format!("man/tandem-{command}.1"));
         assert!(page.contains(".SH NAME\n") && page.contains(&format!("tandem\\-{command}")), "{page}");
         assert!(overview.contains(&format!("tandem\\-{command}(1)")), "{overview}");
+        pages += 1;
+        for part in parts_in(&said(&[command, "--help"])) {
+            let name = format!("tandem\\-{command}\\-{part}");
+            assert!(text(folder, &format!("man/tandem-{command}-{part}.1")).contains(&name), "{name}");
+            assert!(page.contains(&format!("{name}(1)")), "{page}");
+            pages += 1;
+        }
         for shell in ["tandem.bash", "_tandem", "tandem.fish"] {
             assert!(text(folder, &format!("completions/{shell}")).contains(command), "{shell}: {command}");
         }
     }
-    assert_eq!(std::fs::read_dir(folder.join("man")).unwrap().count(), commands.len() + 1);
+    assert_eq!(std::fs::read_dir(folder.join("man")).unwrap().count(), pages);
 }
 
 #[test]

@@ -1,0 +1,402 @@
+//! `tandem backup` and `tandem restore`: what `archive` does, for people and for cron.
+//!
+//! Every command tells what it has done in a few lines, or with `--json` in one object. Where it lasts and standard error is a
+//! terminal, a bar tells how far it is.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use archive::{
+    BackedUp, Description, Directory, Findings, Identity, Keep, Lineage, Moment, Pruned, Recipient, Restored,
+    Target,
+};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use persist::aof::{HistoryId, Place};
+use serde_json::{Value, json};
+
+use crate::say;
+
+const BACKUP_HELP: &str = "\
+Exit codes:
+  0  done; with `verify`: nothing is wrong
+  1  not done, or something is wrong; standard error says what
+  2  the options are wrong
+
+Examples:
+  age-keygen -o backup.key                       # keep it elsewhere; it prints the public key
+  tandem backup now --dir /var/lib/tandem-queue --repository /mnt/backup --recipient age1...
+  tandem backup list --repository /mnt/backup --json
+  tandem backup verify --repository /mnt/backup --identity backup.key
+  tandem backup prune --repository /mnt/backup --keep 30d";
+
+const RESTORE_HELP: &str = "\
+Exit codes:
+  0  restored
+  1  not restored, and the directory holds no log; standard error says why
+  2  the options are wrong
+
+Examples:
+  tandem restore --from /mnt/backup --dir /srv/restored --identity backup.key
+  tandem restore --from /mnt/backup --at 2026-01-24T14:00:00Z --dir /srv/yesterday --identity backup.key
+  tandem restore --from /mnt/backup --batch 4711 --dir /srv/restored --identity backup.key --json
+  tandem queue --dir /srv/yesterday --port 6390";
+
+/// Options of `tandem backup`.
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_HELP)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Bring a repository up to what a server's log holds, beside the running server.
+    Now(Now),
+    /// Tell what is in a repository.
+    List(List),
+    /// Look through a repository: checksums, and whether anything is missing.
+    Verify(Verify),
+    /// Remove what no moment that is to be kept needs.
+    Prune(Prune),
+}
+
+/// Options of `tandem backup now`.
+#[derive(Debug, Args)]
+struct Now {
+    /// The directory of the backups; it is made if it is not there.
+    #[arg(long)]
+    repository: PathBuf,
+    /// The server's directory.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Who can read the backup: a public key of age, age1...; may be given several times.
+    #[arg(long, required_unless_present = "unencrypted")]
+    recipient: Vec<String>,
+    /// Do not encrypt: whoever reads the repository reads the data.
+    #[arg(long, conflicts_with = "recipient")]
+    unencrypted: bool,
+    /// The server's `appenddirname`.
+    #[arg(long, default_value = "appendonlydir")]
+    appenddirname: String,
+    /// The server's `appendfilename`.
+    #[arg(long, default_value = "appendonly.aof")]
+    appendfilename: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `tandem backup list`.
+#[derive(Debug, Args)]
+struct List {
+    /// The directory of the backups.
+    #[arg(long)]
+    repository: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `tandem backup verify`.
+#[derive(Debug, Args)]
+struct Verify {
+    /// The directory of the backups.
+    #[arg(long)]
+    repository: PathBuf,
+    /// Only this log's.
+    #[arg(long, value_parser = lineage)]
+    lineage: Option<HistoryId>,
+    /// The file with the secret key; without it encrypted objects are checked as they lie there, and not opened.
+    #[arg(long)]
+    identity: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `tandem backup prune`.
+#[derive(Debug, Args)]
+struct Prune {
+    /// The directory of the backups.
+    #[arg(long)]
+    repository: PathBuf,
+    /// Every moment of this time can be restored afterwards, as far as it could before: 30d, 12h.
+    #[arg(long, value_parser = archive::parse_age_ms)]
+    keep: i64,
+    /// Keep at least so many bases of each log.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    bases: u16,
+    /// Only tell what would be removed.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `tandem restore`.
+#[derive(Debug, Args)]
+#[command(after_help = RESTORE_HELP)]
+pub(crate) struct RestoreOptions {
+    /// The directory of the backups.
+    #[arg(long)]
+    from: PathBuf,
+    /// Where the log is written; it is made if it is not there, and must hold no data.
+    #[arg(long)]
+    dir: PathBuf,
+    /// As it was at this time, as 2026-01-24T14:00:00Z.
+    #[arg(long, conflicts_with = "batch")]
+    at: Option<Moment>,
+    /// As it was behind this batch of the log.
+    #[arg(long)]
+    batch: Option<u64>,
+    /// Which log, if there are several in the repository.
+    #[arg(long, value_parser = lineage)]
+    lineage: Option<HistoryId>,
+    /// The file with the secret key of age.
+    #[arg(long)]
+    identity: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what `tandem backup` is asked for.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    match &options.task {
+        Task::Now(options) => now(options),
+        Task::List(options) => list(options),
+        Task::Verify(options) => verify(options),
+        Task::Prune(options) => prune(options),
+    }
+}
+
+/// Does what `tandem restore` is asked for.
+pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
+    let store = opened(&options.from)?;
+    let target = match (options.at, options.batch) {
+        (Some(moment), _) => Target::At(moment),
+        (None, Some(batch)) => Target::Batch(batch),
+        (None, None) => Target::Latest,
+    };
+    let keys = keys(options.identity.as_deref())?;
+    let restored =
+        with_bar(|bar| archive::restore(&store, options.lineage, target, &keys, &options.dir, bar))?;
+    tell(options.json, || restored_text(&restored, &options.dir), || restored_json(&restored));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn now(options: &Now) -> anyhow::Result<ExitCode> {
+    let recipients =
+        options.recipient.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, _>>()?;
+    let store = Directory::create(&options.repository)
+        .with_context(|| format!("opening the repository {}", options.repository.display()))?;
+    let place = Place {
+        dir: options.dir.clone(),
+        dir_name: options.appenddirname.clone(),
+        file_name: options.appendfilename.clone(),
+    };
+    let done = with_bar(|bar| archive::back_up(&store, &place, &recipients, bar))?;
+    tell(options.json, || backed_up_text(&done), || backed_up_json(&done));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(options: &List) -> anyhow::Result<ExitCode> {
+    let found = archive::lineages(&opened(&options.repository)?)?;
+    let text = || match found.as_slice() {
+        [] => "there is no backup in the repository".to_owned(),
+        found => found.iter().map(lineage_text).collect::<Vec<_>>().join("\n"),
+    };
+    tell(options.json, text, || json!({ "lineages": found.iter().map(lineage_json).collect::<Vec<_>>() }));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(options: &Verify) -> anyhow::Result<ExitCode> {
+    let (store, keys) = (opened(&options.repository)?, keys(options.identity.as_deref())?);
+    let found = with_bar(|bar| archive::verify(&store, options.lineage, &keys, bar))?;
+    tell(options.json, || findings_text(&found), || findings_json(&found));
+    Ok(if found.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn prune(options: &Prune) -> anyhow::Result<ExitCode> {
+    let since = Moment(now_ms()?.saturating_sub(options.keep));
+    let keep = Keep { since, bases_min: usize::from(options.bases) };
+    let done = archive::prune(&opened(&options.repository)?, keep, options.dry_run)?;
+    tell(options.json, || pruned_text(&done, options.dry_run), || pruned_json(&done));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(as_json: bool, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) {
+    say(&if as_json { value().to_string() } else { text() });
+}
+
+fn lineage(text: &str) -> Result<HistoryId, String> {
+    archive::parse_id(text)
+        .ok_or_else(|| "a log is named by 32 hexadecimal digits; `list` tells them".to_owned())
+}
+
+fn opened(repository: &Path) -> anyhow::Result<Directory> {
+    Directory::open(repository).with_context(|| format!("opening the repository {}", repository.display()))
+}
+
+fn keys(file: Option<&Path>) -> anyhow::Result<Vec<Identity>> {
+    let Some(path) = file else { return Ok(Vec::new()) };
+    let read = |path: &Path| anyhow::Ok(archive::identities(File::open(path)?)?);
+    read(path).with_context(|| format!("reading the key in {}", path.display()))
+}
+
+fn now_ms() -> anyhow::Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+/// Runs what lasts, with a bar on a terminal.
+fn with_bar<T, E>(work: impl FnOnce(archive::Progress<'_>) -> Result<T, E>) -> Result<T, E> {
+    if !std::io::stderr().is_terminal() {
+        return work(&mut |_, _| {});
+    }
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{bytes}/{total_bytes} {wide_bar} {bytes_per_sec}, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let result = work(&mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    result
+}
+
+fn at(moment: Option<Moment>) -> String {
+    moment.map_or_else(|| "unknown".to_owned(), |moment| moment.to_string())
+}
+
+fn backed_up_text(done: &BackedUp) -> String {
+    let mut text = match (&done.base, done.segments.as_slice()) {
+        (None, []) => "nothing new".to_owned(),
+        (None, [first, ..]) => {
+            format!("archived batches {} to {}", first.first_batch(), done.last_batch)
+        }
+        (Some(base), []) => format!("archived a base that covers batch {}", base.last_batch()),
+        (Some(base), [first, ..]) => format!(
+            "archived a base that covers batch {}, and batches {} to {}",
+            base.last_batch(),
+            first.first_batch(),
+            done.last_batch
+        ),
+    };
+    text += &format!(": {} bytes of the log, {} in the repository\n", done.plain_bytes(), done.bytes());
+    text + &format!("log {}, last batch {}, of {}", done.lineage, done.last_batch, at(done.last_moment))
+}
+
+fn backed_up_json(done: &BackedUp) -> Value {
+    json!({
+        "lineage": done.lineage.to_string(),
+        "base_covers": done.base.as_ref().map(Description::last_batch),
+        "first_batch": done.segments.first().map(Description::first_batch),
+        "last_batch": done.last_batch,
+        "last_moment": done.last_moment,
+        "segments": done.segments.len(),
+        "log_bytes": done.plain_bytes(),
+        "stored_bytes": done.bytes(),
+    })
+}
+
+fn lineage_text(lineage: &Lineage) -> String {
+    let bytes: u64 = lineage.objects().map(|told| told.bytes).sum();
+    let mut text = format!("log {}: {} bytes, up to {}", lineage.id, bytes, at(lineage.last_moment()));
+    for told in lineage.objects() {
+        let (first, last, at) = (told.first_batch(), told.last_batch(), told.at());
+        text += &match told.from() {
+            None => format!("\n  base     covers batch {last}, of {at} at the latest, {} bytes", told.bytes),
+            Some(from) => {
+                format!("\n  segment  batches {first} to {last}, {from} to {at}, {} bytes", told.bytes)
+            }
+        };
+    }
+    text
+}
+
+fn lineage_json(lineage: &Lineage) -> Value {
+    json!({
+        "lineage": lineage.id.to_string(),
+        "last_batch": lineage.last_batch(),
+        "last_moment": lineage.last_moment(),
+        "bases": lineage.bases(),
+        "segments": lineage.segments(),
+    })
+}
+
+fn findings_text(found: &Findings) -> String {
+    let mut text = String::new();
+    for finding in &found.wrong {
+        text += &format!("wrong: {}: {}\n", finding.name, finding.what);
+    }
+    for finding in &found.remarks {
+        text += &format!("note: {}: {}\n", finding.name, finding.what);
+    }
+    let verdict = match found.wrong.len() {
+        0 => "nothing is wrong".to_owned(),
+        wrong => format!("{wrong} wrong"),
+    };
+    let Findings { objects, opened, bytes, .. } = found;
+    text + &format!("{objects} objects of {bytes} bytes, {opened} of them opened: {verdict}")
+}
+
+fn findings_json(found: &Findings) -> Value {
+    let told = |findings: &[archive::Finding]| -> Vec<Value> {
+        findings.iter().map(|finding| json!({ "name": finding.name, "what": finding.what })).collect()
+    };
+    json!({
+        "objects": found.objects,
+        "opened": found.opened,
+        "bytes": found.bytes,
+        "wrong": told(&found.wrong),
+        "remarks": told(&found.remarks),
+    })
+}
+
+fn pruned_text(done: &Pruned, only_told: bool) -> String {
+    let lines: String = done.objects.iter().map(|name| format!("{name}\n")).collect();
+    let verb = if only_told { "would remove" } else { "removed" };
+    lines + &format!("{verb} {} objects of {} bytes", done.objects.len(), done.bytes)
+}
+
+fn pruned_json(done: &Pruned) -> Value {
+    json!({ "objects": done.objects, "bytes": done.bytes, "swept": done.swept })
+}
+
+fn restored_text(done: &Restored, dir: &Path) -> String {
+    let Restored { lineage, last_batch, last_moment, bytes, .. } = done;
+    let mut text = format!(
+        "restored log {lineage} as of batch {last_batch}, {last_moment}: {bytes} bytes in {}",
+        dir.display()
+    );
+    if done.archived_batch > *last_batch {
+        text += &format!("\nleft out: batches {} to {}", last_batch + 1, done.archived_batch);
+    }
+    if let Some(to) = done.gap_to {
+        text += &format!(
+            "\nbatches {} to {to} are not in the repository, so nothing between can be restored",
+            last_batch + 1
+        );
+    }
+    text
+}
+
+fn restored_json(done: &Restored) -> Value {
+    json!({
+        "lineage": done.lineage.to_string(),
+        "history": done.history.to_string(),
+        "base_covers": done.base_covers,
+        "last_batch": done.last_batch,
+        "last_moment": done.last_moment,
+        "archived_batch": done.archived_batch,
+        "gap_to": done.gap_to,
+        "bytes": done.bytes,
+    })
+}

@@ -1,0 +1,196 @@
+//! The JSON that tells of an object. What is read is not believed: names are checked before anything is opened by them.
+
+use std::io::{Read, Write};
+
+use persist::aof::{Base, HistoryId};
+use serde::{Deserialize, Serialize};
+
+use crate::error::ArchiveError;
+use crate::moment::Moment;
+use crate::store::Store;
+
+/// The version of the format that is written. A later one is refused.
+const FORMAT: u32 = 1;
+/// The longest description that is read, bytes.
+const BYTES_MAX: u64 = 16 << 10;
+/// No size and no number of a batch is larger: sums of them do not overflow.
+const NUMBER_MAX: u64 = 1 << 50;
+/// Digits of an object's SHA-256 in its name.
+const DIGITS: usize = 16;
+
+/// An object, and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    format: u32,
+    /// What is in it.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// Its name in the folder of the lineage.
+    pub object: String,
+    /// Its size as it lies there.
+    pub bytes: u64,
+    /// Its SHA-256 as it lies there.
+    pub sha256: String,
+    /// The size of what is in it.
+    pub plain_bytes: u64,
+    /// A key is needed to read it.
+    pub encrypted: bool,
+}
+
+/// What an object holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Kind {
+    /// The file that a log begins with.
+    Base {
+        /// It holds what the batches up to this one did.
+        covers: u64,
+        /// When it was done, or some time later.
+        at: Moment,
+        /// It is a file of commands, and else an RDB.
+        commands: bool,
+        /// The checksum by which the log knows it.
+        crc: String,
+    },
+    /// Closed batches of the log in a row.
+    Segment {
+        /// The number of the first one.
+        first_batch: u64,
+        /// The number of the last one.
+        last_batch: u64,
+        /// When the first one was written.
+        from: Moment,
+        /// When the last one was written.
+        to: Moment,
+        /// The closing line of the batch before, if that was seen.
+        follows: Option<String>,
+        /// The closing line of the last batch.
+        last_line: String,
+        /// The file of the log that it was read from, and where it ends in that.
+        log_file: String,
+        /// See `log_file`.
+        log_end: u64,
+    },
+}
+
+impl Kind {
+    /// Beginning of the object's name.
+    fn object_stem(&self) -> String {
+        match self {
+            Kind::Base { covers, .. } => format!("base-{covers:020}"),
+            Kind::Segment { first_batch, last_batch, .. } => {
+                format!("segment-{first_batch:020}-{last_batch:020}")
+            }
+        }
+    }
+
+    /// The name of the JSON.
+    fn json_name(&self) -> String {
+        match self {
+            Kind::Base { covers, crc, .. } => format!("base-{covers:020}-{crc}.json"),
+            Kind::Segment { first_batch, .. } => format!("segment-{first_batch:020}.json"),
+        }
+    }
+
+    fn ending(&self) -> &'static str {
+        match self {
+            Kind::Base { commands: false, .. } => "rdb",
+            Kind::Base { commands: true, .. } => "base.aof",
+            Kind::Segment { .. } => "aof",
+        }
+    }
+}
+
+impl Description {
+    pub(crate) fn new(kind: Kind, stored: Stored) -> Description {
+        let Stored { bytes, sha256, plain_bytes, encrypted } = stored;
+        let (stem, ending, sum) = (kind.object_stem(), kind.ending(), &sha256[..DIGITS]);
+        let object = format!("{stem}.{sum}.{ending}.zst{}", if encrypted { ".age" } else { "" });
+        Description { format: FORMAT, kind, object, bytes, sha256, plain_bytes, encrypted }
+    }
+
+    /// What kind of base it is.
+    pub(crate) fn form(&self) -> Base {
+        match self.kind {
+            Kind::Base { commands: true, .. } => Base::Commands,
+            _ => Base::Snapshot,
+        }
+    }
+
+    /// The object's name in the repository.
+    pub(crate) fn object_name(&self, lineage: HistoryId) -> String {
+        format!("{lineage}/{}", self.object)
+    }
+
+    /// The name of what tells of it in the repository.
+    pub(crate) fn json_name(&self, lineage: HistoryId) -> String {
+        format!("{lineage}/{}", self.kind.json_name())
+    }
+
+    /// Puts it in the repository, which is the moment at which the object is there.
+    pub(crate) fn put(&self, store: &dyn Store, lineage: HistoryId) -> Result<(), ArchiveError> {
+        let name = self.json_name(lineage);
+        let json = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
+        let put = json.and_then(|json| {
+            let mut upload = store.upload()?;
+            upload.write_all(json.as_bytes())?;
+            upload.write_all(b"\n")?;
+            upload.finish(&name)
+        });
+        put.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => ArchiveError::Taken(name),
+            _ => ArchiveError::Store(name, error),
+        })
+    }
+
+    /// Reads one by its name.
+    pub(crate) fn read(store: &dyn Store, name: &str) -> Result<Description, ArchiveError> {
+        let mut text = String::new();
+        let read = store.read(name).and_then(|source| source.take(BYTES_MAX).read_to_string(&mut text));
+        read.map_err(|error| ArchiveError::Store(name.to_owned(), error))?;
+        let damaged = |what: String| ArchiveError::Damaged(name.to_owned(), what);
+        let found: Description = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        if found.format != FORMAT {
+            return Err(damaged(format!("its format is {}, and {FORMAT} is known here", found.format)));
+        }
+        found.contradiction(name).map_or(Ok(found), |what| Err(damaged(what.to_owned())))
+    }
+
+    /// What it says that cannot be.
+    fn contradiction(&self, name: &str) -> Option<&'static str> {
+        let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+        if self.sha256.len() != 64 || !self.sha256.bytes().all(is_hex) {
+            return Some("its SHA-256 is none");
+        }
+        let stored = Stored {
+            bytes: self.bytes,
+            sha256: self.sha256.clone(),
+            plain_bytes: self.plain_bytes,
+            encrypted: self.encrypted,
+        };
+        if Description::new(self.kind.clone(), stored).object != self.object {
+            return Some("the object that it names is not that which it tells of");
+        }
+        if name.rsplit('/').next() != Some(&self.kind.json_name()) {
+            return Some("its name is not that of what it tells of");
+        }
+        if [self.bytes, self.plain_bytes, self.last_batch()].iter().any(|&number| number > NUMBER_MAX) {
+            return Some("it tells of more than there can be");
+        }
+        match self.kind {
+            Kind::Segment { first_batch, last_batch, .. } if first_batch == 0 || last_batch < first_batch => {
+                Some("its batches are in no order")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// An object that was put into the repository, as it lies there.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+    pub(crate) plain_bytes: u64,
+    pub(crate) encrypted: bool,
+}

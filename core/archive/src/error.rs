@@ -1,0 +1,130 @@
+//! What may go wrong with an archive, as people are told it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use persist::aof::{BadBatch, HistoryId, ManifestError};
+
+use crate::moment::Moment;
+
+/// Why something was not done.
+#[derive(Debug)]
+pub enum ArchiveError {
+    /// The repository failed; at which object.
+    Store(String, io::Error),
+    /// A file of the server failed.
+    File(PathBuf, io::Error),
+    /// There is no log where one is to be archived.
+    NoLog(PathBuf),
+    /// The manifest is not whole.
+    Manifest(PathBuf, ManifestError),
+    /// The log was begun by an earlier version or another server, and does not tell which one it is.
+    NoIdentity,
+    /// The log's files were replaced again and again while they were opened.
+    Restless,
+    /// A file of the log is damaged.
+    BadLog(PathBuf, BadBatch),
+    /// Commands at the end of a file, before the next one begins, are in no batch.
+    Unnumbered(PathBuf),
+    /// The log ends before what was archived of it does.
+    Behind {
+        /// The last batch of the log.
+        log: u64,
+        /// The last batch in the repository.
+        archived: u64,
+    },
+    /// The log has another batch of this number than the repository.
+    Forked(u64),
+    /// Somebody else has archived the same meanwhile.
+    Taken(String),
+    /// A key or recipient cannot be read.
+    Key(&'static str),
+    /// None of the keys opens the object.
+    WrongKey(String),
+    /// The object is encrypted and no key was given.
+    NeedsKey(String),
+    /// The object is not as it was written; what is wrong.
+    Damaged(String, String),
+    /// There is nothing in the repository.
+    Empty,
+    /// There are several lineages, and none was chosen.
+    Ambiguous(Vec<HistoryId>),
+    /// There is no such lineage.
+    NoLineage(HistoryId),
+    /// Nothing leads to the wanted batch.
+    NoSuchBatch(u64),
+    /// Nothing is as old as that.
+    NothingSoOld(Moment),
+    /// The directory holds data already.
+    HoldsData(PathBuf),
+}
+
+impl fmt::Display for ArchiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ArchiveError::Store(name, error) => write!(f, "the repository: {name}: {error}"),
+            ArchiveError::File(path, error) => write!(f, "{}: {error}", path.display()),
+            ArchiveError::NoLog(path) => write!(
+                f,
+                "there is no log in {}: a server with `appendonly yes` makes one",
+                path.display()
+            ),
+            ArchiveError::Manifest(path, error) => write!(f, "{}: {error}", path.display()),
+            ArchiveError::NoIdentity => f.write_str(
+                "the log was begun by an earlier version or by another server, and its batches are not numbered: BGREWRITEAOF \
+                 makes one that can be archived",
+            ),
+            ArchiveError::Restless => f.write_str("the log's files are replaced too quickly; try again"),
+            ArchiveError::BadLog(path, bad) => write!(f, "{} is damaged: {bad}", path.display()),
+            ArchiveError::Unnumbered(path) => write!(
+                f,
+                "the last commands of {} are in no batch, as a crash may leave them: BGREWRITEAOF puts them into a base",
+                path.display()
+            ),
+            ArchiveError::Behind { log, archived } => write!(
+                f,
+                "the log ends with batch {log}, and batch {archived} of it is in the repository: it is an old copy. Give it a \
+                 repository of its own, or restore from this one"
+            ),
+            ArchiveError::Forked(batch) => write!(
+                f,
+                "batch {batch} of the log is not the one in the repository: two servers went on from copies of one log. Give this \
+                 one a repository of its own"
+            ),
+            ArchiveError::Taken(name) => {
+                write!(f, "{name} is in the repository already: somebody else has archived this log meanwhile")
+            }
+            ArchiveError::Key(what) => f.write_str(what),
+            ArchiveError::WrongKey(name) => write!(f, "{name}: none of the keys opens it"),
+            ArchiveError::NeedsKey(name) => {
+                write!(f, "{name} is encrypted: name the file with the key (--identity FILE)")
+            }
+            ArchiveError::Damaged(name, what) => write!(f, "{name} is damaged: {what}"),
+            ArchiveError::Empty => f.write_str("there is no backup in the repository"),
+            ArchiveError::Ambiguous(ids) => {
+                let ids: Vec<String> = ids.iter().map(HistoryId::to_string).collect();
+                write!(f, "there are several lineages, choose one with --lineage: {}", ids.join(", "))
+            }
+            ArchiveError::NoLineage(id) => write!(f, "there is no lineage {id} in the repository"),
+            ArchiveError::NoSuchBatch(batch) => {
+                write!(f, "batch {batch} cannot be restored: `list` tells which can")
+            }
+            ArchiveError::NothingSoOld(moment) => {
+                write!(f, "nothing in the repository is as old as {moment}: `list` tells what is there")
+            }
+            ArchiveError::HoldsData(path) => {
+                write!(f, "{} holds data: name an empty directory, or move that away", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ArchiveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ArchiveError::Store(_, error) | ArchiveError::File(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The archive: a repository of bases and log segments, from which a log can be made as it was at any batch.
+//!
+//! # The repository
+//!
+//! ```text
+//! REPOSITORY/
+//!   <lineage>/                                             the identity of a log, 32 hex digits
+//!     base-<covers>-<crc>.json                             tells of a base: the file that a log begins with
+//!     base-<covers>.<sha256>.rdb.zst.age                   the base itself
+//!     segment-<first batch>.json                           tells of a segment: closed batches of the log, in a row
+//!     segment-<first batch>-<last batch>.<sha256>.aof.zst.age
+//!   temp-<random>                                          being written, or left by a crash
+//! ```
+//! Numbers have 20 digits, so names sort as batches do; `<sha256>` is the first 16 digits of the object's. A base of commands ends with
+//! `.base.aof.zst`. Without encryption `.age` is missing.
+//!
+//! Nothing is ever changed, only added and pruned. An object is there when the JSON that tells of it is, which is written last; JSON is put by
+//! a rename that fails where there is something, so of two that archive the same batch one succeeds, and objects of different content never
+//! have one name. The JSON tells size and SHA-256 of the object as it lies there, the batches, their times, and of a segment which line of the
+//! log it follows (`follows`) and with which it ends (`last_line`): two segments belong together if these are the same line.
+//!
+//! What is inside an object are the log's own bytes, compressed by zstd and then encrypted by age to the recipients' public keys. So all
+//! that is needed in ten years is `age -d -i KEY OBJECT | zstd -d > FILE`: a base is an RDB, and segments one behind the other, from the one
+//! that begins behind a base's `covers`, are an append-only file, which `redis-check-aof` reads and any Redis loads. Each batch ends with its
+//! number, time and checksum (`#TDM:`, see `persist::aof`).
+//!
+//! age proves that nobody reads or changes an object, not who wrote it: who may write into the repository may add to it. The JSON is not
+//! encrypted: it tells sizes, times and the checksums of last batches.
+//!
+//! # Archiving
+//!
+//! [`back_up`] reads the log's *files*, beside a server that runs or has died; no engine is asked and nothing is written there.
+//! The files that a manifest names are opened first and stay readable when a rewrite removes them; they are made durable before they are
+//! read, so nothing is archived that a power failure could take from the server; only whole batches are taken, by number and checksum. It goes
+//! on where the repository ends, if the last line archived is found in the log; where a rewrite has removed it, a new base begins. A log that
+//! is behind the repository, or has another batch of the same number, is refused: it is a copy that went its own way.
+//!
+//! [`restore`] draws a new identity for the log it makes, so what is archived of that is another lineage.
+//!
+//! *Absent:* the engine, threads, and clocks, but for the age of files that were left behind.
+
+#![forbid(unsafe_code)]
+
+mod backup;
+mod describe;
+mod error;
+mod lineage;
+mod moment;
+mod object;
+mod prune;
+mod restore;
+mod seal;
+mod source;
+mod store;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use backup::{BackedUp, back_up};
+pub use describe::{Description, Kind};
+pub use error::ArchiveError;
+pub use lineage::{Lineage, lineages, parse_id};
+pub use moment::{Moment, parse_age_ms};
+pub use prune::{Keep, Pruned, prune};
+pub use restore::{Restored, Target, restore};
+pub use seal::{Identity, Recipient, identities};
+pub use store::{Directory, Store, Upload};
+pub use verify::{Finding, Findings, verify};
+
+/// Hears how many bytes were read, and of how many, as long as something lasts.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

@@ -1,0 +1,187 @@
+//! What is in a repository of one log: bases, segments, and which of them belong together.
+
+use persist::aof::HistoryId;
+
+use crate::describe::{Description, Kind};
+use crate::error::ArchiveError;
+use crate::moment::Moment;
+use crate::store::Store;
+
+/// All that was archived of one log.
+#[derive(Debug)]
+pub struct Lineage {
+    /// The log.
+    pub id: HistoryId,
+    bases: Vec<Description>,
+    segments: Vec<Description>,
+    /// What tells of an object and cannot be understood.
+    pub(crate) broken: Vec<ArchiveError>,
+    /// Objects that nothing tells of.
+    pub(crate) orphans: Vec<String>,
+}
+
+/// All lineages of a repository, in no order that means anything.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn lineages(store: &dyn Store) -> Result<Vec<Lineage>, ArchiveError> {
+    let names = store.list().map_err(|error| ArchiveError::Store("listing it".to_owned(), error))?;
+    let mut found: Vec<Lineage> = Vec::new();
+    for name in names {
+        let Some((id, file)) = name.split_once('/') else { continue };
+        let Some(id) = parse_id(id) else { continue };
+        if found.last().is_none_or(|last| last.id != id) {
+            found.push(Lineage::empty(id));
+        }
+        let Some(lineage) = found.last_mut() else { continue };
+        lineage.take_in(store, &name, file);
+    }
+    found.iter_mut().for_each(Lineage::arrange);
+    Ok(found)
+}
+
+/// Reads the identity of a log, as it is told.
+pub fn parse_id(text: &str) -> Option<HistoryId> {
+    let id = u128::from_str_radix(text, 16).ok().map(HistoryId)?;
+    (id.to_string() == text).then_some(id)
+}
+
+impl Lineage {
+    fn empty(id: HistoryId) -> Lineage {
+        Lineage { id, bases: Vec::new(), segments: Vec::new(), broken: Vec::new(), orphans: Vec::new() }
+    }
+
+    /// That of one log; an empty one if nothing of it is there.
+    pub(crate) fn of(store: &dyn Store, id: HistoryId) -> Result<Lineage, ArchiveError> {
+        let found = lineages(store)?.into_iter().find(|lineage| lineage.id == id);
+        Ok(found.unwrap_or_else(|| Lineage::empty(id)))
+    }
+
+    fn take_in(&mut self, store: &dyn Store, name: &str, file: &str) {
+        if !file.ends_with(".json") {
+            self.orphans.push(file.to_owned());
+            return;
+        }
+        match Description::read(store, name) {
+            Ok(told) if matches!(told.kind, Kind::Base { .. }) => self.bases.push(told),
+            Ok(told) => self.segments.push(told),
+            Err(error) => self.broken.push(error),
+        }
+    }
+
+    fn arrange(&mut self) {
+        let told = |file: &String| self.objects().any(|told| told.object == *file);
+        self.orphans = self.orphans.iter().filter(|file| !told(file)).cloned().collect();
+        self.bases.sort_by_key(|base| (base.last_batch(), base.at()));
+        self.segments.sort_by_key(Description::first_batch);
+    }
+
+    /// Its bases, the oldest first.
+    pub fn bases(&self) -> &[Description] {
+        &self.bases
+    }
+
+    /// Its segments, the oldest first.
+    pub fn segments(&self) -> &[Description] {
+        &self.segments
+    }
+
+    /// All objects.
+    pub fn objects(&self) -> impl Iterator<Item = &Description> {
+        self.bases.iter().chain(&self.segments)
+    }
+
+    /// The last batch that anything holds.
+    pub fn last_batch(&self) -> Option<u64> {
+        self.objects().map(Description::last_batch).max()
+    }
+
+    /// When the last batch was written, as far as that is known.
+    pub fn last_moment(&self) -> Option<Moment> {
+        let last = self.segments.iter().max_by_key(|segment| segment.last_batch());
+        last.or(self.bases.last()).map(Description::at)
+    }
+
+    /// The segment that ends with the last batch of all, if one does.
+    pub(crate) fn last_segment(&self) -> Option<&Description> {
+        let last = self.last_batch();
+        self.segments.iter().find(|segment| Some(segment.last_batch()) == last)
+    }
+
+    /// The segments that lead on from a base, without a gap.
+    pub(crate) fn chain(&self, base: &Description) -> Vec<&Description> {
+        let covers = base.last_batch();
+        let mut chain: Vec<&Description> = Vec::new();
+        for segment in self.segments.iter().filter(|segment| segment.last_batch() > covers) {
+            let fits = match chain.last() {
+                None => segment.first_batch() <= covers + 1,
+                Some(before) => segment.continues(before),
+            };
+            if !fits {
+                break;
+            }
+            chain.push(segment);
+        }
+        chain
+    }
+
+    /// The last batch that a base leads to.
+    pub(crate) fn reach(&self, base: &Description) -> u64 {
+        self.chain(base).last().map_or(base.last_batch(), |segment| segment.last_batch())
+    }
+
+    /// Whether what a base holds is certain to be no later than that.
+    pub(crate) fn is_before(&self, base: &Description, moment: Moment) -> bool {
+        let next = base.last_batch() + 1;
+        base.at() <= moment
+            || self.segments.iter().any(|segment| match segment.kind {
+                Kind::Segment { first_batch, from, .. } => first_batch == next && from <= moment,
+                Kind::Base { .. } => false,
+            })
+    }
+}
+
+impl Description {
+    /// The first batch in it; of a base the last one that it holds.
+    pub fn first_batch(&self) -> u64 {
+        match self.kind {
+            Kind::Base { covers, .. } => covers,
+            Kind::Segment { first_batch, .. } => first_batch,
+        }
+    }
+
+    /// The last batch in it.
+    pub fn last_batch(&self) -> u64 {
+        match self.kind {
+            Kind::Base { covers, .. } => covers,
+            Kind::Segment { last_batch, .. } => last_batch,
+        }
+    }
+
+    /// When the first batch of a segment was written.
+    pub fn from(&self) -> Option<Moment> {
+        match self.kind {
+            Kind::Base { .. } => None,
+            Kind::Segment { from, .. } => Some(from),
+        }
+    }
+
+    /// The time of the state behind it.
+    pub fn at(&self) -> Moment {
+        match self.kind {
+            Kind::Base { at, .. } => at,
+            Kind::Segment { to, .. } => to,
+        }
+    }
+
+    /// Whether it is a segment that was seen to follow the other one in the log.
+    pub(crate) fn continues(&self, before: &Description) -> bool {
+        match (&self.kind, &before.kind) {
+            (
+                Kind::Segment { first_batch, follows: Some(follows), .. },
+                Kind::Segment { last_batch, last_line, .. },
+            ) => *first_batch == last_batch + 1 && follows == last_line,
+            _ => false,
+        }
+    }
+}

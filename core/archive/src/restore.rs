@@ -1,0 +1,331 @@
+//! Makes a directory from which a server starts with exactly what was there at one batch.
+//!
+//! ```text
+//! DIR/temp-restore-<random>/appendonlydir/   base, then batch by batch, each checked
+//! DIR/appendonlydir/                         the same, renamed when all of it is there and durable
+//! ```
+//! The log that is made gets an identity of its own: what is done from then on is another history, and is archived as such. Its batches keep
+//! their numbers and times. Keys whose time has come since then expire at the start, as ever.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use persist::aof::{Batches, HistoryId, Log, Place};
+use persist::disk::{Disk, Real};
+use persist::rdb::SnapshotFile;
+
+use crate::Progress;
+use crate::describe::{Description, Kind};
+use crate::error::ArchiveError;
+use crate::lineage::{Lineage, lineages};
+use crate::moment::Moment;
+use crate::object::ObjectReader;
+use crate::seal::Identity;
+use crate::store::Store;
+
+/// Bytes of a base that are written at a time.
+const PART_BYTES: usize = 256 << 10;
+
+/// What is to be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// All that was archived.
+    Latest,
+    /// The state behind this batch.
+    Batch(u64),
+    /// The state at this time: the batches before the first one that was written later.
+    At(Moment),
+}
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// The log it was made from.
+    pub lineage: HistoryId,
+    /// The identity of the log that was made.
+    pub history: HistoryId,
+    /// The batches up to this one are in the base.
+    pub base_covers: u64,
+    /// The last batch.
+    pub last_batch: u64,
+    /// When that was written; of a base alone when it was done.
+    pub last_moment: Moment,
+    /// The last batch that is in the repository of this log.
+    pub archived_batch: u64,
+    /// Batches of this log from the next one up to this one were never archived, or are missing, and something later is there.
+    pub gap_to: Option<u64>,
+    /// Size of what was written.
+    pub bytes: u64,
+}
+
+/// Writes the log into `dir`.
+///
+/// # Errors
+/// See [`ArchiveError`]; `dir` holds no log then.
+pub fn restore(
+    store: &dyn Store,
+    lineage: Option<HistoryId>,
+    target: Target,
+    identities: &[Identity],
+    dir: &Path,
+    progress: Progress<'_>,
+) -> Result<Restored, ArchiveError> {
+    let lineage = choose(store, lineage)?;
+    let plan = Plan::make(&lineage, target)?;
+    refuse_data(dir)?;
+    let staging = Staging::make(dir)?;
+    let restored = plan.carry_out(store, &lineage, identities, &staging.path, progress)?;
+    staging.publish(dir)?;
+    Ok(restored)
+}
+
+fn choose(store: &dyn Store, wanted: Option<HistoryId>) -> Result<Lineage, ArchiveError> {
+    let mut found = lineages(store)?;
+    if let Some(id) = wanted {
+        found.retain(|lineage| lineage.id == id);
+        return found.pop().ok_or(ArchiveError::NoLineage(id));
+    }
+    match found.len() {
+        0 => Err(ArchiveError::Empty),
+        1 => Ok(found.remove(0)),
+        _ => Err(ArchiveError::Ambiguous(found.iter().map(|lineage| lineage.id).collect())),
+    }
+}
+
+/// What is there already may be somebody's.
+fn refuse_data(dir: &Path) -> Result<(), ArchiveError> {
+    let log = Place::new(dir).log_dir();
+    let failed = |error| ArchiveError::File(dir.to_owned(), error);
+    let files = match fs::read_dir(dir) {
+        Ok(files) => files.collect::<Result<Vec<_>, _>>().map_err(failed)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let holds = files.iter().any(|file| {
+        let is_snapshot = file.path().extension().is_some_and(|ending| ending == "rdb" || ending == "aof");
+        let is_log = file.path() == log && fs::read_dir(&log).is_ok_and(|mut files| files.next().is_some());
+        is_log || is_snapshot && !file.file_name().to_string_lossy().starts_with("temp-")
+    });
+    if holds { Err(ArchiveError::HoldsData(dir.to_owned())) } else { Ok(()) }
+}
+
+/// Where the log is made before it gets its place. Dropped it is gone.
+struct Staging {
+    path: PathBuf,
+}
+
+impl Staging {
+    fn make(dir: &Path) -> Result<Staging, ArchiveError> {
+        let path = dir.join(format!("temp-restore-{:016x}", random()? as u64));
+        fs::create_dir_all(&path).map_err(|error| ArchiveError::File(path.clone(), error))?;
+        Ok(Staging { path })
+    }
+
+    fn publish(self, dir: &Path) -> Result<(), ArchiveError> {
+        let place = Place::new(dir).log_dir();
+        let moved = fs::rename(Place::new(&self.path).log_dir(), &place).and_then(|()| Real.sync_dir(dir));
+        moved.map_err(|error| ArchiveError::File(place, error))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What stays is in nobody's way.
+        fs::remove_dir_all(&self.path).unwrap_or_default();
+    }
+}
+
+fn random() -> Result<u128, ArchiveError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ArchiveError::File("/dev/urandom".into(), io::Error::other(error)))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+/// What leads to the target.
+struct Plan<'a> {
+    base: &'a Description,
+    chain: Vec<&'a Description>,
+    target: Target,
+}
+
+impl<'a> Plan<'a> {
+    /// The newest base that is not too new, if it leads there; else the next older one that does.
+    fn make(lineage: &'a Lineage, target: Target) -> Result<Plan<'a>, ArchiveError> {
+        let leads = |base: &&Description| match target {
+            Target::Latest => true,
+            Target::Batch(wanted) => base.last_batch() <= wanted && lineage.reach(base) >= wanted,
+            Target::At(moment) => lineage.is_before(base, moment),
+        };
+        let base = lineage.bases().iter().rev().find(leads);
+        let base = base.ok_or(match target {
+            Target::Latest => ArchiveError::Empty,
+            Target::Batch(wanted) => ArchiveError::NoSuchBatch(wanted),
+            Target::At(moment) => ArchiveError::NothingSoOld(moment),
+        })?;
+        Ok(Plan { base, chain: lineage.chain(base), target })
+    }
+
+    fn is_wanted(&self, batch: u64, unix_ms: i64) -> bool {
+        match self.target {
+            Target::Latest => true,
+            Target::Batch(wanted) => batch <= wanted,
+            Target::At(moment) => unix_ms <= moment.0,
+        }
+    }
+
+    fn is_needed(&self, segment: &Description) -> bool {
+        match segment.kind {
+            Kind::Segment { first_batch, .. } => match self.target {
+                Target::Batch(wanted) => first_batch <= wanted,
+                Target::Latest | Target::At(_) => true,
+            },
+            Kind::Base { .. } => false,
+        }
+    }
+
+    fn carry_out(
+        &self,
+        store: &dyn Store,
+        lineage: &Lineage,
+        identities: &[Identity],
+        staging: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Restored, ArchiveError> {
+        let needed: Vec<&Description> =
+            self.chain.iter().copied().filter(|told| self.is_needed(told)).collect();
+        let total: u64 = needed.iter().chain([&self.base]).map(|told| told.plain_bytes).sum();
+        let mut done = 0;
+        let mut hears = |bytes: u64| {
+            done += bytes;
+            progress(done, total);
+        };
+        let failed = |error| ArchiveError::File(staging.to_owned(), error);
+        let history = HistoryId(random()?);
+        let temp = write_base(store, lineage.id, self.base, identities, staging, &mut hears)?;
+        let (disk, covers): (Arc<dyn Disk>, u64) = (Arc::new(Real), self.base.last_batch());
+        let form = self.base.form();
+        let log = Log::create_behind(disk, Place::new(staging), &temp, form, history, covers);
+        let mut making = Making {
+            log: log.map_err(failed)?,
+            last: covers,
+            moment: self.base.at(),
+            bytes: self.base.plain_bytes,
+        };
+        for segment in needed {
+            if !self.append(store, lineage.id, segment, identities, &mut making, &mut hears)? {
+                break;
+            }
+        }
+        making.log.sync().map_err(|error| failed(io::Error::other(error)))?;
+        let archived_batch = lineage.last_batch().unwrap_or(making.last);
+        let reach = self.chain.last().map_or(covers, |segment| segment.last_batch());
+        let is_at_end = making.last == reach && reach < archived_batch;
+        Ok(Restored {
+            lineage: lineage.id,
+            history,
+            base_covers: covers,
+            last_batch: making.last,
+            last_moment: making.moment,
+            archived_batch,
+            gap_to: is_at_end.then(|| next_base(lineage, reach)).flatten(),
+            bytes: making.bytes,
+        })
+    }
+
+    /// Appends what is wanted of a segment; false when all that follows is not.
+    fn append(
+        &self,
+        store: &dyn Store,
+        id: HistoryId,
+        segment: &Description,
+        identities: &[Identity],
+        making: &mut Making,
+        hears: &mut dyn FnMut(u64),
+    ) -> Result<bool, ArchiveError> {
+        let mut reader = ObjectReader::open(store, id, segment, identities)?;
+        let before = segment.first_batch() - 1;
+        let mut batches = Batches::new(&mut reader, 0, id, Some(before));
+        let mut bad = None;
+        loop {
+            let batch = match batches.next() {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                Err(error) => {
+                    bad = Some(error);
+                    break;
+                }
+            };
+            hears(batch.bytes.len() as u64);
+            if batch.line.seq <= making.last {
+                continue;
+            }
+            if !self.is_wanted(batch.line.seq, batch.line.unix_ms) {
+                return Ok(false);
+            }
+            making.take(batch.line.seq, batch.line.unix_ms, &batch.bytes[batch.body])?;
+        }
+        if let Some(bad) = bad {
+            return Err(reader.damaged(bad));
+        }
+        reader.finish()?;
+        if making.last != segment.last_batch() {
+            let (has, told) = (making.last, segment.last_batch());
+            let what = format!("it ends with batch {has}, and should with {told}");
+            return Err(ArchiveError::Damaged(segment.object_name(id), what));
+        }
+        Ok(true)
+    }
+}
+
+/// The first batch after a gap, less one: what the next base holds.
+fn next_base(lineage: &Lineage, reach: u64) -> Option<u64> {
+    lineage.bases().iter().map(Description::last_batch).find(|&covers| covers > reach)
+}
+
+/// A log that is being made.
+struct Making {
+    log: Log,
+    last: u64,
+    moment: Moment,
+    bytes: u64,
+}
+
+impl Making {
+    fn take(&mut self, seq: u64, unix_ms: i64, body: &[u8]) -> Result<(), ArchiveError> {
+        let mut body = body.to_vec();
+        if let Err(error) = self.log.append(&mut body, unix_ms) {
+            return Err(ArchiveError::File(self.log.place().log_dir(), io::Error::other(error)));
+        }
+        (self.last, self.moment) = (seq, Moment(unix_ms));
+        self.bytes += body.len() as u64;
+        Ok(())
+    }
+}
+
+/// Writes a base beside its place.
+fn write_base(
+    store: &dyn Store,
+    id: HistoryId,
+    base: &Description,
+    identities: &[Identity],
+    staging: &Path,
+    hears: &mut dyn FnMut(u64),
+) -> Result<PathBuf, ArchiveError> {
+    let mut reader = ObjectReader::open(store, id, base, identities)?;
+    let failed = |error| ArchiveError::File(staging.to_owned(), error);
+    let mut file = SnapshotFile::create(&Real, staging, u64::from(std::process::id())).map_err(failed)?;
+    let mut part = vec![0; PART_BYTES];
+    loop {
+        let count = reader.read(&mut part).map_err(|error| reader.damaged(error))?;
+        if count == 0 {
+            break;
+        }
+        file.write(&part[..count]).map_err(failed)?;
+        hears(count as u64);
+    }
+    reader.finish()?;
+    file.finish_in_place().map_err(failed)
+}

@@ -1,0 +1,202 @@
+//! Looks through a repository and names what is wrong, without restoring anything.
+//!
+//! Each object is read as it lies there, for size and SHA-256; where that needs no key, or one is given, it is opened too, and each batch's
+//! own checksum and number is looked at. Then: is anything missing between what is there? A gap is no damage where archiving itself began
+//! anew with a base, because a rewrite had removed what was not archived yet: it is told as a remark.
+
+use std::io::{self, Read};
+
+use persist::aof::{Batches, HistoryId};
+
+use crate::Progress;
+use crate::describe::{Description, Kind};
+use crate::error::ArchiveError;
+use crate::lineage::{Lineage, lineages};
+use crate::object::{ObjectReader, check_stored};
+use crate::seal::Identity;
+use crate::store::Store;
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The object, or the lineage.
+    pub name: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What a look through a repository has found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Objects that were read.
+    pub objects: u64,
+    /// Objects that were opened, too.
+    pub opened: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// What is wrong.
+    pub wrong: Vec<Finding>,
+    /// What is worth knowing.
+    pub remarks: Vec<Finding>,
+}
+
+/// Looks through all lineages, or one.
+///
+/// # Errors
+/// The repository cannot be asked at all, or is empty. What is wrong with an object is found, and no error.
+pub fn verify(
+    store: &dyn Store,
+    lineage: Option<HistoryId>,
+    identities: &[Identity],
+    progress: Progress<'_>,
+) -> Result<Findings, ArchiveError> {
+    let mut chosen = lineages(store)?;
+    if let Some(id) = lineage {
+        chosen.retain(|found| found.id == id);
+    }
+    if chosen.is_empty() {
+        return Err(lineage.map_or(ArchiveError::Empty, ArchiveError::NoLineage));
+    }
+    let total: u64 = chosen.iter().flat_map(Lineage::objects).map(|told| told.bytes).sum();
+    let mut findings = Findings::default();
+    for lineage in &chosen {
+        for told in lineage.objects() {
+            let mut hears = |bytes| {
+                findings.bytes += bytes;
+                progress(findings.bytes, total);
+            };
+            let sound = check_stored(store, lineage.id, told, &mut hears);
+            findings.objects += 1;
+            let opened = match sound {
+                Ok(()) if !told.encrypted || !identities.is_empty() => {
+                    findings.opened += 1;
+                    open(store, lineage.id, told, identities)
+                }
+                result => result,
+            };
+            if let Err(error) = opened {
+                findings.wrong.push(Finding { name: told.object_name(lineage.id), what: bare(&error) });
+            }
+        }
+        findings.judge(lineage);
+    }
+    Ok(findings)
+}
+
+/// What is wrong, without the name that stands beside it.
+fn bare(error: &ArchiveError) -> String {
+    match error {
+        ArchiveError::Damaged(_, what) => what.clone(),
+        ArchiveError::Store(_, error) if error.kind() == io::ErrorKind::NotFound => {
+            "it is missing".to_owned()
+        }
+        ArchiveError::Store(_, error) => error.to_string(),
+        ArchiveError::WrongKey(_) => "none of the keys opens it".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// Reads what is in an object.
+fn open(
+    store: &dyn Store,
+    id: HistoryId,
+    told: &Description,
+    identities: &[Identity],
+) -> Result<(), ArchiveError> {
+    let mut reader = ObjectReader::open(store, id, told, identities)?;
+    let read = match &told.kind {
+        Kind::Base { .. } => read_base(&mut reader),
+        Kind::Segment { first_batch, last_batch, last_line, .. } => {
+            read_segment(&mut reader, id, *first_batch, *last_batch, last_line)
+        }
+    };
+    read.map_err(|what| reader.damaged(what))?;
+    reader.finish()
+}
+
+fn read_base(reader: &mut impl Read) -> Result<(), String> {
+    io::copy(reader, &mut io::sink()).map(drop).map_err(|error| error.to_string())
+}
+
+fn read_segment(
+    reader: &mut impl Read,
+    id: HistoryId,
+    first: u64,
+    last: u64,
+    last_line: &str,
+) -> Result<(), String> {
+    let mut batches = Batches::new(reader, 0, id, Some(first - 1));
+    let (mut at, mut line) = (first - 1, String::new());
+    while let Some(batch) = batches.next().map_err(|bad| bad.to_string())? {
+        at = batch.line.seq;
+        if at == last {
+            line = batch.closing_line();
+        }
+    }
+    if at != last || line != last_line || batches.unclosed_bytes() > 0 {
+        return Err(format!("it does not end with batch {last} as it should"));
+    }
+    Ok(())
+}
+
+impl Findings {
+    fn judge(&mut self, lineage: &Lineage) {
+        let id = lineage.id;
+        for error in &lineage.broken {
+            let name = match error {
+                ArchiveError::Damaged(name, _) | ArchiveError::Store(name, _) => name.clone(),
+                _ => id.to_string(),
+            };
+            self.wrong.push(Finding { name, what: bare(error) });
+        }
+        for orphan in &lineage.orphans {
+            let what = "nothing tells of it: an archiving that was stopped has left it, or what told of it is missing";
+            self.remarks.push(Finding { name: format!("{id}/{orphan}"), what: what.to_owned() });
+        }
+        self.judge_order(lineage);
+    }
+
+    fn judge_order(&mut self, lineage: &Lineage) {
+        let name = lineage.id.to_string();
+        let Some(oldest) = lineage.bases().first().map(Description::last_batch) else {
+            let what = "it has no base, so nothing can be restored".to_owned();
+            self.wrong.push(Finding { name, what });
+            return;
+        };
+        let mut before: Option<&Description> = None;
+        for segment in lineage.segments() {
+            // What the oldest base holds is not needed.
+            let reached = before.map_or(oldest, |before| before.last_batch().max(oldest));
+            let (first, is_base) = (segment.first_batch(), has_base(lineage, segment.first_batch() - 1));
+            let finding = |what: String| Finding { name: segment.object_name(lineage.id), what };
+            match before {
+                Some(before) if first <= before.last_batch() => {
+                    let what = format!("batch {first} is in {} too: two servers have archived one log", before.object);
+                    self.wrong.push(finding(what));
+                }
+                Some(before) if segment.continues(before) => {}
+                _ if first <= reached + 1 && (is_base || first <= oldest) => {}
+                _ if follows(segment) || !is_base => {
+                    let what = format!("the batches from {} to {} before it are missing", reached + 1, first - 1);
+                    self.wrong.push(finding(what));
+                }
+                // The base is the state behind the only batch that is missing.
+                _ if first == reached + 2 => {}
+                _ => self.remarks.push(finding(format!(
+                    "the states behind batches {} to {} were never archived: the log had been rewritten; a base goes on behind them",
+                    reached + 1,
+                    first - 2
+                ))),
+            }
+            before = Some(segment);
+        }
+    }
+}
+
+fn has_base(lineage: &Lineage, covers: u64) -> bool {
+    lineage.bases().iter().any(|base| base.last_batch() == covers)
+}
+
+fn follows(segment: &Description) -> bool {
+    matches!(segment.kind, Kind::Segment { follows: Some(_), .. })
+}
