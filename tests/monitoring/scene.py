@@ -43,6 +43,7 @@ class Scene:
             ("cache", "cache", own_certificates), ("queue", "queue", own_certificates), ("gone", "cache", []), ("restless", "cache", []),
             ("full", "queue", SMALL), ("thrashing", "cache", SMALL), ("crowded", "cache", ["--maxclients", str(CONNECTIONS)]),
             ("busy", "cache", ["--busy-reply-threshold", "100"]), ("faulty", "queue", []), ("slow", "queue", []),
+            ("jammed", "queue", ["--queues-max", "1"]),
         ):
             faults = self.faults.get(name)
             self.begin(name, kind, extra=words, tls=False, environment=faults and faults.environment())
@@ -88,11 +89,27 @@ def use_cache(there):
 
 
 def use_queue(there):
-    with there["queue"].client() as c:
+    """Jobs of BullMQ's form come and go; one waits for ever, and one has failed, since the start."""
+    now_ms = int(time.time() * 1000)
+    with there["queue"].client() as c, there["queue"].client() as worker:
         c.call("SET", "lasts", "v", "EX", 1000)
+        add_jobs(c, "mail", ["stays"], now_ms)
+        c.call("HSET", "bull:mail:broken", "timestamp", now_ms, "finishedOn", now_ms)
+        c.call("ZADD", "bull:mail:failed", now_ms, "broken")
+        worker.send(wire.encode("BZPOPMIN", "bull:mail:marker", 0))
         for number in range(1 << 20):
-            c.pipeline([("LPUSH", "work", number), ("RPOP", "work"), ("NOSUCH",)])
+            c.pipeline([("LPUSH", "bull:mail:wait", number), ("LMOVE", "bull:mail:wait", "bull:mail:active", "LEFT", "LEFT"),
+                        ("LREM", "bull:mail:active", 1, number), ("ZADD", "bull:mail:completed", now_ms, number % 100),
+                        ("LPUSH", "work", number), ("RPOP", "work"), ("NOSUCH",)])
             yield
+
+
+def add_jobs(c, queue, names, since_ms):
+    """As BullMQ keeps them."""
+    c.call("HSET", f"bull:{queue}:meta", "opts.maxLenEvents", 10000, "version", "bullmq:6.7.0")
+    for name in names:
+        c.call("HSET", f"bull:{queue}:{name}", "timestamp", since_ms, "name", "send")
+    c.call("LPUSH", f"bull:{queue}:wait", *names)
 
 
 def thrash(there):
@@ -188,6 +205,20 @@ def slow(scene, _):
         faults.order()
 
 
+def jammed(scene, prometheus):
+    """One queue that nobody takes from, deep and old, in which jobs have failed; and one more than are followed."""
+    now_ms = int(time.time() * 1000)
+    with scene.servers["jammed"].client() as c:
+        add_jobs(c, "mail", range(501), now_ms - 600_000)
+        seen = 'tandem_queue_depth{instance="jammed", state="failed"} == 0'
+        prometheus.until(lambda: prometheus.query(seen), "the queue is not seen")
+        for number in range(11):
+            c.call("ZADD", "bull:mail:failed", now_ms, f"failed{number}")
+        add_jobs(c, "unseen", ["1"], now_ms)
+        yield
+        c.call("FLUSHALL")
+
+
 def nothing(_scene, _prometheus):
     """What is wrong is so from the start."""
     yield
@@ -202,6 +233,7 @@ TROUBLES = [
     (busy, "busy", ["TandemBusy"]),
     (faulty, "faulty", ["TandemLogFault", "TandemLogRewriteFails", "TandemSnapshotFails"]),
     (slow, "slow", ["TandemLogSyncsLate"]),
+    (jammed, "jammed", ["TandemQueueDeep", "TandemQueueLate", "TandemQueueFails", "TandemQueueWithoutWorkers", "TandemQueuesNotFollowed"]),
     (nothing, "thrashing", ["TandemCacheFilling", "TandemCacheThrashes"]),
     (nothing, "guarded", ["TandemCertificateEnds"]),
 ]

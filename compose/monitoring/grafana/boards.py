@@ -14,6 +14,8 @@ FOLDER = Path(__file__).resolve().with_name("boards")
 WIDTH = 24
 HERE = 'instance="$instance"'
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+# What is yet to be taken, by BullMQ's names; and what has come to nothing, by BullMQ's and Sidekiq's.
+WAITING, FAILED = 'state=~"waiting|prioritized|paused"', 'state=~"failed|dead"'
 
 
 def of(metric, labels=""):
@@ -61,6 +63,24 @@ def figure(title, unit, expression, steps=(), words=None, width=4):
                         "overrides": []},
         "options": {"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "textMode": "auto", "orientation": "auto",
                     "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}},
+    }
+
+
+def table(title, by, columns, units):
+    """A row for each value of the labels `by`, a column for each query."""
+    asked = [{**target, "range": False, "instant": True, "format": "table"} for target in targets(columns)]
+    names = {f"Value #{target['refId']}": target["legendFormat"] for target in asked}
+    overrides = [{"matcher": {"id": "byName", "options": name}, "properties": [{"id": "unit", "value": unit}]}
+                 for name, unit in units.items()]
+    return {
+        "type": "table", "title": title, "description": "", "width": WIDTH, "height": 8, "datasource": SOURCE, "targets": asked,
+        "transformations": [
+            {"id": "merge", "options": {}},
+            {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": names,
+                                           "indexByName": {name: place for place, name in enumerate([*by, *names])}}},
+        ],
+        "fieldConfig": {"defaults": {"unit": "short", "decimals": 1}, "overrides": overrides},
+        "options": {"showHeader": True, "cellHeight": "sm"},
     }
 
 
@@ -126,12 +146,37 @@ CACHE = {
 
 # The queue ------------------------------------------------------------------------------------
 
+QUEUE_LABELS = "queue, kind"
+
+
+def depth(states):
+    return per(QUEUE_LABELS, of("tandem_queue_depth", states))
+
+
+QUEUES = [
+    table("All queues", ["queue", "kind"], {
+        "waiting": depth(WAITING), "active": depth('state=~"active|unacked|pending"'),
+        "oldest": per(QUEUE_LABELS, of("tandem_queue_oldest_age_seconds")), "failed": depth(FAILED),
+        "oldest failed": per(QUEUE_LABELS, of("tandem_queue_oldest_failed_age_seconds")),
+        "waiting workers": per(QUEUE_LABELS, of("tandem_queue_workers")),
+        "in, a second": per(QUEUE_LABELS, rate("tandem_queue_added_total")),
+        "out, a second": per(QUEUE_LABELS, rate("tandem_queue_taken_total")),
+    }, {"oldest": "s", "oldest failed": "s"}),
+    graph("Jobs that wait", "short", {"{{queue}}": f"topk(15, {depth(WAITING)})"}),
+    graph("Age of the oldest job that waits", "s", {"{{queue}}": f"topk(15, {of('tandem_queue_oldest_age_seconds')})"}),
+    graph("Jobs in other states", "short", {
+        "{{queue}} {{state}}": f"topk(15, {of('tandem_queue_depth', WAITING.replace('=~', '!~'))} > 0)"}),
+    graph("Jobs that come", "ops", {"{{queue}}": f"topk(15, {rate('tandem_queue_added_total')})"}, stacked=True),
+    graph("Jobs that are taken", "ops", {"{{queue}}": f"topk(15, {rate('tandem_queue_taken_total')})"}, stacked=True),
+    graph("Workers that wait for a job", "short", {"{{queue}}": f"topk(15, {of('tandem_queue_workers')})"}),
+]
 WELL = {"0": ("fault", "red"), "1": ("ok", "green")}
 QUEUE = {
     "": summary(
         figure("Log", "short", of("redis_aof_last_write_status"), words=WELL, width=2),
         figure("Snapshot", "short", of("redis_rdb_last_bgsave_status"), words=WELL, width=2),
         figure("Commands a second", "short", per("instance", rate("redis_commands_processed_total")))),
+    "Queues": QUEUES,
     "Work": WORK,
     "On disk": [
         graph("Writes that are not synced, for", "s", {"": of("tandem_aof_fsync_lag_seconds")}),
