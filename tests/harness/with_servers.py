@@ -4,7 +4,8 @@
 
 The command finds in its environment TANDEM_CACHE_URL, TANDEM_QUEUE_URL, TANDEM_VARIANT, TANDEM_CA (a file),
 TANDEM_PASSWORD, TANDEM_QUEUE_PID (a file with the queue's process id: the queue is started anew when it
-dies), TANDEM_QUEUE_USERS (the names of the queue's further users, of the same password). Both servers have passwords. Exit status: that of the first run that failed.
+dies), TANDEM_QUEUE_USERS (the names of the queue's further users, of the same password), TANDEM_QUEUE_METRICS
+(the address that Prometheus would read of the queue). Both servers have passwords. Exit status: that of the first run that failed.
 """
 
 import os
@@ -32,7 +33,8 @@ def run(variant, words):
         tls = variant == "tls"
         environment = {**os.environ, "TANDEM_CACHE_URL": cache.url(tls), "TANDEM_QUEUE_URL": queue.url(tls),
                        "TANDEM_VARIANT": variant, "TANDEM_CA": str(certs.made().authority), "TANDEM_PASSWORD": secret,
-                       "TANDEM_QUEUE_PID": str(queue.pidfile), "TANDEM_QUEUE_USERS": " ".join(queue.users)}
+                       "TANDEM_QUEUE_PID": str(queue.pidfile), "TANDEM_QUEUE_USERS": " ".join(queue.users),
+                       "TANDEM_QUEUE_METRICS": f"http://127.0.0.1:{queue.metrics_port}/metrics"}
         print(f"# {variant}: {' '.join(words)}", flush=True)
         status = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL).returncode
         if status:
