@@ -113,8 +113,9 @@ impl Id {
     pub(crate) fn name(&self) -> String {
         let name = (self.kind.library().shown)(self);
         let name = match std::str::from_utf8(&name) {
-            Ok(name) => name.to_owned(),
-            Err(_) => name.escape_ascii().to_string(),
+            // What looks like an escape is escaped as well, for the same reason.
+            Ok(name) if !name.contains("\\x") => name.to_owned(),
+            _ => name.escape_ascii().to_string(),
         };
         let looks_numbered = || {
             let rest =
@@ -139,5 +140,10 @@ mod tests {
         assert_eq!(name(0, QueueKind::List, b"db/mail"), "db/mail");
         assert_eq!(name(0, QueueKind::List, b"db3"), "db3");
         assert_eq!(name(0, QueueKind::List, b"\xff"), "\\xff");
+        assert_eq!(name(0, QueueKind::List, b"\\xff"), "\\\\xff");
+        assert_eq!(name(0, QueueKind::List, b"a\\b"), "a\\b");
+        assert_eq!(name(0, QueueKind::Sidekiq, b"queue:retry"), "queue:retry");
+        assert_eq!(Id::part(0, QueueKind::Sidekiq, b"retry", b"retry").name(), "retry");
+        assert_eq!(name(0, QueueKind::Resque, b"resque:queue:failed"), "resque:queue:failed");
     }
 }

@@ -15,7 +15,8 @@ const QUEUE: &[u8] = b"resque:queue:";
 const FAILED: &[u8] = b"resque:failed";
 
 fn shown(id: &Id) -> Vec<u8> {
-    let name = id.base.strip_prefix(QUEUE).unwrap_or(&id.base);
+    // A queue may be called as the list of what failed is, which has the name already.
+    let name = id.base.strip_prefix(QUEUE).filter(|name| *name != b"failed").unwrap_or(&id.base);
     if id.part.is_empty() { name.to_vec() } else { id.part.to_vec() }
 }
 

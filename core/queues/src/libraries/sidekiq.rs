@@ -28,7 +28,9 @@ fn split(base: &[u8]) -> (&[u8], &[u8]) {
 
 fn shown(id: &Id) -> Vec<u8> {
     let (namespace, name) = split(&id.base);
-    if id.part.is_empty() { [namespace, name].concat() } else { id.base.to_vec() }
+    // A queue may be called as one of the sets is, which has the name already.
+    let is_free = !SETS.iter().any(|set| set.as_bytes() == name);
+    if id.part.is_empty() && is_free { [namespace, name].concat() } else { id.base.to_vec() }
 }
 
 fn keys(id: &Id) -> Vec<Part> {
