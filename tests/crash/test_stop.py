@@ -84,6 +84,19 @@ def test_shutdown_saves_as_it_is_told_whatever_the_save_points_are(way):
             assert c.call("GET", "k") == (b"v" if way == "SAVE" else None)
 
 
+def test_a_stop_beside_a_long_command_saves_behind_it():
+    with servers.Server("server", tls=False, extra=["--save", "3600 1"]) as server:
+        with server.client() as c, server.client(timeout=60) as sleeper:
+            assert c.call("SET", "k", "v") == b"OK"
+            sleeper.send(wire.encode("DEBUG", "SLEEP", 4))
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(30) == 0, server.log_tail()
+        server.restart()
+        with server.client() as c:
+            assert c.call("GET", "k") == b"v"
+
+
 def test_shutdown_nosave_loses_nothing_that_a_queue_has_acknowledged():
     with servers.Server("queue", tls=False) as server:
         with server.client() as c:

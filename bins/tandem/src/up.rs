@@ -427,7 +427,9 @@ fn make_kept(file: &Path, text: &str) -> anyhow::Result<()> {
 /// with a start would lock out whoever uses it.
 fn kept_names(file: &Path, given: &[String]) -> anyhow::Result<Vec<String>> {
     if !given.is_empty() {
-        std::fs::write(file, given.join("\n") + "\n")
+        let new = file.with_extension("new");
+        std::fs::write(&new, given.join("\n") + "\n")
+            .and_then(|()| std::fs::rename(&new, file))
             .with_context(|| format!("writing {}", file.display()))?;
         return Ok(given.to_vec());
     }
@@ -599,13 +601,13 @@ fn watch(
     wishes: &Receiver<Wish>,
 ) -> anyhow::Result<ExitCode> {
     let had_terminal = io::stdout().is_terminal();
-    let mut announced = false;
+    let (mut announced, mut rereads) = (false, false);
     let (mut renewed, mut told) = (Instant::now(), Instant::now());
     loop {
         match wishes.recv_timeout(ROUND) {
             Err(RecvTimeoutError::Timeout) => {}
             // A terminal that has gone is none any more.
-            Ok(Wish::HangUp) if !had_terminal || io::stdout().is_terminal() => reread(house, &pair),
+            Ok(Wish::HangUp) if !had_terminal || io::stdout().is_terminal() => rereads = true,
             Ok(_) | Err(RecvTimeoutError::Disconnected) => {
                 say("stopping both instances");
                 return Ok(if stop(&mut pair, wishes) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -624,6 +626,11 @@ fn watch(
             } else {
                 tell_each_period(&mut told, || waits.join("; "));
             }
+        }
+        // One that has not started up yet would be ended by the signal.
+        if rereads && announced {
+            rereads = false;
+            reread(house, &pair);
         }
         if renewed.elapsed() > RENEWAL_PERIOD {
             renewed = Instant::now();

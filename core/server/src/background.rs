@@ -216,7 +216,12 @@ fn keep_default_users_password(shared: &Shared, config: &Config) -> Result<(), S
     }
     let path = acl_path(shared);
     let about = |why: String| format!("Keeping requirepass in the ACL file '{}': {why}", path.display());
-    let text = std::fs::read(&path).map_err(|error| about(error.to_string()))?;
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        // It names nobody.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(about(error.to_string())),
+    };
     let new = shared.with_engine(|engine, _| {
         engine.requirepass_counts().then(|| engine.with_default_secrets(&text)).flatten()
     });

@@ -6,7 +6,8 @@
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 
 use control::Stop;
-use engine::SessionId;
+use engine::{Engine, SessionId};
+use parking_lot::MutexGuard;
 
 use crate::life::Phase;
 use crate::saver::{Kind, SaveError, Task};
@@ -75,10 +76,10 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
         keeps("Writing initial AOF".to_owned())?;
     }
     give_up_tasks(shared);
-    let saves = wanted.save.unwrap_or_else(|| {
-        // A busy script holds the engine; then there is no looking, and nothing to wait for.
-        shared.engine.try_lock_for(ENGINE_PATIENCE).is_some_and(|engine| !engine.config.save.is_empty())
-    });
+    let saves = match wanted.save {
+        Some(saves) => saves,
+        None => engine_to_look_at(shared)?.is_some_and(|engine| !engine.config.save.is_empty()),
+    };
     if saves && let Err(why) = save(shared)? {
         shared.logger.warning(&format!("The snapshot could not be written: {why}"));
         // Where there is a log it keeps the data, and what cannot be made durable of it is told below.
@@ -99,10 +100,7 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
 fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
     let Some(signal) = wanted.signal else { return Ok(wanted) };
     loop {
-        if shared.life.phase() == Phase::CalledOff {
-            return Err(Stay::Aborted);
-        }
-        let Some(engine) = shared.engine.try_lock_for(ENGINE_PATIENCE) else { return Ok(wanted) };
+        let Some(engine) = engine_to_look_at(shared)? else { return Ok(wanted) };
         if !engine.is_cron_paused() {
             let flags = match signal {
                 Stop::Terminated => engine.config.shutdown_on_sigterm,
@@ -113,6 +111,19 @@ fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
         }
         drop(engine);
         std::thread::sleep(LOOK_PERIOD);
+    }
+}
+
+/// The engine, once the command that runs has ended; nothing where a busy script has it, since that may never end.
+fn engine_to_look_at(shared: &Shared) -> Result<Option<MutexGuard<'_, Engine>>, Stay> {
+    loop {
+        if shared.life.phase() == Phase::CalledOff {
+            return Err(Stay::Aborted);
+        }
+        match shared.engine.try_lock_for(ENGINE_PATIENCE) {
+            None if !shared.busy.is_on() => {}
+            engine => return Ok(engine),
+        }
     }
 }
 
