@@ -349,7 +349,7 @@ pub static TABLE: &[Directive] = &[
     row("metrics-port", PORT, "0", "Port of the Prometheus endpoint; 0 for none.").boot(),
     row("metrics-bind", Words, "127.0.0.1", "Addresses of the Prometheus endpoint.").boot(),
     row("metrics-keys", Keys, "", "Keys whose size the Prometheus endpoint tells, each as NAME or dbN=NAME."),
-    row("queues-max", Int(0, 100_000), "1000", "Queues whose depths, rates and ages are followed; 0 for none."),
+    row("queues-max", Int(0, 10_000), "1000", "Queues whose depths, rates and ages are followed; 0 for none."),
     row("metrics-tls", Bool, "no", "Speak TLS on the Prometheus endpoint.").boot(),
     row("metrics-token-file", Text, "", "File of the token that a scraper must show.").boot(),
     row("health-socket", Text, "", "Unix socket that answers health checks.").boot(),

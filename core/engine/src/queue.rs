@@ -161,7 +161,7 @@ impl Engine {
         if self.keyspace.queues.dropped() > 0 && !self.told_of_dropped_queues {
             self.told_of_dropped_queues = true;
             let text = format!(
-                "There are more queues than the {} of queues-max, or one has a key of more than {} bytes: those are not followed",
+                "There are more queues than the {} of queues-max, or one has a key or a group of more than {} bytes: those are not followed",
                 self.config.queues_max,
                 queues::KEY_BYTES_MAX
             );

@@ -63,6 +63,9 @@ impl Engine {
         if self.keyspace.effects.has_touches() {
             self.tell_observers(None, None);
         }
+        if self.keyspace.queues.has_suspects() {
+            self.keyspace.examine_queues();
+        }
         self.keyspace.effects.clear();
     }
 

@@ -2,6 +2,9 @@
 
 use crate::libraries::{Library, arq, bullmq, celery, dramatiq, plain, resque, rq, sidekiq, stream};
 
+/// The longest key of a queue, and the longest name of a stream's group, bytes. A job's number that is longer is not looked up.
+pub const KEY_BYTES_MAX: usize = 512;
+
 /// Whose queue it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QueueKind {

@@ -8,7 +8,7 @@
 //! One library is one module of `libraries`: how its queues are recognised, which keys they are made of, and what is read
 //! from them. *Absent:* clocks, replies, any way to change a value.
 //!
-//! Bounds: `queues-max` queues, of which no key is longer than [`KEY_BYTES_MAX`]; a library's set of names is read up to as
+//! Bounds: `queues-max` queues, of which no key and no group's name is longer than [`KEY_BYTES_MAX`]; a library's set of names is read up to as
 //! many members; each queue remembers at most [`history::MARKS_MAX`] moments.
 
 #![forbid(unsafe_code)]
@@ -24,6 +24,6 @@ mod text;
 
 pub use figures::Figures;
 pub use history::MARKS_MAX;
-pub use id::QueueKind;
+pub use id::{KEY_BYTES_MAX, QueueKind};
 pub use libraries::{Clients, Look, MayRead, WORKER, len};
-pub use queues::{KEY_BYTES_MAX, Queues};
+pub use queues::Queues;

@@ -10,7 +10,7 @@ pub(crate) mod rq;
 pub(crate) mod sidekiq;
 pub(crate) mod stream;
 
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, KEY_BYTES_MAX, QueueKind};
 use types::{Kind, View};
 
 /// Values to look at, without a trace in them.
@@ -110,6 +110,8 @@ pub(crate) struct Found {
     pub(crate) names: bool,
     /// The key belongs to a library and is no queue.
     pub(crate) is_none: bool,
+    /// Queues whose names are too long to follow them.
+    pub(crate) too_long: u64,
 }
 
 impl Found {
@@ -174,10 +176,25 @@ impl<'a> Keys<'a> {
         matches!(self.view(key), Some(View::Set(set)) if set.contains(member))
     }
 
-    /// Members of a set, no more than are needed.
+    /// Members of a set, no more than are needed, without those that are too long to be a queue's name.
     pub(crate) fn members(&self, key: &[u8]) -> Vec<Vec<u8>> {
         let Some(View::Set(set)) = self.view(key) else { return Vec::new() };
-        set.iter().take(self.names_max).map(|member| member.to_vec()).collect()
+        let looked_at = set.iter().take(self.names_max);
+        looked_at.filter(|member| member.len() <= KEY_BYTES_MAX).map(|member| member.to_vec()).collect()
+    }
+
+    /// The field of the hash that a library keeps for a job, which it calls by `prefix` and the job's number.
+    pub(crate) fn field_of_job(&self, prefix: &[u8], job: &[u8], field: &[u8]) -> Option<&'a [u8]> {
+        let key = (job.len() <= KEY_BYTES_MAX).then(|| [prefix, job].concat())?;
+        self.field(&key, field)
+    }
+}
+
+/// How many queues a key may name: groups of a stream, members of a set.
+pub(crate) fn names(view: View<'_>) -> u64 {
+    match view {
+        View::Stream(stream) => stream.groups().len() as u64,
+        _ => len(view),
     }
 }
 

@@ -10,16 +10,13 @@
 
 use crate::figures::Figures;
 use crate::filter::Filter;
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, KEY_BYTES_MAX, QueueKind};
 use crate::libraries::{self, Clients, Depths, Found, Keys, Look, MayRead, Name, Role, Seen, bullmq};
 use crate::queue::Queue;
 use base::Now;
 use base::hash::Keyed;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use types::Kind;
-
-/// The longest key of a queue, bytes.
-pub const KEY_BYTES_MAX: usize = 512;
 
 /// Keys that wait to be examined. Each command's are examined behind it, and a loader's when there are so many.
 const SUSPECTS_MAX: usize = 1024;
@@ -143,9 +140,15 @@ impl Queues {
     /// The key may tell of queues: it is to be examined.
     #[cold]
     pub fn suspect(&mut self, db: usize, key: &[u8]) {
-        if self.suspects.len() < SUSPECTS_MAX && key.len() <= KEY_BYTES_MAX {
-            self.suspects.push((db, key.into()));
+        let is_last = self.suspects.last().is_some_and(|(last_db, last)| *last_db == db && **last == *key);
+        if is_last || key.len() > KEY_BYTES_MAX {
+            return;
         }
+        if self.is_full_of_suspects() {
+            self.dropped += 1;
+            return;
+        }
+        self.suspects.push((db, key.into()));
     }
 
     /// Whether there are keys to examine.
@@ -243,13 +246,21 @@ impl Queues {
             queue.into_iter().for_each(|queue| queue.seen_ms = now.mono_us / 1000);
             return;
         }
+        if key.len() > KEY_BYTES_MAX {
+            self.dropped += 1;
+            return;
+        }
         self.examine_key(db, key, Some(kind), look, now);
     }
 
-    /// Examines the keys that may tell of queues.
+    /// Examines the keys that may tell of queues, each once.
     pub fn examine(&mut self, look: &dyn Look, now: Now) {
-        for (db, key) in core::mem::take(&mut self.suspects) {
-            self.examine_key(db, &key, None, look, now);
+        let suspects = core::mem::take(&mut self.suspects);
+        let mut examined = HashSet::with_hasher(base::hash::keyed(self.seed));
+        for place in &suspects {
+            if examined.insert(place) {
+                self.examine_key(place.0, &place.1, None, look, now);
+            }
         }
     }
 
@@ -267,6 +278,7 @@ impl Queues {
         if found.names {
             self.note_names(db, key);
         }
+        self.dropped += found.too_long;
         for (id, named) in found.queues {
             self.dropped += u64::from(!self.follow(id, named, look, now));
         }
@@ -277,7 +289,7 @@ impl Queues {
     fn note_names(&mut self, db: usize, key: &[u8]) {
         self.marks.push((db, key.into()));
         let is_known = self.names.iter().any(|(known_db, known)| *known_db == db && **known == *key);
-        if is_known || self.names.len() == self.max {
+        if is_known || self.names.len() >= self.max {
             return;
         }
         self.names.push((db, key.into()));
@@ -288,6 +300,10 @@ impl Queues {
     /// out at the end of that.
     fn follow(&mut self, id: Id, named: Option<Name>, look: &dyn Look, now: Now) -> bool {
         let now_ms = now.mono_us / 1000;
+        let of_name = named.iter().flat_map(|(set, member)| [set, member]);
+        if [&id.base, &id.part].into_iter().chain(of_name).any(|text| text.len() > KEY_BYTES_MAX) {
+            return false;
+        }
         if let Some(slot) = self.ids.get(&id) {
             let queue = self.slots[*slot as usize].as_mut();
             queue.into_iter().for_each(|queue| (queue.named, queue.seen_ms) = (named.clone(), now_ms));
@@ -318,7 +334,8 @@ impl Queues {
     }
 
     fn free_slot(&mut self) -> u32 {
-        let free = self.slots.iter().position(Option::is_none).filter(|_| self.slots.len() > self.ids.len());
+        let has_free = self.slots.len() > self.ids.len();
+        let free = if has_free { self.slots.iter().position(Option::is_none) } else { None };
         free.unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
@@ -425,7 +442,7 @@ impl Queues {
                 return false;
             };
             let found = libraries::find(&Seen { keys, key, view: Some(view), awaited: None });
-            members_left -= libraries::len(view).min(names_max as u64) as usize;
+            members_left -= libraries::names(view).min(names_max as u64) as usize;
             for (id, named) in found.queues {
                 self.follow(id, named, look, now);
             }

@@ -281,7 +281,7 @@ pub static TABLE: &[Field] = &[
     f(Stats, "acl_access_denied_tls_cert", "0", Counter("redis_acl_access_denied_tls_cert_total", "Client certificates that name no user who may log in.")),
     f(Stats, "tandem_oom_refusals", "0", Counter("tandem_oom_refusals_total", "Commands refused because memory is full.")),
     f(Stats, "tandem_queues", "0", Gauge("tandem_queues_followed", "Queues that are followed.")),
-    f(Stats, "tandem_queues_dropped", "0", Counter("tandem_queues_dropped_total", "Times that a queue was not followed, because there are more than queues-max or its key is too long.")),
+    f(Stats, "tandem_queues_dropped", "0", Counter("tandem_queues_dropped_total", "Times that a queue was not followed, because there are more than queues-max or its key or group is too long.")),
     f(Replication, "role", "master", No),
     f(Replication, "connected_slaves", "0", Gauge("redis_connected_slaves", "Replicas that are connected.")),
     f(Replication, "master_failover_state", "no-failover", No),

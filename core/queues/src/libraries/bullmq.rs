@@ -70,7 +70,7 @@ fn count(keys: &Keys<'_>, key: &[u8]) -> u64 {
 }
 
 fn made_ms(id: &Id, keys: &Keys<'_>, job: &[u8]) -> Option<i64> {
-    keys.field(&id.key(&[b":", job].concat()), b"timestamp").and_then(integer)
+    keys.field_of_job(&id.key(b":"), job, b"timestamp").and_then(integer)
 }
 
 fn find(seen: &Seen<'_>, found: &mut Found) {

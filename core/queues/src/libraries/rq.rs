@@ -56,7 +56,7 @@ fn depths(id: &Id, keys: &Keys<'_>) -> Depths {
 }
 
 fn time_of(keys: &Keys<'_>, job: &[u8], field: &[u8]) -> Option<i64> {
-    keys.field(&[b"rq:job:", job].concat(), field).and_then(date_ms)
+    keys.field_of_job(b"rq:job:", job, field).and_then(date_ms)
 }
 
 fn find(seen: &Seen<'_>, found: &mut Found) {

@@ -4,7 +4,7 @@
 //! clients wait without a group is told with its length: nobody takes anything from it.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, KEY_BYTES_MAX, QueueKind};
 use types::stream::{Group, Id as EntryId, Stream};
 use types::{Kind, View};
 
@@ -56,12 +56,20 @@ fn find(seen: &Seen<'_>, found: &mut Found) {
     let (db, key) = (seen.keys.db, seen.key);
     if let Some(View::Stream(stream)) = seen.view {
         for (group, _) in stream.groups().take(seen.keys.names_max) {
-            found.queue(Id::part(db, QueueKind::Stream, key, group));
+            if group.len() > KEY_BYTES_MAX {
+                found.too_long += 1;
+            } else {
+                found.queue(Id::part(db, QueueKind::Stream, key, group));
+            }
         }
-        found.names = !found.queues.is_empty() || seen.awaited.is_some();
+        found.names = has_groups(found) || seen.awaited.is_some();
     }
-    if seen.awaited == Some(Kind::Stream) && found.queues.is_empty() {
+    if seen.awaited == Some(Kind::Stream) && !has_groups(found) {
         found.queue(Id::new(db, QueueKind::Stream, key));
         found.names = true;
     }
+}
+
+fn has_groups(found: &Found) -> bool {
+    !found.queues.is_empty() || found.too_long > 0
 }

@@ -437,3 +437,154 @@ fn what_a_whole_value_brings_or_takes_is_no_job_that_came_or_went() {
     let told = world.the("jobs", QueueKind::List);
     assert_eq!((told.added, told.taken), (0, 0));
 }
+
+/// One byte too long.
+fn too_long() -> String {
+    "x".repeat(KEY_BYTES_MAX + 1)
+}
+
+fn add_group(stream: &mut Stream, name: &str) {
+    assert!(stream.create_group(name.as_bytes(), EntryId { ms: 0, seq: 0 }, Some(0)));
+}
+
+#[test]
+fn a_group_with_a_long_name_is_dropped_and_its_name_is_not_kept() {
+    let mut world = World::new(10);
+    world.edit::<Stream>(0, "s", |stream| {
+        add_group(stream, &too_long());
+        add_group(stream, &too_long()[1..]);
+    });
+    assert_eq!(world.names(), [format!("stream s/{}", &too_long()[1..])]);
+    assert_eq!(world.queues.dropped(), 1);
+    world.edit::<Stream>(0, "alone", |stream| add_group(stream, &too_long()));
+    world.waits("alone", Kind::Stream);
+    assert_eq!((world.names().len(), world.queues.names.len()), (1, 2), "it is looked at again, for others");
+    assert_eq!(world.queues.dropped(), 2);
+    let found = libraries::find(&Seen {
+        keys: world.queues.keys_of(0, &world.values, world.now()),
+        key: b"alone",
+        view: world.values.view(0, b"alone"),
+        awaited: None,
+    });
+    assert!(found.queues.is_empty(), "it is not even copied");
+}
+
+#[test]
+fn no_text_of_a_queue_is_too_long() {
+    let mut world = World::new(10);
+    let (short, long): (Box<[u8]>, Box<[u8]>) = (b"a"[..].into(), too_long().into_bytes().into());
+    let mut follow = |id: Id, named: Option<Name>| {
+        let now = Now::at_ms(1_000_000);
+        world.queues.follow(id, named, &world.values, now)
+    };
+    let id = || Id::new(0, QueueKind::Rq, b"rq:queue:a");
+    assert!(!follow(Id::part(0, QueueKind::Stream, b"s", &long), None));
+    assert!(!follow(Id::new(0, QueueKind::List, &long), None));
+    assert!(!follow(id(), Some((short.clone(), long.clone()))));
+    assert!(follow(id(), Some((short.clone(), short.clone()))));
+    assert!(!follow(id(), Some((long, short))), "nor of one that is followed already");
+}
+
+#[test]
+fn a_long_key_on_which_somebody_waits_is_not_kept() {
+    let mut world = World::new(10);
+    let set: &'static str = format!("{}:queues", too_long()).leak();
+    world.sadd(set, "a");
+    world.waits(set, Kind::List);
+    let stream: &'static str = too_long().leak();
+    world.waits(stream, Kind::Stream);
+    assert_eq!((world.queues.names.len(), world.queues.take_marks().len()), (0, 0));
+    assert_eq!((world.queues.dropped(), world.queues.bytes()), (2, 0));
+}
+
+#[test]
+fn long_members_and_long_job_numbers_are_not_read() {
+    let mut world = World::new(10);
+    let long = too_long();
+    world.sadd("rq:queues", &format!("rq:queue:{long}"));
+    world.sadd("rq:queues", "rq:queue:low");
+    let keys = world.queues.keys_of(0, &world.values, world.now());
+    assert_eq!(keys.members(b"rq:queues"), [b"rq:queue:low"]);
+    world.hset("bull:mail:meta", "version", "bullmq:6.7.0");
+    for (job, age) in [(&long[1..], Some(1_000)), (&long, None)] {
+        world.hset(&format!("bull:mail:{job}"), "timestamp", "999000");
+        world.push_back("bull:mail:wait", job);
+        assert_eq!(world.the("mail", QueueKind::BullMq).oldest_age_ms, age);
+        world.hset(&format!("rq:job:{job}"), "enqueued_at", "1970-01-01T00:16:39Z");
+        world.edit::<List>(0, "rq:queue:low", |list| list.push_front(job.as_bytes(), &Limits::default()));
+        assert_eq!(world.the("low", QueueKind::Rq).oldest_age_ms, age);
+    }
+}
+
+/// Counts how often a key is looked at.
+struct Counting<'a>(&'a Values, core::cell::Cell<usize>);
+
+impl Look for Counting<'_> {
+    fn view(&self, db: usize, key: &[u8]) -> Option<View<'_>> {
+        self.1.set(self.1.get() + usize::from(key == b"queues"));
+        self.0.view(db, key)
+    }
+}
+
+#[test]
+fn a_key_is_examined_once_however_often_it_was_suspected() {
+    let mut world = World::new(10);
+    world.sadd("queues", "a");
+    let mut looks_after = |suspected: &[&str]| {
+        suspected.iter().for_each(|key| world.queues.suspect(0, key.as_bytes()));
+        let look = Counting(&world.values, core::cell::Cell::new(0));
+        world.queues.examine(&look, Now::at_ms(1_000_000));
+        look.1.get()
+    };
+    let once = looks_after(&["queues"]);
+    assert!(once > 0);
+    assert_eq!(looks_after(&["queues", "other", "queues", "other", "queues"]), once);
+    (0..2 * SUSPECTS_MAX).for_each(|_| world.queues.suspect(0, b"queues"));
+    assert_eq!((world.queues.suspects.len(), world.queues.dropped()), (1, 0));
+}
+
+#[test]
+fn what_is_not_examined_for_want_of_room_is_counted() {
+    let mut world = World::new(10);
+    (0..SUSPECTS_MAX + 3).for_each(|n| world.queues.suspect(0, format!("{n}:queues").as_bytes()));
+    assert!(world.queues.is_full_of_suspects());
+    assert_eq!(world.queues.dropped(), 3);
+}
+
+#[test]
+fn a_lower_bound_holds_for_keys_that_name_queues() {
+    let mut world = World::new(3);
+    let name = |world: &mut World, numbers: core::ops::Range<u8>| {
+        numbers.for_each(|n| world.sadd(&format!("{n}:queues"), "a"));
+    };
+    name(&mut world, 0..3);
+    world.queues.set_max(1);
+    name(&mut world, 3..9);
+    assert_eq!(world.queues.names.len(), 3);
+}
+
+#[test]
+fn a_stream_is_charged_for_its_groups_not_for_its_entries() {
+    let mut world = World::new(10);
+    for n in 0..5 {
+        world.edit::<Stream>(0, &format!("s{n}"), |stream| {
+            (1..=20).for_each(|ms| add_entry(stream, ms));
+            add_group(stream, "g");
+        });
+    }
+    // A stream that is followed does not tell of another group.
+    let Some(Value::Stream(last)) = world.values.0.get_mut(&(0, b"s4".to_vec())) else { panic!("no stream") };
+    add_group(last, "late");
+    assert_eq!(world.names().last().unwrap(), "stream s4/late");
+}
+
+#[test]
+fn the_place_of_a_forgotten_queue_is_taken_by_the_next() {
+    let mut world = World::new(10);
+    ["a", "b"].into_iter().for_each(|key| world.waits(key, Kind::List));
+    world.queues.forget(0);
+    world.waits("c", Kind::List);
+    world.waits("d", Kind::List);
+    assert_eq!(world.queues.slots.len(), 3);
+    assert!(world.queues.slots.iter().all(Option::is_some));
+}
