@@ -176,11 +176,14 @@ impl<'a> Keys<'a> {
         matches!(self.view(key), Some(View::Set(set)) if set.contains(member))
     }
 
-    /// Members of a set, no more than are needed, without those that are too long to be a queue's name.
-    pub(crate) fn members(&self, key: &[u8]) -> Vec<Vec<u8>> {
-        let Some(View::Set(set)) = self.view(key) else { return Vec::new() };
+    /// Members of a set, no more than are needed; and how many of these are left out, for they are too long to name a queue.
+    pub(crate) fn members(&self, key: &[u8]) -> (Vec<Vec<u8>>, u64) {
+        let Some(View::Set(set)) = self.view(key) else { return (Vec::new(), 0) };
         let looked_at = set.iter().take(self.names_max);
-        looked_at.filter(|member| member.len() <= KEY_BYTES_MAX).map(|member| member.to_vec()).collect()
+        let short = looked_at.filter(|member| member.len() <= KEY_BYTES_MAX);
+        let members: Vec<_> = short.map(|member| member.to_vec()).collect();
+        let too_long = set.len().min(self.names_max) - members.len();
+        (members, too_long as u64)
     }
 
     /// The field of the hash that a library keeps for a job, which it calls by `prefix` and the job's number.

@@ -71,7 +71,9 @@ fn find(seen: &Seen<'_>, found: &mut Found) {
 
 fn find_bound(seen: &Seen<'_>, prefix: &[u8], found: &mut Found) {
     found.names = true;
-    for member in seen.keys.members(seen.key) {
+    let (members, too_long) = seen.keys.members(seen.key);
+    found.too_long = too_long;
+    for member in members {
         let Some((queue, part)) = bound(&member).filter(|(queue, _)| !is_private(queue)) else { continue };
         let base = [prefix, queue].concat();
         found.named(Id::part(seen.keys.db, QueueKind::Celery, &base, part), seen.key, &member);

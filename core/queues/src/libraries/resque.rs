@@ -48,7 +48,9 @@ fn find(seen: &Seen<'_>, found: &mut Found) {
     let id = |key: &[u8]| Id::new(seen.keys.db, QueueKind::Resque, key);
     if seen.key == NAMES && matches!(seen.view, Some(View::Set(_))) {
         found.names = true;
-        for member in seen.keys.members(NAMES) {
+        let (members, too_long) = seen.keys.members(NAMES);
+        found.too_long = too_long;
+        for member in members {
             found.named(id(&[QUEUE, &member].concat()), NAMES, &member);
         }
     }

@@ -63,7 +63,9 @@ fn find(seen: &Seen<'_>, found: &mut Found) {
     let id = |key: &[u8]| Id::new(seen.keys.db, QueueKind::Rq, key);
     if seen.key == NAMES && matches!(seen.view, Some(View::Set(_))) {
         found.names = true;
-        for member in seen.keys.members(NAMES).iter().filter(|member| member.starts_with(QUEUE)) {
+        let (members, too_long) = seen.keys.members(NAMES);
+        found.too_long = too_long;
+        for member in members.iter().filter(|member| member.starts_with(QUEUE)) {
             found.named(id(member), NAMES, member);
         }
     }

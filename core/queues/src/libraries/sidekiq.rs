@@ -87,7 +87,9 @@ fn find_named(seen: &Seen<'_>, found: &mut Found) {
         return;
     }
     found.names = true;
-    for member in seen.keys.members(seen.key) {
+    let (members, too_long) = seen.keys.members(seen.key);
+    found.too_long = if namespace.is_empty() { too_long } else { 0 };
+    for member in members {
         let key = [namespace, QUEUE, &member].concat();
         if namespace.is_empty() || seen.keys.tail(&key).is_some_and(is_job) {
             found.named(Id::new(seen.keys.db, QueueKind::Sidekiq, &key), seen.key, &member);

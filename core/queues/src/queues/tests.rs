@@ -504,7 +504,15 @@ fn long_members_and_long_job_numbers_are_not_read() {
     world.sadd("rq:queues", &format!("rq:queue:{long}"));
     world.sadd("rq:queues", "rq:queue:low");
     let keys = world.queues.keys_of(0, &world.values, world.now());
-    assert_eq!(keys.members(b"rq:queues"), [b"rq:queue:low"]);
+    assert_eq!(keys.members(b"rq:queues"), (vec![b"rq:queue:low".to_vec()], 1));
+    assert!(world.queues.dropped() > 0, "that it is not followed is told");
+    let dropped = world.queues.dropped();
+    world.sadd("queues", &long);
+    world.sadd("resque:queues", &long);
+    world.sadd("_kombu.binding.x", &format!("x\x06\x16\x06\x16{long}"));
+    assert_eq!(world.queues.dropped(), dropped + 3);
+    world.sadd("app:queues", &long);
+    assert_eq!(world.queues.dropped(), dropped + 3, "whose set that is, nobody knows");
     world.hset("bull:mail:meta", "version", "bullmq:6.7.0");
     for (job, age) in [(&long[1..], Some(1_000)), (&long, None)] {
         world.hset(&format!("bull:mail:{job}"), "timestamp", "999000");
