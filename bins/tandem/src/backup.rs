@@ -11,8 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use archive::{
-    BackedUp, Description, Directory, Findings, Identity, Keep, Lineage, Moment, Pruned, Recipient, Restored,
-    Target,
+    BackedUp, Description, Directory, Finding, Findings, Identity, Keep, Lineage, Moment, Pruned, Recipient,
+    Restored, Target,
 };
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -162,6 +162,12 @@ pub(crate) struct RestoreOptions {
     /// The file with the secret key of age.
     #[arg(long)]
     identity: Option<PathBuf>,
+    /// The `appenddirname` of the server that is to start there.
+    #[arg(long, default_value = "appendonlydir", value_parser = file_name)]
+    appenddirname: String,
+    /// The `appendfilename` of the server that is to start there.
+    #[arg(long, default_value = "appendonly.aof", value_parser = file_name)]
+    appendfilename: String,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -186,8 +192,12 @@ pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
         (None, None) => Target::Latest,
     };
     let keys = keys(options.identity.as_deref())?;
-    let restored =
-        with_bar(|bar| archive::restore(&store, options.lineage, target, &keys, &options.dir, bar))?;
+    let place = Place {
+        dir: options.dir.clone(),
+        dir_name: options.appenddirname.clone(),
+        file_name: options.appendfilename.clone(),
+    };
+    let restored = with_bar(|bar| archive::restore(&store, options.lineage, target, &keys, &place, bar))?;
     tell(options.json, || restored_text(&restored, &options.dir), || restored_json(&restored));
     Ok(ExitCode::SUCCESS)
 }
@@ -239,6 +249,13 @@ fn tell(as_json: bool, text: impl FnOnce() -> String, value: impl FnOnce() -> Va
 fn lineage(text: &str) -> Result<HistoryId, String> {
     archive::parse_id(text)
         .ok_or_else(|| "a log is named by 32 hexadecimal digits; `list` tells them".to_owned())
+}
+
+fn file_name(text: &str) -> Result<String, &'static str> {
+    match Path::new(text).file_name() {
+        Some(name) if name == text => Ok(text.to_owned()),
+        _ => Err("a name is wanted, and no path"),
+    }
 }
 
 fn opened(repository: &Path) -> anyhow::Result<Directory> {
@@ -318,6 +335,9 @@ fn lineage_text(lineage: &Lineage) -> String {
             }
         };
     }
+    for finding in lineage.unreadable() {
+        text += &format!("\n  cannot be read: {}: {}", finding.name, finding.what);
+    }
     text
 }
 
@@ -328,6 +348,7 @@ fn lineage_json(lineage: &Lineage) -> Value {
         "last_moment": lineage.last_moment(),
         "bases": lineage.bases(),
         "segments": lineage.segments(),
+        "unreadable": findings_list(&lineage.unreadable()),
     })
 }
 
@@ -347,16 +368,17 @@ fn findings_text(found: &Findings) -> String {
     text + &format!("{objects} objects of {bytes} bytes, {opened} of them opened: {verdict}")
 }
 
+fn findings_list(findings: &[Finding]) -> Vec<Value> {
+    findings.iter().map(|finding| json!({ "name": finding.name, "what": finding.what })).collect()
+}
+
 fn findings_json(found: &Findings) -> Value {
-    let told = |findings: &[archive::Finding]| -> Vec<Value> {
-        findings.iter().map(|finding| json!({ "name": finding.name, "what": finding.what })).collect()
-    };
     json!({
         "objects": found.objects,
         "opened": found.opened,
         "bytes": found.bytes,
-        "wrong": told(&found.wrong),
-        "remarks": told(&found.remarks),
+        "wrong": findings_list(&found.wrong),
+        "remarks": findings_list(&found.remarks),
     })
 }
 

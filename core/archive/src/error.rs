@@ -8,6 +8,9 @@ use persist::aof::{BadBatch, HistoryId, ManifestError};
 
 use crate::moment::Moment;
 
+/// So many names are told of those that cannot be read.
+const NAMES_MAX: usize = 5;
+
 /// Why something was not done.
 #[derive(Debug)]
 pub enum ArchiveError {
@@ -52,6 +55,13 @@ pub enum ArchiveError {
     Ambiguous(Vec<HistoryId>),
     /// There is no such lineage.
     NoLineage(HistoryId),
+    /// Of some objects it is not known what is in them.
+    Unreadable {
+        /// What tells of them and cannot be read.
+        names: Vec<String>,
+        /// The last batch that can be restored all the same.
+        known: Option<u64>,
+    },
     /// Nothing leads to the wanted batch.
     NoSuchBatch(u64),
     /// Nothing is as old as that.
@@ -107,6 +117,7 @@ impl fmt::Display for ArchiveError {
                 write!(f, "there are several lineages, choose one with --lineage: {}", ids.join(", "))
             }
             ArchiveError::NoLineage(id) => write!(f, "there is no lineage {id} in the repository"),
+            ArchiveError::Unreadable { names, known } => write_unreadable(f, names, *known),
             ArchiveError::NoSuchBatch(batch) => {
                 write!(f, "batch {batch} cannot be restored: `list` tells which can")
             }
@@ -118,6 +129,18 @@ impl fmt::Display for ArchiveError {
             }
         }
     }
+}
+
+fn write_unreadable(f: &mut fmt::Formatter<'_>, names: &[String], known: Option<u64>) -> fmt::Result {
+    f.write_str(&names[..names.len().min(NAMES_MAX)].join(", "))?;
+    if names.len() > NAMES_MAX {
+        write!(f, " and {} more", names.len() - NAMES_MAX)?;
+    }
+    f.write_str(
+        " cannot be read, so not all that was archived is known. `tandem backup verify` tells what is wrong with it",
+    )?;
+    known
+        .map_or(Ok(()), |known| write!(f, "; a batch that is known can be restored, up to `--batch {known}`"))
 }
 
 impl std::error::Error for ArchiveError {

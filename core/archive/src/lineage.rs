@@ -1,5 +1,7 @@
 //! What is in a repository of one log: bases, segments, and which of them belong together.
 
+use std::collections::HashSet;
+
 use persist::aof::HistoryId;
 
 use crate::describe::{Description, Kind};
@@ -46,6 +48,12 @@ pub fn parse_id(text: &str) -> Option<HistoryId> {
     (id.to_string() == text).then_some(id)
 }
 
+/// Whether a file is called as those are that are put into the folder of a lineage. Anything else there is somebody's.
+fn is_ours(file: &str) -> bool {
+    let begins = ["base-", "segment-"].iter().any(|start| file.starts_with(start));
+    begins && [".json", ".zst", ".zst.age"].iter().any(|end| file.ends_with(end))
+}
+
 impl Lineage {
     fn empty(id: HistoryId) -> Lineage {
         Lineage { id, bases: Vec::new(), segments: Vec::new(), broken: Vec::new(), orphans: Vec::new() }
@@ -58,6 +66,9 @@ impl Lineage {
     }
 
     fn take_in(&mut self, store: &dyn Store, name: &str, file: &str) {
+        if !is_ours(file) {
+            return;
+        }
         if !file.ends_with(".json") {
             self.orphans.push(file.to_owned());
             return;
@@ -70,8 +81,9 @@ impl Lineage {
     }
 
     fn arrange(&mut self) {
-        let told = |file: &String| self.objects().any(|told| told.object == *file);
-        self.orphans = self.orphans.iter().filter(|file| !told(file)).cloned().collect();
+        let told: HashSet<&str> =
+            self.bases.iter().chain(&self.segments).map(|told| told.object.as_str()).collect();
+        self.orphans.retain(|file| !told.contains(file.as_str()));
         self.bases.sort_by_key(|base| (base.last_batch(), base.at()));
         self.segments.sort_by_key(Description::first_batch);
     }

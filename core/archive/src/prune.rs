@@ -2,7 +2,10 @@
 //!
 //! Kept is every moment since some time, and so the newest base that is older than that, all bases after it, and the segments that lead on from
 //! there; at least so many bases in any case. What tells of an object goes first, then the object: a crash between leaves one that nothing
-//! tells of, which is removed here, too, once it is a day old: a younger one may be told of soon.
+//! tells of, which is removed here, too, once it is a day old: a younger one may be told of soon. An old one may be as well, if the same is
+//! archived again, so it is looked once more before it goes. What is not called as objects are is left alone.
+
+use std::collections::HashSet;
 
 use persist::aof::HistoryId;
 
@@ -77,16 +80,35 @@ fn needless(lineage: &Lineage, keep: Keep) -> Vec<&Description> {
 
 /// Removes objects that nothing tells of, and how many that were.
 fn sweep_orphans(store: &dyn Store, lineage: &Lineage) -> Result<usize, ArchiveError> {
+    let old = old_orphans(store, lineage)?;
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let mut now = Lineage::of(store, lineage.id)?;
+    if let Some(error) = now.broken.pop() {
+        return Err(error);
+    }
+    let untold: HashSet<&String> = now.orphans.iter().collect();
     let mut removed = 0;
-    for orphan in &lineage.orphans {
+    for orphan in old.into_iter().filter(|orphan| untold.contains(orphan)) {
         let name = format!("{}/{orphan}", lineage.id);
-        let swept = store.age_s(&name).and_then(|age_s| {
-            let is_old = age_s >= UPLOAD_S_MAX;
-            if is_old { store.remove(&name).map(|()| true) } else { Ok(false) }
-        });
-        removed += usize::from(swept.map_err(|error| ArchiveError::Store(name, error))?);
+        store.remove(&name).map_err(|error| ArchiveError::Store(name, error))?;
+        removed += 1;
     }
     Ok(removed)
+}
+
+/// Those that no upload is to tell of any more.
+fn old_orphans<'a>(store: &dyn Store, lineage: &'a Lineage) -> Result<Vec<&'a String>, ArchiveError> {
+    let mut old = Vec::new();
+    for orphan in &lineage.orphans {
+        let name = format!("{}/{orphan}", lineage.id);
+        let age_s = store.age_s(&name).map_err(|error| ArchiveError::Store(name, error))?;
+        if age_s >= UPLOAD_S_MAX {
+            old.push(orphan);
+        }
+    }
+    Ok(old)
 }
 
 fn remove(store: &dyn Store, id: HistoryId, told: &Description) -> Result<(), ArchiveError> {

@@ -60,24 +60,24 @@ pub struct Restored {
     pub bytes: u64,
 }
 
-/// Writes the log into `dir`.
+/// Writes the log to `place`.
 ///
 /// # Errors
-/// See [`ArchiveError`]; `dir` holds no log then.
+/// See [`ArchiveError`]; `place` holds no log then.
 pub fn restore(
     store: &dyn Store,
     lineage: Option<HistoryId>,
     target: Target,
     identities: &[Identity],
-    dir: &Path,
+    place: &Place,
     progress: Progress<'_>,
 ) -> Result<Restored, ArchiveError> {
     let lineage = choose(store, lineage)?;
     let plan = Plan::make(&lineage, target)?;
-    refuse_data(dir)?;
-    let staging = Staging::make(dir)?;
-    let restored = plan.carry_out(store, &lineage, identities, &staging.path, progress)?;
-    staging.publish(dir)?;
+    refuse_data(place)?;
+    let staging = Staging::make(place)?;
+    let restored = plan.carry_out(store, &lineage, identities, &staging.place, progress)?;
+    staging.publish(place)?;
     Ok(restored)
 }
 
@@ -95,8 +95,8 @@ fn choose(store: &dyn Store, wanted: Option<HistoryId>) -> Result<Lineage, Archi
 }
 
 /// What is there already may be somebody's.
-fn refuse_data(dir: &Path) -> Result<(), ArchiveError> {
-    let log = Place::new(dir).log_dir();
+fn refuse_data(place: &Place) -> Result<(), ArchiveError> {
+    let (dir, log) = (&place.dir, place.log_dir());
     let failed = |error| ArchiveError::File(dir.to_owned(), error);
     let files = match fs::read_dir(dir) {
         Ok(files) => files.collect::<Result<Vec<_>, _>>().map_err(failed)?,
@@ -104,36 +104,44 @@ fn refuse_data(dir: &Path) -> Result<(), ArchiveError> {
         Err(error) => return Err(failed(error)),
     };
     let holds = files.iter().any(|file| {
-        let is_snapshot = file.path().extension().is_some_and(|ending| ending == "rdb" || ending == "aof");
-        let is_log = file.path() == log && fs::read_dir(&log).is_ok_and(|mut files| files.next().is_some());
-        is_log || is_snapshot && !file.file_name().to_string_lossy().starts_with("temp-")
+        let (path, name) = (file.path(), file.file_name());
+        let is_snapshot = path.extension().is_some_and(|ending| ending == "rdb" || ending == "aof");
+        let is_file = name == *place.file_name || is_snapshot && !name.to_string_lossy().starts_with("temp-");
+        let is_log = path == log && fs::read_dir(&log).is_ok_and(|mut files| files.next().is_some());
+        is_file || is_log || holds_manifest(&path)
     });
     if holds { Err(ArchiveError::HoldsData(dir.to_owned())) } else { Ok(()) }
 }
 
+/// Whether this is the directory of a log, whatever it is called.
+fn holds_manifest(path: &Path) -> bool {
+    let is_manifest = |file: fs::DirEntry| file.path().extension().is_some_and(|ending| ending == "manifest");
+    fs::read_dir(path).is_ok_and(|files| files.flatten().any(is_manifest))
+}
+
 /// Where the log is made before it gets its place. Dropped it is gone.
 struct Staging {
-    path: PathBuf,
+    place: Place,
 }
 
 impl Staging {
-    fn make(dir: &Path) -> Result<Staging, ArchiveError> {
-        let path = dir.join(format!("temp-restore-{:016x}", random()? as u64));
-        fs::create_dir_all(&path).map_err(|error| ArchiveError::File(path.clone(), error))?;
-        Ok(Staging { path })
+    fn make(place: &Place) -> Result<Staging, ArchiveError> {
+        let dir = place.dir.join(format!("temp-restore-{:016x}", random()? as u64));
+        fs::create_dir_all(&dir).map_err(|error| ArchiveError::File(dir.clone(), error))?;
+        Ok(Staging { place: Place { dir, ..place.clone() } })
     }
 
-    fn publish(self, dir: &Path) -> Result<(), ArchiveError> {
-        let place = Place::new(dir).log_dir();
-        let moved = fs::rename(Place::new(&self.path).log_dir(), &place).and_then(|()| Real.sync_dir(dir));
-        moved.map_err(|error| ArchiveError::File(place, error))
+    fn publish(self, place: &Place) -> Result<(), ArchiveError> {
+        let log = place.log_dir();
+        let moved = fs::rename(self.place.log_dir(), &log).and_then(|()| Real.sync_dir(&place.dir));
+        moved.map_err(|error| ArchiveError::File(log, error))
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         // What stays is in nobody's way.
-        fs::remove_dir_all(&self.path).unwrap_or_default();
+        fs::remove_dir_all(&self.place.dir).unwrap_or_default();
     }
 }
 
@@ -154,6 +162,11 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// The newest base that is not too new, if it leads there; else the next older one that does.
     fn make(lineage: &'a Lineage, target: Target) -> Result<Plan<'a>, ArchiveError> {
+        let is_batch = matches!(target, Target::Batch(_));
+        if !is_batch && !lineage.broken.is_empty() {
+            // It may be the newest of all, or what leads to the wanted time.
+            return Err(unreadable(lineage));
+        }
         let leads = |base: &&Description| match target {
             Target::Latest => true,
             Target::Batch(wanted) => base.last_batch() <= wanted && lineage.reach(base) >= wanted,
@@ -162,6 +175,7 @@ impl<'a> Plan<'a> {
         let base = lineage.bases().iter().rev().find(leads);
         let base = base.ok_or(match target {
             Target::Latest => ArchiveError::Empty,
+            Target::Batch(_) if !lineage.broken.is_empty() => unreadable(lineage),
             Target::Batch(wanted) => ArchiveError::NoSuchBatch(wanted),
             Target::At(moment) => ArchiveError::NothingSoOld(moment),
         })?;
@@ -191,7 +205,7 @@ impl<'a> Plan<'a> {
         store: &dyn Store,
         lineage: &Lineage,
         identities: &[Identity],
-        staging: &Path,
+        staging: &Place,
         progress: Progress<'_>,
     ) -> Result<Restored, ArchiveError> {
         let needed: Vec<&Description> =
@@ -202,12 +216,12 @@ impl<'a> Plan<'a> {
             done += bytes;
             progress(done, total);
         };
-        let failed = |error| ArchiveError::File(staging.to_owned(), error);
+        let failed = |error| ArchiveError::File(staging.dir.clone(), error);
         let history = HistoryId(random()?);
-        let temp = write_base(store, lineage.id, self.base, identities, staging, &mut hears)?;
+        let temp = write_base(store, lineage.id, self.base, identities, &staging.dir, &mut hears)?;
         let (disk, covers): (Arc<dyn Disk>, u64) = (Arc::new(Real), self.base.last_batch());
         let form = self.base.form();
-        let log = Log::create_behind(disk, Place::new(staging), &temp, form, history, covers);
+        let log = Log::create_behind(disk, staging.clone(), &temp, form, history, covers);
         let mut making = Making {
             log: log.map_err(failed)?,
             last: covers,
@@ -277,6 +291,13 @@ impl<'a> Plan<'a> {
             return Err(ArchiveError::Damaged(segment.object_name(id), what));
         }
         Ok(true)
+    }
+}
+
+fn unreadable(lineage: &Lineage) -> ArchiveError {
+    ArchiveError::Unreadable {
+        names: lineage.unreadable().into_iter().map(|finding| finding.name).collect(),
+        known: lineage.bases().iter().map(|base| lineage.reach(base)).max(),
     }
 }
 

@@ -92,9 +92,16 @@ impl Store for Directory {
             if !folder.file_type()?.is_dir() {
                 continue;
             }
+            let Ok(name) = folder.file_name().into_string() else { continue };
             for file in fs::read_dir(folder.path())? {
-                let (folder, file) = (folder.file_name(), file?.file_name());
-                names.push(format!("{}/{}", folder.to_string_lossy(), file.to_string_lossy()));
+                let file = file?;
+                if file.file_type()?.is_dir() {
+                    continue;
+                }
+                // What has another name than text can have was not put here.
+                if let Ok(file) = file.file_name().into_string() {
+                    names.push(format!("{name}/{file}"));
+                }
             }
         }
         names.sort();
@@ -124,8 +131,10 @@ impl Store for Directory {
     fn sweep(&self, age_s_min: u64) -> io::Result<usize> {
         let mut removed = 0;
         for file in fs::read_dir(&self.root)? {
-            let name = file?.file_name().to_string_lossy().into_owned();
-            if name.starts_with(TEMP) && self.age_s(&name)? >= age_s_min {
+            let file = file?;
+            let Ok(name) = file.file_name().into_string() else { continue };
+            let is_upload = name.starts_with(TEMP) && !file.file_type()?.is_dir();
+            if is_upload && self.age_s(&name)? >= age_s_min {
                 self.remove(&name)?;
                 removed += 1;
             }

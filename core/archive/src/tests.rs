@@ -2,6 +2,7 @@
 //! directory of its own.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -128,7 +129,7 @@ impl Repository {
 
     fn restore(&self, target: Target) -> Result<(Restored, TempDir), ArchiveError> {
         let dir = tempfile::tempdir().unwrap();
-        let done = restore(&self.store(), None, target, &self.keys, dir.path(), &mut |_, _| {})?;
+        let done = restore(&self.store(), None, target, &self.keys, &Place::new(dir.path()), &mut |_, _| {})?;
         Ok((done, dir))
     }
 
@@ -302,7 +303,8 @@ fn what_was_restored_is_another_log() {
     );
     let dir = tempfile::tempdir().unwrap();
     let store = repository.store();
-    restore(&store, Some(done.history), Target::Latest, &[], dir.path(), &mut |_, _| {}).unwrap();
+    let place = Place::new(dir.path());
+    restore(&store, Some(done.history), Target::Latest, &[], &place, &mut |_, _| {}).unwrap();
     assert_eq!(state(dir.path(), 0), 3);
 }
 
@@ -442,7 +444,8 @@ fn data_is_never_written_over() {
     server.write(1);
     repository.back_up(&server).unwrap();
     let store = repository.store();
-    let restore_to = |dir: &Path| restore(&store, None, Target::Latest, &[], dir, &mut |_, _| {});
+    let restore_to =
+        |dir: &Path| restore(&store, None, Target::Latest, &[], &Place::new(dir), &mut |_, _| {});
     let refused = restore_to(server.dir.path());
     assert!(matches!(refused, Err(ArchiveError::HoldsData(_))), "{refused:?}");
     for name in ["dump.rdb", "appendonly.aof"] {
@@ -472,4 +475,126 @@ fn a_description_leads_nowhere_else() {
         }
         fs::write(repository.dir.path().join(&name), text).unwrap();
     }
+}
+
+#[test]
+fn what_cannot_be_read_is_not_passed_over() {
+    let (repository, mut server) = (Repository::open(), Server::new());
+    for _ in 0..2 {
+        server.write(2);
+        repository.back_up(&server).unwrap();
+    }
+    let name = format!("{HISTORY}/segment-00000000000000000003.json");
+    let file = repository.dir.path().join(&name);
+    let mut text = fs::read(&file).unwrap();
+    text[0] ^= 4;
+    fs::write(&file, text).unwrap();
+    for target in [Target::Latest, Target::At(time_of(4)), Target::At(time_of(1)), Target::Batch(3)] {
+        let refused = repository.restore(target).unwrap_err();
+        let told = refused.to_string();
+        assert!(matches!(refused, ArchiveError::Unreadable { known: Some(2), .. }), "{target:?}: {told}");
+        assert!(told.contains(&name) && told.contains("verify") && told.contains("--batch 2"), "{told}");
+    }
+    for batch in 0..=2 {
+        assert_eq!(repository.state(Target::Batch(batch)).unwrap(), batch);
+    }
+    let [unreadable] = &lineages(&repository.store()).unwrap()[0].unreadable()[..] else { panic!() };
+    assert_eq!(unreadable.name, name);
+}
+
+#[test]
+fn what_is_somebody_elses_is_left_alone() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let (repository, mut server) = (Repository::open(), Server::new());
+    server.write(1);
+    repository.back_up(&server).unwrap();
+    let (root, folder) = (repository.dir.path(), repository.dir.path().join(HISTORY.to_string()));
+    let folders = [folder.join("notes"), folder.join("segment-left.aof.zst"), root.join("temp-folder")];
+    folders.iter().for_each(|path| fs::create_dir(path).unwrap());
+    let unlike_text = OsStr::from_bytes(b"segment-\xff.aof.zst");
+    let files = [folder.join("notes.txt"), folder.join("notes.json"), folder.join(unlike_text)];
+    files.iter().for_each(|path| fs::write(path, "mine").unwrap());
+    for path in folders.iter().chain(&files) {
+        fs::File::open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    assert_eq!(repository.prune(0, 1).swept, 0);
+    assert!(folders.iter().chain(&files).all(|path| path.exists()));
+    assert_eq!((repository.verify().wrong, repository.verify().remarks), (Vec::new(), Vec::new()));
+    assert_eq!(repository.state(Target::Latest).unwrap(), 1);
+}
+
+/// A repository in which somebody does something when the age of an object is asked for.
+struct Meanwhile<'a> {
+    store: Directory,
+    act: &'a dyn Fn(),
+}
+
+impl Store for Meanwhile<'_> {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.store.list()
+    }
+
+    fn upload(&self) -> io::Result<Box<dyn Upload + '_>> {
+        self.store.upload()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Box<dyn io::Read>> {
+        self.store.read(name)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.store.remove(name)
+    }
+
+    fn age_s(&self, name: &str) -> io::Result<u64> {
+        let age_s = self.store.age_s(name);
+        (self.act)();
+        age_s
+    }
+
+    fn sweep(&self, age_s_min: u64) -> io::Result<usize> {
+        self.store.sweep(age_s_min)
+    }
+}
+
+#[test]
+fn what_is_told_of_while_it_is_pruned_stays() {
+    let (repository, mut server) = (Repository::open(), Server::new());
+    server.write(2);
+    repository.back_up(&server).unwrap();
+    let store = repository.store();
+    let segment = lineages(&store).unwrap()[0].segments()[0].clone();
+    store.remove(&segment.json_name(HISTORY)).unwrap();
+    let object = repository.dir.path().join(segment.object_name(HISTORY));
+    fs::File::open(&object).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let act = || assert_eq!(repository.back_up(&server).unwrap().segments[0].object, segment.object);
+    let beside = Meanwhile { store, act: &act };
+    let keep = Keep { since: time_of(0), bases_min: 1 };
+    assert_eq!(prune(&beside, keep, false).unwrap().swept, 0);
+    assert_eq!(repository.state(Target::Latest).unwrap(), 2);
+}
+
+#[test]
+fn a_log_gets_the_names_that_its_server_has_and_none_is_hidden_by_them() {
+    let (repository, mut server) = (Repository::open(), Server::new());
+    server.write(2);
+    repository.back_up(&server).unwrap();
+    let named = |dir: &Path| Place { dir: dir.into(), dir_name: "log".into(), file_name: "queue.log".into() };
+    let store = repository.store();
+    let restore_to = |place: &Place| restore(&store, None, Target::Latest, &[], place, &mut |_, _| {});
+    let dir = tempfile::tempdir().unwrap();
+    restore_to(&named(dir.path())).unwrap();
+    let found = examine(&Real, &named(dir.path())).unwrap();
+    assert_eq!(found.files().len(), 2);
+    assert!(found.files().iter().all(|file| file.path.starts_with(dir.path().join("log"))));
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["log"]);
+    for place in [Place::new(dir.path()), named(server.dir.path())] {
+        let refused = restore_to(&place);
+        assert!(matches!(refused, Err(ArchiveError::HoldsData(_))), "{refused:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("queue.log"), "x").unwrap();
+    assert!(matches!(restore_to(&named(dir.path())), Err(ArchiveError::HoldsData(_))));
 }

@@ -139,16 +139,21 @@ fn read_segment(
     Ok(())
 }
 
+impl Lineage {
+    /// What should tell of an object and cannot be read.
+    pub fn unreadable(&self) -> Vec<Finding> {
+        let named = |error: &ArchiveError| match error {
+            ArchiveError::Damaged(name, _) | ArchiveError::Store(name, _) => name.clone(),
+            _ => self.id.to_string(),
+        };
+        self.broken.iter().map(|error| Finding { name: named(error), what: bare(error) }).collect()
+    }
+}
+
 impl Findings {
     fn judge(&mut self, lineage: &Lineage) {
         let id = lineage.id;
-        for error in &lineage.broken {
-            let name = match error {
-                ArchiveError::Damaged(name, _) | ArchiveError::Store(name, _) => name.clone(),
-                _ => id.to_string(),
-            };
-            self.wrong.push(Finding { name, what: bare(error) });
-        }
+        self.wrong.extend(lineage.unreadable());
         for orphan in &lineage.orphans {
             let what = "nothing tells of it: an archiving that was stopped has left it, or what told of it is missing";
             self.remarks.push(Finding { name: format!("{id}/{orphan}"), what: what.to_owned() });
