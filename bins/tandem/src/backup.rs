@@ -385,7 +385,11 @@ fn findings_json(found: &Findings) -> Value {
 fn pruned_text(done: &Pruned, only_told: bool) -> String {
     let lines: String = done.objects.iter().map(|name| format!("{name}\n")).collect();
     let verb = if only_told { "would remove" } else { "removed" };
-    lines + &format!("{verb} {} objects of {} bytes", done.objects.len(), done.bytes)
+    let swept = match done.swept {
+        0 => String::new(),
+        files => format!("; {files} files of which nothing tells were left of uploads, and are removed"),
+    };
+    lines + &format!("{verb} {} objects of {} bytes{swept}", done.objects.len(), done.bytes)
 }
 
 fn pruned_json(done: &Pruned) -> Value {
