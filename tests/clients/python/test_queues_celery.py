@@ -141,8 +141,8 @@ def test_what_a_worker_has_in_hand_is_unacked_and_a_worker_waits_on_its_queues_o
     log = open(tmp_path / "log", "wb")
     worker = subprocess.Popen(line, env={**os.environ, "GATED_URL": url}, cwd=HERE, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        inspect = app.control.inspect(timeout=2, limit=1)
-        in_hand = until("two that run", lambda: in_hand_of(inspect) if len((inspect.active() or {}).get("w@test", [])) == 2 else None, 60)
+        inspect = app.control.inspect(timeout=5, limit=1)
+        in_hand = until("two that run", lambda: in_hand_of(inspect) if len((inspect.active() or {}).get("w@test", [])) == 2 else None, 180)
         report.assert_tells("unacked", "celery", {"unacked": in_hand}, "while two run")
         with app.connection_for_read() as connection:
             waiting = waiting_in(connection.default_channel, "mail")

@@ -165,6 +165,8 @@ def test_workers_are_those_that_rq_counts(server, report):
                 assert Worker.count(queue=queue) == 1
                 report.wait_for_workers(queue.name, "rq", 1)
                 assert [report.queue(queue.name)[field] for field in ("added", "taken")] == [1, 1]
+            # RQ forgets a stop that comes between two of its looks at the queues.
+            until("the worker to wait", lambda: connection.info("clients")["blocked_clients"] == 1)
         finally:
             worker.terminate()
             worker.wait(30)
