@@ -85,7 +85,7 @@ impl fmt::Display for ArchiveError {
                 "the log was begun by an earlier version or by another server, and its batches are not numbered: BGREWRITEAOF \
                  makes one that can be archived",
             ),
-            ArchiveError::Restless => f.write_str("the log's files are replaced too quickly; try again"),
+            ArchiveError::Restless => f.write_str("files of the log were replaced meanwhile or are lost; try again, then look into its server's log"),
             ArchiveError::BadLog(path, bad) => write!(f, "{} is damaged: {bad}", path.display()),
             ArchiveError::Unnumbered(path) => write!(
                 f,
