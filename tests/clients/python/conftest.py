@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from harness import certs, servers  # noqa: E402
+from harness.queues import Report  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,22 @@ def queue():
         rules += [f"~{tenant}*", f"&{tenant}/3.celery.pidbox", f"&{tenant}/3.celeryev/worker.*", f"&{tenant}*"]
     with servers.Server("queue", password=servers.password(), users=[servers.ROOT / "profiles" / "celery.acl"], more_rules=rules) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A queue of a module's own, for what is told of its queues."""
+    with servers.Server("queue", tls=False, reference=False) as server:
+        yield server
+
+
+@pytest.fixture
+def report(server):
+    """What the server tells of its queues, of which none is left from before."""
+    report = Report(server)
+    report.forget_all()
+    yield report
+    report.close()
 
 
 @pytest.fixture(scope="session", params=["plain", "tls"])

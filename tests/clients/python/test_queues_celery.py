@@ -9,27 +9,12 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
-from harness import servers
-from harness.queues import Report, until
+from harness.queues import until
 from kombu import Connection, Exchange, Producer
 from kombu import Queue as KombuQueue
 
 HERE = Path(__file__).resolve().parent
 STEPS = 120
-
-
-@pytest.fixture(scope="module")
-def server():
-    with servers.Server("queue", tls=False, reference=False) as server:
-        yield server
-
-
-@pytest.fixture
-def report(server):
-    report = Report(server)
-    report.forget_all()
-    yield report
-    report.close()
 
 
 class Walk:

@@ -10,24 +10,8 @@ from arq.connections import RedisSettings
 from arq.worker import Worker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.message import Message
-from harness import servers
-from harness.queues import Report
 
 STEPS = 200
-
-
-@pytest.fixture(scope="module")
-def server():
-    with servers.Server("queue", tls=False, reference=False) as server:
-        yield server
-
-
-@pytest.fixture
-def report(server):
-    report = Report(server)
-    report.forget_all()
-    yield report
-    report.close()
 
 
 class DramatiqWalk:

@@ -20,20 +20,6 @@ BLOCKING = {
 STEPS = 200
 
 
-@pytest.fixture(scope="module")
-def server():
-    with servers.Server("queue", tls=False, reference=False) as server:
-        yield server
-
-
-@pytest.fixture
-def report(server):
-    report = Report(server)
-    report.forget_all()
-    yield report
-    report.close()
-
-
 class Waiters:
     """Clients that wait, each with one command sent."""
 

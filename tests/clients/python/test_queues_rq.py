@@ -9,8 +9,7 @@ from datetime import timedelta
 
 import pytest
 import redis
-from harness import servers
-from harness.queues import Report, until
+from harness.queues import until
 from rq import Queue, Retry, SimpleWorker, Worker
 from rq.registry import FailedJobRegistry
 from rq.timeouts import TimerDeathPenalty
@@ -18,20 +17,6 @@ from rq.timeouts import TimerDeathPenalty
 STEPS = 80
 REGISTRIES = {"active": "started", "deferred": "deferred", "scheduled": "scheduled", "completed": "finished", "failed": "failed"}
 during = []
-
-
-@pytest.fixture(scope="module")
-def server():
-    with servers.Server("queue", tls=False, reference=False) as server:
-        yield server
-
-
-@pytest.fixture
-def report(server):
-    report = Report(server)
-    report.forget_all()
-    yield report
-    report.close()
 
 
 def succeed():

@@ -8,26 +8,12 @@ import time
 
 import pytest
 from harness import servers
-from harness.queues import Report, until
+from harness.queues import until
 
 RUBY = servers.ROOT / "tests" / "clients" / "ruby"
 STEPS = 150
 SETS = {"schedule": "scheduled", "retry": "retry", "dead": "dead"}
 QUEUES = ["mail", "sms"]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with servers.Server("queue", tls=False, reference=False) as server:
-        yield server
-
-
-@pytest.fixture
-def report(server):
-    report = Report(server)
-    report.forget_all()
-    yield report
-    report.close()
 
 
 class AtHand:
