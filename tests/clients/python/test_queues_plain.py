@@ -5,7 +5,7 @@ import time
 
 import pytest
 from harness import servers, wire
-from harness.queues import Report, text, until
+from harness.queues import Report, text
 
 BLOCKING = {
     "BLPOP": ("list", lambda key: ("BLPOP", key, "0")),

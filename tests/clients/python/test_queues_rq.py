@@ -154,7 +154,10 @@ def test_workers_are_those_that_rq_counts(server, report):
             until("the worker to wait", lambda: connection.info("clients")["blocked_clients"] == 1)
         finally:
             worker.terminate()
-            worker.wait(30)
+            try:
+                worker.wait(30)
+            finally:
+                worker.kill()
         for queue in queues:
             assert Worker.count(queue=queue) == 0
             report.wait_for_workers(queue.name, "rq", 0)
