@@ -81,9 +81,15 @@ class Report:
         return said
 
     def wait_for_workers(self, name, kind, workers):
-        until(f"{workers} workers on {name}", lambda: (self.queue(name) or {"workers": 0})["workers"] == workers)
-        if self.queue(name):
-            assert self.sample("tandem_queue_workers", name, kind) == {kind: workers}
+        """Told by both at some moment: a library that waits in turns of a second is between two of them now and then."""
+
+        def counted():
+            said = self.queue(name)
+            if said is None:
+                return workers == 0
+            return said["workers"] == workers and self.sample("tandem_queue_workers", name, kind) == {kind: workers}
+
+        until(f"{workers} workers on {name}", counted)
 
     def close(self):
         self.client.close()
