@@ -11,8 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use archive::{
-    BackedUp, Description, Directory, Finding, Findings, Identity, Keep, Lineage, Moment, Pruned, Recipient,
-    Restored, Target,
+    BackedUp, Description, Finding, Findings, Identity, Keep, Lineage, Moment, Pruned, Recipient,
+    RepositoryUrl, Restored, Store, StoreOptions, Target,
 };
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -71,7 +71,7 @@ enum Task {
 struct Now {
     /// The directory of the backups; it is made if it is not there.
     #[arg(long)]
-    repository: PathBuf,
+    repository: RepositoryUrl,
     /// The server's directory.
     #[arg(long)]
     dir: PathBuf,
@@ -97,7 +97,7 @@ struct Now {
 struct List {
     /// The directory of the backups.
     #[arg(long)]
-    repository: PathBuf,
+    repository: RepositoryUrl,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -108,7 +108,7 @@ struct List {
 struct Verify {
     /// The directory of the backups.
     #[arg(long)]
-    repository: PathBuf,
+    repository: RepositoryUrl,
     /// Only this log's.
     #[arg(long, value_parser = lineage)]
     lineage: Option<HistoryId>,
@@ -125,7 +125,7 @@ struct Verify {
 struct Prune {
     /// The directory of the backups.
     #[arg(long)]
-    repository: PathBuf,
+    repository: RepositoryUrl,
     /// Every moment of this time can be restored afterwards, as far as it could before: 30d, 12h.
     #[arg(long, value_parser = archive::parse_age_ms)]
     keep: i64,
@@ -146,7 +146,7 @@ struct Prune {
 pub(crate) struct RestoreOptions {
     /// The directory of the backups.
     #[arg(long)]
-    from: PathBuf,
+    from: RepositoryUrl,
     /// Where the log is written; it is made if it is not there, and must hold no data.
     #[arg(long)]
     dir: PathBuf,
@@ -197,7 +197,7 @@ pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
         dir_name: options.appenddirname.clone(),
         file_name: options.appendfilename.clone(),
     };
-    let restored = with_bar(|bar| archive::restore(&store, options.lineage, target, &keys, &place, bar))?;
+    let restored = with_bar(|bar| archive::restore(&*store, options.lineage, target, &keys, &place, bar))?;
     tell(options.json, || restored_text(&restored, &options.dir), || restored_json(&restored));
     Ok(ExitCode::SUCCESS)
 }
@@ -205,20 +205,20 @@ pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
 fn now(options: &Now) -> anyhow::Result<ExitCode> {
     let recipients =
         options.recipient.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, _>>()?;
-    let store = Directory::create(&options.repository)
-        .with_context(|| format!("opening the repository {}", options.repository.display()))?;
+    let store =
+        archive::open_store(&options.repository, &StoreOptions { create: true, ..StoreOptions::default() })?;
     let place = Place {
         dir: options.dir.clone(),
         dir_name: options.appenddirname.clone(),
         file_name: options.appendfilename.clone(),
     };
-    let done = with_bar(|bar| archive::back_up(&store, &place, &recipients, bar))?;
+    let done = with_bar(|bar| archive::back_up(&*store, &place, &recipients, bar))?;
     tell(options.json, || backed_up_text(&done), || backed_up_json(&done));
     Ok(ExitCode::SUCCESS)
 }
 
 fn list(options: &List) -> anyhow::Result<ExitCode> {
-    let found = archive::lineages(&opened(&options.repository)?)?;
+    let found = archive::lineages(&*opened(&options.repository)?)?;
     let text = || match found.as_slice() {
         [] => "there is no backup in the repository".to_owned(),
         found => found.iter().map(lineage_text).collect::<Vec<_>>().join("\n"),
@@ -229,7 +229,7 @@ fn list(options: &List) -> anyhow::Result<ExitCode> {
 
 fn verify(options: &Verify) -> anyhow::Result<ExitCode> {
     let (store, keys) = (opened(&options.repository)?, keys(options.identity.as_deref())?);
-    let found = with_bar(|bar| archive::verify(&store, options.lineage, &keys, bar))?;
+    let found = with_bar(|bar| archive::verify(&*store, options.lineage, &keys, bar))?;
     tell(options.json, || findings_text(&found), || findings_json(&found));
     Ok(if found.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -237,7 +237,7 @@ fn verify(options: &Verify) -> anyhow::Result<ExitCode> {
 fn prune(options: &Prune) -> anyhow::Result<ExitCode> {
     let since = Moment(now_ms()?.saturating_sub(options.keep));
     let keep = Keep { since, bases_min: usize::from(options.bases) };
-    let done = archive::prune(&opened(&options.repository)?, keep, options.dry_run)?;
+    let done = archive::prune(&*opened(&options.repository)?, keep, options.dry_run)?;
     tell(options.json, || pruned_text(&done, options.dry_run), || pruned_json(&done));
     Ok(ExitCode::SUCCESS)
 }
@@ -258,8 +258,8 @@ fn file_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn opened(repository: &Path) -> anyhow::Result<Directory> {
-    Directory::open(repository).with_context(|| format!("opening the repository {}", repository.display()))
+fn opened(repository: &RepositoryUrl) -> anyhow::Result<Box<dyn Store>> {
+    Ok(archive::open_store(repository, &StoreOptions::default())?)
 }
 
 fn keys(file: Option<&Path>) -> anyhow::Result<Vec<Identity>> {

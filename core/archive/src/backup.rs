@@ -5,7 +5,7 @@ use std::io::Read;
 use persist::aof::{Base, Batches, HistoryId, Place, WholeBatch};
 
 use crate::Progress;
-use crate::describe::{Description, Kind};
+use crate::describe::{Begin, Description, Kind};
 use crate::error::ArchiveError;
 use crate::lineage::Lineage;
 use crate::moment::Moment;
@@ -179,8 +179,8 @@ impl<'a> Work<'a> {
         (self.progress)(self.done, self.total.max(self.done));
     }
 
-    fn begin(&self) -> Result<ObjectWriter<'a>, ArchiveError> {
-        ObjectWriter::begin(self.store, self.recipients).map_err(|error| self.failed(error))
+    fn begin(&self, begin: Begin) -> Result<ObjectWriter<'a>, ArchiveError> {
+        ObjectWriter::begin(self.store, self.id, begin, self.recipients).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: std::io::Error) -> ArchiveError {
@@ -190,7 +190,8 @@ impl<'a> Work<'a> {
     fn base(&mut self, source: &Source) -> Result<Description, ArchiveError> {
         let file = &source.base;
         let mut reader = file.read_from(0)?;
-        let (mut writer, mut part) = (self.begin()?, vec![0; PART_BYTES]);
+        let (covers, commands) = (source.identity.covers, source.form == Base::Commands);
+        let (mut writer, mut part) = (self.begin(Begin::Base { covers, commands })?, vec![0; PART_BYTES]);
         loop {
             let count = reader.read(&mut part).map_err(|error| file.failed(error))?;
             if count == 0 {
@@ -203,12 +204,12 @@ impl<'a> Work<'a> {
             return Err(file.failed(std::io::ErrorKind::UnexpectedEof.into()));
         }
         let kind = Kind::Base {
-            covers: source.identity.covers,
+            covers,
             at: Moment(file.changed_ms),
-            commands: source.form == Base::Commands,
+            commands,
             crc: format!("{:016x}", source.identity.base.crc),
         };
-        writer.finish(self.store, self.id, kind)
+        writer.finish(self.store, kind)
     }
 
     fn segments(&mut self, source: &Source, start: Start) -> Result<Vec<Description>, ArchiveError> {
@@ -241,7 +242,7 @@ impl<'a> Work<'a> {
     ) -> Result<Option<Description>, ArchiveError> {
         let Some(first) = next(batches, file)? else { return Ok(None) };
         let (first_batch, from) = (first.line.seq, Moment(first.line.unix_ms));
-        let (mut writer, mut last) = (self.begin()?, first);
+        let (mut writer, mut last) = (self.begin(Begin::Segment { first_batch })?, first);
         loop {
             writer.write(&last.bytes).map_err(|error| self.failed(error))?;
             self.hear(last.bytes.len() as u64);
@@ -261,6 +262,6 @@ impl<'a> Work<'a> {
             log_file: file.name.clone(),
             log_end: last.end,
         };
-        writer.finish(self.store, self.id, kind).map(Some)
+        writer.finish(self.store, kind).map(Some)
     }
 }

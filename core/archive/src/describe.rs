@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ArchiveError;
 use crate::moment::Moment;
-use crate::store::Store;
+use crate::store::{Store, random_hex};
 
 /// The version of the format that is written. A later one is refused.
 const FORMAT: u32 = 1;
@@ -15,8 +15,8 @@ const FORMAT: u32 = 1;
 const BYTES_MAX: u64 = 16 << 10;
 /// No size and no number of a batch is larger: sums of them do not overflow.
 const NUMBER_MAX: u64 = 1 << 50;
-/// Digits of an object's SHA-256 in its name.
-const DIGITS: usize = 16;
+/// The most that stands in an object's name between its number and its ending; before names were random, that was a batch and a SHA-256.
+const BETWEEN_BYTES_MAX: usize = 64;
 
 /// An object, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,14 +73,53 @@ pub enum Kind {
     },
 }
 
-impl Kind {
-    /// Beginning of the object's name.
-    fn object_stem(&self) -> String {
+/// What is known of an object when its first byte is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Begin {
+    /// See [`Kind::Base`].
+    Base { covers: u64, commands: bool },
+    /// See [`Kind::Segment`].
+    Segment { first_batch: u64 },
+}
+
+impl Begin {
+    /// A name that no other object has.
+    pub(crate) fn new_name(self, encrypted: bool) -> std::io::Result<String> {
+        Ok(format!("{}.{}{}", self.stem(), random_hex()?, self.ending(encrypted)))
+    }
+
+    /// Whether an object of that name may be this one. There is nothing else than digits between, and so no way to another folder.
+    fn fits(self, name: &str, encrypted: bool) -> bool {
+        let between = name
+            .strip_prefix(&self.stem())
+            .and_then(|rest| rest.strip_suffix(&self.ending(encrypted)))
+            .unwrap_or_default();
+        let is_plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f' | b'.' | b'-');
+        !between.is_empty() && between.len() <= BETWEEN_BYTES_MAX && between.bytes().all(is_plain)
+    }
+
+    fn stem(self) -> String {
         match self {
-            Kind::Base { covers, .. } => format!("base-{covers:020}"),
-            Kind::Segment { first_batch, last_batch, .. } => {
-                format!("segment-{first_batch:020}-{last_batch:020}")
-            }
+            Begin::Base { covers, .. } => format!("base-{covers:020}"),
+            Begin::Segment { first_batch } => format!("segment-{first_batch:020}"),
+        }
+    }
+
+    fn ending(self, encrypted: bool) -> String {
+        let form = match self {
+            Begin::Base { commands: false, .. } => "rdb",
+            Begin::Base { commands: true, .. } => "base.aof",
+            Begin::Segment { .. } => "aof",
+        };
+        format!(".{form}.zst{}", if encrypted { ".age" } else { "" })
+    }
+}
+
+impl Kind {
+    fn begin(&self) -> Begin {
+        match *self {
+            Kind::Base { covers, commands, .. } => Begin::Base { covers, commands },
+            Kind::Segment { first_batch, .. } => Begin::Segment { first_batch },
         }
     }
 
@@ -91,21 +130,11 @@ impl Kind {
             Kind::Segment { first_batch, .. } => format!("segment-{first_batch:020}.json"),
         }
     }
-
-    fn ending(&self) -> &'static str {
-        match self {
-            Kind::Base { commands: false, .. } => "rdb",
-            Kind::Base { commands: true, .. } => "base.aof",
-            Kind::Segment { .. } => "aof",
-        }
-    }
 }
 
 impl Description {
-    pub(crate) fn new(kind: Kind, stored: Stored) -> Description {
+    pub(crate) fn new(kind: Kind, object: String, stored: Stored) -> Description {
         let Stored { bytes, sha256, plain_bytes, encrypted } = stored;
-        let (stem, ending, sum) = (kind.object_stem(), kind.ending(), &sha256[..DIGITS]);
-        let object = format!("{stem}.{sum}.{ending}.zst{}", if encrypted { ".age" } else { "" });
         Description { format: FORMAT, kind, object, bytes, sha256, plain_bytes, encrypted }
     }
 
@@ -132,10 +161,10 @@ impl Description {
         let name = self.json_name(lineage);
         let json = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
         let put = json.and_then(|json| {
-            let mut upload = store.upload()?;
+            let mut upload = store.upload(&name)?;
             upload.write_all(json.as_bytes())?;
             upload.write_all(b"\n")?;
-            upload.finish(&name)
+            upload.finish()
         });
         put.map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => ArchiveError::Taken(name),
@@ -162,13 +191,7 @@ impl Description {
         if self.sha256.len() != 64 || !self.sha256.bytes().all(is_hex) {
             return Some("its SHA-256 is none");
         }
-        let stored = Stored {
-            bytes: self.bytes,
-            sha256: self.sha256.clone(),
-            plain_bytes: self.plain_bytes,
-            encrypted: self.encrypted,
-        };
-        if Description::new(self.kind.clone(), stored).object != self.object {
+        if !self.kind.begin().fits(&self.object, self.encrypted) {
             return Some("the object that it names is not that which it tells of");
         }
         if name.rsplit('/').next() != Some(&self.kind.json_name()) {

@@ -14,6 +14,8 @@ const NAMES_MAX: usize = 5;
 /// Why something was not done.
 #[derive(Debug)]
 pub enum ArchiveError {
+    /// There is no repository at that place, or it cannot be used.
+    Open(String, io::Error),
     /// The repository failed; at which object.
     Store(String, io::Error),
     /// A file of the server failed.
@@ -73,6 +75,7 @@ pub enum ArchiveError {
 impl fmt::Display for ArchiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ArchiveError::Open(url, error) => write!(f, "opening the repository {url}: {error}"),
             ArchiveError::Store(name, error) => write!(f, "the repository: {name}: {error}"),
             ArchiveError::File(path, error) => write!(f, "{}: {error}", path.display()),
             ArchiveError::NoLog(path) => write!(
@@ -146,7 +149,9 @@ fn write_unreadable(f: &mut fmt::Formatter<'_>, names: &[String], known: Option<
 impl std::error::Error for ArchiveError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ArchiveError::Store(_, error) | ArchiveError::File(_, error) => Some(error),
+            ArchiveError::Open(_, error) | ArchiveError::Store(_, error) | ArchiveError::File(_, error) => {
+                Some(error)
+            }
             _ => None,
         }
     }

@@ -6,17 +6,17 @@
 //! REPOSITORY/
 //!   <lineage>/                                             the identity of a log, 32 hex digits
 //!     base-<covers>-<crc>.json                             tells of a base: the file that a log begins with
-//!     base-<covers>.<sha256>.rdb.zst.age                   the base itself
+//!     base-<covers>.<random>.rdb.zst.age                   the base itself
 //!     segment-<first batch>.json                           tells of a segment: closed batches of the log, in a row
-//!     segment-<first batch>-<last batch>.<sha256>.aof.zst.age
+//!     segment-<first batch>.<random>.aof.zst.age
 //!   temp-<random>                                          being written, or left by a crash
 //! ```
-//! Numbers have 20 digits, so names sort as batches do; `<sha256>` is the first 16 digits of the object's. A base of commands ends with
-//! `.base.aof.zst`. Without encryption `.age` is missing.
+//! Numbers have 20 digits, so names sort as batches do; `<random>` is 16 hex digits. A base of commands ends with `.base.aof.zst`. Without
+//! encryption `.age` is missing.
 //!
 //! Nothing is ever changed, only added and pruned. An object is there when the JSON that tells of it is, which is written last; JSON is put by
-//! a rename that fails where there is something, so of two that archive the same batch one succeeds, and objects of different content never
-//! have one name. The JSON tells size and SHA-256 of the object as it lies there, the batches, their times, and of a segment which line of the
+//! a rename that fails where there is something, so of two that archive the same batch one succeeds, and no two objects ever have one name,
+//! which an object has before it is known what will be in it: it is a stream. The JSON tells size and SHA-256 of the object as it lies there, the batches, their times, and of a segment which line of the
 //! log it follows (`follows`) and with which it ends (`last_line`): two segments belong together if these are the same line.
 //!
 //! What is inside an object are the log's own bytes, compressed by zstd and then encrypted by age to the recipients' public keys. So all
@@ -65,7 +65,7 @@ pub use moment::{Moment, parse_age_ms};
 pub use prune::{Keep, Pruned, prune};
 pub use restore::{Restored, Target, restore};
 pub use seal::{Identity, Recipient, identities};
-pub use store::{Directory, Store, Upload};
+pub use store::{Directory, Provider, RepositoryUrl, Store, StoreOptions, Upload, UrlError, open_store};
 pub use verify::{Finding, Findings, verify};
 
 /// Hears how many bytes were read, and of how many, as long as something lasts.

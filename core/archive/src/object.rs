@@ -8,7 +8,7 @@ use std::rc::Rc;
 use persist::aof::HistoryId;
 use ring::digest::{Context, SHA256};
 
-use crate::describe::{Description, Kind, Stored};
+use crate::describe::{Begin, Description, Kind, Stored};
 use crate::error::ArchiveError;
 use crate::seal::{Identity, OpenError, Opener, Recipient, Sealer};
 use crate::store::{Store, Upload};
@@ -16,23 +16,32 @@ use crate::store::{Store, Upload};
 /// What is worth its time: quick, and less than a third of a typical log is left.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Writes an object whose name comes last.
+/// Writes an object.
 pub(crate) struct ObjectWriter<'a> {
+    lineage: HistoryId,
+    name: String,
     encoder: zstd::Encoder<'static, Sealing<Summed<Box<dyn Upload + 'a>>>>,
     plain_bytes: u64,
 }
 
 impl<'a> ObjectWriter<'a> {
     /// `recipients`: who can read it; everybody if there are none.
-    pub(crate) fn begin(store: &'a dyn Store, recipients: &[Recipient]) -> io::Result<ObjectWriter<'a>> {
-        let summed = Summed { inner: store.upload()?, sum: Sum::default() };
+    pub(crate) fn begin(
+        store: &'a dyn Store,
+        lineage: HistoryId,
+        begin: Begin,
+        recipients: &[Recipient],
+    ) -> io::Result<ObjectWriter<'a>> {
+        let name = begin.new_name(!recipients.is_empty())?;
+        let upload = store.upload(&format!("{lineage}/{name}"))?;
+        let summed = Summed { inner: upload, sum: Sum::default() };
         let sealing = match recipients {
             [] => Sealing::Open(summed),
             _ => Sealing::Sealed(Box::new(Sealer::new(summed, recipients)?)),
         };
         let mut encoder = zstd::Encoder::new(sealing, ZSTD_LEVEL)?;
         encoder.include_checksum(true)?;
-        Ok(ObjectWriter { encoder, plain_bytes: 0 })
+        Ok(ObjectWriter { lineage, name, encoder, plain_bytes: 0 })
     }
 
     pub(crate) fn plain_bytes(&self) -> u64 {
@@ -45,28 +54,18 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// Puts the object into the repository, and then what tells of it.
-    pub(crate) fn finish(
-        self,
-        store: &dyn Store,
-        lineage: HistoryId,
-        kind: Kind,
-    ) -> Result<Description, ArchiveError> {
-        let failed = |error| ArchiveError::Store(lineage.to_string(), error);
-        let sealing = self.encoder.finish().map_err(failed)?;
+    pub(crate) fn finish(self, store: &dyn Store, kind: Kind) -> Result<Description, ArchiveError> {
+        let ObjectWriter { lineage, name, encoder, plain_bytes } = self;
+        let failed = |error| ArchiveError::Store(format!("{lineage}/{name}"), error);
+        let sealing = encoder.finish().map_err(failed)?;
         let encrypted = matches!(sealing, Sealing::Sealed(_));
         let Summed { inner: upload, sum } = match sealing {
             Sealing::Open(summed) => summed,
             Sealing::Sealed(sealer) => sealer.finish().map_err(failed)?,
         };
         let (bytes, sha256) = sum.finish();
-        let stored = Stored { bytes, sha256, plain_bytes: self.plain_bytes, encrypted };
-        let description = Description::new(kind, stored);
-        let name = description.object_name(lineage);
-        match upload.finish(&name) {
-            // Left by one that was stopped before it could tell of it; it is the same, by its SHA-256.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => result.map_err(|error| ArchiveError::Store(name.clone(), error))?,
-        }
+        upload.finish().map_err(failed)?;
+        let description = Description::new(kind, name, Stored { bytes, sha256, plain_bytes, encrypted });
         description.put(store, lineage).inspect_err(|error| {
             if matches!(error, ArchiveError::Taken(_)) {
                 // What nobody tells of is pruned later if it cannot be removed now.

@@ -2,8 +2,8 @@
 //!
 //! Kept is every moment since some time, and so the newest base that is older than that, all bases after it, and the segments that lead on from
 //! there; at least so many bases in any case. What tells of an object goes first, then the object: a crash between leaves one that nothing
-//! tells of, which is removed here, too, once it is a day old: a younger one may be told of soon. An old one may be as well, if the same is
-//! archived again, so it is looked once more before it goes. What is not called as objects are is left alone.
+//! tells of, which is removed here, too, once it is a day old: a younger one may be told of soon. An old one may be as well, if who
+//! wrote it was stopped for so long, so it is looked once more before it goes. What is not called as objects are is left alone.
 
 use std::collections::HashSet;
 

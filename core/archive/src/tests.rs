@@ -469,7 +469,8 @@ fn a_description_leads_nowhere_else() {
     for name in store.list().unwrap().into_iter().filter(|name| name.ends_with(".json")) {
         let text = fs::read_to_string(repository.dir.path().join(&name)).unwrap();
         let told = Description::read(&store, &name).unwrap();
-        for object in ["../../etc/passwd", "/etc/passwd", ""] {
+        let deeper = told.object.replace('.', "/.");
+        for object in ["../../etc/passwd", "/etc/passwd", "", &deeper] {
             fs::write(repository.dir.path().join(&name), text.replace(&told.object, object)).unwrap();
             assert!(matches!(Description::read(&store, &name), Err(ArchiveError::Damaged(..))));
         }
@@ -527,7 +528,7 @@ fn what_is_somebody_elses_is_left_alone() {
 /// A repository in which somebody does something when the age of an object is asked for.
 struct Meanwhile<'a> {
     store: Directory,
-    act: &'a dyn Fn(),
+    act: &'a (dyn Fn() + Sync),
 }
 
 impl Store for Meanwhile<'_> {
@@ -535,8 +536,8 @@ impl Store for Meanwhile<'_> {
         self.store.list()
     }
 
-    fn upload(&self) -> io::Result<Box<dyn Upload + '_>> {
-        self.store.upload()
+    fn upload(&self, name: &str) -> io::Result<Box<dyn Upload + '_>> {
+        self.store.upload(name)
     }
 
     fn read(&self, name: &str) -> io::Result<Box<dyn io::Read>> {
@@ -568,10 +569,26 @@ fn what_is_told_of_while_it_is_pruned_stays() {
     store.remove(&segment.json_name(HISTORY)).unwrap();
     let object = repository.dir.path().join(segment.object_name(HISTORY));
     fs::File::open(&object).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
-    let act = || assert_eq!(repository.back_up(&server).unwrap().segments[0].object, segment.object);
+    let act = || segment.put(&repository.store(), HISTORY).unwrap();
     let beside = Meanwhile { store, act: &act };
     let keep = Keep { since: time_of(0), bases_min: 1 };
     assert_eq!(prune(&beside, keep, false).unwrap().swept, 0);
+    assert_eq!(repository.state(Target::Latest).unwrap(), 2);
+}
+
+#[test]
+fn an_object_called_as_it_was_before_names_were_random_is_read() {
+    let (repository, mut server) = (Repository::sealed(), Server::new());
+    server.write(2);
+    repository.back_up(&server).unwrap();
+    let store = repository.store();
+    let segment = lineages(&store).unwrap()[0].segments()[0].clone();
+    let old = format!("segment-{:020}-{:020}.{}.aof.zst.age", 1, 2, &segment.sha256[..16]);
+    let path = |name: &str| repository.dir.path().join(name);
+    fs::rename(path(&segment.object_name(HISTORY)), path(&format!("{HISTORY}/{old}"))).unwrap();
+    let json = path(&segment.json_name(HISTORY));
+    let text = fs::read_to_string(&json).unwrap().replace(&segment.object, &old);
+    fs::write(&json, text).unwrap();
     assert_eq!(repository.state(Target::Latest).unwrap(), 2);
 }
 
