@@ -383,17 +383,29 @@ fn findings_json(found: &Findings) -> Value {
 }
 
 fn pruned_text(done: &Pruned, only_told: bool) -> String {
-    let lines: String = done.objects.iter().map(|name| format!("{name}\n")).collect();
     let verb = if only_told { "would remove" } else { "removed" };
-    let swept = match done.swept {
-        0 => String::new(),
-        files => format!("; {files} files of which nothing tells were left of uploads, and are removed"),
-    };
-    lines + &format!("{verb} {} objects of {} bytes{swept}", done.objects.len(), done.bytes)
+    let mut text: String = done.objects.iter().map(|name| format!("{name}\n")).collect();
+    for name in &done.swept {
+        text += &format!("{name}: {verb}, nothing tells of it\n");
+    }
+    for name in &done.spared {
+        text += &format!("{name}: stays, though nothing tells of it: it is the only copy of what it holds\n");
+    }
+    text += &format!("{verb} {} objects of {} bytes", done.objects.len(), done.bytes);
+    match done.unnamed {
+        0 => text,
+        files => text + &format!("; {files} files were left of uploads, and are removed"),
+    }
 }
 
 fn pruned_json(done: &Pruned) -> Value {
-    json!({ "objects": done.objects, "bytes": done.bytes, "swept": done.swept })
+    json!({
+        "objects": done.objects,
+        "bytes": done.bytes,
+        "swept": done.swept,
+        "spared": done.spared,
+        "unnamed": done.unnamed,
+    })
 }
 
 fn restored_text(done: &Restored, dir: &Path) -> String {

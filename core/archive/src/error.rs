@@ -64,6 +64,13 @@ pub enum ArchiveError {
         /// The last batch that can be restored all the same.
         known: Option<u64>,
     },
+    /// Objects hold later batches, and nothing tells of them.
+    Untold {
+        /// The objects.
+        names: Vec<String>,
+        /// The last batch that can be restored all the same.
+        known: Option<u64>,
+    },
     /// Nothing leads to the wanted batch.
     NoSuchBatch(u64),
     /// Nothing is as old as that.
@@ -121,6 +128,7 @@ impl fmt::Display for ArchiveError {
             }
             ArchiveError::NoLineage(id) => write!(f, "there is no lineage {id} in the repository"),
             ArchiveError::Unreadable { names, known } => write_unreadable(f, names, *known),
+            ArchiveError::Untold { names, known } => write_untold(f, names, *known),
             ArchiveError::NoSuchBatch(batch) => {
                 write!(f, "batch {batch} cannot be restored: `list` tells which can")
             }
@@ -135,13 +143,31 @@ impl fmt::Display for ArchiveError {
 }
 
 fn write_unreadable(f: &mut fmt::Formatter<'_>, names: &[String], known: Option<u64>) -> fmt::Result {
-    f.write_str(&names[..names.len().min(NAMES_MAX)].join(", "))?;
-    if names.len() > NAMES_MAX {
-        write!(f, " and {} more", names.len() - NAMES_MAX)?;
-    }
+    write_names(f, names)?;
     f.write_str(
         " cannot be read, so not all that was archived is known. `tandem backup verify` tells what is wrong with it",
     )?;
+    write_known(f, known)
+}
+
+fn write_untold(f: &mut fmt::Formatter<'_>, names: &[String], known: Option<u64>) -> fmt::Result {
+    f.write_str("nothing tells of ")?;
+    write_names(f, names)?;
+    f.write_str(
+        ", which goes on behind all that is told of: its JSON is lost, or archiving was stopped just then. Get the JSON back",
+    )?;
+    write_known(f, known)
+}
+
+fn write_names(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
+    f.write_str(&names[..names.len().min(NAMES_MAX)].join(", "))?;
+    match names.len().checked_sub(NAMES_MAX + 1) {
+        Some(more) => write!(f, " and {} more", more + 1),
+        None => Ok(()),
+    }
+}
+
+fn write_known(f: &mut fmt::Formatter<'_>, known: Option<u64>) -> fmt::Result {
     known
         .map_or(Ok(()), |known| write!(f, "; a batch that is known can be restored, up to `--batch {known}`"))
 }

@@ -19,7 +19,29 @@ pub struct Lineage {
     /// What tells of an object and cannot be understood.
     pub(crate) broken: Vec<ArchiveError>,
     /// Objects that nothing tells of.
-    pub(crate) orphans: Vec<String>,
+    pub(crate) orphans: Vec<Orphan>,
+}
+
+/// An object that nothing tells of: an upload that was stopped, or what told of it is lost. What its name says is all that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Orphan {
+    /// Its name in the folder of the lineage.
+    pub(crate) file: String,
+    /// The first batch that it claims to hold; of a base the last one.
+    pub(crate) batch: Option<u64>,
+    pub(crate) is_base: bool,
+}
+
+impl Orphan {
+    fn new(file: &str) -> Orphan {
+        let number = file.split(['-', '.']).nth(1).and_then(|number| number.parse().ok());
+        Orphan { file: file.to_owned(), batch: number, is_base: file.starts_with("base-") }
+    }
+
+    /// Its name in the repository.
+    pub(crate) fn name(&self, lineage: HistoryId) -> String {
+        format!("{lineage}/{}", self.file)
+    }
 }
 
 /// All lineages of a repository, in no order that means anything.
@@ -70,7 +92,7 @@ impl Lineage {
             return;
         }
         if !file.ends_with(".json") {
-            self.orphans.push(file.to_owned());
+            self.orphans.push(Orphan::new(file));
             return;
         }
         match Description::read(store, name) {
@@ -83,7 +105,7 @@ impl Lineage {
     fn arrange(&mut self) {
         let told: HashSet<&str> =
             self.bases.iter().chain(&self.segments).map(|told| told.object.as_str()).collect();
-        self.orphans.retain(|file| !told.contains(file.as_str()));
+        self.orphans.retain(|orphan| !told.contains(orphan.file.as_str()));
         self.bases.sort_by_key(|base| (base.last_batch(), base.at()));
         self.segments.sort_by_key(Description::first_batch);
     }
@@ -140,6 +162,19 @@ impl Lineage {
     /// The last batch that a base leads to.
     pub(crate) fn reach(&self, base: &Description) -> u64 {
         self.chain(base).last().map_or(base.last_batch(), |segment| segment.last_batch())
+    }
+
+    /// Whether nothing that is told of holds what an object holds that nothing tells of: then it is all that is left of those batches.
+    pub(crate) fn is_only_copy(&self, orphan: &Orphan) -> bool {
+        let Some(batch) = orphan.batch else { return false };
+        let oldest = self.bases.first().map(Description::last_batch);
+        if oldest.is_some_and(|oldest| batch <= oldest) {
+            return false;
+        }
+        if orphan.is_base {
+            return !self.bases.iter().any(|base| base.last_batch() <= batch && self.reach(base) >= batch);
+        }
+        !self.segments.iter().any(|segment| (segment.first_batch()..=segment.last_batch()).contains(&batch))
     }
 
     /// Whether what a base holds is certain to be no later than that.

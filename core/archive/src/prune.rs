@@ -5,18 +5,16 @@
 //! tells of, which is removed here, too, once it is a day old: a younger one may be told of soon. An old one may be as well, if who
 //! wrote it was stopped for so long, so it is looked once more before it goes. What is not called as objects are is left alone.
 
-use std::collections::HashSet;
-
 use persist::aof::HistoryId;
 
 use crate::describe::Description;
 use crate::error::ArchiveError;
-use crate::lineage::{Lineage, lineages};
+use crate::lineage::{Lineage, Orphan, lineages};
 use crate::moment::Moment;
 use crate::store::Store;
 
-/// What an upload may take, seconds.
-const UPLOAD_S_MAX: u64 = 24 * 3600;
+/// What an upload may take, seconds. What nothing tells of is removed when it is older.
+pub(crate) const UPLOAD_S_MAX: u64 = 24 * 3600;
 
 /// What is to stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +32,12 @@ pub struct Pruned {
     pub objects: Vec<String>,
     /// Their size.
     pub bytes: u64,
-    /// Left by what never ended.
-    pub swept: usize,
+    /// Objects that nothing tells of, left by what never ended.
+    pub swept: Vec<String>,
+    /// How many files of uploads that never got a name were removed; with `only_tell` nobody has looked.
+    pub unnamed: usize,
+    /// Objects that nothing tells of and that are the only copy of what they hold: they stay.
+    pub spared: Vec<String>,
 }
 
 /// Removes what need not stay. With `only_tell` nothing is.
@@ -56,13 +58,11 @@ pub fn prune(store: &dyn Store, keep: Keep, only_tell: bool) -> Result<Pruned, A
             pruned.objects.push(told.object_name(lineage.id));
             pruned.bytes += told.bytes;
         }
-        if !only_tell {
-            pruned.swept += sweep_orphans(store, &lineage)?;
-        }
+        sweep_orphans(store, &lineage, only_tell, &mut pruned)?;
     }
     if !only_tell {
         let swept = store.sweep(UPLOAD_S_MAX);
-        pruned.swept += swept.map_err(|error| ArchiveError::Store("sweeping it".to_owned(), error))?;
+        pruned.unnamed = swept.map_err(|error| ArchiveError::Store("sweeping it".to_owned(), error))?;
     }
     Ok(pruned)
 }
@@ -78,37 +78,43 @@ fn needless(lineage: &Lineage, keep: Keep) -> Vec<&Description> {
     segments.chain(&bases[..oldest]).collect()
 }
 
-/// Removes objects that nothing tells of, and how many that were.
-fn sweep_orphans(store: &dyn Store, lineage: &Lineage) -> Result<usize, ArchiveError> {
-    let old = old_orphans(store, lineage)?;
+/// Removes objects that nothing tells of.
+fn sweep_orphans(
+    store: &dyn Store,
+    lineage: &Lineage,
+    only_tell: bool,
+    pruned: &mut Pruned,
+) -> Result<(), ArchiveError> {
+    let (only_copies, others): (Vec<&Orphan>, Vec<&Orphan>) =
+        lineage.orphans.iter().partition(|orphan| lineage.is_only_copy(orphan));
+    pruned.spared.extend(only_copies.iter().map(|orphan| orphan.name(lineage.id)));
+    let mut old = Vec::new();
+    for orphan in others {
+        if is_old(store, &orphan.name(lineage.id))? {
+            old.push(orphan);
+        }
+    }
     if old.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let mut now = Lineage::of(store, lineage.id)?;
     if let Some(error) = now.broken.pop() {
         return Err(error);
     }
-    let untold: HashSet<&String> = now.orphans.iter().collect();
-    let mut removed = 0;
-    for orphan in old.into_iter().filter(|orphan| untold.contains(orphan)) {
-        let name = format!("{}/{orphan}", lineage.id);
-        store.remove(&name).map_err(|error| ArchiveError::Store(name, error))?;
-        removed += 1;
+    for orphan in old.into_iter().filter(|orphan| now.orphans.contains(orphan)) {
+        let name = orphan.name(lineage.id);
+        if !only_tell {
+            store.remove(&name).map_err(|error| ArchiveError::Store(name.clone(), error))?;
+        }
+        pruned.swept.push(name);
     }
-    Ok(removed)
+    Ok(())
 }
 
-/// Those that no upload is to tell of any more.
-fn old_orphans<'a>(store: &dyn Store, lineage: &'a Lineage) -> Result<Vec<&'a String>, ArchiveError> {
-    let mut old = Vec::new();
-    for orphan in &lineage.orphans {
-        let name = format!("{}/{orphan}", lineage.id);
-        let age_s = store.age_s(&name).map_err(|error| ArchiveError::Store(name, error))?;
-        if age_s >= UPLOAD_S_MAX {
-            old.push(orphan);
-        }
-    }
-    Ok(old)
+/// Whether no upload is to tell of it any more.
+fn is_old(store: &dyn Store, name: &str) -> Result<bool, ArchiveError> {
+    let age_s = store.age_s(name).map_err(|error| ArchiveError::Store(name.to_owned(), error))?;
+    Ok(age_s >= UPLOAD_S_MAX)
 }
 
 fn remove(store: &dyn Store, id: HistoryId, told: &Description) -> Result<(), ArchiveError> {

@@ -19,7 +19,7 @@ use persist::rdb::SnapshotFile;
 use crate::Progress;
 use crate::describe::{Description, Kind};
 use crate::error::ArchiveError;
-use crate::lineage::{Lineage, lineages};
+use crate::lineage::{Lineage, Orphan, lineages};
 use crate::moment::Moment;
 use crate::object::ObjectReader;
 use crate::seal::Identity;
@@ -167,6 +167,10 @@ impl<'a> Plan<'a> {
             // It may be the newest of all, or what leads to the wanted time.
             return Err(unreadable(lineage));
         }
+        let untold = untold(lineage, target);
+        if !untold.is_empty() {
+            return Err(ArchiveError::Untold { names: untold, known: known(lineage) });
+        }
         let leads = |base: &&Description| match target {
             Target::Latest => true,
             Target::Batch(wanted) => base.last_batch() <= wanted && lineage.reach(base) >= wanted,
@@ -297,8 +301,28 @@ impl<'a> Plan<'a> {
 fn unreadable(lineage: &Lineage) -> ArchiveError {
     ArchiveError::Unreadable {
         names: lineage.unreadable().into_iter().map(|finding| finding.name).collect(),
-        known: lineage.bases().iter().map(|base| lineage.reach(base)).max(),
+        known: known(lineage),
     }
+}
+
+/// The last batch that something which is told of leads to.
+fn known(lineage: &Lineage) -> Option<u64> {
+    lineage.bases().iter().map(|base| lineage.reach(base)).max()
+}
+
+/// Objects that may hold what leads to the target, and of which nothing tells.
+fn untold(lineage: &Lineage, target: Target) -> Vec<String> {
+    let end = known(lineage);
+    let is_wanted = match target {
+        Target::Latest => true,
+        Target::At(moment) => lineage.last_moment().is_none_or(|last| last < moment),
+        Target::Batch(_) => false,
+    };
+    let leads_on = |orphan: &&Orphan| {
+        let is_later = orphan.batch.is_some_and(|batch| end.is_none_or(|end| batch > end));
+        is_wanted && is_later && lineage.is_only_copy(orphan)
+    };
+    lineage.orphans.iter().filter(leads_on).map(|orphan| orphan.name(lineage.id)).collect()
 }
 
 /// The first batch after a gap, less one: what the next base holds.

@@ -155,8 +155,21 @@ impl Findings {
         let id = lineage.id;
         self.wrong.extend(lineage.unreadable());
         for orphan in &lineage.orphans {
-            let what = "nothing tells of it: an archiving that was stopped has left it, or what told of it is missing";
-            self.remarks.push(Finding { name: format!("{id}/{orphan}"), what: what.to_owned() });
+            let name = orphan.name(id);
+            match orphan.batch.filter(|_| lineage.is_only_copy(orphan)) {
+                Some(batch) => {
+                    let holds = if orphan.is_base { "the state behind" } else { "what begins with" };
+                    let what = format!(
+                        "nothing tells of it, and it is the only copy of {holds} batch {batch}: what told of it is lost, or \
+                         archiving was stopped just then, and archives it again when it goes on"
+                    );
+                    self.wrong.push(Finding { name, what });
+                }
+                None => {
+                    let what = "nothing tells of it, and all that it holds is there besides: an archiving that was stopped has left it";
+                    self.remarks.push(Finding { name, what: what.to_owned() });
+                }
+            }
         }
         self.judge_order(lineage);
     }

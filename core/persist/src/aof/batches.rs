@@ -10,6 +10,9 @@ use std::ops::Range;
 use super::line::{Annotation, Head, HistoryId};
 use super::{BadRecord, Record, Scanner};
 
+/// The longest batch that is given, bytes: so much of what is not closed yet is held in memory at most.
+pub const BATCH_BYTES_MAX: usize = 1 << 30;
+
 /// A batch, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WholeBatch {
@@ -54,6 +57,13 @@ pub enum BadBatch {
         /// The one that is.
         found: u64,
     },
+    /// It is longer than is held in memory.
+    TooLong {
+        /// Its number.
+        seq: u64,
+        /// Its size.
+        bytes: u64,
+    },
     /// The head is that of another log.
     Foreign(HistoryId),
     /// A head stands in the middle of a batch.
@@ -75,6 +85,12 @@ impl fmt::Display for BadBatch {
             }
             BadBatch::Order { expected, found } => {
                 write!(f, "a batch is missing: number {expected} should be there, {found} is")
+            }
+            BadBatch::TooLong { seq, bytes } => {
+                write!(
+                    f,
+                    "batch {seq} has {bytes} bytes, and at most {BATCH_BYTES_MAX} are taken: BGREWRITEAOF puts it into a base"
+                )
             }
             BadBatch::Foreign(history) => write!(f, "it is of another log, {history}"),
             BadBatch::Head { offset } => {
@@ -102,7 +118,18 @@ pub struct Batches<R> {
 impl<R: Read> Batches<R> {
     /// `source` stands at byte `offset` of a file of this history, at the beginning of a batch; `last` is the number of the one before.
     pub fn new(source: R, offset: u64, history: HistoryId, last: Option<u64>) -> Batches<R> {
-        let scanner = Scanner::new(Seen { source, bytes: Vec::new() }, offset).of(history);
+        Batches::bounded(source, offset, history, last, BATCH_BYTES_MAX)
+    }
+
+    fn bounded(
+        source: R,
+        offset: u64,
+        history: HistoryId,
+        last: Option<u64>,
+        bytes_max: usize,
+    ) -> Batches<R> {
+        let seen = Seen { source, bytes: Vec::new(), bytes_max, passed: 0 };
+        let scanner = Scanner::new(seen, offset).of(history);
         Batches { scanner, history, last, start: offset, is_over: false }
     }
 
@@ -112,8 +139,8 @@ impl<R: Read> Batches<R> {
     }
 
     /// Bytes read behind that: at the end, those that are in no whole batch.
-    pub fn unclosed_bytes(&self) -> usize {
-        self.scanner.source().bytes.len()
+    pub fn unclosed_bytes(&self) -> u64 {
+        self.scanner.source().bytes.len() as u64 + self.scanner.source().passed
     }
 
     /// The next batch; `None` where no whole one follows. After an error do not go on.
@@ -174,6 +201,9 @@ impl<R: Read> Batches<R> {
         if line.crc != crc {
             return Err(BadBatch::Checksum { seq: line.seq, offset });
         }
+        if self.scanner.source().passed > 0 {
+            return Err(BadBatch::TooLong { seq: line.seq, bytes: end - offset });
+        }
         let bytes = self.scanner.source_mut().take_first((end - offset) as usize);
         let body = body_start..(line_offset - offset) as usize;
         (self.last, self.start) = (Some(line.seq), end);
@@ -181,11 +211,14 @@ impl<R: Read> Batches<R> {
     }
 }
 
-/// A source that keeps what was read from it and not taken yet.
+/// A source that keeps what was read from it and not taken yet, up to a bound; beyond that it only counts.
 #[derive(Debug)]
 struct Seen<R> {
     source: R,
     bytes: Vec<u8>,
+    bytes_max: usize,
+    /// What was read and not kept.
+    passed: u64,
 }
 
 impl<R> Seen<R> {
@@ -198,7 +231,13 @@ impl<R> Seen<R> {
 impl<R: Read> Read for Seen<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(buffer)?;
-        self.bytes.extend_from_slice(&buffer[..count]);
+        if self.passed == 0 && self.bytes.len() + count <= self.bytes_max {
+            self.bytes.extend_from_slice(&buffer[..count]);
+        } else {
+            // Nothing of a batch that is not kept whole is wanted.
+            self.passed += self.bytes.len() as u64 + count as u64;
+            self.bytes = Vec::new();
+        }
         Ok(count)
     }
 }
@@ -285,5 +324,40 @@ mod tests {
         let without = [&file[..ends[0]], &file[ends[1]..]].concat();
         assert!(matches!(all(&without, 0, None), Err(BadBatch::Order { expected: 6, found: 7 })));
         assert!(matches!(all(&file, 0, Some(9)), Err(BadBatch::Order { expected: 10, found: 5 })));
+    }
+
+    /// Gives a few bytes at a time, so that little is read ahead.
+    struct Drops<'a>(&'a [u8]);
+
+    impl Read for Drops<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = buffer.len().min(8);
+            self.0.read(&mut buffer[..count])
+        }
+    }
+
+    #[test]
+    fn what_is_held_of_a_batch_is_bounded() {
+        let file = file(3);
+        let longest = file.len() * 2 / 3;
+        let give = |bytes: &[u8], max: usize| {
+            let mut batches = Batches::bounded(Drops(bytes), 0, HISTORY, None, max);
+            let (mut found, mut held) = (0, 0);
+            loop {
+                let next = batches.next();
+                held = held.max(batches.scanner.source().bytes.len());
+                assert!(held <= max, "{held} bytes are held");
+                match next {
+                    Ok(Some(_)) => found += 1,
+                    Ok(None) => return Ok((found, batches.unclosed_bytes())),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        assert_eq!(give(&file, longest).unwrap(), (3, 0));
+        assert!(matches!(give(&file, 40), Err(BadBatch::TooLong { seq: 5, .. })));
+        let open = b"*2\r\n$4\r\nINCR\r\n$1\r\nx\r\n".repeat(100);
+        let unclosed = [&file[..], &open].concat();
+        assert_eq!(give(&unclosed, longest).unwrap(), (3, open.len() as u64), "what is not kept is counted");
     }
 }

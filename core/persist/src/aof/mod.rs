@@ -45,7 +45,7 @@ mod scan;
 mod verdict;
 mod watch;
 
-pub use batches::{BadBatch, Batches, WholeBatch};
+pub use batches::{BATCH_BYTES_MAX, BadBatch, Batches, WholeBatch};
 pub use commands::{ConvertError, snapshot_to_commands};
 pub use line::{Annotation, Head, HistoryId, LogIdentity};
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
