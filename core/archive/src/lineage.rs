@@ -168,13 +168,13 @@ impl Lineage {
     pub(crate) fn is_only_copy(&self, orphan: &Orphan) -> bool {
         let Some(batch) = orphan.batch else { return false };
         let oldest = self.bases.first().map(Description::last_batch);
-        if oldest.is_some_and(|oldest| batch <= oldest) {
-            return false;
-        }
         if orphan.is_base {
-            return !self.bases.iter().any(|base| base.last_batch() <= batch && self.reach(base) >= batch);
+            let is_reached = |base: &Description| base.last_batch() <= batch && self.reach(base) >= batch;
+            return oldest.is_none_or(|oldest| oldest < batch) && !self.bases.iter().any(is_reached);
         }
-        !self.segments.iter().any(|segment| (segment.first_batch()..=segment.last_batch()).contains(&batch))
+        // It may reach beyond the oldest base.
+        let needed = batch.max(oldest.map_or(0, |oldest| oldest + 1));
+        !self.segments.iter().any(|segment| (segment.first_batch()..=segment.last_batch()).contains(&needed))
     }
 
     /// Whether what a base holds is certain to be no later than that.

@@ -65,9 +65,54 @@ pub fn flipped_bit(length: usize, difference: u64) -> Option<(usize, u8)> {
     None
 }
 
+/// Which byte of `length` bytes was changed, and by which exclusive or, if one changed byte makes the difference between the checksum that
+/// they have and the one that they should have. Of other changes one in 2^56 divided by `length` passes for one byte.
+pub fn changed_byte(length: u64, difference: u64) -> Option<(u64, u8)> {
+    // The difference as it was behind the byte in question, for one byte after the other from the last.
+    let mut left = difference;
+    for at in (0..length).rev() {
+        let index = LAST_STEP[(left >> 56) as usize];
+        let effect = TABLES[0][usize::from(index)];
+        if left == effect && index != 0 {
+            return Some((at, index));
+        }
+        left = ((left ^ effect) << 8) | u64::from(index);
+    }
+    None
+}
+
+/// For the highest byte of a checksum the byte by which the step to it went: the entries of the table differ in it.
+static LAST_STEP: [u8; 256] = {
+    let mut last = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        last[(TABLES_AT_BUILD[0][byte] >> 56) as usize] = byte as u8;
+        byte += 1;
+    }
+    last
+};
+
+const TABLES_AT_BUILD: [[u64; 256]; 8] = tables();
+
 #[cfg(test)]
 mod tests {
-    use super::{flipped_bit, update};
+    use super::{changed_byte, flipped_bit, update};
+
+    #[test]
+    fn a_changed_byte_is_found_and_more_than_one_is_none() {
+        let text: Vec<u8> = (0..100u8).collect();
+        let crc = update(0, &text);
+        for at in 0..text.len() {
+            for change in [1, 2, 0x80, 0xff, 0x5a] {
+                let mut bad = text.clone();
+                bad[at] ^= change;
+                assert_eq!(changed_byte(100, crc ^ update(0, &bad)), Some((at as u64, change)));
+                bad[(at + 1) % 100] ^= 2;
+                assert_eq!(changed_byte(100, crc ^ update(0, &bad)), None);
+            }
+        }
+        assert_eq!(changed_byte(100, 0), None);
+    }
 
     #[test]
     fn a_flipped_bit_is_found_and_more_than_one_is_none() {
