@@ -6,6 +6,7 @@
 use crate::engine::{Called, Engine, Turn};
 use crate::gate::{Asked, Caller, Verdict};
 use crate::outside::Outside;
+use crate::queue::Workers;
 use crate::session::{ReplyMode, SessionId, Waiting};
 use base::hash::Keyed;
 use commands::{Args, Group, OnTimeout, Wait};
@@ -202,7 +203,8 @@ impl Engine {
         let look_at_us = self.look_at_us(&wait);
         let db = self.sessions.at(id).db;
         if let Some(kind) = awaited(group) {
-            wait.keys.iter().for_each(|key| self.keyspace.note_awaited(db, key, kind));
+            let clients = Workers::new(&self.waiters, None);
+            wait.keys.iter().for_each(|key| self.keyspace.note_awaited(db, key, kind, &clients));
         }
         let session = self.sessions.at_mut(id);
         let mut waiting = Waiting { wait, db: session.db, argv, deadline_us, look_at_us: None, arrival: 0 };
@@ -221,7 +223,7 @@ impl Engine {
             let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
             let group = self.table.find(&argv).map(|command| self.table.commands[command].spec.group);
             if let Some(kind) = group.and_then(awaited) {
-                self.keyspace.note_awaited(db, &key, kind);
+                self.keyspace.note_awaited(db, &key, kind, &Workers::new(&self.waiters, None));
             }
         }
     }

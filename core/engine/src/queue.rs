@@ -93,7 +93,7 @@ fn write(figures: &Figures, reply: &mut Reply<'_>) {
 }
 
 /// Who works for queues. Names are counted once for all of them, when the first is asked for.
-struct Workers<'a> {
+pub(crate) struct Workers<'a> {
     waiters: &'a Waiters,
     /// None where only those that wait are of interest.
     sessions: Option<&'a Sessions>,
@@ -101,7 +101,7 @@ struct Workers<'a> {
 }
 
 impl<'a> Workers<'a> {
-    fn new(waiters: &'a Waiters, sessions: Option<&'a Sessions>) -> Workers<'a> {
+    pub(crate) fn new(waiters: &'a Waiters, sessions: Option<&'a Sessions>) -> Workers<'a> {
         Workers { waiters, sessions, names: OnceCell::new() }
     }
 

@@ -1,6 +1,7 @@
 //! Settle: the effects of a call applied in one fixed order: log, watchers, tracking, notifications, ready keys.
 
 use crate::engine::Engine;
+use crate::queue::Workers;
 use crate::session::SessionId;
 use commands::Args;
 use keyspace::{Cause, Event, EventClass};
@@ -50,7 +51,7 @@ impl Engine {
             self.tell_observers(Some(id), event);
         }
         if self.keyspace.queues.has_suspects() {
-            self.keyspace.examine_queues();
+            self.keyspace.examine_queues(&Workers::new(&self.waiters, None));
         }
         self.keyspace.effects.clear();
     }
@@ -64,7 +65,7 @@ impl Engine {
             self.tell_observers(None, None);
         }
         if self.keyspace.queues.has_suspects() {
-            self.keyspace.examine_queues();
+            self.keyspace.examine_queues(&Workers::new(&self.waiters, None));
         }
         self.keyspace.effects.clear();
     }

@@ -35,7 +35,7 @@ impl Keyspace {
         self.insert_used(db, hash, entry);
         self.expiry_changed(db, hash, None, expiry);
         if self.queues.is_full_of_suspects() {
-            self.examine_queues();
+            self.examine_queues(&queues::NoClients);
         }
         true
     }

@@ -5,7 +5,7 @@
 
 use crate::fields::is_over;
 use crate::space::{Database, Keyspace};
-use queues::{Clients, Figures, Look, MayRead};
+use queues::{Clients, Context, Figures, Look, MayRead, NoClients, Queues};
 use table::Position;
 use types::{Entry, Kind, View};
 
@@ -70,39 +70,43 @@ impl Keyspace {
 
     /// Looks at the keys that may tell of queues.
     #[cold]
-    pub fn examine_queues(&mut self) {
-        let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
-        self.queues.examine(&values, self.now);
-        self.mark_followed();
+    pub fn examine_queues(&mut self, clients: &dyn Clients) {
+        self.with_queues(clients, |queues, at| queues.examine(at));
     }
 
-    /// Somebody waits on a key for a value of this type.
-    pub fn note_awaited(&mut self, db: usize, key: &[u8], kind: Kind) {
-        let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
-        self.queues.awaited(db, key, kind, &values, self.now);
-        self.mark_followed();
+    /// Somebody waits on a key for a value of this type; `clients` are those who wait already.
+    pub fn note_awaited(&mut self, db: usize, key: &[u8], kind: Kind, clients: &dyn Clients) {
+        self.with_queues(clients, |queues, at| queues.awaited(db, key, kind, at));
     }
 
     /// All queues by name, or those of which `may_read` allows every key.
     pub fn tell_queues(&mut self, clients: &dyn Clients, may_read: Option<MayRead<'_>>) -> Vec<Figures> {
-        let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
-        let told = self.queues.tell(&values, clients, may_read, self.now);
-        self.mark_followed();
-        told
+        self.with_queues(clients, |queues, at| queues.tell(at, may_read))
     }
 
     /// What is done for queues with time.
     pub fn tick_queues(&mut self, clients: &dyn Clients) {
-        let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
-        self.queues.tick(&values, clients, self.now);
-        self.mark_followed();
+        self.with_queues(clients, Queues::tick);
     }
 
     /// The data is loaded: what of it belongs to queues is found, and counts as nothing that came.
     pub fn begin_queues(&mut self) {
-        self.examine_queues();
+        self.with_queues(&NoClients, |queues, at| {
+            queues.examine(at);
+            queues.restart(at);
+        });
+    }
+
+    /// Lets the queues look at the keyspace, and marks the entries of the keys that they follow from then on.
+    fn with_queues<T>(
+        &mut self,
+        clients: &dyn Clients,
+        look: impl FnOnce(&mut Queues, &Context<'_>) -> T,
+    ) -> T {
         let values = Values { dbs: &self.dbs, now_ms: self.now.unix_ms };
-        self.queues.restart(&values, self.now);
+        let done = look(&mut self.queues, &Context { look: &values, clients, now: self.now });
+        self.mark_followed();
+        done
     }
 
     fn mark_followed(&mut self) {

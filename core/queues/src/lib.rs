@@ -25,5 +25,5 @@ mod text;
 pub use figures::Figures;
 pub use history::MARKS_MAX;
 pub use id::{KEY_BYTES_MAX, QueueKind};
-pub use libraries::{Clients, Look, MayRead, WORKER, len};
+pub use libraries::{Clients, Context, Look, MayRead, NoClients, WORKER, len};
 pub use queues::Queues;

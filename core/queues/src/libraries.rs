@@ -11,6 +11,7 @@ pub(crate) mod sidekiq;
 pub(crate) mod stream;
 
 use crate::id::{Id, KEY_BYTES_MAX, QueueKind};
+use base::Now;
 use types::{Kind, View};
 
 /// Values to look at, without a trace in them.
@@ -25,6 +26,42 @@ pub trait Clients {
     fn waiting(&self, db: usize, key: &[u8]) -> usize;
     /// How many have this name, or one that begins with it and [`WORKER`].
     fn named(&self, name: &[u8]) -> usize;
+}
+
+/// No clients at all, as where data is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct NoClients;
+
+impl Clients for NoClients {
+    fn waiting(&self, _: usize, _: &[u8]) -> usize {
+        0
+    }
+
+    fn named(&self, _: &[u8]) -> usize {
+        0
+    }
+}
+
+/// What there is to look at, and when.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The values.
+    pub look: &'a dyn Look,
+    /// The clients.
+    pub clients: &'a dyn Clients,
+    /// The present time.
+    pub now: Now,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn mono_ms(&self) -> u64 {
+        self.now.mono_us / 1000
+    }
+
+    /// The keys of a database, with the number of names read of one key at most.
+    pub(crate) fn keys(&self, db: usize, names_max: usize) -> Keys<'a> {
+        Keys { look: self.look, db, now_ms: self.now.unix_ms, names_max }
+    }
 }
 
 /// Stands in a client's name between the queue and the worker.

@@ -36,6 +36,10 @@ pub(crate) struct Queue {
     pub(crate) taken: Flow,
     /// Jobs that wait, as far as the commits told; set right whenever the keys are looked at.
     pub(crate) waiting: u64,
+    /// There is more of it than one client that waits.
+    pub(crate) is_proven: bool,
+    /// When it was found, monotonic milliseconds.
+    pub(crate) since_ms: u64,
     /// When somebody last waited on it or changed it, monotonic milliseconds.
     pub(crate) seen_ms: u64,
     /// When jobs came, where the library does not tell.
@@ -54,6 +58,8 @@ impl Queue {
             added: Flow::default(),
             taken: Flow::default(),
             waiting: 0,
+            is_proven: true,
+            since_ms: now_ms,
             seen_ms: now_ms,
             history,
             named: None,

@@ -136,11 +136,15 @@ fn what_a_script_moves_is_counted_as_it_is_moved() {
 fn whoever_waits_makes_a_queue_and_is_its_worker() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path(), &["--save", ""]);
-    let (mut client, mut worker) = (server.client(), server.client());
+    let (mut client, mut worker, mut other) = (server.client(), server.client(), server.client());
     worker.send(b"BLPOP jobs urgent 0\r\n");
     client.until_info("blocked_clients", "1");
+    other.send(b"BLPOP jobs urgent 0\r\n");
+    client.until_info("blocked_clients", "2");
     assert_eq!(names(&mut client), ["jobs", "urgent"]);
-    assert_eq!(of(&mut client, "jobs", "workers"), "1");
+    assert_eq!(of(&mut client, "jobs", "workers"), "2");
+    drop(other);
+    client.until_info("blocked_clients", "1");
     client.ask("RPUSH jobs a b", ":2\r\n");
     worker.expect("*2\r\n$4\r\njobs\r\n$1\r\na\r\n");
     for (field, value) in [("workers", "0"), ("added", "2"), ("taken", "1"), ("waiting", "1")] {
@@ -162,6 +166,29 @@ fn whoever_waits_makes_a_queue_and_is_its_worker() {
         (of(&mut client, "events/readers", "pending"), of(&mut client, "events/readers", "taken")),
         ("1".into(), "1".into())
     );
+}
+
+#[test]
+fn calls_that_wait_for_one_reply_are_no_queues_and_no_metrics() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, port) = metrics_server(dir.path(), &["--save", "", "--queues-max", "10"]);
+    let (mut client, mut caller) = (server.client(), server.client());
+    make_mail(&mut client);
+    for number in 0..200 {
+        let key = format!("reply:{number}");
+        caller.send(format!("BLPOP {key} 0\r\n").as_bytes());
+        client.until_info("blocked_clients", "1");
+        client.ask(&format!("RPUSH {key} x"), ":1\r\n");
+        assert_eq!(read(&mut caller), format!("[{key} x]"));
+    }
+    assert_eq!(names(&mut client), ["mail"]);
+    assert_eq!(
+        (client.info("tandem_queues"), client.info("tandem_queues_dropped")),
+        ("1".into(), "0".into())
+    );
+    assert!(!http_get(port, "/metrics").contains("reply:"));
+    ask(&mut client, "HSET bull:sms:meta version bullmq:6.7.0");
+    assert_eq!(names(&mut client), ["mail", "sms"]);
 }
 
 #[test]
@@ -252,7 +279,7 @@ fn check_loaded(client: &mut Client) {
 fn queues_go_with_their_keys() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path(), &["--save", ""]);
-    let (mut client, mut worker) = (server.client(), server.client());
+    let (mut client, mut worker, mut other) = (server.client(), server.client(), server.client());
     make_mail(&mut client);
     client.ask("RENAME bull:mail:wait bull:mail:paused", "+OK\r\n");
     for (field, value) in [("waiting", "0"), ("paused", "2"), ("added", "3"), ("taken", "1")] {
@@ -261,8 +288,8 @@ fn queues_go_with_their_keys() {
     client.ask("RENAME bull:mail:paused bull:mail:wait", "+OK\r\n");
     client.ask("RPOP bull:mail:wait", "$1\r\n1\r\n");
     assert_eq!(of(&mut client, "mail", "taken"), "2");
-    worker.send(b"BLPOP jobs 0\r\n");
-    client.until_info("blocked_clients", "1");
+    [&mut worker, &mut other].into_iter().for_each(|one| one.send(b"BLPOP jobs 0\r\n"));
+    client.until_info("blocked_clients", "2");
     client.ask("SWAPDB 0 5", "+OK\r\n");
     assert_eq!(names(&mut client), ["db5/mail", "jobs"]);
     client.ask("SWAPDB 0 5", "+OK\r\n");
@@ -271,7 +298,7 @@ fn queues_go_with_their_keys() {
     assert_eq!(of(&mut client, "mail", "added"), "4");
     client.ask("FLUSHALL", "+OK\r\n");
     assert_eq!(names(&mut client), ["jobs"], "somebody still waits");
-    drop(worker);
+    drop((worker, other));
     client.until_info("blocked_clients", "0");
     client.ask("FLUSHALL", "+OK\r\n");
     assert_eq!(names(&mut client), [""; 0]);

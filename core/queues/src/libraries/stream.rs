@@ -66,7 +66,6 @@ fn find(seen: &Seen<'_>, found: &mut Found) {
     }
     if seen.awaited == Some(Kind::Stream) && !has_groups(found) {
         found.queue(Id::new(db, QueueKind::Stream, key));
-        found.names = true;
     }
 }
 

@@ -1,6 +1,11 @@
 //! Over a small keyspace of values, told as the real one tells.
 
+use super::room::{LINGER_MS, PROVEN_MS};
+use super::tell::MINUTE_MS;
 use super::*;
+use crate::figures::Figures;
+use crate::libraries::{Clients, Look, Name, Seen};
+use base::Now;
 use std::collections::BTreeMap;
 use types::hash::Hash;
 use types::list::List;
@@ -28,7 +33,6 @@ impl Look for Values {
 }
 
 /// Who waits on which key, and how clients are called.
-#[derive(Default)]
 struct Workers(Vec<(usize, &'static str)>);
 
 impl Clients for Workers {
@@ -82,8 +86,18 @@ impl World {
         if is_empty {
             self.values.0.remove(&place);
         }
-        let now = self.now();
-        self.queues.examine(&self.values, now);
+        self.with(Queues::examine);
+    }
+
+    /// Lets the queues look at all that is there.
+    fn with<T>(&mut self, look: impl FnOnce(&mut Queues, &Context<'_>) -> T) -> T {
+        let (clients, now) = (Workers(self.workers.clone()), self.now());
+        look(&mut self.queues, &Context { look: &self.values, clients: &clients, now })
+    }
+
+    /// All that there is to look at, without the queues.
+    fn keys(&self) -> libraries::Keys<'_> {
+        Context { look: &self.values, clients: &libraries::NoClients, now: self.now() }.keys(0, 10)
     }
 
     fn push(&mut self, key: &str, values: &[&str]) {
@@ -123,14 +137,17 @@ impl World {
     }
 
     fn waits(&mut self, key: &'static str, kind: Kind) {
-        let now = self.now();
-        self.queues.awaited(0, key.as_bytes(), kind, &self.values, now);
+        self.with(|queues, at| queues.awaited(0, key.as_bytes(), kind, at));
         self.workers.push((0, key));
     }
 
+    /// Two clients wait: a queue.
+    fn work(&mut self, key: &'static str, kind: Kind) {
+        (0..2).for_each(|_| self.waits(key, kind));
+    }
+
     fn tell(&mut self) -> Vec<Figures> {
-        let (now, workers) = (self.now(), self.workers.clone());
-        self.queues.tell(&self.values, &Workers(workers), None, now)
+        self.with(|queues, at| queues.tell(at, None))
     }
 
     fn the(&mut self, name: &str, kind: QueueKind) -> Figures {
@@ -217,12 +234,12 @@ fn what_only_looks_like_a_library_is_no_queue() {
 #[test]
 fn a_worker_tells_of_a_queue_before_any_job() {
     let mut world = World::new(10);
-    world.waits("bull:mail:marker", Kind::ZSet);
-    world.waits("rq:queue:low", Kind::List);
-    world.waits("jobs", Kind::List);
-    world.waits("scores", Kind::ZSet);
+    world.work("bull:mail:marker", Kind::ZSet);
+    world.work("rq:queue:low", Kind::List);
+    world.work("jobs", Kind::List);
+    world.work("scores", Kind::ZSet);
     assert_eq!(world.names(), ["list jobs", "rq low", "bullmq mail", "zset scores"]);
-    assert_eq!(world.the("mail", QueueKind::BullMq).workers, 1);
+    assert_eq!(world.the("mail", QueueKind::BullMq).workers, 2);
     world.hset("bull:mail:meta", "version", "bullmq:6.7.0");
     assert_eq!(world.names().len(), 4);
     world.workers.clear();
@@ -359,25 +376,25 @@ fn each_group_of_a_stream_is_a_queue() {
     assert_eq!(world.names(), ["stream s/g", "stream s/late"]);
     world.edit::<Stream>(0, "s", |stream| assert!(stream.destroy_group(b"g")));
     assert_eq!(world.names(), ["stream s/late"]);
-    world.waits("log", Kind::Stream);
+    world.work("log", Kind::Stream);
     assert_eq!(world.names(), ["stream log", "stream s/late"]);
 }
 
 #[test]
 fn no_more_are_followed_than_allowed() {
     let mut world = World::new(2);
-    for key in ["a", "b", "c"] {
-        world.waits(key, Kind::List);
+    for key in ["arq:queue:a", "arq:queue:b", "arq:queue:c"] {
+        world.zadd(key, 1.0, "x");
     }
     assert_eq!((world.names().len(), world.queues.dropped()), (2, 1));
     let long: &'static str = "x".repeat(KEY_BYTES_MAX + 1).leak();
-    world.workers.clear();
-    world.now_ms += LINGER_MS;
+    world.values.0.clear();
+    world.queues.flushed(0);
     assert_eq!(world.names(), [""; 0]);
     world.waits(long, Kind::List);
     assert_eq!((world.names().len(), world.queues.dropped()), (0, 2));
     let mut off = World::new(0);
-    off.waits("a", Kind::List);
+    off.work("a", Kind::List);
     off.hset("bull:a:meta", "version", "bullmq");
     assert_eq!((off.names().len(), off.queues.dropped(), off.queues.bytes()), (0, 0, 0));
 }
@@ -387,8 +404,7 @@ fn rates_are_those_of_the_last_whole_minute() {
     let mut world = World::new(2);
     let tick = |world: &mut World, ms: u64| {
         world.now_ms += ms;
-        let now = world.now();
-        world.queues.tick(&world.values, &Workers::default(), now);
+        world.with(Queues::tick);
     };
     tick(&mut world, 0);
     world.waits("jobs", Kind::List);
@@ -413,7 +429,7 @@ fn databases_that_are_emptied_or_exchanged_take_their_queues_along() {
     assert_eq!(world.names(), ["bullmq db3/mail"]);
     world.edit::<List>(3, "bull:mail:wait", |list| drop(list.pop_back()));
     assert_eq!(world.the("db3/mail", QueueKind::BullMq).taken, 1);
-    world.waits("jobs", Kind::List);
+    world.work("jobs", Kind::List);
     world.workers.clear();
     world.values.0.clear();
     world.queues.flushed(3);
@@ -432,8 +448,7 @@ fn what_a_whole_value_brings_or_takes_is_no_job_that_came_or_went() {
     world.queues.changed(0, b"jobs", 8, false, world.now_ms);
     let told = world.the("jobs", QueueKind::List);
     assert_eq!((told.added, told.taken), (2, 1));
-    let now = world.now();
-    world.queues.restart(&world.values, now);
+    world.with(Queues::restart);
     let told = world.the("jobs", QueueKind::List);
     assert_eq!((told.added, told.taken), (0, 0));
 }
@@ -461,7 +476,7 @@ fn a_group_with_a_long_name_is_dropped_and_its_name_is_not_kept() {
     assert_eq!((world.names().len(), world.queues.names.len()), (1, 2), "it is looked at again, for others");
     assert_eq!(world.queues.dropped(), 2);
     let found = libraries::find(&Seen {
-        keys: world.queues.keys_of(0, &world.values, world.now()),
+        keys: world.keys(),
         key: b"alone",
         view: world.values.view(0, b"alone"),
         awaited: None,
@@ -473,10 +488,7 @@ fn a_group_with_a_long_name_is_dropped_and_its_name_is_not_kept() {
 fn no_text_of_a_queue_is_too_long() {
     let mut world = World::new(10);
     let (short, long): (Box<[u8]>, Box<[u8]>) = (b"a"[..].into(), too_long().into_bytes().into());
-    let mut follow = |id: Id, named: Option<Name>| {
-        let now = Now::at_ms(1_000_000);
-        world.queues.follow(id, named, &world.values, now)
-    };
+    let mut follow = |id: Id, named: Option<Name>| world.with(|queues, at| queues.follow(id, named, at));
     let id = || Id::new(0, QueueKind::Rq, b"rq:queue:a");
     assert!(!follow(Id::part(0, QueueKind::Stream, b"s", &long), None));
     assert!(!follow(Id::new(0, QueueKind::List, &long), None));
@@ -503,7 +515,7 @@ fn long_members_and_long_job_numbers_are_not_read() {
     let long = too_long();
     world.sadd("rq:queues", &format!("rq:queue:{long}"));
     world.sadd("rq:queues", "rq:queue:low");
-    let keys = world.queues.keys_of(0, &world.values, world.now());
+    let keys = world.keys();
     assert_eq!(keys.members(b"rq:queues"), (vec![b"rq:queue:low".to_vec()], 1));
     assert!(world.queues.dropped() > 0, "that it is not followed is told");
     let dropped = world.queues.dropped();
@@ -541,7 +553,8 @@ fn a_key_is_examined_once_however_often_it_was_suspected() {
     let mut looks_after = |suspected: &[&str]| {
         suspected.iter().for_each(|key| world.queues.suspect(0, key.as_bytes()));
         let look = Counting(&world.values, core::cell::Cell::new(0));
-        world.queues.examine(&look, Now::at_ms(1_000_000));
+        let at = Context { look: &look, clients: &libraries::NoClients, now: Now::at_ms(1_000_000) };
+        world.queues.examine(&at);
         look.1.get()
     };
     let once = looks_after(&["queues"]);
@@ -596,3 +609,5 @@ fn the_place_of_a_forgotten_queue_is_taken_by_the_next() {
     assert_eq!(world.queues.slots.len(), 3);
     assert!(world.queues.slots.iter().all(Option::is_some));
 }
+
+mod room;

@@ -1,0 +1,124 @@
+//! What is told of the queues, and what is done for them with time.
+
+use super::Queues;
+use super::room::is_alive;
+use crate::figures::Figures;
+use crate::id::{Id, QueueKind};
+use crate::libraries::{Context, Depths, MayRead, Role, bullmq};
+use crate::queue::Queue;
+use base::Now;
+
+/// Rates are those of the last whole minute.
+pub(super) const MINUTE_MS: u64 = 60_000;
+
+/// Queues looked at in one step of [`Queues::tick`].
+const SWEEP_STEP: usize = 4;
+
+impl Queues {
+    /// All queues by name, or those of which `may_read` allows every key. Those of which nothing is left are forgotten.
+    pub fn tell(&mut self, at: &Context<'_>, may_read: Option<MayRead<'_>>) -> Vec<Figures> {
+        self.examine(at);
+        self.examine_names(at);
+        let mut all: Vec<Figures> = Vec::with_capacity(self.ids.len());
+        for slot in 0..self.slots.len() {
+            let Some(figures) = self.look_at(slot, at) else { continue };
+            let id = self.slots[slot].as_ref().map(|queue| &queue.id);
+            let reads_all = |id: &Id| {
+                may_read.is_none_or(|may| (id.kind.library().keys)(id).iter().all(|(_, key)| may(key)))
+            };
+            all.extend(id.is_some_and(reads_all).then_some(figures));
+        }
+        all.sort_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
+        all
+    }
+
+    /// One queue's figures; none where there is none, where it is not proven, or where it is forgotten.
+    fn look_at(&mut self, slot: usize, at: &Context<'_>) -> Option<Figures> {
+        let linger_ms = self.linger_ms();
+        let queue = self.slots[slot].as_mut()?;
+        let (there, library) = (at.keys(queue.id.db, 0), queue.id.kind.library());
+        let depths = (library.depths)(&queue.id, &there);
+        if let Some((added, taken)) = depths.told {
+            queue.hear(added, taken);
+        }
+        let workers = workers(&queue.id, &depths, at);
+        if !queue.is_proven && Queues::is_proof(queue, &depths, workers, at.mono_ms()) {
+            queue.is_proven = true;
+            self.unproven -= 1;
+        }
+        if !is_alive(queue, &depths, workers, &there, linger_ms, at.mono_ms()) {
+            self.forget(slot as u32);
+            return None;
+        }
+        queue.waiting = depths.waiting;
+        let key = (library.keys)(&queue.id).into_iter().next().map(|(_, key)| key).unwrap_or_default();
+        queue.is_proven.then(|| figures(queue, key, depths, workers, at.now))
+    }
+
+    /// What is done with time: the end of a minute, and a look at a few queues.
+    pub fn tick(&mut self, at: &Context<'_>) {
+        let now_ms = at.mono_ms();
+        if self.ids.is_empty() || self.max == 0 {
+            self.minute_ends_ms = now_ms + MINUTE_MS;
+            return;
+        }
+        if now_ms >= self.minute_ends_ms {
+            self.end_minute(at);
+        }
+        for _ in 0..SWEEP_STEP.min(self.slots.len()) {
+            let slot = self.swept % self.slots.len();
+            self.swept = slot + 1;
+            self.look_at(slot, at);
+        }
+    }
+
+    fn end_minute(&mut self, at: &Context<'_>) {
+        let now_ms = at.mono_ms();
+        let took_ms = MINUTE_MS + now_ms.saturating_sub(self.minute_ends_ms);
+        self.minute_ends_ms = now_ms + MINUTE_MS;
+        self.examine_names(at);
+        for queue in self.slots.iter_mut().flatten() {
+            if queue.id.kind == QueueKind::Stream {
+                let told = (queue.id.kind.library().depths)(&queue.id, &at.keys(queue.id.db, 0)).told;
+                told.into_iter().for_each(|(added, taken)| queue.hear(added, taken));
+            }
+            queue.added.end_minute(took_ms);
+            queue.taken.end_minute(took_ms);
+        }
+        self.renew_filter();
+    }
+}
+
+/// The keys that workers wait on.
+pub(super) fn waits(id: &Id) -> impl Iterator<Item = Vec<u8>> {
+    let keys = (id.kind.library().keys)(id).into_iter();
+    keys.filter(|(role, _)| matches!(role, Role::Jobs | Role::Awaited)).map(|(_, key)| key)
+}
+
+/// Whoever waits on several keys of a queue is one worker. Those at work are known where the library keeps a list of its workers, or
+/// names their connections.
+fn workers(id: &Id, depths: &Depths, at: &Context<'_>) -> u64 {
+    let waiting = waits(id).map(|key| at.clients.waiting(id.db, &key)).max().unwrap_or(0);
+    let named = bullmq::client_name(id).map_or(0, |name| at.clients.named(&name));
+    depths.workers.max(waiting.max(named) as u64)
+}
+
+fn figures(queue: &Queue, key: Vec<u8>, depths: Depths, workers: u64, now: Now) -> Figures {
+    let age = |at_ms: i64| now.unix_ms.saturating_sub(at_ms).max(0) as u64;
+    let remembered = queue.history.as_ref().and_then(|history| history.oldest_ms(depths.waiting));
+    let remembered_age = remembered.map(|at_ms| (now.mono_us / 1000).saturating_sub(at_ms));
+    Figures {
+        name: queue.id.name(),
+        kind: queue.id.kind,
+        db: queue.id.db,
+        key,
+        states: depths.states,
+        workers,
+        added: queue.added.total,
+        taken: queue.taken.total,
+        added_per_second: queue.added.per_second,
+        taken_per_second: queue.taken.per_second,
+        oldest_age_ms: depths.oldest_ms.map(age).or(remembered_age),
+        oldest_failed_age_ms: depths.oldest_failed_ms.map(age),
+    }
+}
