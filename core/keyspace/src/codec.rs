@@ -396,15 +396,15 @@ fn build_stream(parts: rdb::StreamParts, seed: u64) -> Result<Stream, LoadError>
         for consumer in &group.consumers {
             fresh.restore_consumer(
                 &consumer.name,
-                consumer.seen_ms,
+                consumer.seen_ms.max(0),
                 (consumer.active_ms >= 0).then_some(consumer.active_ms),
             );
         }
         for pending in &group.pending {
             let owner = group.consumers.get(pending.consumer).ok_or("Bad data format")?;
-            // A count that a reply can hold, as those of the stream.
-            let count = pending.delivery_count.min(i64::MAX as u64);
-            fresh.assign(id(pending.id), &owner.name, pending.delivered_ms, count);
+            // A file may tell of times before all times, with which nothing can be calculated.
+            let delivered_ms = pending.delivered_ms.max(0);
+            fresh.assign(id(pending.id), &owner.name, delivered_ms, pending.delivery_count);
         }
     }
     Ok(stream)

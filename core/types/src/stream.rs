@@ -5,7 +5,8 @@
 //! reference-counted, so a snapshot shares them and a write copies what it touches.
 //!
 //! Invariants: no chunk is without a live entry; identities rise through the deque; `len` is the number of live
-//! entries; `last_id` is at least the identity of every entry ever held.
+//! entries; `last_id` is at least the identity of every entry held; no group has read more entries than `entries_added`,
+//! and no count is above [`COUNT_MAX`]: what a log or a snapshot tells of a count is what was here.
 
 use crate::{Collection, Kind, Limits};
 use chunk::Chunk;
@@ -30,6 +31,8 @@ mod tests;
 
 /// The most bytes of a node in Redis, whatever `stream-node-max-bytes` says.
 const NODE_BYTES_MAX: usize = 1 << 30;
+/// The most that is counted of anything: what a reply and a record of the log can hold. More is not counted.
+const COUNT_MAX: u64 = i64::MAX as u64;
 /// Room given to a new chunk in advance, bytes at most: a huge entry before says nothing about the next ones.
 const CHUNK_GUESS_MAX: usize = 4096;
 
@@ -185,12 +188,19 @@ impl Stream {
     }
 
     /// Replace the counters, as XSETID and loading do. What cannot be, because there are later or more entries,
-    /// is corrected: a file may say anything. `entries_added` stays a number that a reply can hold.
+    /// is corrected: a file may say anything. `entries_added` stays a number that a reply can hold, and what groups have read
+    /// never exceeds it.
     pub fn set_counters(&mut self, last_id: Id, entries_added: u64, max_deleted_id: Id) {
         self.0.used = true;
         self.0.last_id = self.last().map_or(last_id, |last| last.id.max(last_id));
-        self.0.entries_added = entries_added.clamp(self.0.len, i64::MAX as u64);
+        self.0.entries_added = entries_added.clamp(self.0.len, COUNT_MAX);
         self.0.max_deleted_id = max_deleted_id.min(self.0.last_id);
+        let added = self.0.entries_added;
+        let ahead = |group: &&mut Arc<Group>| group.entries_read().is_some_and(|read| read > added);
+        for group in self.0.groups.values_mut().filter(ahead) {
+            let last_delivered = group.last_delivered();
+            Arc::make_mut(group).set_position(last_delivered, Some(added));
+        }
     }
 
     /// Add an entry and return its identity. `fields` are pairs of field and value.
@@ -352,7 +362,7 @@ impl Inner {
         Arc::make_mut(&mut node.chunk).append(id, fields);
         self.len += 1;
         self.last_id = id;
-        self.entries_added += 1;
+        self.entries_added = (self.entries_added + 1).min(COUNT_MAX);
         self.used = true;
     }
 }

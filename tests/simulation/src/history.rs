@@ -9,7 +9,7 @@ use persist::aof::Commands;
 
 use crate::clients;
 use crate::load::{Replica, contents, replay};
-use crate::sum::{DATABASES, Sum, sum, sum_of_entry};
+use crate::sum::{DATABASES, Sum, changed_by_dump, sum, sum_of_entry};
 use crate::world::{Clock, World};
 
 /// One record and the data set behind it.
@@ -150,6 +150,9 @@ impl History {
     pub(crate) fn find(&self, engine: &mut Engine, least: usize) -> Result<(usize, Replica), String> {
         let sum = sum(engine);
         let found = contents(engine);
+        if let Some(key) = changed_by_dump(engine) {
+            return Err(format!("DUMP and RESTORE change {key}: {}", self.tail(16)));
+        }
         let is_like = |units: &usize| self.sum_at(*units) == sum && !self.is_open_at(*units);
         let mut difference = String::new();
         for units in (least..=self.len()).rev().filter(is_like) {

@@ -42,9 +42,25 @@ fn sum_of_database(space: &mut Keyspace, db: usize) -> Sum {
     keys
 }
 
+/// The first key whose value is not the same behind DUMP and RESTORE.
+pub(crate) fn changed_by_dump(engine: &mut Engine) -> Option<String> {
+    let space = engine.keyspace_mut();
+    (0..DATABASES).flat_map(|db| clients::all_keys().map(move |key| (db, key))).find_map(|(db, key)| {
+        let entry = space.peek(db, &key)?;
+        let (value, payload) = (sum_of_value(entry), keyspace::encode_dump(entry));
+        let restored = keyspace::decode_dump(space, &key, &payload);
+        let is_same = restored.is_ok_and(|restored| sum_of_value(&restored) == value);
+        (!is_same).then(|| format!("{db}/{}", key.escape_ascii()))
+    })
+}
+
 /// Of a value with its times.
 pub(crate) fn sum_of_entry(entry: &Entry) -> Sum {
-    let value = match entry.view() {
+    sum_of(&(entry.kind() as u8, sum_of_value(entry), entry.expiry()))
+}
+
+fn sum_of_value(entry: &Entry) -> Sum {
+    match entry.view() {
         View::Int(_) | View::Str(_) => sum_of(&entry.text().unwrap_or_default()),
         View::List(list) => sum_of(&list.iter().collect::<Vec<_>>()),
         View::Set(set) => set.iter().fold(0, |all, member| all ^ sum_of(member.as_ref())),
@@ -56,15 +72,14 @@ pub(crate) fn sum_of_entry(entry: &Entry) -> Sum {
             let items = stream.range(Id::MIN, Id::MAX);
             let items =
                 items.map(|item| (item.id.ms, item.id.seq, sum_of(&item.fields().collect::<Vec<_>>())));
-            sum_of(&(items.collect::<Vec<_>>(), groups(stream)))
+            let counters = (id(stream.last_id()), id(stream.max_deleted_id()), stream.entries_added());
+            sum_of(&(items.collect::<Vec<_>>(), counters, groups(stream)))
         }
-    };
-    sum_of(&(entry.kind() as u8, value, entry.expiry()))
+    }
 }
 
 /// The groups, without when a consumer was seen last: no record tells that, as in Redis.
 fn groups(stream: &Stream) -> Vec<Sum> {
-    let id = |id: Id| (id.ms, id.seq);
     let group = |(name, group): (&[u8], &Group)| {
         let pending = group.pending().map(|(at, pending)| {
             (id(at), pending.consumer.to_vec(), pending.delivery_ms, pending.deliveries)
@@ -74,6 +89,10 @@ fn groups(stream: &Stream) -> Vec<Sum> {
         sum_of(&(name, place, pending.collect::<Vec<_>>(), consumers))
     };
     stream.groups().map(group).collect()
+}
+
+fn id(id: Id) -> (u64, u64) {
+    (id.ms, id.seq)
 }
 
 fn sum_of<T: Hash + ?Sized>(what: &T) -> Sum {

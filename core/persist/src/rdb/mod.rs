@@ -39,8 +39,8 @@
 //! what cannot be understood is never skipped, because a snapshot loaded in part would later be saved over the whole.
 //!
 //! # Versions
-//! The lowest that can hold the data is written: 10 (Redis 7.0); 11 for consumers' active times; 12 for
-//! hash fields that expire. Read: 1..=12, and 80 as Valkey 9 writes it. Between them lie numbers that Valkey
+//! The lowest that can hold the data is written: 10 (Redis 7.0); 12 for hash fields that expire. Consumers' active times need
+//! 11 and are left out, so that Redis 7.0 reads every queue: a consumer that is loaded was active when it was seen. Read: 1..=12, and 80 as Valkey 9 writes it. Between them lie numbers that Valkey
 //! reserved so that forks cannot take each other's files for their own; they are refused.
 
 mod identity;

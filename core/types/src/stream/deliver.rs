@@ -129,8 +129,8 @@ impl Stream {
         let ids: Vec<Id> = self.range(start, Id::MAX).take(limit).map(|entry| entry.id).collect();
         let (&first, &last) = (ids.first()?, ids.last()?);
         let entries_read = self.entries_read_after(group, &ids);
+        self.set_group_position(group, last, entries_read);
         let this = self.group_mut(group)?;
-        this.set_position(last, entries_read);
         // As in Redis, who acknowledges nothing is not active.
         if !no_ack {
             this.set_active(consumer, now_ms);

@@ -3,7 +3,7 @@
 //! Invariants: an entry is pending with exactly one consumer; each consumer's own list of pending entries and
 //! the group's agree.
 
-use super::Id;
+use super::{COUNT_MAX, Id};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct Pending {
     pub consumer: Arc<[u8]>,
     /// When it was delivered last, Unix milliseconds.
     pub delivery_ms: i64,
-    /// How often it was delivered.
+    /// How often it was delivered; at most what a reply can hold.
     pub deliveries: u64,
 }
 
@@ -75,7 +75,7 @@ impl Group {
         self.entries_read
     }
 
-    /// Set how far the group has read.
+    /// Set how far the group has read. `entries_read` is at most what was ever added to the stream.
     pub fn set_position(&mut self, last_delivered: Id, entries_read: Option<u64>) {
         self.last_delivered = last_delivered;
         self.entries_read = entries_read;
@@ -152,6 +152,7 @@ impl Group {
         if let Some(holder) = self.consumers.get_mut(consumer) {
             holder.pending.insert(id);
         }
+        let deliveries = deliveries.min(COUNT_MAX);
         self.pending.insert(id, Pending { consumer: name, delivery_ms, deliveries });
     }
 
@@ -195,7 +196,7 @@ impl Group {
     pub(super) fn redeliver(&mut self, id: Id, now_ms: i64) {
         if let Some(pending) = self.pending.get_mut(&id) {
             pending.delivery_ms = now_ms;
-            pending.deliveries += 1;
+            pending.deliveries = (pending.deliveries + 1).min(COUNT_MAX);
         }
     }
 

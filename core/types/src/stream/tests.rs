@@ -261,3 +261,47 @@ fn counters_that_contradict_the_entries_are_corrected() {
     stream.set_counters(Id::new(5, 0), u64::MAX, Id::MIN);
     assert_eq!((stream.last_id(), stream.entries_added()), (Id::new(5, 0), i64::MAX as u64));
 }
+
+#[test]
+fn counts_end_where_a_reply_and_a_record_do() {
+    const MOST: u64 = i64::MAX as u64;
+    let mut stream = filled(2);
+    stream.set_counters(Id::new(2, 0), MOST, Id::MIN);
+    add(&mut stream, NewId::Exact(Id::new(3, 0))).expect("it is greater");
+    assert_eq!(stream.entries_added(), MOST);
+    stream.create_group(b"g", Id::new(1, 0), Some(MOST));
+    stream.deliver_new(b"g", b"c", 0, false, 1).expect("two are new");
+    assert_eq!(stream.group(b"g").expect("it was made").entries_read(), Some(MOST));
+
+    let deliveries = |stream: &Stream| {
+        let group = stream.group(b"g").expect("it was made");
+        group.pending_entry(Id::new(2, 0)).map(|pending| pending.deliveries)
+    };
+    let mut claim =
+        Claim { idle_ms_min: 0, delivery_ms: 2, deliveries: Some(u64::MAX), force: false, just_id: false };
+    stream.claim(b"g", b"c", Id::new(2, 0), &claim, 2);
+    assert_eq!(deliveries(&stream), Some(MOST));
+    claim.deliveries = None;
+    stream.claim(b"g", b"c", Id::new(2, 0), &claim, 3);
+    assert_eq!(deliveries(&stream), Some(MOST));
+    stream.deliver_own(b"g", b"c", Id::MIN, 0, 4);
+    assert_eq!(deliveries(&stream), Some(MOST));
+}
+
+#[test]
+fn no_group_has_read_more_than_was_added() {
+    let read = |stream: &Stream| stream.group(b"g").expect("it was made").entries_read();
+    let mut stream = filled(5);
+    stream.create_group(b"g", Id::MIN, None);
+    stream.deliver_new(b"g", b"c", 0, false, 1);
+    assert_eq!(read(&stream), Some(5));
+    stream.trim(Keep::Latest(1), Precision::Exact);
+    stream.set_counters(Id::new(5, 0), 2, Id::MIN);
+    assert_eq!(read(&stream), Some(2));
+
+    stream.set_group_position(b"g", Id::new(5, 0), Some(2));
+    (6..9).for_each(|ms| assert!(add(&mut stream, NewId::Exact(Id::new(ms, 0))).is_ok()));
+    stream.set_group_position(b"g", Id::new(5, 0), Some(4));
+    stream.deliver_new(b"g", b"c", 0, false, 1);
+    assert_eq!(read(&stream), Some(5));
+}
