@@ -45,8 +45,20 @@ impl Log {
         self.spare = unit.bytes;
     }
 
+    /// Adds `count` encoded commands that are what one command did in database `db`: a log that is cut off has all of them or none.
+    pub(crate) fn add_together(&mut self, db: usize, encoded: &[u8], count: u32) {
+        let is_apart = count > 1 && self.unit.is_none();
+        if is_apart {
+            self.begin_unit();
+        }
+        self.add(db, encoded, count);
+        if is_apart {
+            self.end_unit();
+        }
+    }
+
     /// Adds `count` encoded commands that ran in database `db`.
-    pub(crate) fn add(&mut self, db: usize, encoded: &[u8], count: u32) {
+    fn add(&mut self, db: usize, encoded: &[u8], count: u32) {
         self.select(db);
         let out = self.target(count);
         out.extend_from_slice(encoded);
@@ -190,6 +202,24 @@ mod tests {
             log.add_received(0, raw, &argv);
             assert_eq!(log.bytes, canonical, "{}", raw.escape_ascii());
         }
+    }
+
+    #[test]
+    fn what_one_command_did_is_kept_together() {
+        let mut log = Log { enabled: true, db: Some(0), ..Log::default() };
+        let (one, two) = (b"*1\r\n$1\r\nA\r\n", b"*1\r\n$1\r\nA\r\n*1\r\n$1\r\nB\r\n");
+        log.add_together(0, one, 1);
+        log.add_together(0, two, 2);
+        log.begin_unit();
+        log.add_together(0, two, 2);
+        log.add_together(0, one, 1);
+        log.end_unit();
+        let [first, second, third] = [
+            "*1 $1 A ",
+            "*1 $5 MULTI *1 $1 A *1 $1 B *1 $4 EXEC ",
+            "*1 $5 MULTI *1 $1 A *1 $1 B *1 $1 A *1 $4 EXEC ",
+        ];
+        assert_eq!(text(&mut log), format!("{first}{second}{third}"));
     }
 
     #[test]

@@ -121,6 +121,9 @@ impl PubSub {
 }
 
 fn subscribe(engine: &mut Engine, turn: &mut Turn<'_>, kind: Subscription) -> Result<Step, Error> {
+    if kind == Subscription::Shard && engine.sessions.at(turn.session).in_exec {
+        return Err(Error::new("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
+    }
     for name in turn.args.rest(1) {
         let subscriptions = engine.sessions.at_mut(turn.session).subscriptions.get_or_insert_default();
         let new = kind.of(subscriptions).insert(name.to_vec());

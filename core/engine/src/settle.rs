@@ -86,7 +86,7 @@ impl Engine {
     fn log_call(&mut self, db: usize, args: Args<'_>, raw: Option<&[u8]>) {
         let effects = &self.keyspace.effects;
         if effects.rewritten_count > 0 {
-            self.log.add(db, &effects.rewritten, effects.rewritten_count);
+            self.log.add_together(db, &effects.rewritten, effects.rewritten_count);
         } else if let Some(raw) = raw {
             self.log.add_received(db, raw, args.all());
         } else {

@@ -112,6 +112,8 @@ impl Engine {
         self.sessions.at_mut(turn.session).in_exec = true;
         self.log.begin_unit();
         for queued in &multi.queue {
+            // HELLO may have changed it.
+            turn.reply.set_protocol(self.sessions.at(turn.session).protocol);
             let argv: Vec<&[u8]> = queued.argv.iter().map(Vec::as_slice).collect();
             let asked = Asked { id: turn.session, command: queued.command, argv: &argv };
             if let Verdict::Refuse(error) = self.admit(asked, Caller::Transaction, turn.outside) {

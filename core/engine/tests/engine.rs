@@ -194,7 +194,7 @@ fn the_log_gets_absolute_field_expiries_and_the_removal_of_fields() {
     b.run(c, "HGETEX h PX 100 FIELDS 1 b");
     assert_eq!(b.log(), format!("HPEXPIREAT h {at} FIELDS 1 b"));
     b.run(c, "HINCRBYFLOAT h b 1");
-    assert!(b.log().contains(&format!("HSET h b 3|HPEXPIREAT h {at} FIELDS 1 b")));
+    assert!(b.log().contains(&format!("MULTI|HSET h b 3|HPEXPIREAT h {at} FIELDS 1 b|EXEC")));
     b.run(c, "HGETDEL h FIELDS 2 none none");
     assert_eq!(b.log(), "");
     b.pass_ms(100);

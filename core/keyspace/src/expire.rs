@@ -143,14 +143,15 @@ impl Keyspace {
         }
     }
 
-    /// Drops stale items when they outnumber the living by far (keys set and deleted long before their time), to be called now
-    /// and then. One call looks at about [`TRIM_ENTRIES`] entries of one database: a new wheel takes over at once, the table is
+    /// Replaces a wheel when its stale items outnumber the living by far (keys set and deleted long before their time), or when the
+    /// clock has gone back, to be called now and then. One call looks at about [`TRIM_ENTRIES`] entries of one database: a new wheel takes over at once, the table is
     /// walked to file in it what is there already, and until that is through the old wheel goes on telling what is due.
     pub fn trim_wheels(&mut self) {
         const STALE_FLOOR: usize = 100_000;
         for database in &mut self.dbs {
             let living = database.expiring + database.field_expiring;
-            if database.old_wheel.is_none() && database.wheel.items() > STALE_FLOOR + 3 * living {
+            let is_stale = database.wheel.items() > STALE_FLOOR + 3 * living;
+            if database.old_wheel.is_none() && (is_stale || database.wheel.is_ahead(self.now.unix_ms)) {
                 let old = core::mem::replace(&mut database.wheel, Wheel::new());
                 database.old_wheel = Some(Box::new(OldWheel { wheel: old, cursor: 0 }));
             }

@@ -3,15 +3,20 @@
 //! An item is 8 bytes, the hash of a key, filed under a slot of time; the key's own expiry in its entry is the truth. When a
 //! slot is due its items are looked up: an entry that is due leaves, one whose time was moved later is filed again,
 //! a hash without entry is dropped. Level 0 has slots of 16 ms, each level above is 64 times coarser and is filed down
-//! as its time comes, so an item moves at most once a level. All work is done in bounded slices.
+//! as its time comes, so an item moves at most once a level. All work is done in bounded slices: time in which nothing is
+//! filed is stepped over at once, however long it is, since clocks jump and machines sleep.
 //!
-//! Invariant: for every entry with an expiry there is at least one item filed no later than that expiry.
+//! Invariants: for every entry with an expiry there is at least one item filed no later than that expiry. What is filed in a level
+//! lies behind that level's present slot, in level 0 also in it; the one exception is the slot that is being filed down.
 
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
-const LEVELS: usize = 6;
+/// As many as any time in milliseconds needs: there is no horizon.
+const LEVELS: usize = 10;
 /// Resolution of level 0 as a power of two, milliseconds.
 const TICK_BITS: u32 = 4;
+/// How far the clock may go back before what is filed from then on would be late by too much: a second.
+const AHEAD_TICKS_MAX: u64 = 1000 >> TICK_BITS;
 
 /// Items of one slot, in blocks so that a growing slot never copies a large array.
 #[derive(Debug, Default)]
@@ -73,9 +78,14 @@ impl Slot {
 /// The wheel of one database.
 #[derive(Debug)]
 pub(crate) struct Wheel {
+    /// The slots of each level; a level that nothing was filed in has none.
     levels: Vec<Vec<Slot>>,
+    /// The slots of each level that hold items, a bit each.
+    occupied: [u64; LEVELS],
     /// Everything in level-0 slots before this tick has been taken.
     tick: u64,
+    /// The level whose present slot is being filed down; 0: none.
+    filing: usize,
     items: usize,
 }
 
@@ -94,7 +104,7 @@ pub(crate) struct Picked {
 
 impl Wheel {
     pub(crate) fn new() -> Wheel {
-        Wheel { levels: Vec::new(), tick: 0, items: 0 }
+        Wheel { levels: Vec::new(), occupied: [0; LEVELS], tick: 0, filing: 0, items: 0 }
     }
 
     /// Whether nothing has ever been filed.
@@ -111,26 +121,53 @@ impl Wheel {
     /// Files `hash` under `at_ms`, as seen at `now_ms`.
     pub(crate) fn file(&mut self, hash: u64, at_ms: i64, now_ms: i64) {
         if self.levels.is_empty() {
-            self.levels = (0..LEVELS).map(|_| (0..SLOTS).map(|_| Slot::default()).collect()).collect();
-            self.tick = ticks(now_ms);
+            self.levels.resize_with(LEVELS, Vec::new);
         }
+        if self.items == 0 {
+            self.begin_at(now_ms);
+        }
+        self.place(hash, at_ms);
+    }
+
+    /// Whether the clock has gone back so far that what is filed now would be due late.
+    pub(crate) fn is_ahead(&self, now_ms: i64) -> bool {
+        self.items > 0 && self.tick > ticks(now_ms) + AHEAD_TICKS_MAX
+    }
+
+    /// With nothing filed, time may begin anywhere.
+    fn begin_at(&mut self, now_ms: i64) {
+        self.tick = ticks(now_ms);
+        self.filing = 0;
+    }
+
+    fn place(&mut self, hash: u64, at_ms: i64) {
         // A slot is due when its end has passed, so an item is filed one tick behind its time.
         let at = (ticks(at_ms) + 1).max(self.tick);
-        self.place(hash, at);
+        let distance = at ^ self.tick;
+        let level = if distance == 0 { 0 } else { ((63 - distance.leading_zeros()) / SLOT_BITS) as usize };
+        let slot = digit(at, level);
+        if self.levels[level].is_empty() {
+            self.levels[level].resize_with(SLOTS, Slot::default);
+        }
+        self.levels[level][slot].push(hash);
+        self.occupied[level] |= 1 << slot;
         self.items += 1;
     }
 
-    fn place(&mut self, hash: u64, at: u64) {
-        let distance = at ^ self.tick;
-        let level = if distance == 0 { 0 } else { ((63 - distance.leading_zeros()) / SLOT_BITS) as usize };
-        let (level, at) = if level < LEVELS {
-            (level, at)
-        } else {
-            // Beyond the horizon (about 34 years): the last slot of the top level, filed again from there.
-            (LEVELS - 1, self.tick | ((1 << (SLOT_BITS * LEVELS as u32)) - 1))
-        };
-        let slot = (at >> (SLOT_BITS * level as u32)) as usize & (SLOTS - 1);
-        self.levels[level][slot].push(hash);
+    fn pop(&mut self, level: usize, slot: usize) -> Option<u64> {
+        if self.occupied[level] & 1 << slot == 0 {
+            return None;
+        }
+        let hash = self.levels[level][slot].pop()?;
+        self.note_taken(level, slot);
+        Some(hash)
+    }
+
+    fn note_taken(&mut self, level: usize, slot: usize) {
+        self.items -= 1;
+        if self.levels[level][slot].len() == 0 {
+            self.occupied[level] &= !(1 << slot);
+        }
     }
 
     /// An item picked by chance, not each as likely as the other. Should it prove stale, [`Wheel::forget`] it.
@@ -142,10 +179,10 @@ impl Wheel {
         let start = random.below(COUNT as u64) as usize;
         let places = (start..start + COUNT).map(|at| (at % COUNT / SLOTS, at % SLOTS));
         for (level, slot) in places {
-            let items = self.levels[level][slot].len();
-            if items > 0 {
-                let index = random.below(items as u64) as usize;
-                return Some(Picked { level, slot, index, hash: self.levels[level][slot].at(index) });
+            if self.occupied[level] & 1 << slot != 0 {
+                let slots = &self.levels[level];
+                let index = random.below(slots[slot].len() as u64) as usize;
+                return Some(Picked { level, slot, index, hash: slots[slot].at(index) });
             }
         }
         None
@@ -154,7 +191,7 @@ impl Wheel {
     /// Takes an item out that was just picked.
     pub(crate) fn forget(&mut self, picked: Picked) {
         self.levels[picked.level][picked.slot].take(picked.index);
-        self.items -= 1;
+        self.note_taken(picked.level, picked.slot);
     }
 
     /// The next item whose slot has come at `now_ms`, or `None` when nothing is due. `refile` tells the present expiry of
@@ -165,64 +202,67 @@ impl Wheel {
         budget: &mut usize,
         refile: &mut dyn FnMut(u64) -> Option<i64>,
     ) -> Option<Due> {
-        if self.items == 0 {
-            if !self.levels.is_empty() {
-                self.tick = self.tick.max(ticks(now_ms));
-            }
-            return None;
-        }
         let now = ticks(now_ms);
-        while *budget > 0 {
-            let slot = self.tick as usize & (SLOTS - 1);
-            if self.tick <= now
-                && let Some(hash) = self.levels[0][slot].pop()
-            {
-                self.items -= 1;
-                *budget -= 1;
-                return Some(Due(hash));
-            }
-            if self.tick >= now {
+        while *budget > 0 && self.items > 0 {
+            if !self.file_down(budget, refile) {
                 return None;
             }
-            if !self.advance(budget, refile) {
-                return None;
+            match self.next_stop() {
+                Some((0, stop)) if stop == self.tick && stop <= now => {
+                    *budget -= 1;
+                    return self.pop(0, digit(stop, 0)).map(Due);
+                }
+                Some((level, stop)) if stop <= now => {
+                    self.tick = stop;
+                    self.filing = level;
+                }
+                _ => {
+                    self.tick = self.tick.max(now);
+                    return None;
+                }
             }
+        }
+        if self.items == 0 {
+            self.begin_at(now_ms);
         }
         None
     }
 
-    /// Moves on by one tick, filing coarser slots down where one begins. False when the budget ended half-way.
-    fn advance(&mut self, budget: &mut usize, refile: &mut dyn FnMut(u64) -> Option<i64>) -> bool {
-        let next = self.tick + 1;
-        for level in (1..LEVELS).rev() {
+    /// The next tick at which there is something to do, and the level of the slot that begins there.
+    fn next_stop(&self) -> Option<(usize, u64)> {
+        (0..LEVELS).find_map(|level| {
+            let present = digit(self.tick, level);
+            // The present slot of a coarser level was filed down when it began.
+            let behind = u64::MAX << present << u32::from(level > 0);
+            let ahead = self.occupied[level] & behind;
             let shift = SLOT_BITS * level as u32;
-            if next & ((1 << shift) - 1) != 0 {
-                continue;
-            }
-            let slot = (next >> shift) as usize & (SLOTS - 1);
-            while let Some(hash) = self.levels[level][slot].pop() {
-                self.items -= 1;
-                if let Some(at_ms) = refile(hash) {
-                    self.refile_after(hash, at_ms, next);
-                }
-                *budget = budget.saturating_sub(1);
-                if *budget == 0 {
-                    return false;
-                }
-            }
-        }
-        self.tick = next;
-        true
+            let coarser = self.tick >> shift >> SLOT_BITS << SLOT_BITS;
+            (ahead != 0).then(|| (level, (coarser | u64::from(ahead.trailing_zeros())) << shift))
+        })
     }
 
-    /// Files an item as if `next` were the present tick, so that it never lands in the slot that is being emptied.
-    fn refile_after(&mut self, hash: u64, at_ms: i64, next: u64) {
-        let before = core::mem::replace(&mut self.tick, next);
-        let at = (ticks(at_ms) + 1).max(next);
-        self.place(hash, at);
-        self.items += 1;
-        self.tick = before;
+    /// Files down the slot whose time has come. False when the budget ended half-way.
+    fn file_down(&mut self, budget: &mut usize, refile: &mut dyn FnMut(u64) -> Option<i64>) -> bool {
+        while self.filing > 0 {
+            if *budget == 0 {
+                return false;
+            }
+            let Some(hash) = self.pop(self.filing, digit(self.tick, self.filing)) else {
+                self.filing = 0;
+                break;
+            };
+            *budget -= 1;
+            if let Some(at_ms) = refile(hash) {
+                self.place(hash, at_ms);
+            }
+        }
+        true
     }
+}
+
+/// The slot of a level in which a tick lies.
+fn digit(tick: u64, level: usize) -> usize {
+    (tick >> (SLOT_BITS * level as u32)) as usize & (SLOTS - 1)
 }
 
 fn ticks(ms: i64) -> u64 {
@@ -281,6 +321,43 @@ mod tests {
         assert_eq!((seen, wheel.items()), ((0..2000).collect(), 0));
         wheel.file(7, 1_000_001, 1_000_000);
         assert_eq!(wheel.next_due(1_100_000, &mut 10, &mut |_| None), Some(Due(7)));
+    }
+
+    #[test]
+    fn time_in_which_nothing_is_due_is_stepped_over_and_what_was_passed_is_due() {
+        const DAY_MS: i64 = 86_400_000;
+        // Years into the future, as when a machine without a clock learns the time.
+        for jump_ms in [DAY_MS, 30 * DAY_MS, 57 * 365 * DAY_MS, 50_000 * 365 * DAY_MS, i64::MAX - 2] {
+            let mut wheel = Wheel::new();
+            let times: Vec<i64> = (0..62).map(|bit| 1i64 << bit).chain([jump_ms + 1]).collect();
+            for (hash, at) in times.iter().enumerate() {
+                wheel.file(hash as u64, *at, 1000);
+            }
+            let mut due = Vec::new();
+            let mut budget = 100 * times.len();
+            while let Some(Due(hash)) = wheel.next_due(jump_ms, &mut budget, &mut |h| Some(times[h as usize]))
+            {
+                due.push(hash as usize);
+            }
+            due.sort_unstable();
+            // What a tick holds is due when the tick has passed.
+            let passed: Vec<usize> = (0..times.len()).filter(|i| ticks(times[*i]) < ticks(jump_ms)).collect();
+            assert_eq!(due, passed, "{jump_ms}");
+            assert!(budget > 0 && wheel.items() == times.len() - passed.len());
+        }
+    }
+
+    #[test]
+    fn an_empty_wheel_follows_the_clock_back() {
+        let mut wheel = Wheel::new();
+        wheel.file(1, 5_000, 1_000);
+        assert_eq!(wheel.next_due(9_000_000, &mut 10, &mut |_| Some(5_000)), Some(Due(1)));
+        wheel.file(2, 7_000, 6_000);
+        assert!(!wheel.is_ahead(6_000));
+        assert_eq!(wheel.next_due(7_100, &mut 10, &mut |_| Some(7_000)), Some(Due(2)));
+        wheel.file(3, 9_000_000, 7_100);
+        assert_eq!(wheel.next_due(8_000_000, &mut 10, &mut |_| Some(9_000_000)), None);
+        assert!(wheel.is_ahead(7_100));
     }
 
     #[test]

@@ -100,6 +100,25 @@ fn keys_set_and_deleted_again_and_again_do_not_fill_the_index() {
 }
 
 #[test]
+fn keys_leave_on_time_when_the_clock_has_gone_back() {
+    const YEARS_MS: i64 = 20 * 365 * 86_400_000;
+    let mut space = space();
+    Db::new(&mut space, 0).put_text(b"far", b"1", Ttl::At(START_MS + 2 * YEARS_MS));
+    space.set_now(Now::at_ms(START_MS + YEARS_MS));
+    assert!(!space.expire_due(1000));
+    for at_ms in [START_MS, START_MS - YEARS_MS] {
+        space.set_now(Now::at_ms(at_ms));
+        Db::new(&mut space, 0).put_text(b"near", b"1", Ttl::At(at_ms + 1_000));
+        for ms in [10, 20, 1_100] {
+            space.set_now(Now::at_ms(at_ms + ms));
+            space.trim_wheels();
+            while space.expire_due(1000) {}
+        }
+        assert_eq!(space.database(0).stats(0).keys, 1, "far is left");
+    }
+}
+
+#[test]
 fn keys_leave_on_time_while_the_index_is_being_replaced() {
     let mut space = space();
     let name = |n: i64| format!("key{n}").into_bytes();

@@ -171,8 +171,8 @@ impl Stream {
         }
         let deliveries = match this.pending_entry(id) {
             None if !claim.force => return Claimed::No,
-            // A forced entry begins with no delivery, so that the claim counts as the first.
-            None => 0,
+            // As in Redis, a forced entry counts as delivered once before it is claimed.
+            None => 1,
             Some(pending) if now_ms - pending.delivery_ms < claim.idle_ms_min => return Claimed::No,
             Some(pending) => pending.deliveries,
         };

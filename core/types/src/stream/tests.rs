@@ -188,6 +188,13 @@ fn claims_move_idle_entries_and_drop_lost_ones() {
     assert_eq!(stream.claim(b"g", b"bob", id(1), &claim, 150), Claimed::Yes);
     assert_eq!(stream.claim(b"g", b"bob", id(4), &claim, 150), Claimed::No);
     let forced = Claim { force: true, deliveries: Some(7), ..claim };
+    for (just_id, deliveries) in [(true, 1), (false, 2)] {
+        let counting = Claim { deliveries: None, just_id, ..forced };
+        assert_eq!(stream.claim(b"g", b"bob", id(4), &counting, 150), Claimed::Yes);
+        let group = stream.group_mut(b"g").expect("created");
+        assert_eq!(group.pending_entry(id(4)).map(|pending| pending.deliveries), Some(deliveries));
+        group.acknowledge(id(4));
+    }
     assert_eq!(stream.claim(b"g", b"bob", id(4), &forced, 150), Claimed::Yes);
     stream.delete(id(2));
     assert_eq!(stream.claim(b"g", b"bob", id(2), &claim, 150), Claimed::Gone);
