@@ -15,5 +15,8 @@ for name in tandem tandem-cache tandem-queue redis-server redis-cli valkey-serve
     ln -s /tandem "$2/root/usr/local/bin/$name"
 done
 ln -s /tandem "$2/root/bin/sh"
+# Whom to trust when a repository of backups is reached over TLS: the system's certificates, of the package ca-certificates.
+mkdir -p "$2/root/etc/ssl/certs"
+cp -L /etc/ssl/certs/ca-certificates.crt "$2/root/etc/ssl/certs/ca-certificates.crt"
 # For whatever user a server is told to run as.
 chmod 1777 "$2/state/data" "$2/state/run/tandem"

@@ -96,12 +96,14 @@ pub const ARROWS: &[(&str, &[&str])] = &[
 /// `(library, the crates that may depend on it)`.
 pub const LIBRARIES: &[(&str, &[&str])] = &[
     ("mio", &["tandem-net"]),
-    ("rustls", &["tandem-net", "tandem-control", "tandem-cli"]),
+    ("rustls", &["tandem-net", "tandem-control", "tandem-cli", "tandem-archive"]),
     ("rustyline", &["tandem-cli"]),
     ("zstd", &["tandem-archive"]),
+    ("object_store", &["tandem-archive"]),
+    ("reqwest", &["tandem-archive"]),
     ("x25519-dalek", &["tandem-archive"]),
     ("indicatif", &["tandem"]),
-    ("tokio", &["tandem-control"]),
+    ("tokio", &["tandem-control", "tandem-archive"]),
     ("tokio-rustls", &["tandem-control"]),
     ("hyper", &["tandem-control"]),
     ("mlua-sys", &["tandem-script"]),

@@ -12,13 +12,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use archive::{
     BackedUp, Description, Finding, Findings, Identity, Keep, Lineage, Moment, Pruned, Recipient,
-    RepositoryUrl, Restored, Store, StoreOptions, Target,
+    RepositoryUrl, Restored, Target,
 };
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use persist::aof::{HistoryId, Place};
 use serde_json::{Value, json};
 
+use crate::repository::Reach;
 use crate::say;
 
 const BACKUP_HELP: &str = "\
@@ -30,6 +31,7 @@ Exit codes:
 Examples:
   age-keygen -o backup.key                       # keep it elsewhere; it prints the public key
   tandem backup now --dir /var/lib/tandem-queue --repository /mnt/backup --recipient age1...
+  tandem backup now --dir /var/lib/tandem-queue --repository s3://BUCKET/queue --credentials s3.keys --recipient age1...
   tandem backup list --repository /mnt/backup --json
   tandem backup verify --repository /mnt/backup --identity backup.key
   tandem backup prune --repository /mnt/backup --keep 30d";
@@ -68,18 +70,21 @@ enum Task {
 
 /// Options of `tandem backup now`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("readers").required(true))]
 struct Now {
-    /// The directory of the backups; it is made if it is not there.
-    #[arg(long)]
+    /// Where the backups are: a directory, which is made if it is not there, or s3://, gs:// or az:// with BUCKET/PREFIX.
+    #[arg(long, value_name = "URL")]
     repository: RepositoryUrl,
+    #[command(flatten)]
+    reach: Reach,
     /// The server's directory.
     #[arg(long)]
     dir: PathBuf,
     /// Who can read the backup: a public key of age, age1...; may be given several times.
-    #[arg(long, required_unless_present = "unencrypted")]
+    #[arg(long, value_name = "AGE1...", group = "readers")]
     recipient: Vec<String>,
     /// Do not encrypt: whoever reads the repository reads the data.
-    #[arg(long, conflicts_with = "recipient")]
+    #[arg(long, group = "readers")]
     unencrypted: bool,
     /// The server's `appenddirname`.
     #[arg(long, default_value = "appendonlydir")]
@@ -95,9 +100,11 @@ struct Now {
 /// Options of `tandem backup list`.
 #[derive(Debug, Args)]
 struct List {
-    /// The directory of the backups.
-    #[arg(long)]
+    /// Where the backups are: a directory, or s3://, gs:// or az:// with BUCKET/PREFIX.
+    #[arg(long, value_name = "URL")]
     repository: RepositoryUrl,
+    #[command(flatten)]
+    reach: Reach,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -106,9 +113,11 @@ struct List {
 /// Options of `tandem backup verify`.
 #[derive(Debug, Args)]
 struct Verify {
-    /// The directory of the backups.
-    #[arg(long)]
+    /// Where the backups are: a directory, or s3://, gs:// or az:// with BUCKET/PREFIX.
+    #[arg(long, value_name = "URL")]
     repository: RepositoryUrl,
+    #[command(flatten)]
+    reach: Reach,
     /// Only this log's.
     #[arg(long, value_parser = lineage)]
     lineage: Option<HistoryId>,
@@ -123,9 +132,11 @@ struct Verify {
 /// Options of `tandem backup prune`.
 #[derive(Debug, Args)]
 struct Prune {
-    /// The directory of the backups.
-    #[arg(long)]
+    /// Where the backups are: a directory, or s3://, gs:// or az:// with BUCKET/PREFIX.
+    #[arg(long, value_name = "URL")]
     repository: RepositoryUrl,
+    #[command(flatten)]
+    reach: Reach,
     /// Every moment of this time can be restored afterwards, as far as it could before: 30d, 12h.
     #[arg(long, value_parser = archive::parse_age_ms)]
     keep: i64,
@@ -144,9 +155,11 @@ struct Prune {
 #[derive(Debug, Args)]
 #[command(after_help = RESTORE_HELP)]
 pub(crate) struct RestoreOptions {
-    /// The directory of the backups.
-    #[arg(long)]
+    /// Where the backups are: a directory, or s3://, gs:// or az:// with BUCKET/PREFIX.
+    #[arg(long, value_name = "URL")]
     from: RepositoryUrl,
+    #[command(flatten)]
+    reach: Reach,
     /// Where the log is written; it is made if it is not there, and must hold no data.
     #[arg(long)]
     dir: PathBuf,
@@ -185,7 +198,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 /// Does what `tandem restore` is asked for.
 pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
-    let store = opened(&options.from)?;
+    let store = options.reach.open(&options.from)?;
     let target = match (options.at, options.batch) {
         (Some(moment), _) => Target::At(moment),
         (None, Some(batch)) => Target::Batch(batch),
@@ -205,8 +218,7 @@ pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
 fn now(options: &Now) -> anyhow::Result<ExitCode> {
     let recipients =
         options.recipient.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, _>>()?;
-    let store =
-        archive::open_store(&options.repository, &StoreOptions { create: true, ..StoreOptions::default() })?;
+    let store = options.reach.create(&options.repository)?;
     let place = Place {
         dir: options.dir.clone(),
         dir_name: options.appenddirname.clone(),
@@ -218,7 +230,7 @@ fn now(options: &Now) -> anyhow::Result<ExitCode> {
 }
 
 fn list(options: &List) -> anyhow::Result<ExitCode> {
-    let found = archive::lineages(&*opened(&options.repository)?)?;
+    let found = archive::lineages(&*options.reach.open(&options.repository)?)?;
     let text = || match found.as_slice() {
         [] => "there is no backup in the repository".to_owned(),
         found => found.iter().map(lineage_text).collect::<Vec<_>>().join("\n"),
@@ -228,7 +240,7 @@ fn list(options: &List) -> anyhow::Result<ExitCode> {
 }
 
 fn verify(options: &Verify) -> anyhow::Result<ExitCode> {
-    let (store, keys) = (opened(&options.repository)?, keys(options.identity.as_deref())?);
+    let (store, keys) = (options.reach.open(&options.repository)?, keys(options.identity.as_deref())?);
     let found = with_bar(|bar| archive::verify(&*store, options.lineage, &keys, bar))?;
     tell(options.json, || findings_text(&found), || findings_json(&found));
     Ok(if found.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -237,7 +249,7 @@ fn verify(options: &Verify) -> anyhow::Result<ExitCode> {
 fn prune(options: &Prune) -> anyhow::Result<ExitCode> {
     let since = Moment(now_ms()?.saturating_sub(options.keep));
     let keep = Keep { since, bases_min: usize::from(options.bases) };
-    let done = archive::prune(&*opened(&options.repository)?, keep, options.dry_run)?;
+    let done = archive::prune(&*options.reach.open(&options.repository)?, keep, options.dry_run)?;
     tell(options.json, || pruned_text(&done, options.dry_run), || pruned_json(&done));
     Ok(ExitCode::SUCCESS)
 }
@@ -256,10 +268,6 @@ fn file_name(text: &str) -> Result<String, &'static str> {
         Some(name) if name == text => Ok(text.to_owned()),
         _ => Err("a name is wanted, and no path"),
     }
-}
-
-fn opened(repository: &RepositoryUrl) -> anyhow::Result<Box<dyn Store>> {
-    Ok(archive::open_store(repository, &StoreOptions::default())?)
 }
 
 fn keys(file: Option<&Path>) -> anyhow::Result<Vec<Identity>> {
@@ -307,7 +315,15 @@ fn backed_up_text(done: &BackedUp) -> String {
         ),
     };
     text += &format!(": {} bytes of the log, {} in the repository\n", done.plain_bytes(), done.bytes());
-    text + &format!("log {}, last batch {}, of {}", done.lineage, done.last_batch, at(done.last_moment))
+    text += &format!("log {}, last batch {}, of {}", done.lineage, done.last_batch, at(done.last_moment));
+    text + &match done.recipients_before.as_deref() {
+        None => String::new(),
+        Some([]) => "\nnote: what was archived of it before is not encrypted".to_owned(),
+        Some(keys) => format!(
+            "\nnote: what was archived of it before is encrypted to {}: keep that key as long as these backups",
+            keys.join(", ")
+        ),
+    }
 }
 
 fn backed_up_json(done: &BackedUp) -> Value {
@@ -320,6 +336,7 @@ fn backed_up_json(done: &BackedUp) -> Value {
         "segments": done.segments.len(),
         "log_bytes": done.plain_bytes(),
         "stored_bytes": done.bytes(),
+        "recipients_before": done.recipients_before,
     })
 }
 

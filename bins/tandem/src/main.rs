@@ -13,6 +13,7 @@ mod client;
 mod health;
 mod image;
 mod pages;
+mod repository;
 mod shell;
 mod up;
 

@@ -32,6 +32,8 @@ pub struct BackedUp {
     pub last_batch: u64,
     /// When that was written, as far as it is known.
     pub last_moment: Option<Moment>,
+    /// Whom the newest object before these is encrypted to, nobody if it is not, where that is not whom these are encrypted to.
+    pub recipients_before: Option<Vec<String>>,
 }
 
 impl BackedUp {
@@ -79,9 +81,21 @@ pub fn back_up(
             .map(Description::at)
             .or(lineage.last_moment())
             .or(base.as_ref().map(Description::at)),
+        recipients_before: other_recipients(&lineage, recipients),
         base,
         segments,
     })
+}
+
+/// Whom the newest object is encrypted to, if not to these. Before that was told, objects did not know.
+fn other_recipients(lineage: &Lineage, now: &[Recipient]) -> Option<Vec<String>> {
+    let newest = lineage.objects().max_by_key(|told| told.last_batch())?;
+    let is_known = newest.encrypted != newest.recipients.is_empty();
+    let mut now: Vec<String> = now.iter().map(Recipient::to_string).collect();
+    let mut before = newest.recipients.clone();
+    now.sort();
+    before.sort();
+    (is_known && now != before).then_some(before)
 }
 
 /// Whether the archived base is the one that the log has now.

@@ -35,6 +35,9 @@ pub struct Description {
     pub plain_bytes: u64,
     /// A key is needed to read it.
     pub encrypted: bool,
+    /// The public keys that it is encrypted to. Before they were told, there were none here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
 }
 
 /// What an object holds.
@@ -134,8 +137,9 @@ impl Kind {
 
 impl Description {
     pub(crate) fn new(kind: Kind, object: String, stored: Stored) -> Description {
-        let Stored { bytes, sha256, plain_bytes, encrypted } = stored;
-        Description { format: FORMAT, kind, object, bytes, sha256, plain_bytes, encrypted }
+        let Stored { bytes, sha256, plain_bytes, recipients } = stored;
+        let encrypted = !recipients.is_empty();
+        Description { format: FORMAT, kind, object, bytes, sha256, plain_bytes, encrypted, recipients }
     }
 
     /// What kind of base it is.
@@ -174,11 +178,24 @@ impl Description {
 
     /// Reads one by its name.
     pub(crate) fn read(store: &dyn Store, name: &str) -> Result<Description, ArchiveError> {
-        let mut text = String::new();
-        let read = store.read(name).and_then(|source| source.take(BYTES_MAX).read_to_string(&mut text));
+        let mut text = Vec::new();
+        let read = store.read(name).and_then(|source| source.take(BYTES_MAX).read_to_end(&mut text));
         read.map_err(|error| ArchiveError::Store(name.to_owned(), error))?;
+        Description::parse(name, &text)
+    }
+
+    /// Reads many by their names, in this order.
+    pub(crate) fn read_all(store: &dyn Store, names: &[String]) -> Vec<Result<Description, ArchiveError>> {
+        let texts = store.read_all(names, BYTES_MAX);
+        let parse = |(name, text): (&String, std::io::Result<Vec<u8>>)| {
+            Description::parse(name, &text.map_err(|error| ArchiveError::Store(name.clone(), error))?)
+        };
+        names.iter().zip(texts).map(parse).collect()
+    }
+
+    fn parse(name: &str, text: &[u8]) -> Result<Description, ArchiveError> {
         let damaged = |what: String| ArchiveError::Damaged(name.to_owned(), what);
-        let found: Description = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let found: Description = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
         if found.format != FORMAT {
             return Err(damaged(format!("its format is {}, and {FORMAT} is known here", found.format)));
         }
@@ -215,5 +232,5 @@ pub(crate) struct Stored {
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
     pub(crate) plain_bytes: u64,
-    pub(crate) encrypted: bool,
+    pub(crate) recipients: Vec<String>,
 }

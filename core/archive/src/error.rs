@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use persist::aof::{BadBatch, HistoryId, ManifestError};
 
 use crate::moment::Moment;
+use crate::store::{StoreError, is_away};
 
 /// So many names are told of those that cannot be read.
 const NAMES_MAX: usize = 5;
@@ -15,13 +16,17 @@ const NAMES_MAX: usize = 5;
 #[derive(Debug)]
 pub enum ArchiveError {
     /// There is no repository at that place, or it cannot be used.
-    Open(String, io::Error),
+    Open(String, StoreError),
     /// The repository failed; at which object.
     Store(String, io::Error),
     /// A file of the server failed.
     File(PathBuf, io::Error),
     /// There is no log where one is to be archived.
     NoLog(PathBuf),
+    /// The server's directory is not there.
+    NoDirectory(PathBuf),
+    /// The folder of the log was named instead of the server's directory.
+    InsideLog(PathBuf),
     /// The manifest is not whole.
     Manifest(PathBuf, ManifestError),
     /// The log was begun by an earlier version or another server, and does not tell which one it is.
@@ -85,9 +90,16 @@ impl fmt::Display for ArchiveError {
             ArchiveError::Open(url, error) => write!(f, "opening the repository {url}: {error}"),
             ArchiveError::Store(name, error) => write!(f, "the repository: {name}: {error}"),
             ArchiveError::File(path, error) => write!(f, "{}: {error}", path.display()),
+            ArchiveError::NoDirectory(path) => write!(f, "there is no directory {}", path.display()),
+            ArchiveError::InsideLog(path) => write!(
+                f,
+                "{} is the folder of a log itself: name the directory above, which is the server's `dir`",
+                path.display()
+            ),
             ArchiveError::NoLog(path) => write!(
                 f,
-                "there is no log in {}: a server with `appendonly yes` makes one",
+                "there is no log in {}: a queue keeps one, and a server with `appendonly yes`. A cache has none, and nothing of it can be \
+                 archived",
                 path.display()
             ),
             ArchiveError::Manifest(path, error) => write!(f, "{}: {error}", path.display()),
@@ -172,13 +184,12 @@ fn write_known(f: &mut fmt::Formatter<'_>, known: Option<u64>) -> fmt::Result {
         .map_or(Ok(()), |known| write!(f, "; a batch that is known can be restored, up to `--batch {known}`"))
 }
 
-impl std::error::Error for ArchiveError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ArchiveError::Open(_, error) | ArchiveError::Store(_, error) | ArchiveError::File(_, error) => {
-                Some(error)
-            }
-            _ => None,
-        }
+/// What an error is caused by stands in its text already, so none is a source of another one: it would be told twice.
+impl std::error::Error for ArchiveError {}
+
+impl ArchiveError {
+    /// Whether the repository could not be asked.
+    pub fn is_away(&self) -> bool {
+        matches!(self, ArchiveError::Store(_, error) if is_away(error))
     }
 }

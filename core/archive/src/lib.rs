@@ -14,8 +14,8 @@
 //! Numbers have 20 digits, so names sort as batches do; `<random>` is 16 hex digits. A base of commands ends with `.base.aof.zst`. Without
 //! encryption `.age` is missing.
 //!
-//! Nothing is ever changed, only added and pruned. An object is there when the JSON that tells of it is, which is written last; JSON is put by
-//! a rename that fails where there is something, so of two that archive the same batch one succeeds, and no two objects ever have one name,
+//! Nothing is ever changed, only added and pruned. An object is there when the JSON that tells of it is, which is written last; JSON is put
+//! only where there is nothing (by a rename, or a conditional put), so of two that archive the same batch one succeeds, and no two objects ever have one name,
 //! which an object has before it is known what will be in it: it is a stream. The JSON tells size and SHA-256 of the object as it lies there, the batches, their times, and of a segment which line of the
 //! log it follows (`follows`) and with which it ends (`last_line`): two segments belong together if these are the same line.
 //!
@@ -25,7 +25,7 @@
 //! number, time and checksum (`#TDM:`, see `persist::aof`).
 //!
 //! age proves that nobody reads or changes an object, not who wrote it: who may write into the repository may add to it. The JSON is not
-//! encrypted: it tells sizes, times and the checksums of last batches.
+//! encrypted: it tells sizes, times, the checksums of last batches and the recipients' public keys.
 //!
 //! # Archiving
 //!
@@ -65,7 +65,10 @@ pub use moment::{Moment, parse_age_ms};
 pub use prune::{Keep, Pruned, prune};
 pub use restore::{Restored, Target, restore};
 pub use seal::{Identity, Recipient, identities};
-pub use store::{Directory, Provider, RepositoryUrl, Store, StoreOptions, Upload, UrlError, open_store};
+pub use store::{
+    CredentialsError, Directory, Provider, RepositoryUrl, Store, StoreError, StoreOptions, Upload, UrlError,
+    open_store,
+};
 pub use verify::{Finding, Findings, verify};
 
 /// Hears how many bytes were read, and of how many, as long as something lasts.

@@ -9,6 +9,9 @@ use crate::error::ArchiveError;
 use crate::moment::Moment;
 use crate::store::Store;
 
+/// What tells of objects is read in portions of so many.
+const READS_MAX: usize = 1024;
+
 /// All that was archived of one log.
 #[derive(Debug)]
 pub struct Lineage {
@@ -50,18 +53,35 @@ impl Orphan {
 /// It cannot be asked.
 pub fn lineages(store: &dyn Store) -> Result<Vec<Lineage>, ArchiveError> {
     let names = store.list().map_err(|error| ArchiveError::Store("listing it".to_owned(), error))?;
-    let mut found: Vec<Lineage> = Vec::new();
+    let (mut found, mut telling): (Vec<Lineage>, Vec<String>) = (Vec::new(), Vec::new());
     for name in names {
-        let Some((id, file)) = name.split_once('/') else { continue };
-        let Some(id) = parse_id(id) else { continue };
+        let Some((id, file)) = split(&name) else { continue };
         if found.last().is_none_or(|last| last.id != id) {
             found.push(Lineage::empty(id));
         }
-        let Some(lineage) = found.last_mut() else { continue };
-        lineage.take_in(store, &name, file);
+        match found.last_mut() {
+            Some(lineage) if is_ours(file) && !file.ends_with(".json") => {
+                lineage.orphans.push(Orphan::new(file))
+            }
+            _ if is_ours(file) => telling.push(name),
+            _ => {}
+        }
+    }
+    for names in telling.chunks(READS_MAX) {
+        for (name, read) in names.iter().zip(Description::read_all(store, names)) {
+            let id = split(name).map(|(id, _)| id);
+            let Some(lineage) = found.iter_mut().find(|lineage| Some(lineage.id) == id) else { continue };
+            lineage.take_in(read)?;
+        }
     }
     found.iter_mut().for_each(Lineage::arrange);
     Ok(found)
+}
+
+/// A name in the repository as a lineage and a file in its folder.
+fn split(name: &str) -> Option<(HistoryId, &str)> {
+    let (id, file) = name.split_once('/')?;
+    Some((parse_id(id)?, file))
 }
 
 /// Reads the identity of a log, as it is told.
@@ -87,19 +107,15 @@ impl Lineage {
         Ok(found.unwrap_or_else(|| Lineage::empty(id)))
     }
 
-    fn take_in(&mut self, store: &dyn Store, name: &str, file: &str) {
-        if !is_ours(file) {
-            return;
-        }
-        if !file.ends_with(".json") {
-            self.orphans.push(Orphan::new(file));
-            return;
-        }
-        match Description::read(store, name) {
+    /// Takes in what tells of an object; that the repository does not answer is no word of it.
+    fn take_in(&mut self, read: Result<Description, ArchiveError>) -> Result<(), ArchiveError> {
+        match read {
             Ok(told) if matches!(told.kind, Kind::Base { .. }) => self.bases.push(told),
             Ok(told) => self.segments.push(told),
+            Err(error) if error.is_away() => return Err(error),
             Err(error) => self.broken.push(error),
         }
+        Ok(())
     }
 
     fn arrange(&mut self) {

@@ -20,6 +20,7 @@ const ZSTD_LEVEL: i32 = 3;
 pub(crate) struct ObjectWriter<'a> {
     lineage: HistoryId,
     name: String,
+    recipients: Vec<String>,
     encoder: zstd::Encoder<'static, Sealing<Summed<Box<dyn Upload + 'a>>>>,
     plain_bytes: u64,
 }
@@ -41,7 +42,8 @@ impl<'a> ObjectWriter<'a> {
         };
         let mut encoder = zstd::Encoder::new(sealing, ZSTD_LEVEL)?;
         encoder.include_checksum(true)?;
-        Ok(ObjectWriter { lineage, name, encoder, plain_bytes: 0 })
+        let recipients = recipients.iter().map(Recipient::to_string).collect();
+        Ok(ObjectWriter { lineage, name, recipients, encoder, plain_bytes: 0 })
     }
 
     pub(crate) fn plain_bytes(&self) -> u64 {
@@ -55,17 +57,16 @@ impl<'a> ObjectWriter<'a> {
 
     /// Puts the object into the repository, and then what tells of it.
     pub(crate) fn finish(self, store: &dyn Store, kind: Kind) -> Result<Description, ArchiveError> {
-        let ObjectWriter { lineage, name, encoder, plain_bytes } = self;
+        let ObjectWriter { lineage, name, recipients, encoder, plain_bytes } = self;
         let failed = |error| ArchiveError::Store(format!("{lineage}/{name}"), error);
         let sealing = encoder.finish().map_err(failed)?;
-        let encrypted = matches!(sealing, Sealing::Sealed(_));
         let Summed { inner: upload, sum } = match sealing {
             Sealing::Open(summed) => summed,
             Sealing::Sealed(sealer) => sealer.finish().map_err(failed)?,
         };
         let (bytes, sha256) = sum.finish();
         upload.finish().map_err(failed)?;
-        let description = Description::new(kind, name, Stored { bytes, sha256, plain_bytes, encrypted });
+        let description = Description::new(kind, name, Stored { bytes, sha256, plain_bytes, recipients });
         description.put(store, lineage).inspect_err(|error| {
             if matches!(error, ArchiveError::Taken(_)) {
                 // What nobody tells of is pruned later if it cannot be removed now.
@@ -150,17 +151,33 @@ impl<W: Write> Write for Summed<W> {
     }
 }
 
+/// What was read of an object as it lies there, and how the repository failed, if it did.
+#[derive(Default)]
+struct Seen {
+    sum: Sum,
+    failure: Option<io::Error>,
+}
+
 /// A source that sums up what is read from it, for somebody else to ask.
 struct Watched {
     inner: Box<dyn Read>,
-    sum: Rc<RefCell<Sum>>,
+    seen: Rc<RefCell<Seen>>,
 }
 
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.sum.borrow_mut().take(&buffer[..count]);
-        Ok(count)
+        let mut seen = self.seen.borrow_mut();
+        match self.inner.read(buffer) {
+            Ok(count) => {
+                seen.sum.take(&buffer[..count]);
+                Ok(count)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                seen.failure = Some(error);
+                Err(kind.into())
+            }
+        }
     }
 }
 
@@ -202,7 +219,7 @@ pub(crate) struct ObjectReader<'a> {
     name: String,
     told: &'a Description,
     plain: Option<io::Take<Box<dyn Read + 'a>>>,
-    sum: Rc<RefCell<Sum>>,
+    seen: Rc<RefCell<Seen>>,
 }
 
 impl<'a> ObjectReader<'a> {
@@ -214,8 +231,8 @@ impl<'a> ObjectReader<'a> {
     ) -> Result<ObjectReader<'a>, ArchiveError> {
         let name = told.object_name(lineage);
         let failed = |error| ArchiveError::Store(name.clone(), error);
-        let sum = Rc::new(RefCell::new(Sum::default()));
-        let source = Watched { inner: store.read(&name).map_err(failed)?, sum: Rc::clone(&sum) };
+        let seen = Rc::new(RefCell::new(Seen::default()));
+        let source = Watched { inner: store.read(&name).map_err(failed)?, seen: Rc::clone(&seen) };
         let plain: Box<dyn Read + 'a> = if told.encrypted {
             if identities.is_empty() {
                 return Err(ArchiveError::NeedsKey(name));
@@ -227,7 +244,7 @@ impl<'a> ObjectReader<'a> {
                 OpenError::Format => {
                     ArchiveError::Damaged(name.clone(), "it does not begin as age's files do".to_owned())
                 }
-                OpenError::Io(error) => ArchiveError::Damaged(name.clone(), error.to_string()),
+                OpenError::Io(error) => damaged(&name, &seen, error),
             })?;
             Box::new(zstd::Decoder::new(opener).map_err(failed)?)
         } else {
@@ -235,12 +252,12 @@ impl<'a> ObjectReader<'a> {
         };
         // One byte more than there should be shows that there is more.
         let plain = Some(plain.take(told.plain_bytes + 1));
-        Ok(ObjectReader { name, told, plain, sum })
+        Ok(ObjectReader { name, told, plain, seen })
     }
 
-    /// What an error in the middle means.
+    /// What an error in the middle means: damage, unless the repository has failed.
     pub(crate) fn damaged(&self, what: impl ToString) -> ArchiveError {
-        ArchiveError::Damaged(self.name.clone(), what.to_string())
+        damaged(&self.name, &self.seen, what)
     }
 
     /// All has been read: whether it was what it should be.
@@ -253,8 +270,15 @@ impl<'a> ObjectReader<'a> {
             let told = self.told.plain_bytes;
             return Err(self.damaged(format!("it holds {given} bytes, and should hold {told}")));
         }
-        let sum = Rc::try_unwrap(self.sum).map_or_else(|_| Sum::default(), RefCell::into_inner);
-        is_as_told(&self.name, self.told, sum)
+        is_as_told(&self.name, self.told, self.seen.take().sum)
+    }
+}
+
+fn damaged(name: &str, seen: &RefCell<Seen>, what: impl ToString) -> ArchiveError {
+    let name = name.to_owned();
+    match seen.borrow_mut().failure.take() {
+        Some(error) => ArchiveError::Store(name, error),
+        None => ArchiveError::Damaged(name, what.to_string()),
     }
 }
 

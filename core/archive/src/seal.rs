@@ -56,6 +56,13 @@ impl std::str::FromStr for Recipient {
     }
 }
 
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = bech32::Hrp::parse_unchecked("age");
+        f.write_str(&bech32::encode::<bech32::Bech32>(kind, &self.0).map_err(|_| fmt::Error)?)
+    }
+}
+
 /// A secret key, `AGE-SECRET-KEY-1...`.
 #[derive(Clone)]
 pub struct Identity(StaticSecret);
@@ -392,6 +399,7 @@ pub(crate) mod tests {
     #[test]
     fn what_age_has_sealed_is_opened() {
         assert_eq!(identity().recipient(), PUBLIC.parse().unwrap());
+        assert_eq!(identity().recipient().to_string(), PUBLIC);
         let file = base64::engine::general_purpose::STANDARD.decode(SEALED).unwrap();
         assert_eq!(opened(&file, identity()).unwrap(), b"as age writes it\n");
     }

@@ -133,7 +133,18 @@ fn read_manifest(place: &Place) -> Result<Manifest, ArchiveError> {
     let mut text = Vec::new();
     match File::open(&path).and_then(|file| file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text)) {
         Ok(_) => Manifest::parse(&text).map_err(|error| ArchiveError::Manifest(path, error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ArchiveError::NoLog(place.log_dir())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(no_log(place)),
         Err(error) => Err(ArchiveError::File(path, error)),
     }
+}
+
+/// Why there is no manifest.
+fn no_log(place: &Place) -> ArchiveError {
+    if !place.dir.is_dir() {
+        return ArchiveError::NoDirectory(place.dir.clone());
+    }
+    if place.dir.join(place.manifest_name()).exists() {
+        return ArchiveError::InsideLog(place.dir.clone());
+    }
+    ArchiveError::NoLog(place.log_dir())
 }

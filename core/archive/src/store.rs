@@ -3,12 +3,16 @@
 //! What an object store must have is one thing beyond the ordinary: to put an object only where there is none. Objects are written and read
 //! as streams, since a base may be larger than memory; so an object has its name before it is known what is in it.
 
+mod bucket;
+mod credentials;
 mod directory;
 mod url;
 
+use std::fmt;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+pub use credentials::CredentialsError;
 pub use directory::Directory;
 pub use url::{Provider, RepositoryUrl, UrlError};
 
@@ -34,6 +38,14 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// It is not there, or cannot be read.
     fn read(&self, name: &str) -> io::Result<Box<dyn Read>>;
+    /// Reads small objects, in this order, each up to so many bytes. Where each takes a journey, many travel at once.
+    fn read_all(&self, names: &[String], bytes_max: u64) -> Vec<io::Result<Vec<u8>>> {
+        let read = |name: &String| {
+            let mut bytes = Vec::new();
+            self.read(name)?.take(bytes_max).read_to_end(&mut bytes).map(|_| bytes)
+        };
+        names.iter().map(read).collect()
+    }
     /// Removes an object for good.
     ///
     /// # Errors
@@ -71,19 +83,72 @@ pub struct StoreOptions {
     pub credentials: Option<PathBuf>,
 }
 
-/// Opens the repository at a URL. What it gives blocks the thread that calls it.
+/// Why a repository is not opened.
+#[derive(Debug)]
+pub enum StoreError {
+    /// It is not there, or may not be used.
+    Io(io::Error),
+    /// The credentials cannot be used.
+    Credentials(CredentialsError),
+    /// What is said of the service is incomplete or wrong.
+    Settings(String),
+    /// The address is none.
+    Endpoint(&'static str),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Io(error) => error.fmt(f),
+            StoreError::Credentials(error) => error.fmt(f),
+            StoreError::Settings(what) => f.write_str(what),
+            StoreError::Endpoint(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> StoreError {
+        StoreError::Io(error)
+    }
+}
+
+impl From<CredentialsError> for StoreError {
+    fn from(error: CredentialsError) -> StoreError {
+        StoreError::Credentials(error)
+    }
+}
+
+/// Whether the repository could not be asked, so that the answer says nothing of the object.
+pub(crate) fn is_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, NotConnected, ResourceBusy, TimedOut};
+    matches!(error.kind(), ConnectionAborted | NotConnected | ResourceBusy | TimedOut)
+}
+
+/// Opens the repository at a URL, and looks whether it answers. What it gives blocks the thread that calls it, which must not be one of an
+/// asynchronous runtime.
 ///
 /// # Errors
 /// It is not there, may not be used, or the options do not fit.
 pub fn open_store(url: &RepositoryUrl, options: &StoreOptions) -> Result<Box<dyn Store>, ArchiveError> {
     let opened = match url {
-        RepositoryUrl::Directory(path) if options.create => Directory::create(path),
-        RepositoryUrl::Directory(path) => Directory::open(path),
-        RepositoryUrl::Bucket { .. } => {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "only directories can be repositories"))
+        RepositoryUrl::Directory(path) => open_directory(path, options),
+        RepositoryUrl::Bucket { provider, bucket, prefix } => {
+            let place = bucket::Place { provider: *provider, bucket, prefix };
+            bucket::open(&place, options).map(|bucket| Box::new(bucket) as Box<dyn Store>)
         }
     };
-    Ok(Box::new(opened.map_err(|error| ArchiveError::Open(url.to_string(), error))?))
+    opened.map_err(|error| ArchiveError::Open(url.to_string(), error))
+}
+
+fn open_directory(path: &Path, options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {
+    if options.endpoint.is_some() {
+        return Err(StoreError::Endpoint("a directory has no endpoint: is a URL meant, s3://bucket?"));
+    }
+    let opened = if options.create { Directory::create(path) } else { Directory::open(path) };
+    Ok(Box::new(opened?))
 }
 
 /// So much chance that two never have the same, as text.

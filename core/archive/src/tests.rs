@@ -325,8 +325,32 @@ fn only_the_right_key_opens_it() {
     repository.keys = identities(other.as_bytes()).unwrap();
     assert!(matches!(repository.restore(Target::Latest), Err(ArchiveError::WrongKey(_))));
     let found = repository.verify();
-    assert_eq!(found.wrong.len(), 2);
+    assert_eq!((found.wrong.len(), found.opened), (2, 0));
     assert!(found.wrong.iter().all(|wrong| wrong.what.contains("none of the keys")), "{found:?}");
+}
+
+#[test]
+fn another_recipient_is_told_once() {
+    let (mut repository, mut server) = (Repository::sealed(), Server::new());
+    let first = repository.recipients[0].to_string();
+    let mut told = Vec::new();
+    let other = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    for recipients in [
+        vec![first.as_str()],
+        vec![first.as_str()],
+        vec![other],
+        vec![other, &first],
+        vec![&first, other],
+        vec![],
+        vec![],
+    ] {
+        server.write(1);
+        repository.recipients = recipients.iter().map(|text| text.parse().unwrap()).collect();
+        told.push(repository.back_up(&server).unwrap().recipients_before);
+    }
+    let mut both = vec![first.clone(), other.to_owned()];
+    both.sort();
+    assert_eq!(told, [None, None, Some(vec![first]), Some(vec![other.to_owned()]), None, Some(both), None]);
 }
 
 #[test]
