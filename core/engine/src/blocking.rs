@@ -203,7 +203,7 @@ impl Engine {
         let look_at_us = self.look_at_us(&wait);
         let db = self.sessions.at(id).db;
         if let Some(kind) = awaited(group) {
-            let clients = Workers::new(&self.waiters, None);
+            let clients = Workers::waiting(&self.waiters);
             wait.keys.iter().for_each(|key| self.keyspace.note_awaited(db, key, kind, &clients));
         }
         let session = self.sessions.at_mut(id);
@@ -223,7 +223,7 @@ impl Engine {
             let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
             let group = self.table.find(&argv).map(|command| self.table.commands[command].spec.group);
             if let Some(kind) = group.and_then(awaited) {
-                self.keyspace.note_awaited(db, &key, kind, &Workers::new(&self.waiters, None));
+                self.keyspace.note_awaited(db, &key, kind, &Workers::waiting(&self.waiters));
             }
         }
     }

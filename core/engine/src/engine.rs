@@ -278,7 +278,7 @@ impl Engine {
         self.keyspace.set_ranking(crate::admin::ranking(s));
         self.keyspace.tells_use = matches!(s.maxmemory_policy.eviction(), Eviction::Lru | Eviction::Lfu);
         self.keyspace.tells_shared_integers = crate::admin::shares_integers(s);
-        self.keyspace.queues.set_max(s.queues_max);
+        let follows_more = self.keyspace.set_queues_max(s.queues_max);
         self.command_logs.configure(s);
         self.watch_durations();
         let s = &self.config;
@@ -286,6 +286,10 @@ impl Engine {
         self.acl.channels_open = s.acl_pubsub_default == config::AclPubsub::Allchannels;
         self.observe();
         self.reply_limit = self.bound_of_replies();
+        if follows_more {
+            let all: Vec<usize> = (0..self.keyspace.database_count()).collect();
+            self.note_awaited_in(&all);
+        }
     }
 
     /// Whether the log is to be written. Set by the server when it has one open.

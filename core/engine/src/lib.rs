@@ -49,6 +49,7 @@ pub use copy::{CopyOrder, CopyParts};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use migrate::{Dump, Migrated, Migration};
 pub use outside::{Asker, Busy, BusyVerdict, CancelledSave, Delivery, Job, LogTickets, Outside, Reload};
+pub use queue::QueueWalk;
 pub use refusals::{Full, Refusals};
 pub use replay::ReplayError;
 pub use session::{ClientBuffers, ClientInfo, ReplyMode, SessionId};

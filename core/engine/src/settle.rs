@@ -51,7 +51,7 @@ impl Engine {
             self.tell_observers(Some(id), event);
         }
         if self.keyspace.queues.has_suspects() {
-            self.keyspace.examine_queues(&Workers::new(&self.waiters, None));
+            self.keyspace.examine_queues(&Workers::waiting(&self.waiters));
         }
         self.keyspace.effects.clear();
     }
@@ -65,7 +65,7 @@ impl Engine {
             self.tell_observers(None, None);
         }
         if self.keyspace.queues.has_suspects() {
-            self.keyspace.examine_queues(&Workers::new(&self.waiters, None));
+            self.keyspace.examine_queues(&Workers::waiting(&self.waiters));
         }
         self.keyspace.effects.clear();
     }

@@ -5,9 +5,23 @@
 
 use crate::fields::is_over;
 use crate::space::{Database, Keyspace};
-use queues::{Clients, Context, Figures, Look, MayRead, NoClients, Queues};
+use queues::{Clients, Context, Cursor, Figures, Look, MayRead, NoClients, QueueKind, Queues};
 use table::Position;
 use types::{Entry, Kind, View};
+
+/// Keys that one step of a search looks at, and those of one more bucket: fewer than may wait to be examined.
+const SEARCH_STEP: usize = 256;
+
+/// Steps of a search in one tick.
+const SEARCH_STEPS: usize = 8;
+
+/// How far the search for queues has come, where more are followed than before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Search {
+    db: usize,
+    /// Of the table of that database.
+    cursor: u64,
+}
 
 /// The values of all databases at one moment.
 struct Values<'a> {
@@ -84,9 +98,68 @@ impl Keyspace {
         self.with_queues(clients, |queues, at| queues.tell(at, may_read))
     }
 
+    /// The queue of this name, and of this kind if one is named, if `may_read` allows its keys.
+    pub fn tell_queue(
+        &mut self,
+        clients: &dyn Clients,
+        (name, kind): (&str, Option<QueueKind>),
+        may_read: Option<MayRead<'_>>,
+    ) -> Option<Figures> {
+        self.with_queues(clients, |queues, at| queues.tell_one(at, name, kind, may_read))
+    }
+
+    /// The first queues behind `after`, of which no more than `count` are looked at; and behind which to go on, if there may be more.
+    pub fn tell_some_queues(
+        &mut self,
+        clients: &dyn Clients,
+        after: Option<Cursor>,
+        count: usize,
+    ) -> (Vec<Figures>, Option<Cursor>) {
+        self.with_queues(clients, |queues, at| queues.tell_some(at, after, count))
+    }
+
     /// What is done for queues with time.
     pub fn tick_queues(&mut self, clients: &dyn Clients) {
+        for _ in 0..SEARCH_STEPS {
+            if self.queue_search.is_some() {
+                self.search_queues();
+                self.examine_queues(clients);
+            }
+        }
         self.with_queues(clients, Queues::tick);
+    }
+
+    /// At most `max` queues are followed; whether that are more than before. Then those that are there are searched for, some keys at a
+    /// time: nobody has told of them.
+    pub fn set_queues_max(&mut self, max: usize) -> bool {
+        let is_more = max > self.queues.max();
+        self.queues.set_max(max);
+        self.queue_search = is_more.then_some(Search::default());
+        is_more
+    }
+
+    /// One step of the search. It leaves keys that are to be examined.
+    fn search_queues(&mut self) {
+        let Some(mut search) = self.queue_search.take() else { return };
+        let mut seen = 0;
+        while let Some(database) = self.dbs.get(search.db).filter(|_| seen < SEARCH_STEP) {
+            let (table, queues) = (&database.table, &mut self.queues);
+            search.cursor = table.scan(search.cursor, &mut |entry| {
+                seen += 1;
+                let groups = if let View::Stream(stream) = entry.view() { stream.groups().len() } else { 0 };
+                if entry.kind() != Kind::String {
+                    queues.notes_old(
+                        entry.kind(),
+                        search.db,
+                        table.hash_of(entry.key()),
+                        entry.key(),
+                        groups,
+                    );
+                }
+            });
+            search.db += usize::from(search.cursor == 0);
+        }
+        self.queue_search = (search.db < self.dbs.len()).then_some(search);
     }
 
     /// The data is loaded: what of it belongs to queues is found, and counts as nothing that came.

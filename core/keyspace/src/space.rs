@@ -3,6 +3,7 @@
 use crate::effects::Effects;
 use crate::evict::{EvictionPool, Ranking};
 use crate::expire::OldWheel;
+use crate::follow::Search;
 use crate::snapshot::Snapshot;
 use crate::wheel::Wheel;
 use base::{Now, Random};
@@ -123,6 +124,7 @@ pub struct Keyspace {
     pub effects: Effects,
     /// The queues among the keys.
     pub queues: Queues,
+    pub(crate) queue_search: Option<Search>,
     /// The time of the running command.
     pub now: Now,
     /// The access clock of the running command, in the unit of `ranking`.
@@ -171,6 +173,7 @@ impl Keyspace {
             expiring_end: 0,
             effects: Effects::default(),
             queues: Queues::new(seed),
+            queue_search: None,
             tells_shared_integers: true,
             now: Now::default(),
             access_clock: 0,
@@ -293,6 +296,7 @@ impl Keyspace {
     pub fn swap(&mut self, a: usize, b: usize) {
         self.dbs.swap(a, b);
         self.queues.swapped(a, b);
+        self.queue_search = self.queue_search.map(|_| Search::default());
         self.expiring_end = self.expiring_end.max(a.max(b) + 1);
         self.effects.exchanged = true;
         self.effects.touch_database(a);

@@ -25,6 +25,8 @@ pub struct Figures {
     pub added_per_second: f64,
     /// Jobs that were taken each second, over the last whole minute.
     pub taken_per_second: f64,
+    /// Jobs that were completed and that failed, where the library counts them.
+    pub finished: Option<[u64; 2]>,
     /// Age of the oldest job that waits, milliseconds.
     pub oldest_age_ms: Option<u64>,
     /// Age of the oldest job that failed, milliseconds.

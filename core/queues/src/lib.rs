@@ -26,4 +26,4 @@ pub use figures::Figures;
 pub use history::MARKS_MAX;
 pub use id::{KEY_BYTES_MAX, QueueKind};
 pub use libraries::{Clients, Context, Look, MayRead, NoClients, WORKER, len};
-pub use queues::Queues;
+pub use queues::{Cursor, Queues};

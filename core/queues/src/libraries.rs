@@ -60,7 +60,7 @@ impl<'a> Context<'a> {
 
     /// The keys of a database, with the number of names read of one key at most.
     pub(crate) fn keys(&self, db: usize, names_max: usize) -> Keys<'a> {
-        Keys { look: self.look, db, now_ms: self.now.unix_ms, names_max }
+        Keys { look: self.look, db, now_ms: self.now.unix_ms, names_from: 0, names_max }
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) struct Library {
     /// Nothing is left of a queue that is empty, so it stays for a while.
     pub(crate) lingers: bool,
     /// How the library itself calls the queue.
-    pub(crate) shown: fn(&Id) -> Vec<u8>,
+    pub(crate) shown: fn(&Id) -> String,
     /// The keys it is made of, the one that clients wait on first.
     pub(crate) keys: fn(&Id) -> Vec<Part>,
     /// What its keys say.
@@ -115,6 +115,8 @@ pub(crate) struct Depths {
     pub(crate) workers: u64,
     /// Whether there is anything of it.
     pub(crate) exists: bool,
+    /// Jobs that were completed and that failed, where the library counts them.
+    pub(crate) finished: Option<[u64; 2]>,
     /// What a stream has counted itself: entries added, and taken by the group.
     pub(crate) told: Option<(u64, u64)>,
 }
@@ -168,13 +170,20 @@ pub(crate) struct Keys<'a> {
     pub(crate) db: usize,
     /// The present time, Unix milliseconds.
     pub(crate) now_ms: i64,
-    /// Members of a set of names that are read at most.
+    /// Names of one key that are passed over.
+    pub(crate) names_from: usize,
+    /// Names of one key that are read at most.
     pub(crate) names_max: usize,
 }
 
 impl<'a> Keys<'a> {
     pub(crate) fn view(&self, key: &[u8]) -> Option<View<'a>> {
         self.look.view(self.db, key)
+    }
+
+    /// The same, but only names from this number on are read.
+    pub(crate) fn from(self, names_from: usize) -> Keys<'a> {
+        Keys { names_from, ..self }
     }
 
     /// Elements of a collection; 0 for anything else.
@@ -216,11 +225,15 @@ impl<'a> Keys<'a> {
     /// Members of a set, no more than are needed; and how many of these are left out, for they are too long to name a queue.
     pub(crate) fn members(&self, key: &[u8]) -> (Vec<Vec<u8>>, u64) {
         let Some(View::Set(set)) = self.view(key) else { return (Vec::new(), 0) };
-        let looked_at = set.iter().take(self.names_max);
-        let short = looked_at.filter(|member| member.len() <= KEY_BYTES_MAX);
-        let members: Vec<_> = short.map(|member| member.to_vec()).collect();
-        let too_long = set.len().min(self.names_max) - members.len();
-        (members, too_long as u64)
+        let (mut members, mut too_long) = (Vec::new(), 0);
+        for member in set.iter().skip(self.names_from).take(self.names_max) {
+            if member.len() <= KEY_BYTES_MAX {
+                members.push(member.to_vec());
+            } else {
+                too_long += 1;
+            }
+        }
+        (members, too_long)
     }
 
     /// The field of the hash that a library keeps for a job, which it calls by `prefix` and the job's number.

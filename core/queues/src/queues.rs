@@ -12,28 +12,41 @@
 //! filter holds each of these keys; a plain queue and a library's never share a key.
 
 mod find;
+mod names;
 mod room;
 mod tell;
+
+pub use tell::Cursor;
 
 use crate::filter::Filter;
 use crate::id::{Id, KEY_BYTES_MAX, QueueKind};
 use crate::libraries::{self, Context, Role};
 use crate::queue::Queue;
 use base::hash::Keyed;
-use std::collections::HashMap;
+use names::{Naming, Pass};
+use std::collections::{BTreeMap, HashMap};
 use types::Kind;
 
 /// Keys that wait to be examined. Each command's are examined behind it, and a loader's when there are so many.
 const SUSPECTS_MAX: usize = 1024;
 
+/// Bytes of these keys.
+const SUSPECT_BYTES_MAX: usize = 1 << 20;
+
 /// A key of a database.
 type Place = (usize, Box<[u8]>);
+
+/// The name of a queue, and its kind: no other one has both.
+type Title = (Box<str>, QueueKind);
 
 /// A key that is not only read.
 #[derive(Clone, Copy, Debug)]
 struct Followed {
-    /// The queue, or none where the key names queues.
+    /// The queue.
     slot: Option<u32>,
+    /// Its place among the keys that name queues.
+    names: Option<u32>,
+    /// What it is to its queue.
     role: Role,
     /// Elements at the last look.
     len: u64,
@@ -48,6 +61,8 @@ pub struct Queues {
     /// By database.
     keys: Vec<HashMap<Box<[u8]>, Followed, Keyed>>,
     ids: HashMap<Id, u32, Keyed>,
+    /// In the order in which they are told.
+    titles: BTreeMap<Title, u32>,
     slots: Vec<Option<Queue>>,
     /// Slots of which none is in use.
     free: Vec<u32>,
@@ -57,9 +72,14 @@ pub struct Queues {
     hand: usize,
     /// Keys that the filter holds in vain.
     stale_keys: usize,
-    /// Keys that name queues: sets of a library, and streams.
-    names: Vec<Place>,
+    /// Keys that name queues, by place.
+    names: Vec<Option<Naming>>,
+    /// Places of which none is in use.
+    free_names: Vec<u32>,
+    pass: Pass,
     suspects: Vec<Place>,
+    /// Bytes of their keys.
+    suspect_bytes: usize,
     /// Keys whose entries are to be marked.
     marks: Vec<Place>,
     dropped: u64,
@@ -76,18 +96,27 @@ impl Queues {
             filter: Filter::default(),
             keys: Vec::new(),
             ids: HashMap::with_hasher(base::hash::keyed(seed)),
+            titles: BTreeMap::new(),
             slots: Vec::new(),
             free: Vec::new(),
             unproven: 0,
             hand: 0,
             stale_keys: 0,
             names: Vec::new(),
+            free_names: Vec::new(),
+            pass: Pass::default(),
             suspects: Vec::new(),
+            suspect_bytes: 0,
             marks: Vec::new(),
             dropped: 0,
             minute_ends_ms: 0,
             swept: 0,
         }
+    }
+
+    /// The most queues that are followed.
+    pub fn max(&self) -> usize {
+        self.max
     }
 
     /// At most `max` queues are followed; 0 forgets all of them. Those beyond a lower bound stay.
@@ -134,22 +163,29 @@ impl Queues {
     }
 
     #[cold]
-    fn is_marked(&self, db: usize, key: &[u8]) -> bool {
-        let followed = self.keys.get(db).and_then(|keys| keys.get(key));
-        followed.is_some_and(|followed| followed.slot.is_none() || followed.role == Role::Jobs)
+    fn is_marked(&mut self, db: usize, key: &[u8]) -> bool {
+        let Some(Followed { names, role, .. }) = self.followed(db, key).copied() else { return false };
+        names.into_iter().for_each(|place| self.names_changed(place));
+        names.is_some() || role == Role::Jobs
+    }
+
+    fn followed(&self, db: usize, key: &[u8]) -> Option<&Followed> {
+        self.keys.get(db)?.get(key)
     }
 
     /// The key may tell of queues: it is to be examined.
     #[cold]
     pub fn suspect(&mut self, db: usize, key: &[u8]) {
         let is_last = self.suspects.last().is_some_and(|(last_db, last)| *last_db == db && **last == *key);
-        if is_last || key.len() > KEY_BYTES_MAX {
+        if is_last {
             return;
         }
-        if self.is_full_of_suspects() {
+        // One whose key is too long for a queue is examined as well: what nobody is told of is counted.
+        if self.is_full_of_suspects() || self.suspect_bytes + key.len() > SUSPECT_BYTES_MAX {
             self.dropped += 1;
             return;
         }
+        self.suspect_bytes += key.len();
         self.suspects.push((db, key.into()));
     }
 
@@ -168,13 +204,11 @@ impl Queues {
     /// still right.
     pub fn changed(&mut self, db: usize, key: &[u8], len: u64, is_new: bool, now_ms: u64) -> bool {
         let Some(followed) = self.keys.get_mut(db).and_then(|keys| keys.get_mut(key)) else { return false };
-        let Some(slot) = followed.slot else {
-            self.suspect(db, key);
-            return true;
-        };
         let before = if is_new { 0 } else { followed.len };
         followed.len = len;
-        if let Some(queue) = &mut self.slots[slot as usize] {
+        let Followed { slot, names, .. } = *followed;
+        names.into_iter().for_each(|place| self.names_changed(place));
+        if let Some(queue) = slot.and_then(|slot| self.slots[slot as usize].as_mut()) {
             queue.count(before, len, now_ms);
         }
         true
@@ -215,12 +249,15 @@ impl Queues {
             HashMap::with_hasher(base::hash::keyed(self.seed))
         });
         self.keys.swap(a, b);
-        self.names.iter_mut().chain(&mut self.suspects).for_each(|(db, _)| *db = other(*db));
+        self.names.iter_mut().flatten().for_each(|naming| naming.db = other(naming.db));
+        self.suspects.iter_mut().for_each(|(db, _)| *db = other(*db));
         self.ids.clear();
+        self.titles.clear();
         for (slot, queue) in self.slots.iter_mut().enumerate() {
             if let Some(queue) = queue {
                 queue.id.db = other(queue.id.db);
                 self.ids.insert(queue.id.clone(), slot as u32);
+                self.titles.insert((queue.id.name().into(), queue.id.kind), slot as u32);
             }
         }
     }
@@ -241,8 +278,10 @@ impl Queues {
         let of_key = |key: &[u8]| key.len() + size_of::<(Box<[u8]>, Followed)>() + 1;
         let keys: usize = self.keys.iter().flat_map(HashMap::keys).map(|key| of_key(key)).sum();
         let queues: usize = self.slots.iter().flatten().map(Queue::bytes).sum();
-        let names: usize = self.names.iter().map(|(_, key)| size_of::<Place>() + key.len()).sum();
-        keys + queues + names
+        let names: usize =
+            self.names.iter().flatten().map(|naming| size_of::<Naming>() + naming.key.len()).sum();
+        let titles: usize = self.titles.keys().map(|(name, _)| size_of::<Title>() + name.len()).sum();
+        keys + queues + names + titles
     }
 }
 

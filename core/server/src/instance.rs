@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control::{Health, Instance, Level, Place, ServerConfig, Stop};
-use parking_lot::Mutex;
+use engine::QueueWalk;
+use parking_lot::{Mutex, MutexGuard};
 use telemetry::Report;
 
 use crate::context::BackgroundContext;
@@ -18,6 +19,9 @@ const TICK_US_MAX: u64 = 10_000_000;
 
 /// How long a scrape waits for the engine before it gets the figures of last time.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long a scrape may take to look at all queues, others having the engine in between, before it gives the figures of last time.
+const WALK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// See [`Instance`].
 pub(crate) struct Front {
@@ -35,6 +39,21 @@ impl Front {
                 let ticked_us = pulse.ticked_us.load(Ordering::Relaxed);
                 pulse.polling.load(Ordering::Relaxed) || now_us < ticked_us + TICK_US_MAX
             })
+    }
+
+    /// What there is to tell, unless the engine is busy all the time. Between its steps others have it.
+    fn report(&self) -> Option<Report> {
+        let mut engine = self.shared.engine.try_lock_for(ENGINE_PATIENCE)?;
+        let end = Instant::now() + WALK_PATIENCE;
+        let mut report = engine.report(&BackgroundContext { shared: self.shared });
+        let mut walk = QueueWalk::default();
+        while engine.walk_queues(&mut walk) {
+            MutexGuard::unlock_fair(engine);
+            engine = self.shared.engine.try_lock_until(end)?;
+        }
+        drop(engine);
+        walk.report(&mut report);
+        Some(report)
     }
 
     fn status(&self) -> String {
@@ -65,13 +84,9 @@ impl Instance for Front {
         let mut last = self.last.lock();
         last.1 += 1;
         let scrapes = last.1;
-        let engine = self.shared.engine.try_lock_for(ENGINE_PATIENCE);
-        let is_stale = engine.is_none();
-        if let Some(mut engine) = engine {
-            let mut report = engine.report(&BackgroundContext { shared: self.shared });
-            engine.report_queues(&mut report);
-            last.0 = Some(report);
-        }
+        let report = self.report();
+        let is_stale = report.is_none();
+        last.0 = report.or_else(|| last.0.take());
         let Some(report) = &mut last.0 else { return String::new() };
         report.set("scrape_errors", u64::from(is_stale));
         report.set("scrapes", scrapes);

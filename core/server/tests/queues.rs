@@ -241,6 +241,30 @@ fn queues_beyond_the_bound_are_not_followed_and_that_is_told() {
 }
 
 #[test]
+fn queues_that_are_there_are_found_again_when_more_are_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--queues-max", "0"]);
+    let (mut client, mut worker, mut other) = (server.client(), server.client(), server.client());
+    make_mail(&mut client);
+    client.ask("SADD rq:queues rq:queue:low", ":1\r\n");
+    client.ask("SELECT 3", "+OK\r\n");
+    client.ask("XGROUP CREATE events readers $ MKSTREAM", "+OK\r\n");
+    client.ask("SELECT 0", "+OK\r\n");
+    [&mut worker, &mut other].into_iter().for_each(|one| one.send(b"BLPOP jobs 0\r\n"));
+    client.until_info("blocked_clients", "2");
+    let script = "for i = 1, 10000 do redis.call('LPUSH', 'other:' .. i, 'x') end";
+    client.send(&support::request(&[b"EVAL", script.as_bytes(), b"0"]));
+    assert_eq!(read(&mut client), "nil");
+    assert_eq!(ask(&mut client, "TANDEM QUEUES"), "[]");
+    client.ask("CONFIG SET queues-max 100", "+OK\r\n");
+    client.until_info("tandem_queues", "4");
+    assert_eq!(names(&mut client), ["db3/events/readers", "jobs", "low", "mail"]);
+    client.ask("LPUSH bull:mail:wait 9", ":3\r\n");
+    assert_eq!(of(&mut client, "mail", "added"), "3", "two that were there, and this one");
+    assert_eq!(of(&mut client, "jobs", "workers"), "2");
+}
+
+#[test]
 fn a_start_finds_the_queues_in_log_and_snapshot_and_counts_from_there() {
     let dir = tempfile::tempdir().unwrap();
     let words = ["--appendonly", "yes", "--save", ""];

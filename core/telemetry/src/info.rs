@@ -103,6 +103,8 @@ pub struct Queue {
     pub added: u64,
     /// Jobs that were taken.
     pub taken: u64,
+    /// Jobs that were completed and that failed, where the library counts them.
+    pub finished: Option<[u64; 2]>,
     /// Age of the oldest job that waits, milliseconds.
     pub oldest_age_ms: Option<u64>,
     /// Age of the oldest job that failed, milliseconds.

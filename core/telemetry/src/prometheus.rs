@@ -10,7 +10,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use crate::fields::{Metric, TABLE};
-use crate::info::Report;
+use crate::info::{Queue, Report};
 use crate::stats::CommandStats;
 
 /// Bounds of the latency buckets are 2^0 to 2^this microseconds, about a second.
@@ -43,7 +43,7 @@ pub fn prometheus(report: &Report) -> String {
     instance(&out, report);
     own_instance(&out, report);
     databases(&out, report);
-    queues(&out, report);
+    queues(&mut own, report);
     commands(&out, &mut own, report);
     let mut text = out.0.handle().render();
     text.push_str(&own);
@@ -131,7 +131,9 @@ fn databases(out: &Out, report: &Report) {
         out.gauge("redis_db_avg_ttl_seconds", "Mean time that such keys have left.", labels(), ttl_s);
     }
     for key in &report.keys {
-        let labels = vec![Label::new("db", format!("db{}", key.db)), Label::new("key", key.name.clone())];
+        // The recorder takes two backslashes for one.
+        let name = key.name.replace('\\', "\\\\");
+        let labels = vec![Label::new("db", format!("db{}", key.db)), Label::new("key", name)];
         out.gauge(
             "redis_key_size",
             "Elements of a key named in metrics-keys, or bytes of a string.",
@@ -145,32 +147,85 @@ fn databases(out: &Out, report: &Report) {
     }
 }
 
-fn queues(out: &Out, report: &Report) {
-    for queue in &report.queues {
-        let labels = || vec![Label::new("queue", queue.name.clone()), Label::new("kind", queue.kind)];
-        for (state, count) in &queue.states {
-            let by_state = [labels(), vec![Label::new("state", *state)]].concat();
-            out.gauge("tandem_queue_depth", "Jobs of a queue by state.", by_state, *count as f64);
-            if queue.kind == "bullmq" {
-                let labels = vec![Label::new("queue", queue.name.clone()), Label::new("state", *state)];
-                out.gauge("bullmq_job_count", "Number of jobs in the queue by state", labels, *count as f64);
-            }
-        }
-        let ages = [
-            ("tandem_queue_oldest_age_seconds", "Age of the oldest job that waits.", queue.oldest_age_ms),
-            (
-                "tandem_queue_oldest_failed_age_seconds",
-                "Age of the oldest job that failed.",
-                queue.oldest_failed_age_ms,
-            ),
-        ];
-        for (name, help, age_ms) in ages {
-            age_ms.into_iter().for_each(|ms| out.gauge(name, help, labels(), ms as f64 / 1000.0));
-        }
-        out.gauge("tandem_queue_workers", "Clients that wait on a queue.", labels(), queue.workers as f64);
-        out.counter("tandem_queue_added_total", "Jobs that came into a queue.", labels(), queue.added);
-        out.counter("tandem_queue_taken_total", "Jobs that were taken from a queue.", labels(), queue.taken);
+/// One figure of a queue as a sample.
+type QueueFamily = (&'static str, &'static str, &'static str, fn(&Queue) -> Option<f64>);
+
+/// What is told of each queue, without its states.
+const QUEUE_FAMILIES: [QueueFamily; 5] = [
+    ("tandem_queue_oldest_age_seconds", "gauge", "Age of the oldest job that waits.", |queue| {
+        queue.oldest_age_ms.map(|ms| ms as f64 / 1000.0)
+    }),
+    ("tandem_queue_oldest_failed_age_seconds", "gauge", "Age of the oldest job that failed.", |queue| {
+        queue.oldest_failed_age_ms.map(|ms| ms as f64 / 1000.0)
+    }),
+    ("tandem_queue_workers", "gauge", "Clients that wait on a queue.", |queue| Some(queue.workers as f64)),
+    ("tandem_queue_added_total", "counter", "Jobs that came into a queue.", |queue| Some(queue.added as f64)),
+    ("tandem_queue_taken_total", "counter", "Jobs that were taken from a queue.", |queue| {
+        Some(queue.taken as f64)
+    }),
+];
+
+/// Written here and not through the recorder, which takes a backslash in a label for the beginning of an escape: names that differ in
+/// nothing else would be one series twice, of which Prometheus believes no scrape.
+fn queues(own: &mut String, report: &Report) {
+    if report.queues.is_empty() {
+        return;
     }
+    let labelled: Vec<(String, &Queue)> = report.queues.iter().map(|queue| (labels(queue), queue)).collect();
+    family(own, "tandem_queue_depth", "gauge", "Jobs of a queue by state.");
+    for (labels, queue) in &labelled {
+        for (state, count) in &queue.states {
+            sample(own, "tandem_queue_depth", &format!("{labels},state=\"{state}\""), *count as f64);
+        }
+    }
+    for (name, kind, help, value) in QUEUE_FAMILIES {
+        let mut samples =
+            labelled.iter().filter_map(|(labels, queue)| Some((labels, value(queue)?))).peekable();
+        if samples.peek().is_some() {
+            family(own, name, kind, help);
+        }
+        samples.for_each(|(labels, value)| sample(own, name, labels, value));
+    }
+    bullmq(own, report);
+}
+
+/// What BullMQ's own metrics tell, by their names.
+fn bullmq(own: &mut String, report: &Report) {
+    let queues: Vec<&Queue> = report.queues.iter().filter(|queue| queue.kind == "bullmq").collect();
+    if queues.is_empty() {
+        return;
+    }
+    family(own, "bullmq_job_count", "gauge", "Number of jobs in the queue by state");
+    for queue in &queues {
+        let name = label_value(&queue.name);
+        for (state, count) in &queue.states {
+            let labels = format!("queue=\"{name}\",state=\"{state}\"");
+            sample(own, "bullmq_job_count", &labels, *count as f64);
+        }
+    }
+    for (at, name, help) in [
+        (0, "bullmq_job_completed_total", "Total number of completed jobs"),
+        (1, "bullmq_job_failed_total", "Total number of failed jobs"),
+    ] {
+        family(own, name, "counter", help);
+        for queue in &queues {
+            let count = queue.finished.map_or(0, |finished| finished[at]);
+            sample(own, name, &format!("queue=\"{}\"", label_value(&queue.name)), count as f64);
+        }
+    }
+}
+
+fn labels(queue: &Queue) -> String {
+    format!("queue=\"{}\",kind=\"{}\"", label_value(&queue.name), queue.kind)
+}
+
+fn sample(own: &mut String, name: &str, labels: &str, value: f64) {
+    writeln!(own, "{name}{{{labels}}} {value}").expect("a String takes any text");
+}
+
+/// A label's value as the exposition format wants it.
+fn label_value(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn commands(out: &Out, own: &mut String, report: &Report) {
@@ -275,6 +330,56 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(text.contains("redis_instance_info{") && text.contains("redis_total_system_memory_bytes"));
+    }
+
+    fn queue(name: &str, kind: &'static str) -> Queue {
+        Queue {
+            name: name.to_owned(),
+            kind,
+            states: vec![("waiting", 2), ("failed", 0)],
+            workers: 1,
+            added: 5,
+            taken: 3,
+            finished: Some([7, 8]),
+            oldest_age_ms: (kind == "list").then_some(1500),
+            oldest_failed_age_ms: None,
+        }
+    }
+
+    #[test]
+    fn whatever_queues_and_keys_are_called_each_has_a_series_of_its_own() {
+        let mut report = sample();
+        let names =
+            ["a", "a\\", "a\\\\", "a\\\\\\", "a\"", "a\\\"", "a\\n", "a\n", "{}", "a,b=\"c", "\u{fc}"];
+        for name in names {
+            ["list", "bullmq"].into_iter().for_each(|kind| report.queue(queue(name, kind)));
+            report.key_size(0, name.as_bytes(), 1);
+        }
+        let text = prometheus(&report);
+        let mut series = std::collections::HashSet::new();
+        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            assert!(series.insert(line.rsplit_once(' ').unwrap().0), "{line} twice");
+        }
+        for (family, count) in [
+            ("tandem_queue_depth", 44),
+            ("tandem_queue_workers", 22),
+            ("bullmq_job_count", 22),
+            ("bullmq_job_failed_total", 11),
+            ("redis_key_size", 11),
+        ] {
+            let told = series.iter().filter(|series| series.starts_with(&format!("{family}{{"))).count();
+            assert_eq!(told, count, "{family}");
+        }
+        for line in [
+            r#"tandem_queue_depth{queue="a\\\"",kind="list",state="waiting"} 2"#,
+            r#"tandem_queue_oldest_age_seconds{queue="a\n",kind="list"} 1.5"#,
+            r#"tandem_queue_added_total{queue="a\\n",kind="bullmq"} 5"#,
+            r#"bullmq_job_completed_total{queue="a\\\\"} 7"#,
+            r#"redis_key_size{db="db0",key="a\\\""} 1"#,
+            r#"redis_key_size{db="db0",key="a\\\\"} 1"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
     }
 
     #[test]

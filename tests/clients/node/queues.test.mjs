@@ -107,8 +107,22 @@ test('workers: as many as BullMQ counts, and what comes in and is taken is count
   await queue.addBulk(Array.from({ length: 40 }, (_, i) => ({ name: 'n', data: { i } })));
   const before = await report.of('workers-mail');
   assert.deepEqual([Number(before.added), Number(before.taken), Number(before.workers)], [40, 0, 0]);
-  const workers = [1, 2, 3].map(() => keep(new Worker('workers-mail', async () => 1, { connection })));
+  const atWork = [];
+  const work = async (job) => (job.data.waits ? new Promise((done) => { atWork.push(done); }) : 1);
+  const workers = [1, 2, 3].map(() => keep(new Worker('workers-mail', work, { connection, metrics: { maxDataPoints: 5 } })));
   await until('all jobs', async () => (await queue.getCompletedCount()) === 40);
+  await queue.addBulk([1, 2].map(() => ({ name: 'n', data: { waits: true } })));
+  await until('two to be at work', async () => atWork.length === 2);
+  const busy = await report.of('workers-mail');
+  assert.deepEqual([Number(busy.states.active), Number(busy.workers), await queue.getWorkersCount()], [2, 3, 3]);
+  atWork.forEach((done) => done(1));
+  await until('all jobs', async () => (await queue.getCompletedCount()) === 42);
+  const exported = await queue.exportPrometheusMetrics();
+  for (const metric of ['bullmq_job_completed_total', 'bullmq_job_failed_total']) {
+    const count = samplesIn(exported, metric)[0].value;
+    assert.equal(count, metric.includes('completed') ? 42 : 0);
+    assert.deepEqual(await samples(metric, 'workers-mail', 'queue'), { 'workers-mail': count });
+  }
   for (let count = 3; count >= 0; count -= 1) {
     // All at some moment: a worker waits in turns.
     const counts = async () => [await queue.getWorkersCount(), Number((await report.of('workers-mail')).workers), (await samples('tandem_queue_workers', 'workers-mail', 'kind')).bullmq];
@@ -116,7 +130,7 @@ test('workers: as many as BullMQ counts, and what comes in and is taken is count
     await workers.pop()?.close();
   }
   const done = await report.of('workers-mail');
-  assert.deepEqual([Number(done.added), Number(done.taken)], [40, 40]);
-  assert.deepEqual(await samples('tandem_queue_added_total', 'workers-mail', 'kind'), { bullmq: 40 });
-  assert.deepEqual(await samples('tandem_queue_taken_total', 'workers-mail', 'kind'), { bullmq: 40 });
+  assert.deepEqual([Number(done.added), Number(done.taken)], [42, 42]);
+  assert.deepEqual(await samples('tandem_queue_added_total', 'workers-mail', 'kind'), { bullmq: 42 });
+  assert.deepEqual(await samples('tandem_queue_taken_total', 'workers-mail', 'kind'), { bullmq: 42 });
 });

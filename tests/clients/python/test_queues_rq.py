@@ -136,7 +136,7 @@ def test_states_and_ages_after_every_step(server, report, seed, db, name, told):
         assert report.names("rq") == [told]
 
 
-def test_workers_are_those_that_rq_counts(server, report):
+def test_workers_are_those_that_rq_counts(server, report, tmp_path):
     url = f"redis://127.0.0.1:{server.port}"
     line = [sys.executable, "-m", "rq.cli", "worker", "-u", url, "mail", "sms"]
     with redis.Redis(port=server.port) as connection:
@@ -150,6 +150,14 @@ def test_workers_are_those_that_rq_counts(server, report):
                 assert Worker.count(queue=queue) == 1
                 report.wait_for_workers(queue.name, "rq", 1)
                 assert [report.queue(queue.name)[field] for field in ("added", "taken")] == [1, 1]
+            # A job that lasts until somebody opens the pipe.
+            os.mkfifo(tmp_path / "pipe")
+            queues[0].enqueue(subprocess.check_call, ["cat", str(tmp_path / "pipe")])
+            until("the job to be at work", lambda: queues[0].started_job_registry.count == 1)
+            report.wait_for_workers("mail", "rq", Worker.count(queue=queues[0]))
+            assert report.queue("mail")["states"]["active"] == report.queue("mail")["workers"] == 1
+            (tmp_path / "pipe").write_text("")
+            until("the job to be done", lambda: queues[0].finished_job_registry.count == 2)
             # RQ forgets a stop that comes between two of its looks at the queues.
             until("the worker to wait", lambda: connection.info("clients")["blocked_clients"] == 1)
         finally:

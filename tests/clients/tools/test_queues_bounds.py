@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -12,7 +11,7 @@ from harness.queues import Report, until
 MOST = 50
 QUEUES = 1000
 OTHER_KEYS = 100_000
-TOLD_TIMES = 2
+TOLD_TIMES = 3
 
 
 def pipelined(client, commands):
@@ -29,14 +28,6 @@ def make_queues(client, numbers):
 def scrape(server):
     with urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=60) as answer:
         return answer.read().decode()
-
-
-def scrape_slowly(server):
-    """What is written too late under callgrind for the answer's deadline is work like another."""
-    try:
-        assert scrape(server).count("tandem_queue_depth{") >= QUEUES
-    except HTTPError as error:
-        assert error.code == 503
 
 
 def dropped(server):
@@ -100,18 +91,19 @@ def test_memory_for_the_queues_is_bounded_and_counted(few):
 
 
 def test_whatever_a_queue_is_called_prometheus_can_read_it(few):
-    names = [b'quotes "and\\backslashes"', b"two\nlines", "grüße \U0001f600".encode(), b"\xff\xfe no text", b"\xfe\xff no text", b"{slot}", b"{}", b" "]
+    names = [b'quotes "and\\backslashes"', b"a", b"a\\", b"a\\\\", b"a\\\\\\", b'a\\"', b"a\\n", b"a\n", b"a\0", b"a\x1b[31m", "grüße \U0001f600".encode(), b"\xff\xfe no text", b"\xfe\xff no text", b"{slot}", b"{}", b" "]
     for name in names:
         few.client.call("HSET", b"bull:%b:meta" % name, "version", "bullmq:6.7.0")
         few.client.call("LPUSH", b"bull:%b:wait" % name, "1")
-    assert {q[b"name"] for q in few.client.call("TANDEM", "QUEUES")} == {name.decode(errors="backslashreplace").encode() for name in names}
+    shown = {name.decode(errors="backslashreplace").replace("\n", r"\x0a").replace("\0", r"\x00").replace("\x1b", r"\x1b") for name in names}
+    assert {q[b"name"].decode() for q in few.client.call("TANDEM", "QUEUES")} == shown and len(shown) == len(names)
     text = scrape(few.server)
     done = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, timeout=30)
     told = (done.stdout + done.stderr).decode()
     assert done.returncode in (0, 3) and "tandem_queue" not in told, told  # 3: the linter has wishes for redis_exporter's names
     waiting = [labels["queue"] for labels, value in few.samples("tandem_queue_depth") if labels["state"] == "waiting" and value == 1]
     assert len(set(waiting)) == len(waiting) == len(names)
-    assert set(waiting) == {name.decode(errors="backslashreplace") for name in names}
+    assert set(waiting) == shown
 
 
 def test_no_two_queues_are_told_as_one(few):
@@ -123,9 +115,13 @@ def test_no_two_queues_are_told_as_one(few):
     few.client.call("SADD", "queues", "retry")
     few.client.call("LPUSH", "queue:retry", '{"jid":"1","enqueued_at":1796010913.9}')
     few.client.call("ZADD", "retry", "1796010913.9", '{"jid":"2"}')
+    few.client.call("XGROUP", "CREATE", "a/b", "c", "$", "MKSTREAM")
+    few.client.call("XGROUP", "CREATE", "a", "b/c", "$", "MKSTREAM")
+    few.client.call("SADD", "_kombu.binding.sms", "sms::sms", b"\x06\x16\x06\x16sms")
+    few.client.call("LPUSH", "sms", "x")
     told = few.queues()
-    assert len(told) == 4
-    assert len({(q["name"], q["kind"]) for q in told}) == 4, told
+    assert len(told) == 7
+    assert len({(q["name"], q["kind"]) for q in told}) == 7, told
     samples = [tuple(sorted(labels.items())) for labels, _ in few.samples("tandem_queue_depth")]
     assert len(set(samples)) == len(samples)
     for q in told:
@@ -165,11 +161,20 @@ def test_keys_that_are_no_queue_cost_nothing_when_queues_are_told():
             for _ in range(TOLD_TIMES):
                 assert len(client.call("TANDEM", "QUEUES")) == QUEUES
                 assert client.call("TANDEM", "QUEUE", "q00500")
-                scrape_slowly(server)
-
+    
         few = server.instructions(tell)
         for at in range(0, OTHER_KEYS, 1000):
             client.call("MSET", *[word for n in range(at, at + 1000) for word in (f"other:{n}", "x")])
         client.call("EVAL", "for i = 1, 20000 do redis.call('LPUSH', 'list:' .. i .. ':waits', 'x') end", "0")
         many = server.instructions(tell)
         assert many < few * 1.1, f"{few} instructions without other keys, {many} with {OTHER_KEYS}"
+
+
+def test_who_looks_after_queues_may_ask_for_them():
+    users, secret = [servers.ROOT / "profiles" / "bullmq.acl"], servers.password()
+    with servers.Server("queue", tls=False, reference=False, password=secret, users=users) as server, server.client(protocol=3) as client:
+        make_queues(client, [7])
+        for user, may in [("bullmq-dashboard", True), ("bullmq-worker", False)]:
+            client.call("AUTH", user, secret)
+            said = client.ask("TANDEM", "QUEUES")
+            assert ([q[b"name"] for q in said] == [b"q00007"]) if may else ("NOPERM" in str(said)), said

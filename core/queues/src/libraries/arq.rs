@@ -1,7 +1,7 @@
 //! arq: a sorted set of job numbers by the time, in milliseconds, from which they may run. Workers look at it by themselves.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, QueueKind, shown_text};
 use types::View;
 
 pub(crate) static LIBRARY: Library =
@@ -12,8 +12,8 @@ const QUEUE: &[u8] = b"arq:queue";
 /// Beside each queue stands when its worker was last well: no queue.
 const HEALTH_CHECK: &[u8] = b":health-check";
 
-fn shown(id: &Id) -> Vec<u8> {
-    id.base.to_vec()
+fn shown(id: &Id) -> String {
+    shown_text(&id.base)
 }
 
 fn keys(id: &Id) -> Vec<Part> {

@@ -4,7 +4,7 @@
 //! counter of its jobs. Jobs are pushed to the head of `wait` and taken from its tail; each is a hash that tells when it was made.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, QueueKind, shown_text};
 use crate::text::integer;
 use types::{Kind, View};
 
@@ -30,9 +30,9 @@ const STATES: [(&str, &[u8]); 9] = [
 /// The states whose jobs a worker would take next.
 const WAITING: [&[u8]; 3] = [b":wait", b":prioritized", b":paused"];
 
-fn shown(id: &Id) -> Vec<u8> {
+fn shown(id: &Id) -> String {
     let name = id.base.strip_prefix(PREFIX).filter(|name| !name.contains(&b':'));
-    name.unwrap_or(&id.base).to_vec()
+    shown_text(name.unwrap_or(&id.base))
 }
 
 fn keys(id: &Id) -> Vec<Part> {
@@ -59,8 +59,19 @@ fn depths(id: &Id, keys: &Keys<'_>) -> Depths {
             || keys.exists(&id.key(b":meta"))
             || keys.exists(&id.key(b":id")),
         states: states.to_vec(),
+        finished: Some(
+            [b":metrics:completed", &b":metrics:failed"[..]].map(|suffix| finished(id, keys, suffix)),
+        ),
         ..Depths::default()
     }
+}
+
+/// Jobs that workers have counted who were told to keep metrics.
+fn finished(id: &Id, keys: &Keys<'_>, suffix: &[u8]) -> u64 {
+    keys.field(&id.key(suffix), b"count")
+        .and_then(integer)
+        .and_then(|count| u64::try_from(count).ok())
+        .unwrap_or(0)
 }
 
 /// Jobs of a state. What older versions put behind the last one to wake a worker is none.

@@ -4,7 +4,7 @@
 //! `unacked`, of all queues together. A `global_keyprefix` stands in front of every key.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, QueueKind, shown_text};
 use types::{Kind, View};
 
 pub(crate) static LIBRARY: Library =
@@ -23,8 +23,8 @@ const PRIORITIES: core::ops::RangeInclusive<u8> = b'1'..=b'9';
 /// The state that one hash keeps for all queues.
 pub(crate) const UNACKED: &[u8] = b"unacked";
 
-fn shown(id: &Id) -> Vec<u8> {
-    id.base.to_vec()
+fn shown(id: &Id) -> String {
+    shown_text(&id.base)
 }
 
 fn keys(id: &Id) -> Vec<Part> {

@@ -4,7 +4,7 @@
 //! the list. Delayed messages are a queue of the same form behind `.DQ`; dead ones are in the sorted set `….XQ` by time.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, QueueKind, shown_text};
 use crate::text::{integer, json_field};
 use types::View;
 
@@ -15,8 +15,9 @@ pub(crate) static LIBRARY: Library =
 const NAMESPACE: &[u8] = b"dramatiq:";
 const MESSAGES: &[u8] = b".msgs";
 
-fn shown(id: &Id) -> Vec<u8> {
-    id.base.strip_prefix(NAMESPACE).unwrap_or(&id.base).to_vec()
+fn shown(id: &Id) -> String {
+    let name = id.base.strip_prefix(NAMESPACE).filter(|name| !name.contains(&b':'));
+    shown_text(name.unwrap_or(&id.base))
 }
 
 fn keys(id: &Id) -> Vec<Part> {

@@ -1,7 +1,7 @@
 //! Lists and sorted sets that somebody waits on, of which no library is known.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, QueueKind, shown_text};
 use types::Kind;
 
 pub(crate) static LIST: Library =
@@ -10,8 +10,8 @@ pub(crate) static LIST: Library =
 pub(crate) static ZSET: Library =
     Library { name: "zset", remembers: true, lingers: true, shown, keys, depths, find: |_, _| () };
 
-fn shown(id: &Id) -> Vec<u8> {
-    id.base.to_vec()
+fn shown(id: &Id) -> String {
+    shown_text(&id.base)
 }
 
 fn keys(id: &Id) -> Vec<Part> {

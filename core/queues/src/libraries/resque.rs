@@ -3,7 +3,7 @@
 //! Jobs are pushed to the tail and taken from the head, and tell no time.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, QueueKind, shown_text};
 use crate::text::{date_ms, json_field};
 use types::View;
 
@@ -14,10 +14,11 @@ const NAMES: &[u8] = b"resque:queues";
 const QUEUE: &[u8] = b"resque:queue:";
 const FAILED: &[u8] = b"resque:failed";
 
-fn shown(id: &Id) -> Vec<u8> {
-    // A queue may be called as the list of what failed is, which has the name already.
-    let name = id.base.strip_prefix(QUEUE).filter(|name| *name != b"failed").unwrap_or(&id.base);
-    if id.part.is_empty() { name.to_vec() } else { id.part.to_vec() }
+fn shown(id: &Id) -> String {
+    // A queue may be called as the list of what failed is, which has the name already, or as another one's key is.
+    let is_free = |name: &&[u8]| *name != b"failed" && !name.starts_with(QUEUE);
+    let name = id.base.strip_prefix(QUEUE).filter(is_free).unwrap_or(&id.base);
+    shown_text(if id.part.is_empty() { name } else { &id.part })
 }
 
 fn keys(id: &Id) -> Vec<Part> {

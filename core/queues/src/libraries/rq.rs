@@ -3,7 +3,7 @@
 //! Jobs are pushed to the tail and taken from the head; each is a hash that tells when it was enqueued and when it ended.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, QueueKind, shown_text};
 use crate::text::date_ms;
 use types::{Kind, View};
 
@@ -27,8 +27,8 @@ fn name(id: &Id) -> &[u8] {
     id.base.strip_prefix(QUEUE).unwrap_or(&id.base)
 }
 
-fn shown(id: &Id) -> Vec<u8> {
-    name(id).to_vec()
+fn shown(id: &Id) -> String {
+    shown_text(name(id))
 }
 
 fn keys(id: &Id) -> Vec<Part> {

@@ -4,7 +4,7 @@
 //! Jobs are JSON objects that tell their times themselves, pushed to the head and taken from the tail.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, QueueKind, shown_text};
 use crate::text::{json_field, stamp_ms};
 use types::View;
 
@@ -26,11 +26,11 @@ fn split(base: &[u8]) -> (&[u8], &[u8]) {
     (&base[..at], base[at..].strip_prefix(QUEUE).unwrap_or(base))
 }
 
-fn shown(id: &Id) -> Vec<u8> {
+fn shown(id: &Id) -> String {
     let (namespace, name) = split(&id.base);
-    // A queue may be called as one of the sets is, which has the name already.
-    let is_free = !SETS.iter().any(|set| set.as_bytes() == name);
-    if id.part.is_empty() && is_free { [namespace, name].concat() } else { id.base.to_vec() }
+    // A queue may be called as one of the sets is, which has the name already, or as if it had a namespace.
+    let is_free = !SETS.iter().any(|set| set.as_bytes() == name) && !name.contains(&b':');
+    shown_text(&if id.part.is_empty() && is_free { [namespace, name].concat() } else { id.base.to_vec() })
 }
 
 fn keys(id: &Id) -> Vec<Part> {

@@ -4,16 +4,21 @@
 //! clients wait without a group is told with its length: nobody takes anything from it.
 
 use super::{Depths, Found, Keys, Library, Part, Role, Seen};
-use crate::id::{Id, KEY_BYTES_MAX, QueueKind};
+use crate::id::{Id, KEY_BYTES_MAX, QueueKind, shown_text, shown_without};
 use types::stream::{Group, Id as EntryId, Stream};
 use types::{Kind, View};
 
 pub(crate) static LIBRARY: Library =
     Library { name: "stream", remembers: false, lingers: false, shown, keys, depths, find };
 
-fn shown(id: &Id) -> Vec<u8> {
-    let parts: &[&[u8]] = &[&id.base, &id.part];
-    if id.part.is_empty() { id.base.to_vec() } else { parts.join(&b'/') }
+/// Stands between a stream and its group in the name, and in front of the group in the [`Id`]: a group may be called nothing.
+const SLASH: &[u8] = b"/";
+
+/// The first slash is the one behind the stream.
+fn shown(id: &Id) -> String {
+    let key = shown_without(&id.base, Some(SLASH[0]));
+    let group = id.part.strip_prefix(SLASH).map(shown_text).unwrap_or_default();
+    if id.part.is_empty() { key } else { format!("{key}/{group}") }
 }
 
 fn keys(id: &Id) -> Vec<Part> {
@@ -22,15 +27,14 @@ fn keys(id: &Id) -> Vec<Part> {
 
 fn depths(id: &Id, keys: &Keys<'_>) -> Depths {
     let Some(View::Stream(stream)) = keys.view(&id.base) else { return Depths::default() };
-    match (id.part.is_empty(), stream.group(&id.part)) {
-        (_, Some(group)) => of_group(stream, group),
-        (true, None) => Depths {
+    match id.part.strip_prefix(SLASH) {
+        Some(group) => stream.group(group).map(|group| of_group(stream, group)).unwrap_or_default(),
+        None => Depths {
             states: vec![("length", stream.entry_count())],
             exists: true,
             told: Some((stream.entries_added(), 0)),
             ..Depths::default()
         },
-        (false, None) => Depths::default(),
     }
 }
 
@@ -55,11 +59,11 @@ fn of_group(stream: &Stream, group: &Group) -> Depths {
 fn find(seen: &Seen<'_>, found: &mut Found) {
     let (db, key) = (seen.keys.db, seen.key);
     if let Some(View::Stream(stream)) = seen.view {
-        for (group, _) in stream.groups().take(seen.keys.names_max) {
+        for (group, _) in stream.groups().skip(seen.keys.names_from).take(seen.keys.names_max) {
             if group.len() > KEY_BYTES_MAX {
                 found.too_long += 1;
             } else {
-                found.queue(Id::part(db, QueueKind::Stream, key, group));
+                found.queue(Id::part(db, QueueKind::Stream, key, &[SLASH, group].concat()));
             }
         }
         found.names = has_groups(found) || seen.awaited.is_some();

@@ -1,14 +1,12 @@
 //! How queues are found: by those who wait, by keys that are created, by the names that libraries keep.
 
+use super::names::NAMES_STEP;
 use super::{Followed, KEY_BYTES_MAX, Queues};
 use crate::id::{Id, QueueKind};
-use crate::libraries::{self, Context, Found, Name, Role, Seen};
+use crate::libraries::{self, Context, Name, Role, Seen};
 use crate::queue::Queue;
 use std::collections::{HashMap, HashSet};
-use types::Kind;
-
-/// Names looked at in one go, in all keys that name queues together, for each queue that may be followed.
-const NAMES_PER_QUEUE: usize = 4;
+use types::{Kind, View};
 
 impl Queues {
     /// Somebody waits on a key for a value of this type; who waits already is known to `at`.
@@ -16,20 +14,26 @@ impl Queues {
         if self.max == 0 {
             return;
         }
-        if let Some(followed) = self.keys.get(db).and_then(|keys| keys.get(key)) {
-            followed.slot.into_iter().for_each(|slot| self.awaited_again(slot, key, at));
+        if let Some(slot) = self.followed(db, key).and_then(|followed| followed.slot) {
+            self.awaited_again(slot, key, at);
             return;
         }
         if key.len() > KEY_BYTES_MAX {
             self.dropped += 1;
             return;
         }
+        // What a known stream names was counted when it came.
+        let (is_known, dropped) = (self.followed(db, key).is_some(), self.dropped);
         self.examine_key(db, key, Some(kind), at);
+        if is_known {
+            self.dropped = dropped;
+        }
     }
 
     /// Examines the keys that may tell of queues, each once.
     pub fn examine(&mut self, at: &Context<'_>) {
         let suspects = core::mem::take(&mut self.suspects);
+        self.suspect_bytes = 0;
         let mut examined = HashSet::with_hasher(base::hash::keyed(self.seed));
         for place in &suspects {
             if examined.insert(place) {
@@ -39,49 +43,37 @@ impl Queues {
     }
 
     fn examine_key(&mut self, db: usize, key: &[u8], awaited: Option<Kind>, at: &Context<'_>) {
-        let keys = at.keys(db, self.max);
-        let found = libraries::find(&Seen { keys, key, view: keys.view(key), awaited });
-        self.follow_found(db, key, found, at);
-    }
-
-    fn follow_found(&mut self, db: usize, key: &[u8], found: Found, at: &Context<'_>) {
+        let keys = at.keys(db, self.max.min(NAMES_STEP));
+        let view = keys.view(key);
+        let found = libraries::find(&Seen { keys, key, view, awaited });
         if found.names {
-            self.note_names(db, key);
+            self.note_names(db, key, view.map_or(0, libraries::names), !found.queues.is_empty());
+            if let Some(View::Stream(_)) = view {
+                // Also one that is not noted, so that it is not examined with each entry.
+                self.marks.push((db, key.into()));
+            }
         }
-        self.dropped += found.too_long;
-        for (id, named) in found.queues {
-            self.dropped += u64::from(!self.follow(id, named, at));
-        }
-    }
-
-    /// Remembers a key that names queues, as many of them as there may be queues. A set is marked, to hear of it when it changes; a
-    /// stream, so that it is not examined with each entry.
-    fn note_names(&mut self, db: usize, key: &[u8]) {
-        self.marks.push((db, key.into()));
-        let is_known = self.names.iter().any(|(known_db, known)| *known_db == db && **known == *key);
-        if is_known || self.names.len() >= self.max {
-            return;
-        }
-        self.names.push((db, key.into()));
-        self.add_key(db, key, Followed { slot: None, role: Role::State, len: 0 });
+        self.follow_found(found, at);
     }
 
     /// Follows a queue, if there is room for it; false where a queue is left out that should be told. Nobody has counted the jobs that
     /// are there, but they came: what was loaded is left out at the end of that.
     pub(super) fn follow(&mut self, id: Id, named: Option<Name>, at: &Context<'_>) -> bool {
         let now_ms = at.mono_ms();
-        let of_name = named.iter().flat_map(|(set, member)| [set, member]);
-        if [&id.base, &id.part].into_iter().chain(of_name).any(|text| text.len() > KEY_BYTES_MAX) {
+        if is_too_long(&id, named.as_ref()) {
             return false;
         }
         if let Some(slot) = self.ids.get(&id).copied() {
             self.found_again(slot, named, at);
             return true;
         }
-        let keys = (id.kind.library().keys)(&id);
-        if keys.iter().any(|(_, key)| key.len() > KEY_BYTES_MAX) {
-            return false;
+        // Of two that are one for those who are told, as where a queue is bound with two separators, the first stays.
+        let title = (id.name().into(), id.kind);
+        if let Some(slot) = self.titles.get(&title).copied() {
+            self.found_again(slot, named, at);
+            return true;
         }
+        let keys = (id.kind.library().keys)(&id);
         let there = at.keys(id.db, self.max);
         let depths = (id.kind.library().depths)(&id, &there);
         let is_proven = named.is_some() || depths.exists;
@@ -94,7 +86,8 @@ impl Queues {
             self.displace(id.db, key, &mut queue);
             let len = if *role == Role::Jobs { there.len(key) } else { 0 };
             queue.count(0, len, now_ms);
-            self.add_key(id.db, key, Followed { slot: Some(slot), role: *role, len });
+            let names = self.followed(id.db, key).and_then(|followed| followed.names);
+            self.add_key(id.db, key, Followed { slot: Some(slot), names, role: *role, len });
             if *role == Role::Jobs {
                 self.marks.push((id.db, key.as_slice().into()));
             }
@@ -104,6 +97,7 @@ impl Queues {
         }
         self.unproven += usize::from(!is_proven);
         self.slots[slot as usize] = Some(queue);
+        self.titles.insert(title, slot);
         self.ids.insert(id, slot);
         true
     }
@@ -127,7 +121,7 @@ impl Queues {
 
     /// A queue that is known by nothing but this key gives way to the one that the key really belongs to, with what was counted.
     fn displace(&mut self, db: usize, key: &[u8], by: &mut Queue) {
-        let slot = self.keys.get(db).and_then(|keys| keys.get(key)).and_then(|followed| followed.slot);
+        let slot = self.followed(db, key).and_then(|followed| followed.slot);
         if let Some(slot) = slot
             && self.slots[slot as usize].as_ref().is_some_and(|queue| queue.id.gives_way())
             && let Some(old) = self.forget(slot)
@@ -136,35 +130,37 @@ impl Queues {
         }
     }
 
-    fn add_key(&mut self, db: usize, key: &[u8], followed: Followed) {
+    pub(super) fn add_key(&mut self, db: usize, key: &[u8], followed: Followed) {
         let seed = self.seed;
         self.keys.resize_with(self.keys.len().max(db + 1), || HashMap::with_hasher(base::hash::keyed(seed)));
         self.keys[db].insert(key.into(), followed);
         self.filter.add(base::hash::hash(seed, key));
     }
 
+    /// A collection that was there before is seen by a search, with the number of its groups if it is a stream: the key is examined if
+    /// it may tell of queues, and marked if it is followed.
+    pub fn notes_old(&mut self, kind: Kind, db: usize, hash: u64, key: &[u8], groups: usize) {
+        if self.notes_new(kind, db, hash, key) {
+            self.marks.push((db, key.into()));
+        }
+        if groups > 0 {
+            self.suspect(db, key);
+        }
+    }
+
     /// The keys whose entries are to be marked.
     pub fn take_marks(&mut self) -> Vec<(usize, Box<[u8]>)> {
         core::mem::take(&mut self.marks)
     }
+}
 
-    pub(super) fn examine_names(&mut self, at: &Context<'_>) {
-        let mut names = core::mem::take(&mut self.names);
-        let mut members_left = NAMES_PER_QUEUE * self.max;
-        names.retain(|(db, key)| {
-            let names_max = members_left.min(self.max);
-            let keys = at.keys(*db, names_max);
-            let Some(view) = keys.view(key) else {
-                self.keys[*db].remove(key);
-                return false;
-            };
-            let found = libraries::find(&Seen { keys, key, view: Some(view), awaited: None });
-            members_left -= libraries::names(view).min(names_max as u64) as usize;
-            for (id, named) in found.queues {
-                self.follow(id, named, at);
-            }
-            true
-        });
-        self.names = names;
-    }
+/// Whether a text of the queue is longer than those that are kept.
+fn is_too_long(id: &Id, named: Option<&Name>) -> bool {
+    let is_long = |text: &[u8]| text.len() > KEY_BYTES_MAX;
+    let names = named.iter().any(|(set, member)| is_long(set) || is_long(member));
+    // In front of a group stands a slash.
+    is_long(&id.base)
+        || is_long(id.part.strip_prefix(b"/").unwrap_or(&id.part))
+        || names
+        || (id.kind.library().keys)(id).iter().any(|(_, key)| is_long(key))
 }

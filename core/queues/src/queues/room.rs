@@ -7,7 +7,7 @@
 
 use super::{Queues, tell};
 use crate::id::{Id, QueueKind};
-use crate::libraries::{Context, Depths, Keys};
+use crate::libraries::{Context, Depths, Keys, Role};
 use crate::queue::Queue;
 use std::collections::HashMap;
 
@@ -96,9 +96,14 @@ impl Queues {
         self.free.push(slot);
         self.unproven -= usize::from(!queue.is_proven);
         self.ids.remove(&queue.id);
+        self.titles.remove(&(queue.id.name().into(), queue.id.kind));
         for (_, key) in (queue.id.kind.library().keys)(&queue.id) {
             let Some(keys) = self.keys.get_mut(queue.id.db) else { continue };
-            if keys.get(&*key).is_some_and(|followed| followed.slot == Some(slot)) {
+            let Some(followed) = keys.get_mut(&*key).filter(|followed| followed.slot == Some(slot)) else {
+                continue;
+            };
+            (followed.slot, followed.role) = (None, Role::State);
+            if followed.names.is_none() {
                 keys.remove(&*key);
                 self.stale_keys += 1;
             }
@@ -133,7 +138,9 @@ pub(super) fn is_alive(
     linger_ms: u64,
     now_ms: u64,
 ) -> bool {
-    if workers > 0 || depths.exists && queue.is_proven {
+    // Whoever waits on a stream may be of another group.
+    let has_workers = workers > 0 && (queue.id.kind != QueueKind::Stream || queue.id.gives_way());
+    if has_workers || depths.exists && queue.is_proven {
         queue.seen_ms = now_ms;
         return true;
     }

@@ -1,12 +1,13 @@
 //! What is told of the queues, and what is done for them with time.
 
-use super::Queues;
 use super::room::is_alive;
+use super::{Queues, Title};
 use crate::figures::Figures;
-use crate::id::{Id, QueueKind};
+use crate::id::{Id, NAME_BYTES_MAX, QueueKind};
 use crate::libraries::{Context, Depths, MayRead, Role, bullmq};
 use crate::queue::Queue;
 use base::Now;
+use std::ops::Bound;
 
 /// Rates are those of the last whole minute.
 pub(super) const MINUTE_MS: u64 = 60_000;
@@ -14,22 +15,78 @@ pub(super) const MINUTE_MS: u64 = 60_000;
 /// Queues looked at in one step of [`Queues::tick`].
 const SWEEP_STEP: usize = 4;
 
+/// Behind which queue to go on.
+#[derive(Clone, Debug)]
+pub struct Cursor(Title);
+
 impl Queues {
     /// All queues by name, or those of which `may_read` allows every key. Those of which nothing is left are forgotten.
     pub fn tell(&mut self, at: &Context<'_>, may_read: Option<MayRead<'_>>) -> Vec<Figures> {
         self.examine(at);
-        self.examine_names(at);
-        let mut all: Vec<Figures> = Vec::with_capacity(self.ids.len());
-        for slot in 0..self.slots.len() {
-            let Some(figures) = self.look_at(slot, at) else { continue };
-            let id = self.slots[slot].as_ref().map(|queue| &queue.id);
-            let reads_all = |id: &Id| {
-                may_read.is_none_or(|may| (id.kind.library().keys)(id).iter().all(|(_, key)| may(key)))
-            };
-            all.extend(id.is_some_and(reads_all).then_some(figures));
+        self.look_at_all_names(at);
+        let slots: Vec<u32> = self.titles.values().copied().collect();
+        let may_tell = |queues: &Queues, slot| queues.may_tell(slot, may_read);
+        slots
+            .into_iter()
+            .filter_map(|slot| may_tell(self, slot).then(|| self.look_at(slot as usize, at)).flatten())
+            .collect()
+    }
+
+    /// The queue of this name, of the kind or of the first one whose every key `may_read` allows. No other one is looked at; where it
+    /// is not known, the keys are that name queues.
+    pub fn tell_one(
+        &mut self,
+        at: &Context<'_>,
+        name: &str,
+        kind: Option<QueueKind>,
+        may_read: Option<MayRead<'_>>,
+    ) -> Option<Figures> {
+        if name.len() > NAME_BYTES_MAX {
+            return None;
         }
-        all.sort_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
-        all
+        self.examine(at);
+        self.tell_known(at, name, kind, may_read).or_else(|| {
+            self.look_at_all_names(at);
+            self.tell_known(at, name, kind, may_read)
+        })
+    }
+
+    fn tell_known(
+        &mut self,
+        at: &Context<'_>,
+        name: &str,
+        kind: Option<QueueKind>,
+        may_read: Option<MayRead<'_>>,
+    ) -> Option<Figures> {
+        let kinds = QueueKind::ALL.into_iter().filter(|known| kind.is_none_or(|kind| kind == *known));
+        for kind in kinds {
+            let Some(slot) = self.titles.get(&(name.into(), kind)).copied() else { continue };
+            if self.may_tell(slot, may_read) {
+                return self.look_at(slot as usize, at);
+            }
+        }
+        None
+    }
+
+    /// The first queues behind `after`, no more than `count` are looked at; and behind which to go on, if there may be more.
+    pub fn tell_some(
+        &mut self,
+        at: &Context<'_>,
+        after: Option<Cursor>,
+        count: usize,
+    ) -> (Vec<Figures>, Option<Cursor>) {
+        self.examine(at);
+        let start = after.map_or(Bound::Unbounded, |Cursor(title)| Bound::Excluded(title));
+        let next = self.titles.range((start, Bound::Unbounded)).take(count);
+        let looked_at: Vec<(Title, u32)> = next.map(|(title, slot)| (title.clone(), *slot)).collect();
+        let figures = looked_at.iter().filter_map(|(_, slot)| self.look_at(*slot as usize, at)).collect();
+        let last = looked_at.into_iter().nth(count - 1).map(|(title, _)| Cursor(title));
+        (figures, last)
+    }
+
+    fn may_tell(&self, slot: u32, may_read: Option<MayRead<'_>>) -> bool {
+        let (Some(may_read), Some(queue)) = (may_read, &self.slots[slot as usize]) else { return true };
+        (queue.id.kind.library().keys)(&queue.id).iter().all(|(_, key)| may_read(key))
     }
 
     /// One queue's figures; none where there is none, where it is not proven, or where it is forgotten.
@@ -58,7 +115,11 @@ impl Queues {
     /// What is done with time: the end of a minute, and a look at a few queues.
     pub fn tick(&mut self, at: &Context<'_>) {
         let now_ms = at.mono_ms();
-        if self.ids.is_empty() || self.max == 0 {
+        if self.max == 0 {
+            return;
+        }
+        self.look_at_some_names(at);
+        if self.ids.is_empty() {
             self.minute_ends_ms = now_ms + MINUTE_MS;
             return;
         }
@@ -76,7 +137,6 @@ impl Queues {
         let now_ms = at.mono_ms();
         let took_ms = MINUTE_MS + now_ms.saturating_sub(self.minute_ends_ms);
         self.minute_ends_ms = now_ms + MINUTE_MS;
-        self.examine_names(at);
         for queue in self.slots.iter_mut().flatten() {
             if queue.id.kind == QueueKind::Stream {
                 let told = (queue.id.kind.library().depths)(&queue.id, &at.keys(queue.id.db, 0)).told;
@@ -113,6 +173,7 @@ fn figures(queue: &Queue, key: Vec<u8>, depths: Depths, workers: u64, now: Now) 
         db: queue.id.db,
         key,
         states: depths.states,
+        finished: depths.finished,
         workers,
         added: queue.added.total,
         taken: queue.taken.total,
