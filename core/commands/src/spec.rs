@@ -72,9 +72,6 @@ impl Flags {
     /// Says which replies its client gets: behind a SKIP it is no reply itself (CLIENT REPLY).
     pub const SETS_REPLIES: Flags = Flags(1 << 27);
 
-    /// What only COMMAND tells: no replica serves stale data here, nothing is loaded in the background, and there is no cluster.
-    pub const ONLY_TOLD: Flags = Flags::STALE.and(Flags::NO_ASYNC_LOADING).and(Flags::ASKING);
-
     /// Whether every bit of `other` is set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0

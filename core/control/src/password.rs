@@ -45,11 +45,6 @@ impl fmt::Display for PasswordError {
 
 impl std::error::Error for PasswordError {}
 
-/// Whether `text` looks like a record rather than a password or a SHA-256 digest.
-pub fn is_record(text: &[u8]) -> bool {
-    text.starts_with(b"$argon2id$")
-}
-
 /// A record that was parsed and whose cost is bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record(PasswordHashString);

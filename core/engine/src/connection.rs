@@ -1,12 +1,11 @@
 //! The connection itself: AUTH, HELLO, PING, ECHO, SELECT, QUIT, RESET.
 
+use crate::REDIS_VERSION;
+use crate::copy::wish::CopyWish;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::session::ReplyMode;
 use commands::{Args, Error, Flags, Group, Row};
 use resp::{Protocol, Reply};
-
-/// Which Redis we are to clients: the version that switches on what the common ones have (see the product's contract).
-pub(crate) const REDIS_VERSION: &str = "7.4.2";
 
 /// The refusal of a wrong name or password.
 pub(crate) const WRONGPASS: Error =
@@ -91,7 +90,7 @@ fn reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     session.no_evict = false;
     session.no_touch = false;
     session.follows_redirects = false;
-    session.copy = crate::copy::CopyWish::default();
+    session.copy = CopyWish::default();
     session.reply_mode = ReplyMode::On;
     turn.reply.status("RESET");
     Ok(Step::Done(None))

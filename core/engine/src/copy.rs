@@ -10,32 +10,16 @@
 //! $EOF:<mark>\r\n <RDB> <mark>                  the mark is 40 hexadecimal digits, drawn by chance
 //! ```
 
+pub(crate) mod wish;
+
 use crate::engine::{Engine, Step, Turn};
 use crate::outside::Job;
 use crate::session::SessionId;
-use commands::{Args, Error};
+use commands::Error;
+use wish::{CopyParts, CopyWish};
 
 /// Copies that may be sent or wait to be sent at the same time.
 const COPIES_MAX: usize = 4;
-
-/// What a client has said of the copy that it will ask for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CopyWish {
-    /// It wants one snapshot and nothing after it.
-    rdb_only: bool,
-    /// It reads what ends with a mark.
-    takes_mark: bool,
-    parts: CopyParts,
-}
-
-/// What is left out of a copy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CopyParts {
-    /// No keys.
-    pub without_data: bool,
-    /// No libraries of functions.
-    pub without_functions: bool,
-}
 
 /// A copy that is to be sent.
 #[derive(Clone, Debug)]
@@ -46,36 +30,6 @@ pub struct CopyOrder {
     pub mark: Vec<u8>,
     /// What is left out.
     pub parts: CopyParts,
-}
-
-impl CopyWish {
-    /// Takes over what `REPLCONF` says in the arguments `i` and `i + 1`; false when it is about something else.
-    pub(crate) fn hear(&mut self, args: Args<'_>, i: usize) -> Result<bool, Error> {
-        match args.at(i).to_ascii_lowercase().as_slice() {
-            b"rdb-only" => match args.int(i + 1)? {
-                only @ (0 | 1) => self.rdb_only = only == 1,
-                _ => return Err(Error::new("ERR value is out of range, value must between 0 and 1")),
-            },
-            b"rdb-filter-only" => self.parts = CopyParts::only(args.at(i + 1))?,
-            b"capa" => self.takes_mark |= args.is(i + 1, "eof"),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-}
-
-impl CopyParts {
-    /// What is left when only the parts named are wanted.
-    fn only(named: &[u8]) -> Result<CopyParts, Error> {
-        let mut parts = CopyParts { without_data: true, without_functions: true };
-        for word in named.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
-            if !word.eq_ignore_ascii_case(b"functions") {
-                return Err(Error::quoting("ERR Unsupported rdb-filter-only option: {}", &[word]));
-            }
-            parts.without_functions = false;
-        }
-        Ok(parts)
-    }
 }
 
 /// SYNC and PSYNC of a client that wants a copy. A would-be replica hears at once that it gets nothing here.

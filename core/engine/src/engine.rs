@@ -3,11 +3,12 @@
 use crate::acl::Acl;
 use crate::blocking::Waiters;
 use crate::commandlog::{CommandLogs, Measure};
+use crate::debug::switches::Switches;
 use crate::gate::Caller;
 use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
 use crate::pubsub::PubSub;
-use crate::session::{ClientBuffers, ClientInfo, ReplyMode, Session, SessionId, Sessions};
+use crate::session::{ClientBuffers, ClientInfo, ReplyMode, Session, SessionId, Sessions, Watch};
 use crate::table::{Run, Table};
 use crate::tracking::TrackingTable;
 use base::Now;
@@ -15,7 +16,7 @@ use commands::{Args, Call, Error, Flags, Group, Outcome, Wait};
 use config::{Config, Eviction};
 use keyspace::{Db, Event, Keyspace};
 use resp::Reply;
-use script::{Functions, Interpreter};
+use script::{Functions, Interpreter, Limits};
 use std::collections::HashMap;
 use telemetry::{CommandStats, ErrorStats, LatencyEvents, Rate};
 
@@ -90,7 +91,7 @@ pub struct Engine {
     pub(crate) sync_waiters: Vec<crate::replication::SyncWaiter>,
     /// The log's last batch known to be on the disk, as of the last look; none while there is no log that a start would load.
     pub(crate) synced_ticket: Option<u64>,
-    pub(crate) watchers: HashMap<(usize, Vec<u8>), Vec<crate::transaction::Watch>>,
+    pub(crate) watchers: HashMap<(usize, Vec<u8>), Vec<Watch>>,
     pub(crate) tracking: TrackingTable,
     pub(crate) monitors: Vec<SessionId>,
     /// Taken out while a script runs.
@@ -139,7 +140,7 @@ pub struct Engine {
     pub(crate) replication_id: String,
     /// Clients that are fed a copy of the data, or wait for one.
     pub(crate) copies: Vec<SessionId>,
-    pub(crate) switches: crate::debug::Switches,
+    pub(crate) switches: Switches,
     /// What the next secret bytes are made of.
     pub(crate) token_key: [u8; 32],
     /// What is known of passwords.
@@ -227,8 +228,8 @@ impl Engine {
             watchers: HashMap::new(),
             tracking: TrackingTable::default(),
             monitors: Vec::new(),
-            scripts: Some(Interpreter::new(crate::eval::limits())),
-            functions: Some(Functions::new(crate::eval::limits())),
+            scripts: Some(Interpreter::new(script_limits())),
+            functions: Some(Functions::new(script_limits())),
             busy: None,
             log: Log::default(),
             deliveries: Vec::new(),
@@ -255,7 +256,7 @@ impl Engine {
             run_id: run_id(&seed, b"run"),
             replication_id: run_id(&seed, b"replication"),
             copies: Vec::new(),
-            switches: crate::debug::Switches::default(),
+            switches: Switches::default(),
             token_key: seed,
             proofs: crate::acl::Proofs::new(&seed),
             pause: crate::client::Pause::default(),
@@ -843,6 +844,12 @@ impl Engine {
 
 /// What a client gets that is one too many.
 pub const TOO_MANY_CLIENTS: &str = "-ERR max number of clients reached\r\n";
+
+/// The bounds of interpreters.
+fn script_limits() -> Limits {
+    let version = crate::REDIS_VERSION.to_owned();
+    Limits { version, version_number: 0x0007_0402, ..Limits::default() }
+}
 
 /// 40 hexadecimal digits that name this run, or its `purpose` in it.
 fn run_id(seed: &[u8; 32], purpose: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::running::{BUSY_NESTED, COUNTED, Compiling, Program, SCRIPT};
 use commands::{Args, Error, Flags, Group, Row, Subject};
-use script::{Interpreter, Limits, Sha};
+use script::{Interpreter, Sha};
 
 const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
     Row::new(name, arity, Group::Scripting, run)
@@ -28,12 +28,6 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
         row("script|load", 3, load).flags(Flags::NOSCRIPT.and(Flags::STALE)),
     ]),
 ];
-
-/// The bounds of interpreters.
-pub(crate) fn limits() -> Limits {
-    let version = crate::connection::REDIS_VERSION.to_owned();
-    Limits { version, version_number: 0x0007_0402, ..Limits::default() }
-}
 
 fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "SCRIPT"))

@@ -55,7 +55,7 @@ impl Engine {
 
     fn report_server(&self, r: &mut Report) {
         r.set("io_threads", self.config.io_threads as u64);
-        r.set("redis_version", crate::connection::REDIS_VERSION);
+        r.set("redis_version", crate::REDIS_VERSION);
         r.set("server_name", "tandem");
         r.set("tandem_version", env!("CARGO_PKG_VERSION"));
         r.set("redis_mode", "standalone");

@@ -45,7 +45,8 @@ mod tracking;
 mod transaction;
 
 pub use acl::{Acl, Proof, Secret, check_record, digest_of};
-pub use copy::{CopyOrder, CopyParts};
+pub use copy::CopyOrder;
+pub use copy::wish::CopyParts;
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use migrate::{Dump, Migrated, Migration};
 pub use outside::{Asker, Busy, BusyVerdict, CancelledSave, Delivery, Job, LogTickets, Outside, Reload};
@@ -56,6 +57,9 @@ pub use session::{ClientBuffers, ClientInfo, ReplyMode, SessionId};
 pub use telemetry::Report;
 
 use commands::Row;
+
+/// Which Redis we are to clients: the version that switches on what the common ones have (see the product's contract).
+pub const REDIS_VERSION: &str = "7.4.2";
 
 /// The allocator that the server is built with, as INFO names it.
 pub const ALLOCATOR: &str = "jemalloc-5.3.0";

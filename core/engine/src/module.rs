@@ -64,7 +64,7 @@ fn lolwut(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     }
     let text = format!(
         "One bicycle, two riders.\nRedis ver. {}, Tandem {}\n",
-        crate::connection::REDIS_VERSION,
+        crate::REDIS_VERSION,
         env!("CARGO_PKG_VERSION")
     );
     turn.reply.verbatim(b"txt", text.as_bytes());

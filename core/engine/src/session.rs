@@ -1,5 +1,6 @@
 //! What the server knows about one client.
 
+use crate::copy::wish::CopyWish;
 use base::Now;
 use commands::{Flags, Wait};
 use resp::Protocol;
@@ -10,6 +11,14 @@ use std::collections::BTreeSet;
 pub struct SessionId {
     index: u32,
     serial: u32,
+}
+
+/// A client that watches a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    pub(crate) id: SessionId,
+    /// Whether the key was there (and alive) when the client began. As long as its watch holds, that has not changed.
+    pub(crate) was_there: bool,
 }
 
 /// What the server tells when a client connects.
@@ -203,7 +212,7 @@ pub(crate) struct Session {
     /// Whether it has said that it can (CLIENT CAPA).
     pub(crate) follows_redirects: bool,
     /// What it has said of the copy of the data that it will ask for.
-    pub(crate) copy: crate::copy::CopyWish,
+    pub(crate) copy: CopyWish,
     pub(crate) in_exec: bool,
     pub(crate) multi: Option<Box<Transaction>>,
     pub(crate) watched: Vec<(usize, Vec<u8>)>,
@@ -304,7 +313,7 @@ impl Sessions {
             no_evict: false,
             no_touch: false,
             follows_redirects: false,
-            copy: crate::copy::CopyWish::default(),
+            copy: CopyWish::default(),
             in_exec: false,
             multi: None,
             watched: Vec::new(),

@@ -2,16 +2,8 @@
 
 use crate::engine::{Called, Engine, EngineHandler, Step, Turn};
 use crate::gate::{Asked, Caller, Verdict};
-use crate::session::{SessionId, Transaction};
+use crate::session::{SessionId, Transaction, Watch};
 use commands::{Args, Error, Flags, Group, Row};
-
-/// A client that watches a key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Watch {
-    pub(crate) id: SessionId,
-    /// Whether the key was there (and alive) when the client began. As long as its watch holds, that has not changed.
-    pub(crate) was_there: bool,
-}
 
 const ANYWHERE: Flags =
     Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);

@@ -1,5 +1,7 @@
 //! What the engine leaves to be done, and what is done once a second: on a thread that may wait for disks.
 
+mod error;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -8,6 +10,8 @@ use config::{Config, Origin};
 use control::password::Record;
 use control::secrets::Secret;
 use engine::{Job, SessionId};
+
+use error::{AclFileError, FileError, PasswordFileError, RewriteError};
 
 use crate::logger::Level;
 use crate::saver::{Listener, Task};
@@ -61,13 +65,13 @@ fn run(shared: &'static Shared, job: Job) {
         Job::SaveAcl { session } => {
             finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: ")
         }
-        Job::LoadAcl { session } => finish(shared, session, load_acl(shared, Some(session)).map(drop), ""),
+        Job::LoadAcl { session } => finish(shared, session, load_acl(shared, Some(session)), ""),
         Job::Free { trash, .. } => drop(trash),
         Job::Log { level, text } => shared.logger.line(Level::from_number(level), &text),
         Job::Reload { session, how } => shared.saver.add(Task::Reload { session, how }),
         Job::SleepBeforeLogging { session, sleep_us } => {
             shared.durable.sleep_before_us.store(sleep_us, Ordering::Relaxed);
-            finish(shared, session, Ok(()), "");
+            accept(shared, session);
         }
         Job::Migrate { session, migration } => crate::migrate::start(shared, session, *migration),
         Job::Crash { why } => {
@@ -78,13 +82,26 @@ fn run(shared: &'static Shared, job: Job) {
 }
 
 /// Answers a client that waits: OK or the error.
-pub(crate) fn finish(shared: &Shared, session: SessionId, result: Result<(), String>, prefix: &str) {
-    shared.with_engine(|engine, _| {
-        engine.complete(session, |reply| match result {
-            Ok(()) => reply.status("OK"),
-            Err(why) => reply.error(format!("{prefix}{why}").as_bytes()),
-        });
-    });
+pub(crate) fn finish<T>(
+    shared: &Shared,
+    session: SessionId,
+    result: Result<T, impl std::fmt::Display>,
+    prefix: &str,
+) {
+    match result {
+        Ok(_) => accept(shared, session),
+        Err(why) => refuse(shared, session, &format!("{prefix}{why}")),
+    }
+}
+
+/// Answers a client that waits: OK.
+pub(crate) fn accept(shared: &Shared, session: SessionId) {
+    shared.with_engine(|engine, _| engine.complete(session, |reply| reply.status("OK")));
+}
+
+/// Answers a client that waits with an error, its code included.
+pub(crate) fn refuse(shared: &Shared, session: SessionId, why: &str) {
+    shared.with_engine(|engine, _| engine.complete(session, |reply| reply.error(why.as_bytes())));
 }
 
 /// What a change of the configuration asks of the disk: the rest has followed already, see `live.rs`.
@@ -162,12 +179,12 @@ fn reread_password(shared: &Shared) {
 }
 
 /// What the file holds and a record of it, if that is another password.
-fn new_password(path: &Path, known: &Record) -> Result<Option<(Record, Secret)>, String> {
-    let found = control::secrets::read(path).map_err(|error| error.to_string())?;
+fn new_password(path: &Path, known: &Record) -> Result<Option<(Record, Secret)>, PasswordFileError> {
+    let found = control::secrets::read(path).map_err(PasswordFileError::Secret)?;
     if known.verify(found.secret.reveal()) {
         return Ok(None);
     }
-    let record = control::password::hash(found.secret.reveal()).map_err(|error| error.to_string())?;
+    let record = control::password::hash(found.secret.reveal()).map_err(PasswordFileError::Hash)?;
     Ok(Some((record, found.secret)))
 }
 
@@ -182,12 +199,10 @@ fn warn_of_what_insists(shared: &Shared, config: &Config) {
     }
 }
 
-fn rewrite_config(shared: &Shared) -> Result<(), String> {
-    let path = shared.files.config.clone().ok_or("The server is running without a config file")?;
+fn rewrite_config(shared: &Shared) -> Result<(), RewriteError> {
+    let path = shared.files.config.clone().ok_or(RewriteError::NoFile)?;
     if path.extension().is_some_and(|extension| extension == "toml") {
-        return Err(
-            "the server was started with a TOML file, and only a redis.conf can be rewritten".to_owned()
-        );
+        return Err(RewriteError::Toml);
     }
     let old = std::fs::read(&path).unwrap_or_default();
     let (config, users) = {
@@ -203,24 +218,24 @@ fn rewrite_config(shared: &Shared) -> Result<(), String> {
     keep_default_users_password(shared, &config)?;
     let base = base_of(shared, &config, &path);
     let text = config::rewrite(&config, &base, &old, users.as_deref());
-    replace_file(shared, &path, &text).map_err(|why| format!("Rewriting config file: {why}"))?;
+    replace_file(shared, &path, &text).map_err(RewriteError::File)?;
     warn_of_what_insists(shared, &config);
     Ok(())
 }
 
 /// A password that CONFIG SET has given goes into an ACL file that names the default user, too: else that file, which wins over
 /// `requirepass`, would bring the old one back at the next start.
-fn keep_default_users_password(shared: &Shared, config: &Config) -> Result<(), String> {
+fn keep_default_users_password(shared: &Shared, config: &Config) -> Result<(), RewriteError> {
     if config.aclfile.is_empty() || config.origin("requirepass") != Some(&Origin::Set) {
         return Ok(());
     }
     let path = acl_path(shared);
-    let about = |why: String| format!("Keeping requirepass in the ACL file '{}': {why}", path.display());
+    let about = |why| RewriteError::Password(path.clone(), why);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
         // It names nobody.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(about(error.to_string())),
+        Err(error) => return Err(about(FileError::Io(error))),
     };
     let new = shared.with_engine(|engine, _| {
         engine.requirepass_counts().then(|| engine.with_default_secrets(&text)).flatten()
@@ -234,12 +249,12 @@ fn keep_default_users_password(shared: &Shared, config: &Config) -> Result<(), S
 }
 
 /// Takes those users out of what is to be written that an included file tells: told twice, the next start would refuse them.
-fn leave_included(shared: &Shared, old: &[u8], users: &mut Vec<Vec<u8>>) -> Result<(), String> {
+fn leave_included(shared: &Shared, old: &[u8], users: &mut Vec<Vec<u8>>) -> Result<(), RewriteError> {
     let included = config::included_users(&shared.base_config, old, &mut config::load::Disk)
-        .map_err(|error| error.to_string())?;
-    if let Some(name) = shared.engine.lock().changed_users(&included)?.first() {
-        let name = String::from_utf8_lossy(name);
-        return Err(format!("user '{name}' has changed and is told in an included file: change it there"));
+        .map_err(RewriteError::Included)?;
+    let changed = shared.engine.lock().changed_users(&included).map_err(RewriteError::Users)?;
+    if let Some(name) = changed.first() {
+        return Err(RewriteError::UserChanged(String::from_utf8_lossy(name).into_owned()));
     }
     let name = |line: &[u8]| line.split(|byte| *byte == b' ').next().unwrap_or_default().to_vec();
     users.retain(|line| !included.iter().any(|words| words.first() == Some(&name(line))));
@@ -262,7 +277,7 @@ fn acl_path(shared: &Shared) -> PathBuf {
     if path.is_absolute() { path } else { shared.files.place().join(path) }
 }
 
-fn save_acl(shared: &Shared) -> Result<(), String> {
+fn save_acl(shared: &Shared) -> Result<(), FileError> {
     let mut text = shared.engine.lock().acl.lines().join(&b'\n');
     text.push(b'\n');
     replace_file(shared, &acl_path(shared), &text)
@@ -270,20 +285,19 @@ fn save_acl(shared: &Shared) -> Result<(), String> {
 
 /// Puts a file in place of another such that a crash leaves one of the two. Who could read the old one can read the new one, and
 /// nobody else.
-fn replace_file(shared: &Shared, path: &Path, text: &[u8]) -> Result<(), String> {
+fn replace_file(shared: &Shared, path: &Path, text: &[u8]) -> Result<(), FileError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or("the file has no name")?;
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or(FileError::NoName)?;
     let disk = &*shared.durable.disk;
     persist::disk::prepare_like(disk, dir, name, text)
         .and_then(|()| persist::disk::put_in_place(disk, dir, name))
-        .map_err(|error| error.to_string())
+        .map_err(FileError::Io)
 }
 
 /// Reads the ACL file into the engine, for the client that waits for that; whether it names the default user. The error is a whole error reply.
-pub(crate) fn load_acl(shared: &Shared, by: Option<SessionId>) -> Result<bool, String> {
+pub(crate) fn load_acl(shared: &Shared, by: Option<SessionId>) -> Result<bool, AclFileError> {
     let path = acl_path(shared);
-    let text = std::fs::read(&path)
-        .map_err(|error| format!("ERR Error loading ACLs, opening file '{}': {error}", path.display()))?;
+    let text = std::fs::read(&path).map_err(|error| AclFileError::Unread(path.clone(), error))?;
     let file = path.display().to_string();
-    shared.with_engine(|engine, _| engine.load_acl_file(&file, &text, by)).map_err(|why| format!("ERR {why}"))
+    shared.with_engine(|engine, _| engine.load_acl_file(&file, &text, by)).map_err(AclFileError::Rules)
 }

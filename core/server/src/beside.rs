@@ -6,6 +6,7 @@
 //! a profile says so, as Redis starts. No snapshot that is not known is ever replaced: it is kept under another name.
 
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use parking_lot::Mutex;
 use persist::aof::{KnownSnapshot, Notes, Place, Source};
@@ -37,8 +38,67 @@ impl Snapshots {
     }
 }
 
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
+/// What lies beside a log, or is missing of it, so that a queue does not start.
+#[derive(Debug)]
+pub(crate) enum Objection {
+    /// What had been durable was cut off; a sentence that tells what.
+    CutInPlace(String),
+    /// The log of an older version lies beside this one.
+    OldLog { old: PathBuf, place: Place },
+    /// Whatever there is in the place of a snapshot cannot be read.
+    Unreadable { snapshot: PathBuf, error: io::Error },
+    /// A snapshot that somebody else has put there.
+    Stranger { snapshot: PathBuf, place: Place },
+    /// There is no log, but one of another name, with that manifest.
+    OtherLog { manifest: PathBuf, place: Place },
+    /// The notes about snapshots cannot be read.
+    Notes(PathBuf, io::Error),
+    /// A directory cannot be listed, or the notes not be written.
+    Io(io::Error),
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Objection::CutInPlace(what) => write!(f, "{what}."),
+            Objection::OldLog { old, place } => write!(
+                f,
+                "{} lies beside the log of {}, which is what is loaded. If it was put there to be restored, move the \
+                 directory {} away; else move the file away.",
+                old.display(),
+                place.manifest_name(),
+                place.log_dir().display()
+            ),
+            Objection::Unreadable { snapshot, error } => {
+                write!(f, "{} cannot be read: {error}.", snapshot.display())
+            }
+            Objection::Stranger { snapshot, place } => write!(
+                f,
+                "{} is not one that this server has written, and is not loaded: the log holds the data. If it was put \
+                 there to be restored, move the directory {} away, and it is loaded; else move the file away.",
+                snapshot.display(),
+                place.log_dir().display()
+            ),
+            Objection::OtherLog { manifest, place } => write!(
+                f,
+                "there is no log {}/{} here, but {} lies there. Set appenddirname and appendfilename to the log that is to be \
+                 loaded, or move it away",
+                place.dir_name,
+                place.manifest_name(),
+                manifest.display()
+            ),
+            Objection::Notes(dir, error) => write!(f, "{}: {error}", dir.display()),
+            Objection::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Objection {}
+
+impl From<io::Error> for Objection {
+    fn from(error: io::Error) -> Objection {
+        Objection::Io(error)
+    }
 }
 
 /// Gives a finished snapshot its name, and keeps what had it if that is none of ours.
@@ -89,7 +149,7 @@ pub(crate) fn tell_log(shared: &Shared, place: &Place) -> Result<(), SaveError> 
 ///
 /// # Errors
 /// A queue is not to start: somebody has put something there and may expect it to be loaded.
-pub(crate) fn look_before_load(shared: &Shared) -> Result<(), String> {
+pub(crate) fn look_before_load(shared: &Shared) -> Result<(), Objection> {
     let place = shared.files.log_place();
     let disk = &*shared.durable.disk;
     if disk.len(&place.log_dir().join(place.manifest_name())).is_err() {
@@ -98,44 +158,34 @@ pub(crate) fn look_before_load(shared: &Shared) -> Result<(), String> {
     if shared.profile == Profile::Queue
         && let Some(why) = persist::aof::cut_in_place(disk, &place)
     {
-        return Err(format!("{why}."));
+        return Err(Objection::CutInPlace(why));
     }
     let old = place.dir.join(&place.file_name);
     let is_moved = disk.len(&place.log_dir().join(&place.file_name)).is_ok()
-        || disk.list(&place.log_dir()).map_err(text)?.iter().any(|name| name.ends_with(".incr.aof"));
+        || disk.list(&place.log_dir())?.iter().any(|name| name.ends_with(".incr.aof"));
     if is_moved && disk.len(&old).is_ok_and(|bytes| bytes > 0) {
-        object(
-            shared,
-            &format!(
-                "{} lies beside the log of {}, which is what is loaded. If it was put there to be restored, move the \
-                 directory {} away; else move the file away",
-                old.display(),
-                place.manifest_name(),
-                place.log_dir().display()
-            ),
-        )?;
+        object(shared, Objection::OldLog { old, place: place.clone() })?;
     }
     look_at_snapshot(shared, &place)
 }
 
 /// A queue stops at it; a server without a profile goes on as Redis does, and tells.
-fn object(shared: &Shared, what: &str) -> Result<(), String> {
+fn object(shared: &Shared, what: Objection) -> Result<(), Objection> {
     if shared.profile == Profile::Queue {
-        return Err(format!("{what}."));
+        return Err(what);
     }
-    shared.logger.warning(&format!("{what}."));
+    shared.logger.warning(&what.to_string());
     Ok(())
 }
 
-fn look_at_snapshot(shared: &Shared, place: &Place) -> Result<(), String> {
+fn look_at_snapshot(shared: &Shared, place: &Place) -> Result<(), Objection> {
     let (disk, name) = (&*shared.durable.disk, shared.engine.lock().config.dbfilename.clone());
     let path = place.dir.join(&name);
     let there = match identify(disk, &path) {
         Ok(there) => there,
-        Err(error) => return object(shared, &format!("{} cannot be read: {error}", path.display())),
+        Err(error) => return object(shared, Objection::Unreadable { snapshot: path, error }),
     };
-    let notes =
-        Notes::read(disk, place).map_err(|error| format!("{}: {error}", place.log_dir().display()))?;
+    let notes = Notes::read(disk, place).map_err(|error| Objection::Notes(place.log_dir(), error))?;
     let Some(mut notes) = notes else {
         let mut notes = Notes::default();
         if let Some(identity) = there {
@@ -146,49 +196,35 @@ fn look_at_snapshot(shared: &Shared, place: &Place) -> Result<(), String> {
             ));
             notes.remember(KnownSnapshot { name, identity, source: Source::Elsewhere });
         }
-        return notes.write(disk, place).map_err(text);
+        return Ok(notes.write(disk, place)?);
     };
     let Some(identity) = there else { return Ok(()) };
     match notes.snapshot(&name, identity) {
         Some(Source::Here) => shared.snapshots.know(&path, identity),
         Some(Source::Elsewhere) => {}
         None => {
-            object(
-                shared,
-                &format!(
-                    "{} is not one that this server has written, and is not loaded: the log holds the data. If it was put \
-                     there to be restored, move the directory {} away, and it is loaded; else move the file away",
-                    path.display(),
-                    place.log_dir().display()
-                ),
-            )?;
+            object(shared, Objection::Stranger { snapshot: path, place: place.clone() })?;
             notes.remember(KnownSnapshot { name, identity, source: Source::Elsewhere });
-            notes.write(disk, place).map_err(text)?;
+            notes.write(disk, place)?;
         }
     }
     Ok(())
 }
 
 /// A queue that finds no log of its name must not begin empty beside one of another name.
-fn look_for_other_logs(shared: &Shared, place: &Place) -> Result<(), String> {
+fn look_for_other_logs(shared: &Shared, place: &Place) -> Result<(), Objection> {
     if shared.profile != Profile::Queue {
         return Ok(());
     }
     let disk = &*shared.durable.disk;
-    for name in disk.list(&place.dir).map_err(text)? {
+    for name in disk.list(&place.dir)? {
         let dir = place.dir.join(&name);
         // What is no directory cannot be listed, and holds no log.
         let manifests = disk.list(&dir).unwrap_or_default();
         if let Some(manifest) =
             manifests.iter().find(|name| name.ends_with(".aof.manifest") && !name.starts_with("temp-"))
         {
-            return Err(format!(
-                "there is no log {}/{} here, but {} lies there. Set appenddirname and appendfilename to the log that is to be \
-                 loaded, or move it away",
-                place.dir_name,
-                place.manifest_name(),
-                dir.join(manifest).display()
-            ));
+            return Err(Objection::OtherLog { manifest: dir.join(manifest), place: place.clone() });
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow, bail};
 use config::{Config, Layers, Loaded, Origin, Sources};
 use control::Handle;
 use control::password::Record;
-use engine::{Acl, Engine, Secret};
+use engine::{Acl, Engine, REDIS_VERSION, Secret};
 use net::Poller;
 use parking_lot::Mutex;
 use persist::disk::{Disk, Real};
@@ -29,7 +29,7 @@ use crate::life::Phase;
 use crate::listen::Entrance;
 use crate::locks::{LockError, Locks};
 use crate::logger::Logger;
-use crate::saver::{REDIS_VERSION, Task};
+use crate::saver::Task;
 use crate::shared::{BackgroundJob, Parts, PasswordFile, Shared};
 use crate::stand_in::{self, Part};
 use crate::stop::Wanted;
@@ -56,11 +56,6 @@ impl Running {
     /// The TCP addresses that are listened on.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
-    }
-
-    /// Where metrics are served, if they are.
-    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
-        self.plane.as_ref().map(|plane| plane.http_addresses().to_vec()).unwrap_or_default()
     }
 
     /// Asks the server to stop, as SIGTERM does.
@@ -609,7 +604,7 @@ fn take_limits(shared: &Shared, config: &Config) {
     if config.oom_score_adj != config::OomScoreAdj::No
         && let Err(why) = crate::live::adjust_oom_score(shared, config, config)
     {
-        shared.logger.warning(&why);
+        shared.logger.warning(&why.to_string());
     }
     crate::allocator::free_in_background(config.jemalloc_bg_thread);
 }

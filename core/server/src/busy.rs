@@ -13,7 +13,7 @@
 //! served or not.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::{Busy, BusyVerdict, Delivery, Engine, Job, SessionId};
@@ -36,14 +36,35 @@ const LOOK_US_MAX: u64 = 1_000;
 /// The number of no I/O thread: of whoever serves lent clients without having any.
 const NO_THREAD: usize = usize::MAX;
 
+/// What is known of a script that runs too long.
+/// ```text
+///         begin          it has written
+/// None ---------> Runs -----------------> HasWritten
+///                 |  ^                      ^
+///            stop |  | go_on                |
+///                 v  |    it has written    |
+///               IsToEnd --------------------'           end: from any of them to None
+/// ```
+/// What has written is never cut off, so that the server ends does not concern it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Script {
+    /// There is none.
+    None,
+    /// It has changed nothing yet.
+    Runs,
+    /// The server ends, and so it is to.
+    IsToEnd,
+    /// It has changed something.
+    HasWritten,
+}
+
+const SCRIPTS: [Script; 4] = [Script::None, Script::Runs, Script::IsToEnd, Script::HasWritten];
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct BusyState {
-    on: AtomicBool,
-    has_written: AtomicBool,
+    script: AtomicU8,
     since_us: AtomicU64,
-    /// The server ends: the script is to end, too.
-    stops: AtomicBool,
     pub(crate) hand_over: HandOver,
 }
 
@@ -54,12 +75,21 @@ impl BusyState {
         BusyState { hand_over: HandOver { waiting: Mutex::default(), returned }, ..BusyState::default() }
     }
 
+    fn script(&self) -> Script {
+        SCRIPTS[usize::from(self.script.load(Ordering::Acquire))]
+    }
+
+    /// Goes from one state to another; nothing happens in a third.
+    fn change(&self, from: Script, to: Script) {
+        let _ = self.script.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     pub(crate) fn is_on(&self) -> bool {
-        self.on.load(Ordering::Acquire)
+        self.script() != Script::None
     }
 
     pub(crate) fn has_written(&self) -> bool {
-        self.has_written.load(Ordering::Acquire)
+        self.script() == Script::HasWritten
     }
 
     /// When the script began, monotonic microseconds.
@@ -67,39 +97,40 @@ impl BusyState {
         self.since_us.load(Ordering::Acquire)
     }
 
-    /// A script is known to run too long, for so long by now.
+    /// A script is known to run too long, for so long by now. Only the thread that has the engine tells so, and its end.
     pub(crate) fn begin(&self, now_us: u64, what: Busy) {
         self.since_us.store(now_us.saturating_sub(what.running_ns / 1000), Ordering::Release);
-        self.has_written.store(what.has_written, Ordering::Release);
         if !self.is_on() {
             self.hand_over.waiting.lock().is_open = true;
-            self.on.store(true, Ordering::Release);
+            self.change(Script::None, Script::Runs);
+        }
+        if what.has_written {
+            self.script.store(Script::HasWritten as u8, Ordering::Release);
         }
     }
 
     /// It is over.
     pub(crate) fn end(&self) {
         if self.is_on() {
-            self.on.store(false, Ordering::Release);
-            self.stops.store(false, Ordering::Release);
+            self.script.store(Script::None as u8, Ordering::Release);
             self.hand_over.close();
         }
     }
 
     /// Has the script end, because the server does; one that has written goes on.
     pub(crate) fn stop(&self) {
-        self.stops.store(true, Ordering::Release);
+        self.change(Script::Runs, Script::IsToEnd);
     }
 
     /// The server goes on, and so may scripts.
     pub(crate) fn go_on(&self) {
-        self.stops.store(false, Ordering::Release);
+        self.change(Script::IsToEnd, Script::Runs);
     }
 
     pub(crate) fn verdict(&self) -> BusyVerdict {
-        match self.stops.load(Ordering::Acquire) {
-            true => BusyVerdict::Shutdown,
-            false => BusyVerdict::Continue,
+        match self.script() {
+            Script::IsToEnd => BusyVerdict::Shutdown,
+            Script::None | Script::Runs | Script::HasWritten => BusyVerdict::Continue,
         }
     }
 }
@@ -399,6 +430,28 @@ mod tests {
 
     use super::*;
     use crate::shared::test::shared;
+
+    #[test]
+    fn a_script_is_to_end_with_the_server_unless_it_has_written() {
+        let busy = BusyState::new(1);
+        let seen = |has_written| Busy { running_ns: 0, has_written };
+        busy.stop();
+        assert!(!busy.is_on() && busy.verdict() == BusyVerdict::Continue);
+        busy.begin(5, seen(false));
+        busy.stop();
+        assert!(busy.is_on() && busy.verdict() == BusyVerdict::Shutdown);
+        busy.begin(6, seen(false));
+        assert_eq!(busy.verdict(), BusyVerdict::Shutdown);
+        busy.go_on();
+        assert_eq!(busy.verdict(), BusyVerdict::Continue);
+        busy.stop();
+        busy.begin(7, seen(true));
+        busy.stop();
+        assert!(busy.has_written() && busy.verdict() == BusyVerdict::Continue);
+        busy.end();
+        assert!(!busy.is_on() && !busy.has_written());
+        assert_eq!(SCRIPTS.map(|script| script as u8), [0, 1, 2, 3]);
+    }
 
     #[test]
     fn a_thread_without_clients_tells_what_checks_have_found_beside_its_script() {

@@ -7,10 +7,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use engine::{CopyOrder, SessionId};
+use engine::{CopyOrder, REDIS_VERSION, SessionId};
 use persist::rdb::{self, Writer};
 
-use crate::saver::{REDIS_VERSION, SaveError};
+use crate::saver::SaveError;
 use crate::shared::Shared;
 use crate::view::View;
 

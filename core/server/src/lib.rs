@@ -13,6 +13,7 @@ mod busy;
 mod client;
 mod clients;
 mod clock;
+mod completions;
 mod context;
 mod copy;
 mod durable;
@@ -50,8 +51,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub use boot::{OnDisk, Running, StartError, Surroundings, start, start_in};
+pub use engine::REDIS_VERSION;
 use profiles::Profile;
-pub use saver::REDIS_VERSION;
 
 /// jemalloc: it returns memory, and it counts per thread what it gives out, which is what `used_memory` is.
 #[global_allocator]
@@ -91,7 +92,7 @@ fn version() -> String {
     // Tools that start servers read this line; `v=` and what follows are where Redis has them.
     format!(
         "Redis server v={} sha=00000000:0 malloc={} bits=64 build=0 (Tandem {})",
-        saver::REDIS_VERSION,
+        REDIS_VERSION,
         engine::ALLOCATOR,
         env!("CARGO_PKG_VERSION")
     )

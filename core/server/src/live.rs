@@ -5,12 +5,60 @@
 //! taken back by the same functions with the two configurations exchanged. What cannot be refused follows. All of it holds before the
 //! client is told OK, and for the next request of the same send; only turning the log on and off goes on behind the reply, as in Redis.
 
+use std::{fmt, io};
+
 use config::{Config, OomScoreAdj};
 
 use crate::shared::Shared;
 
 /// Tries to bring the world from one configuration to another.
-type Try = fn(&Shared, &Config, &Config) -> Result<(), String>;
+type Try = fn(&Shared, &Config, &Config) -> Result<(), ChangeError>;
+
+/// Why the world cannot be as a configuration wants it, in the words that a client gets.
+#[derive(Debug)]
+pub(crate) enum ChangeError {
+    /// `dir` was to move with the log's files in it.
+    LogInDir,
+    /// There is no such directory.
+    NoDirectory,
+    /// There is something else of that name.
+    NotADirectory,
+    /// The system grants descriptors for so many clients at most.
+    Clients(u64),
+    /// The kernel does not take the score; the log has the reason, as for the next three.
+    OomScore,
+    /// Certificates cannot be used.
+    Tls,
+    /// A port cannot be listened on.
+    Port,
+    /// Addresses cannot be.
+    Addresses,
+    /// Whatever else the system says.
+    Io(io::Error),
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChangeError::LogInDir => "the log is in dir: set appendonly to no before moving it",
+            ChangeError::NoDirectory => "No such file or directory",
+            ChangeError::NotADirectory => "Not a directory",
+            ChangeError::Clients(possible) => {
+                return write!(
+                    f,
+                    "The operating system is not able to handle the specified number of clients, try with {possible}"
+                );
+            }
+            ChangeError::OomScore => "Failed to set current oom_score_adj. Check server logs.",
+            ChangeError::Tls => "Unable to update TLS configuration. Check server logs.",
+            ChangeError::Port => "Unable to listen on this port. Check server logs.",
+            ChangeError::Addresses => "Failed to bind to specified addresses.",
+            ChangeError::Io(error) => return error.fmt(f),
+        })
+    }
+}
+
+impl std::error::Error for ChangeError {}
 
 /// The directives of a step, and the step.
 const STEPS: &[(&[&str], Try)] = &[
@@ -56,55 +104,50 @@ pub(crate) fn follow(
                 shared.logger.warning(&format!("Failed to restore the previous settings: {why}"));
             }
         }
-        return Err((*name, why));
+        return Err((*name, why.to_string()));
     }
     shared.take_over(to);
     Ok(())
 }
 
-fn keep_alive(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
-    shared.entrance.set_keepalive(to.tcp_keepalive_seconds as u32).map_err(|error| error.to_string())
+fn keep_alive(shared: &Shared, _: &Config, to: &Config) -> Result<(), ChangeError> {
+    shared.entrance.set_keepalive(to.tcp_keepalive_seconds as u32).map_err(ChangeError::Io)
 }
 
-fn free_in_background(_: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+fn free_in_background(_: &Shared, _: &Config, to: &Config) -> Result<(), ChangeError> {
     crate::allocator::free_in_background(to.jemalloc_bg_thread);
     Ok(())
 }
 
 /// The log's files are named relative to `dir` and must not be in two places.
-fn change_dir(shared: &Shared, from: &Config, to: &Config) -> Result<(), String> {
+fn change_dir(shared: &Shared, from: &Config, to: &Config) -> Result<(), ChangeError> {
     if from.appendonly || to.appendonly {
-        return Err("the log is in dir: set appendonly to no before moving it".to_owned());
+        return Err(ChangeError::LogInDir);
     }
     let metadata = std::fs::metadata(&to.dir).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
-        _ => error.to_string(),
+        io::ErrorKind::NotFound => ChangeError::NoDirectory,
+        _ => ChangeError::Io(error),
     })?;
     if !metadata.is_dir() {
-        return Err("Not a directory".to_owned());
+        return Err(ChangeError::NotADirectory);
     }
     shared.files.move_to(&to.dir);
     Ok(())
 }
 
 /// What is written from now on is written so.
-fn raise_maxclients(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
-    match crate::limits::raise_descriptors(to.maxclients as u64) {
-        Ok(()) => Ok(()),
-        Err(possible) => {
-            shared.logger.warning(&format!(
-                "Unable to set the max number of files needed for maxclients {}.",
-                to.maxclients
-            ));
-            Err(format!(
-                "The operating system is not able to handle the specified number of clients, try with {possible}"
-            ))
-        }
-    }
+fn raise_maxclients(shared: &Shared, _: &Config, to: &Config) -> Result<(), ChangeError> {
+    crate::limits::raise_descriptors(to.maxclients as u64).map_err(|possible| {
+        shared.logger.warning(&format!(
+            "Unable to set the max number of files needed for maxclients {}.",
+            to.maxclients
+        ));
+        ChangeError::Clients(possible)
+    })
 }
 
 /// See `oom-score-adj`. The score is left alone until it is first wanted, and given back when it is not any more.
-pub(crate) fn adjust_oom_score(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+pub(crate) fn adjust_oom_score(shared: &Shared, _: &Config, to: &Config) -> Result<(), ChangeError> {
     let mut adjusted = shared.oom_base.lock();
     let base = match (*adjusted, to.oom_score_adj) {
         (None, OomScoreAdj::No) => return Ok(()),
@@ -117,13 +160,13 @@ pub(crate) fn adjust_oom_score(shared: &Shared, _: &Config, to: &Config) -> Resu
     };
     crate::limits::set_oom_score(score).map_err(|error| {
         shared.logger.warning(&format!("Unable to write oom_score_adj: {error}"));
-        "Failed to set current oom_score_adj. Check server logs.".to_owned()
+        ChangeError::OomScore
     })?;
     *adjusted = (to.oom_score_adj != OomScoreAdj::No).then_some(base);
     Ok(())
 }
 
-fn renew_tls(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
+fn renew_tls(shared: &Shared, _: &Config, to: &Config) -> Result<(), ChangeError> {
     let Some(certificates) = shared.certificates.get() else { return Ok(()) };
     let renewed = crate::plane::tls(shared.profile, to)
         .and_then(|settings| certificates.replace(settings).map_err(anyhow::Error::from));
@@ -134,17 +177,17 @@ fn renew_tls(shared: &Shared, _: &Config, to: &Config) -> Result<(), String> {
         }
         Err(error) => {
             shared.logger.warning(&format!("Failed to configure TLS: {error}"));
-            Err("Unable to update TLS configuration. Check server logs.".to_owned())
+            Err(ChangeError::Tls)
         }
     }
 }
 
-fn move_sockets(shared: &Shared, from: &Config, to: &Config) -> Result<(), String> {
+fn move_sockets(shared: &Shared, from: &Config, to: &Config) -> Result<(), ChangeError> {
     shared.entrance.move_to(from, to).map_err(|error| {
         shared.logger.warning(&error.to_string());
         match (from.port, from.tls_port) != (to.port, to.tls_port) {
-            true => "Unable to listen on this port. Check server logs.".to_owned(),
-            false => "Failed to bind to specified addresses.".to_owned(),
+            true => ChangeError::Port,
+            false => ChangeError::Addresses,
         }
     })?;
     shared.wake_all();

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use engine::{Engine, ReplayError};
+use engine::{Engine, REDIS_VERSION, ReplayError};
 use persist::aof::{Base, Commands, Examined, Log, LogFile, Recovered};
 use persist::rdb::{Entry, Item, Reader, Writer, identify};
 
 use crate::rewrite::draw_history;
-use crate::saver::{Listener, REDIS_VERSION, SaveError, Task};
+use crate::saver::{Listener, SaveError, Task};
 use crate::shared::{Loading, Shared};
 
 /// How often the log is told how far a load is, seconds.
@@ -228,7 +228,7 @@ fn create_log(shared: &Shared) -> std::io::Result<Log> {
 fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     let place = shared.files.log_place();
     let disk = &shared.durable.disk;
-    crate::beside::look_before_load(shared)?;
+    crate::beside::look_before_load(shared).map_err(|why| why.to_string())?;
     let recovered = recovered(shared)?;
     recovered.remarks().iter().for_each(|remark| shared.logger.warning(remark));
     if !recovered.leftovers().is_empty() {

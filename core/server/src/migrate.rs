@@ -26,8 +26,8 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migration) {
     if RUNNING.fetch_add(1, Ordering::AcqRel) >= MIGRATIONS_MAX {
         RUNNING.fetch_sub(1, Ordering::AcqRel);
-        let why = "too many keys are being moved already, try again".to_owned();
-        return crate::background::finish(shared, session, Err(why), "ERR ");
+        let why = "ERR too many keys are being moved already, try again";
+        return crate::background::refuse(shared, session, why);
     }
     let work = move || {
         let outcome = send(shared, &migration);
@@ -45,7 +45,7 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, migration: Migr
     };
     if let Err(error) = thread::Builder::new().name("migrate".to_owned()).spawn(work) {
         RUNNING.fetch_sub(1, Ordering::AcqRel);
-        crate::background::finish(shared, session, Err(error.to_string()), "ERR ");
+        crate::background::refuse(shared, session, &format!("ERR {error}"));
     }
 }
 
@@ -178,14 +178,16 @@ fn talk(
         stream.get_mut().write_all(&request).map_err(writing)?;
     }
     for _ in 0..1 + usize::from(!migration.auth.is_empty()) {
-        let reply = read_reply(&mut stream)?;
+        let answer = read_answer(&mut stream)?;
         *heard = true;
-        reply.map_err(|text| Fault::Other(refused(text)))?;
+        if let Answer::Refused(error) = answer {
+            return Err(Fault::Other(refused(error)));
+        }
     }
     for i in 0..migration.dumps.len() {
-        match read_reply(&mut stream)? {
-            Ok(()) => outcome.taken.push(i),
-            Err(text) => drop(outcome.error.get_or_insert_with(|| refused(text))),
+        match read_answer(&mut stream)? {
+            Answer::Taken => outcome.taken.push(i),
+            Answer::Refused(error) => drop(outcome.error.get_or_insert_with(|| refused(error))),
         }
     }
     Ok(stream)
@@ -211,8 +213,14 @@ fn connect(migration: &Migration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// One reply of a line: taken, or the text of the error.
-fn read_reply(replies: &mut impl BufRead) -> Result<Result<(), String>, Fault> {
+/// What the other server says to a request.
+enum Answer {
+    Taken,
+    /// The text of its error.
+    Refused(String),
+}
+
+fn read_answer(replies: &mut impl BufRead) -> Result<Answer, Fault> {
     const READING: &str = "IOERR error or timeout reading to target instance";
     let mut line = Vec::new();
     let read = replies.take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
@@ -221,7 +229,7 @@ fn read_reply(replies: &mut impl BufRead) -> Result<Result<(), String>, Fault> {
         return Err(Fault::Lost(READING.to_owned()));
     }
     let text = String::from_utf8_lossy(&line);
-    Ok(text.trim_end().strip_prefix('-').map_or(Ok(()), |error| Err(error.to_owned())))
+    Ok(text.trim_end().strip_prefix('-').map_or(Answer::Taken, |error| Answer::Refused(error.to_owned())))
 }
 
 fn push_request(out: &mut Vec<u8>, words: &[&[u8]]) {

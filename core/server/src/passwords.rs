@@ -10,7 +10,7 @@ use control::password::{PasswordError, Record};
 use control::{Jobs, Question};
 use engine::{Job, Outside, SessionId};
 
-use crate::shared::Completions;
+use crate::completions::Completions;
 
 /// Where the work is done, and where its outcome is told.
 #[derive(Clone)]

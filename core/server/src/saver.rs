@@ -25,9 +25,6 @@ use crate::rewrite::{replace, rewrite, start_log};
 use crate::shared::Shared;
 use crate::view::{View, discard};
 
-/// The version that an RDB names as its writer's, and INFO shows.
-pub const REDIS_VERSION: &str = "7.4.2";
-
 /// What to write.
 #[derive(Debug)]
 pub(crate) enum Task {
@@ -354,13 +351,12 @@ impl Saver {
         };
         let saved = if how.save { self.save(shared, hold) } else { Ok(()) };
         let read = saved.map_err(|why| why.to_string()).and_then(|()| crate::loader::reload(shared, how));
-        let result = read.map_err(|why| {
-            shared.logger.warning(&why);
-            let what = if how.from_log { "AOF files" } else { "RDB dump" };
-            format!("ERR Error trying to load the {what}, check server logs.")
-        });
         shared.with_engine(|engine, outside| engine.release_writes(outside));
-        crate::background::finish(shared, session, result, "");
+        let Err(why) = read else { return crate::background::accept(shared, session) };
+        shared.logger.warning(&why);
+        let what = if how.from_log { "AOF files" } else { "RDB dump" };
+        let told = format!("ERR Error trying to load the {what}, check server logs.");
+        crate::background::refuse(shared, session, &told);
     }
 
     /// Writes an RDB file; `also` happens at its moment.
@@ -390,13 +386,10 @@ impl Saver {
 /// Tells whoever has waited for it what has come of a task.
 fn tell(shared: &Shared, task: Task, result: Result<(), SaveError>) {
     match task {
-        Task::Save(Listener::Session(session)) => shared.with_engine(|engine, _| {
-            engine.complete(session, |reply| match &result {
-                Ok(()) => reply.status("OK"),
-                Err(why) => reply.error(format!("ERR {why}").as_bytes()),
-            });
-        }),
-        Task::Save(Listener::Flusher(session)) => crate::background::finish(shared, session, Ok(()), ""),
+        Task::Save(Listener::Session(session)) => {
+            crate::background::finish(shared, session, result, "ERR ");
+        }
+        Task::Save(Listener::Flusher(session)) => crate::background::accept(shared, session),
         // Whoever does not wait any more need not be told.
         Task::LastSave(tell) | Task::StartLog(Listener::Thread(tell)) => drop(tell.send(result)),
         _ => {}

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use engine::Engine;
+use engine::{Engine, REDIS_VERSION};
 use keyspace::Piece;
 use persist::aof::Base;
 use persist::disk::write_all;
 use persist::rdb::{Reader, SnapshotFile, Writer};
 
-use crate::saver::{Progress, REDIS_VERSION, SaveError};
+use crate::saver::{Progress, SaveError};
 use crate::shared::Shared;
 
 /// How long the writer sleeps at most before it looks whether to give up or to hurry.

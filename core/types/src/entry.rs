@@ -223,16 +223,6 @@ impl Entry {
         self.get_mut()
     }
 
-    /// The set, when it is one.
-    pub fn set_mut(&mut self) -> Option<&mut Set> {
-        self.get_mut()
-    }
-
-    /// The sorted set, when it is one.
-    pub fn zset_mut(&mut self) -> Option<&mut ZSet> {
-        self.get_mut()
-    }
-
     /// The hash, when it is one.
     pub fn hash_mut(&mut self) -> Option<&mut Hash> {
         self.get_mut()

@@ -1,7 +1,7 @@
 //! XCLAIM and XAUTOCLAIM: taking over what others hold and do not finish.
 
 use super::group::no_key_or_group;
-use super::read_groups::propagate_pending;
+use super::read_groups::{propagate_pending, propagate_position};
 use super::{CREATE_CONSUMER, reply_entry, start_id, strict_id};
 use crate::call::{Args, Call, Handled};
 use crate::error::Error;
@@ -96,19 +96,9 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> Handled {
     }
     drop(guard);
     if moved {
-        propagate_last(call, key, name)?;
+        propagate_position(call, key, name)?;
     }
     propagate_claims(call, consumer, created, claimed.iter().chain(&gone))
-}
-
-fn propagate_last(call: &mut Call<'_>, key: &[u8], name: &[u8]) -> Result<(), Error> {
-    let group = call.db.find::<Stream>(key)?.and_then(|stream| stream.group(name));
-    let Some(group) = group else { return Ok(()) };
-    let last = group.last_delivered().text();
-    let entries_read = group.entries_read().map_or(-1, |read| read as i64).to_string();
-    let argv: [&[u8]; 7] = [b"XGROUP", b"SETID", key, name, &last, b"ENTRIESREAD", entries_read.as_bytes()];
-    call.propagate(&argv);
-    Ok(())
 }
 
 /// Tells the log what became of each entry; and of the consumer, when that is all.

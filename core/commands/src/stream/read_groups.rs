@@ -289,7 +289,7 @@ pub(super) fn propagate_pending(call: &mut Call<'_>, key: &[u8], group: &[u8], i
 }
 
 /// Tells the log how far the group has read.
-fn propagate_position(call: &mut Call<'_>, key: &[u8], group: &[u8]) -> Result<(), Error> {
+pub(super) fn propagate_position(call: &mut Call<'_>, key: &[u8], group: &[u8]) -> Result<(), Error> {
     let Some(stream) = call.db.find::<Stream>(key)? else { return Ok(()) };
     let Some(state) = stream.group(group) else { return Ok(()) };
     let last = state.last_delivered().text();

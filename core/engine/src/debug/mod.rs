@@ -12,20 +12,12 @@ use config::DebugAccess;
 mod data;
 mod objects;
 mod protocol;
+pub(crate) mod switches;
 
 /// The row of DEBUG.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] =
     &[Row::new("debug", -2, Group::Server, debug as EngineHandler)
         .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE))];
-
-/// What DEBUG has switched, for the engine's other parts to look at.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Switches {
-    /// Scripts may run what is otherwise not for scripts.
-    pub(crate) scripts_may_all: bool,
-    /// Nothing is done without a request: no expiry, no regular work.
-    pub(crate) cron_paused: bool,
-}
 
 /// One subcommand.
 struct Subcommand {
