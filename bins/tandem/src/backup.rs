@@ -11,16 +11,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use archive::{
-    BackedUp, Description, Finding, Findings, Identity, Keep, Lineage, Moment, Pruned, Recipient,
-    RepositoryUrl, Restored, Target,
+    BackedUp, Description, Finding, Identity, Keep, Lineage, Moment, Pruned, Recipient, RepositoryUrl,
+    Restored, Target,
 };
+use check::Contents;
 use clap::{ArgGroup, Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use persist::aof::{HistoryId, Place};
 use serde_json::{Value, json};
 
+use crate::check::contents_json;
+use crate::rehearse::load_log;
 use crate::repository::Reach;
-use crate::say;
+use crate::{say, verify};
 
 const BACKUP_HELP: &str = "\
 Exit codes:
@@ -39,7 +42,7 @@ Examples:
 const RESTORE_HELP: &str = "\
 Exit codes:
   0  restored
-  1  not restored, and the directory holds no log; standard error says why
+  1  not restored, and the directory holds no log, or it was restored and cannot be loaded; standard error says which
   2  the options are wrong
 
 Examples:
@@ -62,8 +65,8 @@ enum Task {
     Now(Now),
     /// Tell what is in a repository.
     List(List),
-    /// Look through a repository: checksums, and whether anything is missing.
-    Verify(Verify),
+    /// Look through a repository, restore a copy of it, load that and compare it.
+    Verify(verify::Options),
     /// Remove what no moment that is to be kept needs.
     Prune(Prune),
 }
@@ -105,25 +108,6 @@ struct List {
     repository: RepositoryUrl,
     #[command(flatten)]
     reach: Reach,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Options of `tandem backup verify`.
-#[derive(Debug, Args)]
-struct Verify {
-    /// Where the backups are: a directory, or s3://, gs:// or az:// with BUCKET/PREFIX.
-    #[arg(long, value_name = "URL")]
-    repository: RepositoryUrl,
-    #[command(flatten)]
-    reach: Reach,
-    /// Only this log's.
-    #[arg(long, value_parser = lineage)]
-    lineage: Option<HistoryId>,
-    /// The file with the secret key; without it encrypted objects are checked as they lie there, and not opened.
-    #[arg(long)]
-    identity: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -181,6 +165,9 @@ pub(crate) struct RestoreOptions {
     /// The `appendfilename` of the server that is to start there.
     #[arg(long, default_value = "appendonly.aof", value_parser = file_name)]
     appendfilename: String,
+    /// Do not load what was restored, which takes as much memory as a server; then its keys are not counted.
+    #[arg(long)]
+    checksums_only: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -191,7 +178,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     match &options.task {
         Task::Now(options) => now(options),
         Task::List(options) => list(options),
-        Task::Verify(options) => verify(options),
+        Task::Verify(options) => verify::run(options),
         Task::Prune(options) => prune(options),
     }
 }
@@ -211,7 +198,12 @@ pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
         file_name: options.appendfilename.clone(),
     };
     let restored = with_bar(|bar| archive::restore(&*store, options.lineage, target, &keys, &place, bar))?;
-    tell(options.json, || restored_text(&restored, &options.dir), || restored_json(&restored));
+    let contents = match options.checksums_only {
+        true => None,
+        false => Some(load_log(&place)?.contents()),
+    };
+    let text = || restored_text(&restored, options, contents.as_ref());
+    tell(options.json, text, || restored_json(&restored, contents.as_ref()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -239,13 +231,6 @@ fn list(options: &List) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(options: &Verify) -> anyhow::Result<ExitCode> {
-    let (store, keys) = (options.reach.open(&options.repository)?, keys(options.identity.as_deref())?);
-    let found = with_bar(|bar| archive::verify(&*store, options.lineage, &keys, bar))?;
-    tell(options.json, || findings_text(&found), || findings_json(&found));
-    Ok(if found.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 fn prune(options: &Prune) -> anyhow::Result<ExitCode> {
     let since = Moment(now_ms()?.saturating_sub(options.keep));
     let keep = Keep { since, bases_min: usize::from(options.bases) };
@@ -254,11 +239,11 @@ fn prune(options: &Prune) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(as_json: bool, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) {
+pub(crate) fn tell(as_json: bool, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) {
     say(&if as_json { value().to_string() } else { text() });
 }
 
-fn lineage(text: &str) -> Result<HistoryId, String> {
+pub(crate) fn lineage(text: &str) -> Result<HistoryId, String> {
     archive::parse_id(text)
         .ok_or_else(|| "a log is named by 32 hexadecimal digits; `list` tells them".to_owned())
 }
@@ -270,7 +255,7 @@ fn file_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn keys(file: Option<&Path>) -> anyhow::Result<Vec<Identity>> {
+pub(crate) fn keys(file: Option<&Path>) -> anyhow::Result<Vec<Identity>> {
     let Some(path) = file else { return Ok(Vec::new()) };
     let read = |path: &Path| anyhow::Ok(archive::identities(File::open(path)?)?);
     read(path).with_context(|| format!("reading the key in {}", path.display()))
@@ -280,15 +265,23 @@ fn now_ms() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
-/// Runs what lasts, with a bar on a terminal.
-fn with_bar<T, E>(work: impl FnOnce(archive::Progress<'_>) -> Result<T, E>) -> Result<T, E> {
+/// What lasts no longer than this is done before anybody wonders.
+const SILENT_S: u64 = 1;
+
+/// Runs what lasts, with a bar on a terminal as soon as that takes a while.
+pub(crate) fn with_bar<T, E>(work: impl FnOnce(archive::Progress<'_>) -> Result<T, E>) -> Result<T, E> {
     if !std::io::stderr().is_terminal() {
         return work(&mut |_, _| {});
     }
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
     let style = ProgressStyle::with_template("{bytes}/{total_bytes} {wide_bar} {bytes_per_sec}, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut is_hidden = true;
     let result = work(&mut |done, total| {
+        if is_hidden && bar.elapsed().as_secs() >= SILENT_S {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            is_hidden = false;
+        }
         bar.set_length(total);
         bar.set_position(done);
     });
@@ -369,34 +362,8 @@ fn lineage_json(lineage: &Lineage) -> Value {
     })
 }
 
-fn findings_text(found: &Findings) -> String {
-    let mut text = String::new();
-    for finding in &found.wrong {
-        text += &format!("wrong: {}: {}\n", finding.name, finding.what);
-    }
-    for finding in &found.remarks {
-        text += &format!("note: {}: {}\n", finding.name, finding.what);
-    }
-    let verdict = match found.wrong.len() {
-        0 => "nothing is wrong".to_owned(),
-        wrong => format!("{wrong} wrong"),
-    };
-    let Findings { objects, opened, bytes, .. } = found;
-    text + &format!("{objects} objects of {bytes} bytes, {opened} of them opened: {verdict}")
-}
-
-fn findings_list(findings: &[Finding]) -> Vec<Value> {
+pub(crate) fn findings_list(findings: &[Finding]) -> Vec<Value> {
     findings.iter().map(|finding| json!({ "name": finding.name, "what": finding.what })).collect()
-}
-
-fn findings_json(found: &Findings) -> Value {
-    json!({
-        "objects": found.objects,
-        "opened": found.opened,
-        "bytes": found.bytes,
-        "wrong": findings_list(&found.wrong),
-        "remarks": findings_list(&found.remarks),
-    })
 }
 
 fn pruned_text(done: &Pruned, only_told: bool) -> String {
@@ -425,14 +392,19 @@ fn pruned_json(done: &Pruned) -> Value {
     })
 }
 
-fn restored_text(done: &Restored, dir: &Path) -> String {
+fn restored_text(done: &Restored, options: &RestoreOptions, contents: Option<&Contents>) -> String {
     let Restored { lineage, last_batch, last_moment, bytes, .. } = done;
     let mut text = format!(
         "restored log {lineage} as of batch {last_batch}, {last_moment}: {bytes} bytes in {}",
-        dir.display()
+        options.dir.display()
     );
+    if let Some(contents) = contents {
+        text += &format!("\nit was loaded: {contents}");
+    }
     if done.archived_batch > *last_batch {
         text += &format!("\nleft out: batches {} to {}", last_batch + 1, done.archived_batch);
+    } else if options.at.is_some_and(|at| at > *last_moment) {
+        text += "\nthe repository ends there: what was written later, if anything was, is not in it";
     }
     if let Some(to) = done.gap_to {
         text += &format!(
@@ -443,7 +415,7 @@ fn restored_text(done: &Restored, dir: &Path) -> String {
     text
 }
 
-fn restored_json(done: &Restored) -> Value {
+fn restored_json(done: &Restored, contents: Option<&Contents>) -> Value {
     json!({
         "lineage": done.lineage.to_string(),
         "history": done.history.to_string(),
@@ -453,5 +425,7 @@ fn restored_json(done: &Restored) -> Value {
         "archived_batch": done.archived_batch,
         "gap_to": done.gap_to,
         "bytes": done.bytes,
+        "is_end": done.last_batch == done.archived_batch,
+        "contents": contents.map(contents_json),
     })
 }

@@ -9,13 +9,16 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod check;
 mod client;
 mod health;
 mod image;
 mod pages;
+mod rehearse;
 mod repository;
 mod shell;
 mod up;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -90,6 +93,8 @@ enum Task {
     Backup(backup::Options),
     /// Make a directory from a repository that a server starts from, as it was at any moment.
     Restore(backup::RestoreOptions),
+    /// Look for damage in the files of a server or in a repository, say what it is, and write what is good elsewhere.
+    Check(check::Options),
     /// Print what a shell needs to complete this program's commands and options.
     Completions(pages::Completions),
     /// Write the manual pages and the completions, as a package holds them.
@@ -135,6 +140,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Health(options) => health::run(&options),
         Task::Backup(options) => backup::run(&options),
         Task::Restore(options) => backup::restore(&options),
+        Task::Check(options) => Ok(check::run(&options)),
         Task::Completions(options) => pages::complete(&options),
         Task::Pages(options) => pages::write(&options),
         Task::Cli { words } => Ok(client::run(client::NAME, words)),

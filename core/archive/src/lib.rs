@@ -63,7 +63,7 @@ pub use error::ArchiveError;
 pub use lineage::{Lineage, lineages, parse_id};
 pub use moment::{Moment, parse_age_ms};
 pub use prune::{Keep, Pruned, prune};
-pub use restore::{Restored, Target, restore};
+pub use restore::{Restored, Target, restore, restore_from_older_base};
 pub use seal::{Identity, Recipient, identities};
 pub use store::{
     CredentialsError, Directory, Provider, RepositoryUrl, Store, StoreError, StoreOptions, Upload, UrlError,

@@ -184,13 +184,19 @@ impl Lineage {
     pub(crate) fn is_only_copy(&self, orphan: &Orphan) -> bool {
         let Some(batch) = orphan.batch else { return false };
         let oldest = self.bases.first().map(Description::last_batch);
+        let is_told = |batch: u64| {
+            self.segments
+                .iter()
+                .any(|segment| (segment.first_batch()..=segment.last_batch()).contains(&batch))
+        };
         if orphan.is_base {
             let is_reached = |base: &Description| base.last_batch() <= batch && self.reach(base) >= batch;
-            return oldest.is_none_or(|oldest| oldest < batch) && !self.bases.iter().any(is_reached);
+            // Pruning removes what leads on from a base first, so where that is there the base is missed.
+            let is_missed = oldest.is_none_or(|oldest| oldest < batch) || is_told(batch.saturating_add(1));
+            return is_missed && !self.bases.iter().any(is_reached);
         }
         // It may reach beyond the oldest base.
-        let needed = batch.max(oldest.map_or(0, |oldest| oldest + 1));
-        !self.segments.iter().any(|segment| (segment.first_batch()..=segment.last_batch()).contains(&needed))
+        !is_told(batch.max(oldest.map_or(0, |oldest| oldest + 1)))
     }
 
     /// Whether what a base holds is certain to be no later than that.

@@ -74,9 +74,40 @@ pub fn restore(
 ) -> Result<Restored, ArchiveError> {
     let lineage = choose(store, lineage)?;
     let plan = Plan::make(&lineage, target)?;
+    write(store, &lineage, &plan, identities, place, progress)
+}
+
+/// The state behind a batch by another way than the base that covers it: from an older one, with the segments between. `None` where no
+/// older one leads there.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_from_older_base(
+    store: &dyn Store,
+    lineage: HistoryId,
+    covers: u64,
+    identities: &[Identity],
+    place: &Place,
+    progress: Progress<'_>,
+) -> Result<Option<Restored>, ArchiveError> {
+    let lineage = choose(store, Some(lineage))?;
+    let leads = |base: &&Description| base.last_batch() < covers && lineage.reach(base) >= covers;
+    let Some(base) = lineage.bases().iter().rev().find(leads) else { return Ok(None) };
+    let plan = Plan { base, chain: lineage.chain(base), target: Target::Batch(covers) };
+    write(store, &lineage, &plan, identities, place, progress).map(Some)
+}
+
+fn write(
+    store: &dyn Store,
+    lineage: &Lineage,
+    plan: &Plan<'_>,
+    identities: &[Identity],
+    place: &Place,
+    progress: Progress<'_>,
+) -> Result<Restored, ArchiveError> {
     refuse_data(place)?;
     let staging = Staging::make(place)?;
-    let restored = plan.carry_out(store, &lineage, identities, &staging.place, progress)?;
+    let restored = plan.carry_out(store, lineage, identities, &staging.place, progress)?;
     staging.publish(place)?;
     Ok(restored)
 }

@@ -107,13 +107,63 @@ pub fn digest_value(entry: Option<&Entry>) -> Digest {
     digest
 }
 
+/// What a keyspace holds, to be compared with another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Of all keys whose time is not over.
+    pub digest: Digest,
+    /// How many of them there are of each of [`Inventory::TYPES`].
+    pub keys: [u64; 6],
+    /// Keys whose time is over and that are there still.
+    pub expired: u64,
+}
+
+impl Inventory {
+    /// The types, in the order of `keys`.
+    pub const TYPES: [&'static str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
+
+    fn count(&mut self, kind: Kind) {
+        let at = match kind {
+            Kind::String => 0,
+            Kind::List => 1,
+            Kind::Set => 2,
+            Kind::ZSet => 3,
+            Kind::Hash => 4,
+            Kind::Stream => 5,
+        };
+        self.keys[at] += 1;
+    }
+}
+
 impl Keyspace {
     /// The digest of all databases; all zero when there is no key.
     pub fn digest(&self) -> Digest {
+        self.digest_of(|_| true)
+    }
+
+    /// What is there for whoever asks at that moment: a key whose time is over counts for none, though it was not removed yet.
+    pub fn inventory(&self, unix_ms: i64) -> Inventory {
+        let mut all = Inventory::default();
+        let counts = |entry: &Entry| entry.expiry().is_none_or(|at_ms| at_ms > unix_ms);
+        for entry in self.dbs.iter().flat_map(|database| database.table.iter()) {
+            match counts(entry) {
+                true => all.count(entry.kind()),
+                false => all.expired += 1,
+            }
+        }
+        all.digest = self.digest_of(counts);
+        all
+    }
+
+    fn digest_of(&self, counts: impl Fn(&Entry) -> bool) -> Digest {
         let mut all = Digest::default();
-        for (number, database) in self.dbs.iter().enumerate().filter(|(_, db)| !db.table.is_empty()) {
+        for (number, database) in self.dbs.iter().enumerate() {
+            let mut entries = database.table.iter().filter(|entry| counts(entry)).peekable();
+            if entries.peek().is_none() {
+                continue;
+            }
             all.mix(&(number as u32).to_be_bytes());
-            for entry in database.table.iter() {
+            for entry in entries {
                 all.add_unit(|unit| {
                     unit.mix(entry.key());
                     unit.mix_value(entry);

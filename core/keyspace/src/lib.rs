@@ -24,7 +24,7 @@ pub use codec::{
     write_large,
 };
 pub use db::{Db, Text, Ttl};
-pub use digest::{Digest, digest_value};
+pub use digest::{Digest, Inventory, digest_value};
 pub use effects::{Cause, Effects, Event, EventClass, Touch};
 pub use evict::{EvictionOrder, EvictionPolicy, Ranking, Use};
 pub use guard::{Guard, Stored, StringGuard, WrongType};

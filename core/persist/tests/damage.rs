@@ -245,7 +245,7 @@ fn one_bad_batch_in_the_middle_is_told_with_what_would_be_lost() {
         "commands: 2",
         &format!("bit 2 of the byte at offset {at}"),
         "had been made durable",
-        "Whole commands from there on: 10",
+        "Whole commands from there on in this file: 10",
         "whole batches behind the damage: 6",
         "truncate -s",
     ] {

@@ -546,7 +546,13 @@ fn load_users(shared: &Shared, config: &Config) -> anyhow::Result<()> {
     }
     if !config.aclfile.is_empty() {
         let names_default = crate::background::load_acl(shared, None)
-            .map_err(|why| anyhow!("The start is given up because of ACL errors: {why}"))?;
+            .map_err(|why| {
+                anyhow!(
+                    "The start is given up because of ACL errors: {why}\n`tandem check {}` tells whether the file is right, and starts \
+                     nothing.",
+                    shared.files.place().join(&config.aclfile).display()
+                )
+            })?;
         let (counts, open) =
             shared.with_engine(|engine, _| (engine.requirepass_counts(), engine.acl.default_is_open()));
         if names_default && !config.requirepass.is_empty() && !counts {

@@ -146,12 +146,27 @@ fn recovered(shared: &Shared) -> Result<Recovered, String> {
     let (disk, place) = (&*shared.durable.disk, shared.files.log_place());
     persist::aof::recover(disk, &place, truncated, shared.clock.now().unix_ms)
         .map_err(|error| format!("The AOF cannot be loaded: {error}"))
+        .map_err(|why| advised(shared, why))
+}
+
+/// A refusal with the command that helps. Who stops the server while it loads needs none.
+fn advised(shared: &Shared, why: String) -> String {
+    if shared.life.has_ended() {
+        return why;
+    }
+    let dir = shared.files.place().display().to_string();
+    let quoted = if dir.contains(char::is_whitespace) { format!("'{dir}'") } else { dir };
+    format!(
+        "{why}\n`tandem check {quoted}` tells all that is wrong there and how much is lost, and with `--repair-to DIR` it writes \
+         what is good to another directory; nothing is changed here."
+    )
 }
 
 /// The snapshot of a start, which ends with it if it cannot be read.
 fn load_first_snapshot(shared: &Shared, drops_expired: bool) -> Result<Loaded, String> {
     load_snapshot(shared, Loaded::default(), drops_expired)
         .map_err(|why| format!("Terminating server after rdb file reading failure. {why}"))
+        .map_err(|why| advised(shared, why))
 }
 
 /// A profile that keeps nothing on disk begins empty; a snapshot in its folder is somebody else's.
@@ -246,7 +261,8 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
         _ => {}
     }
     shared.loading.begin(shared, total(&recovered));
-    let verified = recovered.load(|file| load_file(shared, file, &mut loaded))?;
+    let verified = recovered.load(|file| load_file(shared, file, &mut loaded));
+    let verified = verified.map_err(|why| advised(shared, why))?;
     let log = match is_fresh {
         true => create_log(shared),
         false => draw_history().and_then(|id| Log::open(disk.clone(), place, verified, id)),

@@ -147,3 +147,30 @@ fn a_restore_to_the_end_asks_for_what_nothing_tells_of() {
         assert!(repository.state(target).unwrap() <= 2);
     }
 }
+
+#[test]
+fn the_oldest_base_is_missed_where_something_leads_on_from_it() {
+    let (repository, mut server) = (Repository::open(), Server::new());
+    for _ in 0..2 {
+        server.write(4);
+        repository.back_up(&server).unwrap();
+        server.rewrite();
+        server.write(1);
+        repository.back_up(&server).unwrap();
+    }
+    let lineage = lineages(&repository.store()).unwrap().remove(0);
+    assert!(lineage.bases().len() > 1);
+    let object = untell(&repository, &lineage.bases()[0]);
+    let name = lineage.bases()[0].object_name(HISTORY);
+    assert!(repository.verify().wrong.iter().any(|wrong| wrong.name == name));
+    assert_eq!(repository.prune(0, 1).spared, [name]);
+    assert!(object.exists());
+    // What pruning leaves when it is stopped before the last step is missed by nobody.
+    for segment in lineage.segments().iter().filter(|one| one.last_batch() <= lineage.bases()[1].last_batch())
+    {
+        repository.store().remove(&segment.json_name(HISTORY)).unwrap();
+        repository.store().remove(&segment.object_name(HISTORY)).unwrap();
+    }
+    assert_eq!(repository.verify().wrong, []);
+    assert_eq!(repository.prune(0, 1).swept, [lineage.bases()[0].object_name(HISTORY)]);
+}

@@ -40,6 +40,17 @@ pub(super) fn read(disk: &dyn Disk, place: &Place) -> Result<(Option<Manifest>, 
     Ok((Some(manifest), left))
 }
 
+/// The manifest as a start reads it, and nothing is moved or changed.
+pub(super) fn look(disk: &dyn Disk, place: &Place) -> Result<Option<Manifest>, RefuseError> {
+    let path = place.log_dir().join(place.manifest_name());
+    let manifest = match disk::read_whole(disk, &path, MANIFEST_BYTES_MAX) {
+        Ok(text) => Some(Manifest::parse(&text).or_else(|error| refuse(&path, None, error.to_string()))?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io_refuse(&path)(error)),
+    };
+    leftovers(disk, place, manifest.as_ref()).map(|_| manifest)
+}
+
 /// The manifest of a log that is to be replaced as a whole; nothing of it is read, moved or changed. An empty one when
 /// there is no log.
 pub(super) fn manifest_to_replace(disk: &dyn Disk, place: &Place) -> io::Result<Manifest> {

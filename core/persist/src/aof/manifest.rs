@@ -125,6 +125,24 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Reads a manifest in which one byte was changed, where its checksums tell which: what it was, and where that byte is.
+    pub fn mend(text: &[u8]) -> Option<(Manifest, usize)> {
+        let length = text.iter().position(|&byte| byte == b'\n').map(|end| end + 1)?;
+        let (line, others) = text.split_at(length);
+        if let Some((id, crc)) = std::str::from_utf8(line.trim_ascii_end()).ok().and_then(LogIdentity::parse)
+        {
+            let difference = base::crc64::update(0, others) ^ crc;
+            let (at, change) = base::crc64::changed_byte(others.len() as u64, difference)?;
+            let (mut mended, at) = (text.to_vec(), length + at as usize);
+            mended[at] ^= change;
+            return Manifest::parse(&mended)
+                .ok()
+                .filter(|manifest| manifest.id == Some(id))
+                .map(|found| (found, at));
+        }
+        mend_line(text, length.min(LINE_BYTES_MAX))
+    }
+
     fn admit(&mut self, file: ManifestFile) -> Result<(), &'static str> {
         match file.kind {
             FileKind::Base if self.base.is_some() => return Err("Found duplicate base file information"),
@@ -172,6 +190,25 @@ impl Manifest {
         let replaced = self.history.iter().filter(|file| !file.name.contains(".base."));
         replaced.chain(&self.incrementals).map(|file| file.seq).max().unwrap_or(0) + 1
     }
+}
+
+/// Tries every change of one byte of the line of ours, which may have lost its end.
+fn mend_line(text: &[u8], bytes: usize) -> Option<(Manifest, usize)> {
+    let mut line = text[..bytes.min(text.len())].to_vec();
+    for at in 0..line.len() {
+        let is = line[at];
+        for was in 0..=u8::MAX {
+            line[at] = was;
+            let first =
+                line.split(|&byte| byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
+            if first.and_then(LogIdentity::parse).is_some() {
+                let mended = [&line, &text[line.len()..]].concat();
+                return Manifest::parse(&mended).ok().map(|manifest| (manifest, at));
+            }
+        }
+        line[at] = is;
+    }
+    None
 }
 
 fn parse_line(line: &str) -> Result<ManifestFile, &'static str> {

@@ -28,8 +28,8 @@
 //!
 //! What the log cannot say of itself stands beside it: see `notes`.
 //!
-//! [`recover`] judges the files and cuts a torn tail, [`examine`] only judges; [`Commands`] reads what it found good; [`Log`] goes on
-//! writing what was loaded.
+//! [`recover`] judges the files and cuts a torn tail, [`examine`] only judges, and [`preview`] tells what [`recover`] would do; [`Commands`]
+//! reads what it found good; [`Log`] goes on writing what was loaded. [`survey`] finds what is good behind damage, which no start does.
 
 mod batches;
 mod commands;
@@ -42,6 +42,7 @@ mod record;
 mod recover;
 mod rewrite;
 mod scan;
+mod survey;
 mod verdict;
 mod watch;
 
@@ -52,9 +53,9 @@ pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
 pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
 pub use notes::{KnownSnapshot, Notes, Source, SyncedMark, cut_in_place};
 pub use record::{BadRecord, Commands, Record, Scanner};
-pub use recover::{Examined, LogFile, Recovered, RefuseError, Tail, Verified, examine, recover};
+pub use recover::{Examined, LogFile, Recovered, RefuseError, Tail, Verified, examine, preview, recover};
 pub use rewrite::{Base, Cleaning, Prepared, Publication, Published, Retired, RewritePlan, replace_files};
-
+pub use survey::{Damaged, Part, Survey, SurveyStart, Wrong, survey};
 pub use watch::{Sights, Watch};
 
 use std::path::{Path, PathBuf};

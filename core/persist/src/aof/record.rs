@@ -275,6 +275,11 @@ impl<R: Read> Commands<R> {
         Commands { scanner, began: offset }
     }
 
+    /// It is a part of a file with a head of this history.
+    pub fn of(self, history: HistoryId) -> Commands<R> {
+        Commands { scanner: self.scanner.of(history), ..self }
+    }
+
     /// Offset in the file at which the last command begins.
     pub fn began(&self) -> u64 {
         self.began

@@ -236,6 +236,16 @@ pub fn examine(disk: &dyn Disk, place: &Place) -> Result<Examined, RefuseError> 
     Judge::new(disk, place, manifest, false, 0)?.all().map(|(judged, ..)| judged)
 }
 
+/// What [`recover`] would cut, or why it would refuse; nothing is changed. A single file of Redis before 7 is not looked at.
+///
+/// # Errors
+/// The log would be refused.
+pub fn preview(disk: &dyn Disk, place: &Place, load_truncated: bool) -> Result<Vec<Tail>, RefuseError> {
+    let Some(manifest) = inventory::look(disk, place)? else { return Ok(Vec::new()) };
+    let (_, _, cuts) = Judge::new(disk, place, manifest, load_truncated, 0)?.all()?;
+    Ok(cuts.into_iter().map(|(tail, _)| tail).collect())
+}
+
 /// All files that a manifest names, and what is known of them from elsewhere.
 struct Judge<'a> {
     disk: &'a dyn Disk,
@@ -263,7 +273,7 @@ impl<'a> Judge<'a> {
         let mut sizes = Vec::new();
         for file in &members {
             let path = dir.join(&file.name);
-            sizes.push(disk.len(&path).map_err(io_refuse(&path))?);
+            sizes.push(size_of_member(disk, &path, file.kind)?);
         }
         let notes = Notes::read(disk, place).map_err(io_refuse(&dir))?.unwrap_or_default();
         let mark = SyncedMark::read(disk, place);
@@ -481,15 +491,35 @@ impl<'a> Judge<'a> {
              {good_end} {}`",
             self.path(at).display()
         );
-        let mut lost = self.sizes[at].saturating_sub(good_end);
+        let (mut lost, mut files) = (self.sizes[at].saturating_sub(good_end), 1);
         for later in at + 1..self.members.len() {
             if self.sizes[later] > 0 {
                 text += &format!(", `truncate -s 0 {}`", self.path(later).display());
                 lost += self.sizes[later];
+                files += 1;
             }
         }
         let mark = self.place.log_dir().join(self.place.synced_name());
-        text + &format!(", `rm -f {}` ({lost} bytes of log are lost then)", mark.display())
+        text + &format!(", `rm -f {}` ({lost} bytes of log in {files} files are lost then)", mark.display())
+    }
+}
+
+fn size_of_member(disk: &dyn Disk, path: &Path, kind: FileKind) -> Result<u64, RefuseError> {
+    match disk.len(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let holds = match kind {
+                FileKind::Base => "all that was written before the files that follow it",
+                _ => "a part of the log",
+            };
+            refuse(
+                path,
+                None,
+                format!(
+                    "it is missing, and the manifest names it: it holds {holds}. Restore it from a backup"
+                ),
+            )
+        }
+        result => result.map_err(io_refuse(path)),
     }
 }
 

@@ -411,3 +411,20 @@ fn snapshot_end(source: Box<dyn io::Read + Send>, bytes: u64) -> Result<u64, rdb
     while reader.next()?.is_some() {}
     Ok(reader.offset())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ZERO_RUN_BYTES, has_zero_run};
+
+    #[test]
+    fn a_run_of_zeros_is_a_block_and_nothing_shorter() {
+        for (zeros, is_run) in
+            [(ZERO_RUN_BYTES - 1, false), (ZERO_RUN_BYTES, true), (ZERO_RUN_BYTES + 1, true)]
+        {
+            let bytes = [&b"x"[..], &vec![0; zeros], b"y"].concat();
+            assert_eq!(has_zero_run(&bytes), is_run, "{zeros}");
+        }
+        let broken = [vec![0; ZERO_RUN_BYTES - 1], vec![1], vec![0; ZERO_RUN_BYTES - 1]].concat();
+        assert!(!has_zero_run(&broken), "what is between counts");
+    }
+}

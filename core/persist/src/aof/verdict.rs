@@ -52,8 +52,8 @@ pub(super) fn judge(
     let promised = scan.synced.max(promised_in(&tail, history)).max(if is_marked { *promised } else { 0 });
     if offset < promised {
         let what = format!(
-            "{damage}, below offset {promised}, which had been made durable: the disk lost or changed data that was \
-             written. {}. {remedy}",
+            "{damage}. The first {promised} bytes of the file had been made durable, and from offset {offset} on they are not \
+             what was written: the disk lost or changed them. {}. {remedy}",
             what_is_behind(&tail, history)
         );
         return refuse(path, Some(damage.bad_offset), what);
@@ -158,7 +158,7 @@ fn what_is_behind(tail: &[u8], history: Option<HistoryId>) -> String {
     };
     let batches = lines.windows(2).filter(|pair| is_whole(pair)).count();
     format!(
-        "Whole commands from there on: {}, and whole batches behind the damage: {batches}",
+        "Whole commands from there on in this file: {}, and whole batches behind the damage: {batches}",
         whole_commands(tail)
     )
 }
