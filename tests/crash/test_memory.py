@@ -138,3 +138,26 @@ def test_a_reply_of_many_large_values_is_given_up_while_it_is_built():
             # The buffer is doubled to take what comes next.
             assert high_water(server) - before < 300 << 20
             assert c.call("PING") == b"PONG"
+
+
+IN_ORDER = {
+    "strings": lambda i: ("SET", f"k{i}", b"x" * 1_000_000),
+    "overwritten": lambda i: ("SET", f"k{i % 10}", b"x" * 1_000_000),
+    "hashes": lambda i: ("HSET", f"h{i // 500 % 7}", f"f{i}", b"x" * 10_000),
+    "lists": lambda i: ("RPUSH", f"l{i // 1000}", b"x" * 5_000),
+}
+
+
+@pytest.mark.parametrize("kind, writes, keys_min", [("strings", 150, 15), ("overwritten", 150, 10), ("hashes", 9_000, 3), ("lists", 8_000, 2)])
+@pytest.mark.timeout(120)
+def test_a_full_cache_of_large_values_refuses_nothing_and_keeps_what_fits(kind, writes, keys_min):
+    """Large values are freed by another thread: until that is done they must have nothing else evicted for them."""
+    with servers.Server("cache", tls=False) as server, server.client() as c:
+        c.call("CONFIG", "SET", "maxmemory", info(c, "used_memory") + 20_000_000)
+        fewest = writes
+        for i in range(writes):
+            reply = c.call(*IN_ORDER[kind](i))
+            assert reply == b"OK" or isinstance(reply, int), (i, reply)
+            if i >= writes // 3 and i % (writes // 100) == 0:
+                fewest = min(fewest, c.call("DBSIZE"))
+        assert fewest >= keys_min

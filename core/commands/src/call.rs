@@ -143,6 +143,9 @@ pub struct Wait {
     /// In how many milliseconds it is to be run again although no key was touched, because time alone may have made
     /// something ready.
     pub look_again_ms: Option<u64>,
+    /// The consumer group that it waits in for what is new (XREADGROUP): when there is nothing for one who waits so for a key, there
+    /// is nothing for the others.
+    pub group: Option<Vec<u8>>,
 }
 
 /// The reply to a client whose time is over.
@@ -185,7 +188,15 @@ impl Call<'_> {
             return read();
         }
         let keys = keys.iter().map(|k| k.to_vec()).collect();
-        wait(Wait { keys, timeout_ms, on_timeout, again: None, on_removal: false, look_again_ms: None })
+        wait(Wait {
+            keys,
+            timeout_ms,
+            on_timeout,
+            again: None,
+            on_removal: false,
+            look_again_ms: None,
+            group: None,
+        })
     }
 }
 

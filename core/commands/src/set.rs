@@ -293,9 +293,19 @@ fn union_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {
 }
 
 fn diff_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {
-    let Some((first, others)) = sources.split_first() else { return };
-    for member in first.iter().filter(|member| others.iter().all(|other| !other.contains(member))) {
-        result.add(&member, limits);
+    let Some((first, others)) = sources.split_first_mut() else { return };
+    others.sort_by_key(|other| core::cmp::Reverse(other.len()));
+    let others = others.split(Set::is_empty).next().unwrap_or_default();
+    // Each member is looked for in the others until one has it, or all that these have is taken out: whichever costs less.
+    if first.len().saturating_mul(others.len()) <= 2 * others.iter().map(Set::len).sum::<usize>() {
+        for member in first.iter().filter(|member| others.iter().all(|other| !other.contains(member))) {
+            result.add(&member, limits);
+        }
+        return;
+    }
+    first.iter().for_each(|member| _ = result.add(&member, limits));
+    for member in others.iter().flat_map(Set::iter) {
+        result.remove(&member);
     }
 }
 

@@ -100,6 +100,8 @@ impl<'a> Reader<'a> {
         }
         match (name.to_ascii_lowercase().as_slice(), values) {
             (b"include", [pattern]) => self.include(&String::from_utf8_lossy(pattern), depth),
+            // Redis reads them and does nothing with them.
+            (b"list-max-ziplist-entries" | b"list-max-ziplist-value", [_]) => Ok(()),
             (b"rename-command", [from, to]) => {
                 self.config.renames.push(Rename { from: from.clone(), to: to.clone() });
                 Ok(())
@@ -312,6 +314,7 @@ save "''""#,
         let config =
             read("rename-command FLUSHALL \"\"\nuser a on \">p q\" ~*\nrequirepass \"\\x00\\xffx\"", &[])
                 .unwrap();
+        assert!(read("list-max-ziplist-entries 512\nlist-max-ziplist-value 64", &[]).is_ok());
         assert_eq!(config.renames, [Rename { from: b"FLUSHALL".to_vec(), to: Vec::new() }]);
         assert_eq!(config.users, [[&b"a"[..], b"on", b">p q", b"~*"].map(<[u8]>::to_vec).to_vec()]);
         assert_eq!(config.requirepass, b"\x00\xffx");

@@ -260,19 +260,32 @@ impl Engine {
 
     #[inline(never)]
     fn serve_waiters(&mut self, outside: &mut dyn Outside) {
+        // The consumer groups that have nothing more, for none of those who wait in them.
+        let mut spent: Vec<Vec<u8>> = Vec::new();
         while let Some((key, last)) = self.waiters.next_ready() {
             let mut next = 0;
+            spent.clear();
             // When the key is gone, nobody behind can be served, however many wait.
             while next <= last
                 && (self.holds(&key) || self.waiters.on_removal(&key))
                 && let Some((arrival, id)) = self.waiters.first_in(&key, next..=last)
             {
                 next = arrival + 1;
+                if self.group_of_waiter(id).is_some_and(|group| spent.iter().any(|name| name == group)) {
+                    continue;
+                }
                 if self.could_serve(&key, id) {
                     self.serve(id, outside);
+                    // It waits on: there was nothing for it.
+                    spent.extend(self.group_of_waiter(id).map(<[u8]>::to_vec));
                 }
             }
         }
+    }
+
+    /// The consumer group that a client waits in.
+    fn group_of_waiter(&self, id: SessionId) -> Option<&[u8]> {
+        self.sessions.find(id)?.waiting.as_ref()?.wait.group.as_deref()
     }
 
     /// Whether there is such a key.

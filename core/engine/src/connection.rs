@@ -91,7 +91,9 @@ fn reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     session.no_touch = false;
     session.follows_redirects = false;
     session.copy = CopyWish::default();
-    session.reply_mode = ReplyMode::On;
+    if session.reply_mode == ReplyMode::Off {
+        session.reply_mode = ReplyMode::On;
+    }
     turn.reply.status("RESET");
     Ok(Step::Done(None))
 }

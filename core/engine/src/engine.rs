@@ -9,7 +9,7 @@ use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
 use crate::pubsub::PubSub;
 use crate::session::{ClientBuffers, ClientInfo, ReplyMode, Session, SessionId, Sessions, Watch};
-use crate::table::{Run, Table};
+use crate::table::{RenameError, Run, Table};
 use crate::tracking::TrackingTable;
 use base::Now;
 use commands::{Args, Call, Error, Flags, Group, Outcome, Wait};
@@ -208,11 +208,12 @@ impl core::fmt::Debug for Engine {
 
 impl Engine {
     /// An engine with `config`, whose hashing, sampling and tokens follow from `seed`.
-    pub fn new(config: Config, acl: Acl, seed: [u8; 32], now: Now) -> Engine {
+    ///
+    /// # Errors
+    /// A `rename-command` names no command, or a name that is taken.
+    pub fn new(config: Config, acl: Acl, seed: [u8; 32], now: Now) -> Result<Engine, RenameError> {
         let mut table = Table::new();
-        for rename in &config.renames {
-            table.rename(&rename.from, &rename.to);
-        }
+        config.renames.iter().try_for_each(|rename| table.rename(rename))?;
         let number =
             u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
         let commands = table.commands.len();
@@ -269,7 +270,7 @@ impl Engine {
         };
         engine.apply_config();
         engine.keyspace.set_now(now);
-        engine
+        Ok(engine)
     }
 
     /// Takes over what the configuration says about the engine.
@@ -352,8 +353,8 @@ impl Engine {
     /// Work for the control plane, in order.
     pub fn take_jobs(&mut self, into: &mut Vec<Job>) {
         into.append(&mut self.jobs);
-        if let Some((trash, objects)) = self.keyspace.take_trash() {
-            into.push(Job::Free { trash, objects });
+        if let Some(trash) = self.keyspace.take_trash() {
+            into.push(Job::Free { trash });
         }
     }
 

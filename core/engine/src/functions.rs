@@ -7,7 +7,7 @@ use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::{Job, Outside};
 use crate::running::{BUSY_NESTED, COUNTED, Program, SCRIPT};
 use commands::{Args, Error, Flags, Group, Row, Subject};
-use keyspace::DumpError;
+use keyspace::{DumpError, Trash};
 use resp::{Reply, Sink};
 use script::{Functions, Host, Interrupt, Library, Policy};
 
@@ -188,7 +188,8 @@ impl Engine {
             && functions.libraries().len() > 0
         {
             let old = functions.flush();
-            self.jobs.push(Job::Free { trash: Box::new(old), objects: 1 });
+            let trash = Trash { contents: Box::new(old), objects: 1, bytes: 0 };
+            self.jobs.push(Job::Free { trash });
         }
     }
 

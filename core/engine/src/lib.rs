@@ -48,12 +48,14 @@ pub use acl::{Acl, Proof, Secret, check_record, digest_of};
 pub use copy::CopyOrder;
 pub use copy::wish::CopyParts;
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
+pub use keyspace::Trash;
 pub use migrate::{Dump, Migrated, Migration};
 pub use outside::{Asker, Busy, BusyVerdict, CancelledSave, Delivery, Job, LogTickets, Outside, Reload};
 pub use queue::QueueWalk;
 pub use refusals::{Full, Refusals};
 pub use replay::ReplayError;
 pub use session::{ClientBuffers, ClientInfo, ReplyMode, SessionId};
+pub use table::RenameError;
 pub use telemetry::Report;
 
 use commands::Row;

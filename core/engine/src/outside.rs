@@ -3,6 +3,7 @@
 use crate::session::{ClientBuffers, ClientInfo, SessionId};
 use base::Now;
 use config::Config;
+use keyspace::Trash;
 use telemetry::Report;
 
 /// The world as the engine sees it. Implemented by the server's I/O thread, by replays and by tests.
@@ -13,6 +14,10 @@ pub trait Outside {
     fn now(&self) -> Now;
     /// Bytes that the allocator has given out, all threads.
     fn used_memory(&self) -> usize;
+    /// Bytes of the trash of [`Job::Free`] that has not been freed yet.
+    fn freeing_bytes(&self) -> usize {
+        0
+    }
     /// Bytes of replies of this batch that leave when it is through.
     fn passing_bytes(&self) -> usize {
         0
@@ -248,9 +253,7 @@ pub enum Job {
     /// Free memory.
     Free {
         /// What is to be dropped.
-        trash: Box<dyn Send>,
-        /// How many keys or values that are.
-        objects: usize,
+        trash: Trash,
     },
     /// A line for the server's log.
     Log {

@@ -156,6 +156,7 @@ fn block(timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Step {
         again: None,
         on_removal: false,
         look_again_ms: None,
+        group: None,
     };
     Step::Block(Box::new(wait))
 }

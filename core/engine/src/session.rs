@@ -215,7 +215,7 @@ pub(crate) struct Session {
     pub(crate) copy: CopyWish,
     pub(crate) in_exec: bool,
     pub(crate) multi: Option<Box<Transaction>>,
-    pub(crate) watched: Vec<(usize, Vec<u8>)>,
+    pub(crate) watched: BTreeSet<(usize, Vec<u8>)>,
     /// A watched key has changed: EXEC will give null.
     pub(crate) watch_broken: bool,
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
@@ -316,7 +316,7 @@ impl Sessions {
             copy: CopyWish::default(),
             in_exec: false,
             multi: None,
-            watched: Vec::new(),
+            watched: BTreeSet::new(),
             watch_broken: false,
             subscriptions: None,
             waiting: None,

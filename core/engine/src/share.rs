@@ -76,6 +76,9 @@ impl Engine {
     /// Whether data would be evicted, or a write refused, if more memory were taken now.
     pub(crate) fn is_full(&self, outside: &dyn Outside) -> bool {
         let limit = self.config.maxmemory as usize;
-        limit > 0 && outside.used_memory() > limit.saturating_sub(self.config.queue_reserve as usize)
+        let room = limit.saturating_sub(self.config.queue_reserve as usize);
+        limit > 0
+            && outside.used_memory() > room
+            && outside.used_memory() > room + self.freeing_bytes(outside)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::engine::EngineHandler;
 use commands::{Handler, KeyFinder, Row, Spec};
+use config::Rename;
 use std::collections::HashMap;
 
 /// What runs a command.
@@ -25,6 +26,22 @@ pub(crate) struct Command {
     /// The container it belongs to.
     pub(crate) parent: Option<usize>,
 }
+
+/// A `rename-command` that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenameError {
+    rename: Rename,
+    why: &'static str,
+}
+
+impl core::fmt::Display for RenameError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Rename { from, to } = &self.rename;
+        write!(f, "rename-command \"{}\" \"{}\": {}", from.escape_ascii(), to.escape_ascii(), self.why)
+    }
+}
+
+impl core::error::Error for RenameError {}
 
 /// All commands by index, and names by hash.
 #[derive(Debug)]
@@ -84,14 +101,20 @@ impl Table {
         row.subcommands.iter().for_each(|sub| self.add(sub, run, Some(index)));
     }
 
-    /// Gives the command `name` another name; an empty one takes it away. False when there is no such command.
-    pub(crate) fn rename(&mut self, name: &[u8], to: &[u8]) -> bool {
-        let Some(index) = self.find_top(name) else { return false };
-        self.renamed.insert(name.to_ascii_lowercase(), None);
-        if !to.is_empty() {
-            self.renamed.insert(to.to_ascii_lowercase(), Some(index));
+    /// Gives a command another name; an empty one takes it away.
+    pub(crate) fn rename(&mut self, rename: &Rename) -> Result<(), RenameError> {
+        let refused = |why| RenameError { rename: rename.clone(), why };
+        let index =
+            self.find_top(&rename.from).ok_or_else(|| refused("No such command in rename-command"))?;
+        self.renamed.insert(rename.from.to_ascii_lowercase(), None);
+        if rename.to.is_empty() {
+            return Ok(());
         }
-        true
+        if self.find_top(&rename.to).is_some() {
+            return Err(refused("Target command name already exists"));
+        }
+        self.renamed.insert(rename.to.to_ascii_lowercase(), Some(index));
+        Ok(())
     }
 
     /// The top-level command called `name`, in any case.
@@ -239,13 +262,25 @@ mod tests {
     #[test]
     fn a_renamed_command_answers_to_its_new_name_only() {
         let mut table = Table::new();
-        assert!(table.rename(b"GET", b"fetch") && table.rename(b"SET", b""));
+        let mut rename = |from: &str, to: &str| {
+            let outcome = table.rename(&Rename { from: from.into(), to: to.into() });
+            outcome.map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            [rename("GET", "fetch"), rename("SET", ""), rename("append", "Append")],
+            [Ok(()), Ok(()), Ok(())]
+        );
+        let unknown = |line: &str| Err(format!("rename-command {line}: No such command in rename-command"));
+        for from in ["nosuch", "set", "get", "config|get", ""] {
+            assert_eq!(rename(from, "x"), unknown(&format!("\"{from}\" \"x\"")));
+        }
+        let taken = "rename-command \"incr\" \"DECR\": Target command name already exists";
+        assert_eq!(rename("incr", "DECR"), Err(taken.to_owned()));
         assert!(
             table.find_top(b"get").is_none()
                 && table.find_top(b"Fetch").is_some()
                 && table.find_top(b"set").is_none()
         );
-        assert!(!table.rename(b"nosuch", b"x"));
         assert_eq!(table.find_original(b"GET"), table.find_top(b"fetch"));
         assert!(table.find_original(b"fetch").is_none() && table.find_original(b"set").is_some());
     }

@@ -139,11 +139,10 @@ impl Engine {
         let was_there = self.keyspace.lives(self.sessions.at(id).db, key);
         let session = self.sessions.at_mut(id);
         let place = (session.db, key.to_vec());
-        if session.watched.contains(&place) {
+        if !session.watched.insert(place.clone()) {
             return;
         }
         session.watched_bytes += key.len() + crate::session::NAME_BYTES;
-        session.watched.push(place.clone());
         self.watchers.entry(place).or_default().push(Watch { id, was_there });
     }
 

@@ -210,6 +210,11 @@ fn a_skip_behind_a_skip_holds_for_what_follows() {
         ("CLIENT REPLY OFF", ""),
         ("PING", ""),
         ("CLIENT REPLY ON", "+OK\r\n"),
+        ("CLIENT REPLY OFF", ""),
+        ("RESET", "+RESET\r\n"),
+        ("CLIENT REPLY SKIP", ""),
+        ("RESET", ""),
+        ("PING", "+PONG\r\n"),
     ] {
         assert_eq!(b.run(c, line), reply, "{line}");
     }

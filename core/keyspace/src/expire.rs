@@ -24,11 +24,14 @@ impl Keyspace {
         position
     }
 
-    /// Adds an entry as a loader read it, with its access field; false (and the entry dropped) when the key is there already.
-    pub fn load(&mut self, db: usize, mut entry: Entry) -> bool {
+    /// Adds an entry as a loader read it, with its access field.
+    ///
+    /// # Errors
+    /// The entry, when the key is there already.
+    pub fn load(&mut self, db: usize, mut entry: Entry) -> Result<(), Entry> {
         let hash = self.dbs[db].table.hash_of(entry.key());
         if self.dbs[db].table.locate(hash, entry.key()).is_some() {
-            return false;
+            return Err(entry);
         }
         let expiry = entry.expiry();
         self.note_placed(db, hash, &mut entry);
@@ -37,7 +40,7 @@ impl Keyspace {
         if self.queues.is_full_of_suspects() {
             self.examine_queues(&queues::NoClients);
         }
-        true
+        Ok(())
     }
 
     /// Books that the expiry of a key went from `before` to `after`, and files it.

@@ -30,4 +30,4 @@ pub use evict::{EvictionOrder, EvictionPolicy, Ranking, Use};
 pub use guard::{Guard, Stored, StringGuard, WrongType};
 pub use persist::dump::Error as DumpError;
 pub use snapshot::{Piece, SnapshotProgress};
-pub use space::{Database, DbStats, Keyspace, Stats};
+pub use space::{Database, DbStats, Keyspace, Stats, Trash};

@@ -169,7 +169,7 @@ impl Keyspace {
             if database.snapshot_cursor.is_some() {
                 snapshot.adopted.push(database);
             } else {
-                self.trash_tables.push(database.table);
+                self.discard_table(database.table);
             }
         }
         let through = snapshot.adopted.is_empty() && self.dbs.iter().all(|db| db.snapshot_cursor.is_none());

@@ -114,6 +114,25 @@ impl Database {
     }
 }
 
+/// What is to be freed, where it holds up nobody.
+pub struct Trash {
+    /// What is to be dropped.
+    pub contents: Box<dyn Send>,
+    /// How many keys or values that are.
+    pub objects: usize,
+    /// About how many bytes they take.
+    pub bytes: usize,
+}
+
+impl core::fmt::Debug for Trash {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Trash")
+            .field("objects", &self.objects)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 /// All databases and what they share. Plain state: one caller at a time.
 #[derive(Debug)]
 pub struct Keyspace {
@@ -162,6 +181,8 @@ pub struct Keyspace {
     /// Values too large to free on the spot; the server takes them to another thread.
     pub(crate) trash: Vec<Entry>,
     pub(crate) trash_tables: Vec<Table<Entry>>,
+    /// What both hold, about, in bytes.
+    trash_bytes: usize,
     seed: u64,
 }
 
@@ -194,6 +215,7 @@ impl Keyspace {
             pool: EvictionPool::default(),
             trash: Vec::new(),
             trash_tables: Vec::new(),
+            trash_bytes: 0,
             seed,
         }
     }
@@ -286,7 +308,7 @@ impl Keyspace {
         self.queues.flushed(index);
         match &mut self.snapshot {
             Some(snapshot) if old.snapshot_cursor.is_some() => snapshot.adopt(old),
-            _ if removed > 0 => self.trash_tables.push(old.table),
+            _ if removed > 0 => self.discard_table(old.table),
             _ => {}
         }
         removed
@@ -303,18 +325,44 @@ impl Keyspace {
         self.effects.touch_database(b);
     }
 
-    /// What waits to be freed on another thread, and how many keys or values that are.
-    pub fn take_trash(&mut self) -> Option<(Box<dyn Send>, usize)> {
+    /// What waits to be freed on another thread.
+    pub fn take_trash(&mut self) -> Option<Trash> {
         if self.trash.is_empty() && self.trash_tables.is_empty() {
             return None;
         }
         let (entries, tables) = (core::mem::take(&mut self.trash), core::mem::take(&mut self.trash_tables));
         let objects = entries.len() + tables.iter().map(Table::len).sum::<usize>();
-        Some((Box::new((entries, tables)), objects))
+        let bytes = core::mem::take(&mut self.trash_bytes);
+        Some(Trash { contents: Box::new((entries, tables)), objects, bytes })
+    }
+
+    /// About how many bytes will be free when what waits has been freed. To those who look for room they are free already.
+    pub fn trash_bytes(&self) -> usize {
+        self.trash_bytes
     }
 
     /// Frees an entry here when that is cheap, elsewhere when it is not.
     pub(crate) fn discard(&mut self, entry: Entry) {
-        if crate::snapshot::is_large(&entry) { self.trash.push(entry) } else { drop(entry) }
+        if crate::snapshot::is_large(&entry) {
+            self.trash_bytes += entry.heap_bytes();
+            self.trash.push(entry);
+        }
+    }
+
+    /// Has a whole table freed elsewhere.
+    pub(crate) fn discard_table(&mut self, table: Table<Entry>) {
+        self.trash_bytes += self.bytes_below(&table);
+        self.trash_tables.push(table);
+    }
+
+    /// The bytes of a table and its entries, told by a sample of them.
+    fn bytes_below(&mut self, table: &Table<Entry>) -> usize {
+        const SAMPLES: usize = 64;
+        let (mut seen, mut bytes) = (0, 0);
+        table.sample(&mut self.random, SAMPLES, &mut |entry| {
+            seen += 1;
+            bytes += entry.heap_bytes();
+        });
+        table.bytes() + (bytes / seen.max(1)).saturating_mul(table.len())
     }
 }

@@ -12,6 +12,9 @@ use crate::slots::Id;
 /// Seconds in one turn of the wheel. The default idle time-outs (300 s) come round once.
 const BUCKETS: u64 = 512;
 
+/// Entries that an empty bucket keeps room for.
+const KEPT: usize = 16;
+
 #[derive(Clone, Copy)]
 struct Deadline {
     id: Id,
@@ -62,6 +65,8 @@ impl Timers {
                     return;
                 }
             }
+            // What a rush of connections has made of it is not kept for the next turn.
+            self.buckets[(self.cursor_s % BUCKETS) as usize].shrink_to(KEPT);
             if self.cursor_s == now_s {
                 return;
             }
@@ -119,6 +124,18 @@ mod tests {
             assert_eq!(fired(&mut timers, now_s, 9), [], "at {now_s}");
         }
         assert_eq!(fired(&mut timers, 2 * BUCKETS + 5, 9), [7]);
+    }
+
+    #[test]
+    fn a_rush_leaves_no_room_behind() {
+        let mut timers = Timers::new(0);
+        for now_s in 0..2 * BUCKETS {
+            (0..1000).for_each(|n| timers.arm(Id::from_bits(n), now_s));
+            assert_eq!(fired(&mut timers, now_s, 2000).len(), 1000);
+        }
+        fired(&mut timers, 2 * BUCKETS, 9);
+        let room: usize = timers.buckets.iter().map(Vec::capacity).sum();
+        assert!(room <= BUCKETS as usize * KEPT, "room for {room}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn run(shared: &'static Shared, job: Job) {
             finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: ")
         }
         Job::LoadAcl { session } => finish(shared, session, load_acl(shared, Some(session)), ""),
-        Job::Free { trash, .. } => drop(trash),
+        Job::Free { trash } => drop(trash),
         Job::Log { level, text } => shared.logger.line(Level::from_number(level), &text),
         Job::Reload { session, how } => shared.saver.add(Task::Reload { session, how }),
         Job::SleepBeforeLogging { session, sleep_us } => {

@@ -503,7 +503,7 @@ pub(crate) fn new_engine(
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| anyhow!("the system's random source: {error}"))?;
     let secrets = password.iter().map(|known| Secret::Argon2id(known.record.clone())).collect();
-    let mut engine = Engine::new(config.clone(), Acl::new(secrets), seed, clock.now());
+    let mut engine = Engine::new(config.clone(), Acl::new(secrets), seed, clock.now())?;
     if let Some(Password { record, plain: Some(plain), .. }) = &password {
         // Whoever logs in after a start need not wait for a check.
         engine.learn_password(record, plain);

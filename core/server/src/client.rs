@@ -2,7 +2,7 @@
 //! its session that must be at hand without the engine.
 
 use engine::{ClientBuffers, SessionId};
-use net::{Connection, ReadLimits};
+use net::{Connection, Id, ReadLimits, Timers};
 use resp::{Limits, Parser};
 
 /// Bytes that one read may take in; more waits in the kernel and holds the sender back.
@@ -127,6 +127,8 @@ pub(crate) struct Client {
     pub(crate) net: (u64, u64),
     /// When it last sent anything, monotonic seconds.
     pub(crate) heard_s: u64,
+    /// When it is to be looked at next, monotonic seconds: what the wheel has of it for another time is void.
+    pub(crate) look_s: u64,
     /// Since when its output has been over the soft limit, monotonic seconds.
     pub(crate) over_soft_since_s: Option<u64>,
 }
@@ -160,7 +162,16 @@ impl Client {
             listed: Listed::default(),
             net: (0, 0),
             heard_s: now_s,
+            look_s: u64::MAX,
             over_soft_since_s: None,
+        }
+    }
+
+    /// Has the wheel report it at a time, if that is not to be sooner anyway.
+    pub(crate) fn look_at(&mut self, timers: &mut Timers, id: Id, at_s: u64) {
+        if at_s < self.look_s {
+            self.look_s = at_s;
+            timers.arm(id, at_s);
         }
     }
 

@@ -276,6 +276,10 @@ impl Clients {
         let (idle_s, now_s) = (self.bounds.idle_s, self.now_s);
         let Some(slot) = self.slots.get_mut(id) else { return };
         let Some(client) = slot else { return self.timers.arm(id, now_s + 1) };
+        if now_s < client.look_s {
+            return;
+        }
+        client.look_s = u64::MAX;
         if (client.conn.is_handshaking() || client.turned_away) && now_s >= client.heard_s + HANDSHAKE_S_MAX {
             return self.close(id);
         }
@@ -300,14 +304,36 @@ impl Clients {
             self.shared.logger.line(Level::Verbose, "Closing idle client");
             return self.close(id);
         }
-        let next_s = match (idle_s, client.conn.is_handshaking()) {
-            (_, true) => client.heard_s + HANDSHAKE_S_MAX,
-            _ if client.is_stranger() => login_until_s.min(now_s + 60),
-            // `timeout` may be set later: look again now and then.
-            (0, false) => now_s + 60,
-            (idle_s, false) => (client.heard_s + idle_s).max(now_s + 1).min(now_s + 60),
+        let idle_until_s = match idle_s {
+            0 => u64::MAX,
+            _ if exempt => now_s + idle_s,
+            _ => client.heard_s + idle_s,
         };
-        self.timers.arm(id, next_s);
+        let login_until_s = if client.is_stranger() { login_until_s } else { u64::MAX };
+        let handshake_until_s =
+            if client.conn.is_handshaking() { client.heard_s + HANDSHAKE_S_MAX } else { u64::MAX };
+        // What holds for it may change meanwhile: it is looked at again now and then.
+        let next_s = idle_until_s.min(login_until_s).min(handshake_until_s).min(now_s + 60);
+        self.look_at(id, next_s.max(now_s + 1));
+    }
+
+    /// Has a client looked at, if it is not to be before that anyway.
+    pub(crate) fn look_at(&mut self, id: Id, at_s: u64) {
+        if let Some(client) = find(&mut self.slots, id) {
+            client.look_at(&mut self.timers, id, at_s);
+        }
+    }
+
+    /// Takes over what holds for clients from now on.
+    pub(crate) fn set_bounds(&mut self, bounds: Bounds) {
+        let times = |bounds: &Bounds| (bounds.idle_s, bounds.login_s);
+        let is_sooner = times(&bounds) != times(&self.bounds);
+        self.bounds = bounds;
+        if is_sooner {
+            // Whoever was to be looked at by the time-outs of before.
+            let all: Vec<Id> = self.slots.iter().map(|(id, _)| id).collect();
+            all.into_iter().for_each(|id| self.look_at(id, self.now_s + 1));
+        }
     }
 
     /// Drops a client now.

@@ -31,6 +31,10 @@ macro_rules! answered_by_shared {
             crate::allocator::used()
         }
 
+        fn freeing_bytes(&self) -> usize {
+            self.shared.meters.free_pending_bytes.load(std::sync::atomic::Ordering::Relaxed)
+        }
+
         fn check_config(&self, config: &Config) -> Result<(), String> {
             self.shared.check_config(config)
         }

@@ -41,8 +41,8 @@ pub(crate) struct Loaded {
     pub(crate) commands: u64,
     /// Keys that held nothing.
     empty: u64,
-    /// A key that is there already is an error.
-    is_strict: bool,
+    /// What is loaded replaces what is there of the same name; else that is an error.
+    merges: bool,
     /// The log's base is the snapshot that was loaded: one of its own is still to be written.
     pub(crate) has_lent_base: bool,
 }
@@ -103,7 +103,7 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
         }
         finish_batch(&mut engine);
     }
-    let mut loaded = Loaded { is_strict: !how.flush && !how.merge, ..Loaded::default() };
+    let mut loaded = Loaded { merges: how.merge, ..Loaded::default() };
     let result = match log {
         Some(log) => log.files().iter().try_for_each(|file| load_file(shared, file, &mut loaded)),
         None => load_snapshot(shared, loaded, true).map(|_| ()),
@@ -454,7 +454,7 @@ fn take_in(
             Item::Function(code) => {
                 engine.take_in_library(
                     &code,
-                    !loaded.is_strict,
+                    loaded.merges,
                     &crate::context::BackgroundContext { shared },
                 )?;
             }
@@ -485,10 +485,12 @@ fn take_in_entry(
         ));
     }
     let entry = keyspace::entry_from_rdb(&engine.keyspace, entry).map_err(str::to_owned)?;
-    if loaded.is_strict && engine.keyspace.peek(db, entry.key()).is_some() {
-        return Err(format!("key {:?} is there already", String::from_utf8_lossy(entry.key())));
+    if loaded.merges {
+        keyspace::Db::new(&mut engine.keyspace, db).put_used(entry);
+    } else if let Err(entry) = engine.keyspace.load(db, entry) {
+        let key = String::from_utf8_lossy(entry.key());
+        return Err(format!("RDB has duplicated key '{key}' in DB {db}"));
     }
-    keyspace::Db::new(&mut engine.keyspace, db).put_used(entry);
     loaded.keys += 1;
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! The I/O threads add up for themselves and publish once a tick (`Pulse`); CONFIG RESETSTAT cannot reach into them, so it
 //! remembers where they stood.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use engine::Engine;
 use parking_lot::Mutex;
@@ -71,6 +71,8 @@ pub(crate) struct Meters {
     /// Objects on their way to be freed on another thread, and those that have been.
     pub(crate) free_pending: AtomicU64,
     pub(crate) freed: AtomicU64,
+    /// About how many bytes the objects that are on their way take.
+    pub(crate) free_pending_bytes: AtomicUsize,
     /// Calls of the disk that took a millisecond or more: event and milliseconds.
     spikes: Mutex<Vec<(&'static str, u64)>>,
 }

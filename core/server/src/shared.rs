@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use config::{Config, Origin};
 use control::password::Record;
-use engine::{Delivery, Engine, Job};
+use engine::{Delivery, Engine, Job, Trash};
 use net::TlsHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::Profile;
@@ -296,7 +296,7 @@ impl Shared {
     pub(crate) fn hand_on(&self, jobs: &mut Vec<Job>) {
         for job in jobs.drain(..) {
             match job {
-                Job::Free { trash, objects } => self.free(trash, objects),
+                Job::Free { trash } => self.free(trash),
                 // At once: who reads the log after the reply must find it.
                 Job::Log { level, text } => self.logger.line(Level::from_number(level), &text),
                 // They only join a line; whoever waits must not wait for a disk, too.
@@ -309,13 +309,16 @@ impl Shared {
         }
     }
 
-    /// Frees the memory of so many objects on another thread.
-    fn free(&self, trash: Box<dyn Send>, objects: usize) {
+    /// Frees memory on another thread.
+    fn free(&self, trash: Trash) {
         let meters = Arc::clone(&self.meters);
+        let Trash { contents, objects, bytes } = trash;
         meters.free_pending.fetch_add(objects as u64, Ordering::Relaxed);
+        meters.free_pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         let release = Box::new(move || {
-            drop(trash);
+            drop(contents);
             crate::allocator::publish();
+            meters.free_pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
             meters.free_pending.fetch_sub(objects as u64, Ordering::Relaxed);
             meters.freed.fetch_add(objects as u64, Ordering::Relaxed);
         });

@@ -301,7 +301,7 @@ impl Worker {
         let version = self.shared.config_version.load(Ordering::Acquire);
         if version != self.config_version {
             self.config_version = version;
-            self.clients.bounds = Bounds::of(&engine.config);
+            self.clients.set_bounds(Bounds::of(&engine.config));
         }
         self.clients.bounds.tells_buffers = engine.limits_clients() || engine.feeds_copies();
     }

@@ -213,3 +213,19 @@ fn words(dir: &Path) -> Vec<String> {
     let places = [("--dir", path("")), ("--logfile", path("log"))];
     words.into_iter().chain(places).flat_map(|(name, value)| [name.to_owned(), value]).collect()
 }
+
+#[test]
+fn a_snapshot_that_has_a_key_twice_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = |keys: &[&[u8]]| {
+        let records = keys.iter().flat_map(|key| [b"\0\x01", *key, b"\x01v"].concat());
+        // A checksum of zeros is none.
+        b"REDIS0011\xfe\0".iter().copied().chain(records).chain(*b"\xff\0\0\0\0\0\0\0\0").collect::<Vec<u8>>()
+    };
+    std::fs::write(dir.path().join("dump.rdb"), snapshot(&[b"a", b"b", b"a"])).unwrap();
+    let why = support::refusal(dir.path(), &[]);
+    assert!(why.contains("RDB has duplicated key 'a' in DB 0"), "{why}");
+    std::fs::write(dir.path().join("dump.rdb"), snapshot(&[b"a", b"b"])).unwrap();
+    let server = server(dir.path(), &[]);
+    server.client().ask("DBSIZE", ":2\r\n");
+}

@@ -295,3 +295,21 @@ fn the_end_of_a_connection_is_read_to_its_end() {
     let _ = leaving.stream.read_to_end(&mut rest);
     assert_eq!(rest.len(), (32 << 20) + 18, "and what it is owed it gets");
 }
+
+#[test]
+fn a_timeout_that_is_set_holds_for_who_is_there_already() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    let (mut idle, mut waits, mut busy) = (server.client(), server.client(), server.client());
+    waits.send(b"BLPOP k 0\r\n");
+    // Longer than until a new client is looked at for the first time.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    busy.ask("CONFIG SET timeout 1", "+OK\r\n");
+    let end = std::time::Instant::now() + support::PATIENCE;
+    idle.closed();
+    assert!(std::time::Instant::now() < end);
+    let mut other = server.client();
+    other.ask("RPUSH k x", ":1\r\n");
+    waits.expect("*2\r\n$1\r\nk\r\n$1\r\nx\r\n");
+    waits.closed();
+}

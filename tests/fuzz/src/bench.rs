@@ -77,7 +77,8 @@ impl Bench {
                 .assign(name, value.as_bytes(), config::Origin::Profile)
                 .expect("both are directives with such values");
         }
-        let mut engine = Engine::new(config, Acl::new(Vec::new()), [7; 32], world.now());
+        let mut engine =
+            Engine::new(config, Acl::new(Vec::new()), [7; 32], world.now()).expect("nothing is renamed");
         let info = ClientInfo { local: true, ..ClientInfo::default() };
         let client = engine.connect(info, world.now()).expect("it is the first client");
         Bench { engine, world, client }

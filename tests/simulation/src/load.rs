@@ -25,7 +25,8 @@ pub(crate) fn settings() -> Config {
 
 /// An engine without data, which takes in what others have executed.
 pub(crate) fn replaying(clock: &Clock) -> Engine {
-    let mut engine = Engine::new(settings(), Acl::new(Vec::new()), [7; 32], clock.now());
+    let mut engine =
+        Engine::new(settings(), Acl::new(Vec::new()), [7; 32], clock.now()).expect("nothing is renamed");
     engine.keyspace_mut().keep_expired = true;
     engine.set_logging(false);
     engine

@@ -319,6 +319,8 @@ fn wait_or_null(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Handled {
         again: Some(again),
         on_removal: request.group.is_some(),
         look_again_ms,
+        // Who claims finds more or less than others do.
+        group: request.group.filter(|_| request.claim_idle_ms.is_none()).map(|member| member.group.to_vec()),
     })
 }
 

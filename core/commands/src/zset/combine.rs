@@ -233,8 +233,22 @@ impl Combination {
 
     fn subtract(&self, result: &mut ZSet, limits: &Limits) {
         let Some((first, others)) = self.sources.split_first() else { return };
+        let mut others: Vec<&Source> = others.iter().filter(|other| other.len() > 0).collect();
+        others.sort_by_key(|other| core::cmp::Reverse(other.len()));
+        // Each member is looked for in the others, or, where these are many and small, in all that they have.
+        let all = others.iter().map(|other| other.len()).sum::<usize>();
+        let gathers = first.len().saturating_mul(others.len()) > 2 * (all + first.len());
+        let mut gathered = Set::new(0);
+        if gathers {
+            for other in others.drain(..) {
+                other.visit(&mut |member, _| {
+                    gathered.add(member, limits);
+                    true
+                });
+            }
+        }
         first.visit(&mut |member, score| {
-            if others.iter().all(|other| other.score(member).is_none()) {
+            if !gathered.contains(member) && others.iter().all(|other| other.score(member).is_none()) {
                 result.insert(member, score, limits);
             }
             true

@@ -220,7 +220,7 @@ mod tests {
 
     fn engine() -> Engine {
         let now = base::Now::at_ms(1);
-        Engine::new(config::Config::default(), Acl::new(Vec::new()), [1; 32], now)
+        Engine::new(config::Config::default(), Acl::new(Vec::new()), [1; 32], now).unwrap()
     }
 
     #[test]
@@ -252,6 +252,23 @@ mod tests {
         assert_eq!(second.acl.lines(), lines);
         let selectors = &second.acl.user(second.acl.find(b"j\xf8rg\"").unwrap()).unwrap().selectors;
         assert_eq!(selectors[0].describe_keys(), b"~x) ~\"y\"");
+    }
+
+    #[test]
+    fn users_who_come_and_go_leave_nothing_behind() {
+        let mut engine = engine();
+        for n in 0..1000 {
+            let name = format!("user{n}");
+            engine.acl.set_user(&engine.table, name.as_bytes(), &[b"on"]).unwrap();
+            engine.acl.set_user(&engine.table, b"stays", &[b"on"]).unwrap();
+            let index = engine.acl.find(name.as_bytes()).unwrap();
+            assert_eq!(engine.acl.name(index), name.as_bytes());
+            engine.acl.delete(index);
+            assert!(engine.acl.find(name.as_bytes()).is_none() && engine.acl.user(index).is_none());
+        }
+        let names: Vec<&[u8]> = engine.acl.sorted().iter().map(|user| user.name.as_slice()).collect();
+        assert_eq!(names, [&b"default"[..], b"stays"]);
+        assert!(engine.acl.users.len() <= 3);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub use self::records::check_record;
 use self::selector::Selector;
 use crate::table::Table;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
 
 /// The index of the user that clients are before they authenticate.
@@ -154,6 +155,10 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub struct Acl {
     users: Vec<Option<User>>,
+    /// Where each user is, by name.
+    indexes: BTreeMap<Vec<u8>, usize>,
+    /// The indexes of deleted users, for those that come.
+    free: Vec<usize>,
     pub(crate) log: log::DenialLog,
     /// `acl-pubsub-default allchannels`.
     pub(crate) channels_open: bool,
@@ -170,7 +175,9 @@ impl Acl {
         user.secrets = secrets;
         user.root.allow_everything();
         let log = log::DenialLog::default();
-        Acl { users: vec![Some(user)], log, channels_open: false, default_has_rules: false }
+        let indexes = BTreeMap::from([(user.name.clone(), DEFAULT_USER)]);
+        let users = vec![Some(user)];
+        Acl { users, indexes, free: Vec::new(), log, channels_open: false, default_has_rules: false }
     }
 
     /// Replaces the default user's secrets; none: no password is needed.
@@ -199,7 +206,7 @@ impl Acl {
 
     /// Whether the users are more than a default user with all rights and the password of the configuration.
     pub fn is_more_than_a_password(&self) -> bool {
-        self.default_has_rules || self.users.iter().flatten().count() > 1
+        self.default_has_rules || self.indexes.len() > 1
     }
 
     #[inline]
@@ -211,7 +218,7 @@ impl Acl {
     }
 
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
-        self.users.iter().position(|u| u.as_ref().is_some_and(|u| u.name == name))
+        self.indexes.get(name).copied()
     }
 
     pub(crate) fn user(&self, index: usize) -> Option<&User> {
@@ -224,9 +231,7 @@ impl Acl {
 
     /// All users in the order of their names.
     pub(crate) fn sorted(&self) -> Vec<&User> {
-        let mut all: Vec<&User> = self.users.iter().flatten().collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+        self.indexes.values().filter_map(|index| self.user(*index)).collect()
     }
 
     /// The lines of an ACL file.
@@ -234,8 +239,27 @@ impl Acl {
         self.sorted().into_iter().map(User::line).collect()
     }
 
+    /// Puts a user in the place of the one of that name, or to the others.
+    fn put(&mut self, user: User) {
+        match self.indexes.get(&user.name) {
+            Some(index) => self.users[*index] = Some(user),
+            None => {
+                let index = self.free.pop().unwrap_or(self.users.len());
+                self.indexes.insert(user.name.clone(), index);
+                match self.users.get_mut(index) {
+                    Some(place) => *place = Some(user),
+                    None => self.users.push(Some(user)),
+                }
+            }
+        }
+    }
+
+    /// The sessions of the user must be nobody's before another user comes.
     fn delete(&mut self, index: usize) {
-        self.users[index] = None;
+        if let Some(user) = self.users[index].take() {
+            self.indexes.remove(&user.name);
+            self.free.push(index);
+        }
     }
 
     /// Whether `password` lets somebody in as `name`.

@@ -43,10 +43,7 @@ impl Acl {
             apply(&mut user, table, rule, self.channels_open).map_err(|why| (rule.clone(), why))?;
         }
         self.default_has_rules |= index == Some(DEFAULT_USER);
-        match index {
-            Some(index) => self.users[index] = Some(user),
-            None => self.users.push(Some(user)),
-        }
+        self.put(user);
         Ok(())
     }
 }

@@ -187,7 +187,8 @@ mod tests {
     #[test]
     fn output_is_shown_as_a_block_and_a_list() {
         let now = base::Now::at_ms(1);
-        let mut engine = Engine::new(config::Config::default(), crate::Acl::new(Vec::new()), [1; 32], now);
+        let mut engine =
+            Engine::new(config::Config::default(), crate::Acl::new(Vec::new()), [1; 32], now).unwrap();
         let id = engine.connect(crate::ClientInfo::default(), now).expect("there is room");
         let buffers =
             crate::ClientBuffers { output: 40_000, output_room: 65_536, ..crate::ClientBuffers::default() };

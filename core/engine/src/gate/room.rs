@@ -51,12 +51,20 @@ impl Engine {
             // So is what a running script holds.
             limit += self.undelivered_bytes() + outside.passing_bytes().min(limit / PASSING_SHARE);
             limit += self.script_bytes.min(limit / crate::share::SHARE);
+            let used = used.saturating_sub(self.freeing_bytes(outside));
             (self.over_memory, self.over_reserve) = (used > limit.saturating_sub(reserve), used > limit);
         }
         if self.over_memory {
             self.timed("eviction-cycle", outside, |engine| engine.evict_until(limit, outside));
         }
         self.note_fullness();
+    }
+
+    /// Bytes that are as good as free: large values that another thread frees. Were they in use, what is deleted or evicted would
+    /// have more evicted for it, or writes refused.
+    #[cold]
+    pub(crate) fn freeing_bytes(&self, outside: &dyn Outside) -> usize {
+        self.keyspace.trash_bytes() + outside.freeing_bytes()
     }
 
     /// Counts for how long memory stays full.
@@ -102,7 +110,7 @@ impl Engine {
             }
             // What is noted down to tell others of the keys is given back soon: evicting for it would note down more.
             let held = self.keyspace.effects.held_bytes().saturating_sub(held_before);
-            if outside.used_memory().saturating_sub(held) <= limit {
+            if outside.used_memory().saturating_sub(held + self.freeing_bytes(outside)) <= limit {
                 self.over_memory = false;
                 break;
             }

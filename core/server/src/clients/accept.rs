@@ -90,11 +90,10 @@ impl Clients {
             let number = self.shared.clients_seen.fetch_add(1, Ordering::Relaxed) + 1;
             *slot = Some(Box::new(Client::new(number, conn, self.now_s)));
             self.fresh.push(id);
-            let first_look_s = match self.bounds.login_s {
-                0 => HANDSHAKE_S_MAX,
-                seconds => seconds.clamp(1, HANDSHAKE_S_MAX),
-            };
-            self.timers.arm(id, self.now_s + first_look_s);
+            let limits_s = [self.bounds.login_s, self.bounds.idle_s];
+            let first_look_s =
+                limits_s.into_iter().filter(|seconds| *seconds > 0).fold(HANDSHAKE_S_MAX, u64::min);
+            self.look_at(id, self.now_s + first_look_s);
         }
     }
 

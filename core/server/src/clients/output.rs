@@ -106,7 +106,7 @@ impl Clients {
         let pending = client.counted_output();
         if limit.soft_bytes > 0 && pending > limit.soft_bytes {
             if client.over_soft_since_s.is_none() {
-                self.timers.arm(id, now_s + limit.soft_seconds + 1);
+                client.look_at(&mut self.timers, id, now_s + limit.soft_seconds + 1);
             }
             let since_s = *client.over_soft_since_s.get_or_insert(now_s);
             if now_s <= since_s + limit.soft_seconds && !is_over(limit.hard_bytes, pending) {
