@@ -1,6 +1,7 @@
 //! Counters of calls by command and of errors by their first word.
 
 use crate::histogram::Histogram;
+use std::borrow::Cow;
 
 /// Distinct errors counted by name; scripts can invent any number of them.
 const ERRORS_MAX: usize = 128;
@@ -8,8 +9,11 @@ const ERRORS_MAX: usize = 128;
 /// What stands in place of all when there are more, as in Redis: then nothing is counted any more until a reset.
 const DISABLED: &str = "ERRORSTATS_DISABLED";
 
-/// Longest name of an error, bytes.
-const ERROR_BYTES_MAX: usize = 64;
+/// Longest name of an error, bytes. Redis looks no further for its end.
+const ERROR_BYTES_MAX: usize = 30;
+
+/// What would make more than one field of an INFO line, and is `_` there, as in Redis.
+const BREAKS_LINES: [char; 4] = ['#', ':', '\n', '\r'];
 
 /// Calls of one command.
 #[derive(Clone, Debug, Default)]
@@ -52,14 +56,13 @@ impl ErrorStats {
         if self.is_disabled {
             return None;
         }
-        let first = error.split(|c| *c == b' ').next().and_then(|name| str::from_utf8(name).ok());
-        let name = first.filter(|name| is_name(name)).unwrap_or("ERR");
-        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| known == name) {
+        let name = name_of(error);
+        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == name) {
             *count += 1;
             return None;
         }
         if self.counts.len() < ERRORS_MAX {
-            self.counts.push((name.into(), 1));
+            self.counts.push((name.into_owned(), 1));
             return None;
         }
         let names: Vec<&str> = self.counts.iter().map(|(known, _)| known.as_str()).collect();
@@ -75,11 +78,14 @@ impl ErrorStats {
     }
 }
 
-/// INFO lines and labels must not be breakable by what a script returns.
-fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= ERROR_BYTES_MAX
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+/// What is counted of an error: what stands before the first space, whatever a script has put there. Text without one, or with a
+/// longer first word, is an `ERR`.
+fn name_of(error: &[u8]) -> Cow<'_, str> {
+    let Some(end) = error.iter().take(ERROR_BYTES_MAX + 1).position(|byte| *byte == b' ') else {
+        return "ERR".into();
+    };
+    let name = String::from_utf8_lossy(&error[..end]);
+    if name.contains(BREAKS_LINES) { name.replace(BREAKS_LINES, "_").into() } else { name }
 }
 
 #[cfg(test)]
@@ -89,14 +95,26 @@ mod tests {
     #[test]
     fn errors_are_counted_by_first_word_and_bounded() {
         let mut errors = ErrorStats::default();
-        for text in [b"ERR x".as_slice(), b"WRONGTYPE y", b"ERR z", b"a\nb:c d", b""] {
+        let (long, too_long) = ([b'b'; 30], [b'c'; 31]);
+        let (long, too_long) = ([&long, b" x".as_slice()].concat(), [&too_long, b" x".as_slice()].concat());
+        let odd = [b"one-word".as_slice(), b"", b"a\nb:c\r#d, x", b"\xff\"\\= x", &long, &too_long];
+        for text in [b"ERR x".as_slice(), b"WRONGTYPE y", b"ERR z"].into_iter().chain(odd) {
             assert_eq!(errors.record(text), None);
         }
-        assert_eq!(errors.iter().collect::<Vec<_>>(), [("ERR", 4), ("WRONGTYPE", 1)]);
+        assert_eq!(
+            errors.iter().collect::<Vec<_>>(),
+            [
+                ("ERR", 5),
+                ("WRONGTYPE", 1),
+                ("a_b_c__d,", 1),
+                ("\u{fffd}\"\\=", 1),
+                ("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 1)
+            ]
+        );
         let told: Vec<String> =
             (0..1000).filter_map(|number| errors.record(format!("E{number} x").as_bytes())).collect();
         assert_eq!(told.len(), 1);
-        assert!(told[0].starts_with("ERR, WRONGTYPE, E0, "));
+        assert!(told[0].starts_with("ERR, WRONGTYPE, a_b_c__d,, "));
         assert_eq!(errors.iter().collect::<Vec<_>>(), [(DISABLED, 1)]);
     }
 }
