@@ -29,6 +29,8 @@ pub(crate) const LOADING: Error = Error::new("LOADING Redis is loading the datas
 const NO_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 const NOT_FROM_SCRIPTS: Error = Error::new("ERR This Redis command is not allowed from script");
 const READ_ONLY_SCRIPT: Error = Error::new("ERR Write commands are not allowed from read-only scripts.");
+/// The refusal of a client that monitors, in the words of Redis, for which it is a kind of replica.
+const MONITORS_ONLY: Error = Error::new("ERR Replica can't interact with the keyspace");
 const SCRIPT_ARITY: Error = Error::new("ERR Wrong number of args calling Redis command from script");
 
 /// Most bytes of arguments that a transaction may queue.
@@ -141,6 +143,13 @@ impl Engine {
             && !spec.flags.has(Flags::ALLOW_BUSY)
         {
             return Err(script.refusal());
+        }
+        // A monitor would see its own command instead of the reply that it waits for.
+        if caller == Caller::Client
+            && self.sessions.at(asked.id).monitor
+            && spec.flags.has_any(LEAVES_TRACES.and(Flags::READONLY))
+        {
+            return Err(MONITORS_ONLY);
         }
         match caller {
             Caller::Client if spec.flags.has_any(CHANGES.and(Flags::RUNS_QUEUE)) => {
