@@ -53,13 +53,12 @@ fn only_reads_bits(argv: &[&[u8]]) -> bool {
     true
 }
 
-/// Calls `with` on the bytes of a string, printed where it is an integer; `None` when there is no key.
-fn with_bytes<R>(call: &mut Call<'_>, key: &[u8], with: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, Error> {
-    Ok(match call.db.text(key)? {
-        None => None,
-        Some(Text::Bytes(bytes)) => Some(with(bytes)),
-        Some(text @ Text::Int(_)) => Some(with(&text.to_vec())),
-    })
+/// Calls `with` on the bytes of a string, printed where it is an integer; `None` when there is none.
+fn with_bytes<R>(text: Option<Text<'_>>, with: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    match text? {
+        Text::Bytes(bytes) => Some(with(bytes)),
+        text @ Text::Int(_) => Some(with(&text.to_vec())),
+    }
 }
 
 /// A bit offset: within `bytes_max`. A leading `#` counts in fields of `width` bits.
@@ -83,9 +82,8 @@ fn setbit(call: &mut Call<'_>) -> Handled {
         Some(bit @ (0 | 1)) => bit == 1,
         _ => return Err(BAD_BIT),
     };
-    let there =
-        with_bytes(call, key, |bytes| (8 * bytes.len() as u64 > offset).then(|| bits::get(bytes, offset)))?;
-    let before = there.flatten();
+    let at = |bytes: &[u8]| (8 * bytes.len() as u64 > offset).then(|| bits::get(bytes, offset));
+    let before = with_bytes(call.db.text_to_write(key)?, at).flatten();
     call.reply.integer(i64::from(before == Some(true)));
     if before == Some(on) {
         call.db.spell_out(key);
@@ -108,7 +106,7 @@ fn reach(bytes: &mut Vec<u8>, offset: u64) {
 fn getbit(call: &mut Call<'_>) -> Handled {
     let bytes_max = call.db.space().limits.string_bytes;
     let (key, offset) = (call.args.at(1), bit_offset(call.args.at(2), None, bytes_max)?);
-    let on = with_bytes(call, key, |bytes| bits::get(bytes, offset))?;
+    let on = with_bytes(call.db.text(key)?, |bytes| bits::get(bytes, offset));
     call.reply.integer(i64::from(on == Some(true)));
     read()
 }
@@ -168,7 +166,7 @@ fn bitcount(call: &mut Call<'_>) -> Handled {
     // Ends in the wrong order mean nothing here, but BITPOS first moves both to the string's beginning if need be.
     let reversed = asked.start < 0 && asked.end.is_some_and(|end| end < 0 && asked.start > end);
     let counted = |bytes: &[u8]| if reversed { 0 } else { bits::count(bytes, asked.bits(bytes.len())) };
-    let count = with_bytes(call, call.args.at(1), counted)?;
+    let count = with_bytes(call.db.text(call.args.at(1))?, counted);
     call.reply.integer(count.unwrap_or(0) as i64);
     read()
 }
@@ -179,11 +177,11 @@ fn bitpos(call: &mut Call<'_>) -> Handled {
         _ => return Err(Error::new("ERR The bit argument must be 1 or 0.")),
     };
     let asked = Asked::parse(call.args, 3, false)?;
-    let found = with_bytes(call, call.args.at(1), |bytes| {
+    let found = with_bytes(call.db.text(call.args.at(1))?, |bytes| {
         let range = asked.bits(bytes.len());
         let behind = (!on && asked.end.is_none() && !range.is_empty()).then_some(range.end);
         bits::first(bytes, on, range).or(behind)
-    })?;
+    });
     // A missing key is an endless row of zeros; so is what follows a string, unless an end was given.
     let position = match found {
         None => {
@@ -223,7 +221,7 @@ fn bitop(call: &mut Call<'_>) -> Handled {
     }
     let mut sources = Vec::with_capacity(args.len() - 3);
     for key in args.rest(3) {
-        sources.push(with_bytes(call, key, <[u8]>::to_vec)?.unwrap_or_default());
+        sources.push(with_bytes(call.db.text(key)?, <[u8]>::to_vec).unwrap_or_default());
     }
     let result = match operation {
         Some(operation) => bits::combine(operation, &sources),
@@ -321,10 +319,19 @@ fn bitfield_ro(call: &mut Call<'_>) -> Handled {
 }
 
 fn read_fields(call: &mut Call<'_>, steps: &[FieldStep]) -> Handled {
-    let outcomes = |bytes: &[u8]| {
-        steps.iter().map(|step| step.outcome(step.before(bytes))).collect::<SmallVec<[Option<i64>; 4]>>()
-    };
-    let values = with_bytes(call, call.args.at(1), outcomes)?.unwrap_or_else(|| outcomes(b""));
+    let text = call.db.text(call.args.at(1))?;
+    let values = with_bytes(text, |bytes| outcomes(steps, bytes)).unwrap_or_else(|| outcomes(steps, b""));
+    reply_fields(call, &values)
+}
+
+type Outcomes = SmallVec<[Option<i64>; 4]>;
+
+/// What each of `steps` replies where none of them changes anything.
+fn outcomes(steps: &[FieldStep], bytes: &[u8]) -> Outcomes {
+    steps.iter().map(|step| step.outcome(step.before(bytes))).collect()
+}
+
+fn reply_fields(call: &mut Call<'_>, values: &[Option<i64>]) -> Handled {
     call.reply.array(values.len());
     values.iter().for_each(|value| reply_field(&mut call.reply, *value));
     read()
@@ -362,11 +369,12 @@ fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Hand
     let key = call.args.at(1);
     // Then nothing is booked, as in Redis; and before and after being the same, the reply is that of reading.
     let unchanged = |bytes: &[u8]| {
-        last_bit < 8 * bytes.len() as u64 && steps.iter().all(|step| step.changes_nothing(bytes))
+        let stays = last_bit < 8 * bytes.len() as u64 && steps.iter().all(|step| step.changes_nothing(bytes));
+        stays.then(|| outcomes(steps, bytes))
     };
-    if with_bytes(call, key, unchanged)? == Some(true) {
+    if let Some(values) = with_bytes(call.db.text_to_write(key)?, unchanged).flatten() {
         call.db.spell_out(key);
-        return read_fields(call, steps);
+        return reply_fields(call, &values);
     }
     let mut text = call.db.edit_text(key)?;
     let bytes = text.bytes();

@@ -82,7 +82,7 @@ fn del(call: &mut Call<'_>) -> Handled {
 }
 
 fn exists(call: &mut Call<'_>) -> Handled {
-    let count = call.args.rest(1).iter().filter(|key| call.db.contains(key)).count();
+    let count = call.args.rest(1).iter().filter(|key| call.db.ask(key).is_some()).count();
     call.reply.count(count);
     read()
 }
@@ -96,7 +96,7 @@ fn touch(call: &mut Call<'_>) -> Handled {
 }
 
 fn type_of(call: &mut Call<'_>) -> Handled {
-    let name = call.db.peek(call.args.at(1)).map_or("none", |e| e.kind().name());
+    let name = call.db.ask(call.args.at(1)).map_or("none", |e| e.kind().name());
     call.reply.status(name);
     read()
 }
@@ -235,7 +235,7 @@ fn pexpiretime(call: &mut Call<'_>) -> Handled {
 }
 
 fn time_left(call: &mut Call<'_>, of: &dyn Fn(i64) -> i64) -> Handled {
-    let value = match call.db.peek(call.args.at(1)).map(|e| e.expiry()) {
+    let value = match call.db.ask(call.args.at(1)).map(|e| e.expiry()) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => of(at),
@@ -443,7 +443,7 @@ fn object_help(call: &mut Call<'_>) -> Handled {
 }
 
 fn object_encoding(call: &mut Call<'_>) -> Handled {
-    match call.db.peek(call.args.at(2)) {
+    match call.db.inspect(call.args.at(2)) {
         Some(entry) => call.reply.bulk(entry.encoding_name().as_bytes()),
         None => call.reply.null(),
     }
@@ -453,7 +453,7 @@ fn object_encoding(call: &mut Call<'_>) -> Handled {
 fn object_refcount(call: &mut Call<'_>) -> Handled {
     const SHARED_MAX: i64 = 9_999;
     let shares = call.db.space().tells_shared_integers;
-    match call.db.peek(call.args.at(2)).map(Entry::view) {
+    match call.db.inspect(call.args.at(2)).map(Entry::view) {
         None => call.reply.null(),
         // What Redis tells of the integers that it keeps once for all keys.
         Some(View::Int(0..=SHARED_MAX)) if shares => call.reply.integer(i64::from(i32::MAX)),
@@ -464,7 +464,7 @@ fn object_refcount(call: &mut Call<'_>) -> Handled {
 
 fn object_idletime(call: &mut Call<'_>) -> Handled {
     let (ranking, now) = (call.db.space().ranking(), call.db.now_ms());
-    let Some(access) = call.db.peek(call.args.at(2)).map(|e| e.access()) else {
+    let Some(access) = call.db.inspect(call.args.at(2)).map(|e| e.access()) else {
         call.reply.null();
         return read();
     };
@@ -479,7 +479,7 @@ fn object_idletime(call: &mut Call<'_>) -> Handled {
 
 fn object_freq(call: &mut Call<'_>) -> Handled {
     let (ranking, now) = (call.db.space().ranking(), call.db.now_ms());
-    let Some(access) = call.db.peek(call.args.at(2)).map(|e| e.access()) else {
+    let Some(access) = call.db.inspect(call.args.at(2)).map(|e| e.access()) else {
         call.reply.null();
         return read();
     };
@@ -662,13 +662,14 @@ enum Weight {
 }
 
 fn sort_elements(call: &mut Call<'_>, key: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-    match call.db.entry(key).map(|e| e.kind()) {
-        None => Ok(Vec::new()),
-        Some(Kind::List) => Ok(crate::list::elements(&mut call.db, key)),
-        Some(Kind::Set) => Ok(crate::set::elements(&mut call.db, key)),
-        Some(Kind::ZSet) => Ok(crate::zset::elements(&mut call.db, key)),
-        Some(_) => Err(Error::WRONG_TYPE),
-    }
+    let Some(entry) = call.db.entry(key) else { return Ok(Vec::new()) };
+    let elements = match entry.kind() {
+        Kind::List => entry.get().map(crate::list::elements),
+        Kind::Set => entry.get().map(crate::set::elements),
+        Kind::ZSet => entry.get().map(crate::zset::elements),
+        _ => None,
+    };
+    elements.ok_or(Error::WRONG_TYPE)
 }
 
 fn sort_with(call: &mut Call<'_>, may_store: bool) -> Handled {

@@ -268,7 +268,7 @@ impl<'a> Search<'a> {
 
 /// The place of a member that a search begins at: `None` when there is no key at all.
 fn centre_of(call: &mut Call<'_>, key: &[u8], member: &[u8]) -> Result<Option<Point>, Error> {
-    let Some(set) = call.db.find::<ZSet>(key)? else { return Ok(None) };
+    let Some(set) = call.db.find_again::<ZSet>(key) else { return Ok(None) };
     place_of(set, member).map(Some).ok_or(Error::new("ERR could not decode requested zset member"))
 }
 
@@ -389,7 +389,7 @@ struct Hit {
 }
 
 fn answer(call: &mut Call<'_>, search: &Search<'_>) -> Handled {
-    let hits = hits(call, search)?;
+    let hits = hits(call, search);
     match search.target {
         Some(target) => store(call, search, target, hits),
         None => {
@@ -399,10 +399,10 @@ fn answer(call: &mut Call<'_>, search: &Search<'_>) -> Handled {
     }
 }
 
-fn hits(call: &mut Call<'_>, search: &Search<'_>) -> Result<Vec<Hit>, Error> {
-    let set = call.db.find::<ZSet>(search.source)?;
+fn hits(call: &mut Call<'_>, search: &Search<'_>) -> Vec<Hit> {
+    let set = call.db.find_again::<ZSet>(search.source);
     let (Some(set), Some(centre), Some(shape)) = (set, search.centre, search.shape) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
     let limit = if search.any { search.count } else { usize::MAX };
     let mut hits = Vec::new();
@@ -426,7 +426,7 @@ fn hits(call: &mut Call<'_>, search: &Search<'_>) -> Result<Vec<Hit>, Error> {
     if search.count > 0 {
         hits.truncate(search.count);
     }
-    Ok(hits)
+    hits
 }
 
 fn reply_hits(call: &mut Call<'_>, search: &Search<'_>, hits: &[Hit]) {

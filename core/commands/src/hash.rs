@@ -96,7 +96,7 @@ fn hmset(call: &mut Call<'_>) -> Handled {
 
 fn hsetnx(call: &mut Call<'_>) -> Handled {
     let (key, field) = (call.args.at(1), call.args.at(2));
-    if call.db.find_fields(key, &[field])?.is_some_and(|hash| hash.contains(field)) {
+    if call.db.find_fields_mut(key, &[field])?.is_some_and(|hash| hash.contains(field)) {
         call.reply.integer(0);
         return read();
     }
@@ -128,7 +128,7 @@ fn hdel(call: &mut Call<'_>) -> Handled {
 
 fn hincrby(call: &mut Call<'_>) -> Handled {
     let (key, field, by) = (call.args.at(1), call.args.at(2), call.args.int(3)?);
-    let before = match call.db.find_fields(key, &[field])?.and_then(|hash| hash.get(field)) {
+    let before = match call.db.find_fields_mut(key, &[field])?.as_deref().and_then(|hash| hash.get(field)) {
         None => 0,
         Some(text) => parse_i64(text).ok_or(Error::new("ERR hash value is not an integer"))?,
     };
@@ -146,14 +146,14 @@ fn hincrbyfloat(call: &mut Call<'_>) -> Handled {
     if !by.is_finite() {
         return Err(Error::new("ERR value is NaN or Infinity"));
     }
-    let before = match call.db.find_fields(key, &[field])?.and_then(|hash| hash.get(field)) {
+    let before = match call.db.find_fields_mut(key, &[field])?.as_deref().and_then(|hash| hash.get(field)) {
         None => LongDouble::ZERO,
         Some(text) => LongDouble::parse(text).ok_or(Error::new("ERR hash value is not a float"))?,
     };
     let text = float_sum(before, by)?;
     put_counter(call, key, field, text.as_bytes())?;
     call.propagate(&[b"HSET", key, field, text.as_bytes()]);
-    if let Some(at) = call.db.find::<Hash>(key)?.and_then(|hash| hash.expiry(field)).flatten() {
+    if let Some(at) = call.db.find_again::<Hash>(key).and_then(|hash| hash.expiry(field)).flatten() {
         expire::propagate_expiry(call, key, at, &[field]);
     }
     call.reply.bulk(text.as_bytes());

@@ -29,13 +29,12 @@ pub static COMMANDS: &[Row] = &[
     row("pfselftest", 1, pfselftest).flags(Flags::ADMIN),
 ];
 
-/// Calls `with` on the sketch at `key`; `None` when there is no key.
+/// Calls `with` on a string that must be a sketch; `None` when there is none.
 fn with_sketch<R>(
-    call: &mut Call<'_>,
-    key: &[u8],
+    text: Option<Text<'_>>,
     with: impl FnOnce(&[u8]) -> Result<R, Corrupt>,
 ) -> Result<Option<R>, Error> {
-    match call.db.text(key)? {
+    match text {
         None => Ok(None),
         Some(Text::Bytes(bytes)) if sketches::is_sketch(bytes) => Ok(Some(with(bytes)?)),
         Some(_) => Err(NOT_A_SKETCH),
@@ -46,7 +45,7 @@ fn pfadd(call: &mut Call<'_>) -> Handled {
     let (key, elements) = (call.args.at(1), call.args.rest(2));
     let sparse_bytes = call.db.space().limits.hll_sparse_bytes;
     // Looked at first, so that elements that are there already are no change.
-    let news = with_sketch(call, key, |sketch| {
+    let news = with_sketch(call.db.text_to_write(key)?, |sketch| {
         for element in elements {
             let (index, value) = sketches::place(element);
             if sketches::register(sketch, index)? < value {
@@ -77,7 +76,9 @@ fn pfadd(call: &mut Call<'_>) -> Handled {
 /// Adds elements of which one is new to a sketch that is there. A sparse one may be found damaged behind what was changed, and a command
 /// that fails must have changed nothing: a log would hold it, and could not be replayed.
 fn add_all(call: &mut Call<'_>, key: &[u8], elements: &[&[u8]], sparse_bytes: usize) -> Result<(), Error> {
-    let copy = with_sketch(call, key, |sketch| Ok(sketches::is_sparse(sketch).then(|| sketch.to_vec())))?;
+    let copy = with_sketch(call.db.text_to_write(key)?, |sketch| {
+        Ok(sketches::is_sparse(sketch).then(|| sketch.to_vec()))
+    })?;
     let Some(mut sketch) = copy.flatten() else {
         let mut text = call.db.edit_text(key)?;
         for element in elements {
@@ -99,7 +100,7 @@ fn pfcount(call: &mut Call<'_>) -> Handled {
     }
     let mut registers = Registers::default();
     for key in keys {
-        with_sketch(call, key, |sketch| registers.merge(sketch))?;
+        with_sketch(call.db.text(key)?, |sketch| registers.merge(sketch))?;
     }
     call.reply.integer(registers.count() as i64);
     read()
@@ -107,7 +108,7 @@ fn pfcount(call: &mut Call<'_>) -> Handled {
 
 /// The cardinality of one key, which then stands in its header.
 fn count_one(call: &mut Call<'_>, key: &[u8]) -> Handled {
-    let counted = with_sketch(call, key, |sketch| match sketches::cached(sketch) {
+    let counted = with_sketch(call.db.text(key)?, |sketch| match sketches::cached(sketch) {
         Some(cardinality) => Ok((cardinality, true)),
         None => sketches::count(sketch).map(|cardinality| (cardinality, false)),
     })?;
@@ -124,7 +125,7 @@ fn pfmerge(call: &mut Call<'_>) -> Handled {
     let sparse_bytes = call.db.space().limits.hll_sparse_bytes;
     let mut merged = None;
     for key in call.args.rest(1) {
-        let found = with_sketch(call, key, |sketch| {
+        let found = with_sketch(call.db.text(key)?, |sketch| {
             dense |= !sketches::is_sparse(sketch);
             registers.merge(sketch)?;
             Ok((key == &target).then(|| sketch.to_vec()))
@@ -153,13 +154,13 @@ fn pfselftest(call: &mut Call<'_>) -> Handled {
 
 fn pfdebug(call: &mut Call<'_>) -> Handled {
     let (args, key) = (call.args, call.args.at(2));
-    let sparse = with_sketch(call, key, |sketch| Ok(sketches::is_sparse(sketch)))?;
+    let sparse = with_sketch(call.db.text_to_write(key)?, |sketch| Ok(sketches::is_sparse(sketch)))?;
     let sparse = sparse.ok_or(Error::new("ERR The specified key does not exist"))?;
     match () {
         () if args.is(1, "getreg") => {
             make_dense(call, key, sparse)?;
             let mut registers = Registers::default();
-            with_sketch(call, key, |sketch| registers.merge(sketch))?;
+            with_sketch(call.db.text_to_write(key)?, |sketch| registers.merge(sketch))?;
             call.reply.array(registers.values().len());
             registers.values().iter().for_each(|value| call.reply.integer(i64::from(*value)));
         }
@@ -167,7 +168,7 @@ fn pfdebug(call: &mut Call<'_>) -> Handled {
             if !sparse {
                 return Err(Error::new("ERR HLL encoding is not sparse"));
             }
-            let text = with_sketch(call, key, sketches::describe)?.unwrap_or_default();
+            let text = with_sketch(call.db.text_to_write(key)?, sketches::describe)?.unwrap_or_default();
             call.reply.bulk(text.as_bytes());
         }
         () if args.is(1, "encoding") => call.reply.status(if sparse { "sparse" } else { "dense" }),
@@ -184,7 +185,8 @@ fn pfdebug(call: &mut Call<'_>) -> Handled {
 
 fn make_dense(call: &mut Call<'_>, key: &[u8], sparse: bool) -> Result<(), Error> {
     if sparse {
-        let mut dense = with_sketch(call, key, |sketch| Ok(sketch.to_vec()))?.unwrap_or_else(sketches::empty);
+        let mut dense = with_sketch(call.db.text_to_write(key)?, |sketch| Ok(sketch.to_vec()))?
+            .unwrap_or_else(sketches::empty);
         sketches::make_dense(&mut dense)?;
         call.db.put_text(key, &dense, Ttl::Keep);
     }

@@ -48,12 +48,9 @@ pub static COMMANDS: &[Row] = &[
     row("rpushx", -3, rpushx).key().grows().fast(),
 ];
 
-/// All elements of the list at `key`, for SORT; none when there is no list.
-pub(crate) fn elements(db: &mut Db<'_>, key: &[u8]) -> Vec<Vec<u8>> {
-    match db.find::<List>(key) {
-        Ok(Some(list)) => list.iter().map(<[u8]>::to_vec).collect(),
-        _ => Vec::new(),
-    }
+/// All elements, for SORT.
+pub(crate) fn elements(list: &List) -> Vec<Vec<u8>> {
+    list.iter().map(<[u8]>::to_vec).collect()
 }
 
 /// Replaces whatever is at `key` by a list of `values`, for SORT STORE.

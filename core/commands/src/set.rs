@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::hash::{chance, random_count};
 use crate::scan;
 use crate::spec::{Group, Keys, Row};
-use keyspace::{Db, Event, EventClass};
+use keyspace::{Event, EventClass};
 use resp::Reply;
 use types::set::Set;
 use types::{Collection, Limits};
@@ -50,12 +50,9 @@ pub static COMMANDS: &[Row] = &[
     row("sunionstore", -3, sunionstore).keys(1, -1, 1).grows(),
 ];
 
-/// All members at `key`, for SORT; none when there is no such key.
-pub(crate) fn elements(db: &mut Db<'_>, key: &[u8]) -> Vec<Vec<u8>> {
-    match db.find::<Set>(key) {
-        Ok(Some(set)) => set.iter().map(|member| member.to_vec()).collect(),
-        _ => Vec::new(),
-    }
+/// All members, for SORT.
+pub(crate) fn elements(set: &Set) -> Vec<Vec<u8>> {
+    set.iter().map(|member| member.to_vec()).collect()
 }
 
 // Writes.
@@ -90,8 +87,8 @@ fn srem(call: &mut Call<'_>) -> Handled {
 fn smove(call: &mut Call<'_>) -> Handled {
     let (from, to, member) = (call.args.at(1), call.args.at(2), call.args.at(3));
     // Both are looked up before either is judged, as in Redis: a key whose time is over goes in any case.
-    let has = call.db.find::<Set>(from).map(|set| set.map(|set| set.contains(member)));
-    let there = call.db.find::<Set>(to).map(|set| set.is_some_and(|set| set.contains(member)));
+    let has = call.db.find_mut::<Set>(from).map(|set| set.map(|set| set.contains(member)));
+    let there = call.db.find_mut::<Set>(to).map(|set| set.is_some_and(|set| set.contains(member)));
     let Some(has) = has? else {
         call.reply.integer(0);
         return read();
@@ -138,9 +135,9 @@ fn spop(call: &mut Call<'_>) -> Handled {
     let count = call.args.int(2).ok().and_then(|count| usize::try_from(count).ok());
     let count = count.ok_or(Error::OUT_OF_RANGE_POSITIVE)?;
     let mut popped: Vec<Vec<u8>> = Vec::new();
-    call.db.find::<Set>(key)?; // another type is an error even when nothing is wanted
-    if count > 0
-        && let Some(mut guard) = call.db.find_mut::<Set>(key)?
+    // Another type is an error even when nothing is wanted.
+    if let Some(mut guard) = call.db.find_mut::<Set>(key)?
+        && count > 0
     {
         let set = &mut *guard;
         popped.extend(set.random_distinct(&mut random, count).iter().map(|member| member.to_vec()));

@@ -359,7 +359,7 @@ fn strlen(call: &mut Call<'_>) -> Handled {
 
 fn append(call: &mut Call<'_>) -> Handled {
     let (key, tail) = (call.args.at(1), call.args.at(2));
-    let Some(before) = call.db.text(key)?.map(|t| t.len()) else {
+    let Some(before) = call.db.text_to_write(key)?.map(|t| t.len()) else {
         check_length(call, 0, tail.len())?;
         call.db.put_text(key, tail, Ttl::Clear);
         call.reply.count(tail.len());
@@ -387,7 +387,7 @@ fn setrange(call: &mut Call<'_>) -> Handled {
     let (key, patch) = (call.args.at(1), call.args.at(3));
     let offset = call.args.int(2)?;
     let offset = usize::try_from(offset).map_err(|_| Error::new("ERR offset is out of range"))?;
-    let before = call.db.text(key)?.map_or(0, |t| t.len());
+    let before = call.db.text_to_write(key)?.map_or(0, |t| t.len());
     if patch.is_empty() {
         call.reply.count(before);
         return read();
@@ -456,7 +456,7 @@ fn decrby(call: &mut Call<'_>) -> Handled {
 
 fn add(call: &mut Call<'_>, by: i64) -> Handled {
     let key = call.args.at(1);
-    let before = match call.db.text(key)? {
+    let before = match call.db.text_to_write(key)? {
         None => 0,
         Some(Text::Int(value)) => value,
         Some(Text::Bytes(bytes)) => parse_i64(bytes).ok_or(Error::NOT_AN_INTEGER)?,
@@ -469,7 +469,7 @@ fn add(call: &mut Call<'_>, by: i64) -> Handled {
 
 fn incrbyfloat(call: &mut Call<'_>) -> Handled {
     let key = call.args.at(1);
-    let before = match call.db.text(key)? {
+    let before = match call.db.text_to_write(key)? {
         None => LongDouble::ZERO,
         Some(Text::Int(value)) => LongDouble::from(value),
         Some(Text::Bytes(bytes)) => LongDouble::parse(bytes).ok_or(Error::NOT_A_FLOAT)?,

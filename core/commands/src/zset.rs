@@ -7,7 +7,7 @@ use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
 use crate::scan;
 use crate::spec::{Group, Keys, Row};
-use keyspace::{Db, Event, EventClass};
+use keyspace::{Event, EventClass};
 use resp::Reply;
 use smallvec::SmallVec;
 use types::Collection;
@@ -69,12 +69,9 @@ pub static COMMANDS: &[Row] = &[
     row("zunionstore", -4, combine::zunionstore).movable_keys(STORE).grows(),
 ];
 
-/// All members at `key`, for SORT; none when there is no such key.
-pub(crate) fn elements(db: &mut Db<'_>, key: &[u8]) -> Vec<Vec<u8>> {
-    match db.find::<ZSet>(key) {
-        Ok(Some(set)) => set.iter().map(|(member, _)| member.to_vec()).collect(),
-        _ => Vec::new(),
-    }
+/// All members, for SORT.
+pub(crate) fn elements(set: &ZSet) -> Vec<Vec<u8>> {
+    set.iter().map(|(member, _)| member.to_vec()).collect()
 }
 
 // Additions.

@@ -153,8 +153,6 @@ pub struct Engine {
     pub(crate) clients_bytes: usize,
     /// The log has been told that some queues are not followed.
     pub(crate) told_of_dropped_queues: bool,
-    /// Whether somebody wants to be told of keys that a command reads and that are not there.
-    pub(crate) tells_misses: bool,
 }
 
 /// What a connection knows of its client without asking the engine.
@@ -265,7 +263,6 @@ impl Engine {
             held: Vec::new(),
             clients_bytes: 0,
             told_of_dropped_queues: false,
-            tells_misses: false,
             config,
         };
         engine.apply_config();
@@ -587,8 +584,6 @@ impl Engine {
         self.keyspace.no_touch = session.no_touch;
         // A request that has waited for a password check was shown when it came.
         let is_shown = !self.monitors.is_empty() && caller != Caller::Ready && !session.is_answered;
-        self.keyspace.effects.tells_misses =
-            self.tells_misses && self.table.commands[command].spec.flags.has(Flags::READONLY);
         let mut started = turn.outside.nanos();
         if caller == Caller::Ready {
             // What it took before it began to wait belongs to the same call.

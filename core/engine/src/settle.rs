@@ -190,7 +190,7 @@ impl Engine {
             || self.config.notify.0 != 0;
         let wants = |class: EventClass| self.config.notify.has(u32::from(class.0));
         self.keyspace.effects.tells_new = wants(EventClass::NEW);
-        self.tells_misses = wants(EventClass::KEY_MISS);
+        self.keyspace.effects.tells_misses = wants(EventClass::KEY_MISS);
     }
 }
 

@@ -146,24 +146,88 @@ fn a_client_that_does_not_touch_touches_by_touch_alone() {
     assert_eq!(idle_after(&mut b, c, "s", "GET s"), format!(":{IDLE_S}\r\n"), "not for what follows");
 }
 
-#[test]
-fn a_look_before_a_change_is_neither_hit_nor_miss() {
+/// Hits and misses that `request` counts where the keys of [`MADE`] are, and the keys that are told to be missing.
+fn looks_of(request: &str, logging: bool) -> (u64, u64, Vec<String>) {
     let mut b = Bench::new();
-    let c = b.connect();
-    b.run(c, "SET s 1");
-    for request in [
-        "EXPIRE s 100",
-        "EXPIRE none 100",
-        "PERSIST s",
-        "SETNX s 1",
-        "SET s 1 NX",
-        "RENAMENX s s",
-        "MSETNX s 1",
-    ] {
-        b.run(c, request);
-    }
+    let (c, listener) = (b.connect(), b.connect());
+    b.engine.set_logging(logging);
+    MADE.iter().for_each(|(_, made)| _ = b.run(c, made));
+    b.run(c, "XGROUP CREATE x g 0");
+    b.run(c, "CONFIG SET notify-keyspace-events Em");
+    b.run(c, "CONFIG RESETSTAT");
+    b.run(listener, "SUBSCRIBE __keyevent@0__:keymiss");
+    b.run(c, request);
     let stats = b.run(c, "INFO stats");
-    assert!(stats.contains("keyspace_hits:0\r\nkeyspace_misses:0\r\n"), "{stats}");
+    let count = |name| {
+        let line = stats.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.strip_prefix(':')).and_then(|n| n.parse().ok()).expect("a number")
+    };
+    let delivered = b.delivered(listener);
+    let told =
+        delivered.split("keymiss\r\n").skip(1).filter_map(|rest| rest.lines().nth(1)).map(str::to_owned);
+    (count("keyspace_hits"), count("keyspace_misses"), told.collect())
+}
+
+#[test]
+fn a_look_to_read_counts_once_and_one_to_write_never() {
+    for (request, hits, misses, told) in [
+        ("GET s", 1, 0, ""),
+        ("GET none", 0, 1, "none"),
+        ("EXISTS s none s", 2, 1, "none"),
+        ("TTL s", 1, 0, ""),
+        ("TYPE none", 0, 1, "none"),
+        ("OBJECT ENCODING s", 1, 0, ""),
+        ("OBJECT ENCODING none", 0, 1, ""),
+        ("SORT l STORE d", 1, 0, ""),
+        ("SORT none", 0, 1, "none"),
+        ("SUNIONSTORE d t none", 1, 1, "none"),
+        ("ZUNIONSTORE d 2 z t", 2, 0, ""),
+        ("GEOSEARCH z FROMMEMBER a BYRADIUS 1 m", 1, 0, ""),
+        ("GETSET none 1", 0, 1, "none"),
+        ("SET none 1 GET", 0, 1, "none"),
+        ("BITOP NOT d none", 0, 1, "none"),
+        ("XACK x g 1-1", 1, 0, ""),
+        ("HTTL h FIELDS 1 a", 1, 0, ""),
+        ("HTTL s FIELDS 1 a", 1, 0, ""),
+        ("HTTL none FIELDS 1 a", 0, 1, "none"),
+        ("EXPIRE s 100", 0, 0, ""),
+        ("EXPIRE none 100", 0, 0, ""),
+        ("PERSIST s", 0, 0, ""),
+        ("SETNX s 1", 0, 0, ""),
+        ("SET s 1 NX", 0, 0, ""),
+        ("RENAMENX s s", 0, 0, ""),
+        ("MSETNX s 1", 0, 0, ""),
+        ("INCR s", 0, 0, ""),
+        ("APPEND none x", 0, 0, ""),
+        ("SETRANGE s 0 x", 0, 0, ""),
+        ("BITFIELD s SET u8 0 53 GET u8 0", 0, 0, ""),
+        ("HINCRBYFLOAT h a 1", 0, 0, ""),
+        ("HSETNX none a 1", 0, 0, ""),
+        ("HEXPIRE h 100 FIELDS 1 a", 0, 0, ""),
+        ("SMOVE t none a", 0, 0, ""),
+        ("SPOP t 0", 0, 0, ""),
+        ("PFADD none a", 0, 0, ""),
+        ("XGROUP CREATE x new 0", 0, 0, ""),
+    ] {
+        let told = told.split_terminator(' ').map(str::to_owned).collect();
+        assert_eq!(looks_of(request, false), (hits, misses, told), "{request}");
+    }
+}
+
+#[test]
+fn what_the_log_is_told_needs_no_look_that_counts() {
+    for request in [
+        "XREADGROUP GROUP g c STREAMS x >",
+        "XREADGROUP GROUP g c COUNT 1 NOACK STREAMS x >",
+        "XCLAIM x g c 0 1-1 FORCE LASTID 1-1",
+        "XDELEX x ACKED IDS 1 1-1",
+        "XACKDEL x g DELREF IDS 1 1-1",
+        "HINCRBYFLOAT h a 1",
+        "HSETEX h EX 100 FIELDS 1 a 1",
+        "GETEX s EX 100",
+    ] {
+        assert_eq!(looks_of(request, true), looks_of(request, false), "{request}");
+    }
 }
 
 #[test]

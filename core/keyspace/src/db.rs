@@ -1,7 +1,17 @@
 //! One database for the time of a call: what handlers see of the keyspace.
 //!
-//! Lookups remove a key whose time is over before they answer, so no handler ever sees one. Reads record the access;
-//! whole-key writes book the touched key themselves, partial writes do so through the guards.
+//! Lookups remove a key whose time is over before they answer, so no handler ever sees one. Whole-key writes book the
+//! touched key themselves, partial writes do so through the guards.
+//!
+//! A handler says by the method that it calls what kind of look it is, and so whether it counts, as Redis counts it:
+//!
+//! | look | hit or miss | `keymiss` | use of the key | methods |
+//! |---|---|---|---|---|
+//! | to read | yes | yes | yes | `entry`, `text`, `find`, `find_fields`, `find_any_fields` |
+//! | to ask about the key | yes | yes | no | `ask` |
+//! | to inspect how it is kept | yes | no | no | `inspect` |
+//! | to write | no | no | yes | `entry_to_write`, `text_to_write`, `find_mut`, `find_fields_mut`, `upsert` |
+//! | again, or for the server itself | no | no | no | `find_again`, `peek`, `contains` |
 
 use crate::effects::{Cause, Event};
 use crate::fields::{is_over, next_field_expiry};
@@ -118,7 +128,26 @@ impl<'a> Db<'a> {
         }
     }
 
-    /// The entry of `key` without any trace: OBJECT, TYPE, TTL, EXISTS.
+    /// The entry of `key`, counted as a hit or miss but not recorded as an access: EXISTS, TTL, TYPE.
+    pub fn ask(&mut self, key: &[u8]) -> Option<&Entry> {
+        let Some(position) = self.locate(key) else {
+            self.miss(key);
+            return None;
+        };
+        self.space.stats.hits += 1;
+        Some(self.space.dbs[self.index].table.at(position))
+    }
+
+    /// The entry of `key`, counted as a hit or miss of which nobody is told, and not recorded as an access: OBJECT.
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        let position = self.locate(key);
+        let stats = &mut self.space.stats;
+        stats.hits += u64::from(position.is_some());
+        stats.misses += u64::from(position.is_none());
+        position.map(|position| self.space.dbs[self.index].table.at(position))
+    }
+
+    /// The entry of `key` without any trace.
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         let position = self.locate(key)?;
         Some(self.space.dbs[self.index].table.at(position))
@@ -131,7 +160,7 @@ impl<'a> Db<'a> {
         Some(self.space.access(self.index, position))
     }
 
-    /// Whether `key` exists.
+    /// Whether `key` exists, without any trace.
     pub fn contains(&mut self, key: &[u8]) -> bool {
         self.locate(key).is_some()
     }
@@ -142,12 +171,16 @@ impl<'a> Db<'a> {
     /// When the key holds another type.
     #[inline(always)]
     pub fn text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
-        match self.entry(key).map(Entry::view) {
-            None => Ok(None),
-            Some(View::Int(value)) => Ok(Some(Text::Int(value))),
-            Some(View::Str(bytes)) => Ok(Some(Text::Bytes(bytes))),
-            Some(_) => Err(WrongType),
-        }
+        text_of(self.entry(key))
+    }
+
+    /// The string at `key`, to make another one of it: an access, but neither a hit nor a miss.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    #[inline]
+    pub fn text_to_write(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
+        text_of(self.entry_to_write(key))
     }
 
     /// The collection at `key`, to read.
@@ -158,6 +191,14 @@ impl<'a> Db<'a> {
     pub fn find<T: Stored>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
         let position = self.locate(key);
         self.read::<T>(key, position)
+    }
+
+    /// The collection at `key` without any trace, for a command that has looked at it before; `None` also when it is of
+    /// another type.
+    pub fn find_again<T: Stored>(&mut self, key: &[u8]) -> Option<&T> {
+        let position = self.locate(key)?;
+        self.hide_due_fields::<T>(position);
+        self.space.dbs[self.index].table.at(position).get::<T>()
     }
 
     /// The hash at `key`, to read these fields of it. Those whose time is over leave it first; others do not show.
@@ -514,6 +555,17 @@ impl<'a> Db<'a> {
         self.space.field_expiry_changed(self.index, position, None);
         self.space.expiry_changed(self.index, hash, old.expiry(), after);
         self.space.discard(old);
+    }
+}
+
+/// The string that an entry holds.
+#[inline(always)]
+fn text_of(entry: Option<&Entry>) -> Result<Option<Text<'_>>, WrongType> {
+    match entry.map(Entry::view) {
+        None => Ok(None),
+        Some(View::Int(value)) => Ok(Some(Text::Int(value))),
+        Some(View::Str(bytes)) => Ok(Some(Text::Bytes(bytes))),
+        Some(_) => Err(WrongType),
     }
 }
 

@@ -106,7 +106,7 @@ pub struct Effects {
     pub observed: bool,
     /// Whether somebody wants to be told of each key that is created.
     pub tells_new: bool,
-    /// Whether somebody wants to be told of each key that the running command looks for in vain.
+    /// Whether somebody wants to be told of each key that is looked for in vain.
     pub tells_misses: bool,
     /// Whether there is a log that needs DEL records for expired and evicted keys, and rewritten commands.
     pub logging: bool,

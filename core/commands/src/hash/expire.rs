@@ -100,10 +100,9 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, from_ms: i64, command: &str) -> 
     let behind = if condition.is_some() { 4 } else { 3 };
     let fields = fields_at(args, behind, "ERR Parameter `numFields` should be greater than 0")?;
     let over = is_over(call, at);
-    call.db.find_fields(key, fields)?;
     call.reply.array(fields.len());
     let mut changed: Vec<&[u8]> = Vec::new();
-    if let Some(mut hash) = call.db.find_mut::<Hash>(key)? {
+    if let Some(mut hash) = call.db.find_fields_mut(key, fields)? {
         for field in fields {
             let before = hash.expiry(field);
             let refused = |before| condition.is_some_and(|c| !c.allows(before, at));
@@ -165,9 +164,9 @@ pub(super) fn hpersist(call: &mut Call<'_>) -> Handled {
     let key = call.args.at(1);
     check_type(call, key)?;
     let fields = fields_at(call.args, 2, BAD_COUNT)?;
-    call.db.find_fields(key, fields)?;
+    let hash = call.db.find_fields_mut(key, fields)?;
     call.reply.array(fields.len());
-    let Some(mut hash) = call.db.find_mut::<Hash>(key)? else {
+    let Some(mut hash) = hash else {
         fields.iter().for_each(|_| call.reply.integer(NO_FIELD));
         return read();
     };
@@ -211,9 +210,10 @@ fn seconds(ms: i64) -> i64 {
 
 fn times(call: &mut Call<'_>, of: &dyn Fn(i64) -> i64) -> Handled {
     let key = call.args.at(1);
-    check_type(call, key)?;
+    // Looked at before the words are read, as in Redis.
+    call.db.find::<Hash>(key)?;
     let fields = fields_at(call.args, 2, BAD_COUNT)?;
-    let hash = call.db.find::<Hash>(key)?;
+    let hash = call.db.find_again::<Hash>(key);
     call.reply.array(fields.len());
     for field in fields {
         call.reply.integer(match hash.and_then(|hash| hash.expiry(field)) {

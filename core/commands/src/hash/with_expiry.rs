@@ -57,7 +57,9 @@ pub(super) fn hgetex(call: &mut Call<'_>) -> Handled {
 }
 
 fn reply_values(call: &mut Call<'_>, key: &[u8], fields: &[&[u8]]) -> Result<(), Error> {
-    let hash = call.db.find_fields(key, fields)?;
+    // As in Redis, this is no look to read, whatever becomes of the expiry.
+    let hash = call.db.find_fields_mut(key, fields)?;
+    let hash = hash.as_deref();
     call.reply.array(fields.len());
     fields.iter().for_each(|field| reply_value(&mut call.reply, hash.and_then(|hash| hash.get(field))));
     Ok(())
@@ -110,9 +112,9 @@ pub(super) fn hgetdel(call: &mut Call<'_>) -> Handled {
 /// Replies the values of fields and removes these one by one, so that one that is named twice has no value the second time.
 /// Those that were there.
 fn take<'a>(call: &mut Call<'_>, key: &[u8], fields: &[&'a [u8]]) -> Result<Vec<&'a [u8]>, Error> {
-    call.db.find_fields(key, fields)?;
+    let hash = call.db.find_fields_mut(key, fields)?;
     call.reply.array(fields.len());
-    let Some(mut hash) = call.db.find_mut::<Hash>(key)? else {
+    let Some(mut hash) = hash else {
         fields.iter().for_each(|_| call.reply.null());
         return Ok(Vec::new());
     };
@@ -213,13 +215,14 @@ pub(super) fn hsetex(call: &mut Call<'_>) -> Handled {
     let key = call.args.at(1);
     let SetOptions { only, lives, pairs } = set_options(call)?;
     let fields: Vec<&[u8]> = pairs.iter().map(|pair| pair[0]).collect();
-    let hash = call.db.find_fields(key, &fields)?;
-    let is_there = |field: &&[u8]| hash.is_some_and(|hash| hash.contains(field));
+    let hash = call.db.find_fields_mut(key, &fields)?;
+    let is_there = |field: &&[u8]| hash.as_ref().is_some_and(|hash| hash.contains(field));
     let allowed = match only {
         None => true,
         Some(Only::Absent) => !fields.iter().any(is_there),
         Some(Only::Present) => fields.iter().all(is_there),
     };
+    drop(hash);
     call.reply.integer(i64::from(allowed));
     if !allowed {
         return read();

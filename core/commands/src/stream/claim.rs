@@ -96,7 +96,7 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> Handled {
     }
     drop(guard);
     if moved {
-        propagate_position(call, key, name)?;
+        propagate_position(call, key, name);
     }
     propagate_claims(call, consumer, created, claimed.iter().chain(&gone))
 }
@@ -114,7 +114,7 @@ fn propagate_claims<'i>(
         call.propagate(&[b"XGROUP", b"CREATECONSUMER", key, name, consumer]);
     }
     for id in ids {
-        propagate_pending(call, key, name, *id)?;
+        propagate_pending(call, key, name, *id);
     }
     Ok(crate::Outcome::Done(None))
 }

@@ -80,12 +80,12 @@ fn position(text: &[u8], stream: Option<&Stream>, creates: bool) -> Result<Id, E
 pub(super) fn create(call: &mut Call<'_>) -> Handled {
     let (key, name) = (call.args.at(2), call.args.at(3));
     let options = position_options(call.args, true)?;
-    let stream = call.db.find::<Stream>(key)?;
+    let stream = call.db.find_mut::<Stream>(key)?;
     if stream.is_none() && !options.make_stream {
         return Err(KEY_NEEDED);
     }
     check_words(call.args, CREATE_WORDS_MAX)?;
-    let last = position(call.args.at(4), stream, true)?;
+    let last = position(call.args.at(4), stream.as_deref(), true)?;
     if stream.is_some_and(|stream| stream.group(name).is_some()) {
         return Err(Error::new("BUSYGROUP Consumer Group name already exists"));
     }
@@ -155,7 +155,7 @@ pub(super) fn delete_consumer(call: &mut Call<'_>) -> Handled {
 
 pub(super) fn xack(call: &mut Call<'_>) -> Handled {
     let (key, name) = (call.args.at(1), call.args.at(2));
-    if call.db.find_mut::<Stream>(key)?.is_none_or(|stream| stream.group(name).is_none()) {
+    if call.db.find::<Stream>(key)?.is_none_or(|stream| stream.group(name).is_none()) {
         call.reply.integer(0);
         return read();
     }

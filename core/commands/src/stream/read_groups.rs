@@ -56,7 +56,7 @@ pub(super) fn xread(call: &mut Call<'_>) -> Handled {
     for source in ready {
         open_stream(call, source.key);
         let From::Behind(after) = source.from else { continue };
-        let stream = call.db.find::<Stream>(source.key)?;
+        let stream = call.db.find_again::<Stream>(source.key);
         let entries = stream.zip(after.next()).map(|(stream, start)| stream.range(start, Id::MAX));
         reply_entries(&mut call.reply, entries.into_iter().flatten().take(limit(request.count)));
     }
@@ -71,10 +71,9 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> Handled {
     let mut ready = Vec::new();
     for source in &request.streams {
         see_consumer(call, source.key, member)?;
-        if source.from != From::New
-            || has_new(call, source.key, member)
-            || has_idle(call, source.key, member, request.claim_idle_ms)
-        {
+        // Also where nothing new is asked for: in Redis, too, each stream is looked at twice.
+        let has_new = has_new(call, source.key, member);
+        if has_new || source.from != From::New || has_idle(call, source.key, member, request.claim_idle_ms) {
             ready.push(source);
         }
     }
@@ -126,7 +125,7 @@ fn has_new(call: &mut Call<'_>, key: &[u8], member: Member<'_>) -> bool {
 /// Whether the group has something pending for so long that CLAIM takes it over.
 fn has_idle(call: &mut Call<'_>, key: &[u8], member: Member<'_>, claim_idle_ms: Option<i64>) -> bool {
     let (Some(idle_ms), now_ms) = (claim_idle_ms, call.db.now_ms()) else { return false };
-    let Ok(Some(stream)) = call.db.find::<Stream>(key) else { return false };
+    let Some(stream) = call.db.find_again::<Stream>(key) else { return false };
     stream.has_long_pending(member.group, idle_ms, now_ms)
 }
 
@@ -165,9 +164,10 @@ fn deliver_new(
     };
     drop(stream);
     for id in ids {
-        propagate_pending(call, key, member.group, id)?;
+        propagate_pending(call, key, member.group, id);
     }
-    propagate_position(call, key, member.group)
+    propagate_position(call, key, member.group);
+    Ok(())
 }
 
 /// CLAIM, as the documentation of Redis 8.4 has it: first what has been pending for `idle_ms` or longer, the longest first, then
@@ -207,10 +207,10 @@ fn deliver_claiming(
     }
     drop(guard);
     for id in pending {
-        propagate_pending(call, key, member.group, id)?;
+        propagate_pending(call, key, member.group, id);
     }
     if delivered.is_some() {
-        propagate_position(call, key, member.group)?;
+        propagate_position(call, key, member.group);
     }
     Ok(())
 }
@@ -250,21 +250,21 @@ fn deliver_own(
     let present: Vec<Id> = ids.into_iter().filter(|id| stream.entry(*id).is_some()).collect();
     drop(stream);
     for id in present {
-        propagate_pending(call, key, member.group, id)?;
+        propagate_pending(call, key, member.group, id);
     }
     Ok(())
 }
 
 /// Tells the log who holds `id` now, since when, and after how many deliveries; or that nobody does.
-pub(super) fn propagate_pending(call: &mut Call<'_>, key: &[u8], group: &[u8], id: Id) -> Result<(), Error> {
+pub(super) fn propagate_pending(call: &mut Call<'_>, key: &[u8], group: &[u8], id: Id) {
     if !call.db.space().effects.logging {
-        return Ok(());
+        return;
     }
-    let Some(stream) = call.db.find::<Stream>(key)? else { return Ok(()) };
-    let Some(state) = stream.group(group) else { return Ok(()) };
+    let Some(stream) = call.db.find_again::<Stream>(key) else { return };
+    let Some(state) = stream.group(group) else { return };
     let Some(pending) = state.pending_entry(id).cloned() else {
         call.propagate(&[b"XACK", key, group, &id.text()]);
-        return Ok(());
+        return;
     };
     let last = state.last_delivered().text();
     let time = pending.delivery_ms.to_string();
@@ -285,18 +285,16 @@ pub(super) fn propagate_pending(call: &mut Call<'_>, key: &[u8], group: &[u8], i
         b"LASTID",
         &last,
     ]);
-    Ok(())
 }
 
 /// Tells the log how far the group has read.
-pub(super) fn propagate_position(call: &mut Call<'_>, key: &[u8], group: &[u8]) -> Result<(), Error> {
-    let Some(stream) = call.db.find::<Stream>(key)? else { return Ok(()) };
-    let Some(state) = stream.group(group) else { return Ok(()) };
+pub(super) fn propagate_position(call: &mut Call<'_>, key: &[u8], group: &[u8]) {
+    let Some(stream) = call.db.find_again::<Stream>(key) else { return };
+    let Some(state) = stream.group(group) else { return };
     let last = state.last_delivered().text();
     let entries_read = state.entries_read().map_or(-1, |read| read as i64).to_string();
     let argv: [&[u8]; 7] = [b"XGROUP", b"SETID", key, group, &last, b"ENTRIESREAD", entries_read.as_bytes()];
     call.propagate(&argv);
-    Ok(())
 }
 
 fn wait_or_null(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Handled {
@@ -329,7 +327,7 @@ fn next_claim_ms(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Option<u64> 
     let (idle_ms, member, now_ms) = (request.claim_idle_ms?, request.group?, call.db.now_ms());
     let mut next = None;
     for source in request.streams.iter().filter(|source| source.from == From::New) {
-        let Ok(Some(stream)) = call.db.find::<Stream>(source.key) else { continue };
+        let Some(stream) = call.db.find_again::<Stream>(source.key) else { continue };
         let due_ms = stream.next_idle_ms(member.group, idle_ms, now_ms);
         next = due_ms.into_iter().chain(next).min();
     }

@@ -87,7 +87,7 @@ pub(super) fn xdelex(call: &mut Call<'_>) -> Handled {
     call.reply.array(removals.len());
     removals.iter().for_each(|removal| call.reply.integer(reply_code(*removal)));
     if changed {
-        propagate_forgotten(call, key, &ids, request.references)?;
+        propagate_forgotten(call, key, &ids, request.references);
         propagate_removed(call, key, &ids, &removals);
     }
     done(XDEL)
@@ -95,7 +95,7 @@ pub(super) fn xdelex(call: &mut Call<'_>) -> Handled {
 
 pub(super) fn xackdel(call: &mut Call<'_>) -> Handled {
     let (key, name) = (call.args.at(1), call.args.at(2));
-    let there = call.db.find_mut::<Stream>(key)?.is_some_and(|stream| stream.group(name).is_some());
+    let there = call.db.find::<Stream>(key)?.is_some_and(|stream| stream.group(name).is_some());
     let request = Request::read(call.args, 3)?;
     if !there {
         return reply_absent(call, request.ids.len());
@@ -126,7 +126,7 @@ pub(super) fn xackdel(call: &mut Call<'_>) -> Handled {
     let acknowledged: SmallVec<[Id; 8]> = acknowledged.collect();
     if !acknowledged.is_empty() {
         propagate_ids(call, &[b"XACK", key, name], acknowledged.iter().copied());
-        propagate_forgotten(call, key, &acknowledged, request.references)?;
+        propagate_forgotten(call, key, &acknowledged, request.references);
         propagate_removed(call, key, &ids, &removals);
     }
     done(XDEL)
@@ -137,21 +137,15 @@ fn pending_count(stream: &Stream) -> usize {
 }
 
 /// Tells the log that no group holds `ids` any more, where that was asked for.
-fn propagate_forgotten(
-    call: &mut Call<'_>,
-    key: &[u8],
-    ids: &[Id],
-    references: References,
-) -> Result<(), Error> {
+fn propagate_forgotten(call: &mut Call<'_>, key: &[u8], ids: &[Id], references: References) {
     if references != References::Drop || !call.db.space().effects.logging {
-        return Ok(());
+        return;
     }
-    let Some(stream) = call.db.find::<Stream>(key)? else { return Ok(()) };
+    let Some(stream) = call.db.find_again::<Stream>(key) else { return };
     let groups: Vec<Vec<u8>> = stream.groups().map(|(name, _)| name.to_vec()).collect();
     for group in groups {
         propagate_ids(call, &[b"XACK", key, &group], ids.iter().copied());
     }
-    Ok(())
 }
 
 fn propagate_removed(call: &mut Call<'_>, key: &[u8], ids: &[Id], removals: &[Removal]) {

@@ -65,7 +65,7 @@ impl<'a> Condition<'a> {
 
     /// Whether SET may put its value at `key`. What is not there is unequal to everything.
     pub(super) fn allows_setting(self, call: &mut Call<'_>, key: &[u8]) -> Result<bool, Error> {
-        match call.db.text(key)? {
+        match call.db.text_to_write(key)? {
             Some(text) => self.fits(text),
             None => Ok(matches!(self, Condition::Unequal(_) | Condition::DigestUnequal(_))),
         }
@@ -113,7 +113,7 @@ pub(super) fn delex(call: &mut Call<'_>) -> Handled {
         }
         let bad = Error::new("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE");
         let condition = Condition::at(args, 2).ok_or(bad)?;
-        let fits = call.db.text(key)?.map_or(Ok(false), |text| condition.fits(text))?;
+        let fits = call.db.text_to_write(key)?.map_or(Ok(false), |text| condition.fits(text))?;
         if !fits {
             call.reply.integer(0);
             return read();
@@ -127,7 +127,7 @@ pub(super) fn delex(call: &mut Call<'_>) -> Handled {
 
 pub(super) fn delifeq(call: &mut Call<'_>) -> Handled {
     let (key, value) = (call.args.at(1), call.args.at(2));
-    let fits = call.db.text(key)?.map_or(Ok(false), |text| Condition::Equal(value).fits(text))?;
+    let fits = call.db.text_to_write(key)?.map_or(Ok(false), |text| Condition::Equal(value).fits(text))?;
     if fits {
         call.db.remove(key);
         call.propagate(&[b"DEL", key]);

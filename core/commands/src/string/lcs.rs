@@ -21,7 +21,9 @@ struct Match {
 }
 
 pub(super) fn lcs(call: &mut Call<'_>) -> Handled {
-    let (a, b) = (string_at(call, 1)?, string_at(call, 2)?);
+    // Both are looked up before either is judged, as in Redis.
+    let (a, b) = (string_at(call, 1), string_at(call, 2));
+    let (a, b) = (a?, b?);
     let options = options(call.args)?;
     // The table for the search may have as many bytes as one string.
     let table_bytes_max = call.db.space().limits.string_bytes as u128;

@@ -9,7 +9,7 @@ use crate::error::Error;
 use keyspace::{Event, EventClass};
 use types::set::Set;
 use types::zset::ZSet;
-use types::{Collection, Kind, Limits};
+use types::{Collection, Limits};
 
 /// What is done with the sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,10 +144,12 @@ fn combination(call: &mut Call<'_>, form: Form) -> Result<Combination, Error> {
 }
 
 fn source(call: &mut Call<'_>, key: &[u8]) -> Result<Source, Error> {
-    let members = match call.db.entry(key).map(|entry| entry.kind()) {
+    let entry = call.db.entry(key);
+    let members = match entry.map(|entry| (entry.get::<Set>(), entry.get::<ZSet>())) {
         None => Members::None,
-        Some(Kind::Set) => call.db.find::<Set>(key)?.map_or(Members::None, |set| Members::Plain(set.share())),
-        Some(_) => call.db.find::<ZSet>(key)?.map_or(Members::None, |set| Members::Sorted(set.share())),
+        Some((Some(set), _)) => Members::Plain(set.share()),
+        Some((_, Some(set))) => Members::Sorted(set.share()),
+        Some((None, None)) => return Err(Error::WRONG_TYPE),
     };
     Ok(Source { members, weight: 1.0 })
 }
