@@ -1,5 +1,7 @@
 """`tandem queues`: the table that a person reads, and the JSON that a script does."""
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -32,7 +34,23 @@ def test_queues_are_a_table_or_json(closed_server):
     (told,) = json.loads(tell("--json", *port, **right).stdout)
     assert (told["name"], told["kind"], told["states"]["waiting"]) == ("mail", "bullmq", 2)
     assert list(told)[-2:] == ["oldest_age_ms", "oldest_failed_age_ms"] and told["oldest_age_ms"] is None
+    client.call("XGROUP", "CREATE", "a,b", "c", "0", "MKSTREAM")
+    said = list(csv.DictReader(io.StringIO(tell("--csv", *port, **right).stdout)))
+    assert [(q["name"], q["kind"], q["waiting"], q["delayed"], q["pending"]) for q in said] == [
+        ("a,b/c", "stream", "0", "", "0"), ("mail", "bullmq", "2", "1", "")], said
     client.call("FLUSHALL")
+    client.call("CONFIG", "SET", "queues-max", "0")
+    try:
+        assert tell(*port, **right).stdout == "No queue is followed: queues-max is 0.\n"
+    finally:
+        client.call("CONFIG", "SET", "queues-max", "1000")
+    client.call("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+tandem")
+    assert tell("--user", "reader", "-a", "pw", *port).stdout.startswith("No queues that this user may read")
+
+
+def test_a_folder_of_up_is_enough_to_name_the_queue_in_it(tmp_path):
+    said = tell("--dir", str(tmp_path))
+    assert said.returncode == 1 and "the queue was not reached" in said.stderr and str(tmp_path) in said.stderr, said
 
 
 def test_what_cannot_be_told_is_an_error(closed_server):

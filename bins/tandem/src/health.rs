@@ -86,6 +86,10 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// What is said of a server that wants a password.
+const NO_PASSWORD: &str = "--address gives no password: ask the port of the server's metrics, or its health socket \
+                           (`tandem health cache` or `queue`, or --socket PATH)";
+
 /// Whom to ask.
 enum Asked<'a> {
     Socket(PathBuf),
@@ -198,6 +202,9 @@ fn over_network(address: &str, timeout: Duration) -> anyhow::Result<Told> {
         "+PONG" => Answer::Ready(String::new()),
         // It is alive and will go on.
         busy if busy.starts_with("-BUSY ") => Answer::Ready(busy.trim_start_matches('-').to_owned()),
+        locked if locked.starts_with("-NOAUTH ") => {
+            Answer::NotReady(format!("{} {NO_PASSWORD}", locked.trim_start_matches('-')))
+        }
         refused if refused.starts_with('-') => Answer::NotReady(refused.trim_start_matches('-').to_owned()),
         "" => Answer::NotReady("the connection was closed without an answer".to_owned()),
         other => Answer::NotReady(other.to_owned()),
@@ -304,7 +311,7 @@ mod tests {
         let Answer::NotReady(why) = ping_answered_with(b"-NOAUTH Authentication required.\r\n") else {
             panic!("must be a refusal")
         };
-        assert_eq!(why, "NOAUTH Authentication required.");
+        assert!(why.starts_with("NOAUTH Authentication required. ") && why.contains("--socket"), "{why}");
     }
 
     #[test]

@@ -103,10 +103,10 @@ pub(crate) struct Options {
     #[arg(long, default_value = "127.0.0.1")]
     bind: IpAddr,
     /// Port of the cache.
-    #[arg(long, default_value_t = 6379)]
+    #[arg(long, default_value_t = 6379, value_parser = clap::value_parser!(u16).range(1..))]
     cache_port: u16,
     /// Port of the queue.
-    #[arg(long, default_value_t = 6380)]
+    #[arg(long, default_value_t = 6380, value_parser = clap::value_parser!(u16).range(1..))]
     queue_port: u16,
     /// A further name or address that the certificates are for; may be given several times. Kept for further starts, until
     /// others are given.
@@ -833,11 +833,21 @@ mod tests {
     fn a_taken_port_is_told_with_the_option_that_helps() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port().to_string();
-        let none = ["--cache-port", "0", "--cache-metrics-port", "0", "--queue-metrics-port", "0"];
+        let none = ["--cache-metrics-port", "0", "--queue-metrics-port", "0"];
         let words = [&none[..], &["--queue-port", &port]].concat();
-        let error = check_ports(&options(&words)).unwrap_err().to_string();
+        // Whoever has the usual port of a cache is of no interest.
+        let asked = Options { cache_port: 0, ..options(&words) };
+        let error = check_ports(&asked).unwrap_err().to_string();
         assert!(error.contains(&format!("127.0.0.1:{port}")) && error.contains("--queue-port"), "{error}");
         drop(taken);
+    }
+
+    #[test]
+    fn a_pair_without_a_port_is_refused_before_anything_is_made() {
+        for option in ["--cache-port", "--queue-port"] {
+            assert!(Line::try_parse_from(["up", option, "0"]).is_err(), "{option}");
+        }
+        assert_eq!(options(&["--cache-metrics-port", "0"]).cache_metrics_port, 0);
     }
 
     #[test]

@@ -6,16 +6,10 @@ use crate::session::Session;
 use crate::value::Value;
 
 /// The variable that says that nothing may be coloured.
-const COLOURLESS_VARIABLE: &str = "NO_COLOR";
+pub(crate) const COLOURLESS_VARIABLE: &str = "NO_COLOR";
 
-/// The text of `--help`.
-pub(crate) fn usage(name: &str) -> String {
-    format!(
-        "\
-Asks a server, at a prompt or with one command.
-
-Usage: {name} [OPTIONS] [COMMAND [ARGUMENT ...]]
-
+/// Options that say which server is asked, by whom and how.
+pub(crate) const CONNECTION: &str = "\
 Which server:
   -h HOST               its name or address (127.0.0.1)
   -p PORT               its port (6379)
@@ -44,7 +38,17 @@ TLS:
   --sni NAME            the server's name in its certificate (HOST)
   --insecure            any certificate will do
   --tls-ciphers LIST, --tls-ciphersuites LIST
-                        suites that may be used, by OpenSSL's names
+                        suites that may be used, by OpenSSL's names";
+
+/// The text of `--help`.
+pub(crate) fn usage(name: &str) -> String {
+    format!(
+        "\
+Asks a server, at a prompt or with one command.
+
+Usage: {name} [OPTIONS] [COMMAND [ARGUMENT ...]]
+
+{CONNECTION}
 
 What is sent:
   -x                    the last argument is what standard input holds

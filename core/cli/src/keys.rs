@@ -2,8 +2,9 @@
 
 use std::io::{self, Stdin};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::link::{Link, LinkError};
@@ -31,6 +32,31 @@ impl Keys {
         Some(Keys { input, before })
     }
 
+    /// The keys that are pressed within this time, as far as the first ones; `None` where the terminal is gone.
+    pub(crate) fn pressed(&self, within: Duration) -> io::Result<Option<Vec<u8>>> {
+        let end = Instant::now() + within;
+        loop {
+            let mut watched = [PollFd::from_borrowed_fd(self.input.as_fd(), PollFlags::IN)];
+            let left = end.saturating_duration_since(Instant::now());
+            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut watched, Some(&left)) {
+                Ok(0) => return Ok(Some(Vec::new())),
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut keys = vec![0; KEYS_BYTES];
+        let count = rustix::io::read(&self.input, &mut keys).unwrap_or(0);
+        keys.truncate(count);
+        Ok((count > 0).then_some(keys))
+    }
+
+    /// Whether one of the keys ends what is shown.
+    pub(crate) fn leave(keys: &[u8]) -> bool {
+        keys.iter().any(|key| LEAVING.contains(key))
+    }
+
     /// Waits until something has come over the link, or a key wants to leave; whether one does.
     pub(crate) fn leaves(&self, link: &Link) -> Result<bool, LinkError> {
         loop {
@@ -46,7 +72,7 @@ impl Keys {
                 let mut keys = [0; KEYS_BYTES];
                 // A terminal that is gone wants nothing more.
                 let count = rustix::io::read(&self.input, &mut keys).unwrap_or(0);
-                if count == 0 || keys[..count].iter().any(|key| LEAVING.contains(key)) {
+                if count == 0 || Keys::leave(&keys[..count]) {
                     return Ok(true);
                 }
             }

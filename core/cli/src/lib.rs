@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod biggest;
+mod board;
 mod commands;
 mod docs;
 mod failure;
@@ -74,23 +75,20 @@ pub fn standard_screen() -> Screen {
 /// Does what a command line says. The exit code: 0 if a reply was had, also one that is an error (unless `-e` is among the
 /// options), 1 if none was.
 pub fn run(words: Vec<OsString>, screen: &mut Screen, surroundings: &Surroundings<'_>) -> u8 {
-    let outcome =
-        read(words).and_then(|options| act(prepare(options, screen, surroundings)?, screen, surroundings));
+    let outcome = read(words, options::read)
+        .and_then(|options| act(prepare(options, screen, surroundings)?, screen, surroundings));
     finish(outcome, screen)
 }
 
 /// Tells the queues of a server, of the queue of this machine where no other is named: as a table, or in the form that an option names.
 /// The exit code is as that of [`run`].
 pub fn queues(words: Vec<OsString>, screen: &mut Screen, surroundings: &Surroundings<'_>) -> u8 {
-    let outcome = read(words).and_then(|mut options| {
+    let outcome = read(words, options::read_for_queues).and_then(|options| {
         if options.mode == Mode::Help {
             return Ok(screen.print(queues::usage(surroundings.name))?);
         }
         if let Some(word) = options.words.first() {
             return Err(Failure::Misuse(Misuse::Option(word.clone())));
-        }
-        if options.role.is_none() && !options.is_target_named {
-            options.role = Some(Role::Queue);
         }
         let options = prepare(options, screen, surroundings)?;
         tell_queues(options, screen, surroundings)
@@ -103,16 +101,21 @@ fn tell_queues(
     screen: &mut Screen,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
-    if options.mode == Mode::Commands && options.form.is_none() {
-        return queues::tell(&mut Session::new(options, screen));
+    match (&options.mode, options.form) {
+        (Mode::Watch, _) => return board::watch(&mut Session::new(options, screen)),
+        (Mode::Commands, None | Some(Form::Csv)) => return queues::tell(&mut Session::new(options, screen)),
+        _ => {}
     }
     options.words = queues::QUESTION.map(|word| word.as_bytes().to_vec()).to_vec();
     options.protocol = Some(3);
     act(options, screen, surroundings)
 }
 
-fn read(words: Vec<OsString>) -> Result<Options, Failure> {
-    Ok(options::read(words.into_iter().map(OsString::into_vec).collect())?)
+/// How a command line is read.
+type Reading = fn(Vec<Vec<u8>>) -> Result<Options, Misuse>;
+
+fn read(words: Vec<OsString>, as_options: Reading) -> Result<Options, Failure> {
+    Ok(as_options(words.into_iter().map(OsString::into_vec).collect())?)
 }
 
 fn finish(outcome: Result<(), Failure>, screen: &mut Screen) -> u8 {
@@ -229,6 +232,6 @@ fn act(options: Options, screen: &mut Screen, surroundings: &Surroundings<'_>) -
         Mode::Snapshot { file, functions_only } => snapshot::take(&mut session, &file, functions_only),
         Mode::Replica => snapshot::follow(&mut session),
         // Said above.
-        Mode::Help | Mode::Version => Ok(()),
+        Mode::Help | Mode::Version | Mode::Watch => Ok(()),
     }
 }

@@ -90,6 +90,8 @@ pub(crate) enum Mode {
     },
     Replica,
     Eval(String),
+    /// The queues, again and again.
+    Watch,
     Help,
     Version,
 }
@@ -251,7 +253,7 @@ impl fmt::Display for Misuse {
             Misuse::QuotedPattern => f.write_str("Invalid quoted string specified for --quoted-pattern."),
             Misuse::Value(option, wanted) => write!(f, "{option} needs {wanted}"),
             Misuse::RoleAndTarget => {
-                f.write_str("--cache and --queue find the instance by themselves; leave -h, -p, -s and -u out, or leave them out")
+                f.write_str("--cache and --queue find the instance by themselves; say them without -h, -p, -s and -u, or those without them")
             }
             Misuse::BothRoles => f.write_str("--cache and --queue are two servers; say which one to ask, and ask the other then"),
             Misuse::FolderAlone => {
@@ -263,8 +265,21 @@ impl fmt::Display for Misuse {
 
 /// What a command line says.
 pub(crate) fn read(words: Vec<Vec<u8>>) -> Result<Options, Misuse> {
+    checked(read_unchecked(words, false)?)
+}
+
+/// The same of one that asks for queues: those of the queue of this machine, where no other server is named.
+pub(crate) fn read_for_queues(words: Vec<Vec<u8>>) -> Result<Options, Misuse> {
+    let mut options = read_unchecked(words, true)?;
+    if options.role.is_none() && !options.is_target_named {
+        options.role = Some(Role::Queue);
+    }
+    checked(options)
+}
+
+fn read_unchecked(words: Vec<Vec<u8>>, asks_for_queues: bool) -> Result<Options, Misuse> {
     let mut options = Options::default();
-    let mut rest = Rest { words: words.into_iter().collect(), word: Vec::new() };
+    let mut rest = Rest { words: words.into_iter().collect(), word: Vec::new(), asks_for_queues };
     while let Some(word) = rest.words.front() {
         // What does not look like an option begins the command.
         if word.first() != Some(&b'-') {
@@ -274,7 +289,7 @@ pub(crate) fn read(words: Vec<Vec<u8>>) -> Result<Options, Misuse> {
         take(&mut options, &mut rest)?;
     }
     options.words = rest.words.into();
-    checked(options)
+    Ok(options)
 }
 
 fn checked(mut options: Options) -> Result<Options, Misuse> {
@@ -298,6 +313,7 @@ fn checked(mut options: Options) -> Result<Options, Misuse> {
 struct Rest {
     words: std::collections::VecDeque<Vec<u8>>,
     word: Vec<u8>,
+    asks_for_queues: bool,
 }
 
 impl Rest {
@@ -445,6 +461,7 @@ fn shows_pushes(options: &mut Options, value: &str) {
 /// The other things that can be done.
 fn inspects(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
     let mode = match rest.word.as_slice() {
+        b"--watch" if rest.asks_for_queues => Mode::Watch,
         b"--scan" => Mode::Scan,
         b"--bigkeys" => Mode::BigKeys,
         b"--memkeys" => Mode::MemoryKeys,
@@ -553,6 +570,18 @@ mod tests {
         assert_eq!(read_text("--dir x ping"), Err(Misuse::FolderAlone));
         assert_eq!(read_text("--dir x --queue --queue ping").unwrap().role, Some(Role::Queue));
         assert!(matches!(read_text("--scan --count 0"), Err(Misuse::Value("--count", _))));
+        assert_eq!(read_text("--watch"), Err(Misuse::Option(b"--watch".to_vec())));
+    }
+
+    #[test]
+    fn queues_are_those_of_this_machines_queue_where_no_other_server_is_named() {
+        let read = |text| read_for_queues(words(text));
+        let options = read("--dir /srv/x --watch -i 0.5").unwrap();
+        assert_eq!((options.role, options.folder.as_deref()), (Some(Role::Queue), Some("/srv/x")));
+        assert_eq!((options.mode, options.interval), (Mode::Watch, Duration::from_millis(500)));
+        assert_eq!(read("--dir x --cache").unwrap().role, Some(Role::Cache));
+        assert_eq!(read("-p 7").unwrap().role, None);
+        assert_eq!(read("--dir x -p 7"), Err(Misuse::FolderAlone));
     }
 
     #[test]

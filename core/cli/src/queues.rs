@@ -1,11 +1,15 @@
 //! `tandem queues`: the queues of a server as a table.
 
 use crate::failure::Failure;
+use crate::help::CONNECTION;
 use crate::session::Session;
 use crate::value::Value;
 
 const HEAD: [&str; 9] =
     ["QUEUE", "KIND", "WORKERS", "ADDED", "TAKEN", "ADDED/S", "TAKEN/S", "OLDEST", "STATES"];
+
+/// The most characters of a name that are shown.
+const NAME_CHARS_MAX: usize = 48;
 
 /// Columns of text, which stand to the left; numbers stand to the right.
 const TEXT: [usize; 3] = [0, 1, 8];
@@ -19,16 +23,18 @@ pub(crate) fn usage(name: &str) -> String {
         "\
 Shows the queues of a server: jobs by state, workers that wait, how fast jobs come and go, and how old the oldest is.
 
-Usage: {name} [--json | --csv] [OPTIONS]
+Usage: {name} [--watch | --json | --csv] [OPTIONS]
 
 A queue is what clients wait on, and what BullMQ, Celery, RQ, Sidekiq, Resque, Dramatiq, arq and the groups of streams keep.
 Without options it asks the queue of this machine, run by `tandem up`, systemd or the container image.
 
-  --cache, --queue      this machine's instance
-  -h HOST, -p PORT, -s PATH, -u URI
-                        another server, as for `tandem cli`, whose options for users, passwords and TLS hold here, too
+How they are shown:
+  --watch               again and again, until q is pressed; other keys choose by what they are sorted
+  -i SECONDS            how often that is (1)
   --json                what TANDEM QUEUES answers, as JSON
-  --csv                 the same as comma-separated values
+  --csv                 a line for each queue, behind one with the names of the columns; each state is a column
+
+{CONNECTION}
 
 Exit codes:
   0  the server has answered
@@ -36,6 +42,7 @@ Exit codes:
 
 Examples:
   {name}
+  {name} --watch
   {name} --json -p 6380 --askpass
 "
     )
@@ -44,19 +51,94 @@ Examples:
 /// Asks and tells.
 pub(crate) fn tell(session: &mut Session<'_>) -> Result<(), Failure> {
     session.connect()?;
+    let reply = ask(session)?;
+    let queues = reply.elements().unwrap_or_default();
+    let text = match (session.options.form, queues.is_empty()) {
+        (Some(_), _) => csv(queues),
+        (None, false) => table(queues),
+        (None, true) => why_none(session)?.to_owned() + "\n",
+    };
+    Ok(session.screen.print(text)?)
+}
+
+/// The queues of the server, an array.
+pub(crate) fn ask(session: &mut Session<'_>) -> Result<Value, Failure> {
     match session.ask(&QUESTION)? {
         Value::Error(text) => Err(Failure::Refused(text)),
-        reply => {
-            let queues = reply.elements().ok_or(Failure::Unexpected("TANDEM QUEUES"))?;
-            Ok(session.screen.print(table(queues))?)
-        }
+        reply if reply.elements().is_none() => Err(Failure::Unexpected("TANDEM QUEUES")),
+        reply => Ok(reply),
     }
 }
 
-fn table(queues: &[Value]) -> String {
-    if queues.is_empty() {
-        return "No queues: no client has waited on a key, and no known library keeps any.\n".to_owned();
+/// Why there are none. Whoever may not read the configuration is told what is so in any case.
+pub(crate) fn why_none(session: &mut Session<'_>) -> Result<&'static str, Failure> {
+    let reply = session.ask(&["CONFIG", "GET", "queues-max"])?;
+    Ok(match reply.field("queues-max").and_then(Value::text) {
+        Some(b"0") => "No queue is followed: queues-max is 0.",
+        Some(_) => "No queues: no client has waited on a key for long, and no known library keeps any.",
+        None => {
+            "No queues that this user may read: no client has waited on such a key for long, and no known library keeps any; or \
+             queues-max is 0."
+        }
+    })
+}
+
+/// The fields of a queue, in the order of their columns.
+const FIELDS: [&str; 11] = [
+    "name",
+    "kind",
+    "db",
+    "key",
+    "workers",
+    "added",
+    "taken",
+    "added_per_second",
+    "taken_per_second",
+    "oldest_age_ms",
+    "oldest_failed_age_ms",
+];
+
+/// A line for each queue; each state that a queue of them has is a column, empty where another one has no such state.
+fn csv(queues: &[Value]) -> String {
+    let mut states: Vec<String> = Vec::new();
+    for (state, _) in queues.iter().flat_map(states_of) {
+        if !states.contains(&state) {
+            states.push(state);
+        }
     }
+    let head = FIELDS.map(str::to_owned).into_iter().chain(states.iter().cloned());
+    let rows = queues.iter().map(|queue| {
+        let own = states_of(queue);
+        let of_state = |state: &String| own.iter().find(|(name, _)| name == state).map(|(_, count)| *count);
+        let fields = FIELDS.iter().map(|name| csv_cell(queue.field(name)));
+        fields.chain(states.iter().map(|state| csv_cell(of_state(state)))).collect::<Vec<_>>().join(",")
+    });
+    let lines = std::iter::once(head.collect::<Vec<_>>().join(",")).chain(rows);
+    lines.map(|line| line + "\n").collect()
+}
+
+/// Where nothing is, nothing stands; what would end the cell stands in quotation marks.
+fn csv_cell(value: Option<&Value>) -> String {
+    let text = match value {
+        None | Some(Value::Nil) => return String::new(),
+        Some(Value::Integer(number)) => return number.to_string(),
+        Some(Value::Double(text)) => text,
+        Some(other) => other.text().unwrap_or_default(),
+    };
+    let text = String::from_utf8_lossy(text);
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.into_owned()
+    }
+}
+
+fn states_of(queue: &Value) -> Vec<(String, &Value)> {
+    let states = queue.field("states").map(Value::pairs).unwrap_or_default();
+    states.into_iter().map(|(state, count)| (shown(state), count)).collect()
+}
+
+pub(crate) fn table(queues: &[Value]) -> String {
     let rows: Vec<[String; 9]> =
         std::iter::once(HEAD.map(str::to_owned)).chain(queues.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -73,29 +155,36 @@ fn line(row: &[String; 9], widths: &[usize; 9]) -> String {
 
 fn row(queue: &Value) -> [String; 9] {
     let text = |name| queue.field(name).map(shown).unwrap_or_default();
-    let states = queue.field("states").map(Value::pairs).unwrap_or_default();
-    let states = states.iter().filter(|(_, count)| **count != Value::Integer(0));
-    let states: Vec<String> =
-        states.map(|(state, count)| format!("{} {}", shown(count), shown(state))).collect();
-    let oldest = match queue.field("oldest_age_ms") {
-        Some(Value::Integer(ms)) => age(*ms),
-        _ => "-".to_owned(),
-    };
     [
-        text("name"),
+        shortened(&text("name")),
         text("kind"),
         text("workers"),
         text("added"),
         text("taken"),
         rate(&text("added_per_second")),
         rate(&text("taken_per_second")),
-        oldest,
-        if states.is_empty() { "empty".to_owned() } else { states.join(", ") },
+        oldest(queue),
+        states(queue),
     ]
 }
 
+/// How old the oldest job is that waits.
+pub(crate) fn oldest(queue: &Value) -> String {
+    match queue.field("oldest_age_ms") {
+        Some(Value::Integer(ms)) => age(*ms),
+        _ => "-".to_owned(),
+    }
+}
+
+/// The states in which there are any jobs.
+pub(crate) fn states(queue: &Value) -> String {
+    let states = states_of(queue).into_iter().filter(|(_, count)| **count != Value::Integer(0));
+    let states: Vec<String> = states.map(|(state, count)| format!("{} {state}", shown(count))).collect();
+    if states.is_empty() { "empty".to_owned() } else { states.join(", ") }
+}
+
 /// A word of a reply, without what would move a terminal's cursor.
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     let text = match value {
         Value::Integer(value) => value.to_string(),
         Value::Double(text) => String::from_utf8_lossy(text).into_owned(),
@@ -104,7 +193,15 @@ fn shown(value: &Value) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-fn rate(text: &str) -> String {
+/// A name that does not push the columns off the screen.
+pub(crate) fn shortened(name: &str) -> String {
+    match name.char_indices().nth(NAME_CHARS_MAX) {
+        None => name.to_owned(),
+        Some(_) => name.chars().take(NAME_CHARS_MAX - 1).chain(['\u{2026}']).collect(),
+    }
+}
+
+pub(crate) fn rate(text: &str) -> String {
     text.parse::<f64>().map_or_else(|_| text.to_owned(), |rate| format!("{rate:.1}"))
 }
 
@@ -153,7 +250,23 @@ mail   bullmq        2    120      7      2.0      0.2   1m01s  3 waiting
 a?b    bullmq        2    120      7      2.0      0.2       -  empty
 ";
         assert_eq!(table(&queues), expected);
-        assert!(table(&[]).starts_with("No queues"));
+        let long = table(&[queue(&"x".repeat(500), 1, Value::Nil)]);
+        assert!(long.lines().all(|line| line.chars().count() < 130), "{long}");
+    }
+
+    #[test]
+    fn values_with_commas_have_a_line_a_queue_and_a_column_a_state() {
+        let mut other = queue("a,\"b\"", 3, Value::Integer(5));
+        if let Value::Array(fields) = &mut other {
+            fields[5] = Value::Array(vec![text("pending"), Value::Integer(4)]);
+        }
+        let expected = "\
+name,kind,db,key,workers,added,taken,added_per_second,taken_per_second,oldest_age_ms,oldest_failed_age_ms,waiting,active,pending
+mail,bullmq,,,2,120,7,2,0.25,,,1,0,
+\"a,\"\"b\"\"\",bullmq,,,2,120,7,2,0.25,5,,,,4
+";
+        assert_eq!(csv(&[queue("mail", 1, Value::Nil), other]), expected);
+        assert_eq!(csv(&[]).lines().count(), 1);
     }
 
     #[test]

@@ -117,6 +117,11 @@ impl<'a> Session<'a> {
         Err(refused)
     }
 
+    /// Gives the connection up; the next question makes another one.
+    pub(crate) fn disconnect(&mut self) {
+        self.link = None;
+    }
+
     /// The connection, made if there is none.
     pub(crate) fn link(&mut self) -> Result<&mut Link, ConnectError> {
         if self.link.is_none() {

@@ -3,7 +3,9 @@
 //! A file belongs to its author: comments, order and lines whose effect is still right stay as they are, to
 //! the byte. A directive whose lines say something else is replaced at its first line; what the file does
 //! not name and differs from the base (profile or defaults) is appended.
-//! Values that came from variables, secret files or credentials are not written: they would leak there.
+//! Values that came from variables, secret files or credentials are not written: they would leak there. Nor, in a profile, are those
+//! of the command line: whoever starts the server says them each time, and a file that says them too looks as if it had a say.
+//! Without a profile they are, as in Redis.
 
 use crate::conf::{Files, Reader, Source};
 use crate::directives::{self, TABLE};
@@ -23,10 +25,10 @@ pub fn rewrite(config: &Config, base: &Config, old: &[u8], users: Option<&[Vec<u
     for at in 0..TABLE.len() {
         let own = &lines.of_row[at];
         if own.is_empty() {
-            if must_append(config, base, at, lines.has_include) {
+            if must_append(config, base, at, lines.has_include) && may_write(config, base, at) {
                 appended.extend(lines_for(config, at));
             }
-        } else if !still_right(config, base, at, own, &lines) && may_write(config, at) {
+        } else if !still_right(config, base, at, own, &lines) && may_write(config, base, at) {
             replace(&mut out, own, lines_for(config, at));
         }
     }
@@ -93,8 +95,12 @@ impl Lines {
 }
 
 /// Whether a value may be written into a file at all.
-fn may_write(config: &Config, at: usize) -> bool {
-    !matches!(config.origin_at(at), Origin::Variable(_) | Origin::Secret(_))
+fn may_write(config: &Config, base: &Config, at: usize) -> bool {
+    match config.origin_at(at) {
+        Origin::Variable(_) | Origin::Secret(_) => false,
+        Origin::CommandLine => (0..TABLE.len()).all(|row| *base.origin_at(row) != Origin::Profile),
+        _ => true,
+    }
 }
 
 fn must_append(config: &Config, base: &Config, at: usize, has_include: bool) -> bool {
@@ -102,7 +108,7 @@ fn must_append(config: &Config, base: &Config, at: usize, has_include: bool) -> 
     let contradicts_include = has_include && *config.origin_at(at) == Origin::Set;
     let from_include = has_include && matches!(config.origin_at(at), Origin::File(..));
     let differs = config.value_at(at) != base.value_at(at) && !from_include;
-    may_write(config, at) && (differs || contradicts_include)
+    differs || contradicts_include
 }
 
 /// Whether the old lines of a directive, read alone, give the value it has now.
@@ -246,6 +252,25 @@ mod tests {
         for row in TABLE {
             assert_eq!(again.text(row.name), config.text(row.name), "{} in {text}", row.name);
         }
+    }
+
+    #[test]
+    fn values_of_the_command_line_are_written_where_no_profile_is() {
+        let mut config = Config::default();
+        config.assign("port", b"7000", Origin::CommandLine).unwrap();
+        config.assign("hz", b"20", Origin::Set).unwrap();
+        let mut profile = Config::default();
+        profile.assign("appendonly", b"yes", Origin::Profile).unwrap();
+        let text = |base: &Config, old: &str| {
+            let mut config = config.clone();
+            config.assign("appendonly", &base.text("appendonly").unwrap(), Origin::Profile).unwrap();
+            String::from_utf8(rewrite(&config, base, old.as_bytes(), None)).unwrap()
+        };
+        let all = text(&Config::default(), "");
+        assert!(all.contains("port 7000\n") && all.contains("hz 20\n"), "{all}");
+        assert_eq!(text(&profile, ""), format!("{HEADER}\nhz 20\n"));
+        assert_eq!(text(&profile, "port 6000\n"), format!("port 6000\n{HEADER}\nhz 20\n"));
+        assert_eq!(text(&Config::default(), "port 6000\n"), format!("port 7000\n{HEADER}\nhz 20\n"));
     }
 
     #[test]
