@@ -134,7 +134,11 @@ impl Keyspace {
     pub fn set_queues_max(&mut self, max: usize) -> bool {
         let is_more = max > self.queues.max();
         self.queues.set_max(max);
-        self.queue_search = is_more.then_some(Search::default());
+        self.queue_search = match self.queue_search {
+            _ if is_more => Some(Search::default()),
+            // Another directive may have been set meanwhile.
+            search => search.filter(|_| max > 0),
+        };
         is_more
     }
 

@@ -257,6 +257,7 @@ fn queues_that_are_there_are_found_again_when_more_are_followed() {
     assert_eq!(read(&mut client), "nil");
     assert_eq!(ask(&mut client, "TANDEM QUEUES"), "[]");
     client.ask("CONFIG SET queues-max 100", "+OK\r\n");
+    client.ask("CONFIG SET hz 20", "+OK\r\n");
     client.until_info("tandem_queues", "4");
     assert_eq!(names(&mut client), ["db3/events/readers", "jobs", "low", "mail"]);
     client.ask("LPUSH bull:mail:wait 9", ":3\r\n");
