@@ -86,7 +86,8 @@ impl Bench {
 
     pub(crate) fn with(config: config::Config) -> Bench {
         let now = Now::at_ms(1_700_000_000_000);
-        let engine = Engine::new(config, Acl::new(Vec::new()), [7; 32], now).unwrap();
+        let engine =
+            Engine::new(config, Acl::new(Vec::new()), [7; 32], now).expect("these settings are good");
         let (clients, delivered, pairs) = (Vec::new(), Vec::new(), Vec::new());
         let (verdict, stepped_ns) = (BusyVerdict::Kill, Cell::new(0));
         let outside = World { now, used: 1000, refusal: None, verdict, step_ns: 0, stepped_ns };
