@@ -256,8 +256,12 @@ def test_credentials_come_from_the_environment_and_from_systemd(repository, tmp_
     handed_over = tmp_path / "handed-over"
     handed_over.mkdir()
     shutil.copy(repository.credentials, handed_over / "backup-credentials")
+    nothing = {"SSL_CERT_FILE": str(tmp_path / "none"), "SSL_CERT_DIR": str(tmp_path / "none")}
+    keys = {"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": secret}
     ways = [
-        ({"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": secret}, "there is no backup"),
+        (keys, "there is no backup"),
+        ({**keys, **nothing}, "there is no backup"),
+        ({**keys, **nothing, "AWS_ENDPOINT_URL": "https://127.0.0.1:1"}, "trusted in SSL_CERT_FILE"),
         ({"CREDENTIALS_DIRECTORY": str(handed_over)}, "there is no backup"),
         ({}, "there are no credentials"),
     ]

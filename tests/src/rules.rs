@@ -103,7 +103,7 @@ pub const LIBRARIES: &[(&str, &[&str])] = &[
     ("zstd", &["tandem-archive"]),
     ("object_store", &["tandem-archive"]),
     ("reqwest", &["tandem-archive"]),
-    ("x25519-dalek", &["tandem-archive"]),
+    ("age", &["tandem-archive"]),
     ("indicatif", &["tandem"]),
     ("tokio", &["tandem-control", "tandem-archive"]),
     ("tokio-rustls", &["tandem-control"]),

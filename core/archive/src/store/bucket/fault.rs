@@ -13,7 +13,7 @@ const REDIRECT: &str = "redirect without LOCATION";
 /// The most of a service's own words that is told, characters.
 const WORDS_MAX: usize = 200;
 /// Where a machine in a cloud is told its role.
-const MACHINE_ROLE: &str = "//169.254.";
+const MACHINE_ROLES: [&str; 2] = ["//169.254.", "//metadata.google.internal"];
 
 /// An error of ours on its way through object_store.
 pub(super) fn generic(error: io::Error) -> Error {
@@ -51,8 +51,13 @@ pub(super) fn told(error: Error) -> io::Error {
         Error::AlreadyExists { .. } => {
             (ErrorKind::AlreadyExists, "there is an object of that name already".to_owned())
         }
+        error if asks_for_role(error) => (
+            ErrorKind::PermissionDenied,
+            "there are no credentials, and this machine has no role: name a file (--credentials FILE)"
+                .to_owned(),
+        ),
         error => match (transport(error), Answer::of(error)) {
-            (Some(broken), _) => unanswered(broken, error),
+            (Some(broken), _) => unanswered(broken),
             (_, Some(answer)) => answer.told(),
             _ => unknown(error),
         },
@@ -60,22 +65,26 @@ pub(super) fn told(error: Error) -> io::Error {
     io::Error::new(kind, words)
 }
 
-fn unanswered(broken: &HttpError, whole: &Error) -> (ErrorKind, String) {
-    if whole.to_string().contains(MACHINE_ROLE) {
-        return (
-            ErrorKind::PermissionDenied,
-            "there are no credentials, and this machine has no role: name a file (--credentials FILE)".into(),
-        );
-    }
+fn asks_for_role(error: &Error) -> bool {
+    let text = error.to_string();
+    MACHINE_ROLES.iter().any(|place| text.contains(place))
+}
+
+fn unanswered(broken: &HttpError) -> (ErrorKind, String) {
     let why = innermost(broken);
     match broken.kind() {
         HttpErrorKind::Connect => (ErrorKind::NotConnected, format!("no connection to the service: {why}")),
         HttpErrorKind::Timeout => (ErrorKind::TimedOut, "the service does not answer".to_owned()),
-        HttpErrorKind::Decode => {
-            (ErrorKind::InvalidData, format!("the service's answer cannot be read: {why}"))
-        }
         _ => (ErrorKind::ConnectionAborted, format!("the connection to the service broke: {why}")),
     }
+}
+
+/// Why a service is not even asked: a setting that is missing or wrong.
+pub(super) fn unbuilt(error: &Error) -> String {
+    let why = innermost(error);
+    let is_trust = why.to_lowercase().contains("certificate");
+    let hint = if is_trust { ": name a file with those that are trusted in SSL_CERT_FILE" } else { "" };
+    why + hint
 }
 
 /// The cause of causes; those around it say the same in more words.

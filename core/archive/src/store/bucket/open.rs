@@ -1,6 +1,5 @@
 //! How a bucket is reached: address, credentials, bounds.
 
-use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use zeroize::Zeroizing;
 use super::super::credentials::{self, Credentials, CredentialsError};
 use super::super::url::Provider;
 use super::super::{StoreError, StoreOptions};
-use super::{Bucket, Service};
+use super::{Bucket, Service, fault};
 
 /// How often a request is repeated that the service has failed, and how long at most, seconds.
 const RETRIES_MAX: usize = 6;
@@ -152,8 +151,8 @@ fn azure(container: &str, settings: Settings) -> Result<Box<dyn Service>, StoreE
 }
 
 /// What cannot be built lacks a setting, or has a wrong one.
-fn built<T>(result: Result<T, impl Display>) -> Result<T, StoreError> {
-    result.map_err(|error| StoreError::Settings(error.to_string()))
+fn built<T>(result: object_store::Result<T>) -> Result<T, StoreError> {
+    result.map_err(|error| StoreError::Settings(fault::unbuilt(&error)))
 }
 
 fn retry() -> RetryConfig {

@@ -305,6 +305,7 @@ fn settings_that_do_not_fit_are_told() {
         ("s3://bucket", "ftp://x", KEY, "an endpoint is http://HOST:PORT"),
         ("s3://bucket", "http://a:b@x", KEY, "holds no credentials"),
         ("s3://bucket", somewhere, "aws_access_key_id = A\n", "secret"),
+        ("az://container", somewhere, "", "account must be specified"),
         ("s3://bucket", somewhere, "colour = red\n", "no setting colour"),
         ("s3://bucket", somewhere, "{}", "no setting that is a JSON document"),
         ("/srv", somewhere, KEY, "a directory has no endpoint"),
