@@ -557,7 +557,8 @@ fn restore(call: &mut Call<'_>) -> Handled {
         ms => Some(ms.wrapping_add(now)),
     };
     call.reply.ok();
-    if at.is_some_and(|at| at <= now) {
+    // A log that is replayed says itself when the key goes: until then others may have given it more time.
+    if at.is_some_and(|at| at <= now) && !call.db.space().keep_expired {
         if call.db.remove(key) {
             call.propagate(&[b"DEL", key]);
         }

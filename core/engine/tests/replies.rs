@@ -24,6 +24,20 @@ fn a_replay_asks_for_no_rights() {
 }
 
 #[test]
+fn what_was_restored_for_a_time_that_is_over_is_there_for_the_records_behind_it() {
+    let mut b = Bench::new();
+    b.engine.keyspace_mut().keep_expired = true;
+    let payload = keyspace::encode_dump(&types::Entry::string(b"k", b"v", None));
+    let record: [&[u8]; 5] = [b"RESTORE", b"k", b"1600000000000", &payload, b"ABSTTL"];
+    assert_eq!(b.engine.replay(&record, &mut b.outside), Ok(()));
+    assert_eq!(b.replay("PERSIST k"), Ok(()));
+    b.engine.keyspace_mut().keep_expired = false;
+    b.engine.replay_end();
+    let c = b.connect();
+    assert_eq!(b.run(c, "GET k"), "$1\r\nv\r\n");
+}
+
+#[test]
 fn a_replay_names_the_command_that_fails() {
     let mut b = Bench::new();
     let failed = |command: &str, why: &str| {
