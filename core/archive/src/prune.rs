@@ -51,7 +51,10 @@ pub fn prune(store: &dyn Store, keep: Keep, only_tell: bool) -> Result<Pruned, A
         if let Some(error) = lineage.broken.pop() {
             return Err(error);
         }
-        for told in needless(&lineage, keep) {
+        // The same where something is only told of by its name: what seems to be needless may lead on from it.
+        let is_missed = lineage.orphans.iter().any(|orphan| lineage.is_only_copy(orphan));
+        let needless = if is_missed { Vec::new() } else { needless(&lineage, keep) };
+        for told in needless {
             if !only_tell {
                 remove(store, lineage.id, told)?;
             }
