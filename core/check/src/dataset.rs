@@ -97,7 +97,8 @@ impl DataSet {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| CheckError::Engine(error.to_string()))?;
         let world = World::new();
-        let mut engine = Engine::new(config, Acl::new(Vec::new()), seed, world.now());
+        let engine = Engine::new(config, Acl::new(Vec::new()), seed, world.now());
+        let mut engine = engine.map_err(|error| CheckError::Engine(error.to_string()))?;
         engine.keyspace_mut().keep_expired = true;
         engine.set_logging(false);
         Ok(DataSet { engine, world })
@@ -130,7 +131,7 @@ impl DataSet {
             match item {
                 Item::Entry(entry) => self.take_in_entry(entry)?,
                 Item::Function(code) => {
-                    self.engine.take_in_library(&code, true, &self.world).map_err(TakeError::Refused)?;
+                    self.engine.take_in_library(&code, false, &self.world).map_err(TakeError::Refused)?;
                 }
                 Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } | Item::EmptyKey(_) => {}
             }
@@ -147,8 +148,10 @@ impl DataSet {
         }
         let entry =
             keyspace::entry_from_rdb(space, entry).map_err(|why| TakeError::Refused(why.to_owned()))?;
-        keyspace::Db::new(space, db).put_used(entry);
-        Ok(())
+        space.load(db, entry).map_err(|entry| {
+            let key = String::from_utf8_lossy(entry.key());
+            TakeError::Refused(format!("RDB has duplicated key '{key}' in DB {db}"))
+        })
     }
 
     /// Runs a command of a log.

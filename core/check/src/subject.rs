@@ -126,7 +126,7 @@ fn in_directory(dir: &Path) -> Result<Vec<Subject>, CheckError> {
     for path in paths {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if path.is_dir() {
-            found.extend(logs_in(&path).unwrap_or_default().into_iter().map(Subject::Log));
+            found.extend(logs_in(&path)?.into_iter().map(Subject::Log));
         } else if !name.starts_with("temp-") && [".rdb", ".aof", ".acl"].iter().any(|end| name.ends_with(end))
         {
             found.extend(of_file(&path)?);

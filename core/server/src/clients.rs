@@ -300,20 +300,22 @@ impl Clients {
         }
         let Some(client) = find(&mut self.slots, id) else { return };
         let exempt = client.waiting || client.subscriber;
-        if idle_s > 0 && !exempt && now_s >= client.heard_s + idle_s {
+        if idle_s > 0 && !exempt && now_s > client.heard_s + idle_s {
             self.shared.logger.line(Level::Verbose, "Closing idle client");
             return self.close(id);
         }
         let idle_until_s = match idle_s {
             0 => u64::MAX,
             _ if exempt => now_s + idle_s,
-            _ => client.heard_s + idle_s,
+            _ => client.heard_s + idle_s + 1,
         };
+        let soft_s = self.bounds.output[usize::from(client.subscriber)].soft_seconds;
+        let soft_until_s = client.over_soft_since_s.map_or(u64::MAX, |since_s| since_s + soft_s + 1);
         let login_until_s = if client.is_stranger() { login_until_s } else { u64::MAX };
         let handshake_until_s =
             if client.conn.is_handshaking() { client.heard_s + HANDSHAKE_S_MAX } else { u64::MAX };
         // What holds for it may change meanwhile: it is looked at again now and then.
-        let next_s = idle_until_s.min(login_until_s).min(handshake_until_s).min(now_s + 60);
+        let next_s = idle_until_s.min(login_until_s).min(handshake_until_s).min(soft_until_s).min(now_s + 60);
         self.look_at(id, next_s.max(now_s + 1));
     }
 

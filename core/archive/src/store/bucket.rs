@@ -40,6 +40,8 @@ use upload::{BucketUpload, Mark};
 
 /// How often a put whose answer was lost is repeated.
 const PUTS_MAX: u32 = 4;
+/// No mark of an upload is larger, bytes.
+const MARK_BYTES_MAX: u64 = 4096;
 /// What the first repetition waits for, milliseconds; each further one twice as long.
 const PUT_PAUSE_MS: u64 = 200;
 
@@ -174,7 +176,7 @@ impl Inner {
         let found = self.service.list_with_delimiter(self.prefix().as_ref()).await?;
         let is_old = |object: &ObjectMeta| {
             let is_mark = self.name(object).is_some_and(|name| name.starts_with(TEMP));
-            is_mark && age_s(object) >= age_s_min
+            is_mark && object.size <= MARK_BYTES_MAX && age_s(object) >= age_s_min
         };
         Ok(found.objects.into_iter().filter(is_old).map(|object| object.location).collect())
     }
@@ -182,15 +184,13 @@ impl Inner {
     /// Ends the upload that a mark tells of, and removes the mark.
     async fn end(&self, mark: &Path) -> Result<()> {
         let text = self.service.get(mark).await?.bytes().await?;
-        if let Ok(told) = serde_json::from_slice::<Mark>(&text) {
-            let ended = self.service.abort_multipart(&self.path(&told.name), &told.upload).await;
-            match ended {
-                // It was finished, or ended by somebody else.
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        // What is no mark is somebody else's.
+        let Ok(told) = serde_json::from_slice::<Mark>(&text) else { return Ok(()) };
+        match self.service.abort_multipart(&self.path(&told.name), &told.upload).await {
+            // It was finished, or ended by somebody else.
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => self.service.delete(mark).await,
+            Err(error) => Err(error),
         }
-        self.service.delete(mark).await
     }
 }
 

@@ -62,9 +62,10 @@ impl Engine {
 
     /// Bytes that are as good as free: large values that another thread frees. Were they in use, what is deleted or evicted would
     /// have more evicted for it, or writes refused.
+    /// They are an estimate, and what is shared is not freed: no more than half of what is used is believed.
     #[cold]
     pub(crate) fn freeing_bytes(&self, outside: &dyn Outside) -> usize {
-        self.keyspace.trash_bytes() + outside.freeing_bytes()
+        self.keyspace.trash_bytes().saturating_add(outside.freeing_bytes()).min(outside.used_memory() / 2)
     }
 
     /// Counts for how long memory stays full.
