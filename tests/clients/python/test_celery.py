@@ -21,15 +21,16 @@ def of(url, user):
     return url.replace("://:", f"://{user}:")
 
 
-def environment(url, prefix="", visibility=3600):
-    return {**os.environ, "CELERY_TEST_URL": url, "CELERY_TEST_PREFIX": prefix, "CELERY_TEST_VISIBILITY": str(visibility),
-            "CELERY_TEST_CA": str(certs.made().authority), "PYTHONPATH": str(HERE)}
+def settings(url, prefix="", visibility=3600):
+    """What `celery_app` reads from its environment."""
+    return {"CELERY_TEST_URL": url, "CELERY_TEST_PREFIX": prefix, "CELERY_TEST_VISIBILITY": str(visibility),
+            "CELERY_TEST_CA": str(certs.made().authority)}
 
 
 def application(url, prefix="", visibility=3600):
     """The same module as the workers have, with its own settings and, as who sends tasks, fewer rights."""
     url = of(url, "celery-producer")
-    os.environ.update(environment(url, prefix, visibility))
+    os.environ.update(settings(url, prefix, visibility))
     spec = importlib.util.spec_from_file_location(f"celery_app_{abs(hash((url, prefix, visibility)))}", HERE / "celery_app.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -45,7 +46,7 @@ class Worker:
         line = [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", f"{name}@test", "-c", str(concurrency),
                 "-l", "INFO", *more]
         with open(log, "ab") as out:
-            self.process = subprocess.Popen(line, env=environment(url, prefix, visibility), cwd=HERE, stdout=out, stderr=out,
+            self.process = subprocess.Popen(line, env={**os.environ, **settings(url, prefix, visibility)}, cwd=HERE, stdout=out, stderr=out,
                                             stdin=subprocess.DEVNULL, start_new_session=True)
 
     def wait_ready(self, seconds=40):

@@ -127,7 +127,7 @@ def test_what_a_worker_has_in_hand_is_unacked_and_a_worker_waits_on_its_queues_o
     worker = subprocess.Popen(line, env={**os.environ, "GATED_URL": url}, cwd=HERE, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         inspect = app.control.inspect(timeout=5, limit=1)
-        in_hand = until("two that run", lambda: in_hand_of(inspect), 180)
+        in_hand = until("two that run", lambda: in_hand_of(inspect, worker), 100)
         report.assert_tells("unacked", "celery", {"unacked": in_hand}, "while two run")
         with app.connection_for_read() as connection:
             waiting = waiting_in(connection.default_channel, "mail")
@@ -150,8 +150,9 @@ def test_what_a_worker_has_in_hand_is_unacked_and_a_worker_waits_on_its_queues_o
         report.wait_for_workers(name, "celery", 0)
 
 
-def in_hand_of(inspect):
+def in_hand_of(inspect, worker):
     """How many tasks the worker says it has, as soon as two of them run; None before, and when an answer does not come in time."""
+    assert worker.poll() is None, "the worker has ended; its log tells why"
     told = [told and told.get("w@test") for told in (inspect.active(), inspect.reserved(), inspect.scheduled())]
     if None in told or len(told[0]) != 2:
         return None
