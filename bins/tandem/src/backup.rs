@@ -49,7 +49,7 @@ Examples:
   tandem restore --from /mnt/backup --dir /srv/restored --identity backup.key
   tandem restore --from /mnt/backup --at 2026-01-24T14:00:00Z --dir /srv/yesterday --identity backup.key
   tandem restore --from /mnt/backup --batch 4711 --dir /srv/restored --identity backup.key --json
-  tandem queue --dir /srv/yesterday --port 6390";
+  tandem queue --dir /srv/yesterday --port 6390 --metrics-port 0";
 
 /// Options of `tandem backup`.
 #[derive(Debug, Args)]
