@@ -47,7 +47,6 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-config",
             "tandem-telemetry",
             "tandem-persist",
-            "tandem-archive",
             "tandem-engine",
             "tandem-journal",
             "tandem-net",

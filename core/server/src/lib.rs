@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
-mod archiving;
 mod background;
 mod beside;
 mod boot;

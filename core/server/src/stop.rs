@@ -93,7 +93,6 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
         shared.logger.warning(&format!("The log could not be made durable: {why}"));
         keeps("The AOF is not durable".to_owned())?;
     }
-    shared.archiving.finish(shared);
     Ok(())
 }
 
@@ -212,6 +211,5 @@ pub(crate) fn let_go(shared: &Shared) {
     shared.wake_all();
     shared.saver.wake();
     shared.durable.ring();
-    shared.archiving.ring();
     shared.in_background(crate::shared::BackgroundJob::Second);
 }
