@@ -68,8 +68,8 @@ pub(crate) struct Server<'a> {
     commits: VecDeque<(u64, usize)>,
     /// Records up to the last commit that the log was given.
     commit_units: usize,
-    /// Replies that have left while no start would find the log: records up to there, and when the last of them did, microseconds.
-    unfounded: Option<(usize, Need, u64)>,
+    /// Replies that have left while no start would find the log: records up to there.
+    unfounded: Option<(usize, Need)>,
     syncing: Option<SyncHandle>,
     pub(crate) change: Option<Change>,
     wants_rewrite: bool,
@@ -236,7 +236,7 @@ impl<'a> Server<'a> {
         };
         let units = self.history.len();
         if self.canary == Canary::EarlyReply {
-            self.acknowledge(units, need, self.clock.micros());
+            self.acknowledge(units, need);
         } else if ticket > 0 {
             self.commits.push_back((ticket, units));
             self.commit_units = units;
@@ -260,15 +260,15 @@ impl<'a> Server<'a> {
         let safe = self.journal.borrow().safe();
         while self.parked.front().is_some_and(|parked| parked.ticket <= safe) {
             if let Some(Parked { units, need, .. }) = self.parked.pop_front() {
-                self.acknowledge(units, need, self.clock.micros());
+                self.acknowledge(units, need);
             }
         }
     }
 
-    fn acknowledge(&mut self, units: usize, need: Need, at_us: u64) {
+    fn acknowledge(&mut self, units: usize, need: Need) {
         // Also while it is given up.
         if self.log.as_ref().is_none_or(Log::is_starting) {
-            self.unfounded = Some((units, need, at_us));
+            self.unfounded = Some((units, need));
             return;
         }
         self.history.written = self.history.written.max(units);
@@ -276,7 +276,7 @@ impl<'a> Server<'a> {
         match need {
             Need::Synced => self.history.synced = self.history.synced.max(units),
             Need::Written => {
-                policy.lag_us_max.into_iter().for_each(|max| self.history.left_early(units, at_us, max));
+                policy.lag_us_max.into_iter().for_each(|max| self.history.left_early(units, max));
             }
         }
     }
@@ -284,8 +284,8 @@ impl<'a> Server<'a> {
     /// The log is what a start would find from now on; its base holds the first `units`.
     pub(crate) fn is_based(&mut self, units: usize) {
         self.history.based(units);
-        if let Some((units, need, at_us)) = self.unfounded.take() {
-            self.acknowledge(units, need, at_us);
+        if let Some((units, need)) = self.unfounded.take() {
+            self.acknowledge(units, need);
         }
     }
 
