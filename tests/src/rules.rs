@@ -9,6 +9,7 @@ use crate::source;
 pub const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-base", &[]),
     ("tandem-journal", &[]),
+    ("tandem-replication", &[]),
     ("tandem-resp", &["tandem-base"]),
     ("tandem-table", &["tandem-base"]),
     ("tandem-persist", &["tandem-base"]),
@@ -113,8 +114,19 @@ pub const LIBRARIES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that are pure functions of their arguments: no clock, disk, socket, thread or chance.
-pub const PURE: &[&str] =
-    &["base", "resp", "table", "types", "keyspace", "commands", "script", "engine", "journal", "queues"];
+pub const PURE: &[&str] = &[
+    "base",
+    "resp",
+    "table",
+    "types",
+    "keyspace",
+    "commands",
+    "script",
+    "engine",
+    "journal",
+    "queues",
+    "replication",
+];
 
 /// What a pure crate must not say.
 pub const IMPURE_WORDS: &[&str] = &[

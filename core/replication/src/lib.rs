@@ -1,0 +1,13 @@
+//! Replication: a master's and a replica's side of the protocol that Redis calls PSYNC, as state machines.
+//!
+//! No file, socket, thread, clock, chance or lock: what has happened goes in (bytes, requests, acknowledgements, the time), and what is
+//! wanted comes out (bytes to send, replicas to close, a snapshot to begin). Whoever drives it owns the connections.
+//!
+//! A *history* is a stream of commands in RESP, named by a [`ReplicationId`]; a position in it is an *offset*, the number of bytes in
+//! front of it. Two servers with the same id and offset hold the same data.
+
+#![forbid(unsafe_code)]
+
+mod id;
+
+pub use id::ReplicationId;
