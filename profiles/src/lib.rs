@@ -51,6 +51,10 @@ const QUEUE_FORGETS: &str = "a queue must log its writes: jobs that it has ackno
 const CACHE_LOGS: &str = "a cache writes nothing to disk, so that it never waits for one. Use tandem-queue for \
                           data that must be kept";
 
+const CACHE_ARCHIVES: &str = "a cache has no log that could be archived: it may forget everything. Use tandem-queue for data that must \
+                              be kept";
+const NO_LOG: &str = "what is archived is the log: set appendonly yes";
+
 impl Profile {
     /// The name in messages and in INFO.
     pub fn name(self) -> &'static str {
@@ -114,7 +118,18 @@ impl Profile {
             Profile::Cache if config.shutdown_on_sigint.save() => Some(("shutdown-on-sigint", CACHE_LOGS)),
             Profile::Cache | Profile::Queue => None,
         };
+        let broken = broken.or_else(|| self.forbids_archiving(config));
         broken.map_or(Ok(()), |(directive, why)| Err(Violation { directive, why }))
+    }
+
+    /// What keeps the log from being archived, where it is to be.
+    fn forbids_archiving(self, config: &Config) -> Option<(&'static str, &'static str)> {
+        match self {
+            _ if config.backup_repository.is_empty() => None,
+            Profile::Cache => Some(("backup-repository", CACHE_ARCHIVES)),
+            _ if !config.appendonly => Some(("backup-repository", NO_LOG)),
+            Profile::Queue | Profile::Plain => None,
+        }
     }
 }
 
@@ -183,7 +198,9 @@ mod tests {
 
     #[test]
     fn what_breaks_a_promise_is_refused_with_a_way_out() {
-        let cases: [(Profile, &[&str], &str); 8] = [
+        let cases: [(Profile, &[&str], &str); 10] = [
+            (Profile::Cache, &["--backup-repository", "/b"], "backup-repository"),
+            (Profile::Queue, &["--backup-repository", "/b", "--appendonly", "no"], "appendonly"),
             (Profile::Queue, &["--maxmemory-policy", "allkeys-lru"], "maxmemory-policy"),
             (Profile::Queue, &["--maxmemory-policy", "volatile-ttl"], "maxmemory-policy"),
             (Profile::Queue, &["--appendonly", "no", "--save", ""], "appendonly"),
@@ -197,8 +214,19 @@ mod tests {
             let config = load(profile, args);
             let violation = profile.check(&config).unwrap_err();
             assert_eq!(violation.directive, directive, "{args:?}");
-            assert_eq!(Profile::Plain.check(&config), Ok(()));
+            // What is archived and who can read it is asked of all.
+            assert_eq!(
+                Profile::Plain.check(&config).is_ok(),
+                config.backup_repository.is_empty(),
+                "{args:?}"
+            );
         }
+        let archived = ["--backup-repository", "/b", "--backup-unencrypted", "yes"];
+        assert_eq!(Profile::Queue.check(&load(Profile::Queue, &archived)), Ok(()));
+        assert_eq!(
+            Profile::Plain.check(&load(Profile::Plain, &archived)).unwrap_err().directive,
+            "backup-repository"
+        );
         assert_eq!(Profile::Queue.check(&load(Profile::Queue, &["--save", ""])), Ok(()));
         let why =
             Profile::Cache.check(&load(Profile::Cache, &["--appendonly", "yes"])).unwrap_err().to_string();

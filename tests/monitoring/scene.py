@@ -33,6 +33,10 @@ class Scene:
         self.over = threading.Event()
         self.servers = {}
 
+    def archives(self, name):
+        """Words for a server that archives to a folder of its own."""
+        return ["--backup-repository", str(self.made(f"archive-of-{name}")), "--backup-unencrypted", "yes", "--backup-interval", "1"]
+
     def made(self, name):
         (self.folder / name).mkdir()
         return self.folder / name
@@ -40,10 +44,10 @@ class Scene:
     def __enter__(self):
         own_certificates = ["--tls", "optional"]
         for name, kind, words in (
-            ("cache", "cache", own_certificates), ("queue", "queue", own_certificates), ("gone", "cache", []), ("restless", "cache", []),
+            ("cache", "cache", own_certificates), ("queue", "queue", [*own_certificates, *self.archives("queue")]), ("gone", "cache", []), ("restless", "cache", []),
             ("full", "queue", SMALL), ("thrashing", "cache", SMALL), ("crowded", "cache", ["--maxclients", str(CONNECTIONS)]),
             ("busy", "cache", ["--busy-reply-threshold", "100"]), ("faulty", "queue", []), ("slow", "queue", []),
-            ("jammed", "queue", ["--queues-max", "1"]),
+            ("jammed", "queue", ["--queues-max", "1"]), ("unsaved", "queue", [*self.archives("unsaved"), "--backup-backlog-max", "0"]),
         ):
             faults = self.faults.get(name)
             self.begin(name, kind, extra=words, tls=False, environment=faults and faults.environment())
@@ -219,6 +223,21 @@ def jammed(scene, prometheus):
         c.call("FLUSHALL")
 
 
+def unsaved(scene, prometheus):
+    """The repository is away, and a rewrite replaces what it does not have."""
+    place = scene.folder / "archive-of-unsaved"
+    with scene.servers["unsaved"].client() as c:
+        c.call("SET", "k", 1)
+        seen = 'tandem_backup_last_success_timestamp_seconds{instance="unsaved"} > 0'
+        prometheus.until(lambda: prometheus.query(seen), "nothing is archived")
+        place.rename(place.with_name("moved"))
+        c.call("SET", "k", 2)
+        # Where the server does so by itself, it says that one is in progress.
+        c.ask("BGREWRITEAOF")
+        yield
+        place.with_name("moved").rename(place)
+
+
 def nothing(_scene, _prometheus):
     """What is wrong is so from the start."""
     yield
@@ -234,6 +253,7 @@ TROUBLES = [
     (faulty, "faulty", ["TandemLogFault", "TandemLogRewriteFails", "TandemSnapshotFails"]),
     (slow, "slow", ["TandemLogSyncsLate"]),
     (jammed, "jammed", ["TandemQueueDeep", "TandemQueueLate", "TandemQueueFails", "TandemQueueWithoutWorkers", "TandemQueuesNotFollowed"]),
+    (unsaved, "unsaved", ["TandemBackupLate", "TandemBackupGap"]),
     (nothing, "thrashing", ["TandemCacheFilling", "TandemCacheThrashes"]),
     (nothing, "guarded", ["TandemCertificateEnds"]),
 ]

@@ -48,6 +48,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-config",
             "tandem-telemetry",
             "tandem-persist",
+            "tandem-archive",
             "tandem-engine",
             "tandem-journal",
             "tandem-net",

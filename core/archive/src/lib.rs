@@ -41,9 +41,11 @@
 
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod backup;
 mod describe;
 mod error;
+mod follow;
 mod lineage;
 mod moment;
 mod object;
@@ -52,23 +54,27 @@ mod restore;
 mod seal;
 mod source;
 mod store;
+mod tail;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 
+pub use backlog::Backlog;
 pub use backup::{BackedUp, back_up};
 pub use describe::{Description, Kind};
 pub use error::ArchiveError;
+pub use follow::{End, Follower, Step, Terms};
 pub use lineage::{Lineage, lineages, parse_id};
 pub use moment::{Moment, parse_age_ms};
-pub use prune::{Keep, Pruned, prune};
+pub use prune::{Keep, Pruned, prune, prune_lineage};
 pub use restore::{Restored, Target, restore, restore_from_older_base};
 pub use seal::{Identity, Recipient, identities};
 pub use store::{
     CredentialsError, Directory, Provider, RepositoryUrl, Store, StoreError, StoreOptions, Upload, UrlError,
     open_store,
 };
+pub use tail::Tail;
 pub use verify::{Finding, Findings, verify};
 
 /// Hears how many bytes were read, and of how many, as long as something lasts.

@@ -152,12 +152,6 @@ impl Lineage {
         last.or(self.bases.last()).map(Description::at)
     }
 
-    /// The segment that ends with the last batch of all, if one does.
-    pub(crate) fn last_segment(&self) -> Option<&Description> {
-        let last = self.last_batch();
-        self.segments.iter().find(|segment| Some(segment.last_batch()) == last)
-    }
-
     /// The segments that lead on from a base, without a gap.
     pub(crate) fn chain(&self, base: &Description) -> Vec<&Description> {
         let covers = base.last_batch();

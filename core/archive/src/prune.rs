@@ -46,28 +46,48 @@ pub struct Pruned {
 /// The repository failed; what has not been removed by then is as it was.
 pub fn prune(store: &dyn Store, keep: Keep, only_tell: bool) -> Result<Pruned, ArchiveError> {
     let mut pruned = Pruned::default();
-    for mut lineage in lineages(store)? {
-        // What cannot be read may be what something else needs: nothing is removed before somebody has looked.
-        if let Some(error) = lineage.broken.pop() {
-            return Err(error);
-        }
-        // The same where something is only told of by its name: what seems to be needless may lead on from it.
-        let is_missed = lineage.orphans.iter().any(|orphan| lineage.is_only_copy(orphan));
-        let needless = if is_missed { Vec::new() } else { needless(&lineage, keep) };
-        for told in needless {
-            if !only_tell {
-                remove(store, lineage.id, told)?;
-            }
-            pruned.objects.push(told.object_name(lineage.id));
-            pruned.bytes += told.bytes;
-        }
-        sweep_orphans(store, &lineage, only_tell, &mut pruned)?;
+    for lineage in lineages(store)? {
+        prune_one(store, lineage, keep, only_tell, &mut pruned)?;
     }
     if !only_tell {
         let swept = store.sweep(UPLOAD_S_MAX);
         pruned.unnamed = swept.map_err(|error| ArchiveError::Store("sweeping it".to_owned(), error))?;
     }
     Ok(pruned)
+}
+
+/// The same of one lineage: others may be another server's, which keeps them as long as it wants.
+///
+/// # Errors
+/// As [`prune`].
+pub fn prune_lineage(store: &dyn Store, id: HistoryId, keep: Keep) -> Result<Pruned, ArchiveError> {
+    let mut pruned = Pruned::default();
+    prune_one(store, Lineage::of(store, id)?, keep, false, &mut pruned)?;
+    Ok(pruned)
+}
+
+fn prune_one(
+    store: &dyn Store,
+    mut lineage: Lineage,
+    keep: Keep,
+    only_tell: bool,
+    pruned: &mut Pruned,
+) -> Result<(), ArchiveError> {
+    // What cannot be read may be what something else needs: nothing is removed before somebody has looked.
+    if let Some(error) = lineage.broken.pop() {
+        return Err(error);
+    }
+    // The same where something is only told of by its name: what seems to be needless may lead on from it.
+    let is_missed = lineage.orphans.iter().any(|orphan| lineage.is_only_copy(orphan));
+    let needless = if is_missed { Vec::new() } else { needless(&lineage, keep) };
+    for told in needless {
+        if !only_tell {
+            remove(store, lineage.id, told)?;
+        }
+        pruned.objects.push(told.object_name(lineage.id));
+        pruned.bytes += told.bytes;
+    }
+    sweep_orphans(store, &lineage, only_tell, pruned)
 }
 
 /// What nothing that is kept needs, segments first.

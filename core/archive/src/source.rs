@@ -2,16 +2,19 @@
 //!
 //! The server may be writing and may rewrite its log meanwhile. What a manifest names is the whole log; a file that is gone when it is to be
 //! opened has been replaced by a newer manifest, and then all begins anew. Files that are open stay readable, whatever becomes of their names.
+//! Before them stand those that rewrites have replaced and the backlog keeps.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use persist::aof::{Base, LogIdentity, Manifest, Place};
+use persist::aof::{BadBatch, Base, LogIdentity, Manifest, Place};
 use persist::disk::Real;
 use persist::rdb::identify;
 
+use crate::backlog::Backlog;
 use crate::error::ArchiveError;
+use crate::follow::End;
 
 /// How often a log that is being replaced is tried again.
 const ATTEMPTS_MAX: usize = 16;
@@ -28,6 +31,8 @@ pub(crate) struct OpenFile {
     pub(crate) bytes: u64,
     /// When it was changed last, unix milliseconds.
     pub(crate) changed_ms: i64,
+    /// Those bytes are known to be durable.
+    is_durable: bool,
 }
 
 /// The files of a log.
@@ -38,22 +43,40 @@ pub(crate) struct Source {
     pub(crate) form: Base,
     /// Oldest first.
     pub(crate) incrementals: Vec<OpenFile>,
+    /// Index of the first one that the manifest names; the others are of the backlog.
+    pub(crate) own_from: usize,
 }
 
 impl Source {
-    /// Opens them all.
-    pub(crate) fn open(place: &Place) -> Result<Source, ArchiveError> {
+    /// Opens them all, up to an end.
+    pub(crate) fn open(
+        place: &Place,
+        backlog: &Backlog,
+        end: Option<End<'_>>,
+    ) -> Result<Source, ArchiveError> {
         for _ in 0..ATTEMPTS_MAX {
             let manifest = read_manifest(place)?;
-            if let Some(source) = Source::of(place, &manifest)? {
+            if let Some(mut source) = Source::of(place, &manifest, backlog)? {
+                source.limit_to(end);
                 return Ok(source);
             }
         }
         Err(ArchiveError::Restless)
     }
 
+    /// Where its last file is not there any more, it has been replaced, and what is there now ends later.
+    fn limit_to(&mut self, end: Option<End<'_>>) {
+        let Some(end) = end else { return };
+        let Some(at) = self.incrementals.iter().position(|file| file.name == end.file) else { return };
+        for file in &mut self.incrementals[at + 1..] {
+            file.bytes = 0;
+        }
+        let file = &mut self.incrementals[at];
+        (file.bytes, file.is_durable) = (file.bytes.min(end.bytes), end.is_durable);
+    }
+
     /// `None` when a file is gone or has been replaced.
-    fn of(place: &Place, manifest: &Manifest) -> Result<Option<Source>, ArchiveError> {
+    fn of(place: &Place, manifest: &Manifest, backlog: &Backlog) -> Result<Option<Source>, ArchiveError> {
         let (Some(identity), Some(base)) = (manifest.id, &manifest.base) else {
             return Err(ArchiveError::NoIdentity);
         };
@@ -61,15 +84,18 @@ impl Source {
             return Err(ArchiveError::NoIdentity);
         }
         let form = if base.name.ends_with(".rdb") { Base::Snapshot } else { Base::Commands };
-        let Some(base) = OpenFile::open(place, &base.name)? else { return Ok(None) };
+        let open = |name: &str| OpenFile::open(place.log_dir().join(name), name);
+        let Some(base) = open(&base.name)? else { return Ok(None) };
         let known = identify(&Real, &base.path).map_err(|e| ArchiveError::File(base.path.clone(), e))?;
         if known.is_some_and(|known| known != identity.base) {
             let what = "it is not the base that the log's manifest tells of".to_owned();
             return Err(ArchiveError::Damaged(base.path.display().to_string(), what));
         }
-        let mut incrementals = Vec::new();
+        // They are looked for when the manifest has been read, so what it does not name any more is there, if it was kept.
+        let mut incrementals = kept_files(backlog, manifest)?;
+        let own_from = incrementals.len();
         for file in &manifest.incrementals {
-            match OpenFile::open(place, &file.name)? {
+            match open(&file.name)? {
                 Some(file) => incrementals.push(file),
                 None => return Ok(None),
             }
@@ -78,13 +104,12 @@ impl Source {
         for file in incrementals.iter_mut().rev() {
             file.bytes = file.file.metadata().map_err(|error| file.failed(error))?.len();
         }
-        Ok(Some(Source { identity, base, form, incrementals }))
+        Ok(Some(Source { identity, base, form, incrementals, own_from }))
     }
 }
 
 impl OpenFile {
-    fn open(place: &Place, name: &str) -> Result<Option<OpenFile>, ArchiveError> {
-        let path = place.log_dir().join(name);
+    fn open(path: PathBuf, name: &str) -> Result<Option<OpenFile>, ArchiveError> {
         let opened = File::open(&path).and_then(|file| {
             let about = file.metadata()?;
             let changed = about.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -92,7 +117,7 @@ impl OpenFile {
         });
         match opened {
             Ok((file, bytes, changed_ms)) => {
-                Ok(Some(OpenFile { name: name.to_owned(), path, file, bytes, changed_ms }))
+                Ok(Some(OpenFile { name: name.to_owned(), path, file, bytes, changed_ms, is_durable: false }))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(ArchiveError::File(path, error)),
@@ -103,9 +128,13 @@ impl OpenFile {
         ArchiveError::File(self.path.clone(), error)
     }
 
+    pub(crate) fn bad(&self, bad: BadBatch) -> ArchiveError {
+        ArchiveError::BadLog(self.path.clone(), bad)
+    }
+
     /// Has what it holds made durable: what the disk may still lose is not archived.
-    pub(crate) fn sync(&self) -> Result<(), ArchiveError> {
-        self.file.sync_data().map_err(|error| self.failed(error))
+    pub(crate) fn make_durable(&self) -> Result<(), ArchiveError> {
+        if self.is_durable { Ok(()) } else { self.file.sync_data().map_err(|error| self.failed(error)) }
     }
 
     /// Reads it from an offset to where it ended when it was opened.
@@ -126,6 +155,18 @@ impl OpenFile {
             .map_err(|error| self.failed(error))?;
         Ok(there == wanted.as_bytes())
     }
+}
+
+/// Those of the backlog that the manifest does not name.
+fn kept_files(backlog: &Backlog, manifest: &Manifest) -> Result<Vec<OpenFile>, ArchiveError> {
+    let names = backlog.names().map_err(|error| ArchiveError::File(backlog.dir().to_owned(), error))?;
+    let is_own = |name: &String| manifest.incrementals.iter().any(|file| file.name == *name);
+    let mut kept = Vec::new();
+    for name in names.iter().filter(|name| !is_own(name)) {
+        // One that is gone has been given up.
+        kept.extend(OpenFile::open(backlog.path(name), name)?);
+    }
+    Ok(kept)
 }
 
 fn read_manifest(place: &Place) -> Result<Manifest, ArchiveError> {

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::seal::tests::identity;
 
+mod follow;
 mod untold;
 
 const HISTORY: HistoryId = HistoryId(0xabc);
@@ -69,6 +70,10 @@ impl Server {
     /// A whole one, but for the writes between.
     fn rewrite(&mut self) {
         self.move_on();
+        self.finish_rewrite();
+    }
+
+    fn finish_rewrite(&mut self) {
         let temp = self.dir.path().join("temp-base");
         fs::write(&temp, base_bytes(self.last)).unwrap();
         let published = self.log.plan_finish(Base::Snapshot).unwrap().run(&temp).unwrap();

@@ -13,7 +13,7 @@ use crate::choice::{
 };
 use crate::value_type::ValueType::{
     self, Bool, Choice, Clamped, FileName, Int, Keys, Locale, Memory, MemoryOrPercent, Name, Notify, Octal,
-    OomScores, OutputLimits, Percentiles, Primary, Save, Shutdown, Text, Title, TlsVersions, Words,
+    OomScores, OutputLimits, Percentiles, Primary, Save, Seconds, Shutdown, Text, Title, TlsVersions, Words,
 };
 
 /// When a directive may change.
@@ -117,6 +117,8 @@ const I32: i64 = i32::MAX as i64;
 const U32: i64 = u32::MAX as i64;
 const I64: i64 = i64::MAX;
 const MB: i64 = 1 << 20;
+/// Seconds.
+const YEAR: i64 = 365 * 86_400;
 
 const NUMBER: ValueType = Int(0, I32);
 const COUNT: ValueType = Int(0, I64);
@@ -291,6 +293,18 @@ pub static TABLE: &[Directive] = &[
     row("aof-timestamp-enabled", Bool, "no", "Write times into the log."),
     row("aof-rewrite-incremental-fsync", Bool, "yes", "A rewritten log is always made durable piece by piece.").accepted(),
     row("aof-disable-auto-gc", Bool, "no", "Keep superseded files of the log.").hidden(),
+    // Continuous archiving of that log
+    row("backup-repository", Text, "", "Where the log is archived as it is written: a directory, or s3://, gs://, az://; empty for nowhere."),
+    row("backup-recipients", Words, "", "Who can read the archive: public keys of age, age1..."),
+    row("backup-unencrypted", Bool, "no", "Archive in clear where no recipients are named."),
+    row("backup-interval", Seconds(1, 86_400), "10", "Seconds between two looks at what is new in the log."),
+    row("backup-base-every", Seconds(60, 10 * YEAR), "86400", "Seconds after which the log is rewritten and archived as a new base; earlier if what follows the last one is longer."),
+    row("backup-keep", Seconds(0, 100 * YEAR), "2592000", "Seconds for which every moment can be restored; what is older is removed. 0 for ever."),
+    row("backup-keep-bases", Int(1, 1000), "2", "Bases that are kept at least, with what follows them."),
+    row("backup-bandwidth", BYTES, "0", "Bytes a second that are sent to the repository at most; 0 for no bound."),
+    row("backup-backlog-max", BYTES, "1073741824", "Bytes of the log that are kept when a rewrite has replaced them before they were archived; then they are given up."),
+    row("backup-credentials", Text, "", "File of the credentials for the repository; empty for those of the environment."),
+    row("backup-endpoint", Text, "", "URL of a service that speaks S3, where it is not Amazon's."),
     // Replication
     row("replicaof", Primary, "", "The primary to copy, as host and port.").or(&["slaveof"]).boot().refused(REPLICATION),
     row("masterauth", Text, "", "Password for the primary.").or(&["primaryauth"]).secret().accepted(),

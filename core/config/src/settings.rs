@@ -174,6 +174,17 @@ settings! {
     aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", Values::flag, "The log begins with a snapshot.";
     aof_timestamp_enabled: bool = "aof-timestamp-enabled", Values::flag, "Write times into the log.";
     aof_disable_auto_gc: bool = "aof-disable-auto-gc", Values::flag, "Keep superseded files of the log.";
+    backup_repository: String = "backup-repository", Values::text, "Where the log is archived; empty for nowhere.";
+    backup_recipients: Vec<String> = "backup-recipients", Values::words, "Public keys of age that can read it.";
+    backup_unencrypted: bool = "backup-unencrypted", Values::flag, "Archive in clear where no recipients are named.";
+    backup_interval_seconds: u64 = "backup-interval", Values::count, "Seconds between two looks at what is new, 1 to 86400.";
+    backup_base_every_seconds: u64 = "backup-base-every", Values::count, "Seconds after which a new base is archived.";
+    backup_keep_seconds: u64 = "backup-keep", Values::count, "Seconds for which every moment is kept; 0 for ever.";
+    backup_keep_bases: usize = "backup-keep-bases", Values::size, "Bases that are kept at least.";
+    backup_bandwidth: u64 = "backup-bandwidth", Values::count, "Bytes a second to the repository; 0 for no bound.";
+    backup_backlog_bytes_max: u64 = "backup-backlog-max", Values::count, "Bytes of replaced files that are kept until they are archived.";
+    backup_credentials: String = "backup-credentials", Values::text, "File of the repository's credentials; empty for those of the environment.";
+    backup_endpoint: String = "backup-endpoint", Values::text, "URL of a service that speaks S3; empty for Amazon's.";
     repl_backlog_size: usize = "repl-backlog-size", Values::size, "Bytes kept for replicas that come back.";
     slowlog_log_slower_than_us: i64 = "slowlog-log-slower-than", Values::int, "Microseconds from which a command is slow; negative for none.";
     slowlog_max_len: usize = "slowlog-max-len", Values::size, "Slow commands remembered.";

@@ -23,6 +23,8 @@ pub enum ValueType {
     Clamped(i64, i64),
     /// Bytes, with a unit (`1g` = 10^9, `1gb` = 2^30), between the two bounds.
     Memory(i64, i64),
+    /// Seconds, with a unit (`s`, `m`, `h`, `d`), between the two bounds.
+    Seconds(i64, i64),
     /// Bytes, or a percentage kept as a negative number.
     MemoryOrPercent,
     /// File permissions.
@@ -150,6 +152,7 @@ impl ValueType {
                 other => Ok(other),
             },
             ValueType::Memory(min, max) => memory(word, min, max),
+            ValueType::Seconds(min, max) => seconds(word, min, max),
             ValueType::MemoryOrPercent => memory_or_percent(word),
             ValueType::Octal => octal(word),
             ValueType::FileName => file_name(name, word),
@@ -278,6 +281,21 @@ pub fn parse_memory(word: &[u8]) -> Option<i128> {
     };
     let number: i128 = text_of(number)?.parse().ok()?;
     number.checked_mul(factor)
+}
+
+/// Seconds with an optional unit.
+fn seconds(word: &[u8], min: i64, max: i64) -> Result<Value, String> {
+    let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, unit) = word.split_at(digits);
+    let factor: i128 = match unit.to_ascii_lowercase().as_slice() {
+        b"" | b"s" => 1,
+        b"m" => 60,
+        b"h" => 3_600,
+        b"d" => 86_400,
+        _ => return Err("argument must be a number of seconds, or one with a unit: s, m, h, d".into()),
+    };
+    let number = base::number::parse_i64(number).ok_or("argument couldn't be parsed into an integer")?;
+    between(i128::from(number) * factor, min, max)
 }
 
 fn memory_or_percent(word: &[u8]) -> Result<Value, String> {

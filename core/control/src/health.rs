@@ -50,6 +50,8 @@ impl Answer {
             Answer::Ready(format!("BUSY {busy}"))
         } else if let Some(full) = &health.full {
             Answer::Ready(format!("FULL {full}; {}", health.status))
+        } else if let Some(archive) = &health.archive {
+            Answer::Ready(format!("{}; {archive}", health.status))
         } else {
             Answer::Ready(health.status.clone())
         }
@@ -62,7 +64,7 @@ impl Answer {
             Answer::NotReady(reason) => (true, false, Some(reason.as_str()), ""),
             Answer::NotAlive(reason) => (false, false, Some(reason.as_str()), ""),
         };
-        object((alive, ready), reason, (None, None, None), (false, status))
+        object((alive, ready), reason, None, [None; 3], (false, status))
     }
 
     /// The line without its break.
@@ -126,7 +128,8 @@ pub fn to_json(health: &Health) -> String {
     object(
         (health.not_alive().is_none(), health.not_ready().is_none()),
         health.not_ready().as_deref(),
-        (percent, health.busy.as_deref(), health.full.as_deref()),
+        percent,
+        [health.busy.as_deref(), health.full.as_deref(), health.archive.as_deref()],
         (health.stopping, &health.status),
     )
 }
@@ -134,17 +137,19 @@ pub fn to_json(health: &Health) -> String {
 fn object(
     (alive, ready): (bool, bool),
     reason: Option<&str>,
-    (loading_percent, busy, full): (Option<u32>, Option<&str>, Option<&str>),
+    loading_percent: Option<u32>,
+    [busy, full, archive]: [Option<&str>; 3],
     (stopping, status): (bool, &str),
 ) -> String {
     let text = |value: Option<&str>| value.map_or("null".to_owned(), json_string);
     format!(
         "{{\"alive\":{alive},\"ready\":{ready},\"reason\":{},\"loading_percent\":{},\"busy\":{},\"full\":{},\
-         \"stopping\":{stopping},\"status\":{}}}",
+         \"archive\":{},\"stopping\":{stopping},\"status\":{}}}",
         text(reason),
         loading_percent.map_or("null".to_owned(), |percent| percent.to_string()),
         text(busy),
         text(full),
+        text(archive),
         json_string(status),
     )
 }
@@ -297,7 +302,7 @@ mod tests {
         assert_eq!(
             to_json(&health),
             "{\"alive\":true,\"ready\":false,\"reason\":\"persistence fault: disk \\\"full\\\"\\u000a\",\
-             \"loading_percent\":null,\"busy\":null,\"full\":null,\"stopping\":false,\"status\":\"a\\\\b\"}"
+             \"loading_percent\":null,\"busy\":null,\"full\":null,\"archive\":null,\"stopping\":false,\"status\":\"a\\\\b\"}"
         );
     }
 

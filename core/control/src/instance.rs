@@ -72,6 +72,8 @@ pub struct Health {
     pub busy: Option<String>,
     /// Memory is full, in words: commands that need more of it are refused, and consumers go on.
     pub full: Option<String>,
+    /// The archive of the log is behind, in words; clients are served.
+    pub archive: Option<String>,
     /// While the data set is being read: how much of it is in, in percent.
     pub loading: Option<u8>,
     /// Why acknowledged writes cannot be kept at the moment (failed fsync, full disk).
@@ -90,6 +92,7 @@ impl Health {
         Health {
             busy: None,
             full: None,
+            archive: None,
             loading: None,
             persistence_fault: None,
             status: String::new(),

@@ -35,6 +35,7 @@ pub(crate) fn keep(shared: &'static Shared, jobs: &Receiver<BackgroundJob>) {
                 let now_s = shared.clock.now().unix_ms.unsigned_abs() / 1000;
                 shared.loading.progress(now_s).into_iter().for_each(|line| shared.logger.notice(&line));
                 shared.saver.second(shared);
+                shared.archiving.second(shared);
                 shared.links.close_idle(shared.clock.micros());
             }
         }

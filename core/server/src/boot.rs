@@ -280,6 +280,7 @@ fn start_logged(
     let (mut config, mut file) = (loaded.config, file);
     let password = hide_password(&mut config)?;
     let password_file = password.as_ref().and_then(|password| password.file.clone());
+    crate::archiving::Plan::of(&config).map_err(|why| anyhow!("*** FATAL CONFIG FILE ERROR ***\n{why}"))?;
     prepare_place(profile, &place_of(&config), logger)?;
     let locks = take_locks(profile, &config, &Files::new(&config, None), logger)?;
     crate::keepsakes::make(profile, &mut config, &mut file, logger);
@@ -331,6 +332,7 @@ fn start_logged(
         plane: Some(plane),
     };
     running.spawn_all(pollers, work, &config)?;
+    running.archive(&config)?;
     *shared.allocator.lock() = crate::allocator::begin();
     shared.engine.lock().startup_bytes = crate::allocator::used();
     shared.logger.notice("Server initialized");
@@ -359,6 +361,15 @@ impl Running {
             })?;
         }
         Ok(())
+    }
+
+    /// Starts the thread that archives, which is not waited for at the end: a repository may hold it up.
+    fn archive(&self, config: &Config) -> anyhow::Result<()> {
+        let shared = self.shared;
+        shared.archiving.follow(config);
+        let thread = std::thread::Builder::new().name("archive".to_owned());
+        let started = thread.spawn(move || shared.archiving.keep(shared));
+        started.map(drop).context("Can't start a thread")
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {

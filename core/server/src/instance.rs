@@ -104,6 +104,7 @@ impl Instance for Front {
         Health {
             busy,
             full: shared.notices.full.lock().clone(),
+            archive: shared.archiving.complaint(shared.durable.journal().end(), shared.clock.now().unix_ms),
             loading: shared.is_loading().then(|| shared.loading.percent()),
             persistence_fault: shared.durable.write_refusal(true, &|| 0),
             status: self.status(),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod archiving;
 mod background;
 mod beside;
 mod boot;

@@ -9,6 +9,7 @@ use std::{fmt, io};
 
 use config::{Config, OomScoreAdj};
 
+use crate::archiving::{Plan, PlanError};
 use crate::shared::Shared;
 
 /// Tries to bring the world from one configuration to another.
@@ -33,6 +34,8 @@ pub(crate) enum ChangeError {
     Port,
     /// Addresses cannot be.
     Addresses,
+    /// The log cannot be archived so.
+    Archiving(PlanError),
     /// Whatever else the system says.
     Io(io::Error),
 }
@@ -53,6 +56,7 @@ impl fmt::Display for ChangeError {
             ChangeError::Tls => "Unable to update TLS configuration. Check server logs.",
             ChangeError::Port => "Unable to listen on this port. Check server logs.",
             ChangeError::Addresses => "Failed to bind to specified addresses.",
+            ChangeError::Archiving(error) => return error.fmt(f),
             ChangeError::Io(error) => return error.fmt(f),
         })
     }
@@ -69,6 +73,7 @@ const STEPS: &[(&[&str], Try)] = &[
     (&["bind", "port", "tls-port"], move_sockets),
     (&["tcp-keepalive"], keep_alive),
     (&["jemalloc-bg-thread"], free_in_background),
+    (crate::archiving::DIRECTIVES, look_at_archiving),
 ];
 
 const TLS: &[&str] = &[
@@ -117,6 +122,11 @@ fn keep_alive(shared: &Shared, _: &Config, to: &Config) -> Result<(), ChangeErro
 fn free_in_background(_: &Shared, _: &Config, to: &Config) -> Result<(), ChangeError> {
     crate::allocator::free_in_background(to.jemalloc_bg_thread);
     Ok(())
+}
+
+/// The plan that comes of it is followed with the rest.
+fn look_at_archiving(_: &Shared, _: &Config, to: &Config) -> Result<(), ChangeError> {
+    Plan::of(to).map(drop).map_err(ChangeError::Archiving)
 }
 
 /// The log's files are named relative to `dir` and must not be in two places.

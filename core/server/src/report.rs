@@ -17,6 +17,8 @@ pub(crate) fn fill(shared: &Shared, report: &mut Report) {
     fill_memory(shared, report);
     fill_cpu(shared, report);
     fill_certificates(shared, report);
+    let end = shared.durable.journal().end();
+    shared.archiving.fill(end, shared.clock.now().unix_ms, report);
 }
 
 /// The certificates in use: their serial numbers, and the seconds until they end.

@@ -48,6 +48,7 @@ pub(crate) fn rewrite(shared: &Shared) -> Result<(), SaveError> {
 /// Writes the base of a rewrite that has begun, and publishes it: it holds the stream up to `covered`.
 fn finish(shared: &Shared, view: &View, place: &Path, covered: u64) -> Result<(), SaveError> {
     let temp = view.write_base(shared, place)?;
+    shared.archiving.keep_replaced(shared, false);
     let also = |journal: &mut Journal, now_us: u64| journal.based(covered, now_us);
     let published = shared.durable.publish(shared, &temp, |log| log.plan_finish(view.form), also);
     published.inspect_err(|_| discard(shared, &temp))
@@ -126,6 +127,7 @@ pub(crate) fn replace(shared: &Shared) -> Result<(), SaveError> {
     });
     let replaced = view.and_then(|view| {
         let temp = view.write_base(shared, &place)?;
+        shared.archiving.keep_replaced(shared, true);
         let published =
             shared.durable.publish(shared, &temp, |log| log.plan_replacement(view.form), Journal::replaced);
         published.inspect_err(|_| discard(shared, &temp))

@@ -15,6 +15,7 @@ use net::TlsHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::Profile;
 
+use crate::archiving::Archiving;
 use crate::beside::Snapshots;
 use crate::busy::BusyState;
 use crate::clock::Clock;
@@ -103,6 +104,7 @@ pub(crate) struct Shared {
     pub(crate) durable: Durable,
     pub(crate) stand_in: StandIn,
     pub(crate) saver: Saver,
+    pub(crate) archiving: Archiving,
     /// Where `/proc` tells of the first I/O thread, which also does the engine's regular work.
     pub(crate) first_thread: Mutex<PathBuf>,
     /// Clients that have come since the start.
@@ -223,6 +225,7 @@ impl Shared {
             logger,
             durable,
             saver: Saver::default(),
+            archiving: Archiving::default(),
             stand_in: StandIn::default(),
             first_thread: Mutex::default(),
             clients_seen: AtomicU64::new(0),
@@ -396,6 +399,7 @@ impl Shared {
         self.logger.follow(config);
         self.saver.follow(config);
         self.durable.follow(config, self);
+        self.archiving.follow(config);
         self.config_version.fetch_add(1, Ordering::AcqRel);
         self.wake_all();
     }

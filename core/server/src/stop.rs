@@ -93,6 +93,7 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
         shared.logger.warning(&format!("The log could not be made durable: {why}"));
         keeps("The AOF is not durable".to_owned())?;
     }
+    shared.archiving.finish(shared);
     Ok(())
 }
 
@@ -211,5 +212,6 @@ pub(crate) fn let_go(shared: &Shared) {
     shared.wake_all();
     shared.saver.wake();
     shared.durable.ring();
+    shared.archiving.ring();
     shared.in_background(crate::shared::BackgroundJob::Second);
 }

@@ -14,6 +14,8 @@ pub enum Section {
     Memory,
     /// Snapshots and log.
     Persistence,
+    /// The archive of the log.
+    Backup,
     /// Counters.
     Stats,
     /// Primary and replicas.
@@ -59,7 +61,7 @@ pub struct Field {
 }
 
 use Metric::{Counter, Gauge, Labelled, None as No, Scaled, Seconds};
-use Section::{Clients, Cluster, Cpu, Memory, Persistence, Replication, Server, Stats, Tls};
+use Section::{Backup, Clients, Cluster, Cpu, Memory, Persistence, Replication, Server, Stats, Tls};
 
 const fn f(section: Section, name: &'static str, default: &'static str, metric: Metric) -> Field {
     Field { section, name, default: Some(default), metric }
@@ -215,6 +217,22 @@ pub static TABLE: &[Field] = &[
     o(Persistence, "loading_loaded_bytes", No),
     o(Persistence, "loading_loaded_perc", No),
     o(Persistence, "loading_eta_seconds", No),
+    o(Backup, "backup_enabled", Gauge("tandem_backup_enabled", "Whether the log is archived as it is written.")),
+    o(Backup, "backup_repository", No),
+    o(Backup, "backup_status", Gauge("tandem_backup_status", "Whether the last try to archive what is new succeeded.")),
+    o(Backup, "backup_last_error", No),
+    o(Backup, "backup_lineage", No),
+    o(Backup, "backup_last_batch", No),
+    o(Backup, "backup_lag_seconds", Gauge("tandem_backup_lag_seconds", "What a loss of this machine would take: for how long the oldest write has not been archived, or somewhat longer; 0 when all is.")),
+    o(Backup, "backup_interval_seconds", Gauge("tandem_backup_interval_seconds", "Directive backup-interval, seconds.")),
+    o(Backup, "backup_last_success_time", Gauge("tandem_backup_last_success_timestamp_seconds", "When all that was new had been archived last, Unix time; 0 for not yet.")),
+    o(Backup, "backup_last_base_time", Gauge("tandem_backup_last_base_timestamp_seconds", "The time of the newest base in the archive, Unix time; 0 for none.")),
+    o(Backup, "backup_bases", Counter("tandem_backup_bases_total", "Bases archived since the start.")),
+    o(Backup, "backup_segments", Counter("tandem_backup_segments_total", "Segments of the log archived since the start.")),
+    o(Backup, "backup_bytes", Counter("tandem_backup_bytes_total", "Bytes sent to the repository since the start, compressed and encrypted.")),
+    o(Backup, "backup_failures", Counter("tandem_backup_failures_total", "Tries to archive that failed since the start.")),
+    o(Backup, "backup_gaps", Counter("tandem_backup_gaps_total", "How often since the start a part of the log was given up, so that no moment in it can be restored.")),
+    o(Backup, "backup_backlog_bytes", Gauge("tandem_backup_backlog_bytes", "Bytes of the log that are not archived yet.")),
     f(Stats, "total_connections_received", "0", Counter("redis_connections_received_total", "Connections accepted since the start.")),
     f(Stats, "total_commands_processed", "0", Counter("redis_commands_processed_total", "Commands run since the start.")),
     f(Stats, "instantaneous_ops_per_sec", "0", Gauge("redis_instantaneous_ops_per_sec", "Commands a second of late.")),

@@ -136,6 +136,7 @@ const HEADINGS: &[(&str, Option<Section>, bool)] = &[
     ("Clients", Some(Section::Clients), true),
     ("Memory", Some(Section::Memory), true),
     ("Persistence", Some(Section::Persistence), true),
+    ("Backup", Some(Section::Backup), true),
     ("Stats", Some(Section::Stats), true),
     ("Replication", Some(Section::Replication), true),
     ("CPU", Some(Section::Cpu), true),

@@ -474,6 +474,12 @@ impl Log {
         self.file_bytes
     }
 
+    /// The file that is written to, how much is in it, and how much of that is durable, bytes; nothing while no manifest names it.
+    pub fn end(&self) -> Option<(String, u64, u64)> {
+        let file = self.manifest.incrementals.last().filter(|_| !self.is_starting)?;
+        Some((file.name.clone(), self.file_bytes, self.file_synced))
+    }
+
     /// Whether it can be written.
     pub fn state(&self) -> &State {
         &self.state

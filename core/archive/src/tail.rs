@@ -1,0 +1,126 @@
+//! What a repository of one log ends with: all that is needed to go on, found by names, so that what is long past is not read.
+
+use persist::aof::HistoryId;
+
+use crate::describe::{Description, Kind};
+use crate::error::ArchiveError;
+use crate::lineage::parse_id;
+use crate::moment::Moment;
+use crate::seal::Recipient;
+use crate::store::Store;
+
+/// The end of a lineage.
+#[derive(Debug)]
+pub struct Tail {
+    id: HistoryId,
+    base: Option<Description>,
+    segment: Option<Description>,
+    last_batch: Option<u64>,
+    since_base_bytes: u64,
+}
+
+impl Tail {
+    /// Reads it. The segments that lie behind the last base are not counted.
+    pub(crate) fn of(store: &dyn Store, id: HistoryId) -> Result<Tail, ArchiveError> {
+        let names = store.list().map_err(|error| ArchiveError::Store("listing it".to_owned(), error))?;
+        let ours =
+            |name: &&String| name.split_once('/').is_some_and(|(lineage, _)| parse_id(lineage) == Some(id));
+        let told: Vec<&String> = names.iter().filter(ours).filter(|name| name.ends_with(".json")).collect();
+        let newest = |kind: &str| last_group(&told, kind);
+        let mut tail = Tail { id, base: None, segment: None, last_batch: None, since_base_bytes: 0 };
+        for name in newest("base-") {
+            let base = Description::read(store, name)?;
+            if tail.base.as_ref().is_none_or(|known| known.at() <= base.at()) {
+                tail.base = Some(base);
+            }
+        }
+        for name in newest("segment-") {
+            tail.segment = Some(Description::read(store, name)?);
+        }
+        let last = [&tail.base, &tail.segment].into_iter().flatten().map(Description::last_batch).max();
+        tail.last_batch = last;
+        Ok(tail)
+    }
+
+    /// The log.
+    pub fn id(&self) -> HistoryId {
+        self.id
+    }
+
+    /// The newest base.
+    pub fn base(&self) -> Option<&Description> {
+        self.base.as_ref()
+    }
+
+    /// The last batch that anything holds.
+    pub fn last_batch(&self) -> Option<u64> {
+        self.last_batch
+    }
+
+    /// When that was written, as far as it is known.
+    pub fn last_moment(&self) -> Option<Moment> {
+        self.segment().or(self.base()).map(Description::at)
+    }
+
+    /// Bytes of the log in the segments that this follower has archived since the newest base.
+    pub fn since_base_bytes(&self) -> u64 {
+        self.since_base_bytes
+    }
+
+    /// Whom the newest object is encrypted to, if not to these. Before that was told, objects did not know.
+    pub(crate) fn other_recipients(&self, now: &[Recipient]) -> Option<Vec<String>> {
+        let newest =
+            [&self.base, &self.segment].into_iter().flatten().max_by_key(|told| told.last_batch())?;
+        let is_known = newest.encrypted != newest.recipients.is_empty();
+        let mut now: Vec<String> = now.iter().map(Recipient::to_string).collect();
+        let mut before = newest.recipients.clone();
+        now.sort();
+        before.sort();
+        (is_known && now != before).then_some(before)
+    }
+
+    /// The last segment, unless a gap follows it.
+    pub(crate) fn segment(&self) -> Option<&Description> {
+        self.segment.as_ref()
+    }
+
+    /// The file of the log that the last segment was read from.
+    pub(crate) fn log_file(&self) -> Option<&str> {
+        match &self.segment()?.kind {
+            Kind::Segment { log_file, .. } => Some(log_file),
+            Kind::Base { .. } => None,
+        }
+    }
+
+    pub(crate) fn forget_segment(&mut self) {
+        self.segment = None;
+    }
+
+    /// A base was added; `is_anew`: what comes next follows it, and no segment.
+    pub(crate) fn take_base(&mut self, base: &Description, is_anew: bool) {
+        if is_anew {
+            self.segment = None;
+        }
+        self.last_batch = self.last_batch.max(Some(base.last_batch()));
+        self.since_base_bytes = 0;
+        self.base = Some(base.clone());
+    }
+
+    pub(crate) fn take_segment(&mut self, segment: &Description) {
+        self.last_batch = self.last_batch.max(Some(segment.last_batch()));
+        self.since_base_bytes += segment.plain_bytes;
+        self.segment = Some(segment.clone());
+    }
+}
+
+/// Of the names of a kind, which are in order, those with the highest number.
+fn last_group<'a>(names: &[&'a String], kind: &str) -> Vec<&'a String> {
+    const DIGITS: usize = 20;
+    let number = |name: &str| {
+        let (_, file) = name.split_once('/')?;
+        file.strip_prefix(kind)?.get(..DIGITS).map(str::to_owned)
+    };
+    let highest = names.iter().filter_map(|name| number(name)).max();
+    let is_highest = |name: &&&String| highest.is_some() && number(name) == highest;
+    names.iter().filter(is_highest).copied().collect()
+}
