@@ -30,6 +30,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-types",
             "tandem-keyspace",
             "tandem-queues",
+            "tandem-replication",
             "tandem-commands",
             "tandem-script",
             "tandem-config",

@@ -155,8 +155,8 @@ pub enum OnTimeout {
     NullArray,
     /// The null of a value.
     Null,
-    /// How many replicas have it: none (WAIT).
-    Zero,
+    /// How many replicas have it: the engine knows (WAIT).
+    Acked,
     /// How many logs have it, and how many replicas' logs: the engine knows (WAITAOF).
     Synced,
 }

@@ -186,6 +186,11 @@ settings! {
     backup_credentials: String = "backup-credentials", Values::text, "File of the repository's credentials; empty for those of the environment.";
     backup_endpoint: String = "backup-endpoint", Values::text, "URL of a service that speaks S3; empty for Amazon's.";
     repl_backlog_size: usize = "repl-backlog-size", Values::size, "Bytes kept for replicas that come back.";
+    repl_backlog_ttl_seconds: u64 = "repl-backlog-ttl", Values::count, "Seconds the backlog outlives the last replica; 0 for ever.";
+    repl_ping_replica_period_seconds: u64 = "repl-ping-replica-period", Values::count, "Seconds between pings to replicas.";
+    repl_timeout_seconds: u64 = "repl-timeout", Values::count, "Seconds of silence that end a link.";
+    min_replicas_to_write: usize = "min-replicas-to-write", Values::size, "Replicas without which writes are refused; 0 for none.";
+    min_replicas_max_lag_seconds: u64 = "min-replicas-max-lag", Values::count, "Seconds of lag that still count; 0 for any.";
     slowlog_log_slower_than_us: i64 = "slowlog-log-slower-than", Values::int, "Microseconds from which a command is slow; negative for none.";
     slowlog_max_len: usize = "slowlog-max-len", Values::size, "Slow commands remembered.";
     commandlog_request_larger_than: i64 = "commandlog-request-larger-than", Values::int, "Bytes from which a request is large; negative for none.";

@@ -172,5 +172,6 @@ impl Engine {
         }
         let memory_peak = self.counters.memory_peak;
         self.counters = crate::engine::Counters { memory_peak, ..Default::default() };
+        self.master.reset_counts();
     }
 }

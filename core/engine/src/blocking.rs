@@ -332,7 +332,9 @@ impl Engine {
         };
         // What this leaves for the client itself stands behind its reply.
         let outer = core::mem::replace(&mut self.own_from, self.deliveries.len());
+        let logged = self.log.len();
         let called = self.call(command, turn, None);
+        self.note_written(id, logged);
         if let Called::Block(wait) = called {
             self.own_from = outer;
             let (mut waiting, look_at_us) = (waiting, self.look_at_us(&wait));
@@ -377,23 +379,23 @@ impl Engine {
 
     /// Ends a client's waiting as if its time were over.
     pub(crate) fn end_waiting(&mut self, id: SessionId, waiting: &Waiting) {
-        let synced = self.end_sync_waiting(id);
+        let (synced, acked) = self.end_ack_waiting(id);
         let how = waiting.wait.on_timeout;
         self.end_waiting_by(id, waiting, |reply| match how {
             OnTimeout::NullArray => reply.null_array(),
             OnTimeout::Null => reply.null(),
-            OnTimeout::Zero => reply.integer(0),
+            OnTimeout::Acked => reply.integer(acked),
             OnTimeout::Synced => {
                 reply.array(2);
                 reply.integer(synced);
-                reply.integer(0);
+                reply.integer(acked);
             }
         });
     }
 
     /// Ends a client's waiting with an error.
     pub(crate) fn end_waiting_with(&mut self, id: SessionId, waiting: &Waiting, error: &[u8]) {
-        self.end_sync_waiting(id);
+        self.end_ack_waiting(id);
         self.end_waiting_by(id, waiting, |reply| reply.error(error));
     }
 
@@ -413,7 +415,7 @@ impl Engine {
         /// Items of the expiry index looked at in one tick, for each step of `active-expire-effort`.
         const EXPIRE_BUDGET: usize = 512;
         self.keyspace.set_now(now);
-        self.serve_synced(outside);
+        self.serve_acked(outside);
         if !outside.is_loading() && !self.pause.is_pending {
             self.make_room(outside);
         }
@@ -429,8 +431,7 @@ impl Engine {
         self.settle_background();
         self.serve_ready(outside);
         let pause_end = (self.pause.until_us != 0).then_some(self.pause.until_us);
-        let look_at_log =
-            (!self.sync_waiters.is_empty()).then_some(now.mono_us + crate::replication::SYNC_LOOK_US);
+        let look_at_log = self.waits_for_log().then_some(now.mono_us + crate::replication::SYNC_LOOK_US);
         if more {
             return Some(now.mono_us);
         }
@@ -448,6 +449,7 @@ impl Engine {
         self.forget_gone_readers();
         self.rate.sample(now.mono_us / 1000, self.counters.commands);
         self.tick_queues();
+        self.tick_replicas();
         self.counters.memory_peak = self.counters.memory_peak.max(outside.used_memory());
     }
 }

@@ -74,6 +74,9 @@ fn select(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let id = turn.session;
+    if engine.sessions.at(id).is_replica {
+        return Err(Error::new("ERR can only reset normal client connections"));
+    }
     engine.unwatch(id);
     engine.unsubscribe_all(id);
     engine.stop_tracking(id);

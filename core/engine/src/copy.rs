@@ -32,26 +32,20 @@ pub struct CopyOrder {
     pub parts: CopyParts,
 }
 
-/// SYNC and PSYNC of a client that wants a copy. A would-be replica hears at once that it gets nothing here.
+/// SYNC and PSYNC of a client that wants a copy and nothing behind it.
 pub(crate) fn copy(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let CopyWish { rdb_only, takes_mark, parts } = engine.sessions.at(turn.session).copy;
-    if !rdb_only {
-        return Err(Error::new("ERR this server does not replicate yet: it cannot feed a replica"));
-    }
+    let CopyWish { takes_mark, parts, .. } = engine.sessions.at(turn.session).copy;
     if !takes_mark {
         return Err(Error::new("ERR a snapshot is sent with a mark at its end: say REPLCONF capa eof first"));
     }
     if engine.copies.len() >= COPIES_MAX {
         return Err(Error::new("ERR too many clients are taking a snapshot already"));
     }
-    let mut mark = Vec::new();
-    while mark.len() < 40 {
-        mark.extend_from_slice(format!("{:016x}", engine.keyspace.random.next_u64()).as_bytes());
-    }
-    mark.truncate(40);
+    let mark = engine.draw_history().as_bytes().to_vec();
     let mut head = Vec::new();
     if turn.args.len() > 1 {
-        head.extend_from_slice(format!("+FULLRESYNC {} 0\r\n", engine.replication_id).as_bytes());
+        // A name that nobody else is told: nobody can go on from here, since the snapshot is of a later moment.
+        head.extend_from_slice(format!("+FULLRESYNC {} 0\r\n", engine.draw_history()).as_bytes());
     }
     head.extend_from_slice(&[b"$EOF:", &mark[..], b"\r\n"].concat());
     engine.copies.push(turn.session);
@@ -63,7 +57,7 @@ pub(crate) fn copy(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Err
 impl Engine {
     /// Whether any client is being fed a copy, whose buffers have to be told.
     pub fn feeds_copies(&self) -> bool {
-        !self.copies.is_empty()
+        !self.copies.is_empty() || self.master.is_sending()
     }
 
     /// Bytes of a client's copy that are still to be sent; `None` when it has gone.

@@ -15,6 +15,7 @@ use base::Now;
 use commands::{Args, Call, Error, Flags, Group, Outcome, Wait};
 use config::{Config, Eviction};
 use keyspace::{Db, Event, Keyspace};
+use replication::{Master, ReplicationId};
 use resp::Reply;
 use script::{Functions, Interpreter, Limits};
 use std::collections::HashMap;
@@ -87,8 +88,8 @@ pub struct Engine {
     pub acl: Acl,
     pub(crate) pubsub: PubSub,
     pub(crate) waiters: Waiters,
-    /// Clients in WAITAOF.
-    pub(crate) sync_waiters: Vec<crate::replication::SyncWaiter>,
+    /// Clients in WAIT and WAITAOF.
+    pub(crate) ack_waiters: Vec<crate::replication::AckWaiter>,
     /// The log's last batch known to be on the disk, as of the last look; none while there is no log that a start would load.
     pub(crate) synced_ticket: Option<u64>,
     pub(crate) watchers: HashMap<(usize, Vec<u8>), Vec<Watch>>,
@@ -136,8 +137,8 @@ pub struct Engine {
     /// Memory in use before any data was loaded, bytes.
     pub startup_bytes: usize,
     pub(crate) run_id: String,
-    /// Names the data set to replicas.
-    pub(crate) replication_id: String,
+    /// The replicas, and what they are fed.
+    pub(crate) master: Master<SessionId>,
     /// Clients that are fed a copy of the data, or wait for one.
     pub(crate) copies: Vec<SessionId>,
     pub(crate) switches: Switches,
@@ -160,6 +161,8 @@ pub struct Engine {
 pub struct Facts {
     /// It subscribes to something.
     pub is_subscriber: bool,
+    /// It is a replica.
+    pub is_replica: bool,
     /// It has logged in, or need not.
     pub is_authenticated: bool,
     /// Its request waits for a password check.
@@ -222,7 +225,7 @@ impl Engine {
             acl,
             pubsub: PubSub::default(),
             waiters: Waiters::new(number),
-            sync_waiters: Vec::new(),
+            ack_waiters: Vec::new(),
             synced_ticket: None,
             watchers: HashMap::new(),
             tracking: TrackingTable::default(),
@@ -253,7 +256,7 @@ impl Engine {
             reply_limit: usize::MAX,
             startup_bytes: 0,
             run_id: run_id(&seed, b"run"),
-            replication_id: run_id(&seed, b"replication"),
+            master: Master::new(first_history(&seed)),
             copies: Vec::new(),
             switches: Switches::default(),
             token_key: seed,
@@ -279,6 +282,7 @@ impl Engine {
         self.keyspace.tells_shared_integers = crate::admin::shares_integers(s);
         let follows_more = self.keyspace.set_queues_max(s.queues_max);
         self.command_logs.configure(s);
+        self.master.configure(crate::replication::settings(s));
         self.watch_durations();
         let s = &self.config;
         self.acl.log.set_max(s.acllog_max_len);
@@ -293,18 +297,41 @@ impl Engine {
 
     /// Whether the log is to be written. Set by the server when it has one open.
     pub fn set_logging(&mut self, enabled: bool) {
-        self.log.enabled = enabled;
-        self.keyspace.effects.logging = enabled;
+        (self.log.has_file, self.log.is_suspended) = (enabled, false);
+        self.record();
     }
 
-    /// The log bytes since the last call, appended to `into`.
+    /// Nothing is recorded, for replicas either, until [`Engine::set_logging`] is called: data is loaded.
+    pub fn suspend_logging(&mut self) {
+        (self.log.has_file, self.log.is_suspended) = (false, true);
+        self.record();
+    }
+
+    /// Brings up to date whether what is executed is recorded.
+    pub(crate) fn record(&mut self) {
+        self.log.enabled = !self.log.is_suspended && (self.log.has_file || self.master.is_fed());
+        self.keyspace.effects.logging = self.log.enabled;
+    }
+
+    /// The log bytes since the last call, appended to `into`; nothing where there is no log. Replicas are fed with the same.
     pub fn take_log(&mut self, into: &mut Vec<u8>) {
-        self.log.take(into);
+        let from = into.len();
+        let asides = self.log.take(into);
+        if self.master.is_fed() {
+            match asides.is_empty() {
+                true => self.master.feed(&into[from..]),
+                false => self.master.feed(&asides.among(&into[from..])),
+            }
+            self.carry_out();
+        }
+        if !self.log.has_file {
+            into.truncate(from);
+        }
     }
 
-    /// Whether there are log bytes to take.
+    /// Whether there is something to take, for the log or for replicas.
     pub fn has_log(&self) -> bool {
-        !self.log.is_empty()
+        !self.log.is_empty() || self.master.has_due()
     }
 
     /// Bytes of log not yet taken: a client whose request made it grow has written.
@@ -387,6 +414,7 @@ impl Engine {
         self.unblock(id);
         self.unsubscribe_all(id);
         self.end_tracking(id);
+        self.master.remove(id, self.keyspace.now.mono_us);
         self.monitors.retain(|m| *m != id);
         if let Some(session) = self.sessions.remove(id) {
             self.clients_bytes -= session.counted_bytes;
@@ -415,6 +443,7 @@ impl Engine {
         let Some(session) = self.sessions.find(id) else { return Facts::default() };
         Facts {
             is_subscriber: session.is_subscriber(),
+            is_replica: session.is_replica,
             is_authenticated: session.authenticated,
             is_asking: session.is_asking,
         }
@@ -514,7 +543,7 @@ impl Engine {
         session.last_command = Some(command);
         let protocol = session.protocol;
         let args = Args::new(request.argv);
-        let before = out.len();
+        let (before, logged) = (out.len(), self.log.len());
         let called = {
             let turn = Turn {
                 session: id,
@@ -525,6 +554,7 @@ impl Engine {
             };
             self.call(command, turn, request.raw)
         };
+        self.note_written(id, logged);
         let (asked, told) = (request.raw.map_or(0, <[u8]>::len), out.len() - before);
         let is_late = matches!(called, Called::Later | Called::Block(_));
         if asked.max(told) >= self.command_logs.noteworthy_bytes && !is_late {
@@ -851,4 +881,9 @@ fn script_limits() -> Limits {
 fn run_id(seed: &[u8; 32], purpose: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     base::hex::encode(&Sha256::new().chain_update(purpose).chain_update(seed).finalize()[..20])
+}
+
+/// The name of the history until there is a replica.
+fn first_history(seed: &[u8; 32]) -> ReplicationId {
+    ReplicationId::parse(run_id(seed, b"replication").as_bytes()).unwrap_or(ReplicationId::NONE)
 }

@@ -73,25 +73,40 @@ impl Engine {
         r.set("lru_clock", (self.keyspace.now.unix_ms as u64 / 1000) & 0xff_ffff);
         r.set("server_time_usec", self.keyspace.now.unix_us as u64);
         r.set("cluster_enabled", 0u64);
-        for (name, value) in [
-            ("role", "master"),
-            ("master_failover_state", "no-failover"),
-            ("master_replid2", "0000000000000000000000000000000000000000"),
-        ] {
-            r.set(name, value);
+        self.report_replication(r);
+    }
+
+    fn report_replication(&self, r: &mut Report) {
+        let (master, now_us) = (&self.master, self.keyspace.now.mono_us);
+        r.set("role", "master");
+        r.set("connected_slaves", master.replicas().len() as u64);
+        if self.config.min_replicas_to_write > 0 {
+            r.set("min_slaves_good_slaves", self.good_replicas() as u64);
         }
-        r.set("master_replid", self.replication_id.as_str());
-        for name in [
-            "connected_slaves",
-            "master_repl_offset",
-            "repl_backlog_active",
-            "repl_backlog_first_byte_offset",
-            "repl_backlog_histlen",
-        ] {
-            r.set(name, 0u64);
+        for replica in master.replicas() {
+            let (address, port) = self.replica_place(replica);
+            r.replica(telemetry::Replica {
+                address,
+                port,
+                state: replica.stage().to_string(),
+                offset: replica.acked(),
+                lag_s: replica.lag_s(now_us),
+            });
         }
-        r.set("second_repl_offset", -1i64);
+        r.set("master_replid", master.id().to_string().as_str());
+        r.set("master_repl_offset", master.offset());
         r.set("repl_backlog_size", self.config.repl_backlog_size as u64);
+        let backlog_bytes = master.backlog().map_or(0, |backlog| backlog.memory_bytes());
+        r.set("mem_replication_backlog", backlog_bytes as u64);
+        r.set("mem_total_replication_buffers", (backlog_bytes + self.replicas_bytes()) as u64);
+        let counts = master.counts();
+        r.set("sync_full", counts.full);
+        r.set("sync_partial_ok", counts.partial_ok);
+        r.set("sync_partial_err", counts.partial_err);
+        let Some(backlog) = master.backlog() else { return };
+        r.set("repl_backlog_active", 1u64);
+        r.set("repl_backlog_first_byte_offset", backlog.first() + 1);
+        r.set("repl_backlog_histlen", backlog.len() as u64);
     }
 
     fn report_listeners(&self, r: &mut Report) {
@@ -125,7 +140,7 @@ impl Engine {
             query_max = query_max.max(s.buffers.query);
             output_max = output_max.max(s.buffers.output);
         }
-        r.set("connected_clients", self.sessions.len() as u64);
+        r.set("connected_clients", (self.sessions.len() - self.master.replicas().len()) as u64);
         r.set("maxclients", self.config.maxclients as u64);
         r.set("client_recent_max_input_buffer", query_max as u64);
         r.set("client_recent_max_output_buffer", output_max as u64);
@@ -150,9 +165,13 @@ impl Engine {
         r.set("maxmemory", self.config.maxmemory);
         r.set("maxmemory_policy", self.config.maxmemory_policy.name());
         r.set("mem_allocator", crate::ALLOCATOR);
-        let clients: usize = self.sessions.iter().map(|(_, s)| s.memory_bytes()).sum();
-        let overhead = self.startup_bytes + clients + self.keyspace.table_bytes();
+        let of = |replicas: bool| self.sessions.iter().filter(move |(_, s)| s.is_replica == replicas);
+        let clients: usize = of(false).map(|(_, s)| s.memory_bytes()).sum();
+        let replicas = of(true).map(|(_, s)| s.memory_bytes()).sum::<usize>() + self.master.kept_bytes();
+        let backlog = self.master.backlog().map_or(0, |backlog| backlog.memory_bytes());
+        let overhead = self.startup_bytes + clients + replicas + backlog + self.keyspace.table_bytes();
         r.set("mem_clients_normal", clients as u64);
+        r.set("mem_clients_slaves", replicas as u64);
         r.set("used_memory_startup", self.startup_bytes as u64);
         r.set("used_memory_overhead", overhead as u64);
         self.report_scripts(r);

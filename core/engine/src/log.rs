@@ -1,13 +1,18 @@
-//! What goes into the append-only log: command bytes in order, with the database they run in and units kept together.
+//! What goes into the append-only log and to replicas: command bytes in order, with the database they run in and units kept together.
 
 use resp::push_command;
 
 /// The log bytes that the server has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// Whether there is a log.
+    /// Whether what is executed is recorded: for a log, or for replicas.
     pub(crate) enabled: bool,
+    /// Whether there is a log.
+    pub(crate) has_file: bool,
+    /// Nothing is recorded, whoever would read it: data is loaded.
+    pub(crate) is_suspended: bool,
     bytes: Vec<u8>,
+    asides: Asides,
     /// The database that the last record was for.
     db: Option<usize>,
     /// Records of the unit in progress (MULTI/EXEC, a script).
@@ -15,9 +20,49 @@ pub(crate) struct Log {
     spare: Vec<u8>,
 }
 
+/// What only replicas are told, between the records of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Asides {
+    /// Encoded commands, each with the place in the log's bytes that it stands in front of.
+    commands: Vec<(usize, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Asides {
+    fn add(&mut self, at: usize, argv: &[&[u8]]) {
+        let mut encoded = Vec::new();
+        push_command(&mut encoded, argv);
+        self.bytes += encoded.len();
+        self.commands.push((at, encoded));
+    }
+
+    /// Puts those of a unit behind these, whose bytes begin at `from`.
+    fn append(&mut self, unit: &mut Asides, from: usize) {
+        self.bytes += core::mem::take(&mut unit.bytes);
+        self.commands.extend(unit.commands.drain(..).map(|(at, encoded)| (from + at, encoded)));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// The log's bytes with these between them.
+    pub(crate) fn among(&self, log: &[u8]) -> Vec<u8> {
+        let (mut whole, mut from) = (Vec::with_capacity(log.len() + self.bytes), 0);
+        for (at, encoded) in &self.commands {
+            whole.extend_from_slice(&log[from..*at]);
+            whole.extend_from_slice(encoded);
+            from = *at;
+        }
+        whole.extend_from_slice(&log[from..]);
+        whole
+    }
+}
+
 #[derive(Debug, Default)]
 struct Unit {
     bytes: Vec<u8>,
+    asides: Asides,
     records: u32,
     db: Option<usize>,
 }
@@ -26,7 +71,8 @@ impl Log {
     /// Begins a unit: what follows is kept together by MULTI and EXEC if it is more than one record.
     pub(crate) fn begin_unit(&mut self) {
         if self.enabled && self.unit.is_none() {
-            self.unit = Some(Unit { bytes: core::mem::take(&mut self.spare), records: 0, db: self.db });
+            let bytes = core::mem::take(&mut self.spare);
+            self.unit = Some(Unit { bytes, asides: Asides::default(), records: 0, db: self.db });
         }
     }
 
@@ -36,6 +82,7 @@ impl Log {
         if unit.records > 1 {
             push_command(&mut self.bytes, &[b"MULTI"]);
         }
+        self.asides.append(&mut unit.asides, self.bytes.len());
         self.bytes.extend_from_slice(&unit.bytes);
         if unit.records > 1 {
             push_command(&mut self.bytes, &[b"EXEC"]);
@@ -80,6 +127,14 @@ impl Log {
         push_command(self.target(1), argv);
     }
 
+    /// Adds a command that only replicas are told, at this place among the others.
+    pub(crate) fn add_aside(&mut self, argv: &[&[u8]]) {
+        match &mut self.unit {
+            Some(unit) => unit.asides.add(unit.bytes.len(), argv),
+            None => self.asides.add(self.bytes.len(), argv),
+        }
+    }
+
     fn select(&mut self, db: usize) {
         let known = self.unit.as_ref().map_or(self.db, |u| u.db);
         if known == Some(db) {
@@ -110,17 +165,29 @@ impl Log {
         }
     }
 
-    /// The bytes since the last call; they end at a record's end, outside of any unit.
-    pub(crate) fn take(&mut self, into: &mut Vec<u8>) {
+    /// The bytes since the last call, and what replicas are told among them; they end at a record's end, outside of any unit.
+    pub(crate) fn take(&mut self, into: &mut Vec<u8>) -> Asides {
         into.append(&mut self.bytes);
+        core::mem::take(&mut self.asides)
+    }
+
+    /// Bytes for replicas that were not taken yet.
+    pub(crate) fn stream_len(&self) -> usize {
+        self.bytes.len() + self.asides.bytes
     }
 
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
+    /// Whether there is something for the log itself.
+    pub(crate) fn has_records(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
+    /// Whether nothing is to be taken.
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && self.asides.is_empty()
     }
 
     /// The next record tells its database again: the log goes on in another file.
@@ -220,6 +287,30 @@ mod tests {
             "*1 $5 MULTI *1 $1 A *1 $1 B *1 $1 A *1 $4 EXEC ",
         ];
         assert_eq!(text(&mut log), format!("{first}{second}{third}"));
+    }
+
+    #[test]
+    fn what_only_replicas_are_told_stands_where_it_was_said() {
+        let mut log = Log { enabled: true, db: Some(0), ..Log::default() };
+        log.add_aside(&[b"1"]);
+        log.add_command(0, &[b"A"]);
+        log.begin_unit();
+        log.add_command(0, &[b"B"]);
+        log.add_aside(&[b"2"]);
+        log.add_command(0, &[b"C"]);
+        log.end_unit();
+        log.add_aside(&[b"3"]);
+        let mut bytes = Vec::new();
+        let stream_len = log.stream_len();
+        let asides = log.take(&mut bytes);
+        let words = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(words(&bytes), "A MULTI B C EXEC ");
+        let stream = asides.among(&bytes);
+        assert_eq!((words(&stream).as_str(), stream.len()), ("1 A MULTI B 2 C EXEC 3 ", stream_len));
+        assert!(log.is_empty() && log.stream_len() == 0);
     }
 
     #[test]

@@ -210,6 +210,8 @@ pub enum Job {
         /// What it gets.
         order: Box<crate::CopyOrder>,
     },
+    /// Send the replicas that wait for one a snapshot; see [`crate::Engine::begin_replica_snapshot`].
+    FeedReplicas,
     /// FLUSHALL has run: give up a snapshot that is being written, which would bring back what is gone.
     Flushed {
         /// Write another one.
@@ -311,6 +313,7 @@ impl core::fmt::Debug for Job {
             Job::FindPasswords { .. } => "FindPasswords",
             Job::Save { .. } => "Save",
             Job::Copy { .. } => "Copy",
+            Job::FeedReplicas => "FeedReplicas",
             Job::Flushed { .. } => "Flushed",
             Job::RewriteLog => "RewriteLog",
             Job::Shutdown { .. } => "Shutdown",

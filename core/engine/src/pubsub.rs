@@ -183,12 +183,14 @@ fn confirm(reply: &mut Reply<'_>, what: &[u8], name: Option<&[u8]>, count: usize
 
 fn publish(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let receivers = engine.publish(turn.args.at(1), turn.args.at(2));
+    engine.tell_replicas(turn.args.all());
     turn.reply.count(receivers);
     Ok(Step::Done(None))
 }
 
 fn spublish(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let receivers = engine.publish_to(Subscription::Shard, turn.args.at(1), turn.args.at(2));
+    engine.tell_replicas(turn.args.all());
     turn.reply.count(receivers);
     Ok(Step::Done(None))
 }

@@ -109,7 +109,7 @@ impl Engine {
             && spec.program.is_none()
             && !spec.flags.has(Flags::RUNS_QUEUE)
             && self.sessions.at(id).reply_mode == ReplyMode::On;
-        let waits = save && may_wait && !self.log.enabled;
+        let waits = save && may_wait && !self.log.has_file;
         self.jobs.push(Job::Flushed { save, session: waits.then_some(id) });
         if !waits {
             return next;

@@ -213,6 +213,12 @@ pub(crate) struct Session {
     pub(crate) follows_redirects: bool,
     /// What it has said of the copy of the data that it will ask for.
     pub(crate) copy: CopyWish,
+    /// What it has said of itself as a replica.
+    pub(crate) announced: Option<Box<replication::master::Announced>>,
+    /// It is one.
+    pub(crate) is_replica: bool,
+    /// The position in the stream for replicas behind what it wrote last.
+    pub(crate) written_to: u64,
     pub(crate) in_exec: bool,
     pub(crate) multi: Option<Box<Transaction>>,
     pub(crate) watched: BTreeSet<(usize, Vec<u8>)>,
@@ -245,6 +251,12 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn is_subscriber(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
+    }
+
+    /// Whether it is sent what others do: a replica, or a monitor.
+    #[inline]
+    pub(crate) fn is_fed(&self) -> bool {
+        self.monitor || self.is_replica
     }
 
     /// Bytes of the arguments that it holds: of the command that runs or that waits.
@@ -314,6 +326,9 @@ impl Sessions {
             no_touch: false,
             follows_redirects: false,
             copy: CopyWish::default(),
+            announced: None,
+            is_replica: false,
+            written_to: 0,
             in_exec: false,
             multi: None,
             watched: BTreeSet::new(),

@@ -9,5 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod id;
+pub mod master;
 
 pub use id::ReplicationId;
+pub use master::Master;

@@ -56,6 +56,7 @@ fn run(shared: &'static Shared, job: Job) {
             shared.saver.add(Task::Save(listener));
         }
         Job::Copy { session, order } => shared.saver.add(Task::Copy(session, order)),
+        Job::FeedReplicas => shared.saver.add(Task::FeedReplicas),
         Job::Flushed { save, session } => shared.saver.flushed(shared, save, session),
         Job::RewriteLog => shared.saver.add(Task::Rewrite),
         Job::Shutdown { session, save, now: _, force } => {

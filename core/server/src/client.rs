@@ -33,8 +33,8 @@ pub(crate) struct Bounds {
     pub(crate) strangers_bytes_max: usize,
     /// The user that a client certificate logs in.
     pub(crate) certificate_user: config::TlsAuthClientsUser,
-    /// Output limits of ordinary clients and of subscribers.
-    pub(crate) output: [config::OutputLimit; 2],
+    /// Output limits of the classes of clients.
+    pub(crate) output: [config::OutputLimit; 3],
 }
 
 impl Bounds {
@@ -49,17 +49,47 @@ impl Bounds {
             tells_buffers: settings.maxmemory_clients > 0,
             strangers_bytes_max: crate::strangers::pool_bytes_max(settings.maxmemory),
             certificate_user: settings.tls_auth_clients_user,
-            output: [settings.output_limits[0], settings.output_limits[2]],
+            output: output_limits(settings),
         }
     }
 }
 
 impl Bounds {
     /// Bytes of output at which a client is closed at once.
-    pub(crate) fn output_bytes_max(&self, subscriber: bool) -> usize {
-        match self.output[usize::from(subscriber)].hard_bytes {
+    pub(crate) fn output_bytes_max(&self, class: Class) -> usize {
+        match self.output[class as usize].hard_bytes {
             0 => usize::MAX,
             bytes => (bytes as usize).saturating_add(UNCOUNTED_OUTPUT_BYTES),
+        }
+    }
+}
+
+/// The limits as they are set, but for one of replicas that is smaller than the backlog: that is as large as the backlog.
+fn output_limits(settings: &config::Settings) -> [config::OutputLimit; 3] {
+    let mut limits = settings.output_limits;
+    let replicas = &mut limits[Class::Replica as usize];
+    for bytes in [&mut replicas.hard_bytes, &mut replicas.soft_bytes] {
+        if *bytes > 0 {
+            *bytes = (*bytes).max(settings.repl_backlog_size as u64);
+        }
+    }
+    limits
+}
+
+/// The classes of clients whose output has limits of its own, in the order of `client-output-buffer-limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Normal,
+    Replica,
+    Subscriber,
+}
+
+impl Class {
+    pub(crate) fn of(facts: &engine::Facts) -> Class {
+        match facts.is_subscriber {
+            _ if facts.is_replica => Class::Replica,
+            true => Class::Subscriber,
+            false => Class::Normal,
         }
     }
 }
@@ -92,8 +122,8 @@ pub(crate) struct Client {
     pub(crate) trusted: bool,
     /// Its certificate was looked at for a user.
     pub(crate) certificate_seen: bool,
-    /// It subscribes to something, so the limits of subscribers hold.
-    pub(crate) subscriber: bool,
+    /// Whose limits hold.
+    pub(crate) class: Class,
     /// The reply to its last request comes later; its next ones stay in the input.
     pub(crate) waiting: bool,
     /// It waits for a password check.
@@ -144,7 +174,7 @@ impl Client {
             introduced: false,
             trusted: false,
             certificate_seen: false,
-            subscriber: false,
+            class: Class::Normal,
             waiting: false,
             is_asking: false,
             asked_bytes: 0,

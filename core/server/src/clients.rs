@@ -20,7 +20,7 @@ use net::{Accepted, Id, Poller, Pool, Ready, Scratch, Slots, Timers};
 
 pub(crate) use self::accept::introduce;
 use crate::busy::Others;
-use crate::client::{Bounds, Client};
+use crate::client::{Bounds, Class, Client};
 use crate::context::IoContext;
 use crate::logger::Level;
 use crate::mail::Mail;
@@ -299,7 +299,7 @@ impl Clients {
             self.check_output(id);
         }
         let Some(client) = find(&mut self.slots, id) else { return };
-        let exempt = client.waiting || client.subscriber;
+        let exempt = client.waiting || client.class != Class::Normal;
         if idle_s > 0 && !exempt && now_s > client.heard_s + idle_s {
             self.shared.logger.line(Level::Verbose, "Closing idle client");
             return self.close(id);
@@ -309,7 +309,7 @@ impl Clients {
             _ if exempt => now_s + idle_s,
             _ => client.heard_s + idle_s + 1,
         };
-        let soft_s = self.bounds.output[usize::from(client.subscriber)].soft_seconds;
+        let soft_s = self.bounds.output[client.class as usize].soft_seconds;
         let soft_until_s = client.over_soft_since_s.map_or(u64::MAX, |since_s| since_s + soft_s + 1);
         let login_until_s = if client.is_stranger() { login_until_s } else { u64::MAX };
         let handshake_until_s =

@@ -15,15 +15,23 @@ use crate::shared::Shared;
 use crate::view::View;
 
 /// Bytes that are fed at a time.
-const PART_BYTES: usize = 256 << 10;
+pub(crate) const PART_BYTES: usize = 256 << 10;
 /// Bytes that may be left to send when the next part is fed.
-const PENDING_BYTES_MAX: usize = 1 << 20;
+pub(crate) const PENDING_BYTES_MAX: usize = 1 << 20;
 /// How long the client is not looked at while it has enough to read.
-const NAP: Duration = Duration::from_millis(2);
+pub(crate) const NAP: Duration = Duration::from_millis(2);
 /// Bytes that changed entries may wait for the client with what they were before; of `maxmemory` an eighth at most.
 const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How long a client may take nothing.
 const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes that changed entries may wait with what they were before.
+pub(crate) fn waiting_bytes_max(config: &config::Config) -> usize {
+    match config.maxmemory as usize {
+        0 => WAITING_BYTES_MAX,
+        bytes => WAITING_BYTES_MAX.min(bytes / 8),
+    }
+}
 
 /// Sends a client what it has ordered and closes it.
 pub(crate) fn send(shared: &Shared, session: SessionId, order: &CopyOrder) {
@@ -91,10 +99,7 @@ impl Taker<'_> {
     /// What the client has still to be sent, and the bytes that wait in the engine meanwhile, with their limit.
     fn look(&self) -> (Option<usize>, usize, usize) {
         let engine = self.shared.engine.lock();
-        let limit = match engine.config.maxmemory as usize {
-            0 => WAITING_BYTES_MAX,
-            bytes => WAITING_BYTES_MAX.min(bytes / 8),
-        };
+        let limit = waiting_bytes_max(&engine.config);
         (engine.copy_pending(self.session), engine.keyspace.snapshot_waiting_bytes(), limit)
     }
 

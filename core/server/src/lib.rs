@@ -37,6 +37,7 @@ mod notices;
 mod passwords;
 mod plane;
 mod report;
+mod resync;
 mod rewrite;
 mod run;
 mod saver;

@@ -92,7 +92,7 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
     let was_logging = shared.durable.is_logging();
     {
         let mut engine = shared.engine.lock();
-        engine.set_logging(false);
+        engine.suspend_logging();
         engine.keyspace.keep_expired = true;
         let flushed = if how.flush { engine.keyspace.database_count() } else { 0 };
         (0..flushed).for_each(|db| {
@@ -113,6 +113,10 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
     engine.keyspace.keep_expired = false;
     engine.keyspace.effects.dirty = 0;
     engine.set_logging(was_logging);
+    if !how.save || result.is_err() {
+        // What was read may be something else than what replicas hold.
+        engine.forget_replicas();
+    }
     shared.loading.on.store(false, Ordering::Release);
     drop(engine);
     crate::background::catch_up_log(shared);

@@ -12,7 +12,7 @@ use net::Parts;
 use resp::{Limits, Parsed, Parser, ProtocolError, Span};
 use smallvec::SmallVec;
 
-use crate::client::{Bounds, Client, push_protocol_error};
+use crate::client::{Bounds, Class, Client, push_protocol_error};
 use crate::context::IoContext;
 
 /// Requests that one client may have executed in one tick; the rest waits for the next, so that a deep
@@ -203,6 +203,7 @@ impl Turn<'_, '_> {
         self.at = end;
         self.left = self.left.saturating_sub(1);
         if args.is_empty() {
+            self.engine.hear_sign(self.id);
             return Next::Continue;
         }
         let argv: SmallVec<[&[u8]; 16]> = args.iter().map(Vec::as_slice).collect();
@@ -232,7 +233,7 @@ pub(crate) fn serve(
     let ran = run(client, session, engine, context, window, &bounds);
     context.net.batch_output += client.conn.pending().saturating_sub(waiting);
     let facts = engine.facts(session);
-    client.subscriber = facts.is_subscriber;
+    client.class = Class::of(&facts);
     if client.trusted && !facts.is_authenticated {
         client.begin_as_stranger(context.net.now_s);
     }
@@ -270,7 +271,7 @@ fn run(
     bounds: &Bounds,
 ) -> Ran {
     let mut limits = client.request_limits(bounds);
-    let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.subscriber));
+    let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.class));
     let Parts { input, out } = client.conn.parts(context.scratch, &mut context.net.pool);
     let (argv, left) = (SmallVec::new(), REQUESTS_PER_TICK_MAX);
     let output_max = output_max.saturating_add(out.len() - pending);

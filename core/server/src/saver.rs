@@ -42,6 +42,8 @@ pub(crate) enum Task {
     StartLog(Listener),
     /// A snapshot for a client.
     Copy(SessionId, Box<engine::CopyOrder>),
+    /// A snapshot for the replicas that wait for one.
+    FeedReplicas,
     /// The data set thrown away and read again (DEBUG RELOAD, DEBUG LOADAOF).
     Reload {
         /// Who waits.
@@ -66,7 +68,7 @@ impl Task {
             Task::Save(_) | Task::PointSave(_) | Task::LastSave(_) => Kind::Save,
             Task::Rewrite | Task::Replace | Task::StartLog(_) => Kind::Rewrite,
             Task::Reload { .. } => Kind::Reload,
-            Task::Copy(..) => Kind::Copy,
+            Task::Copy(..) | Task::FeedReplicas => Kind::Copy,
         }
     }
 
@@ -83,7 +85,10 @@ impl Task {
     /// Whether somebody waits for it: the end of the server, a log that has failed, FLUSHALL. A copy for a client may take as
     /// long as its network does, and makes way for these.
     fn is_urgent(&self) -> bool {
-        let is_patient = matches!(self, Task::Rewrite | Task::StartLog(Listener::Nobody) | Task::Copy(..));
+        let is_patient = matches!(
+            self,
+            Task::Rewrite | Task::StartLog(Listener::Nobody) | Task::Copy(..) | Task::FeedReplicas
+        );
         !is_patient && !self.is_in_background()
     }
 }
@@ -310,6 +315,10 @@ impl Saver {
             // These two answer their clients themselves.
             Task::Copy(session, order) => {
                 crate::copy::send(shared, *session, order);
+                Ok(())
+            }
+            Task::FeedReplicas => {
+                crate::resync::send(shared);
                 Ok(())
             }
             Task::Reload { session, how } => {

@@ -95,14 +95,10 @@ fn a_client_that_wants_only_a_snapshot_gets_one() {
 }
 
 #[test]
-fn a_replica_and_a_client_that_reads_no_mark_get_none() {
+fn a_client_that_reads_no_mark_gets_no_copy() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path(), &["--save", ""]);
     let mut client = server.client();
-    for line in ["SYNC", "PSYNC ? -1"] {
-        client.send(format!("{line}\r\n").as_bytes());
-        assert!(client.line().starts_with("-ERR this server does not replicate yet"));
-    }
     client.ask("REPLCONF rdb-only 2", "-ERR value is out of range, value must between 0 and 1\r\n");
     client.ask("REPLCONF rdb-filter-only keys", "-ERR Unsupported rdb-filter-only option: keys\r\n");
     client.ask("REPLCONF rdb-only 1", "+OK\r\n");

@@ -302,6 +302,7 @@ pub static TABLE: &[Field] = &[
     f(Stats, "tandem_queues_dropped", "0", Counter("tandem_queues_dropped_total", "Times that a queue was not followed, because there are more than queues-max or its key or group is too long.")),
     f(Replication, "role", "master", No),
     f(Replication, "connected_slaves", "0", Gauge("redis_connected_slaves", "Replicas that are connected.")),
+    o(Replication, "min_slaves_good_slaves", No),
     f(Replication, "master_failover_state", "no-failover", No),
     o(Replication, "master_replid", No),
     f(Replication, "master_replid2", "0000000000000000000000000000000000000000", No),

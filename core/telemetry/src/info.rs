@@ -111,6 +111,21 @@ pub struct Queue {
     pub oldest_failed_age_ms: Option<u64>,
 }
 
+/// One replica's numbers.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Where it is to be found.
+    pub address: String,
+    /// The port that it listens on.
+    pub port: u16,
+    /// How far it is.
+    pub state: String,
+    /// Up to where it has applied the stream, bytes.
+    pub offset: u64,
+    /// Seconds since it was last heard of.
+    pub lag_s: u64,
+}
+
 /// All that is told at one moment.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -120,6 +135,7 @@ pub struct Report {
     pub(crate) databases: Vec<Database>,
     pub(crate) keys: Vec<KeySize>,
     pub(crate) queues: Vec<Queue>,
+    pub(crate) replicas: Vec<Replica>,
     pub(crate) percentiles: Vec<f64>,
     tracks_latency: bool,
 }
@@ -128,6 +144,14 @@ impl Default for Report {
     fn default() -> Report {
         Report::new()
     }
+}
+
+/// The field behind which INFO lists the replicas, whether it is shown or not.
+const LAST_BEFORE_REPLICAS: &str = "min_slaves_good_slaves";
+
+fn replica_line(out: &mut String, at: usize, replica: &Replica) {
+    let Replica { address, port, state, offset, lag_s } = replica;
+    line(out, format_args!("slave{at}:ip={address},port={port},state={state},offset={offset},lag={lag_s}"));
 }
 
 /// The headings in their order, with whether plain INFO shows them.
@@ -159,6 +183,7 @@ impl Report {
             databases: Vec::new(),
             keys: Vec::new(),
             queues: Vec::new(),
+            replicas: Vec::new(),
             percentiles: vec![50.0, 99.0, 99.9],
             tracks_latency: true,
         }
@@ -197,6 +222,11 @@ impl Report {
     /// Adds a queue.
     pub fn queue(&mut self, queue: Queue) {
         self.queues.push(queue);
+    }
+
+    /// Adds a replica.
+    pub fn replica(&mut self, replica: Replica) {
+        self.replicas.push(replica);
     }
 
     /// The percentiles of Latencystats, 0 to 100.
@@ -249,6 +279,9 @@ impl Report {
         for field in TABLE.iter().filter(|field| field.section == section) {
             if let Some(value) = self.text(field.name) {
                 line(out, format_args!("{}:{value}", field.name));
+            }
+            if field.name == LAST_BEFORE_REPLICAS {
+                self.replicas.iter().enumerate().for_each(|(at, replica)| replica_line(out, at, replica));
             }
         }
     }

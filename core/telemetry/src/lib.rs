@@ -19,6 +19,6 @@ mod stats;
 pub use events::{CommandEntry, CommandLog, LatencyEvent, LatencyEvents, LatencySummary, Rate};
 pub use graph::latency_graph;
 pub use histogram::Histogram;
-pub use info::{Queue, Report, V, human};
+pub use info::{Queue, Replica, Report, V, human};
 pub use prometheus::prometheus;
 pub use stats::{CommandStats, ErrorStats};

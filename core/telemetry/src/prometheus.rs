@@ -43,6 +43,7 @@ pub fn prometheus(report: &Report) -> String {
     instance(&out, report);
     own_instance(&out, report);
     databases(&out, report);
+    replicas(&out, report);
     queues(&mut own, report);
     commands(&out, &mut own, report);
     let mut text = out.0.handle().render();
@@ -118,6 +119,31 @@ fn own_instance(out: &Out, report: &Report) {
             "Seconds until a certificate in use ends; 0 when it has.",
             vec![Label::new("of", of)],
             report.number(left),
+        );
+    }
+}
+
+fn replicas(out: &Out, report: &Report) {
+    for replica in &report.replicas {
+        let labels = || {
+            vec![
+                Label::new("slave_ip", replica.address.clone()),
+                Label::new("slave_port", replica.port.to_string()),
+                Label::new("slave_state", replica.state.clone()),
+            ]
+        };
+        let (offset, lag_s) = (replica.offset as f64, replica.lag_s as f64);
+        out.gauge(
+            "redis_connected_slave_offset_bytes",
+            "What a replica has applied, bytes.",
+            labels(),
+            offset,
+        );
+        out.gauge(
+            "redis_connected_slave_lag_seconds",
+            "Seconds since a replica was heard of.",
+            labels(),
+            lag_s,
         );
     }
 }

@@ -36,7 +36,11 @@ impl ClientType {
     }
 
     pub(super) fn of(session: &Session) -> ClientType {
-        if session.is_subscriber() { ClientType::Pubsub } else { ClientType::Normal }
+        match session.is_subscriber() {
+            _ if session.is_replica => ClientType::Replica,
+            true => ClientType::Pubsub,
+            false => ClientType::Normal,
+        }
     }
 }
 
@@ -138,6 +142,7 @@ pub(super) fn flags(s: &Session) -> String {
             out.push(letter);
         }
     };
+    add(s.is_replica, 'S');
     add(s.monitor, 'O');
     add(s.is_subscriber(), 'P');
     add(s.multi.is_some(), 'x');

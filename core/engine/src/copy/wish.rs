@@ -6,9 +6,9 @@ use commands::{Args, Error};
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CopyWish {
     /// It wants one snapshot and nothing after it.
-    pub(super) rdb_only: bool,
+    pub(crate) rdb_only: bool,
     /// It reads what ends with a mark.
-    pub(super) takes_mark: bool,
+    pub(crate) takes_mark: bool,
     pub(super) parts: CopyParts,
 }
 

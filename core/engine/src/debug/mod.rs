@@ -69,7 +69,7 @@ static TABLE: &[Subcommand] = &[
     sub("quicklist", (1, 2), "<key> [<0|1>]", "Write what is known of a long list into the server's log.", objects::quicklist),
     sub("quicklist-packed-threshold", (1, 1), "<size>", "Accepted; up to 4 GB.", quicklist_packed_threshold),
     sub("reload", (0, MANY), "[MERGE] [NOFLUSH] [NOSAVE]", "Save, throw the data set away and read it again.", data::reload),
-    sub("replicate", (1, MANY), "<text>", "Accepted; there are no replicas.", accept),
+    sub("replicate", (1, MANY), "<text>", "Accepted; nothing is told replicas beside what is executed.", accept),
     sub("replybuffer", (2, 2), "PEAK-RESET-TIME <NEVER|RESET|ms> | RESIZING <0|1>", "Accepted; replies have no buffers of their own.", replybuffer),
     sub("restart", (0, 1), "[<milliseconds>]", "Not offered: what starts the server restarts it.", restart),
     sub("sdslen", (1, 1), "<key>", "Lengths of a key and its string.", objects::sdslen),
@@ -242,8 +242,7 @@ impl Engine {
 
     /// From now on this is another data set to replicas.
     fn change_replication_id(&mut self) {
-        let random = &mut self.keyspace.random;
-        let bytes: Vec<u8> = (0..3).flat_map(|_| random.next_u64().to_le_bytes()).take(20).collect();
-        self.replication_id = base::hex::encode(&bytes);
+        let fresh = self.draw_history();
+        self.master.rename(fresh);
     }
 }

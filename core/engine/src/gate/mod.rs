@@ -26,11 +26,12 @@ const NOAUTH: Error = Error::new("NOAUTH Authentication required.");
 pub(crate) const OOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
 /// The refusal while data is being loaded.
 pub(crate) const LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
+const NOREPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
 const NO_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 const NOT_FROM_SCRIPTS: Error = Error::new("ERR This Redis command is not allowed from script");
 const READ_ONLY_SCRIPT: Error = Error::new("ERR Write commands are not allowed from read-only scripts.");
-/// The refusal of a client that monitors, in the words of Redis, for which it is a kind of replica.
-const MONITORS_ONLY: Error = Error::new("ERR Replica can't interact with the keyspace");
+/// The refusal of a replica, and of a client that monitors, which is a kind of replica in Redis.
+const ONLY_FED: Error = Error::new("ERR Replica can't interact with the keyspace");
 const SCRIPT_ARITY: Error = Error::new("ERR Wrong number of args calling Redis command from script");
 
 /// Most bytes of arguments that a transaction may queue.
@@ -144,12 +145,12 @@ impl Engine {
         {
             return Err(script.refusal());
         }
-        // A monitor would see its own command instead of the reply that it waits for.
+        // Who is fed would see its own command, or what others have written, instead of the reply that it waits for.
         if caller == Caller::Client
-            && self.sessions.at(asked.id).monitor
+            && self.sessions.at(asked.id).is_fed()
             && spec.flags.has_any(LEAVES_TRACES.and(Flags::READONLY))
         {
-            return Err(MONITORS_ONLY);
+            return Err(ONLY_FED);
         }
         match caller {
             Caller::Client if spec.flags.has_any(CHANGES.and(Flags::RUNS_QUEUE)) => {
@@ -210,7 +211,17 @@ impl Engine {
         }
         let (log, argv) = (&self.log, asked.argv);
         let bytes = || log.len() + argv.iter().map(|arg| arg.len()).sum::<usize>();
-        outside.write_refusal(grows(needs), &bytes).map_or(Ok(()), |why| Err(Error::text(why)))
+        outside.write_refusal(grows(needs), &bytes).map_or(Ok(()), |why| Err(Error::text(why)))?;
+        self.check_replicas(needs)
+    }
+
+    /// What changes data is refused where too few replicas keep up (`min-replicas-to-write`).
+    fn check_replicas(&self, needs: Flags) -> Result<(), Error> {
+        let least = self.config.min_replicas_to_write;
+        match least > 0 && needs.has(Flags::WRITE) && self.good_replicas() < least {
+            true => Err(NOREPLICAS),
+            false => Ok(()),
+        }
     }
 
     /// The same for a script's call. Memory and disk are looked at before the first change only.
@@ -232,7 +243,8 @@ impl Engine {
         }
         let log = &self.log;
         let refusal = outside.write_refusal(grows(flags), &|| log.len());
-        refusal.map_or(Ok(()), |why| Err(Error::text(why)))
+        refusal.map_or(Ok(()), |why| Err(Error::text(why)))?;
+        self.check_replicas(flags)
     }
 
     /// What stands against a script that begins. One that declares nothing is looked at call by call.

@@ -51,6 +51,8 @@ impl Engine {
             // So is what a running script holds.
             limit += self.undelivered_bytes() + outside.passing_bytes().min(limit / PASSING_SHARE);
             limit += self.script_bytes.min(limit / crate::share::SHARE);
+            // What replicas have not read would have more evicted, of which they are told, too.
+            limit += self.replicas_bytes();
             let used = used.saturating_sub(self.freeing_bytes(outside));
             (self.over_memory, self.over_reserve) = (used > limit.saturating_sub(reserve), used > limit);
         }

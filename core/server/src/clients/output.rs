@@ -102,7 +102,7 @@ impl Clients {
     pub(crate) fn check_output(&mut self, id: Id) {
         let (bounds, now_s) = (self.bounds, self.now_s);
         let Some(client) = find(&mut self.slots, id) else { return };
-        let limit = bounds.output[usize::from(client.subscriber)];
+        let limit = bounds.output[client.class as usize];
         let pending = client.counted_output();
         if limit.soft_bytes > 0 && pending > limit.soft_bytes {
             if client.over_soft_since_s.is_none() {
@@ -144,7 +144,7 @@ impl Clients {
 
     /// Whether its output is over the limit that holds at once.
     pub(crate) fn is_over_hard_limit(&self, client: &Client) -> bool {
-        is_over(self.bounds.output[usize::from(client.subscriber)].hard_bytes, client.counted_output())
+        is_over(self.bounds.output[client.class as usize].hard_bytes, client.counted_output())
     }
 
     /// Closes a client whose output has just grown beyond the limit that holds at once. True when it is gone.

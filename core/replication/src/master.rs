@@ -1,0 +1,500 @@
+//! A master's side: the stream, its last bytes, and how far each replica is.
+//!
+//! The stream is what the log holds, in the order of execution, with two kinds of commands more that only replicas get: pings, and
+//! requests to acknowledge. They wait in `due` until what was executed before them is fed, so that a position that was told once holds.
+//! A master that never had a replica has no backlog, counts nothing, and costs nothing.
+//!
+//! *Invariants:* the backlog ends at `offset`; a replica that is online has been sent all up to `offset`, one that receives or loads has all
+//! behind its snapshot kept for it; what is kept is bounded, by the limit of a replica's output.
+
+mod backlog;
+mod replica;
+
+use std::fmt;
+
+pub use backlog::Backlog;
+pub use replica::{Announced, Replica, Stage};
+
+use crate::ReplicationId;
+use replica::Kept;
+
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+
+/// How often a replica that waits for a snapshot is shown that its master is alive, microseconds.
+const SIGN_PERIOD_US: u64 = 1_000_000;
+
+/// What the configuration says of replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes of the backlog.
+    pub backlog_bytes: usize,
+    /// How long the backlog outlives the last replica, microseconds; none for ever.
+    pub backlog_ttl_us: Option<u64>,
+    /// Time between two pings, microseconds.
+    pub ping_period_us: u64,
+    /// Silence after which a replica is given up, microseconds.
+    pub timeout_us: u64,
+    /// Bytes that may be kept for a replica; 0 for no limit.
+    pub kept_bytes_max: u64,
+    /// Bytes that may be kept for a replica for some time only; 0 for no limit.
+    pub kept_bytes_soft: u64,
+    /// That time, microseconds.
+    pub soft_us: u64,
+}
+
+/// What a replica asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// A snapshot, and what follows it (SYNC).
+    Snapshot,
+    /// The stream of this history from this byte on, the first being 1; a snapshot where that is not to be had (PSYNC).
+    From(&'a [u8], i64),
+}
+
+/// Why a replica is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It was silent for too long.
+    Silent,
+    /// More was kept for it than may be.
+    Overrun,
+    /// It cannot read this version of RDB.
+    Version(u16),
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Closed::Silent => f.write_str("it was silent for longer than repl-timeout"),
+            Closed::Overrun => f.write_str("more waited for it than its output buffer limit allows"),
+            Closed::Version(version) => {
+                write!(f, "the data set needs RDB version {version}, which it cannot read")
+            }
+        }
+    }
+}
+
+/// What is wanted of whoever owns the connections, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wish<I> {
+    /// A replica is to be sent this.
+    Send(I, Vec<u8>),
+    /// A replica is to be closed, behind what it was sent. It is known here no more.
+    Close(I, Closed),
+    /// A snapshot is to begin; see [`Master::begin_snapshot`].
+    Snapshot,
+}
+
+/// How replicas were resynchronised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By a snapshot.
+    pub full: u64,
+    /// By the backlog.
+    pub partial_ok: u64,
+    /// By a snapshot although they had asked for a part of the stream.
+    pub partial_err: u64,
+}
+
+/// See the module. `I` names the clients that replicas are.
+#[derive(Debug)]
+pub struct Master<I> {
+    settings: Settings,
+    id: ReplicationId,
+    offset: u64,
+    backlog: Option<Backlog>,
+    replicas: Vec<Replica<I>>,
+    wishes: Vec<Wish<I>>,
+    /// What replicas are to be sent behind what was executed.
+    due: Vec<u8>,
+    /// A request to acknowledge is among that.
+    asks: bool,
+    pinged_us: u64,
+    shown_us: u64,
+    /// Since when there has been no replica, microseconds.
+    alone_since_us: u64,
+    counts: Counts,
+}
+
+impl<I: Copy + Eq> Master<I> {
+    /// One without replicas, of a data set that is named by `id`.
+    pub fn new(id: ReplicationId) -> Master<I> {
+        Master {
+            settings: Settings::default(),
+            id,
+            offset: 0,
+            backlog: None,
+            replicas: Vec::new(),
+            wishes: Vec::new(),
+            due: Vec::new(),
+            asks: false,
+            pinged_us: 0,
+            shown_us: 0,
+            alone_since_us: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes over what the configuration says.
+    pub fn configure(&mut self, settings: Settings) {
+        if let Some(backlog) =
+            self.backlog.as_mut().filter(|_| settings.backlog_bytes != self.settings.backlog_bytes)
+        {
+            backlog.resize(settings.backlog_bytes);
+        }
+        self.settings = settings;
+    }
+
+    // What is told.
+
+    /// The name of the history.
+    pub fn id(&self) -> ReplicationId {
+        self.id
+    }
+
+    /// Bytes of the stream so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The last bytes of the stream; none before the first replica.
+    pub fn backlog(&self) -> Option<&Backlog> {
+        self.backlog.as_ref()
+    }
+
+    /// Whether what is executed is to be fed.
+    pub fn is_fed(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// Whether something waits to be fed beside what is executed.
+    pub fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// How replicas were resynchronised.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Begins to count anew.
+    pub fn reset_counts(&mut self) {
+        self.counts = Counts::default();
+    }
+
+    /// The replicas, in the order of their coming.
+    pub fn replicas(&self) -> &[Replica<I>] {
+        &self.replicas
+    }
+
+    /// A client, if it is a replica.
+    pub fn find(&self, who: I) -> Option<&Replica<I>> {
+        self.replicas.iter().find(|replica| replica.who == who)
+    }
+
+    fn find_mut(&mut self, who: I) -> Option<&mut Replica<I>> {
+        self.replicas.iter_mut().find(|replica| replica.who == who)
+    }
+
+    fn online(&self) -> impl Iterator<Item = &Replica<I>> {
+        self.replicas.iter().filter(|replica| replica.stage == Stage::Online)
+    }
+
+    /// How many replicas have applied the stream up to `offset`.
+    pub fn acked(&self, offset: u64) -> usize {
+        self.online().filter(|replica| replica.acked >= offset).count()
+    }
+
+    /// How many replicas have the stream up to `offset` in a log on their disks.
+    pub fn logged(&self, offset: u64) -> usize {
+        self.online().filter(|replica| replica.logged >= offset && replica.logged > 0).count()
+    }
+
+    /// How many replicas are online and were heard of in the last `lag_us_max` microseconds.
+    pub fn good(&self, now_us: u64, lag_us_max: u64) -> usize {
+        self.online().filter(|replica| now_us.saturating_sub(replica.heard_us) <= lag_us_max).count()
+    }
+
+    /// Bytes that are kept for replicas, the backlog not among them.
+    pub fn kept_bytes(&self) -> usize {
+        self.replicas.iter().map(Replica::kept_bytes).sum()
+    }
+
+    /// Whether a replica is being sent a snapshot.
+    pub fn is_sending(&self) -> bool {
+        self.replicas.iter().any(|replica| replica.stage == Stage::Receiving)
+    }
+
+    /// What is wanted since the last call.
+    pub fn take_wishes(&mut self) -> Vec<Wish<I>> {
+        std::mem::take(&mut self.wishes)
+    }
+
+    // The stream.
+
+    /// Takes what was executed since the last call, and sends it on with what was due behind it.
+    pub fn feed(&mut self, executed: &[u8]) {
+        let due = std::mem::take(&mut self.due);
+        self.asks = false;
+        for bytes in [executed, &due] {
+            self.add(bytes);
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        let Some(backlog) = self.backlog.as_mut().filter(|_| !bytes.is_empty()) else { return };
+        self.offset += bytes.len() as u64;
+        backlog.push(bytes);
+        for replica in &mut self.replicas {
+            match replica.stage {
+                Stage::Waiting => {}
+                Stage::Spooling | Stage::Receiving | Stage::Loading => replica.kept.push(bytes),
+                Stage::Online => self.wishes.push(Wish::Send(replica.who, bytes.to_vec())),
+            }
+        }
+        let max = self.kept_bytes_max();
+        self.close_those(|replica| (replica.kept.bytes as u64 > max).then_some(Closed::Overrun));
+    }
+
+    /// As Redis has it, a limit that is smaller than the backlog is as large as that.
+    fn kept_bytes_max(&self) -> u64 {
+        match self.settings.kept_bytes_max {
+            0 => u64::MAX,
+            max => max.max(self.settings.backlog_bytes as u64),
+        }
+    }
+
+    fn close_those(&mut self, why: impl Fn(&Replica<I>) -> Option<Closed>) {
+        let wishes = &mut self.wishes;
+        self.replicas.retain(|replica| {
+            let closed = why(replica);
+            wishes.extend(closed.map(|why| Wish::Close(replica.who, why)));
+            closed.is_none()
+        });
+    }
+
+    /// Has all replicas acknowledge what they have applied, as soon as they have been sent what was executed until now.
+    pub fn ask(&mut self) {
+        if self.is_fed() && !std::mem::replace(&mut self.asks, true) {
+            self.due.extend_from_slice(GETACK);
+        }
+    }
+
+    // Replicas.
+
+    /// A client wants to be a replica. `fresh` names the history if there is none that anybody could know.
+    pub fn resync(
+        &mut self,
+        who: I,
+        announced: Announced,
+        asked: Asked<'_>,
+        fresh: ReplicationId,
+        now_us: u64,
+    ) {
+        if self.find(who).is_some() {
+            return;
+        }
+        if self.backlog.is_none() {
+            self.id = fresh;
+            self.backlog = Some(Backlog::new(self.settings.backlog_bytes, self.offset));
+        }
+        let is_plain = asked == Asked::Snapshot;
+        let part = self.part(asked);
+        let stage = if part.is_some() { Stage::Online } else { Stage::Waiting };
+        if let Some((position, bytes)) = part {
+            self.counts.partial_ok += 1;
+            let name = if announced.takes_id { format!(" {}", self.id) } else { String::new() };
+            self.wishes.push(Wish::Send(who, [format!("+CONTINUE{name}\r\n").as_bytes(), &bytes].concat()));
+            return self
+                .replicas
+                .push(Replica { acked: position, ..new_replica(who, announced, stage, is_plain, now_us) });
+        }
+        self.counts.full += 1;
+        self.counts.partial_err += u64::from(matches!(asked, Asked::From(id, _) if id != b"?"));
+        if !self.replicas.iter().any(|replica| replica.stage == Stage::Waiting) {
+            self.wishes.push(Wish::Snapshot);
+        }
+        self.replicas.push(new_replica(who, announced, stage, is_plain, now_us));
+    }
+
+    /// What a replica lacks, and behind which position, if that is to be had.
+    fn part(&self, asked: Asked<'_>) -> Option<(u64, Vec<u8>)> {
+        let Asked::From(id, first) = asked else { return None };
+        let position = u64::try_from(first).ok()?.checked_sub(1)?;
+        if !id.eq_ignore_ascii_case(self.id.as_bytes()) {
+            return None;
+        }
+        Some((position, self.backlog.as_ref()?.since(position)?))
+    }
+
+    /// A snapshot of this moment begins, of this version of RDB, which ends with `mark`; what was executed before was fed. Those who
+    /// get it as it is made, and those for whom it is to be spooled; all have been told where it is in the stream. What is executed from
+    /// now on must tell its database first.
+    pub fn begin_snapshot(&mut self, rdb_version: u16, mark: &[u8]) -> (Vec<I>, Vec<I>) {
+        let is_waiting = |replica: &Replica<I>| replica.stage == Stage::Waiting;
+        for replica in self.replicas.iter().filter(|r| is_waiting(r) && !r.announced.reads(rdb_version)) {
+            let why = format!("-ERR {}\r\n", Closed::Version(rdb_version));
+            self.wishes.push(Wish::Send(replica.who, why.into_bytes()));
+        }
+        self.close_those(|replica| {
+            let is_refused = is_waiting(replica) && !replica.announced.reads(rdb_version);
+            is_refused.then_some(Closed::Version(rdb_version))
+        });
+        let (mut live, mut spooled) = (Vec::new(), Vec::new());
+        for replica in self.replicas.iter_mut().filter(|replica| is_waiting(replica)) {
+            let mut head = match replica.is_plain {
+                true => Vec::new(),
+                false => format!("+FULLRESYNC {} {}\r\n", self.id, self.offset).into_bytes(),
+            };
+            if replica.announced.takes_mark {
+                replica.stage = Stage::Receiving;
+                head.extend_from_slice(&[b"$EOF:", mark, b"\r\n"].concat());
+                live.push(replica.who);
+            } else {
+                replica.stage = Stage::Spooling;
+                spooled.push(replica.who);
+            }
+            self.wishes.push(Wish::Send(replica.who, head));
+        }
+        (live, spooled)
+    }
+
+    /// The snapshot of a replica is spooled, and has so many bytes, which follow.
+    pub fn snapshot_spooled(&mut self, who: I, bytes: u64) {
+        if let Some(replica) = self.find_mut(who).filter(|replica| replica.stage == Stage::Spooling) {
+            replica.stage = Stage::Receiving;
+            self.wishes.push(Wish::Send(who, format!("${bytes}\r\n").into_bytes()));
+        }
+    }
+
+    /// A replica was sent all of its snapshot.
+    pub fn snapshot_sent(&mut self, who: I, now_us: u64) {
+        let Some(replica) = self.find_mut(who).filter(|replica| replica.stage == Stage::Receiving) else {
+            return;
+        };
+        (replica.stage, replica.heard_us) = (Stage::Loading, now_us);
+        if !replica.announced.takes_mark {
+            self.bring_online(who);
+        }
+    }
+
+    /// Sends a replica that has its snapshot what was kept for it.
+    fn bring_online(&mut self, who: I) {
+        let Some(replica) = self.find_mut(who).filter(|replica| replica.stage == Stage::Loading) else {
+            return;
+        };
+        replica.stage = Stage::Online;
+        let Kept { chunks, .. } = std::mem::take(&mut replica.kept);
+        self.wishes.extend(chunks.into_iter().map(|chunk| Wish::Send(who, chunk)));
+    }
+
+    /// A replica says up to where it has applied the stream and, maybe, up to where its log is on its disk. Whether it is one.
+    pub fn ack(&mut self, who: I, applied: u64, logged: Option<u64>, now_us: u64) -> bool {
+        let end = self.offset;
+        let Some(replica) = self.find_mut(who) else { return false };
+        // None can have more than there is.
+        replica.acked = replica.acked.max(applied.min(end));
+        replica.logged = replica.logged.max(logged.unwrap_or(0).min(end));
+        replica.heard_us = now_us;
+        self.bring_online(who);
+        true
+    }
+
+    /// A replica has shown that it is alive.
+    pub fn heard(&mut self, who: I, now_us: u64) {
+        if let Some(replica) = self.find_mut(who) {
+            replica.heard_us = now_us;
+        }
+    }
+
+    /// A client has gone.
+    pub fn remove(&mut self, who: I, now_us: u64) {
+        let before = self.replicas.len();
+        self.replicas.retain(|replica| replica.who != who);
+        if self.replicas.len() < before && self.replicas.is_empty() {
+            self.alone_since_us = now_us;
+        }
+    }
+
+    /// The regular work, some times a second. `fresh` names the history from now on if nobody may go on in this one.
+    pub fn tick(&mut self, now_us: u64, fresh: impl FnOnce() -> ReplicationId) {
+        if self.backlog.is_none() {
+            return;
+        }
+        if self.replicas.is_empty() {
+            let alone_us = now_us.saturating_sub(self.alone_since_us);
+            if self.settings.backlog_ttl_us.is_some_and(|ttl_us| alone_us > ttl_us) {
+                self.forget(fresh());
+            }
+            return;
+        }
+        if now_us >= self.pinged_us + self.settings.ping_period_us {
+            self.pinged_us = now_us;
+            self.due.extend_from_slice(PING);
+        }
+        self.show_signs(now_us);
+        self.close_silent(now_us);
+        if self.replicas.is_empty() {
+            self.alone_since_us = now_us;
+        }
+    }
+
+    /// What was executed is of no history any more that a replica could go on in: there is no backlog, and another name.
+    pub fn forget(&mut self, fresh: ReplicationId) {
+        (self.backlog, self.id) = (None, fresh);
+        self.due.clear();
+        self.asks = false;
+    }
+
+    /// The history has another name from now on, under which replicas cannot go on.
+    pub fn rename(&mut self, fresh: ReplicationId) {
+        self.id = fresh;
+    }
+
+    fn show_signs(&mut self, now_us: u64) {
+        if now_us < self.shown_us + SIGN_PERIOD_US {
+            return;
+        }
+        self.shown_us = now_us;
+        let waits = |replica: &&Replica<I>| matches!(replica.stage, Stage::Waiting | Stage::Spooling);
+        let waiting = self.replicas.iter().filter(waits);
+        self.wishes.extend(waiting.map(|replica| Wish::Send(replica.who, b"\n".to_vec())));
+    }
+
+    fn close_silent(&mut self, now_us: u64) {
+        let Settings { timeout_us, kept_bytes_soft, soft_us, .. } = self.settings;
+        let soft = if kept_bytes_soft == 0 { u64::MAX } else { kept_bytes_soft };
+        let soft = soft.max(self.settings.backlog_bytes as u64);
+        for replica in &mut self.replicas {
+            let is_over = replica.kept.bytes as u64 > soft;
+            replica.over_soft_since_us = is_over.then(|| replica.over_soft_since_us.unwrap_or(now_us));
+        }
+        self.close_those(|replica| {
+            // Who came by SYNC says nothing; who is sent a snapshot is watched by whoever sends it.
+            let speaks = matches!(replica.stage, Stage::Online | Stage::Loading) && !replica.is_plain;
+            if speaks && now_us.saturating_sub(replica.heard_us) > timeout_us {
+                return Some(Closed::Silent);
+            }
+            let over_us = replica.over_soft_since_us.map_or(0, |since_us| now_us - since_us);
+            (over_us > soft_us).then_some(Closed::Overrun)
+        });
+    }
+}
+
+fn new_replica<I>(who: I, announced: Announced, stage: Stage, is_plain: bool, now_us: u64) -> Replica<I> {
+    Replica {
+        who,
+        announced,
+        stage,
+        is_plain,
+        kept: Kept::default(),
+        over_soft_since_us: None,
+        acked: 0,
+        logged: 0,
+        heard_us: now_us,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! A replica, as its master knows it.
+//!
+//! ```text
+//!                    a snapshot begins            all of it is sent         an acknowledgement
+//!   Waiting -----------------------> Receiving -------------------> Loading ------------------> Online
+//!      |                                ^                                                        ^
+//!      | for those who read no mark     | all of it is written, so its length is known           |
+//!      +------------> Spooling ---------+------------------- all of it is sent ------------------+
+//!                                                                                                |
+//!   a partial resynchronisation -----------------------------------------------------------------+
+//! ```
+//! From the beginning of its snapshot on, what is executed is kept for a replica until it is online. One that reads a snapshot up to its
+//! mark may take what follows it for a part of it, so nothing is sent before it acknowledges. Who waits, or is spooled for, is sent a
+//! newline each second.
+
+use std::fmt;
+
+/// Bytes to which what is kept for a replica is put together.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// What a replica has said of itself (REPLCONF).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// The port that it listens on; 0 where it told none.
+    pub port: u16,
+    /// The address at which it says it is to be found; empty for the one it comes from.
+    pub address: String,
+    /// It reads a snapshot that ends with a mark (`capa eof`).
+    pub takes_mark: bool,
+    /// It takes another history's name with a partial resynchronisation (`capa psync2`).
+    pub takes_id: bool,
+    /// Its version, where it told one.
+    pub version: Option<[u16; 3]>,
+}
+
+impl Announced {
+    /// Whether it can read snapshots of this version of RDB. One that tells its own version is a Valkey (8.0 and later), which reads
+    /// Redis' formats up to 11; others tell nothing, and refuse by themselves what they cannot read.
+    pub fn reads(&self, rdb_version: u16) -> bool {
+        const VALKEY_READS_MAX: u16 = 11;
+        self.version.is_none() || rdb_version <= VALKEY_READS_MAX
+    }
+}
+
+/// How far a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It waits for a snapshot to begin.
+    Waiting,
+    /// Its snapshot is written to a file first: it must be told the length.
+    Spooling,
+    /// It is sent one.
+    Receiving,
+    /// It has been sent all of it, and has not acknowledged anything.
+    Loading,
+    /// It is sent what is executed.
+    Online,
+}
+
+impl fmt::Display for Stage {
+    /// As INFO tells it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Waiting | Stage::Spooling => "wait_bgsave",
+            Stage::Receiving | Stage::Loading => "send_bulk",
+            Stage::Online => "online",
+        })
+    }
+}
+
+/// Bytes that are kept until a replica may be sent them.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) chunks: Vec<Vec<u8>>,
+    pub(crate) bytes: usize,
+}
+
+impl Kept {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        match self.chunks.last_mut().filter(|last| last.len() + bytes.len() <= CHUNK_BYTES) {
+            Some(last) => last.extend_from_slice(bytes),
+            None => self.chunks.push(bytes.to_vec()),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Replica<I> {
+    pub(crate) who: I,
+    pub(crate) announced: Announced,
+    pub(crate) stage: Stage,
+    /// It came by SYNC: it is told no name of a history, and acknowledges nothing by itself.
+    pub(crate) is_plain: bool,
+    /// What was executed while it could not be sent anything.
+    pub(crate) kept: Kept,
+    /// Since when that is more than the soft limit, microseconds.
+    pub(crate) over_soft_since_us: Option<u64>,
+    /// Up to where it has applied the stream, as it says.
+    pub(crate) acked: u64,
+    /// Up to where its log is on its disk, as it says.
+    pub(crate) logged: u64,
+    /// When it was last heard of, microseconds.
+    pub(crate) heard_us: u64,
+}
+
+impl<I: Copy> Replica<I> {
+    /// The client that it is.
+    pub fn who(&self) -> I {
+        self.who
+    }
+
+    /// What it has said of itself.
+    pub fn announced(&self) -> &Announced {
+        &self.announced
+    }
+
+    /// How far it is.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Up to where it has applied the stream.
+    pub fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// Seconds since it was last heard of; 0 until it is online.
+    pub fn lag_s(&self, now_us: u64) -> u64 {
+        if self.stage == Stage::Online { now_us.saturating_sub(self.heard_us) / 1_000_000 } else { 0 }
+    }
+
+    /// Bytes that are kept for it.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept.bytes
+    }
+}

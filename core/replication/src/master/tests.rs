@@ -1,0 +1,295 @@
+use super::*;
+
+const FRESH: ReplicationId = ReplicationId::NONE;
+
+fn id() -> ReplicationId {
+    ReplicationId::drawn([7, 8, 9])
+}
+
+fn settings() -> Settings {
+    Settings {
+        backlog_bytes: 100,
+        backlog_ttl_us: Some(1000),
+        ping_period_us: u64::MAX / 2,
+        timeout_us: 60,
+        kept_bytes_max: 200,
+        kept_bytes_soft: 0,
+        soft_us: 0,
+    }
+}
+
+fn master() -> Master<u32> {
+    let mut master = Master::new(FRESH);
+    master.configure(settings());
+    master
+}
+
+fn modern() -> Announced {
+    Announced { takes_mark: true, takes_id: true, ..Announced::default() }
+}
+
+/// What each replica has been sent, and who was closed.
+fn sent(master: &mut Master<u32>, to: u32) -> String {
+    let mut text = Vec::new();
+    for wish in master.take_wishes() {
+        match wish {
+            Wish::Send(who, bytes) if who == to => text.extend_from_slice(&bytes),
+            Wish::Close(who, why) if who == to => text.extend_from_slice(format!("<{why:?}>").as_bytes()),
+            Wish::Snapshot => text.extend_from_slice(b"<snapshot>"),
+            Wish::Send(..) | Wish::Close(..) => {}
+        }
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// A replica that has got a snapshot and is online.
+fn online(master: &mut Master<u32>, who: u32) {
+    master.resync(who, modern(), Asked::From(b"?", -1), id(), 0);
+    master.begin_snapshot(10, b"mark");
+    master.snapshot_sent(who, 0);
+    master.ack(who, master.offset(), None, 0);
+    master.take_wishes();
+}
+
+#[test]
+fn nothing_is_counted_before_the_first_replica() {
+    let mut master = master();
+    master.feed(b"executed");
+    master.ask();
+    assert!(!master.is_fed() && !master.has_due());
+    assert_eq!((master.offset(), master.take_wishes()), (0, Vec::new()));
+}
+
+#[test]
+fn a_replica_gets_a_snapshot_and_then_what_was_executed_meanwhile() {
+    let mut master = master();
+    master.resync(1, modern(), Asked::From(b"?", -1), id(), 0);
+    assert_eq!((master.id(), sent(&mut master, 1).as_str()), (id(), "<snapshot>"));
+    master.feed(b"in the snapshot ");
+    assert_eq!(sent(&mut master, 1), "");
+    assert_eq!(master.begin_snapshot(10, b"mark").0, [1]);
+    assert_eq!(sent(&mut master, 1), format!("+FULLRESYNC {} 16\r\n$EOF:mark\r\n", id()));
+    master.feed(b"behind ");
+    master.snapshot_sent(1, 5);
+    master.feed(b"it ");
+    assert_eq!((sent(&mut master, 1).as_str(), master.kept_bytes()), ("", 10));
+    assert_eq!(master.acked(0), 0, "it has not loaded it");
+    master.ack(1, 16, None, 6);
+    assert_eq!((sent(&mut master, 1).as_str(), master.kept_bytes()), ("behind it ", 0));
+    master.feed(b"at once");
+    assert_eq!(sent(&mut master, 1), "at once");
+    assert_eq!(master.counts(), Counts { full: 1, partial_ok: 0, partial_err: 0 });
+}
+
+#[test]
+fn those_who_wait_share_a_snapshot_and_others_wait_for_the_next() {
+    let mut master = master();
+    for who in [1, 2] {
+        master.resync(who, modern(), Asked::From(b"?", -1), id(), 0);
+    }
+    let wishes = master.take_wishes();
+    assert_eq!(wishes, [Wish::Snapshot], "it is wanted once");
+    assert_eq!(master.begin_snapshot(10, b"mark").0, [1, 2]);
+    master.resync(3, modern(), Asked::Snapshot, id(), 0);
+    assert!(master.take_wishes().contains(&Wish::Snapshot));
+    assert_eq!(master.begin_snapshot(10, b"other").0, [3]);
+    assert_eq!(sent(&mut master, 3), "$EOF:other\r\n", "SYNC is told no name");
+}
+
+#[test]
+fn a_replica_goes_on_where_it_was() {
+    let mut master = master();
+    online(&mut master, 1);
+    master.feed(b"abcdefghij");
+    master.take_wishes();
+    master.remove(1, 0);
+    master.feed(b"klm");
+    let name = id().to_string().to_uppercase();
+    master.resync(2, modern(), Asked::From(name.as_bytes(), 9), FRESH, 0);
+    assert_eq!(sent(&mut master, 2), format!("+CONTINUE {}\r\nijklm", id()));
+    master.feed(b"n");
+    assert_eq!(sent(&mut master, 2), "n");
+    master.resync(3, Announced::default(), Asked::From(name.as_bytes(), 15), FRESH, 0);
+    assert_eq!(sent(&mut master, 3), "+CONTINUE\r\n", "it lacks nothing");
+    assert_eq!((master.counts().partial_ok, master.acked(14)), (2, 1));
+}
+
+#[test]
+fn what_cannot_be_gone_on_with_is_a_snapshot() {
+    let asked = |first: i64, id: &[u8]| {
+        let mut master = master();
+        online(&mut master, 1);
+        master.feed(&[b'x'; 300]);
+        master.take_wishes();
+        master.resync(2, modern(), Asked::From(id, first), FRESH, 0);
+        (sent(&mut master, 2), master.counts().partial_err)
+    };
+    let name = id();
+    let (gone, ahead, there) = (200, 302, 201);
+    for first in [gone, ahead, 0, -1, i64::MIN, i64::MAX] {
+        assert_eq!(asked(first, name.as_bytes()), ("<snapshot>".to_owned(), 1), "from {first}");
+    }
+    assert_eq!(asked(there, FRESH.as_bytes()), ("<snapshot>".to_owned(), 1));
+    assert_eq!(asked(-1, b"?"), ("<snapshot>".to_owned(), 0));
+    assert_eq!(asked(there, name.as_bytes()).0, format!("+CONTINUE {name}\r\n{}", "x".repeat(100)));
+}
+
+#[test]
+fn what_is_kept_for_a_replica_is_bounded() {
+    let mut master = master();
+    online(&mut master, 1);
+    master.resync(2, modern(), Asked::From(b"?", -1), id(), 0);
+    master.begin_snapshot(10, b"mark");
+    master.take_wishes();
+    (0..20).for_each(|_| master.feed(&[b'x'; 10]));
+    assert_eq!(master.kept_bytes(), 200);
+    master.feed(b"y");
+    let wishes = master.take_wishes();
+    assert!(wishes.contains(&Wish::Close(2, Closed::Overrun)));
+    assert_eq!((master.kept_bytes(), master.replicas().len()), (0, 1));
+    assert!(wishes.contains(&Wish::Send(1, b"y".to_vec())), "another one gets all of it");
+}
+
+#[test]
+fn a_limit_of_some_time_is_one_and_a_small_one_is_the_size_of_the_backlog() {
+    let mut master = Master::new(FRESH);
+    let (kept_bytes_soft, soft_us) = (150, 10);
+    master.configure(Settings { kept_bytes_max: 1, kept_bytes_soft, soft_us, ..settings() });
+    for who in [1, 2] {
+        master.resync(who, modern(), Asked::From(b"?", -1), id(), 0);
+    }
+    master.begin_snapshot(10, b"mark");
+    master.feed(&[b'x'; 100]);
+    assert_eq!(master.replicas().len(), 2, "what the backlog holds is no reason");
+    master.feed(b"x");
+    assert_eq!(master.replicas().len(), 0);
+    master.configure(Settings { kept_bytes_max: 0, kept_bytes_soft, soft_us, ..settings() });
+    master.resync(3, modern(), Asked::From(b"?", -1), id(), 0);
+    master.begin_snapshot(10, b"mark");
+    master.feed(&[b'x'; 151]);
+    for (now_us, left) in [(1, 1), (11, 1), (12, 0)] {
+        master.tick(now_us, || FRESH);
+        assert_eq!(master.replicas().len(), left, "at {now_us}");
+    }
+}
+
+#[test]
+fn silence_ends_a_replica_and_a_sign_does_not() {
+    let mut master = master();
+    online(&mut master, 1);
+    online(&mut master, 2);
+    master.resync(3, modern(), Asked::From(b"?", -1), id(), 0);
+    master.begin_snapshot(10, b"mark");
+    master.heard(2, 10);
+    master.take_wishes();
+    master.tick(61, || FRESH);
+    let wishes = master.take_wishes();
+    assert!(
+        wishes.contains(&Wish::Close(1, Closed::Silent)) && !wishes.contains(&Wish::Close(2, Closed::Silent))
+    );
+    assert!(master.find(3).is_some(), "whoever sends the snapshot watches");
+    master.snapshot_sent(3, 61);
+    master.tick(122, || FRESH);
+    assert!(master.find(3).is_none(), "it does not load");
+}
+
+#[test]
+fn pings_and_requests_come_behind_what_was_executed_and_count() {
+    let mut master = Master::new(FRESH);
+    master.configure(Settings { ping_period_us: 10, ..settings() });
+    online(&mut master, 1);
+    master.ask();
+    master.ask();
+    master.tick(10, || FRESH);
+    assert!(master.has_due());
+    assert_eq!(sent(&mut master, 1), "");
+    master.feed(b"executed ");
+    let text = sent(&mut master, 1);
+    assert_eq!(
+        text,
+        format!("executed {}{}", String::from_utf8_lossy(GETACK), String::from_utf8_lossy(PING))
+    );
+    assert_eq!((master.offset(), master.has_due()), (text.len() as u64, false));
+    master.tick(19, || FRESH);
+    assert!(!master.has_due());
+}
+
+#[test]
+fn who_waits_is_shown_that_the_master_is_alive() {
+    let mut master = master();
+    master.resync(1, modern(), Asked::From(b"?", -1), id(), 0);
+    master.take_wishes();
+    for (now_us, text) in [(SIGN_PERIOD_US, "\n"), (SIGN_PERIOD_US + 1, ""), (2 * SIGN_PERIOD_US, "\n")] {
+        master.tick(now_us, || FRESH);
+        assert_eq!(sent(&mut master, 1), text);
+    }
+    assert_eq!(master.offset(), 0, "it is none of the stream");
+}
+
+#[test]
+fn acknowledgements_count_and_never_say_more_than_there_is() {
+    let mut master = master();
+    online(&mut master, 1);
+    online(&mut master, 2);
+    master.feed(b"0123456789");
+    assert_eq!((master.acked(0), master.acked(10)), (2, 0));
+    assert!(master.ack(1, 10, Some(4), 50) && !master.ack(9, 10, None, 50));
+    master.ack(2, u64::MAX, Some(u64::MAX), 20);
+    master.ack(1, 3, None, 50);
+    assert_eq!((master.acked(10), master.acked(11)), (2, 0));
+    assert_eq!((master.logged(4), master.logged(5)), (2, 1));
+    assert_eq!((master.good(50, 10), master.good(50, 30)), (1, 2));
+}
+
+#[test]
+fn a_backlog_that_nobody_needs_any_more_is_forgotten_with_its_name() {
+    let mut master = master();
+    online(&mut master, 1);
+    master.feed(b"abc");
+    master.remove(1, 100);
+    master.tick(1100, || FRESH);
+    assert!(master.is_fed());
+    master.tick(1101, || FRESH);
+    assert!(!master.is_fed());
+    master.feed(b"executed while nobody looked");
+    master.resync(2, modern(), Asked::From(id().as_bytes(), 4), ReplicationId::drawn([1; 3]), 2000);
+    master.take_wishes();
+    assert_eq!((master.offset(), master.id()), (3, ReplicationId::drawn([1; 3])));
+    assert_eq!(master.replicas()[0].stage(), Stage::Waiting, "the same position is another one now");
+}
+
+#[test]
+fn only_the_replica_is_refused_that_cannot_read_the_data() {
+    let mut master = master();
+    let valkey = Announced { version: Some([9, 1, 0]), ..modern() };
+    master.resync(1, valkey.clone(), Asked::From(b"?", -1), id(), 0);
+    master.resync(2, modern(), Asked::From(b"?", -1), id(), 0);
+    master.take_wishes();
+    assert_eq!(master.begin_snapshot(12, b"mark").0, [2]);
+    let text = sent(&mut master, 1);
+    assert_eq!(text, "-ERR the data set needs RDB version 12, which it cannot read\r\n<Version(12)>");
+    master.resync(1, valkey, Asked::From(b"?", -1), id(), 0);
+    assert_eq!(master.begin_snapshot(10, b"mark").0, [1]);
+}
+
+#[test]
+fn who_reads_no_mark_is_told_the_length_and_is_online_behind_it() {
+    let mut master = master();
+    master.resync(1, Announced::default(), Asked::Snapshot, id(), 0);
+    master.resync(2, modern(), Asked::From(b"?", -1), id(), 0);
+    assert_eq!(master.begin_snapshot(10, b"mark"), (vec![2], vec![1]));
+    master.feed(b"meanwhile");
+    master.take_wishes();
+    master.tick(SIGN_PERIOD_US, || FRESH);
+    assert_eq!(sent(&mut master, 1), "\n", "it takes a while to write it");
+    master.snapshot_sent(1, 0);
+    assert_eq!(master.kept_bytes(), 18, "it was not sent anything");
+    master.snapshot_spooled(1, 5);
+    assert_eq!(sent(&mut master, 1), "$5\r\n");
+    master.tick(2 * SIGN_PERIOD_US, || FRESH);
+    assert_eq!(sent(&mut master, 1), "", "a sign would be a part of it");
+    master.snapshot_sent(1, 0);
+    assert_eq!((sent(&mut master, 1).as_str(), master.acked(0)), ("meanwhile", 1));
+    master.tick(u64::MAX / 4, || FRESH);
+    assert!(master.find(1).is_some(), "by SYNC it says nothing");
+}
