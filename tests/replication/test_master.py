@@ -317,3 +317,33 @@ def test_messages_reach_the_subscribers_of_replicas_in_their_place():
             listener.call("SUBSCRIBE", "news")
             m.call("PUBLISH", "news", "four")
             assert listener.read() == [b"message", b"news", b"four"]
+
+
+@pytest.mark.parametrize("kind", ["logged", "evicting"])
+def test_links_that_are_cut_again_and_again_under_load(kind, commands):
+    """Three kinds of replicas, several writers: partial and full resynchronisations as they come."""
+    extra = {"logged": ("--appendonly", "yes", "--appendfsync", "always", "--repl-backlog-size", "65536"),
+             "evicting": ("--maxmemory", "6mb", "--maxmemory-policy", "allkeys-lru", "--repl-backlog-size", "1mb")}[kind]
+    with master_of("server", "--io-threads", "2", *extra) as master, master.client() as m, ExitStack() as stack:
+        replicas = [stack.enter_context(replica_of(master, each, "maxmemory", 0)) for each in ("7.0", "8.2", "valkey")]
+        end = time.monotonic() + 4
+
+        def write(writer):
+            while time.monotonic() < end:
+                writer.play(50)
+                if kind == "evicting":
+                    writer.client.pipeline([("SET", f"more:{writer.random.randrange(3000)}", writer.random.randbytes(3000))
+                                            for _ in range(40)])
+        threads = [threading.Thread(target=write, args=(Writer(master, commands, f"cuts-{n}"),)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        while time.monotonic() < end:
+            time.sleep(0.3)
+            m.call("CLIENT", "KILL", "TYPE", "replica")
+        for thread in threads:
+            thread.join()
+        for replica in replicas:
+            assert_equal(master, replica)
+        counts = info(m, "stats")
+        assert int(counts["sync_partial_ok"]) > 3
+        assert (int(counts["evicted_keys"]) > 100) == (kind == "evicting")
