@@ -9,7 +9,7 @@ use crate::source;
 pub const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-base", &[]),
     ("tandem-journal", &[]),
-    ("tandem-replication", &[]),
+    ("tandem-replication", &["tandem-base", "tandem-resp"]),
     ("tandem-resp", &["tandem-base"]),
     ("tandem-table", &["tandem-base"]),
     ("tandem-persist", &["tandem-base"]),

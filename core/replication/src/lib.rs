@@ -10,6 +10,7 @@
 
 mod id;
 pub mod master;
+pub mod replica;
 
 pub use id::ReplicationId;
 pub use master::Master;

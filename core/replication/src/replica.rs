@@ -1,0 +1,503 @@
+//! A replica's link to its master: one connection from its first byte on.
+//!
+//! ```text
+//!   Ping -> Auth -> Port -> Address -> Capabilities -> Psync --+CONTINUE--------------------------> Stream
+//!                                                        |                                            ^
+//!                                                        +--+FULLRESYNC--> Header -> Snapshot -> Loading
+//! ```
+//! Bytes that came go in ([`Link::receive`]), bytes to send come out ([`Link::take_output`]). Whoever drives it asks [`Link::advance`]
+//! until the stream begins, or takes the snapshot in between by [`Link::snapshot`]; then it runs what [`Link::request`] gives and says
+//! so ([`Link::applied`]). Any [`Fault`] ends the connection; [`Link::point`] is where the next one may go on.
+//!
+//! All that a master says is hostile until it has been parsed: a line has at most [`LINE_BYTES_MAX`] bytes, a request at most
+//! [`REQUEST_BYTES_MAX`], and nothing is allocated on the word of a length.
+//!
+//! *Invariants:* the offset of [`Link::point`] counts the bytes of whole requests that were applied, and never stands inside a
+//! transaction: one that was cut off comes again from its MULTI.
+
+mod backoff;
+mod fault;
+#[cfg(test)]
+mod tests;
+
+pub use backoff::Backoff;
+pub use fault::Fault;
+
+use crate::ReplicationId;
+use resp::{Limits, Parsed, Parser, Span, push_command};
+
+/// Longest line of a master's answer, bytes.
+pub const LINE_BYTES_MAX: usize = 16 << 10;
+
+/// Longest request of the stream, bytes. Redis' own masters send no argument beyond 512 MiB, and an RPUSH of many.
+pub const REQUEST_BYTES_MAX: usize = 2 << 30;
+
+/// How often a master hears how far its replica is, or that it is there, microseconds.
+const ACK_PERIOD_US: u64 = 1_000_000;
+
+/// Bytes of the mark that ends a snapshot of unknown length.
+const MARK_BYTES: usize = 40;
+
+/// A place in a history: two data sets that are at the same one are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// The history.
+    pub id: ReplicationId,
+    /// Bytes of it in front of the place.
+    pub offset: u64,
+}
+
+/// What a link is given at its beginning.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Who logs in; empty: the default user.
+    pub user: Vec<u8>,
+    /// With which password; empty: nobody logs in.
+    pub password: Vec<u8>,
+    /// The port that the master is told.
+    pub port: u16,
+    /// The address that the master is told, if it is not that of the connection.
+    pub address: Vec<u8>,
+    /// Silence that ends the link, microseconds.
+    pub timeout_us: u64,
+    /// Where the data set at hand is, if it may go on from there.
+    pub resume: Option<Point>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("port", &self.port)
+            .field("resume", &self.resume)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a link is; see the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Ping,
+    Auth,
+    Port,
+    Address,
+    Capabilities,
+    Psync,
+    Header(Point),
+    Snapshot(Point, Rest),
+    Loading(Point),
+    Stream(Point),
+}
+
+/// How much of a snapshot is still to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Rest {
+    /// So many bytes.
+    Bytes(u64),
+    /// All until this mark.
+    Mark([u8; MARK_BYTES]),
+}
+
+/// What has become of the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The master has more to say first.
+    Waits,
+    /// The master makes a snapshot of its data set at this place.
+    Full(Point),
+    /// The snapshot comes, with so many bytes if that is known.
+    Snapshot(Option<u64>),
+    /// The stream goes on from this place.
+    Stream(Point),
+}
+
+/// What [`Link::snapshot`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// So many bytes were given, at least one.
+    Bytes(usize),
+    /// More must come first.
+    Waits,
+    /// All were given.
+    End,
+}
+
+/// A request of the stream.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Name and arguments; nothing for an empty line.
+    pub argv: Vec<&'a [u8]>,
+    /// Its bytes.
+    pub raw: &'a [u8],
+    /// It may concern the data: it is not between the two servers alone.
+    pub is_for_data: bool,
+}
+
+/// What a request is to the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Multi,
+    Exec,
+    /// The master asks how far the replica is.
+    GetAck,
+    /// Something else between the two servers.
+    Link,
+    Data,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Link {
+    settings: Settings,
+    state: State,
+    input: Vec<u8>,
+    /// Where in `input` what was not dealt with begins.
+    at: usize,
+    output: Vec<u8>,
+    parser: Parser,
+    /// Where the place inside the stream is that the parser reads at: ahead of the point by what is applied of a transaction.
+    offset: u64,
+    /// The request that was given last and is not applied yet.
+    given: Option<(usize, Kind)>,
+    in_transaction: bool,
+    heard_us: u64,
+    told_us: u64,
+}
+
+impl Link {
+    /// A connection that has just been made.
+    pub fn new(settings: Settings, now_us: u64) -> Link {
+        let mut link = Link {
+            settings,
+            state: State::Ping,
+            input: Vec::new(),
+            at: 0,
+            output: Vec::new(),
+            parser: Parser::default(),
+            offset: 0,
+            given: None,
+            in_transaction: false,
+            heard_us: now_us,
+            told_us: now_us,
+        };
+        link.send(&[b"PING"]);
+        link
+    }
+
+    /// Takes in what the master has sent.
+    pub fn receive(&mut self, bytes: &[u8], now_us: u64) {
+        self.heard_us = now_us;
+        if self.at > 0 {
+            self.input.drain(..self.at);
+            self.at = 0;
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// What is to be sent.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Where the data set is when all that was given is applied; none before it is that of the master.
+    pub fn point(&self) -> Option<Point> {
+        match self.state {
+            State::Stream(point) => Some(point),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the history that have come, applied or not; none before the stream.
+    pub fn read_offset(&self) -> Option<u64> {
+        self.point().map(|_| self.offset + (self.input.len() - self.at) as u64)
+    }
+
+    /// When the master was heard last, microseconds.
+    pub fn heard_us(&self) -> u64 {
+        self.heard_us
+    }
+
+    /// What is due with time: the master hears that its replica is there.
+    ///
+    /// # Errors
+    /// The master has been silent for too long.
+    pub fn tick(&mut self, now_us: u64) -> Result<(), Fault> {
+        // While a snapshot is loaded nobody reads what the master sends.
+        if !matches!(self.state, State::Loading(_))
+            && now_us.saturating_sub(self.heard_us) > self.settings.timeout_us
+        {
+            return Err(Fault::Silent);
+        }
+        if now_us.saturating_sub(self.told_us) < ACK_PERIOD_US {
+            return Ok(());
+        }
+        self.told_us = now_us;
+        match self.state {
+            State::Stream(point) => self.acknowledge(point.offset),
+            // An empty line says no more than that.
+            State::Header(_) | State::Snapshot(..) | State::Loading(_) => self.output.push(b'\n'),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    // From the first byte to the stream.
+
+    /// Deals with the master's answers as far as they have come.
+    ///
+    /// # Errors
+    /// What ends the link.
+    pub fn advance(&mut self) -> Result<Progress, Fault> {
+        while let Some(line) = self.line()? {
+            if line.is_empty() {
+                continue;
+            }
+            if let Some(progress) = self.answered(&line)? {
+                return Ok(progress);
+            }
+        }
+        Ok(Progress::Waits)
+    }
+
+    /// The next line, without its end; only where lines are expected.
+    fn line(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+        if matches!(self.state, State::Snapshot(..) | State::Loading(_) | State::Stream(_)) {
+            return Ok(None);
+        }
+        let rest = &self.input[self.at..];
+        let end = memchr::memchr(b'\n', &rest[..rest.len().min(LINE_BYTES_MAX)]);
+        let Some(end) = end else {
+            return if rest.len() >= LINE_BYTES_MAX { Err(Fault::LongLine) } else { Ok(None) };
+        };
+        let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]).to_vec();
+        self.at += end + 1;
+        Ok(Some(line))
+    }
+
+    fn answered(&mut self, line: &[u8]) -> Result<Option<Progress>, Fault> {
+        match self.state {
+            State::Ping => self.ponged(line)?,
+            State::Auth => match line.first() {
+                Some(b'+') => self.introduce(),
+                _ => return Err(Fault::LogIn(fault::text(line))),
+            },
+            // Old masters do not know these, and need not.
+            State::Port if !self.settings.address.is_empty() => {
+                self.state = State::Address;
+                let address = self.settings.address.clone();
+                self.send(&[b"REPLCONF", b"ip-address", &address]);
+            }
+            State::Port | State::Address => {
+                self.state = State::Capabilities;
+                self.send(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]);
+            }
+            State::Capabilities => self.ask(),
+            State::Psync => return self.decided(line).map(Some),
+            State::Header(point) => return self.headed(point, line).map(Some),
+            State::Snapshot(..) | State::Loading(_) | State::Stream(_) => {}
+        }
+        Ok(None)
+    }
+
+    /// The answer to PING. A master that wants a password says so here, which is an answer too.
+    fn ponged(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let is_there = line.first() == Some(&b'+')
+            || [&b"-NOAUTH"[..], b"-NOPERM", b"-ERR operation not permitted"]
+                .iter()
+                .any(|start| line.starts_with(start));
+        if !is_there {
+            return Err(fault::refused(line));
+        }
+        if self.settings.password.is_empty() {
+            self.introduce();
+            return Ok(());
+        }
+        self.state = State::Auth;
+        let (user, password) = (self.settings.user.clone(), self.settings.password.clone());
+        match user.is_empty() {
+            true => self.send(&[b"AUTH", &password]),
+            false => self.send(&[b"AUTH", &user, &password]),
+        }
+        Ok(())
+    }
+
+    fn introduce(&mut self) {
+        self.state = State::Port;
+        let port = self.settings.port.to_string();
+        self.send(&[b"REPLCONF", b"listening-port", port.as_bytes()]);
+    }
+
+    fn ask(&mut self) {
+        self.state = State::Psync;
+        match self.settings.resume {
+            // The first byte that is missing, counted from one.
+            Some(point) => {
+                let next = (point.offset + 1).to_string();
+                self.send(&[b"PSYNC", point.id.as_bytes(), next.as_bytes()]);
+            }
+            None => self.send(&[b"PSYNC", b"?", b"-1"]),
+        }
+    }
+
+    /// The answer to PSYNC.
+    fn decided(&mut self, line: &[u8]) -> Result<Progress, Fault> {
+        let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        match words.next() {
+            Some(word) if word.eq_ignore_ascii_case(b"+FULLRESYNC") => {
+                let id = words.next().and_then(ReplicationId::parse);
+                let offset = words.next().and_then(number);
+                let (Some(id), Some(offset)) = (id, offset) else { return Err(fault::strange(line)) };
+                let point = Point { id, offset };
+                self.state = State::Header(point);
+                Ok(Progress::Full(point))
+            }
+            Some(word) if word.eq_ignore_ascii_case(b"+CONTINUE") => {
+                let Some(mut point) = self.settings.resume else { return Err(fault::strange(line)) };
+                if let Some(word) = words.next() {
+                    // The master was a replica itself, and its history has another name since.
+                    point.id = ReplicationId::parse(word).ok_or_else(|| fault::strange(line))?;
+                }
+                self.begin(point);
+                Ok(Progress::Stream(point))
+            }
+            _ => Err(fault::refused(line)),
+        }
+    }
+
+    /// The line in front of a snapshot.
+    fn headed(&mut self, point: Point, line: &[u8]) -> Result<Progress, Fault> {
+        let Some(length) = line.strip_prefix(b"$") else { return Err(fault::refused(line)) };
+        let (rest, bytes) = match length.strip_prefix(b"EOF:") {
+            Some(mark) => {
+                let mark = mark.try_into().map_err(|_| fault::strange(line))?;
+                (Rest::Mark(mark), None)
+            }
+            None => {
+                let bytes = number(length).ok_or_else(|| fault::strange(line))?;
+                (Rest::Bytes(bytes), Some(bytes))
+            }
+        };
+        self.state = State::Snapshot(point, rest);
+        Ok(Progress::Snapshot(bytes))
+    }
+
+    // The snapshot.
+
+    /// Gives the next bytes of the snapshot, as many as fit.
+    pub fn snapshot(&mut self, into: &mut [u8]) -> Part {
+        let State::Snapshot(point, rest) = &mut self.state else { return Part::End };
+        let input = &self.input[self.at..];
+        let (there, passed) = match rest {
+            Rest::Bytes(0) => (None, 0),
+            Rest::Bytes(left) => (Some(input.len().min(usize::try_from(*left).unwrap_or(usize::MAX))), 0),
+            Rest::Mark(mark) => match memchr::memmem::find(input, mark) {
+                Some(0) => (None, MARK_BYTES),
+                Some(bytes) => (Some(bytes), 0),
+                // What comes last may be the beginning of the mark.
+                None => (Some(input.len().saturating_sub(MARK_BYTES - 1)), 0),
+            },
+        };
+        let Some(there) = there else {
+            self.state = State::Loading(*point);
+            self.at += passed;
+            return Part::End;
+        };
+        let count = there.min(into.len());
+        if count == 0 {
+            return Part::Waits;
+        }
+        into[..count].copy_from_slice(&input[..count]);
+        self.at += count;
+        if let Rest::Bytes(left) = rest {
+            *left -= count as u64;
+        }
+        Part::Bytes(count)
+    }
+
+    /// The snapshot is what is served from now on: the stream goes on from its place, which the master is told at once, since it waits
+    /// for that. False: no snapshot has ended.
+    pub fn loaded(&mut self, now_us: u64) -> bool {
+        let State::Loading(point) = self.state else { return false };
+        self.begin(point);
+        (self.heard_us, self.told_us) = (now_us, now_us);
+        self.acknowledge(point.offset);
+        true
+    }
+
+    // The stream.
+
+    fn begin(&mut self, point: Point) {
+        self.state = State::Stream(point);
+        self.offset = point.offset;
+    }
+
+    /// The next request that is whole; the same one until it is [`Link::applied`].
+    ///
+    /// # Errors
+    /// What came is none, or too long.
+    pub fn request(&mut self) -> Result<Option<Request<'_>>, Fault> {
+        if !matches!(self.state, State::Stream(_)) {
+            return Ok(None);
+        }
+        // A request that was given and not applied is parsed again: the parser keeps nothing of one that was whole.
+        let input = &self.input[self.at..];
+        let (mut spans, limits): (Vec<Span>, _) =
+            (Vec::new(), Limits::trusted(base::limits::STRING_BYTES_MAX));
+        let parsed =
+            self.parser.next(input, &mut spans, &limits).map_err(|error| Fault::Stream(error.to_string()))?;
+        let (len, argv) = match parsed {
+            Parsed::Incomplete { .. } if input.len() > REQUEST_BYTES_MAX => return Err(Fault::LongRequest),
+            Parsed::Incomplete { .. } => return Ok(None),
+            Parsed::Request { len } => (len, spans.iter().map(|span| span.of(input)).collect()),
+            Parsed::Inline { len, args } if args.is_empty() => (len, Vec::new()),
+            Parsed::Inline { .. } => return Err(Fault::Stream("a line where a request belongs".to_owned())),
+        };
+        let kind = kind_of(&argv);
+        self.given = Some((len, kind));
+        let is_for_data = !matches!(kind, Kind::GetAck | Kind::Link);
+        Ok(Some(Request { argv, raw: &input[..len], is_for_data }))
+    }
+
+    /// The request that was given last has been run.
+    pub fn applied(&mut self) {
+        let (Some((len, kind)), State::Stream(point)) = (self.given.take(), &mut self.state) else { return };
+        self.at += len;
+        self.offset += len as u64;
+        match kind {
+            Kind::Multi => self.in_transaction = true,
+            Kind::Exec => self.in_transaction = false,
+            _ => {}
+        }
+        if !self.in_transaction {
+            point.offset = self.offset;
+        }
+        if kind == Kind::GetAck {
+            let offset = point.offset;
+            self.acknowledge(offset);
+        }
+    }
+
+    fn acknowledge(&mut self, offset: u64) {
+        self.send(&[b"REPLCONF", b"ACK", offset.to_string().as_bytes()]);
+    }
+
+    fn send(&mut self, argv: &[&[u8]]) {
+        push_command(&mut self.output, argv);
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    base::number::parse_u64(digits)
+}
+
+fn kind_of(argv: &[&[u8]]) -> Kind {
+    let is = |at: usize, word: &[u8]| argv.get(at).is_some_and(|arg: &&[u8]| arg.eq_ignore_ascii_case(word));
+    match argv.len() {
+        0 => Kind::Link,
+        1 if is(0, b"multi") => Kind::Multi,
+        1 if is(0, b"exec") => Kind::Exec,
+        _ if is(0, b"ping") => Kind::Link,
+        _ if is(0, b"replconf") && is(1, b"getack") => Kind::GetAck,
+        _ if is(0, b"replconf") => Kind::Link,
+        _ => Kind::Data,
+    }
+}

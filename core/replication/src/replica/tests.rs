@@ -1,0 +1,255 @@
+use super::*;
+
+const ID: &str = "0123456789abcdef0123456789abcdef01234567";
+
+fn id() -> ReplicationId {
+    ReplicationId::parse(ID.as_bytes()).unwrap()
+}
+
+fn settings() -> Settings {
+    Settings { port: 6380, timeout_us: 60_000_000, ..Settings::default() }
+}
+
+/// What the link sends, in words.
+fn sent(link: &mut Link) -> String {
+    let out = link.take_output();
+    let text = String::from_utf8(out).unwrap();
+    let is_word = |line: &&str| !line.starts_with(['*', '$']) && !line.is_empty();
+    text.split("\r\n").filter(is_word).collect::<Vec<_>>().join(" ")
+}
+
+/// Answers with the line and tells what came of it and what was sent.
+fn answer(link: &mut Link, line: &str) -> (Result<Progress, Fault>, String) {
+    link.receive(format!("{line}\r\n").as_bytes(), 0);
+    let progress = link.advance();
+    (progress, sent(link))
+}
+
+/// A link that has asked for PSYNC.
+fn asked(settings: Settings) -> Link {
+    let mut link = Link::new(settings, 0);
+    for line in ["+PONG", "+OK", "+OK"] {
+        assert_eq!(answer(&mut link, line).0, Ok(Progress::Waits));
+    }
+    link
+}
+
+/// A link in its stream, at this offset.
+fn streaming(offset: u64) -> Link {
+    let mut link = asked(Settings { resume: Some(Point { id: id(), offset }), ..settings() });
+    assert_eq!(answer(&mut link, "+CONTINUE").0, Ok(Progress::Stream(Point { id: id(), offset })));
+    link
+}
+
+#[test]
+fn the_conversation_is_that_of_a_replica() {
+    let mut link = Link::new(
+        Settings {
+            user: b"repl".to_vec(),
+            password: b"pw".to_vec(),
+            address: b"10.0.0.1".to_vec(),
+            ..settings()
+        },
+        0,
+    );
+    assert_eq!(sent(&mut link), "PING");
+    for (line, next) in [
+        ("-NOAUTH Authentication required.", "AUTH repl pw"),
+        ("+OK", "REPLCONF listening-port 6380"),
+        ("+OK", "REPLCONF ip-address 10.0.0.1"),
+        ("-ERR Unrecognized REPLCONF option: ip-address", "REPLCONF capa eof capa psync2"),
+        ("+OK", "PSYNC ? -1"),
+    ] {
+        assert_eq!(answer(&mut link, line), (Ok(Progress::Waits), next.to_owned()), "{line}");
+    }
+    let point = Point { id: id(), offset: 77 };
+    assert_eq!(answer(&mut link, &format!("+FULLRESYNC {ID} 77")).0, Ok(Progress::Full(point)));
+    assert_eq!(answer(&mut link, "").0, Ok(Progress::Waits), "an empty line says that the master is there");
+    assert_eq!(answer(&mut link, "$3").0, Ok(Progress::Snapshot(Some(3))));
+    assert_eq!(link.point(), None);
+}
+
+#[test]
+fn a_default_user_logs_in_by_password_alone_and_nobody_without_one() {
+    let mut link = Link::new(Settings { password: b"pw".to_vec(), ..settings() }, 0);
+    link.take_output();
+    assert_eq!(answer(&mut link, "+PONG").1, "AUTH pw");
+    let wrong = answer(&mut link, "-WRONGPASS invalid").0.unwrap_err();
+    assert_eq!(wrong.to_string(), "Unable to AUTH to MASTER: WRONGPASS invalid");
+}
+
+#[test]
+fn what_cannot_be_now_is_told_from_what_cannot_be_at_all() {
+    for (line, fault) in [
+        ("-NOMASTERLINK Can't SYNC", Fault::NotYet("NOMASTERLINK Can't SYNC".into())),
+        ("-LOADING Redis is loading", Fault::NotYet("LOADING Redis is loading".into())),
+        ("-NOPERM no", Fault::Refused("NOPERM no".into())),
+        ("+WHAT", Fault::Strange("+WHAT".into())),
+        ("+CONTINUE", Fault::Strange("+CONTINUE".into())),
+        ("+FULLRESYNC abc 1", Fault::Strange("+FULLRESYNC abc 1".into())),
+        (&format!("+FULLRESYNC {ID} -1"), Fault::Strange(format!("+FULLRESYNC {ID} -1"))),
+        (&format!("+FULLRESYNC {ID}"), Fault::Strange(format!("+FULLRESYNC {ID}"))),
+    ] {
+        assert_eq!(answer(&mut asked(settings()), line).0, Err(fault), "{line}");
+    }
+    let header = |line: &str| {
+        let mut link = asked(settings());
+        answer(&mut link, &format!("+FULLRESYNC {ID} 1")).0.unwrap();
+        answer(&mut link, line).0
+    };
+    for line in ["$-1", "$x", "$", "$EOF:short", "+OK"] {
+        assert_eq!(header(line), Err(Fault::Strange(line.to_owned())));
+    }
+    assert_eq!(header("-ERR disk"), Err(Fault::Refused("ERR disk".into())));
+}
+
+#[test]
+fn a_line_without_end_is_not_kept_for_ever() {
+    let mut link = Link::new(settings(), 0);
+    link.receive(&[b'x'; LINE_BYTES_MAX - 1], 0);
+    assert_eq!(link.advance(), Ok(Progress::Waits));
+    link.receive(b"x", 0);
+    assert_eq!(link.advance(), Err(Fault::LongLine));
+}
+
+/// All of a snapshot that comes in pieces of so many bytes, and what the link knows behind it.
+fn snapshot(header: &str, body: &[u8], piece: usize) -> (Vec<u8>, Link) {
+    let mut link = asked(settings());
+    answer(&mut link, &format!("+FULLRESYNC {ID} 9")).0.unwrap();
+    link.receive(format!("{header}\r\n").as_bytes(), 0);
+    assert!(matches!(link.advance(), Ok(Progress::Snapshot(_))));
+    let (mut all, mut buffer, mut pieces) = (Vec::new(), [0; 7], body.chunks(piece));
+    loop {
+        match link.snapshot(&mut buffer) {
+            Part::Bytes(count) => all.extend_from_slice(&buffer[..count]),
+            Part::End => break,
+            Part::Waits => link.receive(pieces.next().expect("it waits for what there is"), 0),
+        }
+    }
+    pieces.for_each(|piece| link.receive(piece, 0));
+    (all, link)
+}
+
+#[test]
+fn a_snapshot_ends_at_its_length_or_its_mark_however_it_is_cut() {
+    let mark = "m".repeat(39) + "!";
+    // The beginning of the mark stands in the data as well.
+    let data = [b"some data ".as_slice(), &[b'm'; 60], b"?"].concat();
+    for piece in [1, 2, 13, 39, 40, 41, 1000] {
+        for (header, end) in [(format!("${}", data.len()), ""), (format!("$EOF:{mark}"), mark.as_str())] {
+            let body = [&data, end.as_bytes(), b"*1\r\n$4\r\nPING\r\n"].concat();
+            let (all, mut link) = snapshot(&header, &body, piece);
+            assert_eq!(all, data, "{header} in pieces of {piece}");
+            assert!(link.request().unwrap().is_none(), "nothing runs before it is loaded");
+            assert!(link.loaded(5));
+            assert_eq!(sent(&mut link), "REPLCONF ACK 9");
+            assert_eq!(link.request().unwrap().unwrap().argv, [b"PING"]);
+            link.applied();
+            assert_eq!(link.point(), Some(Point { id: id(), offset: 9 + 14 }));
+        }
+    }
+}
+
+#[test]
+fn offsets_count_whole_requests_and_never_stand_in_a_transaction() {
+    let mut link = streaming(100);
+    let stream =
+        b"*1\r\n$4\r\nPING\r\n*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*1\r\n$4\r\nexec\r\n\n";
+    let places = [114u64, 114, 114, 114 + 15 + 21 + 14, 114 + 15 + 21 + 14 + 1];
+    let mut names = Vec::new();
+    for byte in stream {
+        link.receive(&[*byte], 1);
+        while let Some(request) = link.request().unwrap() {
+            names.push((request.argv.first().map(|name| name.to_vec()), request.is_for_data));
+            link.applied();
+            assert_eq!(
+                link.point().unwrap().offset,
+                places[names.len() - 1],
+                "behind request {}",
+                names.len()
+            );
+        }
+    }
+    let told: Vec<_> = names.iter().map(|(name, data)| (name.as_deref().unwrap_or(b""), *data)).collect();
+    let all: [(&[u8], bool); 5] =
+        [(b"PING", false), (b"MULTI", true), (b"INCR", true), (b"exec", true), (b"", false)];
+    assert_eq!(told, all);
+    assert_eq!(link.read_offset(), Some(100 + stream.len() as u64));
+}
+
+#[test]
+fn a_request_stays_until_it_is_applied() {
+    let mut link = streaming(0);
+    link.receive(b"*1\r\n$1\r\nA\r\n*1\r\n$1\r\nB\r\n", 1);
+    assert_eq!(link.request().unwrap().unwrap().argv, [b"A"]);
+    assert_eq!(link.request().unwrap().unwrap().raw, b"*1\r\n$1\r\nA\r\n");
+    link.applied();
+    link.applied();
+    assert_eq!(link.point().unwrap().offset, 11, "each once");
+    assert_eq!(link.request().unwrap().unwrap().argv, [b"B"]);
+}
+
+#[test]
+fn a_master_hears_how_far_its_replica_is_each_second_and_when_it_asks() {
+    let mut link = streaming(5);
+    assert_eq!(link.tick(999_999), Ok(()));
+    assert_eq!(sent(&mut link), "");
+    assert_eq!(link.tick(1_000_000), Ok(()));
+    assert_eq!(sent(&mut link), "REPLCONF ACK 5");
+    link.receive(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n", 1_000_001);
+    assert!(!link.request().unwrap().unwrap().is_for_data);
+    link.applied();
+    assert_eq!(sent(&mut link), format!("REPLCONF ACK {}", 5 + 37));
+}
+
+#[test]
+fn silence_ends_a_link_but_not_while_a_snapshot_is_loaded() {
+    let mut link = streaming(0);
+    assert_eq!(link.tick(60_000_000), Ok(()));
+    assert_eq!(link.tick(60_000_001), Err(Fault::Silent));
+    let (_, mut link) = snapshot("$1", b"x", 1);
+    link.take_output();
+    assert_eq!(link.tick(70_000_000), Ok(()));
+    assert_eq!(link.take_output(), b"\n", "the master must not take it for dead");
+    link.loaded(70_000_000);
+    assert_eq!(link.tick(70_000_001), Ok(()));
+}
+
+#[test]
+fn what_is_no_request_ends_the_link() {
+    for bytes in [&b"+OK\r\n"[..], b"*1\r\n+x\r\n", b"*x\r\n", b"$5\r\nhello\r\n"] {
+        let mut link = streaming(0);
+        link.receive(bytes, 0);
+        assert!(matches!(link.request(), Err(Fault::Stream(_))), "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn a_history_may_get_another_name() {
+    let other = "f".repeat(40);
+    let mut link = asked(Settings { resume: Some(Point { id: id(), offset: 41 }), ..settings() });
+    let progress = answer(&mut link, &format!("+CONTINUE {other}")).0;
+    let id = ReplicationId::parse(other.as_bytes()).unwrap();
+    assert_eq!(progress, Ok(Progress::Stream(Point { id, offset: 41 })));
+}
+
+#[test]
+fn a_replica_asks_for_the_first_byte_that_it_lacks() {
+    let mut link = Link::new(Settings { resume: Some(Point { id: id(), offset: 41 }), ..settings() }, 0);
+    for line in ["+PONG", "+OK"] {
+        answer(&mut link, line).0.unwrap();
+    }
+    assert_eq!(answer(&mut link, "+OK").1, format!("PSYNC {ID} 42"));
+    // What is refused there may be asked for from the beginning.
+    assert!(matches!(answer(&mut link, &format!("+FULLRESYNC {ID} 1")).0, Ok(Progress::Full(_))));
+}
+
+#[test]
+fn waits_grow_only_while_snapshots_are_in_vain() {
+    let mut backoff = Backoff::default();
+    assert_eq!([backoff.failed(false), backoff.failed(false)], [1_000; 2]);
+    let waits: Vec<u64> = (0..8).map(|_| backoff.failed(true)).collect();
+    assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
+    backoff.succeeded();
+    assert_eq!(backoff.failed(true), 1_000);
+}
