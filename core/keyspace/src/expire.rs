@@ -1,7 +1,7 @@
 //! Expiry: keeping the wheel's invariant, and letting keys go on time in bounded slices.
 
 use crate::effects::Cause;
-use crate::fields::{is_unfiled, next_field_expiry};
+use crate::fields::{is_filed_behind, is_unfiled, next_field_expiry, note_brought_forward};
 use crate::space::{Database, Keyspace};
 use crate::wheel::{Due, Wheel};
 use table::Position;
@@ -202,14 +202,17 @@ impl Database {
     /// Walks on until about `entries` were looked at; whether there was anything to do.
     fn refile_some(&mut self, now_ms: i64, entries: usize) -> bool {
         let Some(old) = &mut self.old_wheel else { return false };
-        let (table, wheel, mut seen) = (&self.table, &mut self.wheel, 0);
+        let (table, wheel, mut seen, mut sooner) = (&mut self.table, &mut self.wheel, 0, Vec::new());
         while seen < entries {
             old.cursor = table.walk(old.cursor, &mut |entry| {
                 seen += 1;
                 if let Some(at) = next_expiry(entry) {
-                    wheel.file(table.hash_of(entry.key()), at, now_ms);
+                    let hash = table.hash_of(entry.key());
+                    wheel.file(hash, at, now_ms);
+                    sooner.extend(is_filed_behind(entry, at).then_some((hash, at)));
                 }
             });
+            sooner.drain(..).for_each(|(hash, at)| note_brought_forward(table, hash, at));
             seen += 1;
             if old.cursor == 0 {
                 self.old_wheel = None;
@@ -221,13 +224,17 @@ impl Database {
 
     /// The next item that is due in either wheel. Lowers `budget` by the items looked at.
     fn next_due(&mut self, now_ms: i64, budget: &mut usize) -> Option<Due> {
-        let table = &self.table;
+        let table = &mut self.table;
         let mut expiry_of = |hash| {
-            let mut earliest = None;
+            let (mut earliest, mut has_fields) = (None, false);
             table.find_hash(hash, &mut |entry| {
                 earliest = sooner(earliest, next_expiry(entry));
+                has_fields |= next_field_expiry(entry).is_some();
                 false
             });
+            if let Some(at) = earliest.filter(|_| has_fields) {
+                note_brought_forward(table, hash, at);
+            }
             earliest
         };
         let old = self.old_wheel.as_mut();

@@ -6,10 +6,11 @@
 //! which all fields are due is not there any more for whoever looks it up: it leaves as a whole, a DEL in the log.
 //!
 //! A hash notes when the wheel has it last. A due item whose hash is noted for later is one too many, left behind
-//! by a field that was to expire sooner, and is dropped.
+//! by a field that was to expire sooner, and is dropped. So that note is never later than the item: one that the wheel brings forward,
+//! to where the key itself expires, is noted there ([`note_brought_forward`]).
 
 use crate::space::Keyspace;
-use table::Position;
+use table::{Position, Table};
 use types::hash::Hash;
 use types::{Entry, Kind, View};
 
@@ -41,6 +42,22 @@ fn is_spent(entry: &Entry, now_ms: i64) -> bool {
 /// Whether the entry has fields that expire, and the last item that the wheel was given for them has come.
 pub(crate) fn is_unfiled(entry: &Entry, now_ms: i64) -> bool {
     next_field_expiry(entry).is_some() && entry.get::<Hash>().is_some_and(|hash| hash.filed() <= now_ms)
+}
+
+/// Whether the entry has fields that expire, and the last item that the wheel was given for them is to come after `at_ms`.
+#[inline]
+pub(crate) fn is_filed_behind(entry: &Entry, at_ms: i64) -> bool {
+    entry.kind() == Kind::Hash && entry.get::<Hash>().is_some_and(|hash| hash.filed() > at_ms)
+}
+
+/// Notes that the item of `hash` that the wheel was given for fields may now come at `at_ms` already: what it files anew goes to
+/// where the key or a field expires next, whatever it was filed for. Else it would come too soon to be theirs, and be the last.
+pub(crate) fn note_brought_forward(table: &mut Table<Entry>, hash: u64, at_ms: i64) {
+    while let Some(position) = table.find_hash(hash, &mut |entry| is_filed_behind(entry, at_ms))
+        && let Some(fields) = table.at_mut(position).hash_mut()
+    {
+        fields.note_filed(at_ms);
+    }
 }
 
 impl Keyspace {

@@ -200,6 +200,46 @@ fn a_scan_passes_over_a_hash_of_which_all_fields_are_over() {
     assert_eq!((seen, space.key_count()), (0, 0));
 }
 
+/// Lets time pass in steps of 50 ms, and what is due go.
+fn pass_until(space: &mut Keyspace, until_ms: i64) {
+    while space.now.unix_ms < until_ms {
+        space.set_now(Now::at_ms(until_ms.min(space.now.unix_ms + 50)));
+        while space.expire_due(100) {}
+    }
+}
+
+#[test]
+fn a_field_leaves_in_time_when_its_key_was_to_expire_before_it_and_is_not_any_more() {
+    // Where the two lie in the wheel, together or apart, differs.
+    for (key_s, field_s) in (2..120).flat_map(|s| [(s, s + 1), (s, s + 10)]) {
+        let (key_ms, field_ms) = (START_MS + 1000 * key_s, START_MS + 1000 * field_s);
+        for later_ms in [None, Some(field_ms + 500_000)] {
+            let mut space = space_with(&[(b"f", Some(field_ms)), (b"g", None)]);
+            assert!(Db::new(&mut space, 0).set_expiry(b"h", Some(key_ms)));
+            pass_until(&mut space, key_ms - 10);
+            assert!(Db::new(&mut space, 0).set_expiry(b"h", later_ms));
+            pass_until(&mut space, field_ms + 100);
+            assert_eq!(space.stats.expired_fields, 1, "{key_s} s, {field_s} s, then {later_ms:?}");
+            pass_until(&mut space, field_ms + 1_000);
+            assert_eq!((space.stats.expired_fields, space.stats.expired), (1, 0));
+        }
+    }
+}
+
+#[test]
+fn a_field_leaves_in_time_when_the_wheel_was_made_anew_while_its_key_was_to_expire_before_it() {
+    let (key_ms, field_ms) = (START_MS + 90_000, START_MS + 100_000);
+    let mut space = space_with(&[(b"f", Some(field_ms)), (b"g", None)]);
+    assert!(Db::new(&mut space, 0).set_expiry(b"h", Some(key_ms)));
+    // A clock that goes back has the wheel made anew.
+    pass_until(&mut space, START_MS + 10_000);
+    space.set_now(Now::at_ms(START_MS));
+    (0..100).for_each(|_| space.trim_wheels());
+    assert!(Db::new(&mut space, 0).set_expiry(b"h", None));
+    pass_until(&mut space, field_ms + 100);
+    assert_eq!((space.stats.expired_fields, space.stats.expired), (1, 0));
+}
+
 /// A keyspace with a hash `h` at [`START_MS`], and a log.
 fn space_with(fields: &[(&[u8], Option<i64>)]) -> Keyspace {
     let mut space = Keyspace::new(1, 1);
