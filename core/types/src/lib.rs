@@ -7,6 +7,7 @@
 
 pub mod bits;
 pub mod entry;
+mod estimate;
 pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
@@ -72,7 +73,7 @@ pub trait Collection: Sized {
     fn share(&self) -> Self;
     /// The name for `OBJECT ENCODING`.
     fn encoding(&self) -> &'static str;
-    /// The heap bytes this owns beside its own size, estimated, in at most chunk-count steps.
+    /// The heap bytes this owns beside its own size, estimated from some of its parts.
     fn heap_bytes(&self) -> usize;
 }
 

@@ -9,6 +9,7 @@
 //! Invariants: no chunk of a long list is empty; `Chunks::len` is the sum of the counts beside the chunks,
 //! which equal the chunks' own; a chunk exceeds the limit only when it holds a single element.
 
+use crate::estimate;
 use crate::pack::listpack::Packed;
 use crate::{Collection, Kind, Limits};
 use chunks::{ChunkLimits, Chunks, Node, remove_equal};
@@ -83,7 +84,8 @@ impl Collection for List {
             Repr::Short(packed) => packed.capacity(),
             Repr::Long(chunks) => {
                 let each = size_of::<Packed>() + 2 * size_of::<usize>();
-                let data: usize = chunks.nodes.iter().map(|node| node.chunk.capacity() + each).sum();
+                let size = |i: usize| chunks.nodes[i].chunk.capacity() + each;
+                let data = estimate::sum(chunks.nodes.len(), estimate::PARTS_MAX, size);
                 size_of::<Chunks>() + chunks.nodes.capacity() * size_of::<Node>() + data
             }
         }

@@ -8,6 +8,7 @@
 //! entries; `last_id` is at least the identity of every entry held; no group has read more entries than `entries_added`,
 //! and no count is above [`COUNT_MAX`]: what a log or a snapshot tells of a count is what was here.
 
+use crate::estimate;
 use crate::{Collection, Kind, Limits};
 use chunk::Chunk;
 pub use chunk::{Entry, Fields};
@@ -123,8 +124,10 @@ impl Collection for Stream {
 
     fn heap_bytes(&self) -> usize {
         let each = size_of::<Chunk>() + 2 * size_of::<usize>();
-        let chunks: usize = self.0.nodes.iter().map(|node| each + node.chunk.capacity()).sum();
-        let groups: usize = self.0.groups.iter().map(|(name, group)| name.len() + group.heap_bytes()).sum();
+        let size = |i: usize| each + self.0.nodes[i].chunk.capacity();
+        let chunks = estimate::sum(self.0.nodes.len(), estimate::PARTS_MAX, size);
+        let groups = self.0.groups.iter().map(|(name, group)| name.len() + group.heap_bytes());
+        let groups = estimate::sum_of_first(self.0.groups.len(), groups);
         size_of::<Inner>() + self.0.nodes.capacity() * size_of::<Node>() + chunks + groups
     }
 }

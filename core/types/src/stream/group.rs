@@ -4,6 +4,7 @@
 //! the group's agree.
 
 use super::{COUNT_MAX, Id};
+use crate::estimate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -204,8 +205,8 @@ impl Group {
     pub(super) fn heap_bytes(&self) -> usize {
         // A B-tree leaf is about two thirds full.
         let each = (size_of::<(Id, Pending)>() + size_of::<Id>()) * 3 / 2;
-        let consumers: usize =
-            self.consumers.keys().map(|name| name.len() + 16 + size_of::<Consumer>() * 3 / 2).sum();
+        let consumers = self.consumers.keys().map(|name| name.len() + 16 + size_of::<Consumer>() * 3 / 2);
+        let consumers = estimate::sum_of_first(self.consumers.len(), consumers);
         size_of::<Group>() + self.pending.len() * each + consumers
     }
 }

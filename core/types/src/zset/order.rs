@@ -9,6 +9,7 @@
 //! Invariants: no leaf and no group is empty; `count` and `min` beside a pointer are those of what it points to.
 
 use super::bounds::Cut;
+use crate::estimate;
 use crate::pack::member::Member;
 use std::ops::Range;
 use std::sync::Arc;
@@ -165,13 +166,16 @@ impl Order {
 
     /// Bytes of leaves and groups as allocated.
     pub(super) fn heap_bytes(&self) -> usize {
+        /// Groups, and leaves of each, that tell of all.
+        const LOOKED_AT_MAX: usize = 8;
         let arc = 2 * size_of::<usize>() + size_of::<Vec<u8>>();
-        let mut bytes = self.groups.capacity() * size_of::<Group>();
-        for group in &self.groups {
-            bytes += arc + group.below.capacity() * size_of::<Leaf>();
-            bytes += group.below.iter().map(|l| arc + l.below.capacity() * size_of::<Slot>()).sum::<usize>();
-        }
-        bytes
+        let leaf_bytes = |leaf: &Leaf| arc + leaf.below.capacity() * size_of::<Slot>();
+        let group_bytes = |group: &Group| {
+            let leaves = estimate::sum(group.below.len(), LOOKED_AT_MAX, |i| leaf_bytes(&group.below[i]));
+            arc + group.below.capacity() * size_of::<Leaf>() + leaves
+        };
+        let groups = estimate::sum(self.groups.len(), LOOKED_AT_MAX, |i| group_bytes(&self.groups[i]));
+        self.groups.capacity() * size_of::<Group>() + groups
     }
 
     /// Where an entry at the cut belongs: behind the last entry before the cut, or at the very beginning.
