@@ -137,6 +137,10 @@ mod tests {
             ("maxmemory-clients", "101%", "percentage argument must be less or equal to 100"),
             ("save", "3600 1 300", "Invalid save parameters"),
             ("save", "0 1", "Invalid save parameters"),
+            ("save", " 900 1", "Invalid save parameters"),
+            ("save", "900 1 ", "Invalid save parameters"),
+            ("save", "900  1", "Invalid save parameters"),
+            ("save", "900   1", "Invalid save parameters"),
             (
                 "client-output-buffer-limit",
                 "normal 0 0",

@@ -174,7 +174,9 @@ impl ValueType {
         if text.is_empty() {
             return vec![Vec::new()];
         }
-        text.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect()
+        // Between the numbers of save points Redis takes one blank each.
+        let is_word = |word: &&[u8]| !word.is_empty() || self == ValueType::Save;
+        text.split(|byte| *byte == b' ').filter(is_word).map(<[u8]>::to_vec).collect()
     }
 
     /// The words of a value that is one word of a file or command line, or a variable: they may be quoted once more, as

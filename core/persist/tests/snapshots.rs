@@ -158,6 +158,28 @@ fn what_we_write_we_read() {
 }
 
 #[test]
+fn a_time_of_minus_one_is_no_expiry() {
+    let mut w = Writer::new(false, true);
+    w.header(10);
+    for (key, ms) in [("none", -1), ("past", -2), ("zero", 0)] {
+        w.expiry_ms(ms);
+        w.key(kind::STRING, key.as_bytes());
+        w.string(b"v");
+    }
+    w.end();
+    let expiries: Vec<_> = items(&w.take())
+        .unwrap()
+        .into_iter()
+        .filter_map(|item| match item {
+            Item::Entry(entry) => Some((String::from_utf8(entry.key).unwrap(), entry.expiry_ms)),
+            _ => None,
+        })
+        .collect();
+    let text = |key: &str| key.to_owned();
+    assert_eq!(expiries, [(text("none"), None), (text("past"), Some(-2)), (text("zero"), Some(0))]);
+}
+
+#[test]
 fn draining_in_parts_gives_the_same_checksum() {
     let mut writer = Writer::new(false, true);
     let mut file = Vec::new();

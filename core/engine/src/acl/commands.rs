@@ -117,7 +117,9 @@ fn setuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         engine.jobs.push(job);
         return Ok(Step::Later);
     }
-    engine.acl.set_user(&engine.table, name, rules).map_err(Error::text)?;
+    let rules = super::passwords::with_known_digests(rules, known, &engine.proofs);
+    let rules: Vec<&[u8]> = rules.iter().map(Vec::as_slice).collect();
+    engine.acl.set_user(&engine.table, name, &rules).map_err(Error::text)?;
     let theirs: Vec<_> =
         engine.sessions.iter().filter(|(_, s)| Some(s.user) == user).map(|(id, _)| id).collect();
     theirs.into_iter().for_each(|id| engine.end_forbidden_listening(id, Some(turn.session)));

@@ -3,7 +3,8 @@
 //! A check or a hash with argon2id takes tens of milliseconds, so neither is done here: a job is left, the client waits, and its request
 //! runs again with the answer, the passwords in it replaced by records.
 
-use super::{Proof, Secret, Verdict, rules};
+use super::proofs::Proofs;
+use super::{Proof, Secret, Verdict, digest_of, rules};
 use crate::engine::{Engine, Turn};
 use crate::outside::{Asker, Job, Outside};
 use crate::session::{Queued, SessionId};
@@ -24,14 +25,32 @@ pub(super) fn preparation(
     if !passwords.is_empty() {
         return Some(Job::HashPasswords { session, passwords });
     }
+    let records = records_among(rules, known);
+    let passwords = of(b"<");
+    let wanted = !searched && !records.is_empty() && passwords.iter().any(|p| record_in(p).is_none());
+    wanted.then_some(Job::FindPasswords { session, passwords, records })
+}
+
+/// The rules, where those that remove a password by its digest name the argon2id record that was made of it, as far as one among the
+/// rules or of the user (`known`) is known to be: the record itself does not tell.
+pub(super) fn with_known_digests(rules: &[&[u8]], known: &[Secret], proofs: &Proofs) -> Vec<Vec<u8>> {
+    let records = records_among(rules, known);
+    let record_of = |rule: &[u8]| {
+        let digest = core::str::from_utf8(rule.strip_prefix(b"!")?).ok()?;
+        let fits = |record: &&String| proofs.is_right(&proofs.of_digest(record, digest)) == Some(true);
+        records.iter().find(fits).map(|record| format!("<{}{record}", rules::ARGON2ID).into_bytes())
+    };
+    rules.iter().map(|rule| record_of(rule).unwrap_or_else(|| rule.to_vec())).collect()
+}
+
+/// The argon2id records that the rules give a user, and those that the user has.
+fn records_among(rules: &[&[u8]], known: &[Secret]) -> Vec<String> {
     let mut records: Vec<String> = rules.iter().filter_map(|r| record_in(r)).collect();
     records.extend(known.iter().filter_map(|s| match s {
         Secret::Argon2id(record) => Some(record.clone()),
         Secret::Sha256(_) => None,
     }));
-    let passwords = of(b"<");
-    let wanted = !searched && !records.is_empty() && passwords.iter().any(|p| record_in(p).is_none());
-    wanted.then_some(Job::FindPasswords { session, passwords, records })
+    records
 }
 
 /// Where in a request the passwords stand that are to be hashed: those of `>password` rules, or the value of `requirepass`.
@@ -85,8 +104,19 @@ impl Engine {
 
     /// Remembers that a password fits a record, as whoever has just made the record of it knows: its users need not wait for a check.
     pub fn learn_password(&mut self, record: &str, password: &[u8]) {
-        let pair = self.proofs.of(record, password);
-        self.proofs.learn(pair, true);
+        for pair in [self.proofs.of(record, password), self.proofs.of_digest(record, &digest_of(password))] {
+            self.proofs.learn(pair, true);
+        }
+    }
+
+    /// A user has logged in with this password: which of the records it fits can be told by its digest from now on.
+    fn learn_digest(&mut self, user: usize, password: &[u8]) {
+        let secrets = self.acl.user(user).map_or(&[][..], |user| &user.secrets);
+        let fits = |record: &&String| self.proofs.is_right(&self.proofs.of(record, password)) == Some(true);
+        if let Some(record) = records_among(&[], secrets).iter().find(fits) {
+            let pair = self.proofs.of_digest(record, &digest_of(password));
+            self.proofs.learn(pair, true);
+        }
     }
 
     /// Whether `requirepass` is the password that the default user has: nobody has given it another one since.
@@ -145,7 +175,10 @@ impl Engine {
         password: &[u8],
     ) -> Option<Option<usize>> {
         match self.judge(name, password) {
-            Judgement::In(user) => Some(Some(user)),
+            Judgement::In(user) => {
+                self.learn_digest(user, password);
+                Some(Some(user))
+            }
             Judgement::Out => Some(None),
             // Nobody waits inside a transaction; EXEC has asked ahead of it.
             Judgement::Ask(..) if !turn.caller.may_wait() => None,

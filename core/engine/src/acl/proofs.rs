@@ -6,8 +6,8 @@
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashSet, VecDeque};
 
-/// Pairs remembered as fitting. Only a right password makes one, so strangers cannot drive others out.
-const RIGHT_MAX: usize = 1024;
+/// Pairs remembered as fitting, two a password: itself, and its digest. Only a right password makes one, so strangers cannot drive others out.
+const RIGHT_MAX: usize = 2048;
 
 /// Pairs remembered as not fitting: whoever tries an old password again and again costs one hash.
 const WRONG_MAX: usize = 4096;
@@ -38,6 +38,12 @@ impl Proofs {
             .chain_update(password)
             .finalize();
         Sha256::new().chain_update(self.key).chain_update(inner).finalize().into()
+    }
+
+    /// The name of a record and the SHA-256 digest, in hexadecimal digits, of what may be its password.
+    pub(crate) fn of_digest(&self, record: &str, digest: &str) -> Proof {
+        // No record begins like that.
+        self.of(&format!("#{record}"), digest.as_bytes())
     }
 
     /// Whether a pair fits, if that was found out and not forgotten.

@@ -263,7 +263,8 @@ impl<R: Read> Reader<R> {
         while !self.ended {
             let at = self.offset();
             match self.byte()? {
-                opcode::EXPIRY_MS => prefix.expiry_ms = Some(self.milliseconds()?),
+                // Redis takes this one time for none.
+                opcode::EXPIRY_MS => prefix.expiry_ms = Some(self.milliseconds()?).filter(|ms| *ms != -1),
                 opcode::EXPIRY_S => prefix.expiry_ms = Some(self.seconds_as_ms()?),
                 opcode::IDLE => prefix.idle = Some(self.length()?),
                 opcode::FREQ => prefix.freq = Some(self.byte()?),
