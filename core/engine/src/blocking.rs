@@ -416,9 +416,11 @@ impl Engine {
         const EXPIRE_BUDGET: usize = 512;
         self.keyspace.set_now(now);
         self.serve_acked(outside);
-        if !outside.is_loading() && !self.pause.is_pending {
+        let may_evict = !outside.is_loading() && !self.pause.is_pending;
+        if may_evict {
             self.make_room(outside);
         }
+        let evicts_on = may_evict && self.is_evicting;
         self.time_out_waiters();
         self.look_at_waiters(outside);
         if self.pause.is_pending {
@@ -432,7 +434,7 @@ impl Engine {
         self.serve_ready(outside);
         let pause_end = (self.pause.until_us != 0).then_some(self.pause.until_us);
         let look_at_log = self.waits_for_log().then_some(now.mono_us + crate::replication::SYNC_LOOK_US);
-        if more {
+        if more || evicts_on {
             return Some(now.mono_us);
         }
         self.waiters.next_deadline().into_iter().chain(pause_end).chain(look_at_log).min()

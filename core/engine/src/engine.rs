@@ -119,7 +119,9 @@ pub struct Engine {
     pub(crate) depth: u32,
     /// Memory was over its limit at the last look, and eviction could not help.
     pub(crate) over_memory: bool,
-    /// Since when, monotonic microseconds, as far as it was noticed.
+    /// It was, and eviction has not come to its end in the time that it had.
+    pub(crate) is_evicting: bool,
+    /// Since when it has been over its limit, monotonic microseconds, as far as it was noticed.
     pub(crate) full_since_us: Option<u64>,
     /// Even the consumers' reserve is used up.
     pub(crate) over_reserve: bool,
@@ -246,6 +248,7 @@ impl Engine {
             rate: Rate::default(),
             depth: 0,
             over_memory: false,
+            is_evicting: false,
             full_since_us: None,
             over_reserve: false,
             started_us: now.mono_us,

@@ -30,12 +30,12 @@ impl Engine {
     /// Everything that INFO and the metrics tell.
     pub fn report(&mut self, outside: &dyn Outside) -> Report {
         // Asked before anything is written down, which takes memory itself.
-        let used = outside.used_memory();
+        let (used, log_bytes) = (outside.used_memory(), self.log_bytes(outside));
         let mut report = Report::new();
         outside.report(&mut report);
         self.report_server(&mut report);
         self.report_clients(&mut report);
-        self.report_memory(&mut report, used);
+        self.report_memory(&mut report, used, log_bytes);
         self.report_stats(&mut report);
         self.report_commands(&mut report);
         self.report_keys(&mut report);
@@ -158,7 +158,7 @@ impl Engine {
         r.set("paused_timeout_milliseconds", left_ms);
     }
 
-    fn report_memory(&mut self, r: &mut Report, used: usize) {
+    fn report_memory(&mut self, r: &mut Report, used: usize, log_bytes: usize) {
         self.counters.memory_peak = self.counters.memory_peak.max(used);
         r.set("used_memory", used as u64);
         r.set("used_memory_peak", self.counters.memory_peak as u64);
@@ -169,7 +169,10 @@ impl Engine {
         let clients: usize = of(false).map(|(_, s)| s.memory_bytes()).sum();
         let replicas = of(true).map(|(_, s)| s.memory_bytes()).sum::<usize>() + self.master.kept_bytes();
         let backlog = self.master.backlog().map_or(0, |backlog| backlog.memory_bytes());
-        let overhead = self.startup_bytes + clients + replicas + backlog + self.keyspace.table_bytes();
+        let overhead =
+            self.startup_bytes + clients + replicas + backlog + log_bytes + self.keyspace.table_bytes();
+        r.set("mem_aof_buffer", log_bytes as u64);
+        r.set("mem_not_counted_for_evict", (log_bytes + self.replicas_bytes()) as u64);
         r.set("mem_clients_normal", clients as u64);
         r.set("mem_clients_slaves", replicas as u64);
         r.set("used_memory_startup", self.startup_bytes as u64);

@@ -2,6 +2,9 @@
 
 use resp::push_command;
 
+/// A unit's buffer of more than this is given back when the unit has ended.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+
 /// The log bytes that the server has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
@@ -88,8 +91,10 @@ impl Log {
             push_command(&mut self.bytes, &[b"EXEC"]);
         }
         self.db = unit.db;
-        unit.bytes.clear();
-        self.spare = unit.bytes;
+        if unit.bytes.capacity() <= SPARE_BYTES_MAX {
+            unit.bytes.clear();
+            self.spare = unit.bytes;
+        }
     }
 
     /// Adds `count` encoded commands that are what one command did in database `db`: a log that is cut off has all of them or none.
@@ -165,15 +170,26 @@ impl Log {
         }
     }
 
-    /// The bytes since the last call, and what replicas are told among them; they end at a record's end, outside of any unit.
+    /// The bytes since the last call, and what replicas are told among them; they end at a record's end, outside of any unit. An empty
+    /// `into` comes back as what the next ones go into, so that a large batch leaves no large buffer here.
     pub(crate) fn take(&mut self, into: &mut Vec<u8>) -> Asides {
-        into.append(&mut self.bytes);
+        if into.is_empty() {
+            core::mem::swap(into, &mut self.bytes);
+        } else {
+            into.append(&mut self.bytes);
+        }
         core::mem::take(&mut self.asides)
     }
 
     /// Bytes for replicas that were not taken yet.
     pub(crate) fn stream_len(&self) -> usize {
         self.bytes.len() + self.asides.bytes
+    }
+
+    /// What the buffers take, bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let unit = self.unit.as_ref().map_or(0, |unit| unit.bytes.capacity());
+        self.bytes.capacity() + unit + self.spare.capacity()
     }
 
     pub(crate) fn len(&self) -> usize {

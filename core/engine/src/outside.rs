@@ -18,6 +18,10 @@ pub trait Outside {
     fn freeing_bytes(&self) -> usize {
         0
     }
+    /// Bytes of memory that what waits to be written to the log takes.
+    fn log_buffer_bytes(&self) -> usize {
+        0
+    }
     /// Bytes of replies of this batch that leave when it is through.
     fn passing_bytes(&self) -> usize {
         0

@@ -102,3 +102,79 @@ fn what_the_log_says_runs_whatever_stands_against_it_today() {
     let refused = b.replay("SET a").unwrap_err();
     assert!(format!("{refused:?}").contains("wrong number of arguments for 'set' command"), "{refused:?}");
 }
+
+#[test]
+fn what_waits_to_be_written_to_the_log_is_not_counted_and_told() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "CONFIG SET maxmemory 1000000 maxmemory-policy noeviction");
+    b.outside.used = 1_500_000;
+    b.outside.log_buffer = 400_000;
+    assert_eq!(b.run(c, "SET a 1"), format!("-{OOM}\r\n"));
+    b.outside.log_buffer = 500_000;
+    assert_eq!(b.run(c, "SET a 1"), "+OK\r\n");
+    let text = b.run(c, "INFO memory");
+    for field in ["mem_not_counted_for_evict:500000", "mem_aof_buffer:500000"] {
+        assert!(text.contains(&format!("{field}\r\n")), "{field}: {text}");
+    }
+}
+
+#[test]
+fn ticks_bring_memory_below_its_limit_in_slices_and_log_what_they_evict() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    (0..1000).for_each(|n| _ = b.run(c, &format!("SET key{n} v")));
+    b.engine.set_logging(true);
+    b.run(c, "CONFIG SET maxmemory 1000000 maxmemory-policy allkeys-lru");
+    b.log();
+    // A slice is half a millisecond: two looks at the clock.
+    (b.outside.used, b.outside.step_ns) = (2_000_000, 300_000);
+    let mut left = 1000;
+    for _ in 0..5 {
+        let now = b.outside.now;
+        assert_eq!(b.engine.tick(now, &mut b.outside), Some(now.mono_us), "the next one is due at once");
+        let keys = b.engine.keyspace.key_count();
+        assert!((1..200).contains(&(left - keys)), "from {left} to {keys}");
+        assert_eq!(b.log().matches("DEL key").count(), left - keys);
+        left = keys;
+        b.pass_ms(100);
+    }
+    let text = b.run(c, "INFO stats");
+    assert!(text.contains("current_eviction_exceeded_time:500\r\n"), "{text}");
+    b.outside.used = 999_999;
+    let now = b.outside.now;
+    assert_ne!(b.engine.tick(now, &mut b.outside), Some(now.mono_us));
+    assert_eq!(b.engine.keyspace.key_count(), left);
+    assert!(b.run(c, "INFO stats").contains("current_eviction_exceeded_time:0\r\n"));
+    // Nothing is left that may go: no tick can help.
+    b.run(c, "CONFIG SET maxmemory-policy volatile-lru");
+    b.outside.used = 2_000_000;
+    assert_ne!(b.engine.tick(now, &mut b.outside), Some(now.mono_us));
+    assert_eq!(b.engine.keyspace.key_count(), left);
+}
+
+#[test]
+fn a_script_that_only_reads_needs_no_disk() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "SET a 1");
+    b.outside.refusal = Some(MISCONF);
+    assert_eq!(b.call(c, &["EVAL", "return redis.call('GET', 'a')", "0"]), "$1\r\n1\r\n");
+    let written = b.call(c, &["EVAL", "redis.call('GET', 'a') return redis.call('SET', 'a', 2)", "0"]);
+    assert!(written.starts_with(&format!("-{MISCONF}")), "{written}");
+    let declared = b.call(c, &["EVAL", "#!lua\nreturn redis.call('GET', 'a')", "0"]);
+    assert!(declared.starts_with(&format!("-{MISCONF}")), "{declared}");
+    queue(&mut b, c, &["EVAL return(redis.call('GET','a')) 0", "PFCOUNT none"]);
+    assert_eq!(b.run(c, "EXEC"), "*2\r\n$1\r\n1\r\n:0\r\n");
+    assert_eq!(b.run(c, "GET a"), "$1\r\n1\r\n");
+}
+
+#[test]
+fn a_transaction_may_not_choose_which_of_its_replies_come() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    queue(&mut b, c, &["INCR a"]);
+    assert_eq!(b.run(c, "CLIENT REPLY OFF"), "-ERR Command not allowed inside a transaction\r\n");
+    assert!(b.run(c, "EXEC").starts_with("-EXECABORT"));
+    assert_eq!(b.run(c, "PING"), "+PONG\r\n");
+}

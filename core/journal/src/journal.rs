@@ -119,6 +119,8 @@ pub struct Journal {
     cut: Option<u64>,
     /// The position behind the batch that is being written.
     writing: Option<u64>,
+    /// What that batch takes in memory.
+    writing_bytes: usize,
     syncing: Option<Syncing>,
     /// When the oldest byte was written that is not known to be synced, microseconds.
     unsynced_since_us: Option<u64>,
@@ -147,6 +149,7 @@ impl Journal {
             hold: Hold::default(),
             cut: None,
             writing: None,
+            writing_bytes: 0,
             syncing: None,
             unsynced_since_us: None,
             snapshot_runs: false,
@@ -234,7 +237,7 @@ impl Journal {
 
     fn begin(&mut self, bytes: Vec<u8>, is_alone: bool) -> Batch {
         let to = self.written + bytes.len() as u64;
-        self.writing = Some(to);
+        (self.writing, self.writing_bytes) = (Some(to), bytes.capacity());
         self.check();
         let is_last = to == self.may_write_to();
         Batch { bytes, to, timestamps: self.policy.timestamps, is_alone, is_last }
@@ -246,6 +249,7 @@ impl Journal {
     /// It is not the batch that was being written.
     pub fn wrote(&mut self, batch: Batch, result: Result<(), Fault>, took_us: u64, now_us: u64) -> Outcome {
         assert_eq!(self.writing.take(), Some(batch.to), "what is written was to be written");
+        self.writing_bytes = 0;
         self.pace.note(took_us, now_us);
         let outcome = match result {
             Ok(()) => self.was_written(batch, now_us),
@@ -507,6 +511,11 @@ impl Journal {
     /// Bytes that are not written.
     pub fn unwritten(&self) -> u64 {
         self.end - self.written
+    }
+
+    /// What those bytes take in memory.
+    pub fn buffer_bytes(&self) -> usize {
+        self.waiting.memory_bytes() + self.writing_bytes
     }
 
     /// The writer's state.

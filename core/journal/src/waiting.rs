@@ -30,6 +30,8 @@ impl Chunk {
 pub(crate) struct Waiting {
     chunks: VecDeque<Chunk>,
     bytes: u64,
+    /// What the chunks take in memory.
+    memory: usize,
     /// The next commit begins a chunk.
     is_closed: bool,
 }
@@ -40,14 +42,24 @@ impl Waiting {
         self.bytes
     }
 
+    /// What it takes in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory
+    }
+
     /// Takes a commit; `bytes` is empty then, and `spare` may be used up.
     pub(crate) fn push(&mut self, bytes: &mut Vec<u8>, spare: &mut Vec<u8>) {
         self.bytes += bytes.len() as u64;
         let room = self.chunks.back_mut().filter(|last| last.bytes.len() + bytes.len() <= CHUNK_BYTES_MAX);
         match room {
-            Some(last) if !self.is_closed => last.bytes.append(bytes),
+            Some(last) if !self.is_closed => {
+                self.memory -= last.bytes.capacity();
+                last.bytes.append(bytes);
+                self.memory += last.bytes.capacity();
+            }
             _ => {
                 let bytes = std::mem::replace(bytes, std::mem::take(spare));
+                self.memory += bytes.capacity();
                 self.chunks.push_back(Chunk { bytes, at: 0 });
                 self.is_closed = false;
             }
@@ -62,6 +74,7 @@ impl Waiting {
     /// Takes the oldest chunk out.
     pub(crate) fn take_first(&mut self) -> Option<Vec<u8>> {
         let Chunk { mut bytes, at } = self.chunks.pop_front()?;
+        self.memory -= bytes.capacity();
         bytes.drain(..at);
         self.bytes -= bytes.len() as u64;
         Some(bytes)
@@ -80,6 +93,7 @@ impl Waiting {
     /// Puts back what was taken out last.
     pub(crate) fn put_back(&mut self, bytes: Vec<u8>) {
         self.bytes += bytes.len() as u64;
+        self.memory += bytes.capacity();
         self.chunks.push_front(Chunk { bytes, at: 0 });
     }
 
@@ -94,6 +108,7 @@ impl Waiting {
                 return;
             }
             count -= length;
+            self.memory -= first.bytes.capacity();
             self.chunks.pop_front();
         }
     }
@@ -121,6 +136,26 @@ mod tests {
         assert_eq!((taken.len(), taken.as_ptr()), (CHUNK_BYTES_MAX, place), "it was not copied");
         assert_eq!((waiting.take_first().unwrap(), waiting.take_first()), (b"d".to_vec(), None));
         assert_eq!(waiting.len(), 0);
+    }
+
+    #[test]
+    fn what_it_takes_in_memory_is_what_its_chunks_take() {
+        let mut waiting = Waiting::default();
+        let held = |waiting: &Waiting| -> usize { waiting.chunks.iter().map(|c| c.bytes.capacity()).sum() };
+        for (byte, count) in [(b'a', 3), (b'b', 1000), (b'c', CHUNK_BYTES_MAX), (b'd', 7), (b'e', 70_000)] {
+            push(&mut waiting, byte, count);
+            assert_eq!(waiting.memory_bytes(), held(&waiting));
+        }
+        assert!(waiting.memory_bytes() as u64 >= waiting.len());
+        let first = waiting.take_first().unwrap();
+        assert_eq!(waiting.memory_bytes(), held(&waiting));
+        waiting.put_back(first);
+        assert_eq!(waiting.memory_bytes(), held(&waiting));
+        waiting.take_part(5).unwrap();
+        waiting.forget(CHUNK_BYTES_MAX as u64 + 1003);
+        assert_eq!((waiting.len(), waiting.memory_bytes()), (70_002, held(&waiting)));
+        waiting.take_first().unwrap();
+        assert_eq!((waiting.len(), waiting.memory_bytes()), (0, 0));
     }
 
     #[test]

@@ -35,6 +35,10 @@ macro_rules! answered_by_shared {
             self.shared.meters.free_pending_bytes.load(std::sync::atomic::Ordering::Relaxed)
         }
 
+        fn log_buffer_bytes(&self) -> usize {
+            self.shared.durable.buffer_bytes()
+        }
+
         fn check_config(&self, config: &Config) -> Result<(), String> {
             self.shared.check_config(config)
         }

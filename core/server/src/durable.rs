@@ -21,7 +21,7 @@ mod keep;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use config::{AppendFsync, Config};
@@ -81,6 +81,7 @@ pub(crate) struct Durable {
     // What the journal has said last, for those that ask at every request.
     safe: AtomicU64,
     looks_closer: AtomicBool,
+    buffer_bytes: AtomicUsize,
     /// Rings for the log thread.
     sync_wanted: Bell,
     /// Rings for the append thread.
@@ -122,6 +123,7 @@ impl Durable {
             disk,
             safe: AtomicU64::new(0),
             looks_closer: AtomicBool::new(false),
+            buffer_bytes: AtomicUsize::new(0),
             sync_wanted: Bell::default(),
             write_wanted: Bell::default(),
             sleep_before_us: AtomicU64::new(0),
@@ -142,7 +144,7 @@ impl Durable {
     pub(crate) fn tell<T>(&self, shared: &Shared, event: impl FnOnce(&mut Journal) -> T) -> T {
         let mut journal = self.journal.lock();
         let result = event(&mut journal);
-        self.look_closer(&journal);
+        self.note(&journal);
         let safe = journal.safe();
         let has_advanced = self.safe.swap(safe, Ordering::SeqCst) < safe;
         drop(journal);
@@ -152,7 +154,9 @@ impl Durable {
         result
     }
 
-    fn look_closer(&self, journal: &Journal) {
+    /// Notes what the journal says to those that ask at every request.
+    fn note(&self, journal: &Journal) {
+        self.buffer_bytes.store(journal.buffer_bytes(), Ordering::Relaxed);
         let looks_closer = journal.looks_closer();
         if self.looks_closer.load(Ordering::Relaxed) != looks_closer {
             self.looks_closer.store(looks_closer, Ordering::Release);
@@ -195,6 +199,11 @@ impl Durable {
         ticket <= self.safe.load(Ordering::SeqCst)
     }
 
+    /// Bytes of memory that what waits to be written takes.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes.load(Ordering::Relaxed)
+    }
+
     /// Why writes must be refused now, if they must, in the words for clients; see [`Journal::refusal`].
     #[inline]
     pub(crate) fn write_refusal(&self, grows: bool, bytes: &dyn Fn() -> usize) -> Option<String> {
@@ -210,7 +219,7 @@ impl Durable {
     pub(crate) fn commit(&self, journal: &mut Journal, bytes: &mut Vec<u8>) -> u64 {
         let ticket = journal.commit(bytes);
         if ticket > 0 {
-            self.look_closer(journal);
+            self.note(journal);
         }
         ticket
     }

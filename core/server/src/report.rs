@@ -157,9 +157,7 @@ fn fill_memory(shared: &Shared, report: &mut Report) {
     report.set("allocator_resident", figures.resident as u64);
     let measured = config::machine::read(&config::machine::Places::default());
     report.set("total_system_memory", measured.machine);
-    let unwritten = shared.durable.journal().unwritten();
-    report.set("mem_aof_buffer", unwritten);
-    report.set("aof_buffer_length", unwritten);
+    report.set("aof_buffer_length", shared.durable.journal().unwritten());
 }
 
 /// Processor time of the process, from the kernel's account in hundredths of a second.

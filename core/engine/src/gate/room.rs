@@ -36,6 +36,7 @@ impl Engine {
     #[inline]
     pub(crate) fn make_room(&mut self, outside: &dyn Outside) {
         let mut limit = self.config.maxmemory as usize;
+        self.is_evicting = false;
         if limit == 0 || self.pause.is_pending {
             (self.over_memory, self.over_reserve) = (false, false);
             return self.note_fullness();
@@ -48,7 +49,8 @@ impl Engine {
         }
         if self.over_memory {
             // Messages and replies on their way out are gone before long: evicting for messages would make more of them.
-            // So is what a running script holds.
+            // So is what a running script holds, and what is on its way into the log: a write that frees memory adds to that, too.
+            limit += self.log_bytes(outside);
             limit += self.undelivered_bytes() + outside.passing_bytes().min(limit / PASSING_SHARE);
             limit += self.script_bytes.min(limit / crate::share::SHARE);
             // What replicas have not read would have more evicted, of which they are told, too.
@@ -62,6 +64,12 @@ impl Engine {
         self.note_fullness();
     }
 
+    /// Bytes that take memory until they are in the log's file.
+    #[cold]
+    pub(crate) fn log_bytes(&self, outside: &dyn Outside) -> usize {
+        self.log.memory_bytes() + outside.log_buffer_bytes()
+    }
+
     /// Bytes that are as good as free: large values that another thread frees. Were they in use, what is deleted or evicted would
     /// have more evicted for it, or writes refused.
     /// They are an estimate, and what is shared is not freed: no more than half of what is used is believed.
@@ -70,10 +78,11 @@ impl Engine {
         self.keyspace.trash_bytes().saturating_add(outside.freeing_bytes()).min(outside.used_memory() / 2)
     }
 
-    /// Counts for how long memory stays full.
+    /// Counts for how long memory stays over its limit.
     #[inline]
     fn note_fullness(&mut self) {
-        if self.over_memory == self.full_since_us.is_some() {
+        let is_over = self.over_memory || self.is_evicting;
+        if is_over == self.full_since_us.is_some() {
             return;
         }
         let now_us = self.keyspace.now.mono_us;
@@ -119,7 +128,8 @@ impl Engine {
             }
         }
         // Memory that is still being freed elsewhere, or that clients hold, must not refuse a cache's writes: it goes on
-        // evicting with the next one, as long as there is something that may go.
+        // evicting with the next one, and with each tick, as long as there is something that may go.
+        self.is_evicting = self.over_memory && has_more;
         self.over_memory &= !has_more;
         self.keyspace.effects.changes = saved;
         self.settle_background();

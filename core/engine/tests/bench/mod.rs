@@ -12,6 +12,8 @@ use tandem_engine::{
 pub(crate) struct World {
     pub(crate) now: Now,
     pub(crate) used: usize,
+    /// What of that waits to be written to the log.
+    pub(crate) log_buffer: usize,
     /// Why no write can be kept, if that is so.
     pub(crate) refusal: Option<&'static str>,
     /// What a script hears that is in the way.
@@ -31,6 +33,9 @@ impl Outside for World {
     }
     fn used_memory(&self) -> usize {
         self.used
+    }
+    fn log_buffer_bytes(&self) -> usize {
+        self.log_buffer
     }
     fn busy(&mut self, _: &mut Engine, _: Busy) -> BusyVerdict {
         self.verdict
@@ -90,7 +95,8 @@ impl Bench {
             Engine::new(config, Acl::new(Vec::new()), [7; 32], now).expect("these settings are good");
         let (clients, delivered, pairs) = (Vec::new(), Vec::new(), Vec::new());
         let (verdict, stepped_ns) = (BusyVerdict::Kill, Cell::new(0));
-        let outside = World { now, used: 1000, refusal: None, verdict, step_ns: 0, stepped_ns };
+        let outside =
+            World { now, used: 1000, log_buffer: 0, refusal: None, verdict, step_ns: 0, stepped_ns };
         Bench { engine, outside, clients, delivered, pairs }
     }
 
@@ -207,6 +213,11 @@ impl Bench {
 
     pub(crate) fn now_ms(&self) -> i64 {
         self.outside.now.unix_ms
+    }
+
+    /// How often the clock was looked at since the last call, while each look takes the same time.
+    pub(crate) fn looks_at_the_clock(&mut self) -> u64 {
+        self.outside.stepped_ns.take() / self.outside.step_ns
     }
 
     /// Moves the clock.

@@ -55,6 +55,20 @@ fn a_ticket_is_the_position_behind_a_commit() {
 }
 
 #[test]
+fn memory_is_taken_until_a_commit_is_written_also_while_it_is() {
+    let mut journal = everysec();
+    journal.commit(&mut vec![b'x'; 1000]);
+    assert!(journal.buffer_bytes() >= 1000);
+    let batch = journal.begin_write(u64::MAX).unwrap();
+    assert!(journal.buffer_bytes() >= 1000, "it is being written");
+    journal.wrote(batch, Err(Fault::Retry("full".to_owned())), 1, 0);
+    assert!(journal.buffer_bytes() >= 1000, "it waits again");
+    let batch = journal.begin_write(u64::MAX).unwrap();
+    journal.wrote(batch, Ok(()), 1, 0);
+    assert_eq!(journal.buffer_bytes(), 0);
+}
+
+#[test]
 fn without_a_log_nobody_waits() {
     let mut journal = Journal::new(Policy::default());
     assert_eq!((commit(&mut journal, "abc"), journal.end()), (0, 0));
