@@ -268,6 +268,7 @@ fn rename_unless(call: &mut Call<'_>, only_if_absent: bool) -> Handled {
         }
         return read();
     }
+    call.db.announce(to);
     if let Some(entry) = call.db.take(from, Cause::Named(RENAME_FROM)) {
         call.db.put_used(entry.renamed(to));
     }
@@ -295,6 +296,7 @@ fn move_key(call: &mut Call<'_>) -> Handled {
         call.reply.integer(0);
         return read();
     }
+    call.db.other(target).announce(key);
     if let Some(entry) = call.db.take(key, Cause::Named(MOVE_FROM)) {
         call.db.other(target).put_used(entry);
     }

@@ -476,6 +476,7 @@ fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Error> 
         return Ok(false);
     }
     call.db.find_mut::<List>(target)?;
+    call.db.announce(target);
     call.db.also(target, push_event(to));
     call.db.also(source, pop_event(from));
     let Some(mut guard) = call.db.find_mut::<List>(source)? else { return Ok(false) };

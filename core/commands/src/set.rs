@@ -104,6 +104,7 @@ fn smove(call: &mut Call<'_>) -> Handled {
         guard.remove(member);
     }
     if !there {
+        call.db.announce(to);
         call.db.also(to, SADD);
         let limits = call.db.space().limits.clone();
         call.db.upsert::<Set>(to)?.add(member, &limits);

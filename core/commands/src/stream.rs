@@ -6,7 +6,7 @@
 use crate::call::{Args, Call, Handled, done, help, read};
 use crate::error::Error;
 use crate::spec::{Flags, Group, Keys, Row};
-use keyspace::{Event, EventClass};
+use keyspace::{Event, EventClass, Offer};
 use resp::Reply;
 use smallvec::SmallVec;
 use types::stream::{AppendError, Entry, Id, Keep, NewId, Precision, References, Stream, TrimOutcome};
@@ -361,6 +361,7 @@ fn xtrim(call: &mut Call<'_>) -> Handled {
     let node_entries = call.db.space().limits.stream_node_entries;
     let (mut went, mut outcome) = (TrimOutcome::default(), None);
     if let Some(mut stream) = call.db.find_mut::<Stream>(key)? {
+        stream.offer_only(Offer::Nothing);
         went = request.run(&mut stream, node_entries);
         outcome = request.outcome(&stream);
         if went == TrimOutcome::default() {
@@ -398,6 +399,7 @@ fn xdel(call: &mut Call<'_>) -> Handled {
     let ids = ids(call.args.rest(2))?;
     let mut deleted = 0;
     if let Some(mut guard) = call.db.find_mut::<Stream>(call.args.at(1))? {
+        guard.offer_only(Offer::Nothing);
         let stream = &mut *guard;
         deleted = ids.iter().filter(|id| stream.delete(**id)).count();
         if deleted == 0 {
@@ -429,6 +431,7 @@ fn xsetid(call: &mut Call<'_>) -> Handled {
     }
     let Some(mut stream) = call.db.find_mut::<Stream>(args.at(1))? else { return Err(Error::NO_SUCH_KEY) };
     stream.keep_contents();
+    stream.offer_only(Offer::Nothing);
     if id < stream.max_deleted_id() {
         let text = "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id";
         return Err(Error::new(text));

@@ -1,4 +1,4 @@
-//! Clients that wait for keys: who waits for what, and how a ready key is served.
+//! Clients that wait for keys, and how a ready key is served; who waits for what is in `waiters`.
 //!
 //! A waiting client is served by running its own command again when one of its keys was touched, oldest first, after the outermost
 //! command. There is no second path that delivers values. A waiter that finds nothing keeps its place.
@@ -8,181 +8,15 @@ use crate::gate::{Asked, Caller, Verdict};
 use crate::outside::Outside;
 use crate::queue::Workers;
 use crate::session::{ReplyMode, SessionId, Waiting};
-use base::hash::Keyed;
 use commands::{Args, Group, OnTimeout, Wait};
+use core::cmp::Reverse;
 use resp::Reply;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use types::Kind;
 
-/// A key of a database.
-type DbKey = (usize, Vec<u8>);
+mod waiters;
 
-/// The clients that wait for one key.
-#[derive(Debug, Default)]
-struct Queue {
-    /// By the number of their arrival, so oldest first; one that is served leaves without a search among the others.
-    by_arrival: BTreeMap<u64, SessionId>,
-    /// How many of them are also served when the key went away.
-    on_removal: usize,
-    /// The key is among those that are ready.
-    is_ready: bool,
-}
-
-/// Who waits for which key, and which keys are ready.
-#[derive(Debug)]
-pub(crate) struct Waiters {
-    by_key: HashMap<DbKey, Queue, Keyed>,
-    /// Each has a queue that says so, or had one.
-    ready: VecDeque<DbKey>,
-    deadlines: BTreeSet<(u64, SessionId)>,
-    /// When commands are run again although no key was touched.
-    looks: BTreeSet<(u64, SessionId)>,
-    /// Clients that wait.
-    count: usize,
-    /// Clients that have ever waited: the number of the next one's arrival.
-    arrivals: u64,
-}
-
-impl Waiters {
-    /// Nobody waits; keys are hashed under `seed`.
-    pub(crate) fn new(seed: u64) -> Waiters {
-        Waiters {
-            by_key: HashMap::with_hasher(base::hash::keyed(seed)),
-            ready: VecDeque::new(),
-            deadlines: BTreeSet::new(),
-            looks: BTreeSet::new(),
-            count: 0,
-            arrivals: 0,
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
-    /// Clients that wait, and keys they wait for.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.count, self.by_key.len())
-    }
-
-    /// Clients that wait for the key.
-    pub(crate) fn count_on(&self, db: usize, key: &[u8]) -> usize {
-        self.by_key.get(&(db, key.to_vec())).map_or(0, |queue| queue.by_arrival.len())
-    }
-
-    /// The keys of these databases that somebody waits for, each with one who does.
-    pub(crate) fn keys_in(&self, databases: &[usize]) -> Vec<(DbKey, SessionId)> {
-        let keys = self.by_key.iter().filter(|((db, _), _)| databases.contains(db));
-        keys.filter_map(|(key, queue)| Some((key.clone(), *queue.by_arrival.values().next()?))).collect()
-    }
-
-    /// Notes that a key was touched, if anybody waits for it.
-    pub(crate) fn make_ready(&mut self, db: usize, key: &[u8]) {
-        let key = (db, key.to_vec());
-        if let Some(queue) = self.by_key.get_mut(&key)
-            && !queue.is_ready
-        {
-            queue.is_ready = true;
-            self.ready.push_back(key);
-        }
-    }
-
-    /// Notes that whole databases were emptied or exchanged: every key of theirs that anybody waits for.
-    pub(crate) fn make_all_ready(&mut self, databases: &[usize]) {
-        for (key, queue) in &mut self.by_key {
-            if databases.contains(&key.0) && !queue.is_ready {
-                queue.is_ready = true;
-                self.ready.push_back(key.clone());
-            }
-        }
-    }
-
-    /// Whether a key may be ready.
-    #[inline]
-    fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
-    /// The next key that is ready, and the last arrival among those who wait for it: who comes later is not served for it.
-    fn next_ready(&mut self) -> Option<(DbKey, u64)> {
-        while let Some(key) = self.ready.pop_front() {
-            let Some(queue) = self.by_key.get_mut(&key) else { continue };
-            queue.is_ready = false;
-            if let Some((last, _)) = queue.by_arrival.last_key_value() {
-                return Some((key, *last));
-            }
-        }
-        None
-    }
-
-    /// The first client with an arrival in this range that waits for the key.
-    fn first_in(&self, key: &DbKey, arrivals: core::ops::RangeInclusive<u64>) -> Option<(u64, SessionId)> {
-        let (arrival, id) = self.by_key.get(key)?.by_arrival.range(arrivals).next()?;
-        Some((*arrival, *id))
-    }
-
-    /// Whether anybody is to be served although the key went away.
-    fn on_removal(&self, key: &DbKey) -> bool {
-        self.by_key.get(key).is_some_and(|queue| queue.on_removal > 0)
-    }
-
-    /// The earliest time at which a client's waiting ends or its command is run again, monotonic microseconds.
-    pub(crate) fn next_deadline(&self) -> Option<u64> {
-        let (deadline, look) = (self.deadlines.first(), self.looks.first());
-        deadline.into_iter().chain(look).map(|(at, _)| *at).min()
-    }
-
-    /// A client whose command is to be run again at `now_us`.
-    fn next_look(&mut self, now_us: u64) -> Option<SessionId> {
-        let (_, id) = *self.looks.first().filter(|(at, _)| *at <= now_us)?;
-        self.looks.pop_first();
-        Some(id)
-    }
-
-    /// Notes when the command of a waiting client is run again.
-    fn look_again(&mut self, id: SessionId, waiting: &mut Waiting, at_us: Option<u64>) {
-        if let Some(before) = core::mem::replace(&mut waiting.look_at_us, at_us) {
-            self.looks.remove(&(before, id));
-        }
-        self.looks.extend(at_us.map(|at| (at, id)));
-    }
-
-    fn add(&mut self, id: SessionId, waiting: &mut Waiting) {
-        waiting.arrival = self.arrivals;
-        self.arrivals += 1;
-        for key in &waiting.wait.keys {
-            let queue = self.by_key.entry((waiting.db, key.clone())).or_default();
-            // A key may be named twice.
-            if queue.by_arrival.insert(waiting.arrival, id).is_none() {
-                queue.on_removal += usize::from(waiting.wait.on_removal);
-            }
-        }
-        if let Some(at) = waiting.deadline_us {
-            self.deadlines.insert((at, id));
-        }
-        self.count += 1;
-    }
-
-    fn remove(&mut self, id: SessionId, waiting: &Waiting) {
-        for key in &waiting.wait.keys {
-            let key = (waiting.db, key.clone());
-            let Some(queue) = self.by_key.get_mut(&key) else { continue };
-            if queue.by_arrival.remove(&waiting.arrival).is_some() {
-                queue.on_removal -= usize::from(waiting.wait.on_removal);
-            }
-            if queue.by_arrival.is_empty() {
-                self.by_key.remove(&key);
-            }
-        }
-        if let Some(at) = waiting.deadline_us {
-            self.deadlines.remove(&(at, id));
-        }
-        if let Some(at) = waiting.look_at_us {
-            self.looks.remove(&(at, id));
-        }
-        self.count -= 1;
-    }
-}
+use waiters::DbKey;
+pub(crate) use waiters::Waiters;
 
 /// The type that a blocking command of this family waits for.
 fn awaited(group: Group) -> Option<Kind> {
@@ -260,32 +94,26 @@ impl Engine {
 
     #[inline(never)]
     fn serve_waiters(&mut self, outside: &mut dyn Outside) {
-        // The consumer groups that have nothing more, for none of those who wait in them.
-        let mut spent: Vec<Vec<u8>> = Vec::new();
-        while let Some((key, last)) = self.waiters.next_ready() {
-            let mut next = 0;
-            spent.clear();
+        while let Some((key, mut turns, last)) = self.waiters.next_ready() {
             // When the key is gone, nobody behind can be served, however many wait.
-            while next <= last
-                && (self.holds(&key) || self.waiters.on_removal(&key))
-                && let Some((arrival, id)) = self.waiters.first_in(&key, next..=last)
+            while (self.holds(&key) || self.waiters.on_removal(&key))
+                && let Some(Reverse((arrival, line))) = turns.pop()
             {
-                next = arrival + 1;
-                if self.group_of_waiter(id).is_some_and(|group| spent.iter().any(|name| name == group)) {
-                    continue;
-                }
-                if self.could_serve(&key, id) {
+                // Whose turn it was may have left meanwhile.
+                let Some((at, id)) = self.waiters.first_in(&key, &line, arrival..=last) else { continue };
+                if at == arrival && self.could_serve(&key, id) {
                     self.serve(id, outside);
-                    // It waits on: there was nothing for it.
-                    spent.extend(self.group_of_waiter(id).map(<[u8]>::to_vec));
+                    let waits_on = self.sessions.find(id).is_some_and(|session| session.waiting.is_some());
+                    if waits_on && line.is_shared() {
+                        continue;
+                    }
+                }
+                let next = if at == arrival { arrival + 1 } else { at };
+                if let Some((next, _)) = self.waiters.first_in(&key, &line, next..=last) {
+                    turns.push(Reverse((next, line)));
                 }
             }
         }
-    }
-
-    /// The consumer group that a client waits in.
-    fn group_of_waiter(&self, id: SessionId) -> Option<&[u8]> {
-        self.sessions.find(id)?.waiting.as_ref()?.wait.group.as_deref()
     }
 
     /// Whether there is such a key.

@@ -91,7 +91,12 @@ fn describe(engine: &Engine, index: usize, reply: &mut Reply<'_>) {
     reply.set(tips.len());
     tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
     positions::write(keys, reply);
-    reply.array(subcommands.len());
+    // As in Redis: one that has none says so by an empty set.
+    if subcommands.is_empty() {
+        reply.set(0)
+    } else {
+        reply.array(subcommands.len())
+    }
     subcommands.iter().for_each(|sub| describe(engine, *sub, reply));
 }
 

@@ -500,7 +500,12 @@ impl Engine {
         let next = match admitted {
             Some(command) => self.run(id, command, &request, out, outside),
             None if self.pause.is_pending && self.is_waiting(id) => return Next::Wait,
-            None => Next::Continue,
+            None => {
+                if !self.tracking.is_empty() {
+                    self.spend_caching(id, self.table.find(request.argv));
+                }
+                Next::Continue
+            }
         };
         // The mode holds for the reply that is still to come, too: see `answer`.
         if mode != ReplyMode::On && next != Next::Wait {
@@ -588,7 +593,7 @@ impl Engine {
             self.take_own(id, out.len(), out);
         }
         if !self.tracking.is_empty() {
-            self.spend_caching(id, self.table.commands[command].spec);
+            self.spend_caching(id, Some(command));
             self.bound_tracking();
         }
         next

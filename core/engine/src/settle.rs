@@ -4,13 +4,14 @@ use crate::engine::Engine;
 use crate::queue::Workers;
 use crate::session::SessionId;
 use commands::Args;
-use keyspace::{Cause, Event, EventClass};
+use keyspace::{Cause, Event, EventClass, Offer};
 
 /// A touched key, copied out of the effects while they are applied.
 struct Touched {
     db: usize,
     key: Vec<u8>,
     cause: Cause,
+    offer: Offer,
 }
 
 impl Engine {
@@ -108,7 +109,7 @@ impl Engine {
             }
         }
         let touched: Vec<Touched> = (self.keyspace.effects.touches())
-            .map(|(t, key)| Touched { db: t.db as usize, key: key.to_vec(), cause: t.cause })
+            .map(|(t, key)| Touched { db: t.db as usize, key: key.to_vec(), cause: t.cause, offer: t.offer })
             .collect();
         for t in &touched {
             if let Cause::Also(event) = t.cause {
@@ -125,7 +126,7 @@ impl Engine {
             }
             self.notify_touch(t, event);
             if !self.waiters.is_empty() {
-                self.waiters.make_ready(t.db, &t.key);
+                self.waiters.make_ready(t.db, &t.key, t.offer);
             }
         }
     }

@@ -10,7 +10,7 @@
 use crate::engine::Engine;
 use crate::session::{Session, SessionId, Tracking};
 use crate::table::Command;
-use commands::{Args, Flags, Spec};
+use commands::{Args, Flags};
 use resp::{Protocol, Reply};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -228,12 +228,14 @@ impl Engine {
         }
     }
 
-    /// CLIENT CACHING holds for one request; for a whole transaction, if that is it. CLIENT itself does not use it up.
+    /// CLIENT CACHING holds for one request, also one that is refused; for a whole transaction, if that is it. CLIENT itself does not
+    /// use it up.
     #[cold]
-    pub(crate) fn spend_caching(&mut self, id: SessionId, spec: &'static Spec) {
-        let session = self.sessions.at_mut(id);
+    pub(crate) fn spend_caching(&mut self, id: SessionId, command: Option<usize>) {
+        let is_client = command.is_some_and(|at| self.table.commands[at].spec.name.starts_with("client|"));
+        let Some(session) = self.sessions.find_mut(id) else { return };
         if session.multi.is_none()
-            && !spec.name.starts_with("client|")
+            && !is_client
             && let Some(tracking) = &mut session.tracking
         {
             tracking.caching = None;

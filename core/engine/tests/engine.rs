@@ -175,6 +175,42 @@ fn observers_hear_what_happens_to_fields() {
     assert_eq!(last_words(&b.delivered(d)), "hexpired del", "none is left");
 }
 
+#[test]
+fn events_tell_what_happened_and_a_new_key_first() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    b.run(c, "CONFIG SET notify-keyspace-events EAn");
+    b.run(d, "PSUBSCRIBE __keyevent@*");
+    for (line, events) in [
+        ("RPUSH l a b", "new l rpush l"),
+        ("LMOVE l m LEFT RIGHT", "new m rpush m lpop l"),
+        ("LMOVE l m LEFT RIGHT", "rpush m lpop l del l"),
+        ("LMOVE m m LEFT RIGHT", "rpush m lpop m"),
+        ("SADD s a b", "new s sadd s"),
+        ("SMOVE s t a", "srem s new t sadd t"),
+        ("SMOVE s t b", "srem s del s sadd t"),
+        ("SET k v", "new k set k"),
+        ("RENAME k k2", "new k2 rename_from k rename_to k2"),
+        ("RENAME m k2", "rename_from m rename_to k2"),
+        ("MOVE k2 1", "new k2 move_from k2 move_to k2"),
+        ("MOVE none 1", ""),
+        ("XADD x 1-1 f v", "new x xadd x"),
+        ("XGROUP CREATE x g 0", "xgroup-create x"),
+        ("XREADGROUP GROUP g c STREAMS x >", "xgroup-createconsumer x"),
+        ("XDEL x 1-1", "xdel x"),
+        ("XACKDEL x g IDS 1 1-1", ""),
+        ("XDELEX x DELREF IDS 1 1-1", ""),
+    ] {
+        b.run(c, line);
+        let told = b.delivered(d);
+        let messages = told.split("*4\r\n").skip(1).map(|message| {
+            let words: Vec<&str> = message.split("\r\n").filter(|word| !word.starts_with('$')).collect();
+            format!("{} {}", words[2].rsplit(':').next().unwrap(), words[3])
+        });
+        assert_eq!(messages.collect::<Vec<_>>().join(" "), events, "{line}");
+    }
+}
+
 /// The events of messages, without channels and frames.
 fn last_words(messages: &str) -> String {
     let words = messages.split("*3\r\n").filter_map(|message| message.trim_end().rsplit("\r\n").next());
@@ -451,6 +487,104 @@ fn serving_stops_where_the_key_is_gone_but_for_those_who_wait_for_its_removal() 
 }
 
 #[test]
+fn what_only_takes_from_a_stream_looks_at_nobody_who_waits_for_it() {
+    let mut b = Bench::new();
+    let writer = b.connect();
+    for line in
+        ["XADD s 1-1 f v", "XADD s 1-2 f v", "XGROUP CREATE s g 0", "XREADGROUP GROUP g c STREAMS s >"]
+    {
+        b.run(writer, line);
+    }
+    let waiting = ["XREAD BLOCK 0 STREAMS s $", "XREADGROUP GROUP g d BLOCK 0 STREAMS s >"];
+    let clients: Vec<usize> = waiting
+        .iter()
+        .cycle()
+        .take(200)
+        .map(|line| {
+            let client = b.connect();
+            assert_eq!(b.run(client, line), "");
+            client
+        })
+        .collect();
+    b.outside.step_ns = 1;
+    b.looks_at_the_clock();
+    let of_one = {
+        b.run(writer, "LPUSH l 1");
+        b.looks_at_the_clock()
+    };
+    for line in [
+        "XDEL s 1-1",
+        "XACK s g 1-1",
+        "XREADGROUP GROUP g c STREAMS s 0",
+        "XCLAIM s g e 0 1-2",
+        "XTRIM s MAXLEN 0",
+        "XGROUP CREATECONSUMER s g x",
+        "XGROUP DELCONSUMER s g c",
+        "XSETID s 5-0",
+    ] {
+        b.run(writer, line);
+        assert!(b.looks_at_the_clock() <= 2 * of_one, "{line}");
+    }
+    // What comes is for every reader, and for the first of a group, behind which one finds that there is no more.
+    b.run(writer, "XADD s 6-0 f v");
+    assert!(b.looks_at_the_clock() <= (100 + 1 + 1 + 1) * of_one);
+    let served = clients.iter().filter(|client| !b.delivered(**client).is_empty()).count();
+    assert_eq!(served, 101);
+    b.run(writer, "XGROUP SETID s g 0");
+    assert!(!b.delivered(clients[3]).is_empty(), "who is next in the group");
+    b.run(writer, "XGROUP DESTROY s g");
+    let told = clients.iter().filter(|client| b.delivered(**client).starts_with("-NOGROUP")).count();
+    assert_eq!(told, 98);
+}
+
+#[test]
+fn clients_of_several_groups_are_served_in_the_order_in_which_they_came() {
+    let mut b = Bench::new();
+    let writer = b.connect();
+    for line in ["XGROUP CREATE s g $ MKSTREAM", "XGROUP CREATE s h $"] {
+        b.run(writer, line);
+    }
+    b.engine.set_logging(true);
+    let clients: Vec<usize> = ["h", "g", "g", "h"]
+        .into_iter()
+        .enumerate()
+        .map(|(n, group)| {
+            let client = b.connect();
+            b.run(client, &format!("XREADGROUP GROUP {group} c{n} COUNT 1 BLOCK 0 STREAMS s >"));
+            client
+        })
+        .collect();
+    b.log();
+    let served = |b: &mut Bench| -> Vec<usize> {
+        let told: Vec<String> = clients.iter().map(|client| b.delivered(*client)).collect();
+        (0..4).filter(|n| !told[*n].is_empty()).collect()
+    };
+    b.run(writer, "XADD s 1-1 f v");
+    let log = b.log();
+    assert!(log.find(" h c0 ") < log.find(" g c1 ") && log.contains(" h c0 "), "{log}");
+    assert_eq!(served(&mut b), [0, 1]);
+    b.leave(clients[2]);
+    b.run(writer, "XADD s 1-2 f v");
+    assert_eq!(served(&mut b), [3], "who has left waits no more");
+    assert!(b.run(writer, "INFO clients").contains("total_blocking_keys:0\r\n"));
+}
+
+#[test]
+fn a_reader_that_claims_learns_of_entries_that_another_takes() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    for line in
+        ["XADD s 1-1 f v", "XGROUP CREATE s g $", "XREADGROUP GROUP g d BLOCK 0 CLAIM 1000 STREAMS s >"]
+    {
+        b.run(if line.starts_with("XREADGROUP") { d } else { c }, line);
+    }
+    b.run(c, "XCLAIM s g c 0 1-1 FORCE");
+    b.pass_ms(1000);
+    b.tick();
+    assert!(b.delivered(d).contains("1-1"), "it is due for it, though it was held by nobody before");
+}
+
+#[test]
 fn a_short_wait_for_a_sorted_set_ends() {
     let mut b = Bench::new();
     let c = b.connect();
@@ -489,6 +623,25 @@ fn a_client_that_tracks_is_told_behind_its_own_reply() {
     let told = b.delivered(c);
     let want = ">2\r\n$10\r\ninvalidate\r\n*2\r\n$2\r\na1\r\n$2\r\na2\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\nb1\r\n";
     assert_eq!(told, want);
+}
+
+#[test]
+fn a_request_that_is_refused_uses_up_the_word_that_the_next_one_is_tracked() {
+    for (line, is_tracked) in [
+        ("NOSUCH", false),
+        ("GET", false),
+        ("CLIENT NOSUCH", false),
+        ("CLIENT ID 1", true),
+        ("CLIENT ID", true),
+    ] {
+        let mut b = Bench::new();
+        let (c, writer) = (b.connect(), b.connect());
+        for line in ["HELLO 3", "CLIENT TRACKING ON OPTIN", "CLIENT CACHING YES", line, "GET a"] {
+            b.run(c, line);
+        }
+        b.run(writer, "SET a 1");
+        assert_eq!(!b.delivered(c).is_empty(), is_tracked, "{line}");
+    }
 }
 
 #[test]
@@ -680,6 +833,29 @@ fn a_password_that_was_just_set_needs_no_check() {
     assert_eq!(b.run(operator, "CONFIG SET requirepass other"), "");
     assert_eq!(b.hashed(operator, &[record.replace("c2Fs", "d2Fs")]), "+OK\r\n");
     assert_eq!(b.run(c, "AUTH other"), "+OK\r\n");
+}
+
+#[test]
+fn a_password_that_was_given_as_text_is_removed_by_its_digest() {
+    const NONE: &str = "The password you are trying to remove from the user does not exist";
+    const RECORD: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    let digest = |password: &str| tandem_engine::digest_of(password.as_bytes());
+    let mut b = Bench::new();
+    let (c, user) = (b.connect(), b.connect());
+    assert_eq!(b.run(c, "ACL SETUSER u on >one >two +@all"), "");
+    assert_eq!(b.hashed(c, &[RECORD.to_owned(), RECORD.replace("c2Fs", "d2Fs")]), "+OK\r\n");
+    assert!(b.run(c, &format!("ACL SETUSER u !{}", digest("three"))).contains(NONE));
+    assert_eq!(b.run(c, &format!("ACL SETUSER u !{}", digest("one"))), "+OK\r\n");
+    assert!(b.run(c, "ACL GETUSER u").contains("d2Fs") && !b.run(c, "ACL GETUSER u").contains(RECORD));
+    assert!(b.run(c, &format!("ACL SETUSER u !{}", digest("one"))).contains(NONE));
+    // A record that came as one tells its digest when somebody has logged in.
+    b.run(c, &format!("ACL SETUSER v on argon2id:{RECORD} +@all"));
+    let removal = format!("ACL SETUSER v !{}", digest("other"));
+    assert!(b.run(c, &removal).contains(NONE));
+    assert_eq!(b.run(user, "AUTH v other"), "");
+    b.asked(user);
+    assert_eq!(b.verified(user, true), "+OK\r\n");
+    assert_eq!(b.run(c, &removal), "+OK\r\n");
 }
 
 #[test]

@@ -459,6 +459,13 @@ impl<'a> Db<'a> {
         self.space.effects.touch(self.index, key, Cause::Also(event));
     }
 
+    /// Tells that `key` is new, if it is not there yet, ahead of what else is told of the command, which creates no other key before it.
+    pub fn announce(&mut self, key: &[u8]) {
+        if self.space.effects.tells_new && self.locate(key).is_none() {
+            self.space.effects.announce(self.index, key);
+        }
+    }
+
     /// A random key, or `None` when there is none that lives.
     pub fn random_key(&mut self) -> Option<Vec<u8>> {
         const TRIES_MAX: usize = 100;

@@ -86,6 +86,18 @@ pub enum Cause {
     },
 }
 
+/// What a change leaves for clients that wait for the key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Offer {
+    /// It only takes: nobody finds what was not there before.
+    #[default]
+    Nothing,
+    /// Entries of a stream that consumers hold, for who may claim them when their time has come.
+    Pending,
+    /// Anything.
+    All,
+}
+
 /// One touched key.
 #[derive(Clone, Copy, Debug)]
 pub struct Touch {
@@ -93,6 +105,8 @@ pub struct Touch {
     pub db: u32,
     /// Why.
     pub cause: Cause,
+    /// For those who wait for it.
+    pub offer: Offer,
     start: u32,
     len: u32,
 }
@@ -120,6 +134,8 @@ pub struct Effects {
     pub emptied: bool,
     /// Whole databases were exchanged: caches of clients are void too, but what they have read is still there to change.
     pub exchanged: bool,
+    /// It has been told of the key that is created next.
+    is_announced: bool,
     /// How many commands `rewritten` holds.
     pub rewritten_count: u32,
     /// Databases that were emptied or exchanged while somebody observed.
@@ -132,22 +148,34 @@ impl Effects {
     /// Records that `key` of `db` was touched.
     #[inline]
     pub fn touch(&mut self, db: usize, key: &[u8], cause: Cause) {
+        self.touch_offering(db, key, cause, Offer::All);
+    }
+
+    /// Records that `key` of `db` was touched by a change that leaves only this for those who wait for it.
+    #[inline]
+    pub(crate) fn touch_offering(&mut self, db: usize, key: &[u8], cause: Cause, offer: Offer) {
         let by_itself = matches!(cause, Cause::Expired | Cause::Evicted | Cause::FieldsExpired { .. });
         let is_change = !matches!(cause, Cause::Also(_));
         self.changes += u32::from(is_change && !by_itself);
         self.dirty += u64::from(is_change);
         let for_log = self.logging && by_itself;
         if self.observed || for_log {
-            self.record(db, key, cause);
+            self.record(db, key, cause, offer);
         }
     }
 
     /// Records that `key` is created, ahead of the change that does it.
     #[inline]
     pub(crate) fn creates(&mut self, db: usize, key: &[u8]) {
-        if self.tells_new {
+        if self.tells_new && !core::mem::take(&mut self.is_announced) {
             self.touch(db, key, Cause::Also(Event::NEW));
         }
+    }
+
+    /// The same, ahead of what else is told of the command that creates it.
+    pub(crate) fn announce(&mut self, db: usize, key: &[u8]) {
+        self.creates(db, key);
+        self.is_announced = self.tells_new;
     }
 
     /// Records that `key` was looked for in vain.
@@ -182,7 +210,7 @@ impl Effects {
             .map(|(db, command)| (*db as usize, command.iter().map(Vec::as_slice).collect()))
     }
 
-    fn record(&mut self, db: usize, key: &[u8], cause: Cause) {
+    fn record(&mut self, db: usize, key: &[u8], cause: Cause, offer: Offer) {
         let start = self.arena.len() as u32;
         let end = self.arena.len() + key.len();
         if end > self.arena.capacity() {
@@ -190,7 +218,7 @@ impl Effects {
             self.arena.reserve_exact(end.next_power_of_two().max(64) - self.arena.len());
         }
         self.arena.extend_from_slice(key);
-        self.touched.push(Touch { db: db as u32, cause, start, len: key.len() as u32 });
+        self.touched.push(Touch { db: db as u32, cause, offer, start, len: key.len() as u32 });
     }
 
     /// The touched keys in order. Empty when nobody observes, whatever `changes` says.
@@ -258,6 +286,7 @@ impl Effects {
 
     fn clear_records(&mut self) {
         const KEEP_BYTES_MAX: usize = 8 << 10;
+        self.is_announced = false;
         self.emptied = false;
         self.exchanged = false;
         self.touched.clear();

@@ -1,6 +1,6 @@
 //! The write guard: a collection under change, and what must happen when the change is over.
 
-use crate::effects::Cause;
+use crate::effects::{Cause, Offer};
 use crate::space::Keyspace;
 use base::Random;
 use core::marker::PhantomData;
@@ -33,6 +33,8 @@ pub struct Guard<'a, T: Stored> {
     created: bool,
     /// The contents stay as they are.
     beside: bool,
+    /// What the change leaves for those who wait for the key.
+    offer: Offer,
     /// When something inside expired next before the change.
     next_expiry: Option<i64>,
     collection: PhantomData<T>,
@@ -53,6 +55,7 @@ impl<'a, T: Stored> Guard<'a, T> {
             changed: false,
             created,
             beside: false,
+            offer: Offer::All,
             next_expiry,
             collection: PhantomData,
         }
@@ -67,6 +70,12 @@ impl<'a, T: Stored> Guard<'a, T> {
     /// in any case.
     pub fn keep_contents(&mut self) {
         self.beside = !self.created;
+    }
+
+    /// Declares that the change leaves only this for clients that wait for the key. Those it leaves nothing are not looked at, however
+    /// many they are.
+    pub fn offer_only(&mut self, offer: Offer) {
+        self.offer = offer;
     }
 
     /// The collection to change, with the encodings' thresholds and the source of chance that many operations need.
@@ -132,7 +141,7 @@ impl<T: Stored> Drop for Guard<'_, T> {
         if self.created {
             self.space.effects.creates(self.db, key);
         }
-        self.space.effects.touch(self.db, key, cause);
+        self.space.effects.touch_offering(self.db, key, cause, self.offer);
         // Streams tell by themselves what came and was taken; what they are asked is whether somebody has made a group.
         match T::KIND {
             Kind::Stream if !is_followed => self.space.note_groups(self.db, self.position),

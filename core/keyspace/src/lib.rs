@@ -25,7 +25,7 @@ pub use codec::{
 };
 pub use db::{Db, Text, Ttl};
 pub use digest::{Digest, Inventory, digest_value};
-pub use effects::{Cause, Effects, Event, EventClass, Touch};
+pub use effects::{Cause, Effects, Event, EventClass, Offer, Touch};
 pub use evict::{EvictionOrder, EvictionPolicy, Ranking, Use};
 pub use guard::{Guard, Stored, StringGuard, WrongType};
 pub use persist::dump::Error as DumpError;

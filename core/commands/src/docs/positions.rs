@@ -84,7 +84,7 @@ pub fn parse(text: &str) -> Option<Positions<'_>> {
 
 /// Writes the specifications of a command as COMMAND INFO has them.
 pub fn write(specs: &[&str], reply: &mut Reply<'_>) {
-    reply.array(specs.len());
+    reply.set(specs.len());
     for spec in specs.iter().filter_map(|text| parse(text)) {
         reply.map(3);
         reply.bulk(b"flags");

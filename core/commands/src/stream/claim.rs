@@ -5,6 +5,7 @@ use super::read_groups::{propagate_pending, propagate_position};
 use super::{CREATE_CONSUMER, reply_entry, start_id, strict_id};
 use crate::call::{Args, Call, Handled};
 use crate::error::Error;
+use keyspace::Offer;
 use types::stream::{AutoClaimed, Claim, Claimed, Group, Id, Stream};
 
 /// A claim as asked for.
@@ -74,6 +75,7 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> Handled {
     let (key, name, consumer) = (args.at(1), args.at(2), args.at(3));
     let Some(mut guard) = call.db.find_mut::<Stream>(key)? else { return Err(no_key_or_group(args)) };
     guard.keep_contents();
+    guard.offer_only(Offer::Pending);
     let stream = &mut *guard;
     let Some(group) = stream.group_mut(name) else { return Err(no_key_or_group(args)) };
     let moved = request.last_id.is_some_and(|last| last > group.last_delivered());
@@ -163,6 +165,7 @@ pub(super) fn xautoclaim(call: &mut Call<'_>) -> Handled {
     let (key, name, consumer) = (args.at(1), args.at(2), args.at(3));
     let Some(mut guard) = call.db.find_mut::<Stream>(key)? else { return Err(no_key_or_group(args)) };
     guard.keep_contents();
+    guard.offer_only(Offer::Pending);
     let stream = &mut *guard;
     let created =
         stream.group_mut(name).is_some_and(|group: &mut Group| group.see_consumer(consumer, now_ms));

@@ -3,7 +3,7 @@
 use super::{end_id, ids, start_id, strict_id};
 use crate::call::{Args, Call, Handled, bad_subcommand, done, read, unknown_subcommand};
 use crate::error::Error;
-use keyspace::{Event, EventClass, Guard};
+use keyspace::{Event, EventClass, Guard, Offer};
 use types::stream::{Group, Id, PendingFilter, Stream};
 
 const fn event(name: &'static str) -> Event {
@@ -131,6 +131,7 @@ pub(super) fn destroy(call: &mut Call<'_>) -> Handled {
 pub(super) fn create_consumer(call: &mut Call<'_>) -> Handled {
     let (args, now_ms) = (call.args, call.db.now_ms());
     let mut stream = stream_with_group(call)?;
+    stream.offer_only(Offer::Nothing);
     let exists = stream.group(args.at(3)).is_some_and(|group| group.consumer(args.at(4)).is_some());
     if !exists && let Some(group) = stream.group_mut(args.at(3)) {
         group.create_consumer(args.at(4), now_ms);
@@ -143,6 +144,7 @@ pub(super) fn create_consumer(call: &mut Call<'_>) -> Handled {
 pub(super) fn delete_consumer(call: &mut Call<'_>) -> Handled {
     let args = call.args;
     let mut stream = stream_with_group(call)?;
+    stream.offer_only(Offer::Nothing);
     let exists = stream.group(args.at(3)).is_some_and(|group| group.consumer(args.at(4)).is_some());
     let mut pending = 0;
     if exists && let Some(group) = stream.group_mut(args.at(3)) {
@@ -163,6 +165,7 @@ pub(super) fn xack(call: &mut Call<'_>) -> Handled {
     let mut acknowledged = 0;
     if let Some(mut stream) = call.db.find_mut::<Stream>(key)? {
         stream.keep_contents();
+        stream.offer_only(Offer::Nothing);
         if let Some(group) = stream.group_mut(name) {
             acknowledged = ids.iter().filter(|id| group.acknowledge(**id)).count();
         }

@@ -6,7 +6,9 @@
 use super::{CREATE_CONSUMER, reply_entries, reply_fields, strict_id};
 use crate::call::{Args, Call, Handled, OnTimeout, Outcome, Wait, read, wait};
 use crate::error::Error;
+use keyspace::Offer;
 use resp::Reply;
+use std::collections::{HashMap, HashSet};
 use types::stream::{Claim, Claimed, Entry, Group, Id, Idle, Stream};
 
 /// A request of either command.
@@ -68,11 +70,15 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> Handled {
     let Some(member) = request.group else {
         return Err(Error::new("ERR Missing GROUP option for XREADGROUP"));
     };
-    let mut ready = Vec::new();
+    let (mut ready, mut taken) = (Vec::new(), HashMap::new());
+    let is_any_twice = names_any_twice(&request.streams);
     for source in &request.streams {
         see_consumer(call, source.key, member)?;
         // Also where nothing new is asked for: in Redis, too, each stream is looked at twice.
-        let has_new = has_new(call, source.key, member);
+        let mut has_new = has_new(call, source.key, member);
+        if is_any_twice && source.from == From::New {
+            has_new = has_new && leaves_new(call, source.key, member, request.count, &mut taken);
+        }
         if has_new || source.from != From::New || has_idle(call, source.key, member, request.claim_idle_ms) {
             ready.push(source);
         }
@@ -134,6 +140,7 @@ fn see_consumer(call: &mut Call<'_>, key: &[u8], member: Member<'_>) -> Result<(
     let now_ms = call.db.now_ms();
     let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
     stream.keep_contents();
+    stream.offer_only(Offer::Nothing);
     let group = stream.group_mut(member.group);
     if group.is_some_and(|group| group.see_consumer(member.consumer, now_ms)) {
         drop(stream);
@@ -154,6 +161,7 @@ fn deliver_new(
     let now_ms = call.db.now_ms();
     let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
     stream.keep_contents();
+    stream.offer_only(Offer::Pending);
     let delivered = stream.deliver_new(member.group, member.consumer, request.count, request.no_ack, now_ms);
     let Some(delivered) = delivered else { return Ok(()) };
     reply_entries(&mut call.reply, stream.range(delivered.first, delivered.last));
@@ -183,6 +191,7 @@ fn deliver_claiming(
     let now_ms = call.db.now_ms();
     let Some(mut guard) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
     guard.keep_contents();
+    guard.offer_only(Offer::Pending);
     let stream = &mut *guard;
     let claim =
         Claim { idle_ms_min: idle_ms, delivery_ms: now_ms, deliveries: None, force: false, just_id: false };
@@ -233,6 +242,7 @@ fn deliver_own(
     let now_ms = call.db.now_ms();
     let Some(mut stream) = call.db.find_mut::<Stream>(key)? else { return Ok(()) };
     stream.keep_contents();
+    stream.offer_only(Offer::Pending);
     let ids = stream.deliver_own(member.group, member.consumer, after, count, now_ms);
     if ids.iter().all(|id| stream.entry(*id).is_none()) {
         stream.leave_unchanged();
@@ -336,6 +346,34 @@ fn next_claim_ms(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Option<u64> 
 }
 
 // The request.
+
+fn names_any_twice(streams: &[Source<'_>]) -> bool {
+    let mut keys = HashSet::new();
+    streams.len() > 1 && !streams.iter().all(|source| keys.insert(source.key))
+}
+
+/// Whether those that were asked ahead for new entries of the same stream leave some. `taken` tells up to where they take them, and is
+/// told up to where this one does.
+fn leaves_new<'a>(
+    call: &mut Call<'_>,
+    key: &'a [u8],
+    member: Member<'_>,
+    count: usize,
+    taken: &mut HashMap<&'a [u8], Id>,
+) -> bool {
+    let Some(stream) = call.db.find_again::<Stream>(key) else { return false };
+    let seen = taken.get(key).copied().or(stream.group(member.group).map(Group::last_delivered));
+    let start = seen.and_then(Id::next);
+    let last = match (start, stream.last()) {
+        (Some(start), Some(top)) if count == 0 && top.id >= start => Some(top.id),
+        (Some(start), _) if count > 0 => {
+            stream.range(start, Id::MAX).take(count).last().map(|entry| entry.id)
+        }
+        _ => None,
+    };
+    taken.extend(last.map(|last| (key, last)));
+    last.is_some()
+}
 
 fn request<'a>(call: &mut Call<'a>, name: &str) -> Result<ReadRequest<'a>, Error> {
     let args = call.args;

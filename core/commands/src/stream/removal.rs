@@ -3,8 +3,9 @@
 //! The log gets the plain deletions and acknowledgements that they came to, which every server understands.
 
 use super::XDEL;
-use crate::call::{Args, Call, Handled, done, read};
+use crate::call::{Args, Call, Handled, Outcome, read};
 use crate::error::Error;
+use keyspace::Offer;
 use smallvec::SmallVec;
 use types::stream::{Id, References, Removal, Stream};
 
@@ -75,6 +76,7 @@ pub(super) fn xdelex(call: &mut Call<'_>) -> Handled {
     let ids = request.ids()?;
     let (mut removals, mut changed) = (SmallVec::<[Removal; 8]>::new(), false);
     if let Some(mut stream) = call.db.find_mut::<Stream>(key)? {
+        stream.offer_only(Offer::Nothing);
         let held_before = pending_count(&stream);
         removals.extend(ids.iter().map(|id| stream.remove(*id, request.references)));
         changed = removals.contains(&Removal::Removed) || pending_count(&stream) != held_before;
@@ -90,7 +92,7 @@ pub(super) fn xdelex(call: &mut Call<'_>) -> Handled {
         propagate_forgotten(call, key, &ids, request.references);
         propagate_removed(call, key, &ids, &removals);
     }
-    done(XDEL)
+    done_if_removed(&removals)
 }
 
 pub(super) fn xackdel(call: &mut Call<'_>) -> Handled {
@@ -104,6 +106,7 @@ pub(super) fn xackdel(call: &mut Call<'_>) -> Handled {
     let mut codes = SmallVec::<[i64; 8]>::new();
     let mut removals = SmallVec::<[Removal; 8]>::new();
     if let Some(mut stream) = call.db.find_mut::<Stream>(key)? {
+        stream.offer_only(Offer::Nothing);
         for id in &ids {
             let acknowledged = stream.group_mut(name).is_some_and(|group| group.acknowledge(*id));
             let removal = if acknowledged { stream.remove(*id, request.references) } else { Removal::Absent };
@@ -129,7 +132,12 @@ pub(super) fn xackdel(call: &mut Call<'_>) -> Handled {
         propagate_forgotten(call, key, &acknowledged, request.references);
         propagate_removed(call, key, &ids, &removals);
     }
-    done(XDEL)
+    done_if_removed(&removals)
+}
+
+/// Acknowledging alone is told under no event.
+fn done_if_removed(removals: &[Removal]) -> Handled {
+    Ok(Outcome::Done(removals.contains(&Removal::Removed).then_some(XDEL)))
 }
 
 fn pending_count(stream: &Stream) -> usize {

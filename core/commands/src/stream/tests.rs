@@ -417,3 +417,30 @@ fn a_reader_that_claims_waits_until_something_has_been_pending_long_enough() {
     assert_eq!(at(1500, line).map(|wait| wait.look_again_ms), Some(Some(500)));
     assert_eq!(at(2000, line).map(|wait| wait.look_again_ms), Some(None));
 }
+
+#[test]
+fn a_stream_that_is_named_twice_for_a_group_is_told_as_often_as_something_is_left() {
+    let entry = |id: &str| format!("*2 $3 {id} *2 $1 a $1 1");
+    let (one, two) = (entry("1-1"), entry("1-2"));
+    let cases = [
+        ("STREAMS s s > >", format!("*1 *2 $1 s *2 {one} {two}")),
+        ("COUNT 1 STREAMS s s s > > >", format!("*2 *2 $1 s *1 {one} *2 $1 s *1 {two}")),
+        ("COUNT 1 STREAMS s t s > > >", format!("*2 *2 $1 s *1 {one} *2 $1 s *1 {two}")),
+        ("COUNT 1 NOACK STREAMS s s s > > >", format!("*2 *2 $1 s *1 {one} *2 $1 s *1 {two}")),
+        ("STREAMS s s > 0", format!("*2 *2 $1 s *2 {one} {two} *2 $1 s *2 {one} {two}")),
+        ("STREAMS s s 0 >", format!("*2 *2 $1 s *0 *2 $1 s *2 {one} {two}")),
+        ("STREAMS t s s t > > > >", format!("*1 *2 $1 s *2 {one} {two}")),
+    ];
+    for (asked, reply) in cases {
+        let mut space = dialogue(&[
+            ("XADD s 1-1 a 1", "$3 1-1"),
+            ("XADD s 1-2 a 1", "$3 1-2"),
+            ("XGROUP CREATE s g 0", "+OK"),
+            ("XGROUP CREATE t g 0 MKSTREAM", "+OK"),
+        ]);
+        let line = format!("XREADGROUP GROUP g c {asked}");
+        assert_eq!(run(&mut space, Protocol::Resp2, &line).reply, reply, "{line}");
+        let more = run(&mut space, Protocol::Resp2, "XREADGROUP GROUP g c BLOCK 0 STREAMS s s > >");
+        assert!(more.wait.is_some(), "all was delivered by {line}");
+    }
+}
