@@ -429,6 +429,7 @@ fn swapdb(call: &mut Call<'_>) -> Handled {
         let space = call.db.space();
         space.swap(first, second);
         space.effects.changes += 1;
+        space.effects.dirty += 1;
     }
     call.reply.ok();
     read()

@@ -395,11 +395,11 @@ impl Engine {
     /// A client has connected; `None` when there are too many (the reply for it: [`TOO_MANY_CLIENTS`]). Whoever has not logged in
     /// makes room for others.
     pub fn connect(&mut self, info: ClientInfo, now: Now) -> Option<SessionId> {
-        self.counters.connections += 1;
         if self.sessions.len() >= self.config.maxclients && !self.displace_strangers() {
             self.counters.rejected_connections += 1;
             return None;
         }
+        self.counters.connections += 1;
         let authenticated = self.acl.default_is_open();
         Some(self.sessions.insert(info, crate::acl::DEFAULT_USER, authenticated, now))
     }

@@ -144,7 +144,9 @@ impl Engine {
         r.set("maxclients", self.config.maxclients as u64);
         r.set("client_recent_max_input_buffer", query_max as u64);
         r.set("client_recent_max_output_buffer", output_max as u64);
-        r.set("blocked_clients", (waiting + self.held.len()) as u64);
+        // Who has gone while its request was held back is only forgotten when the pause ends.
+        let held = self.held.iter().filter(|id| self.sessions.find(**id).is_some()).count();
+        r.set("blocked_clients", (waiting + held) as u64);
         r.set("tracking_clients", tracking as u64);
         r.set("pubsub_clients", subscribers);
         r.set("watching_clients", watching);

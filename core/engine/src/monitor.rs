@@ -55,7 +55,13 @@ impl Engine {
     /// Writes a line to every monitor that gets replies.
     pub(crate) fn feed_monitors(&mut self, id: SessionId, shown: &[&[u8]], caller: Caller) {
         let session = self.sessions.at(id);
-        let from = if matches!(caller, Caller::Script(_)) { "lua" } else { &session.info.address };
+        // By the word in front client libraries tell a Unix socket from an address.
+        let path = session.info.address.strip_suffix(":0").filter(|path| path.starts_with('/'));
+        let from = match path {
+            _ if matches!(caller, Caller::Script(_)) => "lua",
+            Some(path) => &format!("unix:{path}"),
+            None => &session.info.address,
+        };
         let us = self.keyspace.now.unix_us;
         let mut line =
             format!("+{}.{:06} [{} {from}]", us / 1_000_000, us % 1_000_000, session.db).into_bytes();

@@ -482,3 +482,79 @@ fn readers_that_have_gone_are_forgotten_and_whom_they_read_for_is_told() {
     b.run(target, "SET k0 x");
     assert_eq!(b.delivered(stays), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\nk0\r\n");
 }
+
+#[test]
+fn what_has_no_order_in_command_info_is_a_set() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "HELLO 3");
+    let told = b.run(c, "COMMAND INFO get");
+    assert!(told.contains("~1\r\n%3\r\n$5\r\nflags\r\n~2\r\n") && told.ends_with("~0\r\n"), "{told}");
+    let told = b.run(c, "COMMAND INFO object");
+    assert!(told.contains("~0\r\n*5\r\n*10\r\n$"), "its subcommands have an order: {told}");
+}
+
+#[test]
+fn figures_and_words_are_those_of_redis() {
+    let mut config = config::Config::default();
+    config.assign("maxclients", b"3", config::Origin::Set).unwrap();
+    let mut b = Bench::with(config);
+    let (c, gone) = (b.connect(), b.connect());
+    let field = |b: &mut Bench, name: &str| {
+        let text = b.run(c, "INFO everything");
+        text.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).unwrap_or_default().to_owned()
+    };
+    assert_eq!(field(&mut b, "rdb_changes_since_last_save"), "0");
+    b.run(c, "SWAPDB 0 1");
+    assert_eq!(field(&mut b, "rdb_changes_since_last_save"), "1", "a snapshot is due for it, too");
+    b.run(c, "CLIENT PAUSE 60000 WRITE");
+    assert_eq!(b.run(gone, "SET x 1"), "");
+    assert_eq!(field(&mut b, "blocked_clients"), "1");
+    b.leave(gone);
+    assert_eq!(field(&mut b, "blocked_clients"), "0", "who has gone waits no more");
+    for (line, error) in [
+        ("ACL DRYRUN default config nope", "ERR Command 'config' not found"),
+        ("ACL LOG RESET x", "ERR unknown subcommand or wrong number of arguments for 'LOG'. Try ACL HELP."),
+        (
+            "ACL GENPASS 1 2",
+            "ERR unknown subcommand or wrong number of arguments for 'GENPASS'. Try ACL HELP.",
+        ),
+    ] {
+        assert_eq!(b.run(c, line), format!("-{error}\r\n"), "{line}");
+    }
+    assert_eq!(b.run(c, "ACL DRYRUN default config get x"), "+OK\r\n");
+}
+
+#[test]
+fn who_is_turned_away_has_not_been_received() {
+    let mut config = config::Config::default();
+    config.assign("maxclients", b"1", config::Origin::Set).unwrap();
+    let mut b = Bench::with(config);
+    let c = b.connect();
+    let (info, now) = (tandem_engine::ClientInfo::default(), b.outside.now);
+    assert!(b.engine.connect(info, now).is_none());
+    let text = b.run(c, "INFO stats");
+    for told in ["total_connections_received:1", "rejected_connections:1"] {
+        assert!(text.contains(&format!("{told}\r\n")), "{told}: {text}");
+    }
+}
+
+#[test]
+fn a_monitor_sees_who_comes_by_a_unix_socket() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "MONITOR");
+    let info = tandem_engine::ClientInfo {
+        id: 9,
+        token: 9,
+        local: true,
+        address: "/run/tandem.sock:0".to_owned(),
+        ..Default::default()
+    };
+    let id = b.engine.connect(info, b.outside.now).unwrap();
+    let request = tandem_engine::Request { argv: &[b"GET", b"a"], raw: None };
+    b.engine.execute(id, request, &mut Vec::new(), &mut b.outside);
+    b.tick();
+    let told = b.delivered(c);
+    assert!(told.contains(" [0 unix:/run/tandem.sock] \"GET\""), "{told}");
+}

@@ -28,6 +28,8 @@ pub(crate) enum ChangeError {
     Clients(u64),
     /// The kernel does not take the score; the log has the reason, as for the next three.
     OomScore,
+    /// A log cannot be written where it would be; the log has the reason.
+    LogPlace,
     /// Certificates cannot be used.
     Tls,
     /// A port cannot be listened on.
@@ -53,6 +55,7 @@ impl fmt::Display for ChangeError {
                 );
             }
             ChangeError::OomScore => "Failed to set current oom_score_adj. Check server logs.",
+            ChangeError::LogPlace => "Unable to turn on AOF. Check server logs.",
             ChangeError::Tls => "Unable to update TLS configuration. Check server logs.",
             ChangeError::Port => "Unable to listen on this port. Check server logs.",
             ChangeError::Addresses => "Failed to bind to specified addresses.",
@@ -67,6 +70,7 @@ impl std::error::Error for ChangeError {}
 /// The directives of a step, and the step.
 const STEPS: &[(&[&str], Try)] = &[
     (&["dir"], change_dir),
+    (&["appendonly"], look_at_log_place),
     (&["maxclients"], raise_maxclients),
     (&["oom-score-adj", "oom-score-adj-values"], adjust_oom_score),
     (TLS, renew_tls),
@@ -143,6 +147,21 @@ fn change_dir(shared: &Shared, from: &Config, to: &Config) -> Result<(), ChangeE
     }
     shared.files.move_to(&to.dir);
     Ok(())
+}
+
+/// A log is begun behind the reply. What is known to stand against it is told at once: who is told OK relies on it.
+fn look_at_log_place(shared: &Shared, from: &Config, to: &Config) -> Result<(), ChangeError> {
+    use rustix::fs::{Access, access};
+    if from.appendonly || !to.appendonly {
+        return Ok(());
+    }
+    let place = shared.files.log_place();
+    let dir = place.dir.join(&place.dir_name);
+    let dir = if dir.symlink_metadata().is_ok() { dir } else { place.dir };
+    access(&dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        shared.logger.warning(&format!("Can't write an AOF in {}: {error}", dir.display()));
+        ChangeError::LogPlace
+    })
 }
 
 /// What is written from now on is written so.

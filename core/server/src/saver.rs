@@ -77,6 +77,11 @@ impl Task {
         matches!(self, Task::Save(Listener::Nobody | Listener::Session(_)))
     }
 
+    /// Whether it is a save of which a client hears that it has failed (SAVE, SHUTDOWN): as in Redis it is no reason to refuse writes.
+    fn is_answered(&self) -> bool {
+        matches!(self, Task::Save(Listener::Session(_)) | Task::LastSave(_))
+    }
+
     /// Whether it is a save that nobody waits for.
     fn is_in_background(&self) -> bool {
         matches!(self, Task::Save(Listener::Nobody) | Task::PointSave(_))
@@ -283,7 +288,7 @@ impl Saver {
             let result = self.run(shared, &task);
             self.work().end();
             crate::allocator::publish();
-            self.note(shared, kind, &result);
+            self.note(shared, kind, &result, task.is_answered());
             tell(shared, task, result);
         }
     }
@@ -328,10 +333,11 @@ impl Saver {
         }
     }
 
-    fn note(&self, shared: &Shared, kind: Kind, result: &Result<(), SaveError>) {
+    fn note(&self, shared: &Shared, kind: Kind, result: &Result<(), SaveError>, is_answered: bool) {
         let end = match result {
             Ok(()) => End::Done,
             Err(SaveError::Cancelled) => End::Cancelled,
+            Err(_) if is_answered => End::Cancelled,
             Err(_) => End::Failed,
         };
         if kind == Kind::Save && end != End::Cancelled {

@@ -542,3 +542,19 @@ fn who_waits_for_the_log_waits_for_its_beginning_and_not_beyond_its_end() {
     other.ask("CLIENT PAUSE 0", "+OK\r\n");
     client.silent(Duration::from_millis(50));
 }
+
+#[test]
+fn a_log_that_cannot_be_begun_is_not_said_to_be_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", ""]);
+    let mut client = server.client();
+    std::fs::write(dir.path().join("appendonlydir"), b"in the way").unwrap();
+    client.ask(
+        "CONFIG SET appendonly yes",
+        "-ERR CONFIG SET failed (possibly related to argument 'appendonly') - Unable to turn on AOF. Check server logs.\r\n",
+    );
+    client.ask("CONFIG GET appendonly", "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
+    std::fs::remove_file(dir.path().join("appendonlydir")).unwrap();
+    client.ask("CONFIG SET appendonly yes", "+OK\r\n");
+    client.until_info("aof_enabled", "1");
+}

@@ -229,3 +229,29 @@ fn a_snapshot_that_has_a_key_twice_is_refused() {
     let server = server(dir.path(), &[]);
     server.client().ask("DBSIZE", ":2\r\n");
 }
+
+#[test]
+fn who_hears_that_a_save_has_failed_is_the_only_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "3600 1"]);
+    let mut client = server.client();
+    client.ask("SET a 1", "+OK\r\n");
+    // Nothing can take the place of a directory that is not empty.
+    std::fs::create_dir_all(dir.path().join("dump.rdb/x")).unwrap();
+    for line in ["SAVE", "SHUTDOWN"] {
+        client.send(format!("{line}\r\n").as_bytes());
+        let told = client.line();
+        assert!(told.starts_with("-ERR"), "{line}: {told}");
+        assert_eq!(client.info("rdb_last_bgsave_status"), "ok", "{line}");
+        client.ask("SET b 1", "+OK\r\n");
+    }
+    client.ask("BGSAVE", "+Background saving started\r\n");
+    client.until_info("rdb_last_bgsave_status", "err");
+    client.send(b"SET b 2\r\n");
+    assert!(client.line().starts_with("-MISCONF"));
+    client.ask("EVAL \"return redis.call('get', 'a')\" 0", "$1\r\n1\r\n");
+    std::fs::remove_dir_all(dir.path().join("dump.rdb")).unwrap();
+    client.ask("SAVE", "+OK\r\n");
+    assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
+    client.ask("SET b 3", "+OK\r\n");
+}

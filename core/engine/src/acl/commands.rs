@@ -197,6 +197,9 @@ fn dryrun(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let argv = turn.args.rest(3);
     let unknown = || Error::text(format!("ERR Command '{}' not found", String::from_utf8_lossy(argv[0])));
     let command = engine.table.find(argv).ok_or_else(unknown)?;
+    if argv.len() > 1 && !engine.table.commands[command].subcommands.is_empty() {
+        return Err(unknown());
+    }
     if !engine.table.commands[command].spec.arity_allows(argv.len()) {
         return Err(Error::arity(engine.table.commands[command].spec.name));
     }
@@ -220,7 +223,7 @@ fn dryrun(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 fn genpass(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     const BITS_MAX: i64 = 4096;
     if turn.args.len() > 3 {
-        return Err(commands::unknown_subcommand(turn.args, "ACL"));
+        return Err(commands::bad_subcommand(turn.args, "ACL"));
     }
     let bits = if turn.args.len() > 2 { turn.args.int(2)? } else { 256 };
     if !(1..=BITS_MAX).contains(&bits) {
@@ -239,7 +242,7 @@ fn genpass(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn log(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if turn.args.len() > 3 {
-        return Err(commands::unknown_subcommand(turn.args, "ACL"));
+        return Err(commands::bad_subcommand(turn.args, "ACL"));
     }
     if turn.args.is(2, "reset") {
         engine.acl.log.clear();

@@ -34,7 +34,8 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown)
     row("client|no-evict", 3, no_evict).flags(ADMIN),
     row("client|no-touch", 3, no_touch).flags(ANYBODY),
     row("client|pause", -3, pause::pause).flags(ADMIN),
-    row("client|reply", 3, reply).flags(ANYBODY.and(Flags::SETS_REPLIES)),
+    // Within a transaction it would take a part out of the array that EXEC has begun.
+    row("client|reply", 3, reply).flags(ANYBODY.and(Flags::SETS_REPLIES).and(Flags::NO_MULTI)),
     row("client|setinfo", 4, setinfo).flags(ANYBODY),
     row("client|setname", 3, setname).flags(ANYBODY),
     row("client|tracking", -3, caching::tracking).flags(ANYBODY),

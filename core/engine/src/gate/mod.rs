@@ -211,8 +211,11 @@ impl Engine {
         }
         let (log, argv) = (&self.log, asked.argv);
         let bytes = || log.len() + argv.iter().map(|arg| arg.len()).sum::<usize>();
-        outside.write_refusal(grows(needs), &bytes).map_or(Ok(()), |why| Err(Error::text(why)))?;
-        self.check_replicas(needs)
+        match outside.write_refusal(grows(needs), &bytes) {
+            // A script that declares nothing may only read: it is looked at call by call.
+            Some(why) if self.needs(asked).has(Flags::WRITE) => Err(Error::text(why)),
+            _ => self.check_replicas(needs),
+        }
     }
 
     /// What changes data is refused where too few replicas keep up (`min-replicas-to-write`).
