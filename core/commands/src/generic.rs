@@ -227,7 +227,7 @@ fn pttl(call: &mut Call<'_>) -> Handled {
 }
 
 fn expiretime(call: &mut Call<'_>) -> Handled {
-    time_left(call, &|at| at.saturating_add(500) / 1000)
+    time_left(call, &|at| ((i128::from(at) + 500) / 1000) as i64)
 }
 
 fn pexpiretime(call: &mut Call<'_>) -> Handled {

@@ -140,7 +140,6 @@ mod tests {
             ("save", " 900 1", "Invalid save parameters"),
             ("save", "900 1 ", "Invalid save parameters"),
             ("save", "900  1", "Invalid save parameters"),
-            ("save", "900   1", "Invalid save parameters"),
             (
                 "client-output-buffer-limit",
                 "normal 0 0",

@@ -64,6 +64,10 @@ pub trait Outside {
     fn is_saving(&self) -> bool;
     /// Whether the log is being rewritten or about to be.
     fn is_rewriting(&self) -> bool;
+    /// Whether a rewrite of the log is about to be, and another task runs before it.
+    fn rewrite_waits(&self) -> bool {
+        false
+    }
     /// [`Job::Save`] follows: from now on `is_saving`.
     fn save_begins(&mut self);
     /// BGSAVE CANCEL: gives up the save that is running or waits to begin, if one is.

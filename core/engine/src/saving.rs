@@ -69,13 +69,16 @@ fn bgsave(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if turn.outside.is_saving() {
         return Err(BUSY_SAVING);
     }
-    if turn.outside.is_rewriting() && turn.args.len() == 1 {
+    let in_exec = engine.sessions.at(turn.session).in_exec;
+    if turn.outside.is_rewriting() && turn.args.len() == 1 && !in_exec {
         return Err(Error::new(
             "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
         ));
     }
-    let status =
-        if turn.outside.is_rewriting() { "Background saving scheduled" } else { "Background saving started" };
+    let status = match turn.outside.is_rewriting() || in_exec {
+        true => "Background saving scheduled",
+        false => "Background saving started",
+    };
     turn.outside.save_begins();
     engine.jobs.push(Job::Save { session: None });
     turn.reply.status(status);
@@ -121,12 +124,18 @@ impl Engine {
 }
 
 fn bgrewriteaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    const SCHEDULED: &str = "Background append only file rewriting scheduled";
     check_saving(turn.outside)?;
+    if turn.outside.rewrite_waits() {
+        // One that has not begun yet holds what is there by then.
+        turn.reply.status(SCHEDULED);
+        return Ok(Step::Done(None));
+    }
     if turn.outside.is_rewriting() {
         return Err(Error::new("ERR Background append only file rewriting already in progress"));
     }
     let status = if turn.outside.is_saving() || engine.sessions.at(turn.session).in_exec {
-        "Background append only file rewriting scheduled"
+        SCHEDULED
     } else {
         "Background append only file rewriting started"
     };

@@ -507,6 +507,12 @@ fn figures_and_words_are_those_of_redis() {
     assert_eq!(field(&mut b, "rdb_changes_since_last_save"), "0");
     b.run(c, "SWAPDB 0 1");
     assert_eq!(field(&mut b, "rdb_changes_since_last_save"), "1", "a snapshot is due for it, too");
+    b.run(c, "SET r 1");
+    b.run(c, "RENAME r r2");
+    b.run(c, "PEXPIRE r2 1");
+    b.pass_ms(1);
+    assert_eq!(b.run(c, "GET r2"), "$-1\r\n");
+    assert_eq!(field(&mut b, "rdb_changes_since_last_save"), "4");
     b.run(c, "CLIENT PAUSE 60000 WRITE");
     assert_eq!(b.run(gone, "SET x 1"), "");
     assert_eq!(field(&mut b, "blocked_clients"), "1");
@@ -523,6 +529,18 @@ fn figures_and_words_are_those_of_redis() {
         assert_eq!(b.run(c, line), format!("-{error}\r\n"), "{line}");
     }
     assert_eq!(b.run(c, "ACL DRYRUN default config get x"), "+OK\r\n");
+    let reason = "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n";
+    assert_eq!(b.run(c, "CLIENT UNBLOCK 1 x"), reason);
+    let words = "-ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.\r\n";
+    assert_eq!(b.run(c, "CLIENT UNBLOCK 1 TIMEOUT x"), words);
+    b.run(c, "CLIENT UNPAUSE");
+    let told = b.call(c, &["EVAL", "return redis.pcall('client').err", "0"]);
+    assert!(told.contains("ERR Wrong number of args calling Redis command from script"), "{told}");
+    b.run(c, "SET a 1 PXAT 9223372036854775807");
+    assert_eq!(b.run(c, "EXPIRETIME a"), ":9223372036854776\r\n");
+    b.run(c, "MULTI");
+    b.run(c, "BGSAVE");
+    assert_eq!(b.run(c, "EXEC"), "*1\r\n+Background saving scheduled\r\n");
 }
 
 #[test]

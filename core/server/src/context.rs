@@ -82,6 +82,10 @@ macro_rules! answered_by_shared {
             self.shared.saver.is_rewriting()
         }
 
+        fn rewrite_waits(&self) -> bool {
+            self.shared.saver.rewrite_waits()
+        }
+
         fn save_begins(&mut self) {
             self.shared.saver.save_begins();
         }

@@ -154,6 +154,12 @@ impl Saver {
         self.work().has(Kind::Rewrite)
     }
 
+    /// Whether a rewrite waits while another task runs.
+    pub(crate) fn rewrite_waits(&self) -> bool {
+        let work = self.work();
+        work.has(Kind::Rewrite) && work.run().is_some_and(|run| run.kind != Kind::Rewrite)
+    }
+
     /// A save has been promised to a client; the task follows.
     pub(crate) fn save_begins(&self) {
         self.work().promise(Kind::Save);

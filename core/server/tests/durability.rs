@@ -556,5 +556,6 @@ fn a_log_that_cannot_be_begun_is_not_said_to_be_on() {
     client.ask("CONFIG GET appendonly", "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
     std::fs::remove_file(dir.path().join("appendonlydir")).unwrap();
     client.ask("CONFIG SET appendonly yes", "+OK\r\n");
-    client.until_info("aof_enabled", "1");
+    client.until_info("aof_rewrites", "1");
+    assert_eq!(client.info("aof_enabled"), "1");
 }

@@ -255,3 +255,19 @@ fn who_hears_that_a_save_has_failed_is_the_only_one() {
     assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
     client.ask("SET b 3", "+OK\r\n");
 }
+
+#[test]
+fn a_rewrite_that_waits_for_a_save_may_be_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--appendonly", "yes", "--rdb-key-save-delay", "1000"]);
+    let mut client = server.client();
+    for n in 0..2000 {
+        client.ask(&format!("SET k{n} v"), "+OK\r\n");
+    }
+    client.ask("BGSAVE", "+Background saving started\r\n");
+    for _ in 0..2 {
+        client.ask("BGREWRITEAOF", "+Background append only file rewriting scheduled\r\n");
+    }
+    client.ask("CONFIG SET rdb-key-save-delay 0", "+OK\r\n");
+    client.until_info("aof_rewrites", "1");
+}

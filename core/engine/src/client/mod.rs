@@ -159,7 +159,8 @@ fn unblock(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         3 => false,
         4 if turn.args.is(3, "timeout") => false,
         4 if turn.args.is(3, "error") => true,
-        _ => return Err(Error::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        4 => return Err(Error::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        _ => return Err(commands::bad_subcommand(turn.args, "CLIENT")),
     };
     let client = turn.args.int(2)?;
     let waiting =

@@ -185,7 +185,7 @@ impl Engine {
 
     /// The form of a script's call, and whether scripts may make it at all.
     fn check_called(&self, command: &Command, argv: &[&[u8]]) -> Result<(), Error> {
-        if !command.subcommands.is_empty() {
+        if !command.subcommands.is_empty() && argv.len() > 1 {
             return Err(unknown_subcommand(command, argv));
         }
         if !command.spec.arity_allows(argv.len()) {
