@@ -122,7 +122,7 @@ pub struct Journal {
     /// What that batch takes in memory.
     writing_bytes: usize,
     syncing: Option<Syncing>,
-    /// When the oldest byte was written that is not known to be synced, microseconds.
+    /// When the oldest byte was written that is not known to be synced, microseconds; while a sync is under way, of those that it covers.
     unsynced_since_us: Option<u64>,
     /// A snapshot is being written.
     snapshot_runs: bool,
@@ -312,7 +312,7 @@ impl Journal {
 
     /// When a sync should begin although nobody waits for it, so that nobody has to.
     pub fn sync_due_us(&self) -> Option<u64> {
-        Some(self.unsynced_since_us? + self.policy.lag_us_max? / 2)
+        Some(self.oldest_us()? + self.policy.lag_us_max? / 2)
     }
 
     /// Begins a sync of all that is written; false when that is not to be: the file does not take it, or a snapshot is written that has
@@ -350,11 +350,15 @@ impl Journal {
             return;
         }
         self.synced = self.written;
+        self.nothing_is_unsynced();
+        self.advance(now_us);
+    }
+
+    fn nothing_is_unsynced(&mut self) {
         self.unsynced_since_us = None;
         if let Some(syncing) = &mut self.syncing {
             syncing.behind_us = None;
         }
-        self.advance(now_us);
     }
 
     /// The sync has failed, which is final for the file. Whether nothing had been wrong with it.
@@ -367,7 +371,13 @@ impl Journal {
 
     /// For how long the oldest byte has been acknowledged without a sync, microseconds.
     pub fn lag_us(&self, now_us: u64) -> u64 {
-        self.unsynced_since_us.map_or(0, |since_us| now_us.saturating_sub(since_us))
+        self.oldest_us().map_or(0, |since_us| now_us.saturating_sub(since_us))
+    }
+
+    /// When the oldest byte was written that is not known to be synced. The sync under way may cover none that the journal has: lines of
+    /// the log's own are synced too, and meanwhile a base may have made the rest durable.
+    fn oldest_us(&self) -> Option<u64> {
+        self.unsynced_since_us.or_else(|| self.syncing?.behind_us)
     }
 
     fn is_yielding(&self) -> bool {
@@ -413,7 +423,7 @@ impl Journal {
         }
         self.synced = self.synced.max(position);
         if self.synced == self.written {
-            self.unsynced_since_us = None;
+            self.nothing_is_unsynced();
         }
         self.advance(now_us);
     }

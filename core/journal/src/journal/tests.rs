@@ -188,6 +188,41 @@ fn what_a_sync_covers_is_as_old_as_its_oldest_byte_behind() {
 }
 
 #[test]
+fn what_is_written_behind_a_sync_that_covers_nothing_is_bounded_in_age_too() {
+    let mut journal = everysec();
+    assert!(journal.begin_sync(0), "of a line of the log's own");
+    commit(&mut journal, "a");
+    write(&mut journal, SECOND_US);
+    assert_eq!((journal.safe(), journal.lag_us(3 * SECOND_US)), (1, 2 * SECOND_US));
+    assert_eq!(journal.sync_due_us(), Some(2 * SECOND_US));
+    commit(&mut journal, "b");
+    write(&mut journal, 4 * SECOND_US);
+    assert_eq!(journal.safe(), 1, "its reply waits for a sync");
+    assert!(journal.wants_sync(4 * SECOND_US));
+    journal.synced(5 * SECOND_US);
+    assert_eq!(journal.safe(), 1, "that sync was not of what is too old");
+    sync(&mut journal, 5 * SECOND_US);
+    assert_eq!((journal.safe(), journal.lag_us(5 * SECOND_US)), (2, 0));
+}
+
+#[test]
+fn what_a_base_holds_has_no_age_while_a_sync_is_under_way() {
+    let mut journal = everysec();
+    commit(&mut journal, "a");
+    write(&mut journal, 0);
+    assert!(journal.begin_sync(0));
+    commit(&mut journal, "b");
+    write(&mut journal, SECOND_US);
+    journal.based(2, 2 * SECOND_US);
+    assert_eq!(journal.lag_us(9 * SECOND_US), 0);
+    commit(&mut journal, "c");
+    write(&mut journal, 9 * SECOND_US);
+    assert_eq!((journal.safe(), journal.lag_us(10 * SECOND_US)), (3, SECOND_US));
+    journal.synced(10 * SECOND_US);
+    assert_eq!(journal.lag_us(10 * SECOND_US), SECOND_US);
+}
+
+#[test]
 fn while_a_snapshot_has_the_right_of_way_nobody_waits_for_a_sync() {
     let mut journal = with(Policy { need: Need::Synced, yields_to_snapshots: true, ..Policy::default() });
     commit(&mut journal, "a");
