@@ -94,9 +94,9 @@ impl History {
         self.written_at.push((units, self.clock.micros()));
     }
 
-    /// Replies up to `units` have left without a sync, while nothing that is not synced may be older than that.
-    pub(crate) fn left_early(&mut self, units: usize, lag_us_max: u64) {
-        self.early.push((units, self.clock.micros(), lag_us_max));
+    /// Replies up to `units` have left at that time without a sync, while nothing that is not synced may be older than that.
+    pub(crate) fn left_early(&mut self, units: usize, at_us: u64, lag_us_max: u64) {
+        self.early.push((units, at_us, lag_us_max));
     }
 
     /// After power was lost and `units` were found: what is missing was not older than may be when somebody was told that later writes

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use base::Random;
 use engine::Engine;
-use persist::aof::{Base, Log, recover};
-use persist::disk::Disk;
+use persist::aof::{Base, FileKind, Log, LogFile, recover};
+use persist::disk::{Disk, read_whole};
 use persist::rdb::identify;
 
 use crate::disk::{Canary, Faults, SimDisk};
@@ -269,9 +269,12 @@ impl Run {
             .map_err(|why| format!("{what} was flipped: {why}"))
     }
 
-    /// Whether the log ends with a whole batch; the disk stays as it is.
+    /// Whether the log ends with a whole batch, and each of its files does; the disk stays as it is.
     fn is_whole(&self, disk: &SimDisk) -> bool {
-        recover(&disk.kill(0), &place(), true, 0).is_ok_and(|recovered| recovered.tails().is_empty())
+        let disk = disk.kill(0);
+        recover(&disk, &place(), true, 0).is_ok_and(|recovered| {
+            recovered.tails().is_empty() && recovered.files().iter().all(|file| is_closed(&disk, file))
+        })
     }
 
     /// Starts, at last without dying. None when the run ends there.
@@ -345,4 +348,16 @@ impl Run {
             Err(error) => Err(format!("the log cannot be opened: {error}")),
         }
     }
+}
+
+/// Whether a file ends with the line that closes a batch. One that was torn between two commands has them all, and nothing vouches for
+/// them.
+fn is_closed(disk: &SimDisk, file: &LogFile) -> bool {
+    if file.kind != FileKind::Incremental || file.bytes == 0 {
+        return true;
+    }
+    let Ok(bytes) = read_whole(disk, &file.path, file.bytes) else { return false };
+    let Some(lines) = bytes.strip_suffix(b"\r\n") else { return false };
+    let begins = lines.windows(2).rposition(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
+    lines[begins..].starts_with(b"#TDM")
 }

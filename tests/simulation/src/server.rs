@@ -52,6 +52,15 @@ struct Parked {
     need: Need,
 }
 
+/// A reply that has left.
+struct Left {
+    units: usize,
+    need: Need,
+    /// When, microseconds, and how old what was not synced may have been.
+    at_us: u64,
+    lag_us_max: Option<u64>,
+}
+
 /// See the module.
 pub(crate) struct Server<'a> {
     pub(crate) clock: Clock,
@@ -68,8 +77,8 @@ pub(crate) struct Server<'a> {
     commits: VecDeque<(u64, usize)>,
     /// Records up to the last commit that the log was given.
     commit_units: usize,
-    /// Replies that have left while no start would find the log: records up to there.
-    unfounded: Option<(usize, Need)>,
+    /// Replies that have left while no start would find the log.
+    unfounded: Vec<Left>,
     syncing: Option<SyncHandle>,
     pub(crate) change: Option<Change>,
     wants_rewrite: bool,
@@ -120,7 +129,7 @@ impl<'a> Server<'a> {
             parked: VecDeque::new(),
             commits: VecDeque::new(),
             commit_units: history_units,
-            unfounded: None,
+            unfounded: Vec::new(),
             syncing: None,
             change: None,
             wants_rewrite: false,
@@ -160,6 +169,13 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
+    /// One line of what is told step by step.
+    fn tell(&self, text: impl FnOnce() -> String) {
+        if self.is_traced {
+            println!("{:>10} us: {}", self.clock.micros(), text());
+        }
+    }
+
     // Clients.
 
     /// A few clients send what they have, in one batch.
@@ -186,6 +202,9 @@ impl<'a> Server<'a> {
         for _ in 0..=self.random.below(6) {
             let Some(words) = self.clients[at].to_send.pop_front() else { break };
             let argv: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            if argv[0] == b"CONFIG" {
+                self.tell(|| format!("client {at}: {}", argv.join(&b' ').escape_ascii()));
+            }
             let mut reply = Vec::new();
             let request = Request { argv: &argv, raw: None };
             match self.engine.execute(self.clients[at].session, request, &mut reply, &mut self.world) {
@@ -235,6 +254,7 @@ impl<'a> Server<'a> {
             (journal.commit(&mut bytes), journal.policy().need)
         };
         let units = self.history.len();
+        self.tell(|| format!("commit of records up to {units}, ticket {ticket}"));
         if self.canary == Canary::EarlyReply {
             self.acknowledge(units, need);
         } else if ticket > 0 {
@@ -266,26 +286,33 @@ impl<'a> Server<'a> {
     }
 
     fn acknowledge(&mut self, units: usize, need: Need) {
+        self.tell(|| format!("replies up to record {units} have left ({need:?})"));
+        let lag_us_max = self.journal.borrow().policy().lag_us_max;
+        let left = Left { units, need, at_us: self.clock.micros(), lag_us_max };
         // Also while it is given up.
         if self.log.as_ref().is_none_or(Log::is_starting) {
-            self.unfounded = Some((units, need));
-            return;
-        }
-        self.history.written = self.history.written.max(units);
-        let policy = self.journal.borrow().policy();
-        match need {
-            Need::Synced => self.history.synced = self.history.synced.max(units),
-            Need::Written => {
-                policy.lag_us_max.into_iter().for_each(|max| self.history.left_early(units, max));
-            }
+            self.unfounded.push(left);
+        } else {
+            self.has_promised(&left);
         }
     }
 
     /// The log is what a start would find from now on; its base holds the first `units`.
     pub(crate) fn is_based(&mut self, units: usize) {
         self.history.based(units);
-        if let Some((units, need)) = self.unfounded.take() {
-            self.acknowledge(units, need);
+        for left in std::mem::take(&mut self.unfounded) {
+            self.has_promised(&left);
+        }
+    }
+
+    /// Whoever got a reply may count on a start that finds what it was about.
+    fn has_promised(&mut self, left: &Left) {
+        let history = &mut self.history;
+        history.written = history.written.max(left.units);
+        match (left.need, left.lag_us_max) {
+            (Need::Synced, _) => history.synced = history.synced.max(left.units),
+            (Need::Written, Some(max)) => history.left_early(left.units, left.at_us, max),
+            (Need::Written, None) => {}
         }
     }
 
@@ -344,6 +371,7 @@ impl<'a> Server<'a> {
         let result = result.map_err(|error| fault(&error));
         let (now_us, to) = (self.clock.micros(), batch.to);
         let outcome = self.journal.borrow_mut().wrote(batch, result, took_us, now_us);
+        self.tell(|| format!("a write up to {to}: {outcome:?}, {}", self.journal_now()));
         let is_written = matches!(outcome, Outcome::Written(_));
         while let Some((_, units)) = self.commits.pop_front_if(|(end, _)| is_written && *end <= to) {
             self.history.was_written(units);
@@ -369,11 +397,28 @@ impl<'a> Server<'a> {
         let Some(log) = &self.log else { return };
         let is_synced = log.position_synced() == log.position();
         let mut journal = self.journal.borrow_mut();
+        let mut begins = false;
         if is_synced {
             journal.found_synced(now_us);
         } else if journal.begin_sync(now_us) {
             self.syncing = Some(log.sync_handle());
+            begins = true;
         }
+        drop(journal);
+        self.tell(|| format!("a sync: begins {begins}, needless {is_synced}, {}", self.journal_now()));
+    }
+
+    /// What the journal knows, for people.
+    fn journal_now(&self) -> String {
+        let (journal, now_us) = (self.journal.borrow(), self.clock.micros());
+        format!(
+            "written {}, synced {}, safe {}, lag {} us, {:?}",
+            journal.written(),
+            journal.synced_to(),
+            journal.safe(),
+            journal.lag_us(now_us),
+            journal.state()
+        )
     }
 
     fn end_sync(&mut self) {
@@ -386,6 +431,8 @@ impl<'a> Server<'a> {
             Ok(()) => journal.synced(self.clock.micros()),
             Err(error) => drop(journal.sync_failed(error.to_string())),
         }
+        drop(journal);
+        self.tell(|| format!("a sync has ended: {}", self.journal_now()));
     }
 
     /// What is done once a second.
@@ -497,7 +544,7 @@ impl<'a> Server<'a> {
         self.finish();
         self.parked.clear();
         self.commits.clear();
-        self.unfounded = None;
+        self.unfounded.clear();
         let old = self.log.take();
         self.journal.borrow_mut().ended();
         old.into_iter().for_each(Log::discard_start);
