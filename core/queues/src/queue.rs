@@ -13,11 +13,17 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
+    /// Counts so many more. What a client says that a stream was given (XSETID, ENTRIESADDED) is any number, again and again.
+    fn grow(&mut self, by: u64) {
+        self.total = self.total.saturating_add(by);
+    }
+
     /// Goes on from another one, without `less` of it.
     fn succeed(&mut self, before: Flow, less: u64) {
         let less = less.min(before.total);
-        self.total += before.total - less;
-        self.at_minute += before.at_minute.min(before.total - less);
+        let kept = before.total - less;
+        self.grow(kept);
+        self.at_minute = self.at_minute.saturating_add(before.at_minute.min(kept));
     }
 
     /// A minute is over that took `ms`.
@@ -72,14 +78,14 @@ impl Queue {
     pub(crate) fn count(&mut self, before: u64, after: u64, now_ms: u64) {
         self.seen_ms = now_ms;
         if after > before {
-            self.added.total += after - before;
+            self.added.grow(after - before);
             if let Some(history) = &mut self.history {
                 history.push(after - before, self.waiting, now_ms);
             }
         } else {
-            self.taken.total += before - after;
+            self.taken.grow(before - after);
         }
-        self.waiting = (self.waiting + after).saturating_sub(before);
+        self.waiting = self.waiting.saturating_add(after).saturating_sub(before);
     }
 
     /// Goes on for another queue. The jobs that wait in that are counted anew.
@@ -91,14 +97,14 @@ impl Queue {
     /// A stream is followed from now on.
     pub(crate) fn begin(&mut self, depths: &Depths) {
         self.told = depths.told;
-        self.added.total += depths.waiting;
+        self.added.grow(depths.waiting);
     }
 
     /// A stream tells what it has counted itself. One that was made anew counts from there.
     pub(crate) fn hear(&mut self, added: u64, taken: u64) {
         if let Some((before_added, before_taken)) = self.told.replace((added, taken)) {
-            self.added.total += added.saturating_sub(before_added);
-            self.taken.total += taken.saturating_sub(before_taken);
+            self.added.grow(added.saturating_sub(before_added));
+            self.taken.grow(taken.saturating_sub(before_taken));
         }
     }
 
@@ -113,5 +119,25 @@ impl Queue {
         let named = self.named.as_ref().map_or(0, |(set, member)| set.len() + member.len());
         let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.bytes());
         size_of::<Queue>() + id + named + history
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::QueueKind;
+
+    #[test]
+    fn what_a_stream_says_again_and_again_to_have_counted_ends_at_the_largest_number() {
+        let mut queue = Queue::new(Id::part(0, QueueKind::Stream, b"s", b"/g"), 0);
+        for _ in 0..3 {
+            queue.hear(0, 0);
+            queue.hear(i64::MAX as u64, i64::MAX as u64);
+        }
+        assert_eq!((queue.added.total, queue.taken.total), (u64::MAX, u64::MAX));
+        let mut next = Queue::new(queue.id.clone(), 0);
+        next.added.grow(1);
+        next.succeed(&queue);
+        assert_eq!(next.added.total, u64::MAX);
     }
 }
