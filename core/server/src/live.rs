@@ -7,7 +7,7 @@
 
 use std::{fmt, io};
 
-use config::{Config, OomScoreAdj};
+use config::{Config, OomScoreAdj, Origin, TlsAuthClients};
 
 use crate::archiving::{Plan, PlanError};
 use crate::shared::Shared;
@@ -80,6 +80,8 @@ const STEPS: &[(&[&str], Try)] = &[
     (crate::archiving::DIRECTIVES, look_at_archiving),
 ];
 
+const AUTH_CLIENTS: &str = "tls-auth-clients";
+
 const TLS: &[&str] = &[
     // A certificate of our own names what is listened on.
     "bind",
@@ -89,7 +91,7 @@ const TLS: &[&str] = &[
     "tls-key-file",
     "tls-ca-cert-file",
     "tls-ca-cert-dir",
-    "tls-auth-clients",
+    AUTH_CLIENTS,
     "tls-protocols",
     "tls-prefer-server-ciphers",
     "tls-session-caching",
@@ -104,6 +106,17 @@ pub(crate) fn follow(
     to: &Config,
     changed: &[&'static str],
 ) -> Result<(), (&'static str, String)> {
+    if lets_anybody_in(from, to) {
+        shared
+            .logger
+            .warning("Clients must show a certificate (tls-auth-clients), which takes an authority.");
+        let at_fault = changed.iter().find(|name| TLS.contains(name)).unwrap_or(&AUTH_CLIENTS);
+        return Err((*at_fault, ChangeError::Tls.to_string()));
+    }
+    // Who says what was only the default asks for more than that.
+    let is_said = !is_said(from, AUTH_CLIENTS) && is_said(to, AUTH_CLIENTS);
+    let said = Some(AUTH_CLIENTS).filter(|name| is_said && !changed.contains(name));
+    let changed: Vec<&'static str> = changed.iter().copied().chain(said).collect();
     let named = |names: &[&str]| changed.iter().find(|name| names.contains(name));
     for (at, (names, step)) in STEPS.iter().enumerate() {
         let Some(name) = named(names) else { continue };
@@ -117,6 +130,18 @@ pub(crate) fn follow(
     }
     shared.take_over(to);
     Ok(())
+}
+
+fn is_said(config: &Config, name: &str) -> bool {
+    config.origin(name).is_some_and(|origin| *origin != Origin::Default)
+}
+
+/// Whether clients would not be asked for certificates any more, though nobody has said that they need none: an authority is gone.
+fn lets_anybody_in(from: &Config, to: &Config) -> bool {
+    let has_authority =
+        |config: &Config| !config.tls_ca_cert_file.is_empty() || !config.tls_ca_cert_dir.is_empty();
+    let wants = |config: &Config| config.tls_auth_clients != TlsAuthClients::No;
+    !from.tls_cert_file.is_empty() && wants(from) && has_authority(from) && wants(to) && !has_authority(to)
 }
 
 fn keep_alive(shared: &Shared, _: &Config, to: &Config) -> Result<(), ChangeError> {
@@ -221,4 +246,35 @@ fn move_sockets(shared: &Shared, from: &Config, to: &Config) -> Result<(), Chang
     })?;
     shared.wake_all();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use persist::disk::Memory;
+
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Config {
+        let mut config = Config::default();
+        for (name, value) in [("tls-cert-file", "s.crt"), ("tls-key-file", "s.key")].iter().chain(pairs) {
+            config.assign(name, value.as_bytes(), Origin::Set).unwrap();
+        }
+        config
+    }
+
+    #[test]
+    fn an_authority_is_not_taken_away_from_under_those_who_must_show_certificates() {
+        let shared = crate::shared::test::shared(Arc::new(Memory::new()), &[]);
+        let (none, file) = (config(&[]), config(&[("tls-ca-cert-file", "ca.crt")]));
+        let refusal = follow(shared, &file, &none, &["tls-ca-cert-file"]).unwrap_err();
+        assert_eq!(refusal, ("tls-ca-cert-file", ChangeError::Tls.to_string()));
+        let dir = config(&[("tls-ca-cert-dir", "ca")]);
+        assert!(lets_anybody_in(&dir, &none) && lets_anybody_in(&file, &none));
+        let nobody = config(&[("tls-auth-clients", "no")]);
+        assert!(!lets_anybody_in(&file, &nobody), "that was said");
+        assert!(!lets_anybody_in(&file, &dir) && !lets_anybody_in(&none, &none));
+        assert!(!lets_anybody_in(&Config::default(), &Config::default()));
+    }
 }

@@ -153,3 +153,28 @@ fn a_pidfile_that_cannot_be_written_is_told_and_no_reason_not_to_serve() {
     second.stop();
     assert!(!written.exists());
 }
+
+#[test]
+fn certificates_of_clients_stay_wanted_until_somebody_says_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let issued = control::certs::Authority::new(dir.path(), "x", &[]).ensure(SystemTime::now()).unwrap();
+    let (cert, key) = (issued.files.cert.to_str().unwrap(), issued.files.key.to_str().unwrap());
+    let authority = dir.path().join("ca.crt").to_str().unwrap().to_owned();
+    let words = ["--save", "", "--tls", "optional", "--tls-cert-file", cert, "--tls-key-file", key];
+    let refused = |name: &str| {
+        let why = "Unable to update TLS configuration. Check server logs.";
+        format!("-ERR CONFIG SET failed (possibly related to argument '{name}') - {why}\r\n")
+    };
+    {
+        // Started without an authority, nobody is asked; who wants that needs one.
+        let server = server(dir.path(), &words);
+        let mut client = server.client();
+        client.ask("CONFIG SET tls-auth-clients yes", &refused("tls-auth-clients"));
+        client.ask(&format!("CONFIG SET tls-auth-clients yes tls-ca-cert-file {authority}"), "+OK\r\n");
+        client.ask("CONFIG SET tls-ca-cert-file \"\"", &refused("tls-ca-cert-file"));
+    }
+    let server = server(dir.path(), &[&words[..], &["--tls-ca-cert-file", &authority]].concat());
+    let mut client = server.client();
+    client.ask("CONFIG SET tls-ca-cert-file \"\"", &refused("tls-ca-cert-file"));
+    client.ask("CONFIG SET tls-auth-clients no tls-ca-cert-file \"\"", "+OK\r\n");
+}
