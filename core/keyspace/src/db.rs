@@ -477,7 +477,8 @@ impl<'a> Db<'a> {
                 return Some(key);
             }
         }
-        None
+        // Nearly all that there are wait for their removal.
+        self.iter().next().map(|entry| entry.key().to_vec())
     }
 
     /// One step of SCAN: visits the living entries behind `cursor` and gives the next cursor (0: the end). Entries whose time is

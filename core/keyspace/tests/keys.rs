@@ -297,3 +297,21 @@ fn a_counter_of_uses_outlives_a_new_value() {
     Db::new(&mut space, 0).put_text(b"k", b"v", Ttl::Clear);
     assert_eq!(count(&mut space), 5);
 }
+
+#[test]
+fn a_random_key_is_found_among_many_that_are_over() {
+    let mut space = Keyspace::new(1, 7);
+    space.set_now(Now::at_ms(1_000_000));
+    let mut db = Db::new(&mut space, 0);
+    db.put(b"live", types::Value::Int(1), None);
+    for n in 0..3000 {
+        db.put(format!("over{n}").as_bytes(), types::Value::Int(n), Some(1_000_001));
+    }
+    space.set_now(Now::at_ms(1_000_002));
+    let mut db = Db::new(&mut space, 0);
+    for _ in 0..5 {
+        assert_eq!(db.random_key().as_deref(), Some(&b"live"[..]));
+    }
+    db.remove(b"live");
+    assert_eq!(db.random_key(), None);
+}
