@@ -185,7 +185,9 @@ fn default_limit(node_entries: usize) -> u64 {
     }
 }
 
-fn trim_request(args: Args<'_>, adds: bool) -> Result<TrimRequest, Error> {
+/// `is_replayed`: it comes from a log or a master. Those of Redis say `=` where `~` was asked for, since it is known by then what went,
+/// and leave LIMIT where it was.
+fn trim_request(args: Args<'_>, adds: bool, is_replayed: bool) -> Result<TrimRequest, Error> {
     let mut out = TrimRequest {
         keep: None,
         approximate: false,
@@ -221,6 +223,9 @@ fn trim_request(args: Args<'_>, adds: bool) -> Result<TrimRequest, Error> {
             return Err(Error::SYNTAX);
         }
         i += 1;
+    }
+    if is_replayed && !out.approximate {
+        out.limit = None;
     }
     check_trim(&out, adds)?;
     Ok(out)
@@ -307,7 +312,7 @@ fn append_error(error: AppendError) -> Error {
 }
 
 fn xadd(call: &mut Call<'_>) -> Handled {
-    let request = trim_request(call.args, true)?;
+    let request = trim_request(call.args, true, call.db.space().keep_expired)?;
     let (key, fields) = (call.args.at(1), call.args.rest(request.next + 1));
     if fields.is_empty() || !fields.len().is_multiple_of(2) {
         return Err(Error::arity("xadd"));
@@ -356,7 +361,7 @@ fn propagate_add(call: &mut Call<'_>, id: Id, trimmed: Option<Trimmed>, fields: 
 }
 
 fn xtrim(call: &mut Call<'_>) -> Handled {
-    let request = trim_request(call.args, false)?;
+    let request = trim_request(call.args, false, call.db.space().keep_expired)?;
     let key = call.args.at(1);
     let node_entries = call.db.space().limits.stream_node_entries;
     let (mut went, mut outcome) = (TrimOutcome::default(), None);

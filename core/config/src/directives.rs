@@ -130,7 +130,6 @@ const DEPRECATED_LUA: &str =
     "getfenv, setfenv and newproxy are not given to scripts, which could reach those of others by them";
 const DEFRAG: &str = "active defragmentation is not supported; the allocator returns memory by itself";
 const MODULES: &str = "modules are not supported";
-const REPLICATION: &str = "replication is not supported yet; this server is always a master";
 const SYSLOG: &str = "syslog is not supported; log to standard output, which systemd and containers collect";
 const PINNING: &str = "processor lists are not supported; use taskset or systemd's CPUAffinity";
 const TLS_OPENSSL: &str = "not supported by rustls; leave it empty: the offered suites are all safe";
@@ -171,7 +170,7 @@ pub static TABLE: &[Directive] = &[
     row("tls-ca-cert-dir", Text, "", "Folder of such authorities."),
     row("tls-auth-clients-user", Choice(TlsAuthClientsUser::NAMES), "off", "The user that a client certificate logs in: by its common name (CN) or a URI."),
     row("tls-auth-clients", Choice(TlsAuthClients::NAMES), "yes", "Whether clients must show a certificate."),
-    row("tls-replication", Bool, "no", "Speak TLS to the primary.").accepted(),
+    row("tls-replication", Bool, "no", "Speak TLS to the primary; not supported yet, so that with yes none is followed."),
     row("tls-cluster", Bool, "no", "TLS on the cluster bus, where there is one.").accepted(),
     row("tls-names", Words, "", "Names and addresses that a certificate made here is for, beyond those that are listened on."),
     row("tls-protocols", TlsVersions, "", "Protocol versions offered, as \"TLSv1.2 TLSv1.3\"."),
@@ -231,7 +230,7 @@ pub static TABLE: &[Directive] = &[
     row("maxmemory-eviction-tenacity", Int(0, 100), "10", "How much time eviction may take in one go."),
     row("maxmemory-clients", MemoryOrPercent, "0", "Memory of all clients' buffers; 0 for no limit."),
     row("queue-reserve", MemoryOrPercent, "0", "Part of maxmemory kept for consumers when a queue is full."),
-    row("replica-ignore-maxmemory", Bool, "yes", "A replica leaves eviction to its primary.").or(&["slave-ignore-maxmemory"]).accepted(),
+    row("replica-ignore-maxmemory", Bool, "yes", "A replica leaves eviction to its primary.").or(&["slave-ignore-maxmemory"]),
     row("active-expire-effort", Int(1, 10), "1", "How much time goes into removing expired keys."),
     row("lazyfree-lazy-eviction", Bool, "no", "Large values are always freed in the background.").accepted(),
     row("lazyfree-lazy-expire", Bool, "no", "Large values are always freed in the background.").accepted(),
@@ -306,15 +305,16 @@ pub static TABLE: &[Directive] = &[
     row("backup-credentials", Text, "", "File of the credentials for the repository; empty for those of the environment."),
     row("backup-endpoint", Text, "", "URL of a service that speaks S3, where it is not Amazon's."),
     // Replication
-    row("replicaof", Primary, "", "The primary to copy, as host and port.").or(&["slaveof"]).boot().refused(REPLICATION),
-    row("masterauth", Text, "", "Password for the primary.").or(&["primaryauth"]).secret().accepted(),
-    row("masteruser", Text, "", "User for the primary.").or(&["primaryuser"]).secret().accepted(),
-    row("replica-serve-stale-data", Bool, "yes", "Answer while the primary is away.").or(&["slave-serve-stale-data"]).accepted(),
-    row("replica-read-only", Bool, "yes", "A replica refuses writes.").or(&["slave-read-only"]).accepted(),
-    row("replica-priority", NUMBER, "100", "Preference in a failover; 0 for never.").or(&["slave-priority"]).accepted(),
-    row("replica-announced", Bool, "yes", "Sentinel may list this replica.").accepted(),
-    row("replica-announce-ip", Text, "", "Address told to the primary.").or(&["slave-announce-ip"]).accepted(),
-    row("replica-announce-port", PORT, "0", "Port told to the primary.").or(&["slave-announce-port"]).accepted(),
+    row("replicaof", Primary, "", "The primary to copy, as host and port.").or(&["slaveof"]).boot(),
+    row("masterauth", Text, "", "Password for the primary.").or(&["primaryauth"]).secret(),
+    row("masterauth-file", Text, "", "File that holds the password for the primary.").or(&["primaryauth-file"]).boot(),
+    row("masteruser", Text, "", "User for the primary.").or(&["primaryuser"]).secret(),
+    row("replica-serve-stale-data", Bool, "yes", "Answer while the primary is away.").or(&["slave-serve-stale-data"]),
+    row("replica-read-only", Bool, "yes", "A replica refuses writes.").or(&["slave-read-only"]),
+    row("replica-priority", NUMBER, "100", "Preference in a failover; 0 for never.").or(&["slave-priority"]),
+    row("replica-announced", Bool, "yes", "Sentinel may list this replica."),
+    row("replica-announce-ip", Text, "", "Address told to the primary.").or(&["slave-announce-ip"]),
+    row("replica-announce-port", PORT, "0", "Port told to the primary.").or(&["slave-announce-port"]),
     row("replica-lazy-flush", Bool, "no", "Free the old data in the background before a full copy.").or(&["slave-lazy-flush"]).accepted(),
     row("replica-ignore-disk-write-errors", Bool, "no", "A replica goes on when it cannot log.").accepted(),
     row("replica-full-sync-buffer-limit", BYTES, "0", "Bytes a replica buffers during a full copy.").hidden().accepted(),
@@ -428,7 +428,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("cluster-manual-failover-timeout", CLUSTER),
     ("cluster-slot-migration-log-max-len", CLUSTER),
     ("cluster-slot-stats-enabled", CLUSTER),
-    ("dual-channel-replication-enabled", REPLICATION),
+    ("dual-channel-replication-enabled", "a copy and the stream behind it share one connection"),
     ("extended-redis-compatibility", "the server always presents itself as Redis 7.4"),
     ("hash-seed", "the order of SCAN is not chosen by a seed of yours"),
     ("import-mode", "there is no import mode"),

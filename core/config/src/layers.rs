@@ -123,7 +123,9 @@ impl Layers {
         apply_credentials(&mut reader, sources.variables)?;
         apply_variables(&mut reader, sources.variables, &mut notes)?;
         reader.read_text(self.invocation.options.as_bytes(), &Source::CommandLine)?;
-        apply_password_file(&mut reader)?;
+        for secret in SECRET_FILES {
+            apply_secret_file(&mut reader, secret)?;
+        }
         reader.config.refresh();
         note_command_line_secrets(&reader.config, &mut notes);
         Ok(Loaded { config: reader.config, base, notes })
@@ -301,17 +303,24 @@ fn apply_variable(
     reader.config.assign_at(at, &words, origin).map_err(fail)
 }
 
-/// `requirepass-file` is read where no layer gave a password more directly.
-fn apply_password_file(reader: &mut Reader<'_>) -> Result<(), LoadError> {
-    let path = reader.config.text_at(place("requirepass-file"));
-    if path.is_empty() || !reader.config.text_at(place("requirepass")).is_empty() {
+/// Directives that may be given as files, and those that name the files.
+const SECRET_FILES: [(&str, &str); 2] =
+    [("requirepass", "requirepass-file"), ("masterauth", "masterauth-file")];
+
+/// The file of a secret is read where no layer gave it more directly.
+fn apply_secret_file(
+    reader: &mut Reader<'_>,
+    (secret, file): (&'static str, &'static str),
+) -> Result<(), LoadError> {
+    let path = reader.config.text_at(place(file));
+    if path.is_empty() || !reader.config.text_at(place(secret)).is_empty() {
         return Ok(());
     }
     let path = String::from_utf8_lossy(&path).into_owned();
     let content = reader.files.read(&path);
-    let content = content
-        .map_err(|error| LoadError::about(&*path, "requirepass-file", format!("can't read it: {error}")))?;
-    set_secret(reader, place("requirepass"), &path, content)
+    let content =
+        content.map_err(|error| LoadError::about(&*path, file, format!("can't read it: {error}")))?;
+    set_secret(reader, place(secret), &path, content)
 }
 
 fn note_command_line_secrets(config: &Config, notes: &mut Vec<String>) {

@@ -48,6 +48,20 @@ fn output_limits(values: &Values<'_>, name: &str) -> [OutputLimit; 3] {
     }
 }
 
+/// A port beyond what there is was refused when the value was read.
+fn primary(values: &Values<'_>, name: &str) -> Option<(String, u16)> {
+    match values.value(name) {
+        Value::Words(words) => match &words[..] {
+            [host, port] => {
+                let port = base::number::parse_u64(port).and_then(|port| u16::try_from(port).ok())?;
+                Some((String::from_utf8_lossy(host).into_owned(), port))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn percentiles(values: &Values<'_>, name: &str) -> Vec<f64> {
     match values.value(name) {
         Value::Percentiles(values) => values.clone(),
@@ -185,6 +199,18 @@ settings! {
     backup_backlog_bytes_max: u64 = "backup-backlog-max", Values::count, "Bytes of replaced files that are kept until they are archived.";
     backup_credentials: String = "backup-credentials", Values::text, "File of the repository's credentials; empty for those of the environment.";
     backup_endpoint: String = "backup-endpoint", Values::text, "URL of a service that speaks S3; empty for Amazon's.";
+    tls_replication: bool = "tls-replication", Values::flag, "No primary is followed without TLS, and there is none to primaries yet.";
+    replicaof: Option<(String, u16)> = "replicaof", primary, "Host and port of the primary to copy; none for none.";
+    masterauth: Vec<u8> = "masterauth", Values::bytes, "Password for the primary; empty for none.";
+    masterauth_file: String = "masterauth-file", Values::text, "File of that password; already read by the loader.";
+    masteruser: Vec<u8> = "masteruser", Values::bytes, "User for the primary; empty for the default user.";
+    replica_serve_stale_data: bool = "replica-serve-stale-data", Values::flag, "Answer while there is no link to the primary.";
+    replica_read_only: bool = "replica-read-only", Values::flag, "A replica refuses clients' writes.";
+    replica_priority: u64 = "replica-priority", Values::count, "Preference in a failover; 0 for never.";
+    replica_announced: bool = "replica-announced", Values::flag, "Sentinel may list this replica.";
+    replica_announce_ip: String = "replica-announce-ip", Values::text, "Address told to the primary; empty for that of the connection.";
+    replica_announce_port: u16 = "replica-announce-port", Values::port, "Port told to the primary; 0 for the one that is listened on.";
+    replica_ignore_maxmemory: bool = "replica-ignore-maxmemory", Values::flag, "A replica evicts nothing by itself.";
     repl_backlog_size: usize = "repl-backlog-size", Values::size, "Bytes kept for replicas that come back.";
     repl_backlog_ttl_seconds: u64 = "repl-backlog-ttl", Values::count, "Seconds the backlog outlives the last replica; 0 for ever.";
     repl_ping_replica_period_seconds: u64 = "repl-ping-replica-period", Values::count, "Seconds between pings to replicas.";

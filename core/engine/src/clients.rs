@@ -72,7 +72,8 @@ impl Engine {
 
     #[cold]
     fn evict_clients_to(&mut self, limit: usize) {
-        let may_go = |s: &Session| !s.no_evict && !s.is_replica && !s.kill && s.authenticated;
+        let may_go =
+            |s: &Session| !s.no_evict && !s.is_replica && !s.kill && s.authenticated && !s.is_internal();
         let mut largest: Vec<(usize, SessionId)> =
             self.sessions.iter().filter(|(_, s)| may_go(s)).map(|(id, s)| (s.counted_bytes, id)).collect();
         largest.sort_unstable_by(|a, b| b.cmp(a));

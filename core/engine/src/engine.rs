@@ -150,6 +150,10 @@ pub struct Engine {
     pub(crate) proofs: crate::acl::Proofs,
     pub(crate) pause: crate::client::Pause,
     pub(crate) replay_session: Option<SessionId>,
+    /// Whom this server follows, if it is a replica.
+    pub(crate) link: Option<Box<crate::replica::MasterLink>>,
+    /// How often that has changed.
+    pub(crate) orders: u64,
     /// Clients whose request waits for the end of a pause, oldest first.
     pub(crate) held: Vec<SessionId>,
     /// Memory of all clients as last counted, bytes.
@@ -266,6 +270,8 @@ impl Engine {
             proofs: crate::acl::Proofs::new(&seed),
             pause: crate::client::Pause::default(),
             replay_session: None,
+            link: None,
+            orders: 0,
             held: Vec::new(),
             clients_bytes: 0,
             told_of_dropped_queues: false,
@@ -273,6 +279,7 @@ impl Engine {
         };
         engine.apply_config();
         engine.keyspace.set_now(now);
+        engine.follow_configured();
         Ok(engine)
     }
 
@@ -880,7 +887,7 @@ impl Engine {
 pub const TOO_MANY_CLIENTS: &str = "-ERR max number of clients reached\r\n";
 
 /// The bounds of interpreters.
-fn script_limits() -> Limits {
+pub(crate) fn script_limits() -> Limits {
     let version = crate::REDIS_VERSION.to_owned();
     Limits { version, version_number: 0x0007_0402, ..Limits::default() }
 }

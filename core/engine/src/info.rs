@@ -33,7 +33,7 @@ impl Engine {
         let (used, log_bytes) = (outside.used_memory(), self.log_bytes(outside));
         let mut report = Report::new();
         outside.report(&mut report);
-        self.report_server(&mut report);
+        self.report_server(&mut report, outside);
         self.report_clients(&mut report);
         self.report_memory(&mut report, used, log_bytes);
         self.report_stats(&mut report);
@@ -53,7 +53,7 @@ impl Engine {
         }
     }
 
-    fn report_server(&self, r: &mut Report) {
+    fn report_server(&self, r: &mut Report, outside: &dyn Outside) {
         r.set("io_threads", self.config.io_threads as u64);
         r.set("redis_version", crate::REDIS_VERSION);
         r.set("server_name", "tandem");
@@ -74,6 +74,7 @@ impl Engine {
         r.set("server_time_usec", self.keyspace.now.unix_us as u64);
         r.set("cluster_enabled", 0u64);
         self.report_replication(r);
+        self.report_master(r, outside);
     }
 
     fn report_replication(&self, r: &mut Report) {

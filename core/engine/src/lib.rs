@@ -34,6 +34,7 @@ mod pubsub;
 mod queue;
 mod refusals;
 mod replay;
+mod replica;
 mod replication;
 mod running;
 mod saving;
@@ -55,6 +56,8 @@ pub use outside::{Asker, Busy, BusyVerdict, CancelledSave, Delivery, Job, LogTic
 pub use queue::QueueWalk;
 pub use refusals::{Full, Refusals};
 pub use replay::ReplayError;
+pub use replica::incoming::Incoming;
+pub use replica::{LinkFigures, LinkState, MasterOrder};
 pub use session::{ClientBuffers, ClientInfo, ReplyMode, SessionId};
 pub use table::RenameError;
 pub use telemetry::Report;
@@ -87,6 +90,7 @@ fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
         monitor::COMMANDS,
         pubsub::COMMANDS,
         queue::COMMANDS,
+        replica::COMMANDS,
         replication::COMMANDS,
         saving::COMMANDS,
         commandlog::COMMANDS,

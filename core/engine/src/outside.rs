@@ -92,6 +92,10 @@ pub trait Outside {
     fn log_tickets(&self) -> LogTickets {
         LogTickets::default()
     }
+    /// What the link to the master tells of itself, on a replica.
+    fn link_figures(&self) -> crate::LinkFigures {
+        crate::LinkFigures::default()
+    }
     /// Does nothing for so long (DEBUG SLEEP): the whole engine waits.
     fn sleep_ns(&mut self, nanoseconds: u64);
 }
@@ -240,6 +244,8 @@ pub enum Job {
         /// Also if saving fails.
         force: bool,
     },
+    /// Another master is to be followed than before, or none: see `Engine::master_order`.
+    Follow,
     /// The configuration has changed; these directives may concern the server.
     ConfigChanged {
         /// Their names.
@@ -325,6 +331,7 @@ impl core::fmt::Debug for Job {
             Job::Flushed { .. } => "Flushed",
             Job::RewriteLog => "RewriteLog",
             Job::Shutdown { .. } => "Shutdown",
+            Job::Follow => "Follow",
             Job::ConfigChanged { .. } => "ConfigChanged",
             Job::RewriteConfig { .. } => "RewriteConfig",
             Job::SaveAcl { .. } => "SaveAcl",

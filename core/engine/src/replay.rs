@@ -24,6 +24,19 @@ pub enum ReplayError {
     },
 }
 
+/// A command that was executed once already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    /// The session that runs it.
+    pub(crate) id: SessionId,
+    /// The command.
+    pub(crate) argv: &'a [&'a [u8]],
+    /// Its bytes, where there is a log for them.
+    pub(crate) raw: Option<&'a [u8]>,
+    /// Who wants it to run.
+    pub(crate) caller: Caller,
+}
+
 impl Engine {
     /// Runs one command of the log. It is not logged again, meets no limit and no question of rights, and knows SELECT, MULTI and EXEC;
     /// expiry is the keyspace's `keep_expired`.
@@ -32,10 +45,20 @@ impl Engine {
     /// The log does not fit this server.
     pub fn replay(&mut self, argv: &[&[u8]], outside: &mut dyn Outside) -> Result<(), ReplayError> {
         let id = self.replay_session();
+        self.run_trusted(Record { id, argv, raw: None, caller: Caller::Replay }, outside)
+    }
+
+    /// Runs what was executed once already, by the log or on a master.
+    pub(crate) fn run_trusted(
+        &mut self,
+        record: Record<'_>,
+        outside: &mut dyn Outside,
+    ) -> Result<(), ReplayError> {
+        let Record { id, argv, caller, .. } = record;
         let command = self.table.find_logged(argv).ok_or_else(|| ReplayError::Unknown(name_of(argv)))?;
         let asked = Asked { id, command, argv };
-        match self.admit(asked, Caller::Replay, outside) {
-            Verdict::Run => self.run_record(asked, outside),
+        match self.admit(asked, caller, outside) {
+            Verdict::Run => self.run_record(asked, record, outside),
             Verdict::Queue | Verdict::Hold => {
                 let mut outcome = Outcome::default();
                 self.queue(asked, &mut Reply::sink(&mut outcome));
@@ -46,17 +69,22 @@ impl Engine {
     }
 
     /// Runs a record that does not belong to a transaction, or ends one.
-    fn run_record(&mut self, asked: Asked<'_>, outside: &mut dyn Outside) -> Result<(), ReplayError> {
+    fn run_record(
+        &mut self,
+        asked: Asked<'_>,
+        record: Record<'_>,
+        outside: &mut dyn Outside,
+    ) -> Result<(), ReplayError> {
         let Asked { id, command, argv } = asked;
         let is_transaction = self.table.commands[command].spec.flags.has(Flags::RUNS_QUEUE);
         let mut outcome = Outcome { is_transaction, ..Outcome::default() };
         let multi = &self.sessions.at(id).multi;
         let queued: Vec<usize> = multi.iter().flat_map(|multi| &multi.queue).map(|q| q.command).collect();
         let reply = Reply::sink(&mut outcome);
-        let turn = Turn { session: id, args: Args::new(argv), reply, outside, caller: Caller::Replay };
+        let turn = Turn { session: id, args: Args::new(argv), reply, outside, caller: record.caller };
         // What was let in once is taken again, however low the limit is now.
         self.keyspace.limits.string_bytes = base::limits::STRING_BYTES_MAX;
-        self.call(command, turn, None);
+        self.call(command, turn, record.raw);
         self.keyspace.limits.string_bytes = crate::admin::limits(&self.config).string_bytes;
         let Some((at, why)) = outcome.error else { return Ok(()) };
         let inner = queued.get(at).map(|queued| self.table.commands[*queued].spec.name);

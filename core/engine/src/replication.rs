@@ -16,7 +16,6 @@ use replication::master::{Announced, Stage};
 
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);
 const OPERATOR: Flags = Flags::ADMIN.and(Flags::NOSCRIPT);
-const CHANGE: Flags = OPERATOR.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING);
 const FEED: Flags = OPERATOR.and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI);
 
 const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
@@ -33,15 +32,16 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("failover", -1, failover).flags(OPERATOR.and(Flags::STALE)),
     row("psync", -3, feeding::psync).flags(FEED),
     row("replconf", -1, replconf).flags(OPERATOR.and(LATE).and(Flags::ALLOW_BUSY)),
-    row("replicaof", 3, replicaof).flags(CHANGE),
     row("role", 1, role).flags(LATE.and(Flags::NOSCRIPT).and(Flags::FAST)).also(&["admin", "dangerous"]),
-    row("slaveof", 3, replicaof).flags(CHANGE),
     row("sync", 1, feeding::psync).flags(FEED),
     waits("wait", 3, waits::wait).flags(Flags::BLOCKING),
     waits("waitaof", 4, waits::waitaof).flags(Flags::BLOCKING),
 ];
 
 fn role(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if engine.tell_role(turn) {
+        return Ok(Step::Done(None));
+    }
     let online = engine.master.replicas().iter().filter(|replica| replica.stage() == Stage::Online);
     let online: Vec<_> = online.map(|r| (engine.replica_place(r), r.acked())).collect();
     turn.reply.array(3);
@@ -55,19 +55,6 @@ fn role(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         turn.reply.bulk(acked.to_string().as_bytes());
     }
     Ok(Step::Done(None))
-}
-
-fn replicaof(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    if turn.args.is(1, "no") && turn.args.is(2, "one") {
-        turn.reply.ok();
-        return Ok(Step::Done(None));
-    }
-    port(turn.args.at(2)).ok_or(Error::new("ERR Invalid master port"))?;
-    Err(Error::new("ERR this server does not replicate yet: it is always a master"))
-}
-
-fn port(text: &[u8]) -> Option<u16> {
-    u16::try_from(base::number::parse_i64(text)?).ok()
 }
 
 /// The longest address that a replica may give, bytes: that of a name in DNS.

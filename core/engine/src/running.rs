@@ -39,7 +39,7 @@ impl Engine {
         program: Program<'_>,
         run: impl FnOnce(&mut dyn Host, &mut dyn Sink) -> Result<(), RunError>,
     ) -> Result<Step, Error> {
-        self.check_program(program, turn.outside)?;
+        self.check_program(turn.session, program, turn.outside)?;
         self.counters.scripts += 1;
         self.depth += 1;
         let session = self.sessions.at(turn.session);

@@ -249,6 +249,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Whether it is the server's own, with no connection behind it that could be listed or closed.
+    pub(crate) fn is_internal(&self) -> bool {
+        self.id == 0
+    }
+
     pub(crate) fn is_subscriber(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
     }

@@ -71,6 +71,12 @@ impl Engine {
         self.keyspace.effects.clear();
     }
 
+    /// Tells all who look at the data set that it is another one now. The log is not told: it begins anew.
+    pub(crate) fn tell_replaced(&mut self) {
+        self.tell_observers(None, None);
+        self.keyspace.effects.clear();
+    }
+
     /// Fields and keys that left by themselves are HDELs and DELs in the log, before the command that found them gone. Fields
     /// come first: a hash loses fields before it goes as a whole, never after.
     fn log_removals(&mut self) {

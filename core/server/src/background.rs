@@ -62,6 +62,7 @@ fn run(shared: &'static Shared, job: Job) {
         Job::Shutdown { session, save, now: _, force } => {
             crate::stop::stop(shared, Wanted { save, force, session: Some(session), signal: None });
         }
+        Job::Follow => crate::replica::follow(shared),
         Job::ConfigChanged { names } => config_changed(shared, &names),
         Job::RewriteConfig { session } => finish(shared, session, rewrite_config(shared), "ERR "),
         Job::SaveAcl { session } => {

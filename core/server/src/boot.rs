@@ -405,6 +405,7 @@ impl Running {
         shared.durable.look_at_room(shared);
         shared.loading.on.store(false, Ordering::Release);
         crate::background::catch_up_log(shared);
+        crate::replica::follow(shared);
         if loaded.has_lent_base {
             shared.saver.add(Task::Rewrite);
         }
@@ -427,7 +428,13 @@ impl Running {
 /// A sentence about each file with secrets in it that everybody on the machine can read.
 fn exposed_files(profile: Profile, config: &Config, file: Option<&Path>) -> Vec<String> {
     let dir = Path::new(&config.dir);
-    let named = [&config.requirepass_file, &config.metrics_token_file, &config.tls_key_file, &config.aclfile];
+    let named = [
+        &config.requirepass_file,
+        &config.masterauth_file,
+        &config.metrics_token_file,
+        &config.tls_key_file,
+        &config.aclfile,
+    ];
     let mut paths: Vec<PathBuf> =
         named.iter().filter(|name| !name.is_empty()).map(|name| dir.join(name)).collect();
     // The authority's key may lie beside the one that is used.

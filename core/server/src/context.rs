@@ -110,6 +110,10 @@ macro_rules! answered_by_shared {
             self.shared.durable.tickets()
         }
 
+        fn link_figures(&self) -> engine::LinkFigures {
+            self.shared.replica.figures(self.shared.clock.micros())
+        }
+
         fn reset_statistics(&mut self) {
             self.shared.meters.reset(&self.shared.pulses);
             self.shared.durable.journal().forget_late_syncs();

@@ -36,6 +36,7 @@ mod migrate;
 mod notices;
 mod passwords;
 mod plane;
+mod replica;
 mod report;
 mod resync;
 mod rewrite;

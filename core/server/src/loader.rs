@@ -11,6 +11,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use engine::{Engine, REDIS_VERSION, ReplayError};
+use keyspace::Keyspace;
 use persist::aof::{Base, Commands, Examined, Log, LogFile, Recovered};
 use persist::rdb::{Entry, Item, Reader, Writer, identify};
 
@@ -55,13 +56,17 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     if shared.profile.disk_refusal().is_none() {
         crate::beside::remove_debris(shared);
     }
-    let appendonly = shared.engine.lock().config.appendonly;
+    let (appendonly, is_replica) = {
+        let engine = shared.engine.lock();
+        (engine.config.appendonly, engine.is_replica())
+    };
     let began_us = shared.clock.micros();
     shared.engine.lock().keyspace.keep_expired = true;
     let (loaded, starts_log) = match appendonly {
         true => load_log(shared)?,
         false if shared.profile.disk_refusal().is_some() => (leave_snapshot(shared), false),
-        false => (load_first_snapshot(shared, true)?, false),
+        // A replica leaves it to its master what has expired.
+        false => (load_first_snapshot(shared, !is_replica)?, false),
     };
     let mut engine = shared.engine.lock();
     engine.replay_end();
@@ -462,7 +467,7 @@ fn take_in(
                     &crate::context::BackgroundContext { shared },
                 )?;
             }
-            Item::Entry(entry) => take_in_entry(&mut engine, entry, drops_expired, loaded)?,
+            Item::Entry(entry) => take_in_entry(&mut engine.keyspace, entry, drops_expired, loaded)?,
         }
     }
     finish_batch(&mut engine);
@@ -470,28 +475,29 @@ fn take_in(
     Ok(())
 }
 
-fn take_in_entry(
-    engine: &mut Engine,
+/// Takes in a key of a snapshot.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub(crate) fn take_in_entry(
+    keyspace: &mut Keyspace,
     entry: Entry,
     drops_expired: bool,
     loaded: &mut Loaded,
 ) -> Result<(), String> {
-    let now_ms = engine.keyspace.now.unix_ms;
+    let now_ms = keyspace.now.unix_ms;
     if drops_expired && entry.expiry_ms.is_some_and(|at_ms| at_ms < now_ms) {
         loaded.expired += 1;
         return Ok(());
     }
     let db = entry.db as usize;
-    if db >= engine.keyspace.database_count() {
-        return Err(format!(
-            "the data set needs database {db}, but there are {}",
-            engine.keyspace.database_count()
-        ));
+    if db >= keyspace.database_count() {
+        return Err(format!("the data set needs database {db}, but there are {}", keyspace.database_count()));
     }
-    let entry = keyspace::entry_from_rdb(&engine.keyspace, entry).map_err(str::to_owned)?;
+    let entry = keyspace::entry_from_rdb(keyspace, entry).map_err(str::to_owned)?;
     if loaded.merges {
-        keyspace::Db::new(&mut engine.keyspace, db).put_used(entry);
-    } else if let Err(entry) = engine.keyspace.load(db, entry) {
+        keyspace::Db::new(keyspace, db).put_used(entry);
+    } else if let Err(entry) = keyspace.load(db, entry) {
         let key = String::from_utf8_lossy(entry.key());
         return Err(format!("RDB has duplicated key '{key}' in DB {db}"));
     }

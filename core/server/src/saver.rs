@@ -44,6 +44,8 @@ pub(crate) enum Task {
     Copy(SessionId, Box<engine::CopyOrder>),
     /// A snapshot for the replicas that wait for one.
     FeedReplicas,
+    /// The data set of the master in place of the own one.
+    Adopt(Box<crate::replica::Adoption>),
     /// The data set thrown away and read again (DEBUG RELOAD, DEBUG LOADAOF).
     Reload {
         /// Who waits.
@@ -67,7 +69,7 @@ impl Task {
         match self {
             Task::Save(_) | Task::PointSave(_) | Task::LastSave(_) => Kind::Save,
             Task::Rewrite | Task::Replace | Task::StartLog(_) => Kind::Rewrite,
-            Task::Reload { .. } => Kind::Reload,
+            Task::Adopt(_) | Task::Reload { .. } => Kind::Reload,
             Task::Copy(..) | Task::FeedReplicas => Kind::Copy,
         }
     }
@@ -289,9 +291,9 @@ impl Saver {
 
     /// The saver thread.
     pub(crate) fn keep(&self, shared: &Shared) {
-        while let Some(task) = self.next(shared) {
+        while let Some(mut task) = self.next(shared) {
             let kind = task.kind();
-            let result = self.run(shared, &task);
+            let result = self.run(shared, &mut task);
             self.work().end();
             crate::allocator::publish();
             self.note(shared, kind, &result, task.is_answered());
@@ -312,7 +314,7 @@ impl Saver {
         }
     }
 
-    fn run(&self, shared: &Shared, task: &Task) -> Result<(), SaveError> {
+    fn run(&self, shared: &Shared, task: &mut Task) -> Result<(), SaveError> {
         match task {
             Task::Save(_) => self.save(shared, |_| Ok(())),
             Task::PointSave(due) => {
@@ -323,6 +325,7 @@ impl Saver {
             Task::Rewrite => rewrite(shared),
             Task::Replace => replace(shared),
             Task::StartLog(_) => start_log(shared),
+            Task::Adopt(adoption) => adoption.run(shared),
             // These two answer their clients themselves.
             Task::Copy(session, order) => {
                 crate::copy::send(shared, *session, order);
@@ -410,6 +413,7 @@ fn tell(shared: &Shared, task: Task, result: Result<(), SaveError>) {
         Task::Save(Listener::Session(session)) => {
             crate::background::finish(shared, session, result, "ERR ");
         }
+        Task::Adopt(adoption) => adoption.tell(result),
         Task::Save(Listener::Flusher(session)) => crate::background::accept(shared, session),
         // Whoever does not wait any more need not be told.
         Task::LastSave(tell) | Task::StartLog(Listener::Thread(tell)) => drop(tell.send(result)),

@@ -111,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) clients_seen: AtomicU64,
     /// Connections to other servers that wait for the next MIGRATE.
     pub(crate) links: crate::migrate::Links,
+    /// The link to the master, on a replica.
+    pub(crate) replica: crate::replica::Replica,
     pub(crate) busy: BusyState,
     pub(crate) completions: Arc<Completions>,
     /// Clients closed because of `client-query-buffer-limit`.
@@ -230,6 +232,7 @@ impl Shared {
             first_thread: Mutex::default(),
             clients_seen: AtomicU64::new(0),
             links: crate::migrate::Links::default(),
+            replica: crate::replica::Replica::default(),
             query_disconnections: AtomicU64::new(0),
             output_disconnections: AtomicU64::new(0),
             loading: Loading::default(),

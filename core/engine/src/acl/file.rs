@@ -159,8 +159,9 @@ impl Engine {
         core::mem::swap(&mut fresh.log, &mut self.acl.log);
         // Sessions know users by index.
         let old = core::mem::replace(&mut self.acl, fresh);
-        let moves: Vec<(SessionId, Option<usize>)> =
-            self.sessions.iter().map(|(id, s)| (id, self.acl.find(old.name(s.user)))).collect();
+        let moves: Vec<(SessionId, Option<usize>)> = (self.sessions.iter().filter(|(_, s)| !s.is_internal()))
+            .map(|(id, s)| (id, self.acl.find(old.name(s.user))))
+            .collect();
         for (id, user) in moves {
             match user {
                 Some(user) => {

@@ -57,7 +57,7 @@ pub(super) fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Err
     engine.look_at_buffers(turn.session, args, turn.outside);
     let filter = Filter::parse(engine, args, false, "ERR Invalid client ID")?;
     let now_us = engine.keyspace.now.mono_us;
-    let is_shown = |id: SessionId, s: &Session| !s.kill || id == turn.session;
+    let is_shown = |id: SessionId, s: &Session| !s.is_internal() && (!s.kill || id == turn.session);
     let mut all: Vec<&Session> = (engine.sessions.iter())
         .filter(|(id, s)| is_shown(*id, s) && filter.fits((*id, s), turn.session, now_us))
         .map(|(_, s)| s)

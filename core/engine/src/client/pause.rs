@@ -40,7 +40,7 @@ pub(super) fn pause(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
     pause.writes_only = writes_only && (!goes_on || pause.writes_only);
     pause.until_us = if goes_on { end_us.max(pause.until_us) } else { end_us };
     pause.is_pending = true;
-    engine.keyspace.hold_expired = true;
+    engine.hold_expired();
     turn.reply.ok();
     Ok(Step::Done(None))
 }
@@ -49,6 +49,13 @@ pub(super) fn unpause(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, 
     engine.end_pause();
     turn.reply.ok();
     Ok(Step::Done(None))
+}
+
+impl Pause {
+    /// Whether the data are to stand still.
+    pub(crate) fn stands_still(&self) -> bool {
+        self.until_us > 1 || self.holds_writes
+    }
 }
 
 impl Engine {
@@ -72,7 +79,7 @@ impl Engine {
     /// Holds back from now on what may change data: the last snapshot begins, and what came after it would be lost.
     pub fn hold_writes(&mut self) {
         (self.pause.holds_writes, self.pause.is_pending) = (true, true);
-        self.keyspace.hold_expired = true;
+        self.hold_expired();
     }
 
     /// Whether what may change data is held back.
@@ -105,9 +112,9 @@ impl Engine {
 
     /// The pause is over: keys expire again, and who was held back goes on at the next tick.
     fn end_pause(&mut self) {
-        self.keyspace.hold_expired = self.pause.holds_writes;
         // Zero would mean that nothing is left to be done.
         self.pause.until_us = self.pause.until_us.min(1);
+        self.hold_expired();
     }
 
     /// Lets go on who was held back, when the pause is over. Whoever may still not run is held back again.
@@ -117,7 +124,7 @@ impl Engine {
         }
         self.pause.until_us = 0;
         self.pause.is_pending = self.pause.holds_writes;
-        self.keyspace.hold_expired = self.pause.holds_writes;
+        self.hold_expired();
         for id in core::mem::take(&mut self.held) {
             if let Some(deferred) = self.sessions.find_mut(id).and_then(|s| s.deferred.take()) {
                 self.resume(id, &deferred.argv, outside);

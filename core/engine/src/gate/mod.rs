@@ -1,5 +1,5 @@
 //! The gate: whether a command may run, and what becomes of it if not now. Whoever wants one to run asks here: clients, EXEC, scripts,
-//! those who have waited for a key, and the log at start.
+//! those who have waited for a key, the log at start, and the master of a replica.
 //!
 //! One order for all: form, session, rights, what the server does just now, room and disk, pause, queue. Which of these a caller
 //! meets is said at each. What a command needs is in the flags of its row; its name means nothing here.
@@ -11,6 +11,7 @@ mod room;
 
 use crate::engine::{Engine, Request};
 use crate::outside::Outside;
+use crate::replica::STALE_CALL;
 use crate::running::Program;
 use crate::session::{Queued, SessionId};
 use crate::table::Command;
@@ -56,6 +57,8 @@ pub(crate) enum Caller {
     Ready,
     /// The log, at start.
     Replay,
+    /// The master that this server follows.
+    Master,
 }
 
 impl Caller {
@@ -111,7 +114,7 @@ impl Engine {
         if caller == Caller::Client && self.pause.is_pending && self.is_held(asked) {
             return Verdict::Hold;
         }
-        let may_queue = matches!(caller, Caller::Client | Caller::Replay);
+        let may_queue = matches!(caller, Caller::Client | Caller::Replay | Caller::Master);
         if may_queue && self.sessions.at(asked.id).multi.is_some() && !self.flags(asked).has(Flags::IN_MULTI)
         {
             return Verdict::Queue;
@@ -129,7 +132,7 @@ impl Engine {
                 check_form(command, asked.argv)?;
                 self.check_session(asked.id, spec)?;
             }
-            Caller::Replay => check_form(command, asked.argv)?,
+            Caller::Replay | Caller::Master => check_form(command, asked.argv)?,
             Caller::Script(_) => self.check_called(command, asked.argv)?,
             Caller::Transaction | Caller::Ready => {}
         }
@@ -138,6 +141,16 @@ impl Engine {
         }
         if caller == Caller::Client && outside.is_loading() && !spec.flags.has(Flags::LOADING) {
             return Err(LOADING);
+        }
+        if matches!(caller, Caller::Client | Caller::Script(_))
+            && let Err(error) = self.check_link()
+            && !self.needs(asked).has(Flags::STALE)
+            && !self.is_trusted_feed(asked.id)
+        {
+            return match caller {
+                Caller::Script(_) => Err(STALE_CALL),
+                _ => self.check_read_only(spec.flags).and(Err(error)),
+            };
         }
         if caller == Caller::Client
             && let Some(script) = &self.busy
@@ -204,6 +217,9 @@ impl Engine {
         if !needs.has_any(CHANGES) {
             return Ok(());
         }
+        if self.is_replica() {
+            self.check_read_only(self.needs(asked))?;
+        }
         self.make_room(outside);
         self.check_memory(needs, outside)?;
         if self.over_memory && grows(self.needs(asked)) {
@@ -238,7 +254,11 @@ impl Engine {
         if leave.read_only {
             return Err(READ_ONLY_SCRIPT);
         }
-        if !flags.has(Flags::WRITE) || leave.has_written || self.is_replay(asked.id) {
+        if !flags.has(Flags::WRITE) || self.is_trusted_feed(asked.id) {
+            return Ok(());
+        }
+        self.check_read_only(flags)?;
+        if leave.has_written {
             return Ok(());
         }
         if !leave.allow_oom {
@@ -253,10 +273,14 @@ impl Engine {
     /// What stands against a script that begins. One that declares nothing is looked at call by call.
     pub(crate) fn check_program(
         &mut self,
+        id: SessionId,
         program: Program<'_>,
         outside: &mut dyn Outside,
     ) -> Result<(), Error> {
         let flags = program.flags;
+        if flags.is_declared && !flags.allow_stale && !self.is_trusted_feed(id) {
+            self.check_link()?;
+        }
         if !flags.is_declared || flags.no_writes {
             return Ok(());
         }
@@ -292,9 +316,9 @@ impl Engine {
         }
     }
 
-    /// Whether this is the session in which the log is run again, where everything in it is let in: it was before.
-    pub(crate) fn is_replay(&self, id: SessionId) -> bool {
-        self.replay_session == Some(id)
+    /// Whether this is a session in which is run again what was let in before: the log's, or the master's.
+    pub(crate) fn is_trusted_feed(&self, id: SessionId) -> bool {
+        self.replay_session == Some(id) || self.is_master(id)
     }
 
     /// Finds the command of a client's request and has it judged. `None`: the reply (an error, or `QUEUED`) is written, or comes later.
@@ -324,13 +348,13 @@ impl Engine {
     /// Keeps a request until EXEC.
     pub(crate) fn queue(&mut self, asked: Asked<'_>, reply: &mut Reply<'_>) {
         let Asked { id, command, argv } = asked;
-        let (needs, is_replay) = (self.needs(asked), self.is_replay(id));
+        let (needs, is_trusted) = (self.needs(asked), self.is_trusted_feed(id));
         let session = self.sessions.at_mut(id);
         session.last_command = Some(command);
         let Some(multi) = &mut session.multi else { return };
         let bytes: usize = argv.iter().map(|a| a.len()).sum();
         // What a script has written is one transaction in the log, however large: it is replayed whole.
-        if multi.bytes + bytes > QUEUED_BYTES_MAX && !is_replay {
+        if multi.bytes + bytes > QUEUED_BYTES_MAX && !is_trusted {
             multi.broken = true;
             self.refuse(&Error::new("ERR transaction is too large"), reply);
             return;

@@ -31,7 +31,7 @@ impl Engine {
             Caller::Script(_) => "lua",
             Caller::Transaction => "multi",
             Caller::Client if session.multi.is_some() => "multi",
-            Caller::Client | Caller::Ready | Caller::Replay => "toplevel",
+            Caller::Client | Caller::Ready | Caller::Replay | Caller::Master => "toplevel",
         };
         let who = self.acl.name(session.user).to_vec();
         let client = crate::client::client_line(self, session);

@@ -37,7 +37,8 @@ impl Engine {
     pub(crate) fn make_room(&mut self, outside: &dyn Outside) {
         let mut limit = self.config.maxmemory as usize;
         self.is_evicting = false;
-        if limit == 0 || self.pause.is_pending {
+        let is_masters = self.is_replica() && self.config.replica_ignore_maxmemory;
+        if limit == 0 || self.pause.is_pending || is_masters {
             (self.over_memory, self.over_reserve) = (false, false);
             return self.note_fullness();
         }

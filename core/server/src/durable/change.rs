@@ -30,9 +30,21 @@ impl Durable {
     /// Takes the log out of use. What was executed is in it, as far as it can be written and synced, before the replies
     /// that waited for that leave.
     pub(crate) fn end_log(&self, shared: &Shared) -> Option<Log> {
+        self.end_log_with(shared, |_| true)
+    }
+
+    /// The same if `also` says so, with what it does to the engine at the very moment behind which nothing belongs to the log.
+    pub(crate) fn end_log_with(
+        &self,
+        shared: &Shared,
+        also: impl FnOnce(&mut engine::Engine) -> bool,
+    ) -> Option<Log> {
         let mut log = self.log();
         {
             let mut engine = shared.engine.lock();
+            if !also(&mut engine) || log.is_none() {
+                return None;
+            }
             engine.set_logging(false);
             self.tell(shared, Journal::close);
         }

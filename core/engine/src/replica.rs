@@ -1,0 +1,380 @@
+//! The server as a replica: whom it follows, what that means for clients, and the way in for what the master sends.
+//!
+//! The connection is the server's. Each REPLICAOF makes an *order* with a number of its own; whatever a connection wants here names the
+//! order that it was made by, and nothing of it is done once there is a newer one. What the master sends is run by one session with every
+//! right, under no limit, through the one gate as [`Caller::Master`]; nobody is answered. Keys do not expire by themselves: to clients
+//! those whose time is over are gone, for the master's commands they are there until it says otherwise.
+
+pub(crate) mod incoming;
+
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::gate::Caller;
+use crate::outside::{Job, Outside};
+use crate::replay::{Record, ReplayError};
+use crate::session::{ClientInfo, SessionId};
+use commands::{Error, Flags, Group, Row};
+use config::Origin;
+use telemetry::Report;
+
+const CHANGE: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE).and(Flags::NO_ASYNC_LOADING);
+
+const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
+    Row::new(name, arity, Group::Server, run)
+}
+
+/// The rows of this family.
+pub(crate) static COMMANDS: &[Row<EngineHandler>] =
+    &[row("replicaof", 3, replicaof).flags(CHANGE), row("slaveof", 3, replicaof).flags(CHANGE)];
+
+/// What a client gets that waits while its server becomes a replica.
+const UNBLOCKED: &[u8] =
+    b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+
+/// The refusal of a write on a replica.
+const READ_ONLY: Error = Error::new("READONLY You can't write against a read only replica.");
+/// The refusal of everything that needs data, while the link is down and old data is not to be served.
+const MASTER_DOWN: Error =
+    Error::new("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+
+/// The same for a script's call.
+pub(crate) const STALE_CALL: Error = Error::new("ERR Can not execute the command on a stale replica");
+
+/// Where the link to the master is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkState {
+    /// It is to be made.
+    #[default]
+    Connect,
+    /// The connection is being made.
+    Connecting,
+    /// The two agree on how to go on.
+    Handshake,
+    /// A copy of the whole data set comes.
+    Sync,
+    /// The stream of commands comes.
+    Connected,
+}
+
+impl LinkState {
+    /// As ROLE names it.
+    const fn name(self) -> &'static str {
+        match self {
+            LinkState::Connect => "connect",
+            LinkState::Connecting => "connecting",
+            LinkState::Handshake => "handshake",
+            LinkState::Sync => "sync",
+            LinkState::Connected => "connected",
+        }
+    }
+}
+
+/// What only the link knows, for INFO.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkFigures {
+    /// Seconds since the master was heard; none while there is no connection.
+    pub silent_s: Option<u64>,
+    /// Bytes of the history that have come.
+    pub read_offset: Option<u64>,
+    /// Bytes of the copy that have come, and that there are if that is known, while one comes.
+    pub copy: Option<(u64, Option<u64>)>,
+}
+
+/// Whom to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MasterOrder {
+    /// Which order it is; a later one has a higher number.
+    pub number: u64,
+    /// Name or address of the master.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// The master, as far as the engine knows it.
+#[derive(Debug)]
+pub(crate) struct MasterLink {
+    order: MasterOrder,
+    state: LinkState,
+    /// The history that the data set is of and how far it is in it, once it was a copy of the master's.
+    point: Option<(String, u64)>,
+    /// Since when there is no link, monotonic microseconds; none where there never was one.
+    down_since_us: Option<u64>,
+    /// Runs what it sends.
+    session: Option<SessionId>,
+}
+
+impl MasterLink {
+    pub(crate) fn new(order: MasterOrder) -> MasterLink {
+        MasterLink { order, state: LinkState::Connect, point: None, down_since_us: None, session: None }
+    }
+}
+
+fn replicaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    let args = turn.args;
+    if args.is(1, "no") && args.is(2, "one") {
+        engine.unfollow();
+        turn.reply.ok();
+        return Ok(Step::Done(None));
+    }
+    let port = base::number::parse_i64(args.at(2)).and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or(Error::new("ERR Invalid master port"))?;
+    let host = String::from_utf8_lossy(args.at(1)).into_owned();
+    if let Some(master) = &engine.link
+        && master.order.host.eq_ignore_ascii_case(&host)
+        && master.order.port == port
+    {
+        turn.reply.status("OK Already connected to specified master");
+        return Ok(Step::Done(None));
+    }
+    let own = turn.session;
+    engine.follow(host, port);
+    engine.unblock_all(own);
+    turn.reply.ok();
+    Ok(Step::Done(None))
+}
+
+impl Engine {
+    /// Whom to follow, if anybody, and the number of that order or of the one to follow nobody.
+    pub fn master_order(&self) -> (u64, Option<MasterOrder>) {
+        (self.orders, self.link.as_ref().map(|master| master.order.clone()))
+    }
+
+    /// The history of the data set and the place in it, where it is that of a master.
+    pub fn history(&self) -> Option<(&str, u64)> {
+        let (history, offset) = self.link.as_ref()?.point.as_ref()?;
+        Some((history, *offset))
+    }
+
+    /// The data set is not that of the master any more: the next link asks for a whole copy.
+    pub fn forget_history(&mut self, order: u64) {
+        if let Some(master) = self.link.as_mut().filter(|master| master.order.number == order) {
+            master.point = None;
+        }
+    }
+
+    /// Whether this is a replica.
+    pub fn is_replica(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Whether an order holds still.
+    pub fn is_followed(&self, order: u64) -> bool {
+        self.link.as_ref().is_some_and(|master| master.order.number == order)
+    }
+
+    /// Follows the master that a configuration names.
+    pub(crate) fn follow_configured(&mut self) {
+        if let Some((host, port)) = self.config.replicaof.clone() {
+            self.orders += 1;
+            let order = MasterOrder { number: self.orders, host, port };
+            self.link = Some(Box::new(MasterLink::new(order)));
+            self.hold_expired();
+        }
+    }
+
+    fn follow(&mut self, host: String, port: u16) {
+        let text = format!("{host} {port}");
+        // A name with a blank in it can be given by a command and not be written in a file.
+        let named = self.config.assign("replicaof", text.as_bytes(), Origin::Set);
+        debug_assert!(named.is_ok() || host.contains([' ', '"', '\\']), "{named:?}");
+        self.orders += 1;
+        let mut master = Box::new(MasterLink::new(MasterOrder { number: self.orders, host, port }));
+        // The new master may have the same history: it is asked to go on where the old one ended.
+        if let Some(old) = self.link.take() {
+            self.drop_transaction(old.session);
+            (master.point, master.session) = (old.point, old.session);
+        }
+        let (host, port) = (&master.order.host, master.order.port);
+        let text = format!("REPLICAOF {host}:{port} enabled");
+        self.link = Some(master);
+        self.jobs.push(Job::Log { level: 2, text });
+        self.jobs.push(Job::Follow);
+        self.hold_expired();
+    }
+
+    fn unfollow(&mut self) {
+        let Some(old) = self.link.take() else { return };
+        // The empty value is one that every version takes.
+        let unnamed = self.config.assign("replicaof", b"", Origin::Set);
+        debug_assert!(unnamed.is_ok(), "{unnamed:?}");
+        self.orders += 1;
+        old.session.into_iter().for_each(|id| self.disconnect(id));
+        self.jobs.push(Job::Log { level: 2, text: "MASTER MODE enabled".to_owned() });
+        self.jobs.push(Job::Follow);
+        self.hold_expired();
+    }
+
+    /// Ends the waiting of all clients but `own`, and their connections: what they wait for is now written elsewhere.
+    fn unblock_all(&mut self, own: SessionId) {
+        let waiting = self.sessions.iter().filter(|(id, s)| s.waiting.is_some() && *id != own);
+        let waiting: Vec<SessionId> = waiting.map(|(id, _)| id).collect();
+        for id in waiting {
+            if let Some(waiting) = self.unblock(id) {
+                if let Some(session) = self.sessions.find_mut(id) {
+                    session.kill = true;
+                }
+                self.end_waiting_with(id, &waiting, UNBLOCKED);
+            }
+        }
+    }
+
+    /// Whether keys whose time is over stay where they are, as nobody but the master, or the end of a pause, lets them go.
+    pub(crate) fn hold_expired(&mut self) {
+        self.keyspace.hold_expired = self.is_replica() || self.pause.stands_still();
+    }
+
+    // The gate.
+
+    /// What stands against a client's write on a replica.
+    pub(crate) fn check_read_only(&self, needs: Flags) -> Result<(), Error> {
+        let is_refused = self.is_replica() && self.config.replica_read_only && needs.has(Flags::WRITE);
+        if is_refused { Err(READ_ONLY) } else { Ok(()) }
+    }
+
+    /// Whether data may be stale that must not be.
+    pub(crate) fn check_link(&self) -> Result<(), Error> {
+        match &self.link {
+            Some(master) if master.state != LinkState::Connected && !self.config.replica_serve_stale_data => {
+                Err(MASTER_DOWN)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this session runs what the master sends.
+    pub(crate) fn is_master(&self, id: SessionId) -> bool {
+        self.link.as_ref().is_some_and(|master| master.session == Some(id))
+    }
+
+    // The link.
+
+    /// The link made by this order is in this state now.
+    pub fn link_is(&mut self, order: u64, state: LinkState) {
+        let now_us = self.keyspace.now.mono_us;
+        let Some(master) = self.link.as_mut().filter(|master| master.order.number == order) else { return };
+        if master.state == LinkState::Connected && state != LinkState::Connected {
+            master.down_since_us = Some(now_us);
+        }
+        master.state = state;
+        let session = master.session;
+        if state != LinkState::Connected {
+            self.drop_transaction(session);
+        }
+    }
+
+    /// Of a transaction that was cut off nothing may be left: it comes again.
+    fn drop_transaction(&mut self, session: Option<SessionId>) {
+        if let Some(session) = session.and_then(|id| self.sessions.find_mut(id)) {
+            session.multi = None;
+        }
+    }
+
+    /// The data set is at this place of the master's history.
+    pub fn replica_is_at(&mut self, order: u64, history: &str, offset: u64) {
+        let Some(master) = self.link.as_mut().filter(|master| master.order.number == order) else { return };
+        match &mut master.point {
+            Some((of, at)) if of == history => *at = offset,
+            point => *point = Some((history.to_owned(), offset)),
+        }
+    }
+
+    /// Runs a command of the master's stream.
+    ///
+    /// # Errors
+    /// It does not fit this server or its data.
+    pub fn run_masters(
+        &mut self,
+        argv: &[&[u8]],
+        raw: &[u8],
+        outside: &mut dyn Outside,
+    ) -> Result<(), ReplayError> {
+        let id = self.master_session();
+        let kept = core::mem::replace(&mut self.keyspace.keep_expired, true);
+        let done = self.run_trusted(Record { id, argv, raw: Some(raw), caller: Caller::Master }, outside);
+        self.keyspace.keep_expired = kept;
+        if core::mem::take(&mut self.keyspace.flushed_all) {
+            let save = !self.config.save.is_empty();
+            self.jobs.push(Job::Flushed { save, session: None });
+        }
+        self.serve_ready(outside);
+        done
+    }
+
+    fn master_session(&mut self) -> SessionId {
+        if let Some(id) = self.link.as_ref().and_then(|master| master.session) {
+            return id;
+        }
+        let (info, user) = (ClientInfo::default(), crate::acl::SERVER_USER);
+        let id = self.sessions.insert(info, user, true, self.keyspace.now);
+        if let Some(master) = &mut self.link {
+            master.session = Some(id);
+        }
+        id
+    }
+
+    /// The next command of the stream begins in database 0: it comes behind a copy.
+    pub(crate) fn restart_masters_session(&mut self) {
+        if let Some(id) = self.link.as_mut().and_then(|master| master.session.take()) {
+            self.disconnect(id);
+        }
+    }
+
+    // What is told.
+
+    /// The replica's form of ROLE; false when this is none.
+    pub(crate) fn tell_role(&self, turn: &mut Turn<'_>) -> bool {
+        let Some(master) = &self.link else { return false };
+        turn.reply.array(5);
+        turn.reply.bulk(b"slave");
+        turn.reply.bulk(master.order.host.as_bytes());
+        turn.reply.integer(i64::from(master.order.port));
+        turn.reply.bulk(master.state.name().as_bytes());
+        turn.reply.integer(master.point.as_ref().map_or(-1, |(_, offset)| *offset as i64));
+        true
+    }
+
+    /// The fields of INFO that only a replica has.
+    pub(crate) fn report_master(&self, r: &mut Report, outside: &dyn Outside) {
+        let Some(master) = &self.link else { return };
+        let (figures, is_up) = (outside.link_figures(), master.state == LinkState::Connected);
+        let offset = master.point.as_ref().map_or(0, |(_, offset)| *offset);
+        r.set("role", "slave");
+        r.set("master_host", master.order.host.as_str());
+        r.set("master_port", u64::from(master.order.port));
+        r.set("master_link_status", if is_up { "up" } else { "down" });
+        r.set("master_link_up", u64::from(is_up));
+        r.set("master_last_io_seconds_ago", figures.silent_s.filter(|_| is_up).map_or(-1, |s| s as i64));
+        r.set("master_sync_in_progress", u64::from(master.state == LinkState::Sync));
+        r.set("slave_read_repl_offset", figures.read_offset.unwrap_or(offset).max(offset));
+        r.set("slave_repl_offset", offset);
+        r.set("slave_priority", self.config.replica_priority);
+        r.set("slave_read_only", u64::from(self.config.replica_read_only));
+        r.set("replica_announced", u64::from(self.config.replica_announced));
+        // Replicas of this one are fed a history of its own.
+        if let Some((history, offset)) = master.point.as_ref().filter(|_| !self.master.is_fed()) {
+            r.set("master_replid", history.as_str());
+            r.set("master_repl_offset", *offset);
+        }
+        if master.state == LinkState::Sync {
+            report_copy(r, &figures);
+        }
+        if !is_up {
+            let since = master.down_since_us;
+            let down_s = since.map(|us| self.keyspace.now.mono_us.saturating_sub(us) / 1_000_000);
+            r.set("master_link_down_since_seconds", down_s.map_or(-1, |s| s as i64));
+        }
+    }
+}
+
+/// How far the copy of the whole data set is.
+fn report_copy(r: &mut Report, figures: &LinkFigures) {
+    let (read, total) = figures.copy.unwrap_or_default();
+    let left = total.map_or(-1, |total| total.saturating_sub(read) as i64);
+    let percent = total.filter(|total| *total > 0).map_or(0.0, |total| read as f64 / total as f64 * 100.0);
+    r.set("async_loading", u64::from(figures.copy.is_some()));
+    r.set("master_sync_total_bytes", total.unwrap_or(0));
+    r.set("master_sync_read_bytes", read);
+    r.set("master_sync_left_bytes", left);
+    r.set("master_sync_perc", telemetry::V::F(percent, 2));
+    r.set("master_sync_last_io_seconds_ago", figures.silent_s.unwrap_or(0));
+}

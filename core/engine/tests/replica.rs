@@ -1,0 +1,173 @@
+//! A replica: what its clients may do, how its master's commands run, and how another data set takes the place of its own.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod bench;
+
+use bench::Bench;
+use tandem_engine::{LinkState, ReplayError};
+
+const READ_ONLY: &str = "-READONLY You can't write against a read only replica.\r\n";
+
+/// A replica whose link is up, the number of its order, and a client of it.
+fn replica() -> (Bench, u64, usize) {
+    let mut b = Bench::new();
+    let c = b.connect();
+    assert_eq!(b.run(c, "REPLICAOF somewhere 7000"), "+OK\r\n");
+    let (number, order) = b.engine.master_order();
+    assert_eq!(order.map(|order| (order.host, order.port)), Some(("somewhere".to_owned(), 7000)));
+    b.engine.link_is(number, LinkState::Connected);
+    (b, number, c)
+}
+
+/// Runs a command of the master.
+fn masters(b: &mut Bench, line: &str) -> Result<(), ReplayError> {
+    let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    let mut raw = Vec::new();
+    resp::push_command(&mut raw, &argv);
+    let (mut spans, limits) = (Vec::new(), resp::Limits::trusted(1 << 20));
+    resp::Parser::default().next(&raw, &mut spans, &limits).unwrap();
+    let argv: Vec<&[u8]> = spans.iter().map(|span| span.of(&raw)).collect();
+    b.engine.begin_batch(b.outside.now);
+    b.engine.run_masters(&argv, &raw, &mut b.outside)
+}
+
+#[test]
+fn only_the_master_writes_and_its_commands_are_logged_as_they_came() {
+    let (mut b, _, c) = replica();
+    b.engine.set_logging(true);
+    for line in ["SET k v", "MULTI", "EVAL return(redis.call('SET','k','v')) 0"] {
+        let reply = b.run(c, line);
+        match line {
+            "SET k v" => assert_eq!(reply, READ_ONLY),
+            "MULTI" => {
+                assert_eq!(b.run(c, "DEL k"), READ_ONLY);
+                assert!(b.run(c, "EXEC").starts_with("-EXECABORT"));
+            }
+            _ => assert!(reply.starts_with("-READONLY"), "{reply}"),
+        }
+    }
+    for line in ["SELECT 2", "SET k v", "MULTI", "INCR n", "SPOP none", "INCR n", "EXEC"] {
+        assert_eq!(masters(&mut b, line), Ok(()), "{line}");
+    }
+    assert_eq!(b.log(), "SELECT 2|SET k v|MULTI|INCR n|INCR n|EXEC");
+    b.run(c, "SELECT 2");
+    assert_eq!(b.run(c, "GET n"), "$1\r\n2\r\n");
+    assert_eq!(b.run(c, "REPLICAOF NO ONE"), "+OK\r\n");
+    assert_eq!(b.run(c, "SET k v"), "+OK\r\n");
+}
+
+/// As Redis tells of `XADD s MAXLEN ~ 2 LIMIT 1 …`.
+#[test]
+fn an_exact_trim_of_a_master_may_say_limit() {
+    let (mut b, _, c) = replica();
+    for n in 1..=3 {
+        masters(&mut b, &format!("XADD s MAXLEN = 2 LIMIT 1 {n}-1 f v")).unwrap();
+    }
+    masters(&mut b, "XTRIM s MAXLEN = 1 LIMIT 1").unwrap();
+    assert_eq!(b.run(c, "XLEN s"), ":1\r\n");
+    assert!(masters(&mut b, "XTRIM s MAXLEN = 1 LIMIT -1").is_err());
+    b.run(c, "REPLICAOF NO ONE");
+    assert!(b.run(c, "XTRIM s MAXLEN = 1 LIMIT 1").starts_with("-ERR syntax error, LIMIT cannot be used"));
+}
+
+#[test]
+fn a_command_that_does_not_fit_is_named() {
+    let (mut b, ..) = replica();
+    masters(&mut b, "SET s x").unwrap();
+    assert!(matches!(masters(&mut b, "LPUSH s y"), Err(ReplayError::Failed { .. })));
+    assert_eq!(masters(&mut b, "VADD s y"), Err(ReplayError::Unknown("VADD".to_owned())));
+}
+
+#[test]
+fn what_is_over_is_hidden_from_clients_and_there_for_the_master() {
+    let (mut b, _, c) = replica();
+    masters(&mut b, "SET k v PX 100").unwrap();
+    masters(&mut b, "RPUSH l a").unwrap();
+    masters(&mut b, "PEXPIRE l 100").unwrap();
+    b.pass_ms(200);
+    b.tick();
+    assert_eq!((b.run(c, "GET k"), b.run(c, "DBSIZE")), ("$-1\r\n".to_owned(), ":2\r\n".to_owned()));
+    masters(&mut b, "APPEND k w").unwrap();
+    masters(&mut b, "PERSIST k").unwrap();
+    assert_eq!(b.run(c, "GET k"), "$2\r\nvw\r\n");
+    // A pause and its end change nothing about that.
+    b.run(c, "CLIENT PAUSE 10");
+    b.pass_ms(20);
+    b.tick();
+    assert_eq!(b.run(c, "DBSIZE"), ":2\r\n");
+    b.run(c, "REPLICAOF NO ONE");
+    b.tick();
+    assert_eq!(b.run(c, "DBSIZE"), ":1\r\n");
+}
+
+#[test]
+fn a_transaction_that_is_cut_off_leaves_nothing() {
+    let (mut b, number, c) = replica();
+    for line in ["MULTI", "INCR n"] {
+        masters(&mut b, line).unwrap();
+    }
+    b.engine.link_is(number, LinkState::Connect);
+    b.engine.link_is(number, LinkState::Connected);
+    for line in ["MULTI", "INCR n", "EXEC"] {
+        masters(&mut b, line).unwrap();
+    }
+    assert_eq!(b.run(c, "GET n"), "$1\r\n1\r\n");
+}
+
+#[test]
+fn a_data_set_that_came_takes_the_place_of_the_old_one_at_once() {
+    let (mut b, number, c) = replica();
+    for line in ["SET old 1", "SELECT 3", "SET other 1"] {
+        masters(&mut b, line).unwrap();
+    }
+    b.run(c, "WATCH old");
+    let mut incoming = Box::new(b.engine.incoming());
+    let entry = types::Entry::string(b"new", b"v", None);
+    incoming.keyspace.load(1, entry).unwrap();
+    incoming
+        .take_in_library(b"#!lua name=l\nredis.register_function{function_name='f', callback=function() return 7 end, flags={'no-writes'}}", &b.outside)
+        .unwrap();
+    assert_eq!(b.run(c, "EXISTS old"), ":1\r\n", "it serves until then");
+    let incoming = b.engine.adopt(number + 1, incoming, "x", 5).unwrap_err();
+    assert!(b.engine.keyspace_mut().begin_snapshot(false));
+    let incoming = b.engine.adopt(number, incoming, "x", 5).unwrap_err();
+    assert!(b.engine.keyspace_mut().step_snapshot(1000));
+    b.engine.keyspace_mut().end_snapshot();
+    b.engine.adopt(number, incoming, "x", 5).unwrap();
+    assert_eq!(b.engine.history(), Some(("x", 5)));
+    assert_eq!(b.run(c, "EXISTS old other"), ":0\r\n");
+    assert_eq!(b.run(c, "FCALL f 0"), ":7\r\n");
+    // The stream goes on in database 0.
+    masters(&mut b, "SET zero 1").unwrap();
+    assert_eq!(b.run(c, "GET zero"), "$1\r\n1\r\n");
+    b.run(c, "SELECT 1");
+    assert_eq!(b.run(c, "GET new"), "$1\r\nv\r\n");
+    b.run(c, "MULTI");
+    assert_eq!(b.run(c, "EXEC"), "*-1\r\n", "what was watched is another data set now");
+}
+
+#[test]
+fn an_order_that_is_over_changes_nothing() {
+    let (mut b, number, c) = replica();
+    b.engine.replica_is_at(number, "h", 9);
+    assert_eq!(b.run(c, "REPLICAOF elsewhere 7001"), "+OK\r\n");
+    assert_eq!(b.engine.history(), Some(("h", 9)), "the other master may have the same history");
+    b.engine.link_is(number, LinkState::Connected);
+    b.engine.replica_is_at(number, "h", 99);
+    assert_eq!(b.engine.history(), Some(("h", 9)));
+    assert!(b.run(c, "ROLE").contains("connect\r\n:9"));
+    b.run(c, "REPLICAOF NO ONE");
+    assert!(b.run(c, "ROLE").starts_with("*3\r\n$6\r\nmaster"));
+    b.run(c, "REPLICAOF elsewhere 7001");
+    assert_eq!(b.engine.history(), None, "it may have been written to");
+}
+
+#[test]
+fn those_who_wait_are_told_and_let_go() {
+    let mut b = Bench::new();
+    let (c, waiting) = (b.connect(), b.connect());
+    b.run(waiting, "BLPOP l 0");
+    b.run(c, "REPLICAOF somewhere 7000");
+    assert!(b.delivered(waiting).starts_with("-UNBLOCKED force unblock from blocking operation"));
+    assert!(b.closed(waiting));
+}

@@ -1,0 +1,78 @@
+//! The step at which the master's data set takes the place of the own one. The saver thread does it: there no snapshot and no rewrite runs.
+//!
+//! The log ends at the very moment at which the data is another one, and begins anew with a base of what is there then. Until that base is
+//! published a start finds the old data, whole; never a mix.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use engine::Incoming;
+use persist::aof::Log;
+use replication::replica::Point;
+
+use crate::saver::{Kind, Listener, SaveError, Task};
+use crate::shared::Shared;
+
+/// What is to be adopted, and who hears of it.
+pub(crate) struct Adoption {
+    order: u64,
+    incoming: Option<Box<Incoming>>,
+    point: Point,
+    tell: SyncSender<Result<(), SaveError>>,
+}
+
+impl std::fmt::Debug for Adoption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Adoption")
+            .field("order", &self.order)
+            .field("point", &self.point)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Has the data set adopted as soon as possible; where to hear of it. A snapshot or base of the old data that is being written is given
+/// up: nobody needs it.
+pub(super) fn adopt(
+    shared: &Shared,
+    order: u64,
+    incoming: Box<Incoming>,
+    point: Point,
+) -> Receiver<Result<(), SaveError>> {
+    let (tell, hear) = sync_channel(1);
+    shared.saver.add(Task::Adopt(Box::new(Adoption { order, incoming: Some(incoming), point, tell })));
+    if !shared.life.is_stopping() {
+        shared.saver.cancel(Kind::Save);
+        shared.saver.cancel(Kind::Rewrite);
+    }
+    hear
+}
+
+impl Adoption {
+    /// Does it.
+    ///
+    /// # Errors
+    /// The order holds no more, or a snapshot runs.
+    pub(crate) fn run(&mut self, shared: &Shared) -> Result<(), SaveError> {
+        let Some(incoming) = self.incoming.take() else { return Err(SaveError::Cancelled) };
+        let (mut left, history) = (None, self.point.id.to_string());
+        let old = shared.durable.end_log_with(shared, |engine| {
+            left = engine.adopt(self.order, incoming, &history, self.point.offset).err();
+            left.is_none()
+        });
+        if left.is_some() {
+            return Err(SaveError::Engaged);
+        }
+        if let Some(log) = old.filter(Log::is_starting) {
+            log.discard_start();
+        }
+        if shared.engine.lock().config.appendonly {
+            shared.saver.add(Task::StartLog(Listener::Nobody));
+        }
+        Ok(())
+    }
+
+    /// Tells whoever waits.
+    pub(crate) fn tell(self, result: Result<(), SaveError>) {
+        // A link that has ended meanwhile does not hear it.
+        let _ = self.tell.send(result);
+    }
+}

@@ -1,0 +1,307 @@
+//! One connection to a master: its socket, its protocol, and what comes of it in the engine.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use engine::{Engine, LinkState, MasterOrder, Outside, ReplayError};
+use replication::ReplicationId;
+use replication::replica::{Backoff, Link, Point, Progress, Settings};
+
+use super::ended::Ended;
+use super::{Figures, LOOK_PERIOD, adoption, copy};
+use crate::shared::Shared;
+
+/// Bytes that are read in one go.
+const READ_BYTES: usize = 64 << 10;
+
+/// Longest wait for a connection, however long a link may be silent: there may be other addresses.
+const CONNECT_S_MAX: u64 = 5;
+
+/// Longest wait for a master that takes nothing.
+const WRITE_WAIT: Duration = Duration::from_secs(5);
+
+/// Commands that are run with the engine in hand.
+const BATCH_COMMANDS: usize = 512;
+
+/// Bytes of commands after which the engine is given to others.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// How long the stream rests while nothing may be run: the log cannot be written, or the data is being loaded or saved for the last time.
+const REST: Duration = Duration::from_millis(10);
+
+/// See the module.
+pub(super) struct Wire {
+    pub(super) shared: &'static Shared,
+    order: MasterOrder,
+    socket: TcpStream,
+    pub(super) link: Link,
+    buffer: Vec<u8>,
+    /// Bytes of the copy that have come, and that there are if that is known.
+    pub(super) copied: Option<(u64, Option<u64>)>,
+    /// The log cannot take what comes.
+    is_held: bool,
+}
+
+/// What one hold of the engine has done.
+enum Batch {
+    /// All that was there.
+    Done,
+    /// As much as may be done in one go.
+    Part,
+    /// Nothing, for the moment.
+    NotNow,
+}
+
+/// Follows the master until the link ends.
+pub(super) fn converse(shared: &'static Shared, order: &MasterOrder, backoff: &mut Backoff) -> Ended {
+    match Wire::open(shared, order).and_then(|mut wire| wire.talk(backoff)) {
+        Err(ended) => ended,
+        Ok(never) => match never {},
+    }
+}
+
+/// There is no such value: a conversation ends by an [`Ended`] only.
+enum Never {}
+
+impl Wire {
+    fn open(shared: &'static Shared, order: &MasterOrder) -> Result<Wire, Ended> {
+        let MasterOrder { host, port, .. } = order;
+        let told = shared.with_engine(|engine, _| {
+            engine.link_is(order.number, LinkState::Connecting);
+            engine.is_followed(order.number).then(|| (settings(engine), engine.config.tls_replication))
+        });
+        let Some((settings, wants_tls)) = told else { return Err(Ended::Changed) };
+        if wants_tls {
+            // Nothing, least of all a password, goes over the wire in the clear against the operator's word.
+            return Err(Ended::NoTls);
+        }
+        shared.logger.notice(&format!("Connecting to MASTER {host}:{port}"));
+        let wait = Duration::from_micros(settings.timeout_us).min(Duration::from_secs(CONNECT_S_MAX));
+        let socket = connect(host, *port, wait).map_err(Ended::Unreachable)?;
+        shared.logger.notice("MASTER <-> REPLICA sync started");
+        let link = Link::new(settings, shared.clock.micros());
+        let (order, buffer) = (order.clone(), vec![0; READ_BYTES]);
+        let mut wire = Wire { shared, order, socket, link, buffer, copied: None, is_held: false };
+        wire.state(LinkState::Handshake);
+        wire.flush()?;
+        Ok(wire)
+    }
+
+    fn talk(&mut self, backoff: &mut Backoff) -> Result<Never, Ended> {
+        let logger = &self.shared.logger;
+        let mut full = None;
+        loop {
+            self.pump()?;
+            match self.link.advance()? {
+                Progress::Waits => {}
+                Progress::Full(point) => {
+                    logger.notice(&format!("Full resync from master: {}:{}", point.id, point.offset));
+                    self.state(LinkState::Sync);
+                    full = Some(point);
+                    // The line in front of the snapshot may be there already.
+                    if let Progress::Snapshot(bytes) = self.link.advance()? {
+                        self.copy(point, bytes)?;
+                        break;
+                    }
+                }
+                Progress::Snapshot(bytes) => {
+                    let Some(point) = full else { continue };
+                    self.copy(point, bytes)?;
+                    break;
+                }
+                Progress::Stream(point) => {
+                    logger.notice("Successful partial resynchronization with master.");
+                    self.place(point);
+                    break;
+                }
+            }
+        }
+        backoff.succeeded();
+        self.state(LinkState::Connected);
+        loop {
+            match self.run()? {
+                Batch::Done => self.pump()?,
+                Batch::Part => self.tend()?,
+                Batch::NotNow => {
+                    std::thread::sleep(REST);
+                    self.tend()?;
+                }
+            }
+        }
+    }
+
+    /// Tells the engine where the link is.
+    fn state(&self, state: LinkState) {
+        self.shared.with_engine(|engine, _| engine.link_is(self.order.number, state));
+    }
+
+    /// Tells the engine where its data is.
+    fn place(&self, point: Point) {
+        let (order, history) = (self.order.number, point.id.to_string());
+        self.shared.with_engine(|engine, _| engine.replica_is_at(order, &history, point.offset));
+    }
+
+    // Bytes.
+
+    /// Reads what has come, or waits for it a moment.
+    pub(super) fn pump(&mut self) -> Result<(), Ended> {
+        // A master that has asked how far we are waits for the answer.
+        self.flush()?;
+        match self.socket.read(&mut self.buffer) {
+            Ok(0) => return Err(Ended::Closed),
+            Ok(count) => self.link.receive(&self.buffer[..count], self.shared.clock.micros()),
+            Err(error) if is_passing(error.kind()) => {}
+            Err(error) => return Err(Ended::Lost(error)),
+        }
+        self.tend()
+    }
+
+    /// What is due with time, and whether to go on at all.
+    fn tend(&mut self) -> Result<(), Ended> {
+        if self.shared.life.has_ended() || !self.shared.replica.is_wanted(&self.order) {
+            return Err(Ended::Changed);
+        }
+        self.link.tick(self.shared.clock.micros())?;
+        self.flush()?;
+        *self.shared.replica.figures.lock() = Figures {
+            heard_us: Some(self.link.heard_us()),
+            read_offset: self.link.read_offset(),
+            copy: self.copied,
+        };
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Ended> {
+        let output = self.link.take_output();
+        if output.is_empty() { Ok(()) } else { self.socket.write_all(&output).map_err(Ended::Lost) }
+    }
+
+    // The whole data set.
+
+    /// So many bytes more of the copy have come.
+    pub(super) fn count_copied(&mut self, bytes: u64) {
+        if let Some((copied, _)) = &mut self.copied {
+            *copied += bytes;
+        }
+    }
+
+    /// Takes the master's data set over.
+    fn copy(&mut self, point: Point, bytes: Option<u64>) -> Result<(), Ended> {
+        let length = bytes.map_or_else(|| "streamed RDB".to_owned(), |bytes| format!("{bytes} bytes"));
+        self.shared.logger.notice(&format!("MASTER <-> REPLICA sync: receiving {length} from master"));
+        self.copied = Some((0, bytes));
+        let incoming = copy::read(self, bytes)?;
+        let hear = adoption::adopt(self.shared, self.order.number, incoming, point);
+        loop {
+            match hear.recv_timeout(LOOK_PERIOD) {
+                Ok(Ok(())) => break,
+                Ok(Err(why)) => return Err(Ended::Unadopted(why.to_string())),
+                Err(RecvTimeoutError::Timeout) => self.tend()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(Ended::Changed),
+            }
+        }
+        self.copied = None;
+        self.link.loaded(self.shared.clock.micros());
+        self.shared.logger.notice("MASTER <-> REPLICA sync: Finished with success");
+        self.tend()
+    }
+
+    // The stream.
+
+    /// Runs what has come of the stream, as much as may be done in one go.
+    fn run(&mut self) -> Result<Batch, Ended> {
+        let refusal = self.shared.durable.write_refusal(true, &|| 0);
+        if refusal.is_some() != self.is_held {
+            self.is_held = refusal.is_some();
+            let text = refusal.as_ref().map_or("goes on", |why| why.as_str());
+            self.shared
+                .logger
+                .warning(&format!("The stream of the MASTER waits until it can be kept: {text}"));
+        }
+        if self.is_held || self.shared.is_loading() {
+            return Ok(Batch::NotNow);
+        }
+        let (link, order) = (&mut self.link, self.order.number);
+        self.shared.with_engine(|engine, outside| {
+            if !engine.is_followed(order) {
+                return Err(Ended::Changed);
+            }
+            if engine.holds_writes() {
+                return Ok(Batch::NotNow);
+            }
+            let batch = run_some(link, engine, outside);
+            // Also behind a failure: what was run must not come again.
+            if let Some(point) = link.point() {
+                engine.replica_is_at(order, &point.id.to_string(), point.offset);
+            }
+            batch
+        })
+    }
+}
+
+/// Runs requests of the stream, up to a bound.
+fn run_some(link: &mut Link, engine: &mut Engine, outside: &mut dyn Outside) -> Result<Batch, Ended> {
+    let mut bytes = 0;
+    for _ in 0..BATCH_COMMANDS {
+        let Some(request) = link.request()? else { return Ok(Batch::Done) };
+        bytes += request.raw.len();
+        if request.is_for_data {
+            let done = engine.run_masters(&request.argv, request.raw, outside);
+            done.map_err(|error| Ended::Diverged(refused(&error)))?;
+        }
+        link.applied();
+        if bytes >= BATCH_BYTES {
+            break;
+        }
+    }
+    Ok(Batch::Part)
+}
+
+/// What the link is told about us.
+fn settings(engine: &Engine) -> Settings {
+    let config = &engine.config;
+    let port = if config.replica_announce_port > 0 { config.replica_announce_port } else { config.port };
+    let resume = engine
+        .history()
+        .and_then(|(history, offset)| Some(Point { id: ReplicationId::parse(history.as_bytes())?, offset }));
+    Settings {
+        user: config.masteruser.clone(),
+        password: config.masterauth.clone(),
+        port,
+        address: config.replica_announce_ip.clone().into_bytes(),
+        timeout_us: config.repl_timeout_seconds.saturating_mul(1_000_000),
+        resume,
+    }
+}
+
+/// A connection to the first address that takes one.
+fn connect(host: &str, port: u16, wait: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for to in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&to, wait) {
+            Err(error) => last = error,
+            Ok(socket) => {
+                socket.set_nodelay(true)?;
+                socket.set_read_timeout(Some(LOOK_PERIOD))?;
+                socket.set_write_timeout(Some(WRITE_WAIT))?;
+                return Ok(socket);
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Whether nothing has come for now, which is no error.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+/// Which command did not fit, and why. What it holds is not told: it may be anything.
+fn refused(error: &ReplayError) -> String {
+    match error {
+        ReplayError::Unknown(name) => format!("there is no command '{name}' here"),
+        ReplayError::Failed { command, why } => format!("{command} was refused: {why}"),
+    }
+}
