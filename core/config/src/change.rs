@@ -135,11 +135,6 @@ mod tests {
             ("backup-keep", "4w", "argument must be a number of seconds, or one with a unit: s, m, h, d"),
             ("backup-keep", "d", "argument couldn't be parsed into an integer"),
             ("maxmemory-clients", "101%", "percentage argument must be less or equal to 100"),
-            ("save", "3600 1 300", "Invalid save parameters"),
-            ("save", "0 1", "Invalid save parameters"),
-            ("save", " 900 1", "Invalid save parameters"),
-            ("save", "900 1 ", "Invalid save parameters"),
-            ("save", "900  1", "Invalid save parameters"),
             (
                 "client-output-buffer-limit",
                 "normal 0 0",
@@ -193,6 +188,16 @@ mod tests {
         assert_eq!(set(&mut config, &[("maxmemory", "1"), ("maxmemory", "2")]), twice);
         assert_eq!(set(&mut config, &[("lua-time-limit", "1"), ("busy-reply-threshold", "2")]), "OK");
         assert_eq!(config.busy_reply_threshold_ms, 2);
+    }
+
+    #[test]
+    fn save_points_have_no_blanks_but_one_between_two_numbers() {
+        let mut config = Config::default();
+        for save in ["3600 1 300", "0 1", " 900 1", "900 1 ", "900  1"] {
+            let why = "ERR CONFIG SET failed (possibly related to argument 'save') - Invalid save parameters";
+            assert_eq!(set(&mut config, &[("save", save)]), why);
+        }
+        assert_eq!(config, Config::default());
     }
 
     #[test]

@@ -156,10 +156,11 @@ impl Saver {
         self.work().has(Kind::Rewrite)
     }
 
-    /// Whether a rewrite waits while another task runs.
+    /// Whether a rewrite waits for another task, which runs or is about to.
     pub(crate) fn rewrite_waits(&self) -> bool {
         let work = self.work();
-        work.has(Kind::Rewrite) && work.run().is_some_and(|run| run.kind != Kind::Rewrite)
+        let is_behind = work.run().map_or_else(|| work.has(Kind::Save), |run| run.kind != Kind::Rewrite);
+        work.has(Kind::Rewrite) && is_behind
     }
 
     /// A save has been promised to a client; the task follows.

@@ -262,25 +262,3 @@ fn what_is_acknowledged_while_a_sync_does_not_come_back_is_bounded() {
     drop((client, writer, late));
     server.stop();
 }
-
-#[test]
-fn what_is_acknowledged_behind_a_sync_of_the_logs_own_line_is_bounded_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let words = ["--appendonly", "yes", "--appendfsync-lag-max", "1", "--io-threads", "1"];
-    let (gate, server) = gated(dir.path(), &words);
-    let (mut client, mut writer) = (server.client(), server.client());
-    writer.ask("SET k 0", "+OK\r\n");
-    // It is synced by then, and the next sync is of the line that tells so.
-    std::thread::sleep(Duration::from_millis(100));
-    let opens = gate.shut(Call::Sync);
-    gate.holds_somebody();
-    writer.ask("SET k 1", "+OK\r\n");
-    std::thread::sleep(Duration::from_millis(20));
-    writer.send(b"SET k 2\r\n");
-    is_served(&mut client);
-    writer.silent(Duration::from_millis(50));
-    drop(opens);
-    writer.expect("+OK\r\n");
-    drop((client, writer));
-    server.stop();
-}

@@ -278,7 +278,7 @@ impl Engine {
         outside: &mut dyn Outside,
     ) -> Result<(), Error> {
         let flags = program.flags;
-        if flags.is_declared && !flags.allow_stale && !self.is_trusted_feed(id) {
+        if !flags.allow_stale && !self.is_trusted_feed(id) {
             self.check_link()?;
         }
         if !flags.is_declared || flags.no_writes {
