@@ -136,33 +136,6 @@ fn the_right_password_does_not_wait_behind_those_who_guess() {
 }
 
 #[test]
-fn a_stranger_who_does_not_read_gets_little_and_is_closed() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = cold(dir.path(), &[]);
-    let mut operator = user_of(&server);
-    let mut deaf = server.client();
-    deaf.stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    let pipeline = "GET a\r\n".repeat(10_000);
-    let (mut sent, end) = (0, Instant::now() + PATIENCE);
-    while deaf.stream.write_all(pipeline.as_bytes()).is_ok() {
-        sent += pipeline.len();
-        // Some hundred kilobytes of refusals, whatever the kernel would hold.
-        assert!(sent < (8 << 20), "{sent} bytes were taken and it is still open");
-        assert!(Instant::now() < end, "{sent} bytes were taken and it is still open");
-    }
-    let used: usize = operator.info("used_memory").parse().unwrap();
-    let start: usize = operator.info("used_memory_startup").parse().unwrap();
-    assert!(used < start + (16 << 20), "{used} bytes in use, {start} at the start");
-    // One who reads gets an answer to each.
-    let mut reader = server.client();
-    let writer = reader.stream.try_clone().unwrap();
-    let sender =
-        std::thread::spawn(move || (&writer).write_all("GET a\r\n".repeat(5_000).as_bytes()).unwrap());
-    reader.expect(&"-NOAUTH Authentication required.\r\n".repeat(5_000));
-    sender.join().unwrap();
-}
-
-#[test]
 fn little_is_read_from_a_stranger_whose_password_is_being_checked() {
     let dir = tempfile::tempdir().unwrap();
     let server = slow(dir.path(), &[]);

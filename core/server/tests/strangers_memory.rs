@@ -5,9 +5,9 @@ mod support;
 
 use std::io::Write;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use support::{Client, request, server};
+use support::{Client, PATIENCE, request, server};
 
 /// Whoever measures is alone.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -61,4 +61,33 @@ fn users_do_not_go_for_what_strangers_hold() {
     let start: usize = owner.info("used_memory_startup").parse().unwrap();
     assert!(used < start + (28 << 20), "{used} bytes in use, {start} at the start");
     drop(crowd);
+}
+
+#[test]
+fn a_stranger_who_does_not_read_gets_little_and_is_closed() {
+    let _alone = ALONE.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--requirepass", "pw"]);
+    let mut operator = server.client();
+    operator.ask("AUTH pw", "+OK\r\n");
+    let mut deaf = server.client();
+    deaf.stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    let pipeline = "GET a\r\n".repeat(10_000);
+    let (mut sent, end) = (0, Instant::now() + PATIENCE);
+    while deaf.stream.write_all(pipeline.as_bytes()).is_ok() {
+        sent += pipeline.len();
+        // Some hundred kilobytes of refusals, whatever the kernel would hold.
+        assert!(sent < (8 << 20), "{sent} bytes were taken and it is still open");
+        assert!(Instant::now() < end, "{sent} bytes were taken and it is still open");
+    }
+    let used: usize = operator.info("used_memory").parse().unwrap();
+    let start: usize = operator.info("used_memory_startup").parse().unwrap();
+    assert!(used < start + (16 << 20), "{used} bytes in use, {start} at the start");
+    // One who reads gets an answer to each.
+    let mut reader = server.client();
+    let writer = reader.stream.try_clone().unwrap();
+    let sender =
+        std::thread::spawn(move || (&writer).write_all("GET a\r\n".repeat(5_000).as_bytes()).unwrap());
+    reader.expect(&"-NOAUTH Authentication required.\r\n".repeat(5_000));
+    sender.join().unwrap();
 }
