@@ -8,6 +8,7 @@
 //! behind its snapshot kept for it; what is kept is bounded, by the limit of a replica's output.
 
 mod backlog;
+mod pace;
 mod replica;
 
 use std::fmt;
@@ -16,6 +17,7 @@ pub use backlog::Backlog;
 pub use replica::{Announced, Replica, Stage};
 
 use crate::ReplicationId;
+use pace::Pace;
 use replica::Kept;
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -114,6 +116,7 @@ pub struct Master<I> {
     shown_us: u64,
     /// Since when there has been no replica, microseconds.
     alone_since_us: u64,
+    pace: Pace,
     counts: Counts,
 }
 
@@ -132,6 +135,7 @@ impl<I: Copy + Eq> Master<I> {
             pinged_us: 0,
             shown_us: 0,
             alone_since_us: 0,
+            pace: Pace::default(),
             counts: Counts::default(),
         }
     }
@@ -308,14 +312,25 @@ impl<I: Copy + Eq> Master<I> {
             self.wishes.push(Wish::Send(who, [format!("+CONTINUE{name}\r\n").as_bytes(), &bytes].concat()));
             return self
                 .replicas
-                .push(Replica { acked: position, ..new_replica(who, announced, stage, is_plain, now_us) });
+                .push(Replica { acked: position, ..Replica::new(who, announced, stage, is_plain, now_us) });
         }
         self.counts.full += 1;
         self.counts.partial_err += u64::from(matches!(asked, Asked::From(id, _) if id != b"?"));
-        if !self.replicas.iter().any(|replica| replica.stage == Stage::Waiting) {
+        if !self.waits() {
+            self.pace.want();
+        }
+        self.replicas.push(Replica::new(who, announced, stage, is_plain, now_us));
+        self.begin_wanted(now_us);
+    }
+
+    fn waits(&self) -> bool {
+        self.replicas.iter().any(|replica| replica.stage == Stage::Waiting)
+    }
+
+    fn begin_wanted(&mut self, now_us: u64) {
+        if self.waits() && self.pace.begins(now_us) {
             self.wishes.push(Wish::Snapshot);
         }
-        self.replicas.push(new_replica(who, announced, stage, is_plain, now_us));
     }
 
     /// What a replica lacks, and behind which position, if that is to be had.
@@ -385,6 +400,8 @@ impl<I: Copy + Eq> Master<I> {
             return;
         };
         replica.stage = Stage::Online;
+        self.pace.read();
+        let Some(replica) = self.find_mut(who) else { return };
         let Kept { chunks, .. } = std::mem::take(&mut replica.kept);
         self.wishes.extend(chunks.into_iter().map(|chunk| Wish::Send(who, chunk)));
     }
@@ -433,6 +450,7 @@ impl<I: Copy + Eq> Master<I> {
             self.pinged_us = now_us;
             self.due.extend_from_slice(PING);
         }
+        self.begin_wanted(now_us);
         self.show_signs(now_us);
         self.close_silent(now_us);
         if self.replicas.is_empty() {
@@ -479,20 +497,6 @@ impl<I: Copy + Eq> Master<I> {
             let over_us = replica.over_soft_since_us.map_or(0, |since_us| now_us - since_us);
             (over_us > soft_us).then_some(Closed::Overrun)
         });
-    }
-}
-
-fn new_replica<I>(who: I, announced: Announced, stage: Stage, is_plain: bool, now_us: u64) -> Replica<I> {
-    Replica {
-        who,
-        announced,
-        stage,
-        is_plain,
-        kept: Kept::default(),
-        over_soft_since_us: None,
-        acked: 0,
-        logged: 0,
-        heard_us: now_us,
     }
 }
 

@@ -106,6 +106,21 @@ pub struct Replica<I> {
 }
 
 impl<I: Copy> Replica<I> {
+    pub(super) fn new(who: I, announced: Announced, stage: Stage, is_plain: bool, now_us: u64) -> Replica<I> {
+        let (kept, over_soft_since_us) = (Kept::default(), None);
+        Replica {
+            who,
+            announced,
+            stage,
+            is_plain,
+            kept,
+            over_soft_since_us,
+            acked: 0,
+            logged: 0,
+            heard_us: now_us,
+        }
+    }
+
     /// The client that it is.
     pub fn who(&self) -> I {
         self.who

@@ -91,6 +91,10 @@ fn those_who_wait_share_a_snapshot_and_others_wait_for_the_next() {
     assert_eq!(wishes, [Wish::Snapshot], "it is wanted once");
     assert_eq!(master.begin_snapshot(10, b"mark").0, [1, 2]);
     master.resync(3, modern(), Asked::Snapshot, id(), 0);
+    assert!(!master.take_wishes().contains(&Wish::Snapshot), "nobody has read the first one yet");
+    master.snapshot_sent(1, 5);
+    master.ack(1, master.offset(), None, 5);
+    master.tick(6, id);
     assert!(master.take_wishes().contains(&Wish::Snapshot));
     assert_eq!(master.begin_snapshot(10, b"other").0, [3]);
     assert_eq!(sent(&mut master, 3), "$EOF:other\r\n", "SYNC is told no name");
@@ -292,4 +296,35 @@ fn who_reads_no_mark_is_told_the_length_and_is_online_behind_it() {
     assert_eq!((sent(&mut master, 1).as_str(), master.acked(0)), ("meanwhile", 1));
     master.tick(u64::MAX / 4, || FRESH);
     assert!(master.find(1).is_some(), "by SYNC it says nothing");
+}
+
+#[test]
+fn who_reads_no_snapshot_gets_the_next_one_later_and_later() {
+    let mut master = master();
+    master.configure(Settings { timeout_us: u64::MAX, ..settings() });
+    let mut now_us = 0;
+    for pause_us in [0, 1_000_000, 2_000_000, 4_000_000, 8_000_000, 8_000_000] {
+        master.resync(1, modern(), Asked::From(b"?", -1), id(), now_us);
+        if pause_us > 0 {
+            assert_eq!(sent(&mut master, 1), "");
+            master.tick(now_us + pause_us - 1, id);
+            assert!(!sent(&mut master, 1).contains("<snapshot>"), "{pause_us}");
+            now_us += pause_us;
+            master.tick(now_us, id);
+        }
+        assert!(sent(&mut master, 1).contains("<snapshot>"), "{pause_us}");
+        master.begin_snapshot(10, b"mark");
+        master.snapshot_sent(1, now_us);
+        master.remove(1, now_us);
+        master.take_wishes();
+    }
+    // Another one waits, reads it, and whoever comes then gets one at once.
+    master.resync(2, modern(), Asked::From(b"?", -1), id(), now_us + 8_000_000);
+    assert_eq!(sent(&mut master, 2), "<snapshot>");
+    master.begin_snapshot(10, b"mark");
+    master.snapshot_sent(2, now_us);
+    master.ack(2, master.offset(), None, now_us);
+    master.take_wishes();
+    master.resync(3, modern(), Asked::From(b"?", -1), id(), now_us);
+    assert_eq!(sent(&mut master, 3), "<snapshot>");
 }
