@@ -56,7 +56,7 @@ def in_step(master, replica):
             theirs = info(r)
             return (theirs["master_link_status"] == "up"
                     and int(theirs["slave_repl_offset"]) >= int(info(m)["master_repl_offset"]))
-        eventually("the replica has caught up", holds)
+        eventually("the replica has caught up", holds, 3 * SECONDS_MAX)
 
 
 def digests(*all_servers):

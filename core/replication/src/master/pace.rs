@@ -2,8 +2,8 @@
 //! again as soon as it has failed, without end.
 
 /// How long the next one waits for the first that nobody has read, microseconds; it doubles up to the most.
-pub(super) const PAUSE_US: u64 = 1_000_000;
-pub(super) const PAUSE_US_MAX: u64 = 8_000_000;
+pub(super) const PAUSE_US: u64 = 500_000;
+pub(super) const PAUSE_US_MAX: u64 = 2_000_000;
 
 /// See the module.
 #[derive(Debug, Default)]
