@@ -94,6 +94,18 @@ def assert_equal(master, replica):
         time.sleep(0.1)
 
 
+def survive_cuts(master, replica, writer):
+    """The link is cut three times while `writer` goes on; what was missed comes, and no second copy."""
+    with master.client() as m:
+        for cut in range(1, 4):
+            assert m.call("CLIENT", "KILL", "TYPE", "replica") == 1
+            writer.play(300)
+            writer.mixed()
+            eventually("it has come back", lambda: info(m, "stats")["sync_partial_ok"] == str(cut))
+            assert_equal(master, replica)
+        assert info(m, "stats")["sync_full"] == "1"
+
+
 @pytest.fixture(params=references.NAMES)
 def name(request):
     """Each kind of real server."""

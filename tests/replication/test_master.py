@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from conftest import Writer, assert_equal, eventually, in_step, info, master_of, replica_of
+from conftest import Writer, assert_equal, eventually, in_step, info, master_of, replica_of, survive_cuts
 from harness import wire
 
 
@@ -35,18 +35,12 @@ def test_a_replica_holds_what_its_master_holds(name, commands):
 
 
 def test_a_replica_goes_on_where_its_link_was_cut(name, commands):
-    with master_of() as master, master.client() as m:
+    with master_of() as master:
         writer = Writer(master, commands, f"{name}-cut")
         writer.play(500)
         with replica_of(master, name) as replica:
             in_step(master, replica)
-            for cut in range(1, 4):
-                assert m.call("CLIENT", "KILL", "TYPE", "replica") == 1
-                writer.play(300)
-                writer.mixed()
-                eventually("it has come back", lambda: info(m, "stats")["sync_partial_ok"] == str(cut))
-                assert_equal(master, replica)
-            assert info(m, "stats")["sync_full"] == "1"
+            survive_cuts(master, replica, writer)
 
 
 def test_what_the_backlog_has_lost_is_copied_whole(commands):

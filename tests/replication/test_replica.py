@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import conftest
 import pytest
-from conftest import assert_equal, eventually, in_step, info
+from conftest import assert_equal, eventually, in_step, info, survive_cuts
 from harness import servers, wire
 from machine import references
 
@@ -86,17 +86,11 @@ def test_a_copy_comes_with_and_without_a_file_of_the_master(diskless):
 
 
 def test_a_link_that_was_cut_goes_on_where_it_was(name, commands):
-    with references.server(name) as master, master.client() as m:
+    with references.server(name) as master:
         writer = Writer(master, commands, f"{name}-cuts")
         with replica_of(master) as replica:
             in_step(master, replica)
-            for cut in range(1, 4):
-                assert m.call("CLIENT", "KILL", "TYPE", "replica") == 1
-                writer.play(300)
-                writer.mixed()
-                eventually("it has come back", lambda: info(m, "stats")["sync_partial_ok"] == str(cut))
-                assert_equal(master, replica)
-            assert full_copies(master) == 1
+            survive_cuts(master, replica, writer)
 
 
 class Proxy:

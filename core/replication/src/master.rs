@@ -400,9 +400,8 @@ impl<I: Copy + Eq> Master<I> {
             return;
         };
         replica.stage = Stage::Online;
-        self.pace.read();
-        let Some(replica) = self.find_mut(who) else { return };
         let Kept { chunks, .. } = std::mem::take(&mut replica.kept);
+        self.pace.read();
         self.wishes.extend(chunks.into_iter().map(|chunk| Wish::Send(who, chunk)));
     }
 
