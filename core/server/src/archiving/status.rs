@@ -73,12 +73,12 @@ impl Status {
         self.trouble = None;
     }
 
-    /// How long ago the oldest write was made that is not archived, or some time longer, milliseconds.
+    /// How long ago the oldest write was made that is not archived, or some time longer, milliseconds; 0 only when all is.
     pub(crate) fn lag_ms(&self, end: u64, now_ms: i64) -> u64 {
         if self.archived.is_some_and(|archived| archived >= end) {
             return 0;
         }
-        now_ms.saturating_sub(self.covered_ms).max(0).unsigned_abs()
+        now_ms.saturating_sub(self.covered_ms).max(1).unsigned_abs()
     }
 
     /// Bytes of the log that are not archived; of what was there at the start only what is kept from before a rewrite.
@@ -120,8 +120,9 @@ mod tests {
         status.succeed(70, 4_500, 5_000);
         assert_eq!(status.lag_ms(70, 900_000), 0);
         assert_eq!(status.lag_ms(71, 6_000), 1_500);
-        assert_eq!(status.lag_ms(71, 4_000), 0, "a clock that was set back");
+        assert_eq!(status.lag_ms(71, 4_000), 1, "a clock that was set back");
         status.begin(None, 7_000);
+        assert_eq!(status.lag_ms(70, 7_000), 1, "0 would say that all is archived");
         assert_eq!(status.lag_ms(70, 7_500), 500);
     }
 }
