@@ -152,6 +152,8 @@ pub struct Engine {
     pub(crate) replay_session: Option<SessionId>,
     /// Whom this server follows, if it is a replica.
     pub(crate) link: Option<Box<crate::replica::MasterLink>>,
+    /// What the log says of the place in a history.
+    pub(crate) noted_place: crate::replication::NotedPlace,
     /// How often that has changed.
     pub(crate) orders: u64,
     /// Clients whose request waits for the end of a pause, oldest first.
@@ -271,6 +273,7 @@ impl Engine {
             pause: crate::client::Pause::default(),
             replay_session: None,
             link: None,
+            noted_place: crate::replication::NotedPlace::default(),
             orders: 0,
             held: Vec::new(),
             clients_bytes: 0,
@@ -317,31 +320,27 @@ impl Engine {
         self.record();
     }
 
-    /// Brings up to date whether what is executed is recorded.
+    /// Brings up to date whether what is executed is recorded. Replicas of a replica get what its master sends.
     pub(crate) fn record(&mut self) {
-        self.log.enabled = !self.log.is_suspended && (self.log.has_file || self.master.is_fed());
+        let feeds = self.master.is_fed() && self.link.is_none();
+        self.log.enabled = !self.log.is_suspended && (self.log.has_file || feeds);
         self.keyspace.effects.logging = self.log.enabled;
     }
 
     /// The log bytes since the last call, appended to `into`; nothing where there is no log. Replicas are fed with the same.
     pub fn take_log(&mut self, into: &mut Vec<u8>) {
+        self.feed_replicas();
         let from = into.len();
-        let asides = self.log.take(into);
-        if self.master.is_fed() {
-            match asides.is_empty() {
-                true => self.master.feed(&into[from..]),
-                false => self.master.feed(&asides.among(&into[from..])),
-            }
-            self.carry_out();
-        }
-        if !self.log.has_file {
-            into.truncate(from);
+        self.log.take(into);
+        match self.log.has_file {
+            true => self.push_place(into.len() > from, into),
+            false => into.truncate(from),
         }
     }
 
     /// Whether there is something to take, for the log or for replicas.
     pub fn has_log(&self) -> bool {
-        !self.log.is_empty() || self.master.has_due()
+        !self.log.is_empty() || self.master.has_due() || self.noted_place.is_due
     }
 
     /// Bytes of log not yet taken: a client whose request made it grow has written.

@@ -95,6 +95,10 @@ impl Engine {
             });
         }
         r.set("master_replid", master.id().to_string().as_str());
+        if let Some(former) = master.former() {
+            r.set("master_replid2", former.id.to_string().as_str());
+            r.set("second_repl_offset", former.offset + 1);
+        }
         r.set("master_repl_offset", master.offset());
         r.set("repl_backlog_size", self.config.repl_backlog_size as u64);
         let backlog_bytes = master.backlog().map_or(0, |backlog| backlog.memory_bytes());

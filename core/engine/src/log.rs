@@ -1,6 +1,7 @@
 //! What goes into the append-only log and to replicas: command bytes in order, with the database they run in and units kept together.
 
 use resp::push_command;
+use std::borrow::Cow;
 
 /// A unit's buffer of more than this is given back when the unit has ended.
 const SPARE_BYTES_MAX: usize = 1 << 20;
@@ -16,8 +17,12 @@ pub(crate) struct Log {
     pub(crate) is_suspended: bool,
     bytes: Vec<u8>,
     asides: Asides,
+    /// Bytes of these that replicas have been fed already, or are not to be.
+    fed: usize,
     /// The database that the last record was for.
     db: Option<usize>,
+    /// That one, where `db` is forgotten.
+    forgotten: usize,
     /// Records of the unit in progress (MULTI/EXEC, a script).
     unit: Option<Unit>,
     spare: Vec<u8>,
@@ -49,9 +54,9 @@ impl Asides {
         self.commands.is_empty()
     }
 
-    /// The log's bytes with these between them.
-    pub(crate) fn among(&self, log: &[u8]) -> Vec<u8> {
-        let (mut whole, mut from) = (Vec::with_capacity(log.len() + self.bytes), 0);
+    /// The log's bytes from `from` on, with these between them.
+    fn among(&self, log: &[u8], mut from: usize) -> Vec<u8> {
+        let mut whole = Vec::with_capacity(log.len() - from + self.bytes);
         for (at, encoded) in &self.commands {
             whole.extend_from_slice(&log[from..*at]);
             whole.extend_from_slice(encoded);
@@ -170,20 +175,34 @@ impl Log {
         }
     }
 
-    /// The bytes since the last call, and what replicas are told among them; they end at a record's end, outside of any unit. An empty
-    /// `into` comes back as what the next ones go into, so that a large batch leaves no large buffer here.
-    pub(crate) fn take(&mut self, into: &mut Vec<u8>) -> Asides {
+    /// What is for replicas since [`Log::stream_taken`]: records and what only they are told. It ends outside of any unit.
+    pub(crate) fn stream(&self) -> Cow<'_, [u8]> {
+        match self.asides.is_empty() {
+            true => Cow::Borrowed(&self.bytes[self.fed..]),
+            false => Cow::Owned(self.asides.among(&self.bytes, self.fed)),
+        }
+    }
+
+    /// Replicas have been fed all until now, or are not to be.
+    pub(crate) fn stream_taken(&mut self) {
+        self.asides = Asides::default();
+        self.fed = self.bytes.len();
+    }
+
+    /// The records since the last call; they end at a record's end, outside of any unit. An empty `into` comes back as what the next ones
+    /// go into, so that a large batch leaves no large buffer here. What is for replicas was taken before.
+    pub(crate) fn take(&mut self, into: &mut Vec<u8>) {
         if into.is_empty() {
             core::mem::swap(into, &mut self.bytes);
         } else {
             into.append(&mut self.bytes);
         }
-        core::mem::take(&mut self.asides)
+        self.fed = 0;
     }
 
     /// Bytes for replicas that were not taken yet.
     pub(crate) fn stream_len(&self) -> usize {
-        self.bytes.len() + self.asides.bytes
+        self.bytes.len() - self.fed + self.asides.bytes
     }
 
     /// What the buffers take, bytes.
@@ -206,9 +225,31 @@ impl Log {
         self.bytes.is_empty() && self.asides.is_empty()
     }
 
-    /// The next record tells its database again: the log goes on in another file.
+    /// The next record tells its database again: it goes into another file, or to others.
     pub(crate) fn forget_database(&mut self) {
+        self.forgotten = self.stream_database();
         self.db = None;
+        if let Some(unit) = &mut self.unit {
+            unit.db = None;
+        }
+    }
+
+    /// The database that the records are for of whoever has read all until now.
+    pub(crate) fn stream_database(&self) -> usize {
+        self.db.unwrap_or(self.forgotten)
+    }
+
+    /// The records until now were another's, and have left whoever has read them in this database.
+    pub(crate) fn go_on_in(&mut self, db: usize) {
+        (self.forgotten, self.db) = (db, None);
+        if let Some(unit) = &mut self.unit {
+            unit.db = None;
+        }
+    }
+
+    /// Whether a unit has records that nobody has been fed.
+    pub(crate) fn has_open_records(&self) -> bool {
+        self.unit.as_ref().is_some_and(|unit| unit.records > 0)
     }
 }
 
@@ -318,13 +359,14 @@ mod tests {
         log.add_aside(&[b"3"]);
         let mut bytes = Vec::new();
         let stream_len = log.stream_len();
-        let asides = log.take(&mut bytes);
+        let stream = log.stream().into_owned();
+        log.stream_taken();
+        log.take(&mut bytes);
         let words = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).into_owned();
             text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(words(&bytes), "A MULTI B C EXEC ");
-        let stream = asides.among(&bytes);
         assert_eq!((words(&stream).as_str(), stream.len()), ("1 A MULTI B 2 C EXEC 3 ", stream_len));
         assert!(log.is_empty() && log.stream_len() == 0);
     }

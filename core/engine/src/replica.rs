@@ -14,6 +14,7 @@ use crate::replay::{Record, ReplayError};
 use crate::session::{ClientInfo, SessionId};
 use commands::{Error, Flags, Group, Row};
 use config::Origin;
+use replication::replica::Point;
 use telemetry::Report;
 
 const CHANGE: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE).and(Flags::NO_ASYNC_LOADING);
@@ -95,8 +96,8 @@ pub struct MasterOrder {
 pub(crate) struct MasterLink {
     order: MasterOrder,
     state: LinkState,
-    /// The history that the data set is of and how far it is in it, once it was a copy of the master's.
-    point: Option<(String, u64)>,
+    /// The data set is at the place of a master's history that [`replication::Master::place`] tells, which is to be gone on from.
+    is_in_step: bool,
     /// Since when there is no link, monotonic microseconds; none where there never was one.
     down_since_us: Option<u64>,
     /// Runs what it sends.
@@ -105,7 +106,19 @@ pub(crate) struct MasterLink {
 
 impl MasterLink {
     pub(crate) fn new(order: MasterOrder) -> MasterLink {
-        MasterLink { order, state: LinkState::Connect, point: None, down_since_us: None, session: None }
+        MasterLink { order, state: LinkState::Connect, is_in_step: false, down_since_us: None, session: None }
+    }
+
+    pub(crate) fn is_in_step(&self) -> bool {
+        self.is_in_step
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state == LinkState::Connected
+    }
+
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        self.session
     }
 }
 
@@ -139,16 +152,15 @@ impl Engine {
         (self.orders, self.link.as_ref().map(|master| master.order.clone()))
     }
 
-    /// The history of the data set and the place in it, where it is that of a master.
-    pub fn history(&self) -> Option<(&str, u64)> {
-        let (history, offset) = self.link.as_ref()?.point.as_ref()?;
-        Some((history, *offset))
+    /// The history of the data set and the place in it from which the link may go on, if there is one.
+    pub fn history(&self) -> Option<Point> {
+        self.link.as_ref().filter(|master| master.is_in_step).and_then(|_| self.master.place())
     }
 
     /// The data set is not that of the master any more: the next link asks for a whole copy.
     pub fn forget_history(&mut self, order: u64) {
         if let Some(master) = self.link.as_mut().filter(|master| master.order.number == order) {
-            master.point = None;
+            master.is_in_step = false;
         }
     }
 
@@ -168,6 +180,7 @@ impl Engine {
             self.orders += 1;
             let order = MasterOrder { number: self.orders, host, port };
             self.link = Some(Box::new(MasterLink::new(order)));
+            self.master.stop_leading();
             self.hold_expired();
         }
     }
@@ -179,21 +192,47 @@ impl Engine {
         debug_assert!(named.is_ok() || host.contains([' ', '"', '\\']), "{named:?}");
         self.orders += 1;
         let mut master = Box::new(MasterLink::new(MasterOrder { number: self.orders, host, port }));
-        // The new master may have the same history: it is asked to go on where the old one ended.
-        if let Some(old) = self.link.take() {
-            self.drop_transaction(old.session);
-            (master.point, master.session) = (old.point, old.session);
+        // The new master may have the same history: it is asked to go on where the old one ended, or where this one is that was a master.
+        match self.link.take() {
+            Some(old) => {
+                self.drop_transaction(old.session);
+                (master.is_in_step, master.session) = (old.is_in_step, old.session);
+            }
+            None => {
+                self.feed_replicas();
+                // What a transaction has written in front of this belongs to no history.
+                master.is_in_step = self.master.is_fed() && !self.log.has_open_records();
+                self.master.stop_leading();
+            }
         }
         let (host, port) = (&master.order.host, master.order.port);
         let text = format!("REPLICAOF {host}:{port} enabled");
         self.link = Some(master);
+        if self.link.as_ref().is_some_and(|master| master.is_in_step && master.session.is_none()) {
+            self.begin_in_step(self.log.stream_database());
+        }
         self.jobs.push(Job::Log { level: 2, text });
         self.jobs.push(Job::Follow);
         self.hold_expired();
+        self.record();
+    }
+
+    /// The link, if there is one, goes on from a place that is known, with the stream in this database.
+    pub(crate) fn begin_in_step(&mut self, db: usize) {
+        let Some(master) = &mut self.link else { return };
+        master.is_in_step = true;
+        let id = self.master_session();
+        self.sessions.at_mut(id).db = db;
     }
 
     fn unfollow(&mut self) {
+        if self.link.is_none() {
+            return;
+        }
+        // What was executed for the log alone is in no stream.
+        self.feed_replicas();
         let Some(old) = self.link.take() else { return };
+        self.begin_to_lead(&old);
         // The empty value is one that every version takes.
         let unnamed = self.config.assign("replicaof", b"", Origin::Set);
         debug_assert!(unnamed.is_ok(), "{unnamed:?}");
@@ -202,6 +241,19 @@ impl Engine {
         self.jobs.push(Job::Log { level: 2, text: "MASTER MODE enabled".to_owned() });
         self.jobs.push(Job::Follow);
         self.hold_expired();
+        self.record();
+    }
+
+    /// Goes on in the history of the master that was followed, under a name of its own. Replicas come again to hear it.
+    fn begin_to_lead(&mut self, old: &MasterLink) {
+        let fresh = self.draw_history();
+        if !old.is_in_step {
+            return self.forget_replicas();
+        }
+        let db = old.session.and_then(|id| self.sessions.find(id)).map_or(0, |session| session.db);
+        self.log.go_on_in(db);
+        self.disconnect_replicas();
+        self.master.lead(fresh, self.keyspace.now.mono_us);
     }
 
     /// Ends the waiting of all clients but `own`, and their connections: what they wait for is now written elsewhere.
@@ -269,13 +321,21 @@ impl Engine {
         }
     }
 
-    /// The data set is at this place of the master's history.
-    pub fn replica_is_at(&mut self, order: u64, history: &str, offset: u64) {
+    /// The data set is at this place of the master's history, and these bytes of the stream lead there from the place that was told last.
+    pub fn replica_is_at(&mut self, order: u64, point: Point, passed: &[u8]) {
         let Some(master) = self.link.as_mut().filter(|master| master.order.number == order) else { return };
-        match &mut master.point {
-            Some((of, at)) if of == history => *at = offset,
-            point => *point = Some((history.to_owned(), offset)),
+        let goes_on = core::mem::replace(&mut master.is_in_step, true);
+        if goes_on && self.master.offset() + passed.len() as u64 == point.offset && self.master.is_fed() {
+            self.master.relay(passed);
+        } else {
+            self.forget_replicas();
         }
+        if self.master.is_fed() && self.master.id() != point.id {
+            // They have to hear the new name.
+            self.disconnect_replicas();
+        }
+        self.master.follow(point);
+        self.carry_out();
     }
 
     /// Runs a command of the master's stream.
@@ -329,7 +389,7 @@ impl Engine {
         turn.reply.bulk(master.order.host.as_bytes());
         turn.reply.integer(i64::from(master.order.port));
         turn.reply.bulk(master.state.name().as_bytes());
-        turn.reply.integer(master.point.as_ref().map_or(-1, |(_, offset)| *offset as i64));
+        turn.reply.integer(if master.is_in_step { self.master.offset() as i64 } else { -1 });
         true
     }
 
@@ -337,7 +397,7 @@ impl Engine {
     pub(crate) fn report_master(&self, r: &mut Report, outside: &dyn Outside) {
         let Some(master) = &self.link else { return };
         let (figures, is_up) = (outside.link_figures(), master.state == LinkState::Connected);
-        let offset = master.point.as_ref().map_or(0, |(_, offset)| *offset);
+        let offset = if master.is_in_step { self.master.offset() } else { 0 };
         r.set("role", "slave");
         r.set("master_host", master.order.host.as_str());
         r.set("master_port", u64::from(master.order.port));
@@ -350,11 +410,6 @@ impl Engine {
         r.set("slave_priority", self.config.replica_priority);
         r.set("slave_read_only", u64::from(self.config.replica_read_only));
         r.set("replica_announced", u64::from(self.config.replica_announced));
-        // Replicas of this one are fed a history of its own.
-        if let Some((history, offset)) = master.point.as_ref().filter(|_| !self.master.is_fed()) {
-            r.set("master_replid", history.as_str());
-            r.set("master_repl_offset", *offset);
-        }
         if master.state == LinkState::Sync {
             report_copy(r, &figures);
         }

@@ -3,10 +3,12 @@
 //! The state machine is [`replication::master`]; `feeding.rs` joins it to the engine, `waits.rs` has the clients that wait for replicas.
 
 mod feeding;
+mod place;
 mod waits;
 
 pub use feeding::SnapshotTakers;
 pub(crate) use feeding::settings;
+pub(crate) use place::NotedPlace;
 pub(crate) use waits::{AckWaiter, SYNC_LOOK_US, check_end};
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};

@@ -4,6 +4,8 @@
 mod bench;
 
 use bench::Bench;
+use replication::replica::Point;
+use replication::{Place, ReplicationId};
 use tandem_engine::{LinkState, ReplayError};
 
 const READ_ONLY: &str = "-READONLY You can't write against a read only replica.\r\n";
@@ -17,6 +19,11 @@ fn replica() -> (Bench, u64, usize) {
     assert_eq!(order.map(|order| (order.host, order.port)), Some(("somewhere".to_owned(), 7000)));
     b.engine.link_is(number, LinkState::Connected);
     (b, number, c)
+}
+
+/// A place in the history of the master.
+fn place(offset: u64, db: u64) -> Place {
+    Place { point: Point { id: ReplicationId::drawn([5, 6, 7]), offset }, db }
 }
 
 /// Runs a command of the master.
@@ -128,13 +135,13 @@ fn a_data_set_that_came_takes_the_place_of_the_old_one_at_once() {
         .take_in_library(b"#!lua name=l\nredis.register_function{function_name='f', callback=function() return 7 end, flags={'no-writes'}}", &b.outside)
         .unwrap();
     assert_eq!(b.run(c, "EXISTS old"), ":1\r\n", "it serves until then");
-    let incoming = b.engine.adopt(number + 1, incoming, "x", 5).unwrap_err();
+    let incoming = b.engine.adopt(number + 1, incoming, place(5, 0)).unwrap_err();
     assert!(b.engine.keyspace_mut().begin_snapshot(false));
-    let incoming = b.engine.adopt(number, incoming, "x", 5).unwrap_err();
+    let incoming = b.engine.adopt(number, incoming, place(5, 0)).unwrap_err();
     assert!(b.engine.keyspace_mut().step_snapshot(1000));
     b.engine.keyspace_mut().end_snapshot();
-    b.engine.adopt(number, incoming, "x", 5).unwrap();
-    assert_eq!(b.engine.history(), Some(("x", 5)));
+    b.engine.adopt(number, incoming, place(5, 0)).unwrap();
+    assert_eq!(b.engine.history(), Some(place(5, 0).point));
     assert_eq!(b.run(c, "EXISTS old other"), ":0\r\n");
     assert_eq!(b.run(c, "FCALL f 0"), ":7\r\n");
     // The stream goes on in database 0.
@@ -149,17 +156,22 @@ fn a_data_set_that_came_takes_the_place_of_the_old_one_at_once() {
 #[test]
 fn an_order_that_is_over_changes_nothing() {
     let (mut b, number, c) = replica();
-    b.engine.replica_is_at(number, "h", 9);
+    b.engine.replica_is_at(number, place(9, 0).point, &[]);
     assert_eq!(b.run(c, "REPLICAOF elsewhere 7001"), "+OK\r\n");
-    assert_eq!(b.engine.history(), Some(("h", 9)), "the other master may have the same history");
+    assert_eq!(b.engine.history(), Some(place(9, 0).point), "the other master may have the same history");
     b.engine.link_is(number, LinkState::Connected);
-    b.engine.replica_is_at(number, "h", 99);
-    assert_eq!(b.engine.history(), Some(("h", 9)));
+    b.engine.replica_is_at(number, place(99, 0).point, &[]);
+    assert_eq!(b.engine.history(), Some(place(9, 0).point));
     assert!(b.run(c, "ROLE").contains("connect\r\n:9"));
     b.run(c, "REPLICAOF NO ONE");
     assert!(b.run(c, "ROLE").starts_with("*3\r\n$6\r\nmaster"));
     b.run(c, "REPLICAOF elsewhere 7001");
-    assert_eq!(b.engine.history(), None, "it may have been written to");
+    assert_eq!(b.engine.history(), Some(place(9, 0).point), "nothing was written meanwhile");
+    b.run(c, "REPLICAOF NO ONE");
+    b.run(c, "SET k v");
+    b.run(c, "REPLICAOF elsewhere 7001");
+    let place = b.engine.history().unwrap();
+    assert!(place.id != self::place(9, 0).point.id && place.offset > 9, "{place:?}");
 }
 
 #[test]
@@ -170,4 +182,63 @@ fn those_who_wait_are_told_and_let_go() {
     b.run(c, "REPLICAOF somewhere 7000");
     assert!(b.delivered(waiting).starts_with("-UNBLOCKED force unblock from blocking operation"));
     assert!(b.closed(waiting));
+}
+
+#[test]
+fn the_log_tells_the_place_behind_what_leads_there() {
+    let (mut b, number, c) = replica();
+    b.engine.set_logging(true);
+    b.engine.replica_is_at(number, place(100, 0).point, &[]);
+    masters(&mut b, "SELECT 2").unwrap();
+    masters(&mut b, "SET k v").unwrap();
+    b.engine.replica_is_at(number, place(155, 2).point, &[b'.'; 55]);
+    let mut log = Vec::new();
+    b.engine.take_log(&mut log);
+    let mut line = Vec::new();
+    place(155, 2).push(&mut line);
+    assert!(log.ends_with(&line), "{}", log.escape_ascii());
+    // A place that moves without records is told in time, and once.
+    b.engine.replica_is_at(number, place(160, 2).point, b"12345");
+    log.clear();
+    b.engine.note_place();
+    b.engine.take_log(&mut log);
+    line.clear();
+    place(160, 2).push(&mut line);
+    assert_eq!(log, line);
+    b.engine.note_place();
+    assert!(!b.engine.has_log());
+    // Under another name nobody else knows the place.
+    b.run(c, "REPLICAOF NO ONE");
+    assert_eq!(b.engine.place(), Some(place(160, 2)));
+}
+
+#[test]
+fn a_server_that_starts_again_goes_on_at_its_place() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    assert!(!b.engine.restore_place(&place(70, 99)), "there is no such database");
+    assert!(b.engine.restore_place(&place(70, 3)));
+    b.run(c, "REPLICAOF somewhere 7000");
+    assert_eq!(b.engine.history(), Some(place(70, 3).point));
+    let (number, _) = b.engine.master_order();
+    b.engine.link_is(number, LinkState::Connected);
+    masters(&mut b, "SET k v").unwrap();
+    b.run(c, "SELECT 3");
+    assert_eq!(b.run(c, "GET k"), "$1\r\nv\r\n", "the stream goes on in its database");
+}
+
+/// Else it would ask to go on behind what nobody else has.
+#[test]
+fn what_was_written_in_front_of_replicaof_is_of_the_history() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.engine.restore_place(&place(70, 0));
+    b.run(c, "SET k v");
+    b.run(c, "REPLICAOF somewhere 7000");
+    assert!(b.engine.history().unwrap().offset > 70);
+    b.run(c, "REPLICAOF NO ONE");
+    for line in ["MULTI", "SET k w", "REPLICAOF somewhere 7000", "EXEC"] {
+        b.run(c, line);
+    }
+    assert_eq!(b.engine.history(), None);
 }

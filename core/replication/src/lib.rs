@@ -10,7 +10,9 @@
 
 mod id;
 pub mod master;
+pub mod place;
 pub mod replica;
 
 pub use id::ReplicationId;
 pub use master::Master;
+pub use place::Place;

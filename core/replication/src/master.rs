@@ -4,6 +4,10 @@
 //! requests to acknowledge. They wait in `due` until what was executed before them is fed, so that a position that was told once holds.
 //! A master that never had a replica has no backlog, counts nothing, and costs nothing.
 //!
+//! A replica has a `Master` too: it *relays* the stream that it follows, byte for byte and under the name that its own master gives it, to
+//! replicas of its own and into its backlog. So whoever of a family of replicas is promoted can go on with the others: it gives the
+//! history another name ([`Master::lead`]) and remembers the former one, up to the offset of that moment.
+//!
 //! *Invariants:* the backlog ends at `offset`; a replica that is online has been sent all up to `offset`, one that receives or loads has all
 //! behind its snapshot kept for it; what is kept is bounded, by the limit of a replica's output.
 
@@ -17,6 +21,7 @@ pub use backlog::Backlog;
 pub use replica::{Announced, Replica, Stage};
 
 use crate::ReplicationId;
+use crate::replica::Point;
 use pace::Pace;
 use replica::Kept;
 
@@ -105,6 +110,12 @@ pub struct Master<I> {
     settings: Settings,
     id: ReplicationId,
     offset: u64,
+    /// The name that the history had before, and up to where it is the same.
+    former: Option<Point>,
+    /// Others know `id`: replicas were told, or the master has told it.
+    is_told: bool,
+    /// The stream is that of a master, and nothing of its own is put into it.
+    relays: bool,
     backlog: Option<Backlog>,
     replicas: Vec<Replica<I>>,
     wishes: Vec<Wish<I>>,
@@ -127,6 +138,9 @@ impl<I: Copy + Eq> Master<I> {
             settings: Settings::default(),
             id,
             offset: 0,
+            former: None,
+            is_told: false,
+            relays: false,
             backlog: None,
             replicas: Vec::new(),
             wishes: Vec::new(),
@@ -155,6 +169,18 @@ impl<I: Copy + Eq> Master<I> {
     /// The name of the history.
     pub fn id(&self) -> ReplicationId {
         self.id
+    }
+
+    /// The former name of the history, and the offset up to which it holds.
+    pub fn former(&self) -> Option<Point> {
+        self.former
+    }
+
+    /// The place of the data set in a history, by the name that others are most likely to know; none while nothing is counted.
+    pub fn place(&self) -> Option<Point> {
+        let own = Point { id: self.id, offset: self.offset };
+        let former = self.former.filter(|former| former.offset == self.offset && !self.is_told);
+        self.is_fed().then_some(former.unwrap_or(own))
     }
 
     /// Bytes of the stream so far.
@@ -280,8 +306,60 @@ impl<I: Copy + Eq> Master<I> {
 
     /// Has all replicas acknowledge what they have applied, as soon as they have been sent what was executed until now.
     pub fn ask(&mut self) {
-        if self.is_fed() && !std::mem::replace(&mut self.asks, true) {
+        if self.is_fed() && !self.relays && !std::mem::replace(&mut self.asks, true) {
             self.due.extend_from_slice(GETACK);
+        }
+    }
+
+    // What the history is.
+
+    /// The data set is at this place of a master's history, and what follows is relayed ([`Master::relay`]). Where nothing was known of
+    /// that history, the backlog begins here; where it only has another name, the one it had is remembered.
+    pub fn follow(&mut self, point: Point) {
+        self.relays = true;
+        self.due.clear();
+        self.asks = false;
+        if self.backlog.is_none() || self.offset != point.offset {
+            self.backlog = Some(Backlog::new(self.settings.backlog_bytes, point.offset));
+            (self.id, self.offset, self.former) = (point.id, point.offset, None);
+        } else if self.id != point.id {
+            self.rename_to(point.id);
+        }
+        self.is_told = true;
+    }
+
+    /// Puts nothing into the stream from now on: it is to be that of a master.
+    pub fn stop_leading(&mut self) {
+        self.relays = true;
+        self.due.clear();
+        self.asks = false;
+    }
+
+    /// What was applied of a master's stream.
+    pub fn relay(&mut self, bytes: &[u8]) {
+        self.add(bytes);
+    }
+
+    /// The stream is its own from now on, under another name. The former one holds up to here.
+    pub fn lead(&mut self, fresh: ReplicationId, now_us: u64) {
+        (self.relays, self.alone_since_us) = (false, now_us);
+        self.rename_to(fresh);
+    }
+
+    fn rename_to(&mut self, id: ReplicationId) {
+        if let Some(place) = self.place() {
+            self.former = Some(place);
+        }
+        (self.id, self.is_told) = (id, false);
+    }
+
+    /// The data set was read from a disk, and is at this place of a history. `fresh` names what follows, if it is not relayed.
+    pub fn restore(&mut self, point: Point, fresh: ReplicationId, now_us: u64) {
+        let relays = self.relays;
+        self.backlog = None;
+        self.follow(point);
+        if !relays {
+            self.lead(fresh, now_us);
         }
     }
 
@@ -308,6 +386,7 @@ impl<I: Copy + Eq> Master<I> {
         let stage = if part.is_some() { Stage::Online } else { Stage::Waiting };
         if let Some((position, bytes)) = part {
             self.counts.partial_ok += 1;
+            self.is_told |= announced.takes_id;
             let name = if announced.takes_id { format!(" {}", self.id) } else { String::new() };
             self.wishes.push(Wish::Send(who, [format!("+CONTINUE{name}\r\n").as_bytes(), &bytes].concat()));
             return self
@@ -337,7 +416,11 @@ impl<I: Copy + Eq> Master<I> {
     fn part(&self, asked: Asked<'_>) -> Option<(u64, Vec<u8>)> {
         let Asked::From(id, first) = asked else { return None };
         let position = u64::try_from(first).ok()?.checked_sub(1)?;
-        if !id.eq_ignore_ascii_case(self.id.as_bytes()) {
+        let is_known = id.eq_ignore_ascii_case(self.id.as_bytes())
+            || self.former.is_some_and(|former| {
+                id.eq_ignore_ascii_case(former.id.as_bytes()) && position <= former.offset
+            });
+        if !is_known {
             return None;
         }
         Some((position, self.backlog.as_ref()?.since(position)?))
@@ -357,6 +440,7 @@ impl<I: Copy + Eq> Master<I> {
             is_refused.then_some(Closed::Version(rdb_version))
         });
         let (mut live, mut spooled) = (Vec::new(), Vec::new());
+        self.is_told = true;
         for replica in self.replicas.iter_mut().filter(|replica| is_waiting(replica)) {
             let mut head = match replica.is_plain {
                 true => Vec::new(),
@@ -440,12 +524,14 @@ impl<I: Copy + Eq> Master<I> {
         }
         if self.replicas.is_empty() {
             let alone_us = now_us.saturating_sub(self.alone_since_us);
-            if self.settings.backlog_ttl_us.is_some_and(|ttl_us| alone_us > ttl_us) {
+            // A replica may be promoted, and is to be of use to the others then.
+            let ends = self.settings.backlog_ttl_us.is_some_and(|ttl_us| alone_us > ttl_us);
+            if ends && !self.relays {
                 self.forget(fresh());
             }
             return;
         }
-        if now_us >= self.pinged_us + self.settings.ping_period_us {
+        if !self.relays && now_us >= self.pinged_us + self.settings.ping_period_us {
             self.pinged_us = now_us;
             self.due.extend_from_slice(PING);
         }
@@ -459,14 +545,14 @@ impl<I: Copy + Eq> Master<I> {
 
     /// What was executed is of no history any more that a replica could go on in: there is no backlog, and another name.
     pub fn forget(&mut self, fresh: ReplicationId) {
-        (self.backlog, self.id) = (None, fresh);
+        (self.backlog, self.id, self.former, self.is_told) = (None, fresh, None, false);
         self.due.clear();
         self.asks = false;
     }
 
     /// The history has another name from now on, under which replicas cannot go on.
     pub fn rename(&mut self, fresh: ReplicationId) {
-        self.id = fresh;
+        (self.id, self.former, self.is_told) = (fresh, None, false);
     }
 
     fn show_signs(&mut self, now_us: u64) {

@@ -156,6 +156,8 @@ pub struct Link {
     parser: Parser,
     /// Where the place inside the stream is that the parser reads at: ahead of the point by what is applied of a transaction.
     offset: u64,
+    /// What was applied and nobody has asked for yet; see [`Link::take_passed`].
+    passed: Vec<u8>,
     /// The request that was given last and is not applied yet.
     given: Option<(usize, Kind)>,
     in_transaction: bool,
@@ -174,6 +176,7 @@ impl Link {
             output: Vec::new(),
             parser: Parser::default(),
             offset: 0,
+            passed: Vec::new(),
             given: None,
             in_transaction: false,
             heard_us: now_us,
@@ -460,6 +463,7 @@ impl Link {
     /// The request that was given last has been run.
     pub fn applied(&mut self) {
         let (Some((len, kind)), State::Stream(point)) = (self.given.take(), &mut self.state) else { return };
+        self.passed.extend_from_slice(&self.input[self.at..self.at + len]);
         self.at += len;
         self.offset += len as u64;
         match kind {
@@ -474,6 +478,14 @@ impl Link {
             let offset = point.offset;
             self.acknowledge(offset);
         }
+    }
+
+    /// The bytes of the history between the last call and [`Link::point`], for whoever relays them: what was applied of a transaction
+    /// that has not ended is not among them.
+    pub fn take_passed(&mut self) -> Vec<u8> {
+        let open = self.point().map_or(0, |point| (self.offset - point.offset) as usize);
+        let rest = self.passed.split_off(self.passed.len() - open);
+        std::mem::replace(&mut self.passed, rest)
     }
 
     fn acknowledge(&mut self, offset: u64) {

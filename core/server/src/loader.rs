@@ -13,6 +13,8 @@ use std::time::Duration;
 use engine::{Engine, REDIS_VERSION, ReplayError};
 use keyspace::Keyspace;
 use persist::aof::{Base, Commands, Examined, Log, LogFile, Recovered};
+use replication::Place;
+use replication::place::Facts;
 use persist::rdb::{Entry, Item, Reader, Writer, identify};
 
 use crate::rewrite::draw_history;
@@ -44,6 +46,10 @@ pub(crate) struct Loaded {
     empty: u64,
     /// What is loaded replaces what is there of the same name; else that is an error.
     merges: bool,
+    /// What snapshots tell of their place in a history.
+    pub(crate) facts: Facts,
+    /// The place that the data is at, if what was read last tells it.
+    place: Option<Place>,
     /// The log's base is the snapshot that was loaded: one of its own is still to be written.
     pub(crate) has_lent_base: bool,
 }
@@ -74,6 +80,13 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     engine.keyspace.effects.clear();
     engine.keyspace.effects.dirty = 0;
     engine.set_logging(appendonly && !starts_log);
+    // What had expired and was left out is still with others who are at that place.
+    if let Some(place) = loaded.place.filter(|_| loaded.expired == 0)
+        && engine.restore_place(&place)
+    {
+        let point = place.point;
+        shared.logger.notice(&format!("The data is at {}:{} of a history", point.id, point.offset));
+    }
     drop(engine);
     if starts_log {
         start_log(shared)?;
@@ -353,11 +366,13 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
             if batch.is_empty() {
                 break;
             }
+            loaded.place = None;
             loaded.commands += batch.len() as u64;
             replay(shared, &batch, &file.path)?;
             pace.rest(shared, batch.len())?;
             shared.loading.bytes_done.store(before + commands.offset(), Ordering::Relaxed);
         }
+        loaded.place = commands.last_note().and_then(Place::parse).or(loaded.place);
     }
     shared.loading.bytes_done.store(before + file.bytes, Ordering::Relaxed);
     Ok(())
@@ -435,6 +450,7 @@ fn read_snapshot(
         pace.rest(shared, records)?;
         shared.loading.bytes_done.store(before + reader.offset(), Ordering::Relaxed);
         if ended {
+            loaded.place = loaded.facts.place();
             return Ok(reader.offset());
         }
     }
@@ -450,7 +466,8 @@ fn take_in(
     engine.begin_batch(shared.clock.now());
     for item in batch {
         match item {
-            Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } => {}
+            Item::Aux { key, value } => loaded.facts.hear(&key, &value),
+            Item::SelectDb(_) | Item::Resize { .. } => {}
             Item::EmptyKey(key) => {
                 loaded.empty += 1;
                 if loaded.empty <= EMPTY_KEYS_TOLD_MAX {

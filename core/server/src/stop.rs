@@ -87,6 +87,9 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
             keeps("Error trying to save the DB".to_owned())?;
         }
     }
+    if engine_to_look_at(shared)?.is_some() {
+        shared.with_engine(|engine, _| engine.note_place());
+    }
     if let Err(why) = shared.durable.finish(shared)
         && wanted.save != Some(false)
     {

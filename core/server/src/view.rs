@@ -13,6 +13,7 @@ use keyspace::Piece;
 use persist::aof::Base;
 use persist::disk::write_all;
 use persist::rdb::{Reader, SnapshotFile, Writer};
+use replication::Place;
 
 use crate::saver::{Progress, SaveError};
 use crate::shared::Shared;
@@ -31,6 +32,8 @@ pub(crate) struct View {
     /// The sources of all function libraries.
     libraries: Vec<Vec<u8>>,
     unix_ms: i64,
+    /// The place in a history.
+    place: Option<Place>,
     /// Write the time into a base of commands.
     timestamps: bool,
     /// The form of a base of the log.
@@ -63,6 +66,7 @@ impl View {
             timestamps,
             form,
             unix_ms: shared.clock.now().unix_ms,
+            place: engine.place(),
             changes: engine.keyspace.effects.dirty,
         })
     }
@@ -159,6 +163,9 @@ impl View {
         let mut writer = Writer::new(self.compress, self.checksum);
         writer.header(self.version);
         writer.standard_aux(REDIS_VERSION, self.unix_ms, crate::allocator::used() as u64, is_base);
+        for (name, value) in self.place.iter().flat_map(Place::facts) {
+            writer.aux(name.as_bytes(), value.as_bytes());
+        }
         self.libraries.iter().for_each(|code| writer.function(code));
         let mut pieces = Vec::new();
         loop {

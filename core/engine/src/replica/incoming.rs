@@ -4,6 +4,7 @@ use crate::engine::{Engine, script_limits};
 use crate::functions::Loading;
 use crate::outside::{Job, Outside};
 use keyspace::{Keyspace, Trash};
+use replication::Place;
 use script::Functions;
 
 /// See the module.
@@ -50,9 +51,9 @@ impl Engine {
         &mut self,
         order: u64,
         mut incoming: Box<Incoming>,
-        history: &str,
-        offset: u64,
+        place: Place,
     ) -> Result<(), Box<Incoming>> {
+        let db = self.database_of_stream(place.db).unwrap_or(0);
         if !self.is_followed(order)
             || self.functions.is_none()
             || !self.keyspace.exchange(&mut incoming.keyspace)
@@ -70,7 +71,9 @@ impl Engine {
         // What they hold is another data set now.
         self.forget_replicas();
         self.restart_masters_session();
-        self.replica_is_at(order, history, offset);
+        self.replica_is_at(order, place.point, &[]);
+        self.begin_in_step(db);
+        self.record();
         Ok(())
     }
 }

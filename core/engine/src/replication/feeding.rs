@@ -44,6 +44,9 @@ pub(super) fn psync(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
     if session.copy.rdb_only {
         return copy(engine, turn);
     }
+    if engine.link.as_ref().is_some_and(|master| !master.is_connected()) {
+        return Err(Error::new("NOMASTERLINK Can't SYNC while not connected with my master"));
+    }
     if !session.copy.takes_mark && turn.outside.save_refusal().is_some() {
         return Err(Error::new(
             "ERR nothing is written to a disk here, so a snapshot is sent with a mark at its end: say REPLCONF capa eof first",
@@ -111,7 +114,7 @@ impl Engine {
 
     /// Has replicas do this command, which changes no data and is not logged, among what is executed.
     pub(crate) fn tell_replicas(&mut self, argv: &[&[u8]]) {
-        if self.log.enabled && self.master.is_fed() {
+        if self.log.enabled && self.master.is_fed() && self.link.is_none() {
             self.log.add_aside(argv);
         }
     }
@@ -124,7 +127,7 @@ impl Engine {
     /// A request of this client has run, before which the log was so long: where it has written, WAIT waits for that.
     #[inline]
     pub(crate) fn note_written(&mut self, id: SessionId, logged_before: usize) {
-        if self.log.len() > logged_before && self.master.is_fed() {
+        if self.log.len() > logged_before && self.master.is_fed() && self.link.is_none() {
             let end = self.master.offset() + self.log.stream_len() as u64;
             if let Some(session) = self.sessions.find_mut(id) {
                 session.written_to = end;
@@ -162,6 +165,7 @@ impl Engine {
         if !self.master.is_fed() {
             return;
         }
+        self.tick_place();
         let fresh = self.draw_history();
         self.master.tick(self.keyspace.now.mono_us, || fresh);
         self.record();
@@ -198,10 +202,15 @@ impl Engine {
         self.close_client(id);
     }
 
-    /// The data set is another one: replicas are closed, and can only begin anew.
-    pub fn forget_replicas(&mut self) {
+    /// Closes all replicas. They come again, and go on where they were if they can.
+    pub(crate) fn disconnect_replicas(&mut self) {
         let all: Vec<SessionId> = self.master.replicas().iter().map(Replica::who).collect();
         all.into_iter().for_each(|id| self.give_up_replica(id));
+    }
+
+    /// The data set is another one: replicas are closed, and can only begin anew.
+    pub fn forget_replicas(&mut self) {
+        self.disconnect_replicas();
         let fresh = self.draw_history();
         self.master.forget(fresh);
         self.record();

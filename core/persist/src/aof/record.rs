@@ -25,8 +25,8 @@ pub enum Record {
     BaseEnd(bool),
     /// Redis' own `#TS:` line, unix seconds.
     Timestamp(i64),
-    /// Any other line that begins with `#`.
-    Comment,
+    /// Any other line that begins with `#`, without its end.
+    Comment(Vec<u8>),
 }
 
 /// The first record that is not one.
@@ -134,7 +134,7 @@ impl<R: Read> Scanner<R> {
         let line = self.line()?;
         if !line.starts_with(MARK) {
             let time = line.strip_prefix(b"#TS:").and_then(base::number::parse_i64);
-            return Ok(time.map_or(Record::Comment, Record::Timestamp));
+            return Ok(time.map_or_else(|| Record::Comment(line), Record::Timestamp));
         }
         Ok(match Line::parse(&line, self.history).ok_or(BadRecord::Line { offset })? {
             Line::Batch(annotation) => {
@@ -147,7 +147,7 @@ impl<R: Read> Scanner<R> {
             }
             Line::BaseEnd(crc) => Record::BaseEnd(crc == self.crc),
             Line::After(bytes) => Record::Follows(bytes),
-            Line::Later => Record::Comment,
+            Line::Later => Record::Comment(line),
         })
     }
 
@@ -266,13 +266,17 @@ impl<R: Read> Scanner<R> {
 pub struct Commands<R> {
     scanner: Scanner<io::Take<R>>,
     began: u64,
+    /// The last note since the last command.
+    note: Option<Vec<u8>>,
+    /// The same, once the end of its batch vouches for it.
+    closed_note: Option<Vec<u8>>,
 }
 
 impl<R: Read> Commands<R> {
     /// `source` stands at byte `offset` of the file, which is good up to byte `end`.
     pub fn new(source: R, offset: u64, end: u64) -> Commands<R> {
         let scanner = Scanner::new(source.take(end.saturating_sub(offset)), offset).until(end);
-        Commands { scanner, began: offset }
+        Commands { scanner, began: offset, note: None, closed_note: None }
     }
 
     /// It is a part of a file with a head of this history.
@@ -290,6 +294,11 @@ impl<R: Read> Commands<R> {
         self.scanner.offset()
     }
 
+    /// The last line of others in a batch that is whole, without its end, if no command follows it.
+    pub fn last_note(&self) -> Option<&[u8]> {
+        self.closed_note.as_deref()
+    }
+
     /// The next command; `None` at the end.
     #[expect(
         clippy::should_implement_trait,
@@ -299,7 +308,14 @@ impl<R: Read> Commands<R> {
         loop {
             self.began = self.scanner.offset();
             match self.scanner.next()? {
-                Some(Record::Command(args)) => return Ok(Some(args)),
+                Some(Record::Command(args)) => {
+                    (self.note, self.closed_note) = (None, None);
+                    return Ok(Some(args));
+                }
+                Some(Record::Comment(line)) => self.note = Some(line),
+                Some(Record::Annotation(line, crc)) if line.crc == crc => {
+                    self.closed_note = self.note.take().or_else(|| self.closed_note.take());
+                }
                 Some(_) => {}
                 None => return Ok(None),
             }

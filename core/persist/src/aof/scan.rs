@@ -212,7 +212,7 @@ impl Scan {
                         return Ok(());
                     }
                 }
-                Record::BaseEnd(true) | Record::Timestamp(_) | Record::Comment => {}
+                Record::BaseEnd(true) | Record::Timestamp(_) | Record::Comment(_) => {}
                 Record::BaseEnd(false) => {
                     self.damaged(Kind::Base, start, None);
                     return Ok(());

@@ -137,7 +137,7 @@ impl Walk<'_> {
                 Ok(Some(Record::Head(_))) => return stop(Wrong::Format { offset: began }),
                 Ok(Some(Record::Follows(had))) => self.look_before(had),
                 Ok(Some(Record::BaseEnd(false))) => return stop(Wrong::BaseChecksum),
-                Ok(Some(Record::BaseEnd(true) | Record::Timestamp(_) | Record::Comment)) => {}
+                Ok(Some(Record::BaseEnd(true) | Record::Timestamp(_) | Record::Comment(_))) => {}
                 Err(BadRecord::Io(error)) => return Err(error),
                 Err(BadRecord::Torn) => return stop(Wrong::TornEnd),
                 Err(BadRecord::Format { offset, .. }) => return stop(Wrong::Format { offset }),

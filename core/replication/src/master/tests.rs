@@ -328,3 +328,65 @@ fn who_reads_no_snapshot_gets_the_next_one_later_and_later() {
     master.resync(3, modern(), Asked::From(b"?", -1), id(), now_us);
     assert_eq!(sent(&mut master, 3), "<snapshot>");
 }
+
+/// The place of a history that everybody in these tests follows.
+fn followed(offset: u64) -> Point {
+    Point { id: id(), offset }
+}
+
+/// The name that the promoted gives.
+fn own() -> ReplicationId {
+    ReplicationId::drawn([1, 1, 1])
+}
+
+#[test]
+fn who_relayed_a_history_goes_on_in_it_under_another_name() {
+    let mut master = master();
+    master.follow(followed(50));
+    master.relay(b"relayed ");
+    master.tick(1_000_000, || panic!("its backlog is for the time after its master"));
+    assert_eq!((master.place(), master.has_due()), (Some(followed(58)), false));
+    master.lead(own(), 0);
+    assert_eq!((master.id(), master.former(), master.offset()), (own(), Some(followed(58)), 58));
+    assert_eq!(master.place(), Some(followed(58)), "nobody knows the new name yet");
+    master.feed(b"written");
+    for (who, first, sees) in [(1, 51, "relayed written"), (2, 59, "written")] {
+        master.resync(who, modern(), Asked::From(id().as_bytes(), first), FRESH, 0);
+        assert_eq!(sent(&mut master, who), format!("+CONTINUE {}\r\n{sees}", own()));
+    }
+    // One that has more of the old history than the promoted had, and one of which some is gone.
+    for first in [60, 50] {
+        master.resync(3, modern(), Asked::From(id().as_bytes(), first), FRESH, 0);
+        assert_eq!(master.find(3).unwrap().stage(), Stage::Waiting);
+        master.remove(3, 0);
+    }
+    assert_eq!(master.place(), Some(Point { id: own(), offset: 65 }));
+}
+
+#[test]
+fn a_history_with_another_name_is_the_same_and_one_at_another_offset_is_not() {
+    let mut master = master();
+    master.follow(followed(10));
+    master.relay(b"0123456789");
+    master.follow(Point { id: own(), offset: 20 });
+    assert_eq!((master.id(), master.former()), (own(), Some(followed(20))));
+    assert_eq!(master.backlog().unwrap().first(), 10);
+    master.follow(Point { id: own(), offset: 7 });
+    assert_eq!((master.former(), master.backlog().unwrap().first()), (None, 7));
+}
+
+#[test]
+fn a_name_that_others_know_is_the_one_to_go_on_under() {
+    let mut master = master();
+    master.restore(followed(30), own(), 0);
+    assert_eq!((master.id(), master.place()), (own(), Some(followed(30))));
+    master.resync(1, modern(), Asked::From(id().as_bytes(), 31), FRESH, 0);
+    assert_eq!(sent(&mut master, 1), format!("+CONTINUE {}\r\n", own()));
+    assert_eq!(master.place(), Some(Point { id: own(), offset: 30 }));
+    // As a replica it was told the name by its master, so its brothers were, too.
+    let mut replica = self::master();
+    replica.follow(followed(30));
+    replica.follow(Point { id: own(), offset: 30 });
+    replica.lead(FRESH, 0);
+    assert_eq!(replica.former(), Some(Point { id: own(), offset: 30 }));
+}

@@ -253,3 +253,21 @@ fn waits_grow_only_while_snapshots_are_in_vain() {
     backoff.succeeded();
     assert_eq!(backoff.failed(true), 1_000);
 }
+
+#[test]
+fn what_is_relayed_ends_where_the_next_link_would_go_on() {
+    let mut link = streaming(10);
+    let ping = "*1\r\n$4\r\nPING\r\n";
+    let multi = "*1\r\n$5\r\nMULTI\r\n";
+    let exec = "*1\r\n$4\r\nEXEC\r\n";
+    let mut passed = Vec::new();
+    for (bytes, is_place) in [(ping, true), (multi, false), (ping, false), (exec, true)] {
+        link.receive(bytes.as_bytes(), 0);
+        link.request().unwrap().unwrap();
+        link.applied();
+        passed.extend_from_slice(&link.take_passed());
+        assert_eq!(link.point().unwrap().offset, 10 + passed.len() as u64);
+        assert_eq!(passed.ends_with(bytes.as_bytes()), is_place);
+    }
+    assert_eq!(passed, [ping, multi, ping, exec].concat().into_bytes());
+}

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use engine::Incoming;
 use persist::aof::Log;
-use replication::replica::Point;
+use replication::Place;
 
 use crate::saver::{Kind, Listener, SaveError, Task};
 use crate::shared::Shared;
@@ -16,7 +16,7 @@ use crate::shared::Shared;
 pub(crate) struct Adoption {
     order: u64,
     incoming: Option<Box<Incoming>>,
-    point: Point,
+    place: Place,
     tell: SyncSender<Result<(), SaveError>>,
 }
 
@@ -24,7 +24,7 @@ impl std::fmt::Debug for Adoption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Adoption")
             .field("order", &self.order)
-            .field("point", &self.point)
+            .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }
@@ -35,10 +35,10 @@ pub(super) fn adopt(
     shared: &Shared,
     order: u64,
     incoming: Box<Incoming>,
-    point: Point,
+    place: Place,
 ) -> Receiver<Result<(), SaveError>> {
     let (tell, hear) = sync_channel(1);
-    shared.saver.add(Task::Adopt(Box::new(Adoption { order, incoming: Some(incoming), point, tell })));
+    shared.saver.add(Task::Adopt(Box::new(Adoption { order, incoming: Some(incoming), place, tell })));
     if !shared.life.is_stopping() {
         shared.saver.cancel(Kind::Save);
         shared.saver.cancel(Kind::Rewrite);
@@ -53,9 +53,9 @@ impl Adoption {
     /// The order holds no more, or a snapshot runs.
     pub(crate) fn run(&mut self, shared: &Shared) -> Result<(), SaveError> {
         let Some(incoming) = self.incoming.take() else { return Err(SaveError::Cancelled) };
-        let (mut left, history) = (None, self.point.id.to_string());
+        let mut left = None;
         let old = shared.durable.end_log_with(shared, |engine| {
-            left = engine.adopt(self.order, incoming, &history, self.point.offset).err();
+            left = engine.adopt(self.order, incoming, self.place).err();
             left.is_none()
         });
         if left.is_some() {

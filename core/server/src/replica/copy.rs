@@ -40,8 +40,8 @@ impl Read for Source<'_> {
     }
 }
 
-/// Reads it, of so many bytes if that is known.
-pub(super) fn read(wire: &mut Wire, bytes: Option<u64>) -> Result<Box<Incoming>, Ended> {
+/// Reads it, of so many bytes if that is known, and the database in which the stream behind it goes on.
+pub(super) fn read(wire: &mut Wire, bytes: Option<u64>) -> Result<(Box<Incoming>, u64), Ended> {
     let shared = wire.shared;
     let (mut incoming, verify) = {
         let engine = shared.engine.lock();
@@ -55,7 +55,7 @@ pub(super) fn read(wire: &mut Wire, bytes: Option<u64>) -> Result<Box<Incoming>,
         (None, Err(why)) => Err(Ended::Unusable(why)),
         (None, Ok(loaded)) => {
             shared.logger.notice(&format!("Done loading RDB, keys loaded: {}.", loaded.keys));
-            Ok(incoming)
+            Ok((incoming, loaded.facts.db()))
         }
     }
 }
@@ -71,7 +71,8 @@ fn fill(
     let mut loaded = Loaded::default();
     while let Some(item) = reader.next().map_err(|error| error.to_string())? {
         match item {
-            Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } | Item::EmptyKey(_) => {}
+            Item::Aux { key, value } => loaded.facts.hear(&key, &value),
+            Item::SelectDb(_) | Item::Resize { .. } | Item::EmptyKey(_) => {}
             Item::Function(code) => incoming.take_in_library(&code, outside)?,
             Item::Entry(entry) => {
                 take_in_entry(&mut incoming.keyspace, entry, false, &mut loaded)?;

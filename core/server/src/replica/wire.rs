@@ -6,7 +6,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use engine::{Engine, LinkState, MasterOrder, Outside, ReplayError};
-use replication::ReplicationId;
+use replication::Place;
 use replication::replica::{Backoff, Link, Point, Progress, Settings};
 
 use super::ended::Ended;
@@ -139,8 +139,8 @@ impl Wire {
 
     /// Tells the engine where its data is.
     fn place(&self, point: Point) {
-        let (order, history) = (self.order.number, point.id.to_string());
-        self.shared.with_engine(|engine, _| engine.replica_is_at(order, &history, point.offset));
+        let order = self.order.number;
+        self.shared.with_engine(|engine, _| engine.replica_is_at(order, point, &[]));
     }
 
     // Bytes.
@@ -192,8 +192,8 @@ impl Wire {
         let length = bytes.map_or_else(|| "streamed RDB".to_owned(), |bytes| format!("{bytes} bytes"));
         self.shared.logger.notice(&format!("MASTER <-> REPLICA sync: receiving {length} from master"));
         self.copied = Some((0, bytes));
-        let incoming = copy::read(self, bytes)?;
-        let hear = adoption::adopt(self.shared, self.order.number, incoming, point);
+        let (incoming, db) = copy::read(self, bytes)?;
+        let hear = adoption::adopt(self.shared, self.order.number, incoming, Place { point, db });
         loop {
             match hear.recv_timeout(LOOK_PERIOD) {
                 Ok(Ok(())) => break,
@@ -234,7 +234,7 @@ impl Wire {
             let batch = run_some(link, engine, outside);
             // Also behind a failure: what was run must not come again.
             if let Some(point) = link.point() {
-                engine.replica_is_at(order, &point.id.to_string(), point.offset);
+                engine.replica_is_at(order, point, &link.take_passed());
             }
             batch
         })
@@ -263,16 +263,13 @@ fn run_some(link: &mut Link, engine: &mut Engine, outside: &mut dyn Outside) -> 
 fn settings(engine: &Engine) -> Settings {
     let config = &engine.config;
     let port = if config.replica_announce_port > 0 { config.replica_announce_port } else { config.port };
-    let resume = engine
-        .history()
-        .and_then(|(history, offset)| Some(Point { id: ReplicationId::parse(history.as_bytes())?, offset }));
     Settings {
         user: config.masteruser.clone(),
         password: config.masterauth.clone(),
         port,
         address: config.replica_announce_ip.clone().into_bytes(),
         timeout_us: config.repl_timeout_seconds.saturating_mul(1_000_000),
-        resume,
+        resume: engine.history(),
     }
 }
 
