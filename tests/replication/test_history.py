@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest import Writer, assert_equal, eventually, in_step, info, master_of, replica_of
+from conftest import Writer, assert_equal, eventually, in_step, info, replica_of
 from harness import servers
 from machine import references
 
@@ -45,11 +45,15 @@ def tandem(kind="server", *extra, **how):
     return servers.Server(kind, reference=False, tls=False, extra=extra, **how)
 
 
+# Replicas that can read what the master of this kind gives.
+BROTHERS = {"7.0": ("7.0", "valkey"), "8.2": ("8.2", "8.2"), "valkey": ("valkey", "valkey")}
+
+
 def test_the_others_go_on_at_whoever_is_promoted(name, commands):
     with references.server(name) as master, tandem() as promoted, tandem() as brother:
         writer = Writer(master, commands, f"promote {name}")
         writer.play(200)
-        with replica_of(master, "7.0") as second, replica_of(master, "valkey") as third:
+        with replica_of(master, BROTHERS[name][0]) as second, replica_of(master, BROTHERS[name][1]) as third:
             brothers = (brother, second, third)
             follow(promoted, master), follow(brother, master)
             in_step(master, promoted)

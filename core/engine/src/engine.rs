@@ -152,6 +152,8 @@ pub struct Engine {
     pub(crate) replay_session: Option<SessionId>,
     /// Whom this server follows, if it is a replica.
     pub(crate) link: Option<Box<crate::replica::MasterLink>>,
+    /// Whether this server is about to hand over to a replica.
+    pub(crate) failover: crate::replication::Failover,
     /// What the log says of the place in a history.
     pub(crate) noted_place: crate::replication::NotedPlace,
     /// How often that has changed.
@@ -273,6 +275,7 @@ impl Engine {
             pause: crate::client::Pause::default(),
             replay_session: None,
             link: None,
+            failover: crate::replication::Failover::None,
             noted_place: crate::replication::NotedPlace::default(),
             orders: 0,
             held: Vec::new(),

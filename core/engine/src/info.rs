@@ -77,6 +77,12 @@ impl Engine {
         self.report_master(r, outside);
     }
 
+    /// Clients, replicas and the master not among them.
+    fn connected_clients(&self) -> usize {
+        let links = self.link.as_ref().and_then(|master| master.session()).iter().count();
+        self.sessions.len() - self.master.replicas().len() - links
+    }
+
     fn report_replication(&self, r: &mut Report) {
         let (master, now_us) = (&self.master, self.keyspace.now.mono_us);
         r.set("role", "master");
@@ -95,6 +101,7 @@ impl Engine {
             });
         }
         r.set("master_replid", master.id().to_string().as_str());
+        r.set("master_failover_state", self.failover.name());
         if let Some(former) = master.former() {
             r.set("master_replid2", former.id.to_string().as_str());
             r.set("second_repl_offset", former.offset + 1);
@@ -145,7 +152,7 @@ impl Engine {
             query_max = query_max.max(s.buffers.query);
             output_max = output_max.max(s.buffers.output);
         }
-        r.set("connected_clients", (self.sessions.len() - self.master.replicas().len()) as u64);
+        r.set("connected_clients", self.connected_clients() as u64);
         r.set("maxclients", self.config.maxclients as u64);
         r.set("client_recent_max_input_buffer", query_max as u64);
         r.set("client_recent_max_output_buffer", output_max as u64);

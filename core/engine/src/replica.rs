@@ -124,6 +124,9 @@ impl MasterLink {
 
 fn replicaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let args = turn.args;
+    if !engine.failover.is_none() {
+        return Err(Error::new("ERR REPLICAOF not allowed while failing over."));
+    }
     if args.is(1, "no") && args.is(2, "one") {
         engine.unfollow();
         turn.reply.ok();
@@ -141,7 +144,7 @@ fn replicaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     }
     let own = turn.session;
     engine.follow(host, port);
-    engine.unblock_all(own);
+    engine.unblock_all(Some(own));
     turn.reply.ok();
     Ok(Step::Done(None))
 }
@@ -185,7 +188,7 @@ impl Engine {
         }
     }
 
-    fn follow(&mut self, host: String, port: u16) {
+    pub(crate) fn follow(&mut self, host: String, port: u16) {
         let text = format!("{host} {port}");
         // A name with a blank in it can be given by a command and not be written in a file.
         let named = self.config.assign("replicaof", text.as_bytes(), Origin::Set);
@@ -225,7 +228,7 @@ impl Engine {
         self.sessions.at_mut(id).db = db;
     }
 
-    fn unfollow(&mut self) {
+    pub(crate) fn unfollow(&mut self) {
         if self.link.is_none() {
             return;
         }
@@ -248,6 +251,7 @@ impl Engine {
     fn begin_to_lead(&mut self, old: &MasterLink) {
         let fresh = self.draw_history();
         if !old.is_in_step {
+            self.master.go_on_leading();
             return self.forget_replicas();
         }
         let db = old.session.and_then(|id| self.sessions.find(id)).map_or(0, |session| session.db);
@@ -257,8 +261,8 @@ impl Engine {
     }
 
     /// Ends the waiting of all clients but `own`, and their connections: what they wait for is now written elsewhere.
-    fn unblock_all(&mut self, own: SessionId) {
-        let waiting = self.sessions.iter().filter(|(id, s)| s.waiting.is_some() && *id != own);
+    pub(crate) fn unblock_all(&mut self, own: Option<SessionId>) {
+        let waiting = self.sessions.iter().filter(|(id, s)| s.waiting.is_some() && Some(*id) != own);
         let waiting: Vec<SessionId> = waiting.map(|(id, _)| id).collect();
         for id in waiting {
             if let Some(waiting) = self.unblock(id) {
@@ -311,7 +315,33 @@ impl Engine {
         let session = master.session;
         if state != LinkState::Connected {
             self.drop_transaction(session);
+            if let Some(session) = session.and_then(|id| self.sessions.find_mut(id)) {
+                session.id = 0;
+            }
         }
+    }
+
+    /// The stream comes over the link that was made by this order, which is a client like others from now on.
+    pub fn link_is_up(&mut self, order: u64, client: ClientInfo) {
+        self.link_is(order, LinkState::Connected);
+        if !self.is_followed(order) {
+            return;
+        }
+        let (id, now_us) = (self.master_session(), self.keyspace.now.mono_us);
+        let session = self.sessions.at_mut(id);
+        (session.id, session.created_us, session.last_us) = (client.id, now_us, now_us);
+        session.info = client;
+    }
+
+    /// Ends the link, which is made again and goes on where it was: by an order of its own.
+    pub(crate) fn cut_link(&mut self) {
+        self.orders += 1;
+        let Some(master) = &mut self.link else { return };
+        master.order.number = self.orders;
+        let number = self.orders;
+        self.link_is(number, LinkState::Connect);
+        self.jobs.push(Job::Log { level: 2, text: "The link to the MASTER is cut by a client".to_owned() });
+        self.jobs.push(Job::Follow);
     }
 
     /// Of a transaction that was cut off nothing may be left: it comes again.
@@ -349,6 +379,7 @@ impl Engine {
         outside: &mut dyn Outside,
     ) -> Result<(), ReplayError> {
         let id = self.master_session();
+        self.sessions.at_mut(id).last_us = self.keyspace.now.mono_us;
         let kept = core::mem::replace(&mut self.keyspace.keep_expired, true);
         let done = self.run_trusted(Record { id, argv, raw: Some(raw), caller: Caller::Master }, outside);
         self.keyspace.keep_expired = kept;
@@ -366,6 +397,7 @@ impl Engine {
         }
         let (info, user) = (ClientInfo::default(), crate::acl::SERVER_USER);
         let id = self.sessions.insert(info, user, true, self.keyspace.now);
+        self.sessions.at_mut(id).is_master = true;
         if let Some(master) = &mut self.link {
             master.session = Some(id);
         }

@@ -2,10 +2,12 @@
 //!
 //! The state machine is [`replication::master`]; `feeding.rs` joins it to the engine, `waits.rs` has the clients that wait for replicas.
 
+mod failover;
 mod feeding;
 mod place;
 mod waits;
 
+pub(crate) use failover::Failover;
 pub use feeding::SnapshotTakers;
 pub(crate) use feeding::settings;
 pub(crate) use place::NotedPlace;
@@ -31,7 +33,7 @@ const fn waits(name: &'static str, arity: i32, run: EngineHandler) -> Row<Engine
 /// The rows of this family.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
-    row("failover", -1, failover).flags(OPERATOR.and(Flags::STALE)),
+    row("failover", -1, failover::failover).flags(OPERATOR.and(Flags::STALE)),
     row("psync", -3, feeding::psync).flags(FEED),
     row("replconf", -1, replconf).flags(OPERATOR.and(LATE).and(Flags::ALLOW_BUSY)),
     row("role", 1, role).flags(LATE.and(Flags::NOSCRIPT).and(Flags::FAST)).also(&["admin", "dangerous"]),
@@ -121,34 +123,4 @@ fn version(text: &[u8]) -> Option<[u16; 3]> {
     let mut numbers = text.split('.').map(|part| part.parse().ok());
     let version = [numbers.next()??, numbers.next()??, numbers.next()??];
     numbers.next().is_none().then_some(version)
-}
-
-fn failover(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let args = turn.args;
-    let (mut i, mut abort, mut timeout, mut target, mut force) = (1, false, false, false, false);
-    while i < args.len() {
-        match () {
-            () if args.is(i, "timeout") && i + 1 < args.len() && !timeout => {
-                if args.int(i + 1)? <= 0 {
-                    return Err(Error::new("ERR FAILOVER timeout must be greater than 0"));
-                }
-                timeout = true;
-                i += 1;
-            }
-            () if args.is(i, "abort") && args.len() == 2 => abort = true,
-            () if args.is(i, "to") && i + 2 < args.len() && !target => {
-                args.int(i + 2)?;
-                target = true;
-                i += 2;
-            }
-            () if args.is(i, "force") && !force => force = true,
-            () => return Err(Error::SYNTAX),
-        }
-        i += 1;
-    }
-    Err(Error::new(match () {
-        () if abort => "ERR No failover in progress.",
-        () if engine.master.replicas().is_empty() => "ERR FAILOVER requires connected replicas.",
-        () => "ERR this server does not hand over to a replica yet",
-    }))
 }

@@ -217,6 +217,8 @@ pub(crate) struct Session {
     pub(crate) announced: Option<Box<replication::master::Announced>>,
     /// It is one.
     pub(crate) is_replica: bool,
+    /// It is the link to the master: a client to those who list and close clients, while it is there.
+    pub(crate) is_master: bool,
     /// The position in the stream for replicas behind what it wrote last.
     pub(crate) written_to: u64,
     pub(crate) in_exec: bool,
@@ -249,9 +251,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Whether it is the server's own, with no connection behind it that could be listed or closed.
+    /// Whether it is the server's own: nobody has connected.
     pub(crate) fn is_internal(&self) -> bool {
-        self.id == 0
+        self.id == 0 || self.is_master
+    }
+
+    /// Whether there is a connection behind it that can be listed and closed.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.id != 0
     }
 
     pub(crate) fn is_subscriber(&self) -> bool {
@@ -333,6 +340,7 @@ impl Sessions {
             copy: CopyWish::default(),
             announced: None,
             is_replica: false,
+            is_master: false,
             written_to: 0,
             in_exec: false,
             multi: None,

@@ -328,11 +328,16 @@ impl<I: Copy + Eq> Master<I> {
         self.is_told = true;
     }
 
-    /// Puts nothing into the stream from now on: it is to be that of a master.
+    /// Puts nothing into the stream by itself from now on: it is, or is to be, that of a master.
     pub fn stop_leading(&mut self) {
         self.relays = true;
         self.due.clear();
         self.asks = false;
+    }
+
+    /// The stream is its own as before: what it was to be given up for does not happen.
+    pub fn go_on_leading(&mut self) {
+        self.relays = false;
     }
 
     /// What was applied of a master's stream.

@@ -43,11 +43,7 @@ impl Place {
     /// What a snapshot tells of it: names and values.
     pub fn facts(&self) -> [(&'static str, String); 3] {
         let Place { point: Point { id, offset }, db } = self;
-        [
-            ("repl-stream-db", db.to_string()),
-            ("repl-id", id.to_string()),
-            ("repl-offset", offset.to_string()),
-        ]
+        [("repl-stream-db", db.to_string()), ("repl-id", id.to_string()), ("repl-offset", offset.to_string())]
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Settings {
     pub timeout_us: u64,
     /// Where the data set at hand is, if it may go on from there.
     pub resume: Option<Point>,
+    /// Whoever is followed is a replica until now, and is to be the master from that place on.
+    pub hands_over: bool,
 }
 
 impl std::fmt::Debug for Settings {
@@ -161,6 +163,10 @@ pub struct Link {
     /// The request that was given last and is not applied yet.
     given: Option<(usize, Kind)>,
     in_transaction: bool,
+    /// Up to where the history is in a log on a disk here; none where there is no log.
+    logged: Option<u64>,
+    /// What the master has asked for when it was not in the log yet.
+    owed: Option<u64>,
     heard_us: u64,
     told_us: u64,
 }
@@ -179,6 +185,8 @@ impl Link {
             passed: Vec::new(),
             given: None,
             in_transaction: false,
+            logged: None,
+            owed: None,
             heard_us: now_us,
             told_us: now_us,
         };
@@ -335,7 +343,10 @@ impl Link {
             // The first byte that is missing, counted from one.
             Some(point) => {
                 let next = (point.offset + 1).to_string();
-                self.send(&[b"PSYNC", point.id.as_bytes(), next.as_bytes()]);
+                match self.settings.hands_over {
+                    false => self.send(&[b"PSYNC", point.id.as_bytes(), next.as_bytes()]),
+                    true => self.send(&[b"PSYNC", point.id.as_bytes(), next.as_bytes(), b"FAILOVER"]),
+                }
             }
             None => self.send(&[b"PSYNC", b"?", b"-1"]),
         }
@@ -476,7 +487,19 @@ impl Link {
         }
         if kind == Kind::GetAck {
             let offset = point.offset;
+            self.owed = Some(offset);
             self.acknowledge(offset);
+        }
+    }
+
+    /// Up to where the history is in a log on a disk here; none where there is no log. The master hears it with what was applied, and at
+    /// once if it has asked for as much.
+    pub fn is_logged(&mut self, offset: Option<u64>) {
+        self.logged = offset;
+        if let (Some(point), Some(owed)) = (self.point(), self.owed)
+            && offset.is_some_and(|offset| offset >= owed)
+        {
+            self.acknowledge(point.offset);
         }
     }
 
@@ -489,7 +512,15 @@ impl Link {
     }
 
     fn acknowledge(&mut self, offset: u64) {
-        self.send(&[b"REPLCONF", b"ACK", offset.to_string().as_bytes()]);
+        let applied = offset.to_string();
+        match self.logged {
+            None => self.send(&[b"REPLCONF", b"ACK", applied.as_bytes()]),
+            Some(logged) => {
+                self.owed = self.owed.filter(|owed| *owed > logged);
+                let logged = logged.to_string();
+                self.send(&[b"REPLCONF", b"ACK", applied.as_bytes(), b"FACK", logged.as_bytes()]);
+            }
+        }
     }
 
     fn send(&mut self, argv: &[&[u8]]) {

@@ -13,9 +13,9 @@ use std::time::Duration;
 use engine::{Engine, REDIS_VERSION, ReplayError};
 use keyspace::Keyspace;
 use persist::aof::{Base, Commands, Examined, Log, LogFile, Recovered};
+use persist::rdb::{Entry, Item, Reader, Writer, identify};
 use replication::Place;
 use replication::place::Facts;
-use persist::rdb::{Entry, Item, Reader, Writer, identify};
 
 use crate::rewrite::draw_history;
 use crate::saver::{Listener, SaveError, Task};

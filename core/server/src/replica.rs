@@ -7,6 +7,7 @@
 mod adoption;
 mod copy;
 mod ended;
+mod logged;
 mod wire;
 
 use std::thread;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use engine::{LinkFigures, LinkState, MasterOrder};
 use parking_lot::{Condvar, Mutex};
-use replication::replica::Backoff;
+use replication::replica::{Backoff, Fault};
 
 pub(crate) use adoption::Adoption;
 use ended::Ended;
@@ -119,8 +120,10 @@ fn keep(shared: &'static Shared) {
         *shared.replica.figures.lock() = Figures::default();
         shared.with_engine(|engine, _| {
             engine.link_is(order.number, LinkState::Connect);
-            if matches!(ended, Ended::Diverged(_)) {
-                engine.forget_history(order.number);
+            match ended {
+                Ended::Diverged(_) => engine.forget_history(order.number),
+                Ended::Fault(Fault::Refused(_) | Fault::NotYet(_)) => engine.hand_over_refused(order.number),
+                _ => {}
             }
         });
         if matches!(ended, Ended::Changed) {

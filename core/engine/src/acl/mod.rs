@@ -226,7 +226,11 @@ impl Acl {
     }
 
     pub(crate) fn name(&self, user: usize) -> &[u8] {
-        self.user(user).map_or(b"(deleted)", |u| &u.name)
+        match self.user(user) {
+            Some(user) => &user.name,
+            None if user == SERVER_USER => b"(superuser)",
+            None => b"(deleted)",
+        }
     }
 
     /// All users in the order of their names.

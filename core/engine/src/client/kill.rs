@@ -16,7 +16,7 @@ pub(super) fn kill(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Err
     }
     let now_us = engine.keyspace.now.mono_us;
     let victims: Vec<SessionId> = (engine.sessions.iter())
-        .filter(|(id, s)| !s.kill && !s.is_internal() && filter.fits((*id, s), turn.session, now_us))
+        .filter(|(id, s)| !s.kill && s.is_connected() && filter.fits((*id, s), turn.session, now_us))
         .map(|(id, _)| id)
         .collect();
     let count = victims.len();

@@ -38,6 +38,7 @@ impl ClientType {
     pub(super) fn of(session: &Session) -> ClientType {
         match session.is_subscriber() {
             _ if session.is_replica => ClientType::Replica,
+            _ if session.is_master => ClientType::Master,
             true => ClientType::Pubsub,
             false => ClientType::Normal,
         }
@@ -57,7 +58,7 @@ pub(super) fn list(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Err
     engine.look_at_buffers(turn.session, args, turn.outside);
     let filter = Filter::parse(engine, args, false, "ERR Invalid client ID")?;
     let now_us = engine.keyspace.now.mono_us;
-    let is_shown = |id: SessionId, s: &Session| !s.is_internal() && (!s.kill || id == turn.session);
+    let is_shown = |id: SessionId, s: &Session| s.is_connected() && (!s.kill || id == turn.session);
     let mut all: Vec<&Session> = (engine.sessions.iter())
         .filter(|(id, s)| is_shown(*id, s) && filter.fits((*id, s), turn.session, now_us))
         .map(|(_, s)| s)
@@ -143,6 +144,7 @@ pub(super) fn flags(s: &Session) -> String {
         }
     };
     add(s.is_replica, 'S');
+    add(s.is_master, 'M');
     add(s.monitor, 'O');
     add(s.is_subscriber(), 'P');
     add(s.multi.is_some(), 'x');

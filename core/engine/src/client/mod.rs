@@ -188,6 +188,9 @@ impl Engine {
     /// Has a client's connection closed at once.
     pub(crate) fn close_client(&mut self, id: SessionId) {
         let Some(session) = self.sessions.find_mut(id) else { return };
+        if session.is_master {
+            return self.cut_link();
+        }
         session.kill = true;
         let (thread, token) = (session.info.thread, session.info.token);
         self.unblock(id);

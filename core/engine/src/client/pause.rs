@@ -1,4 +1,4 @@
-//! Requests that are held back for a time, all or those that may change data: CLIENT PAUSE, and the last snapshot before the end.
+//! Requests that are held back for a time, all or those that may change data: CLIENT PAUSE, a failover, and the last snapshot before the end.
 //!
 //! A request is held after the gate has let it in, as in Redis: what would be refused is refused at once. While a pause lasts no key
 //! expires and none is evicted, so that the data stand still.
@@ -17,6 +17,8 @@ pub(crate) struct Pause {
     writes_only: bool,
     /// The server ends, and its last snapshot has begun.
     holds_writes: bool,
+    /// The server hands over to a replica.
+    fails_over: bool,
     /// One of them lasts, or its end has not been looked at yet.
     pub(crate) is_pending: bool,
 }
@@ -54,7 +56,12 @@ pub(super) fn unpause(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, 
 impl Pause {
     /// Whether the data are to stand still.
     pub(crate) fn stands_still(&self) -> bool {
-        self.until_us > 1 || self.holds_writes
+        self.until_us > 1 || self.is_open()
+    }
+
+    /// Whether there is one whose end is no time.
+    fn is_open(&self) -> bool {
+        self.holds_writes || self.fails_over
     }
 }
 
@@ -65,9 +72,10 @@ impl Engine {
             let actions = if self.pause.writes_only { "write" } else { "all" };
             return ("client_pause", actions, (self.pause.until_us - self.keyspace.now.mono_us) / 1000);
         }
-        match self.pause.holds_writes {
-            true => ("shutdown_in_progress", "write", 0),
-            false => ("none", "none", 0),
+        match &self.pause {
+            pause if pause.holds_writes => ("shutdown_in_progress", "write", 0),
+            pause if pause.fails_over => ("failover_in_progress", "write", 0),
+            _ => ("none", "none", 0),
         }
     }
 
@@ -82,7 +90,13 @@ impl Engine {
         self.hold_expired();
     }
 
-    /// Whether what may change data is held back.
+    /// Holds back what may change data while the server hands over, or lets it go on.
+    pub(crate) fn hold_for_failover(&mut self, holds: bool) {
+        (self.pause.fails_over, self.pause.is_pending) = (holds, true);
+        self.hold_expired();
+    }
+
+    /// Whether what may change data is held back for the last snapshot.
     pub fn holds_writes(&self) -> bool {
         self.pause.holds_writes
     }
@@ -98,7 +112,7 @@ impl Engine {
     #[cold]
     pub(crate) fn is_held(&self, asked: Asked<'_>) -> bool {
         let (is_paused, pause) = (self.is_paused(), &self.pause);
-        let (holds_all, holds_writes) = (is_paused && !pause.writes_only, is_paused || pause.holds_writes);
+        let (holds_all, holds_writes) = (is_paused && !pause.writes_only, is_paused || pause.is_open());
         holds_all || (holds_writes && self.needs(asked).has_any(LEAVES_TRACES))
     }
 
@@ -119,11 +133,11 @@ impl Engine {
 
     /// Lets go on who was held back, when the pause is over. Whoever may still not run is held back again.
     pub(crate) fn release_held(&mut self, outside: &mut dyn Outside) {
-        if self.is_paused() || (self.pause.holds_writes && self.pause.until_us == 0) {
+        if self.is_paused() || (self.pause.is_open() && self.pause.until_us == 0) {
             return;
         }
         self.pause.until_us = 0;
-        self.pause.is_pending = self.pause.holds_writes;
+        self.pause.is_pending = self.pause.is_open();
         self.hold_expired();
         for id in core::mem::take(&mut self.held) {
             if let Some(deferred) = self.sessions.find_mut(id).and_then(|s| s.deferred.take()) {

@@ -44,9 +44,13 @@ pub(super) fn psync(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
     if session.copy.rdb_only {
         return copy(engine, turn);
     }
+    if turn.args.len() > 3 && turn.args.is(3, "failover") {
+        super::failover::take_over(engine, turn, turn.args.at(1))?;
+    }
     if engine.link.as_ref().is_some_and(|master| !master.is_connected()) {
         return Err(Error::new("NOMASTERLINK Can't SYNC while not connected with my master"));
     }
+    let session = engine.sessions.at(turn.session);
     if !session.copy.takes_mark && turn.outside.save_refusal().is_some() {
         return Err(Error::new(
             "ERR nothing is written to a disk here, so a snapshot is sent with a mark at its end: say REPLCONF capa eof first",
@@ -109,6 +113,7 @@ impl Engine {
         self.master.ack(turn.session, applied, logged, self.keyspace.now.mono_us);
         self.carry_out();
         self.serve_acked(turn.outside);
+        self.look_at_failover();
         Ok(())
     }
 
@@ -166,6 +171,7 @@ impl Engine {
             return;
         }
         self.tick_place();
+        self.look_at_failover();
         let fresh = self.draw_history();
         self.master.tick(self.keyspace.now.mono_us, || fresh);
         self.record();

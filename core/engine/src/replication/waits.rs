@@ -35,6 +35,14 @@ pub(crate) struct AckWaiter {
 const NO_LOG: Error =
     Error::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 
+/// The refusals on a replica.
+const WAIT_ON_REPLICA: Error = Error::new(
+    "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.",
+);
+const WAITAOF_ON_REPLICA: Error = Error::new(
+    "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.",
+);
+
 /// A waiting time in milliseconds from now; `None`: for ever.
 fn timeout_ms(args: Args<'_>, i: usize, now_ms: i64) -> Result<Option<u64>, Error> {
     let timeout = base::number::parse_i64(args.at(i))
@@ -67,6 +75,9 @@ fn block(timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Step {
 }
 
 pub(super) fn wait(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
+    if engine.is_replica() {
+        return Err(WAIT_ON_REPLICA);
+    }
     let replicas = turn.args.int(1)?;
     let timeout_ms = timeout_ms(turn.args, 2, engine.keyspace.now.unix_ms)?;
     let position = engine.sessions.at(turn.session).written_to;
@@ -88,6 +99,9 @@ pub(super) fn waitaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, 
     let replicas = turn.args.int(2)?;
     let replicas = usize::try_from(replicas).map_err(|_| Error::OUT_OF_RANGE_POSITIVE)?;
     let timeout_ms = timeout_ms(turn.args, 3, engine.keyspace.now.unix_ms)?;
+    if engine.is_replica() {
+        return Err(WAITAOF_ON_REPLICA);
+    }
     // One that was just switched on and has not begun will have begun before long.
     if local > 0 && !engine.config.appendonly {
         return Err(NO_LOG);

@@ -259,9 +259,10 @@ fn what_is_relayed_ends_where_the_next_link_would_go_on() {
     let mut link = streaming(10);
     let ping = "*1\r\n$4\r\nPING\r\n";
     let multi = "*1\r\n$5\r\nMULTI\r\n";
+    let incr = "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n";
     let exec = "*1\r\n$4\r\nEXEC\r\n";
     let mut passed = Vec::new();
-    for (bytes, is_place) in [(ping, true), (multi, false), (ping, false), (exec, true)] {
+    for (bytes, is_place) in [(ping, true), (multi, false), (incr, false), (exec, true)] {
         link.receive(bytes.as_bytes(), 0);
         link.request().unwrap().unwrap();
         link.applied();
@@ -269,5 +270,35 @@ fn what_is_relayed_ends_where_the_next_link_would_go_on() {
         assert_eq!(link.point().unwrap().offset, 10 + passed.len() as u64);
         assert_eq!(passed.ends_with(bytes.as_bytes()), is_place);
     }
-    assert_eq!(passed, [ping, multi, ping, exec].concat().into_bytes());
+    assert_eq!(passed, [ping, multi, incr, exec].concat().into_bytes());
+}
+
+#[test]
+fn a_master_hears_how_far_the_log_is_and_at_once_what_it_has_asked_for() {
+    let mut link = streaming(10);
+    link.is_logged(Some(10));
+    let getack = "*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+    link.receive(getack.as_bytes(), 0);
+    link.request().unwrap().unwrap();
+    link.applied();
+    assert_eq!(sent(&mut link), "REPLCONF ACK 47 FACK 10");
+    link.is_logged(Some(46));
+    assert_eq!(sent(&mut link), "");
+    link.is_logged(Some(47));
+    assert_eq!(sent(&mut link), "REPLCONF ACK 47 FACK 47");
+    link.is_logged(Some(47));
+    assert_eq!(sent(&mut link), "", "once");
+    link.is_logged(None);
+    link.tick(2_000_000).unwrap();
+    assert_eq!(sent(&mut link), "REPLCONF ACK 47");
+}
+
+#[test]
+fn whoever_is_to_take_over_is_told_so() {
+    let settings = Settings { resume: Some(Point { id: id(), offset: 9 }), hands_over: true, ..settings() };
+    let mut link = Link::new(settings, 0);
+    for line in ["+PONG", "+OK"] {
+        assert_eq!(answer(&mut link, line).0, Ok(Progress::Waits));
+    }
+    assert_eq!(answer(&mut link, "+OK").1, format!("PSYNC {ID} 10 FAILOVER"));
 }

@@ -1,15 +1,18 @@
 //! One connection to a master: its socket, its protocol, and what comes of it in the engine.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use engine::{Engine, LinkState, MasterOrder, Outside, ReplayError};
+use engine::{ClientInfo, Engine, LinkState, MasterOrder, Outside, ReplayError};
 use replication::Place;
 use replication::replica::{Backoff, Link, Point, Progress, Settings};
 
 use super::ended::Ended;
+use super::logged::Logged;
 use super::{Figures, LOOK_PERIOD, adoption, copy};
 use crate::shared::Shared;
 
@@ -42,6 +45,7 @@ pub(super) struct Wire {
     pub(super) copied: Option<(u64, Option<u64>)>,
     /// The log cannot take what comes.
     is_held: bool,
+    logged: Logged,
 }
 
 /// What one hold of the engine has done.
@@ -83,7 +87,16 @@ impl Wire {
         shared.logger.notice("MASTER <-> REPLICA sync started");
         let link = Link::new(settings, shared.clock.micros());
         let (order, buffer) = (order.clone(), vec![0; READ_BYTES]);
-        let mut wire = Wire { shared, order, socket, link, buffer, copied: None, is_held: false };
+        let mut wire = Wire {
+            shared,
+            order,
+            socket,
+            link,
+            buffer,
+            copied: None,
+            is_held: false,
+            logged: Logged::default(),
+        };
         wire.state(LinkState::Handshake);
         wire.flush()?;
         Ok(wire)
@@ -119,7 +132,9 @@ impl Wire {
             }
         }
         backoff.succeeded();
-        self.state(LinkState::Connected);
+        self.shared.with_engine(|engine, _| engine.handed_over());
+        let (order, client) = (self.order.number, self.client());
+        self.shared.with_engine(|engine, _| engine.link_is_up(order, client));
         loop {
             match self.run()? {
                 Batch::Done => self.pump()?,
@@ -135,6 +150,18 @@ impl Wire {
     /// Tells the engine where the link is.
     fn state(&self, state: LinkState) {
         self.shared.with_engine(|engine, _| engine.link_is(self.order.number, state));
+    }
+
+    /// The link as the client that it is to whoever lists them.
+    fn client(&self) -> ClientInfo {
+        let place = |address: io::Result<SocketAddr>| address.map(|at| at.to_string()).unwrap_or_default();
+        ClientInfo {
+            id: self.shared.clients_seen.fetch_add(1, Ordering::Relaxed) + 1,
+            address: place(self.socket.peer_addr()),
+            local_address: place(self.socket.local_addr()),
+            fd: self.socket.as_raw_fd(),
+            ..ClientInfo::default()
+        }
     }
 
     /// Tells the engine where its data is.
@@ -163,6 +190,7 @@ impl Wire {
         if self.shared.life.has_ended() || !self.shared.replica.is_wanted(&self.order) {
             return Err(Ended::Changed);
         }
+        self.tell_logged();
         self.link.tick(self.shared.clock.micros())?;
         self.flush()?;
         *self.shared.replica.figures.lock() = Figures {
@@ -171,6 +199,20 @@ impl Wire {
             copy: self.copied,
         };
         Ok(())
+    }
+
+    /// Has the master told how far the log is on the disk.
+    fn tell_logged(&mut self) {
+        let durable = &self.shared.durable;
+        let offset = durable.is_logging().then(|| self.logged.look(durable.tickets())).flatten();
+        self.link.is_logged(offset);
+    }
+
+    /// All that was applied until now has been handed over to the log.
+    fn note_handed_over(&mut self) {
+        if let Some(point) = self.link.point() {
+            self.logged.handed_over(self.shared.durable.tickets().last, point.offset);
+        }
     }
 
     fn flush(&mut self) -> Result<(), Ended> {
@@ -204,6 +246,7 @@ impl Wire {
         }
         self.copied = None;
         self.link.loaded(self.shared.clock.micros());
+        self.note_handed_over();
         self.shared.logger.notice("MASTER <-> REPLICA sync: Finished with success");
         self.tend()
     }
@@ -224,7 +267,7 @@ impl Wire {
             return Ok(Batch::NotNow);
         }
         let (link, order) = (&mut self.link, self.order.number);
-        self.shared.with_engine(|engine, outside| {
+        let batch = self.shared.with_engine(|engine, outside| {
             if !engine.is_followed(order) {
                 return Err(Ended::Changed);
             }
@@ -237,7 +280,9 @@ impl Wire {
                 engine.replica_is_at(order, point, &link.take_passed());
             }
             batch
-        })
+        });
+        self.note_handed_over();
+        batch
     }
 }
 
@@ -270,6 +315,7 @@ fn settings(engine: &Engine) -> Settings {
         address: config.replica_announce_ip.clone().into_bytes(),
         timeout_us: config.repl_timeout_seconds.saturating_mul(1_000_000),
         resume: engine.history(),
+        hands_over: engine.hands_over(),
     }
 }
 
