@@ -329,6 +329,8 @@ pub static TABLE: &[Directive] = &[
     row("repl-diskless-load", Choice(&["disabled", "on-empty-db", "swapdb"]), "disabled", "How a full copy is received.").accepted(),
     row("min-replicas-to-write", NUMBER, "0", "Replicas without which writes are refused.").or(&["min-slaves-to-write"]),
     row("min-replicas-max-lag", NUMBER, "10", "Seconds of lag that still count.").or(&["min-slaves-max-lag"]),
+    row("min-replicas-acked", NUMBER, "0", "Replicas that must acknowledge a write before its reply leaves; 0 for none."),
+    row("min-replicas-acked-timeout", Int(1, I32), "5000", "Milliseconds that a reply waits for them before its client is told that they have not."),
     row("propagation-error-behavior", Choice(&["ignore", "panic", "panic-on-replicas"]), "ignore", "What happens when a propagated command fails.").accepted(),
     // Cluster
     row("cluster-enabled", Bool, "no", "Be a node of a cluster.").boot().refused(CLUSTER),

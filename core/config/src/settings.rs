@@ -217,6 +217,8 @@ settings! {
     repl_timeout_seconds: u64 = "repl-timeout", Values::count, "Seconds of silence that end a link.";
     min_replicas_to_write: usize = "min-replicas-to-write", Values::size, "Replicas without which writes are refused; 0 for none.";
     min_replicas_max_lag_seconds: u64 = "min-replicas-max-lag", Values::count, "Seconds of lag that still count; 0 for any.";
+    min_replicas_acked: usize = "min-replicas-acked", Values::size, "Replicas that must acknowledge a write before its reply leaves; 0 for none.";
+    min_replicas_acked_timeout_ms: u64 = "min-replicas-acked-timeout", Values::count, "Milliseconds that a reply waits for them.";
     slowlog_log_slower_than_us: i64 = "slowlog-log-slower-than", Values::int, "Microseconds from which a command is slow; negative for none.";
     slowlog_max_len: usize = "slowlog-max-len", Values::size, "Slow commands remembered.";
     commandlog_request_larger_than: i64 = "commandlog-request-larger-than", Values::int, "Bytes from which a request is large; negative for none.";

@@ -3,12 +3,13 @@
 //! A waiting client is served by running its own command again when one of its keys was touched, oldest first, after the outermost
 //! command. There is no second path that delivers values. A waiter that finds nothing keeps its place.
 
+use crate::durability::{Durability, Written};
 use crate::engine::{Called, Engine, Turn};
 use crate::gate::{Asked, Caller, Verdict};
-use crate::outside::Outside;
+use crate::outside::{Delivery, Outside};
 use crate::queue::Workers;
 use crate::session::{ReplyMode, SessionId, Waiting};
-use commands::{Args, Group, OnTimeout, Wait};
+use commands::{Args, Flags, Group, OnTimeout, Wait};
 use core::cmp::Reverse;
 use resp::Reply;
 use types::Kind;
@@ -143,6 +144,13 @@ impl Engine {
         let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
         let Some(command) = self.table.find(&argv) else { return };
         let mut out = Vec::new();
+        if self.would_be_in_vain(id, command) {
+            let (mut waiting, now_us) = (waiting, self.keyspace.now.mono_us);
+            let again_us = now_us + crate::durability::REPLICAS_LOOK_US;
+            self.waiters.look_again(id, &mut waiting, Some(again_us));
+            self.sessions.at_mut(id).waiting = Some(waiting);
+            return;
+        }
         let asked = Asked { id, command, argv: &argv };
         if let Verdict::Refuse(error) = self.admit(asked, Caller::Ready, outside) {
             // Commands or keys were withdrawn while it waited: what it waits for stays.
@@ -162,7 +170,6 @@ impl Engine {
         let outer = core::mem::replace(&mut self.own_from, self.deliveries.len());
         let logged = self.log.len();
         let called = self.call(command, turn, None);
-        self.note_written(id, logged);
         if let Called::Block(wait) = called {
             self.own_from = outer;
             let (mut waiting, look_at_us) = (waiting, self.look_at_us(&wait));
@@ -170,6 +177,12 @@ impl Engine {
             self.sessions.at_mut(id).waiting = Some(waiting);
             return;
         }
+        let reply_end = out.len();
+        let others = self.written.take();
+        if self.log.len() > logged {
+            self.note_write(id, command, 0..reply_end);
+        }
+        let written = core::mem::replace(&mut self.written, others);
         self.note_late_bytes(command, id, Args::new(&argv), out.len());
         if self.spend_reply_mode(id) != ReplyMode::On {
             out.clear();
@@ -179,8 +192,18 @@ impl Engine {
         }
         self.own_from = outer;
         self.waiters.remove(id, &waiting);
-        self.deliver(id, out, true, false);
+        let written =
+            written.map(|written| Box::new(Written { reply: 0..reply_end.min(out.len()), ..written }));
+        self.leave(id, Delivery { bytes: out, resume: true, written, ..Delivery::default() });
         self.observe();
+    }
+
+    /// Whether what a client waits to do is a write that no replica would acknowledge, while it waits for that: what it would take
+    /// stays, and it waits on.
+    fn would_be_in_vain(&self, id: SessionId, command: usize) -> bool {
+        self.table.commands[command].spec.flags.has(Flags::WRITE)
+            && self.durability(id) == Durability::Replicated
+            && !self.is_acknowledged_here()
     }
 
     /// Ends a client's waiting, of which its session knows no more, with a reply.

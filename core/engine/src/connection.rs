@@ -2,6 +2,7 @@
 
 use crate::REDIS_VERSION;
 use crate::copy::wish::CopyWish;
+use crate::durability::Durability;
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::session::ReplyMode;
 use commands::{Args, Error, Flags, Group, Row};
@@ -94,6 +95,7 @@ fn reset(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     session.no_touch = false;
     session.follows_redirects = false;
     session.copy = CopyWish::default();
+    session.durability = Durability::Configured;
     if session.reply_mode == ReplyMode::Off {
         session.reply_mode = ReplyMode::On;
     }

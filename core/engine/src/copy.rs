@@ -13,7 +13,7 @@
 pub(crate) mod wish;
 
 use crate::engine::{Engine, Step, Turn};
-use crate::outside::Job;
+use crate::outside::{Delivery, Job};
 use crate::session::SessionId;
 use commands::Error;
 use wish::{CopyParts, CopyWish};
@@ -70,7 +70,7 @@ impl Engine {
         if let Some(session) = self.sessions.find_mut(id) {
             // Until the buffers are told again.
             session.buffers.output += bytes.len();
-            self.deliver(id, bytes, false, false);
+            self.leave(id, Delivery { bytes, is_feed: true, ..Delivery::default() });
         }
     }
 

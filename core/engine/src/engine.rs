@@ -4,6 +4,7 @@ use crate::acl::Acl;
 use crate::blocking::Waiters;
 use crate::commandlog::{CommandLogs, Measure};
 use crate::debug::switches::Switches;
+use crate::durability::{GivenUp, Written};
 use crate::gate::Caller;
 use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
@@ -156,6 +157,14 @@ pub struct Engine {
     pub(crate) failover: crate::replication::Failover,
     /// What the log says of the place in a history.
     pub(crate) noted_place: crate::replication::NotedPlace,
+    /// What the last request has written.
+    pub(crate) written: Option<Written>,
+    /// Up to where in the stream somebody waits for replicas, of what was not handed over yet.
+    pub(crate) awaited_to: u64,
+    /// Up to where enough replicas have acknowledged which history, at most.
+    pub(crate) acked: Option<(ReplicationId, u64)>,
+    /// Where that was waited for in vain.
+    pub(crate) given_up: Option<GivenUp>,
     /// How often that has changed.
     pub(crate) orders: u64,
     /// Clients whose request waits for the end of a pause, oldest first.
@@ -190,6 +199,8 @@ pub struct Counters {
     pub commands: u64,
     /// Error replies.
     pub error_replies: u64,
+    /// Refusals because too few replicas acknowledge what is written.
+    pub unreplicated_refusals: u64,
     /// Refusals because memory was full.
     pub oom_refusals: u64,
     /// Microseconds for which memory was full and nothing could be evicted, up to the last time that this ended.
@@ -277,6 +288,10 @@ impl Engine {
             link: None,
             failover: crate::replication::Failover::None,
             noted_place: crate::replication::NotedPlace::default(),
+            written: None,
+            awaited_to: 0,
+            acked: None,
+            given_up: None,
             orders: 0,
             held: Vec::new(),
             clients_bytes: 0,
@@ -499,6 +514,7 @@ impl Engine {
     ) -> Next {
         let Some(session) = self.sessions.find_mut(id) else { return Next::Close };
         session.last_us = self.keyspace.now.mono_us;
+        self.written = None;
         let (protocol, mode) = (session.protocol, session.reply_mode);
         let before = out.len();
         self.own_from = self.deliveries.len();
@@ -571,7 +587,6 @@ impl Engine {
             };
             self.call(command, turn, request.raw)
         };
-        self.note_written(id, logged);
         let (asked, told) = (request.raw.map_or(0, <[u8]>::len), out.len() - before);
         let is_late = matches!(called, Called::Later | Called::Block(_));
         if asked.max(told) >= self.command_logs.noteworthy_bytes && !is_late {
@@ -579,6 +594,9 @@ impl Engine {
         }
         if told > self.reply_limit {
             self.refuse_reply(before, out, protocol);
+        }
+        if self.log.len() > logged {
+            self.note_write(id, command, before..out.len());
         }
         let next = match called {
             Called::Done | Called::Failed => Next::Continue,
@@ -597,6 +615,9 @@ impl Engine {
             true => self.after_flush(id, command, request.argv, (before, out), next),
             false => next,
         };
+        if next == Next::Wait {
+            self.note_late(id);
+        }
         self.serve_ready(outside);
         if self.deliveries.len() > self.own_from && self.sessions.at(id).reply_mode == ReplyMode::On {
             self.take_own(id, out.len(), out);
@@ -832,7 +853,9 @@ impl Engine {
         if let Some(session) = self.sessions.find_mut(id) {
             session.is_answered = false;
         }
-        self.deliver(id, out, next != Next::Wait, next == Next::Close);
+        let written = self.written.take().filter(|_| next != Next::Wait).map(Box::new);
+        let (resume, close) = (next != Next::Wait, next == Next::Close);
+        self.leave(id, Delivery { bytes: out, resume, close, written, ..Delivery::default() });
     }
 
     /// Ends a deferred request with a reply of its own.
@@ -855,8 +878,10 @@ impl Engine {
         if self.spend_reply_mode(id) != ReplyMode::On {
             reply.clear();
         }
-        let is_ended = self.is_ended(id);
-        self.deliver(id, reply, true, is_ended);
+        let close = self.is_ended(id);
+        let late = self.sessions.find_mut(id).and_then(|session| session.late.take());
+        let written = late.map(|late| Box::new(Written { reply: 0..reply.len(), ..*late }));
+        self.leave(id, Delivery { bytes: reply, resume: true, close, written, ..Delivery::default() });
     }
 
     /// The mode that holds for a late reply, and is used up by it if it was for one.
@@ -869,19 +894,31 @@ impl Engine {
 
     /// Leaves bytes for a client.
     pub(crate) fn deliver(&mut self, id: SessionId, bytes: Vec<u8>, resume: bool, close: bool) {
+        self.leave(id, Delivery { bytes, resume, close, ..Delivery::default() });
+    }
+
+    /// The same for what there is more to say of.
+    pub(crate) fn leave(&mut self, id: SessionId, mut delivery: Delivery) {
         let Some(session) = self.sessions.find(id) else { return };
-        let (thread, token) = (session.info.thread, session.info.token);
+        (delivery.thread, delivery.token) = (session.info.thread, session.info.token);
         let from = self.own_from.min(self.deliveries.len());
         if let Some(last) = self.deliveries[from..].last_mut()
-            && (last.thread, last.token) == (thread, token)
+            && (last.thread, last.token) == (delivery.thread, delivery.token)
+            && last.is_feed == delivery.is_feed
             && !(last.close || last.drop)
         {
-            last.bytes.extend_from_slice(&bytes);
-            last.resume |= resume;
-            last.close |= close;
-            return;
+            return last.append(delivery);
         }
-        self.deliveries.push(Delivery { thread, token, bytes, resume, close, drop: false });
+        self.deliveries.push(delivery);
+    }
+
+    /// The request that has just run is answered later: what it has written is remembered until then.
+    #[cold]
+    fn note_late(&mut self, id: SessionId) {
+        let late = self.written.take().map(Box::new);
+        if let Some(session) = self.sessions.find_mut(id) {
+            session.late = late;
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the engine asks of the world around it, and what it leaves to be done there.
 
+use crate::durability::Written;
 use crate::session::{ClientBuffers, ClientInfo, SessionId};
 use base::Now;
 use config::Config;
@@ -155,6 +156,10 @@ pub struct Delivery {
     pub close: bool,
     /// Close it at once: what its socket takes leaves, the rest does not.
     pub drop: bool,
+    /// It is the stream for a replica, or a copy: it waits for the log, and never for what replicas say of it.
+    pub is_feed: bool,
+    /// A part of it is the reply to a request that has written.
+    pub written: Option<Box<Written>>,
 }
 
 /// Who waits for a password check.
@@ -169,9 +174,19 @@ pub struct Asker {
 }
 
 impl Delivery {
+    /// Takes over what bytes that come behind these are the reply to. A client waits for one reply at a time, so there is one at most.
+    pub(crate) fn take_written(&mut self, written: Option<Box<Written>>) {
+        if let Some(mut written) = written {
+            debug_assert!(self.written.is_none(), "one reply at a time");
+            written.reply = written.reply.start + self.bytes.len()..written.reply.end + self.bytes.len();
+            self.written = Some(written);
+        }
+    }
+
     /// Puts a later one for the same client behind this one, which neither closes nor drops it.
     pub fn append(&mut self, mut later: Delivery) {
         debug_assert!(!self.close && !self.drop, "nothing follows the end of a connection");
+        self.take_written(later.written.take());
         self.bytes.append(&mut later.bytes);
         self.resume |= later.resume;
         self.close = later.close;

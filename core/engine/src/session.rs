@@ -1,6 +1,7 @@
 //! What the server knows about one client.
 
 use crate::copy::wish::CopyWish;
+use crate::durability::{Durability, Written};
 use base::Now;
 use commands::{Flags, Wait};
 use resp::Protocol;
@@ -221,6 +222,10 @@ pub(crate) struct Session {
     pub(crate) is_master: bool,
     /// The position in the stream for replicas behind what it wrote last.
     pub(crate) written_to: u64,
+    /// What its replies to writes wait for, as it has chosen.
+    pub(crate) durability: Durability,
+    /// The request that it waits for an answer to has written.
+    pub(crate) late: Option<Box<Written>>,
     pub(crate) in_exec: bool,
     pub(crate) multi: Option<Box<Transaction>>,
     pub(crate) watched: BTreeSet<(usize, Vec<u8>)>,
@@ -342,6 +347,8 @@ impl Sessions {
             is_replica: false,
             is_master: false,
             written_to: 0,
+            durability: Durability::Configured,
+            late: None,
             in_exec: false,
             multi: None,
             watched: BTreeSet::new(),

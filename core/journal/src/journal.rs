@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::marks::Marks;
 use crate::pace::Pace;
 use crate::room::{News, Room};
 use crate::waiting::Waiting;
@@ -114,6 +115,14 @@ pub struct Journal {
     written: u64,
     synced: u64,
     safe: u64,
+    /// Up to where the kernel has it, and no sync is too far behind: what a reply waits for that is to wait for no more.
+    at_hand: u64,
+    /// A sync is wanted up to here, whatever the policy says.
+    sync_asked: u64,
+    /// Up to here nobody waits for a sync: it was put off for a snapshot.
+    sync_excused: u64,
+    /// Up to where enough replicas have the stream that they are sent.
+    acked: u64,
     hold: Hold,
     /// Nothing behind it may be written before the log has moved to another file.
     cut: Option<u64>,
@@ -146,6 +155,10 @@ impl Journal {
             written: 0,
             synced: 0,
             safe: 0,
+            at_hand: 0,
+            sync_asked: 0,
+            sync_excused: 0,
+            acked: 0,
             hold: Hold::default(),
             cut: None,
             writing: None,
@@ -301,13 +314,28 @@ impl Journal {
 
     // Syncs.
 
+    /// Somebody waits for a sync up to `ticket`, whatever the policy says.
+    pub fn ask_for_sync(&mut self, ticket: u64) {
+        self.sync_asked = self.sync_asked.max(ticket.min(self.end));
+    }
+
+    /// Whether somebody waits for a sync that has asked for it.
+    fn is_asked_for_sync(&self) -> bool {
+        self.sync_asked > self.synced.max(self.sync_excused)
+    }
+
+    /// Whether what waits is to be written by whoever syncs, so that the sync covers it.
+    pub fn writes_before_sync(&self) -> bool {
+        self.policy.need == Need::Synced || self.is_asked_for_sync()
+    }
+
     /// Whether somebody waits for a sync, or is about to.
     pub fn wants_sync(&self, now_us: u64) -> bool {
         let is_waited_for = match self.policy.need {
             Need::Synced => self.end > self.synced,
             Need::Written => self.hold.to > self.synced || self.is_lagging(now_us),
         };
-        is_waited_for && self.state.takes_writes()
+        (is_waited_for || self.is_asked_for_sync()) && self.state.takes_writes()
     }
 
     /// When a sync should begin although nobody waits for it, so that nobody has to.
@@ -328,6 +356,7 @@ impl Journal {
         if self.is_yielding() {
             // As asked for: what is written while a snapshot is may be lost with the machine.
             self.hold.from = self.hold.from.max(self.written);
+            self.sync_excused = self.written;
             self.advance(now_us);
             return false;
         }
@@ -456,7 +485,7 @@ impl Journal {
         assert_eq!(self.writing, None, "nobody writes to a log that there is not");
         self.state = State::Off;
         self.forget_until(self.end);
-        (self.safe, self.synced, self.cut) = (self.end, self.end, None);
+        (self.safe, self.at_hand, self.synced, self.cut) = (self.end, self.end, self.end, None);
     }
 
     /// Whether the log has failed, and nothing is done about it yet.
@@ -501,6 +530,19 @@ impl Journal {
     /// Replies whose ticket is not behind this may leave.
     pub fn safe(&self) -> u64 {
         self.safe
+    }
+
+    /// Up to where each promise is kept.
+    pub fn marks(&self) -> Marks {
+        let synced = self.synced.max(self.sync_excused);
+        Marks { agreed: self.safe, written: self.at_hand, synced, acked: self.acked }
+    }
+
+    /// Enough replicas have acknowledged the stream that they are sent up to `position`. It goes back only where another history of the
+    /// stream begins: what was acknowledged in the old one says nothing of the new.
+    pub fn acknowledged(&mut self, position: u64) {
+        debug_assert!(position < Marks::NEVER, "an offset of bytes");
+        self.acked = position;
     }
 
     /// The position behind the last commit.
@@ -657,13 +699,14 @@ impl Journal {
     // Replies.
 
     fn advance(&mut self, now_us: u64) {
-        self.safe = self.safe.max(self.releasable(now_us));
+        let reached = if self.is_lagging(now_us) { self.synced } else { self.written };
+        self.at_hand = self.at_hand.max(reached);
+        self.safe = self.safe.max(self.releasable(reached));
         self.check();
     }
 
-    /// Up to where the need of every commit is met.
-    fn releasable(&self, now_us: u64) -> u64 {
-        let reached = if self.is_lagging(now_us) { self.synced } else { self.written };
+    /// Up to where the need of every commit is met, if that of those who wait for no sync is up to `reached`.
+    fn releasable(&self, reached: u64) -> u64 {
         match self.synced >= self.hold.to {
             true => reached,
             false => reached.min(self.hold.from.max(self.synced)),
@@ -673,6 +716,7 @@ impl Journal {
     fn check(&self) {
         assert!(self.synced <= self.written && self.written <= self.end, "what is synced is written");
         assert!(self.safe <= self.written, "no reply leaves before its commit is written");
+        assert!(self.at_hand <= self.written, "whatever its client has chosen");
         let begun = self.writing.unwrap_or(self.written);
         assert_eq!(self.end - begun, self.waiting.len(), "what is not begun waits");
         debug_assert!(

@@ -252,6 +252,26 @@ impl Connection {
         self.out.len() - self.sent
     }
 
+    /// Puts `text` in the place of each of these parts of the pending output, which are in order and do not overlap; places are counted
+    /// from its first byte.
+    ///
+    /// # Panics
+    /// A part is not of the pending output.
+    pub fn replace_pending(&mut self, parts: &[Range<usize>], text: &[u8]) {
+        if parts.is_empty() {
+            return;
+        }
+        let pending = &self.out[self.sent..];
+        let (mut out, mut from) = (Vec::with_capacity(pending.len()), 0);
+        for part in parts {
+            out.extend_from_slice(&pending[from..part.start]);
+            out.extend_from_slice(text);
+            from = part.end;
+        }
+        out.extend_from_slice(&pending[from..]);
+        (self.out, self.sent) = (out, 0);
+    }
+
     /// Close once everything pending is written; [`Flush::Finished`] tells when.
     pub fn close_after_flush(&mut self) {
         self.close_after_flush = true;

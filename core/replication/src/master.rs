@@ -236,6 +236,13 @@ impl<I: Copy + Eq> Master<I> {
         self.online().filter(|replica| replica.acked >= offset).count()
     }
 
+    /// Up to where `count` replicas have applied the stream; 0 where there are not so many.
+    pub fn acked_by(&self, count: usize) -> u64 {
+        let mut acked: Vec<u64> = self.online().map(|replica| replica.acked).collect();
+        acked.sort_unstable_by(|a, b| b.cmp(a));
+        count.checked_sub(1).and_then(|at| acked.get(at).copied()).unwrap_or(0)
+    }
+
     /// How many replicas have the stream up to `offset` in a log on their disks.
     pub fn logged(&self, offset: u64) -> usize {
         self.online().filter(|replica| replica.logged >= offset && replica.logged > 0).count()

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::{Busy, BusyVerdict, Delivery, Engine, Job, SessionId};
+use journal::Marks;
 use net::{Id, Poller, Scratch};
 use parking_lot::Mutex;
 
@@ -317,9 +318,9 @@ impl Clients {
             return;
         }
         let journal = self.shared.durable.journal();
-        crate::mail::send(&self.shared.inboxes, deliveries, Some(self.thread), 0);
+        crate::mail::send(&self.shared.inboxes, deliveries, Some(self.thread), Marks::default());
         drop(journal);
-        deliveries.drain(..).for_each(|delivery| self.deliver(delivery, 0));
+        deliveries.drain(..).for_each(|delivery| self.deliver(delivery, Marks::default()));
     }
 
     /// Lends the clients that want something to the thread that has the engine, and newcomers.
@@ -416,7 +417,7 @@ fn tell_checks(shared: &Shared, engine: &mut Engine) {
         checks.into_iter().for_each(|tell| tell(engine, &mut context));
     });
     let journal = shared.durable.journal();
-    crate::mail::send(&shared.inboxes, &mut deliveries, None, 0);
+    crate::mail::send(&shared.inboxes, &mut deliveries, None, Marks::default());
     drop(journal);
     shared.hand_on(&mut jobs);
 }

@@ -2,8 +2,11 @@
 //! its session that must be at hand without the engine.
 
 use engine::{ClientBuffers, SessionId};
+use journal::Marks;
 use net::{Connection, Id, ReadLimits, Timers};
 use resp::{Limits, Parser};
+
+use crate::unacked::{Chosen, Unacked};
 
 /// Bytes that one read may take in; more waits in the kernel and holds the sender back.
 const READ_BUDGET: usize = 1 << 20;
@@ -23,6 +26,10 @@ pub(crate) struct Bounds {
     pub(crate) query_bytes_max: usize,
     /// Idle seconds after which a client is closed; 0 for never.
     pub(crate) idle_s: u64,
+    /// How long replies wait for replicas, microseconds.
+    pub(crate) acked_timeout_us: u64,
+    /// How many replicas they wait for.
+    pub(crate) replicas_awaited: usize,
     /// Seconds to log in; 0 for no limit.
     pub(crate) login_s: u64,
     /// Connections accepted in one tick: in plaintext or on a Unix socket, and on the port that speaks only TLS.
@@ -46,6 +53,8 @@ impl Bounds {
             accepts_max: [settings.new_connections_max, settings.new_tls_connections_max],
             idle_s: settings.timeout_seconds,
             login_s: settings.login_timeout_seconds,
+            acked_timeout_us: settings.min_replicas_acked_timeout_ms.saturating_mul(1000),
+            replicas_awaited: settings.min_replicas_acked.max(1),
             tells_buffers: settings.maxmemory_clients > 0,
             strangers_bytes_max: crate::strangers::pool_bytes_max(settings.maxmemory),
             certificate_user: settings.tls_auth_clients_user,
@@ -150,8 +159,12 @@ pub(crate) struct Client {
     pub(crate) ended: bool,
     /// Bytes that its unfinished request lacks, at least.
     pub(crate) missing: usize,
-    /// Its output may leave once the log is safe up to here.
-    pub(crate) parked_until: u64,
+    /// What its output waits for.
+    pub(crate) parked: Marks,
+    /// What it has chosen for what it wrote in this batch.
+    pub(crate) chosen: Chosen,
+    /// Its replies that wait for replicas.
+    pub(crate) unacked: Unacked,
     pub(crate) listed: Listed,
     /// Bytes received and sent since it came.
     pub(crate) net: (u64, u64),
@@ -188,7 +201,9 @@ impl Client {
             unlogged: false,
             ended: false,
             missing: 0,
-            parked_until: 0,
+            parked: Marks::default(),
+            chosen: Chosen::default(),
+            unacked: Unacked::default(),
             listed: Listed::default(),
             net: (0, 0),
             heard_s: now_s,
@@ -246,6 +261,31 @@ impl Client {
     /// Whether requests may be taken from its input.
     pub(crate) fn may_run(&self) -> bool {
         !self.waiting && !self.conn.is_closing()
+    }
+
+    /// Whether they stay there until replicas have acknowledged what it has written.
+    #[inline]
+    pub(crate) fn is_held_back(&self, now_us: u64) -> bool {
+        self.unacked.is_some() && self.unacked.holds_back(now_us)
+    }
+
+    /// The place behind its output so far, among all that it was ever sent.
+    fn output_end(&self) -> u64 {
+        self.net.1 + self.conn.pending() as u64
+    }
+
+    /// A part of its output, which ends with `behind` more bytes, is the reply to a write that waits for replicas.
+    pub(crate) fn note_unacked(
+        &mut self,
+        reply: std::ops::Range<usize>,
+        out_len: usize,
+        position: u64,
+        now_us: u64,
+    ) {
+        let end = self.output_end();
+        let place = |at: usize| end - (out_len - at.min(out_len)) as u64;
+        self.parked.acked = self.parked.acked.max(position);
+        self.unacked.add(place(reply.start)..place(reply.end), now_us);
     }
 }
 

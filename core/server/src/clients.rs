@@ -16,6 +16,7 @@ use std::io;
 use std::time::Duration;
 
 use engine::{Delivery, Engine, SessionId};
+use journal::Marks;
 use net::{Accepted, Id, Poller, Pool, Ready, Scratch, Slots, Timers};
 
 pub(crate) use self::accept::introduce;
@@ -86,11 +87,15 @@ pub(crate) struct Clients {
     due: Vec<Id>,
     /// Whose requests have changed something in this batch.
     pub(crate) wrote: Vec<Id>,
+    /// Some of these have chosen what to wait for.
+    pub(crate) has_chosen: bool,
+    /// One of them has chosen a sync.
+    wants_sync: bool,
     /// Output of some of these is held until it is logged.
     holds_unlogged: bool,
     mail: Vec<Mail>,
     /// What came for clients whose requests are being executed, here or by another thread.
-    held_back: Vec<(Delivery, u64)>,
+    held_back: Vec<(Delivery, Marks)>,
     /// For serving others while a script runs, when the tick's own things are in use.
     pub(crate) others: Option<Box<Others>>,
 }
@@ -131,6 +136,8 @@ impl Clients {
             next_thread: 0,
             due: Vec::new(),
             wrote: Vec::new(),
+            has_chosen: false,
+            wants_sync: false,
             holds_unlogged: false,
             mail: Vec::new(),
             held_back: Vec::new(),
@@ -199,7 +206,8 @@ impl Clients {
         if client.waiting || client.conn.is_closing() {
             return self.close(id);
         }
-        if client.listed.runnable && client.conn.held() > 0 {
+        let now_us = self.shared.clock.micros();
+        if client.conn.held() > 0 && (client.listed.runnable || client.is_held_back(now_us)) {
             return;
         }
         match client.conn.pending() {
@@ -389,7 +397,7 @@ impl Clients {
         self.put_back(id, client);
         if ran == Ran::Budget && held > 0 {
             self.mark_runnable(id);
-        } else if ended {
+        } else if ended && ran != Ran::HeldBack {
             self.end(id);
         }
         if !self.held_back.is_empty() {

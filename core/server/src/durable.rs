@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use config::{AppendFsync, Config};
-use journal::{Batch, Fault, Hand, Journal, Need, News, Outcome, Policy};
+use journal::{Batch, Fault, Hand, Journal, Marks, Need, News, Outcome, Policy};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use persist::aof::{AppendError, Log, Place};
 use persist::disk::Disk;
@@ -80,6 +80,13 @@ pub(crate) struct Durable {
     pub(crate) disk: Arc<dyn Disk>,
     // What the journal has said last, for those that ask at every request.
     safe: AtomicU64,
+    at_hand: AtomicU64,
+    synced: AtomicU64,
+    acked: AtomicU64,
+    /// Replies that replicas have not acknowledged in time.
+    pub(crate) unacknowledged: AtomicU64,
+    /// Up to where in the stream such replies waited, until the engine is told.
+    given_up: AtomicU64,
     looks_closer: AtomicBool,
     buffer_bytes: AtomicUsize,
     /// Rings for the log thread.
@@ -122,6 +129,11 @@ impl Durable {
             lookout: Mutex::default(),
             disk,
             safe: AtomicU64::new(0),
+            at_hand: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
+            unacknowledged: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
             looks_closer: AtomicBool::new(false),
             buffer_bytes: AtomicUsize::new(0),
             sync_wanted: Bell::default(),
@@ -145,13 +157,68 @@ impl Durable {
         let mut journal = self.journal.lock();
         let result = event(&mut journal);
         self.note(&journal);
-        let safe = journal.safe();
-        let has_advanced = self.safe.swap(safe, Ordering::SeqCst) < safe;
+        let has_changed = self.show(journal.marks());
         drop(journal);
-        if has_advanced {
+        if has_changed {
             shared.wake_parked();
         }
         result
+    }
+
+    /// Shows up to where promises are kept; whether that is news. The journal is held.
+    fn show(&self, marks: Marks) -> bool {
+        let Marks { agreed, written, synced, acked } = marks;
+        let shown =
+            [(&self.safe, agreed), (&self.at_hand, written), (&self.synced, synced), (&self.acked, acked)];
+        shown.into_iter().fold(false, |has_changed, (place, mark)| {
+            place.swap(mark, Ordering::SeqCst) != mark || has_changed
+        })
+    }
+
+    /// Whether replicas have acknowledged another position than is known here.
+    #[inline]
+    pub(crate) fn is_acked_news(&self, position: u64) -> bool {
+        self.acked.load(Ordering::SeqCst) != position
+    }
+
+    /// Enough replicas have acknowledged the stream up to `position`. The journal was taken before the engine was let go, so that a later
+    /// position is not overtaken by an earlier one.
+    pub(crate) fn acknowledge(&self, journal: &mut Journal, position: u64, shared: &Shared) {
+        journal.acknowledged(position);
+        if self.show(journal.marks()) {
+            shared.wake_parked();
+        }
+    }
+
+    /// `count` replies were given up that waited for replicas to acknowledge the stream up to `position`.
+    pub(crate) fn give_up(&self, count: usize, position: u64) {
+        self.unacknowledged.fetch_add(count as u64, Ordering::Relaxed);
+        if position < Marks::NEVER {
+            self.given_up.fetch_max(position, Ordering::SeqCst);
+        }
+    }
+
+    /// Up to where that was since the last call, if it was.
+    pub(crate) fn take_given_up(&self) -> Option<u64> {
+        (self.given_up.load(Ordering::Relaxed) > 0).then(|| self.given_up.swap(0, Ordering::SeqCst))
+    }
+
+    /// Whether a reply that waits for this may leave.
+    #[inline]
+    pub(crate) fn covers(&self, wanted: &Marks) -> bool {
+        let reached = Marks {
+            agreed: self.safe.load(Ordering::SeqCst),
+            written: self.at_hand.load(Ordering::SeqCst),
+            synced: self.synced.load(Ordering::SeqCst),
+            acked: self.acked.load(Ordering::SeqCst),
+        };
+        reached.cover(wanted)
+    }
+
+    /// Has a sync made for a commit, whose client has asked for that.
+    pub(crate) fn ask_for_sync(&self, journal: &mut Journal, ticket: u64) {
+        journal.ask_for_sync(ticket);
+        self.sync_wanted.ring();
     }
 
     /// Notes what the journal says to those that ask at every request.

@@ -47,6 +47,7 @@ mod stand_in;
 mod stop;
 mod strangers;
 mod tick;
+mod unacked;
 mod usage;
 mod view;
 

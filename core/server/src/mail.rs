@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::Delivery;
+use journal::Marks;
 use net::{Accepted, Full, Mailbox};
 use parking_lot::Mutex;
 
@@ -23,8 +24,8 @@ const TOGETHER_FROM: usize = 4096;
 pub(crate) enum Mail {
     /// A connection to serve, and whether it must speak TLS.
     Connection(Accepted, bool),
-    /// Bytes for a client, to leave once the log is safe up to the ticket.
-    Delivery(Delivery, u64),
+    /// Bytes for a client, and what they wait for.
+    Delivery(Delivery, Marks),
 }
 
 /// Where an I/O thread finds what others have for its clients.
@@ -91,13 +92,13 @@ impl Inbox {
     }
 }
 
-/// Sends deliveries to their threads, to leave once the log is safe up to the ticket; those of thread `own` stay. Waits for nobody.
-pub(crate) fn send(inboxes: &[Inbox], deliveries: &mut Vec<Delivery>, own: Option<usize>, safe_at: u64) {
+/// Sends deliveries to their threads, with what they wait for; those of thread `own` stay. Waits for nobody.
+pub(crate) fn send(inboxes: &[Inbox], deliveries: &mut Vec<Delivery>, own: Option<usize>, marks: Marks) {
     put_together(deliveries);
     for (thread, inbox) in inboxes.iter().enumerate() {
         if Some(thread) != own {
             let theirs = deliveries.extract_if(.., |delivery| usize::from(delivery.thread) == thread);
-            inbox.send(theirs.map(|delivery| Mail::Delivery(delivery, safe_at)).collect());
+            inbox.send(theirs.map(|delivery| Mail::Delivery(delivery, marks)).collect());
         }
     }
 }
@@ -112,7 +113,9 @@ fn put_together(deliveries: &mut Vec<Delivery>) {
     for delivery in deliveries.drain(..) {
         let index = *last.entry((delivery.thread, delivery.token)).or_insert(together.len());
         match together.get_mut(index) {
-            Some(before) if !before.close && !before.drop => before.append(delivery),
+            Some(before) if !before.close && !before.drop && before.is_feed == delivery.is_feed => {
+                before.append(delivery)
+            }
             Some(_) => {
                 last.insert((delivery.thread, delivery.token), together.len());
                 together.push(delivery);
@@ -145,14 +148,14 @@ mod tests {
         let inboxes: Vec<Inbox> = pollers.iter().map(|poller| Inbox::of(2, poller.waker())).collect();
         let mut deliveries = vec![message(0, 9, "own"), message(1, 1, "a"), message(1, 2, "b")];
         deliveries.extend([message(1, 1, "c"), message(1, 3, "d")]);
-        send(&inboxes, &mut deliveries, Some(0), 5);
+        send(&inboxes, &mut deliveries, Some(0), Marks::agreed(5));
         assert_eq!(deliveries.len(), 1, "what is for our own clients stays");
         let mut mail = Vec::new();
         let missed = inboxes[1].take(&mut mail);
         assert_eq!(texts(mail), [(1, "a".to_owned()), (2, "b".to_owned())]);
         assert_eq!(missed, HashSet::from([1, 3]));
         assert!(inboxes[1].is_empty(), "they are named once");
-        send(&inboxes, &mut vec![message(1, 4, "e")], None, 0);
+        send(&inboxes, &mut vec![message(1, 4, "e")], None, Marks::default());
         assert!(!inboxes[1].is_empty() && inboxes[1].take(&mut Vec::new()).is_empty());
     }
 
@@ -164,7 +167,7 @@ mod tests {
         let mut deliveries: Vec<Delivery> = (0..TOGETHER_FROM).map(each).collect();
         deliveries.push(Delivery { close: true, ..message(1, 0, "end") });
         deliveries.push(message(1, 0, "behind"));
-        send(&inboxes, &mut deliveries, None, 0);
+        send(&inboxes, &mut deliveries, None, Marks::default());
         let mut mail = Vec::new();
         assert!(inboxes[1].take(&mut mail).is_empty(), "all of it fits");
         let got = texts(mail);

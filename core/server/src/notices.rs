@@ -41,6 +41,8 @@ pub(crate) enum Topic {
     Crowd,
     /// A request that does not fit.
     Query,
+    /// Replicas that do not acknowledge.
+    Unacked,
     /// The kernel lets nobody in.
     Accept,
 }

@@ -7,13 +7,14 @@
 use std::sync::atomic::Ordering;
 
 use config::TlsAuthClientsUser;
-use engine::{Engine, Next, ReplyMode, Request, SessionId};
+use engine::{Durability, Engine, Next, ReplyMode, Request, SessionId, Written};
 use net::Parts;
 use resp::{Limits, Parsed, Parser, ProtocolError, Span};
 use smallvec::SmallVec;
 
 use crate::client::{Bounds, Class, Client, push_protocol_error};
 use crate::context::IoContext;
+use crate::unacked;
 
 /// Requests that one client may have executed in one tick; the rest waits for the next, so that a deep
 /// pipeline cannot starve the others.
@@ -37,6 +38,8 @@ pub(crate) enum Ran {
     All,
     /// The budget is used up.
     Budget,
+    /// Nothing, until replicas have acknowledged what it has written before.
+    HeldBack,
 }
 
 /// A request that has been read: its bytes in the input, its arguments in the spans.
@@ -149,6 +152,10 @@ struct Turn<'a, 'w> {
     delivery_end: usize,
     /// The configuration by which the input is read.
     config_version: u64,
+    /// What its requests have written for which something else is to be waited for than is configured.
+    written: Vec<Written>,
+    /// One of them has written for which it is not.
+    has_written_as_configured: bool,
 }
 
 impl Turn<'_, '_> {
@@ -165,6 +172,7 @@ impl Turn<'_, '_> {
             let request = Request { argv: &self.argv, raw: Some(raw) };
             let next = self.engine.execute(self.id, request, self.out, self.context);
             self.context.end_busy();
+            self.note_written(next);
             if next != Next::Continue || self.out.len() >= self.output_end || self.is_renewed() {
                 return next;
             }
@@ -209,7 +217,21 @@ impl Turn<'_, '_> {
         let argv: SmallVec<[&[u8]; 16]> = args.iter().map(Vec::as_slice).collect();
         let next = self.engine.execute(self.id, Request { argv: &argv, raw: None }, self.out, self.context);
         self.context.end_busy();
+        self.note_written(next);
         next
+    }
+
+    /// Remembers what a request has written that is answered now.
+    #[inline]
+    fn note_written(&mut self, next: Next) {
+        if next != Next::Wait
+            && let Some(written) = self.engine.take_written()
+        {
+            match written.durability {
+                Durability::Configured => self.has_written_as_configured = true,
+                _ => self.written.push(written),
+            }
+        }
     }
 }
 
@@ -221,6 +243,9 @@ pub(crate) fn serve(
     window: &mut Window,
 ) -> Ran {
     let Some(session) = client.session.filter(|_| client.may_run()) else { return Ran::All };
+    if client.is_held_back(engine.keyspace.now.mono_us) {
+        return Ran::HeldBack;
+    }
     if engine.limits_clients() && engine.is_ended(session) {
         return Ran::All;
     }
@@ -241,6 +266,24 @@ pub(crate) fn serve(
     client.is_asking = facts.is_asking;
     client.asked_bytes = if facts.is_asking { 2 * (held - client.conn.held()) } else { 0 };
     ran
+}
+
+/// Has a client's replies wait for what it has written.
+fn note_written(
+    client: &mut Client,
+    written: Vec<Written>,
+    out_len: usize,
+    now_us: u64,
+    context: &mut IoContext<'_>,
+) {
+    for written in written {
+        client.chosen.note(written.durability);
+        context.net.note_chosen(written.durability);
+        if written.durability == Durability::Replicated {
+            let position = unacked::awaited(&written);
+            client.note_unacked(written.reply, out_len, position, now_us);
+        }
+    }
 }
 
 /// Logs a client in as the user that its certificate names, before its first request.
@@ -283,8 +326,21 @@ fn run(
     let output_end = out.len() + in_one_go;
     let delivery_end = engine.waiting_deliveries() + DELIVERIES_PER_TURN;
     let config_version = context.shared.config_version.load(Ordering::Acquire);
-    let mut turn =
-        Turn { id, input, out, engine, context, at: 0, argv, left, output_end, delivery_end, config_version };
+    let mut turn = Turn {
+        id,
+        input,
+        out,
+        engine,
+        context,
+        at: 0,
+        argv,
+        left,
+        output_end,
+        delivery_end,
+        config_version,
+        written: Vec::new(),
+        has_written_as_configured: false,
+    };
     let mut ran = Ran::All;
     let next = loop {
         // A stranger's requests are read one by one: each may change what it is allowed to send.
@@ -324,9 +380,17 @@ fn run(
             turn.output_end += OUTPUT_PER_TICK;
         }
     };
-    let at = turn.at;
+    let (at, out_len) = (turn.at, turn.out.len());
+    let written = std::mem::take(&mut turn.written);
+    let has_written_as_configured = turn.has_written_as_configured;
     drop(turn);
     client.conn.consume(at);
+    if !written.is_empty() {
+        if has_written_as_configured {
+            client.chosen.note(Durability::Configured);
+        }
+        note_written(client, written, out_len, engine.keyspace.now.mono_us, context);
+    }
     client.waiting = next == Next::Wait;
     if next == Next::Close {
         client.conn.close_after_flush();

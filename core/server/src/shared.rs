@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use config::{Config, Origin};
 use control::password::Record;
-use engine::{Delivery, Engine, Job, Trash};
+use engine::{Delivery, Durability, Engine, Job, Trash};
+use journal::Marks;
 use net::TlsHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::Profile;
@@ -52,6 +53,8 @@ pub(crate) struct Pulse {
     pub(crate) strangers_bytes: AtomicU64,
     /// Output of its clients waits for the log.
     pub(crate) parked: AtomicBool,
+    /// Clients whose replies wait for replicas.
+    pub(crate) unacked: AtomicU64,
 }
 
 /// `tls auto` in `Shared::tls_mode`.
@@ -181,6 +184,8 @@ pub(crate) struct Commit {
     pub(crate) log: Vec<u8>,
     pub(crate) deliveries: Vec<Delivery>,
     pub(crate) jobs: Vec<Job>,
+    /// Who has written wants a sync, whatever is configured.
+    pub(crate) wants_sync: bool,
 }
 
 /// What a server is made of at its start.
@@ -197,6 +202,12 @@ pub(crate) struct Parts {
     pub(crate) locks: Locks,
     pub(crate) base_config: Config,
     pub(crate) entrance: Entrance,
+}
+
+/// Whether one of those who are answered late, and have written, wants a sync for that.
+fn wants_sync(deliveries: &[Delivery]) -> bool {
+    let chosen = deliveries.iter().filter_map(|delivery| delivery.written.as_ref());
+    chosen.into_iter().any(|written| written.durability == Durability::Always)
 }
 
 impl Shared {
@@ -263,29 +274,38 @@ impl Shared {
     }
 
     /// Ends a use of the engine: what is to be logged is logged in the order of execution, what others get is
-    /// sent, work is handed on. Deliveries to thread `own` stay in `left`. The ticket that replies to writers
+    /// sent, work is handed on. Deliveries to thread `own` stay in `left`. What replies to writers and deliveries
     /// wait for, and what the caller is to write.
     pub(crate) fn hand_over(
         &self,
         mut engine: MutexGuard<'_, Engine>,
         left: &mut Commit,
         own: Option<usize>,
-    ) -> (u64, Option<Claim<'_>>) {
+    ) -> (Marks, Option<Claim<'_>>) {
         if engine.has_log() {
             engine.take_log(&mut left.log);
         }
         engine.take_deliveries(&mut left.deliveries);
         engine.take_jobs(&mut left.jobs);
-        if left.log.is_empty() && left.deliveries.is_empty() {
+        let (awaited, acked) = (engine.take_awaited(), engine.acknowledged());
+        let is_acked_news = self.durable.is_acked_news(acked);
+        if left.log.is_empty() && left.deliveries.is_empty() && !is_acked_news {
             drop(engine);
             self.hand_on(&mut left.jobs);
-            return (0, None);
+            return (Marks::default(), None);
         }
         let mut journal = self.durable.journal();
         drop(engine);
+        if is_acked_news {
+            self.durable.acknowledge(&mut journal, acked, self);
+        }
         let ticket = self.durable.commit(&mut journal, &mut left.log);
+        let marks = Marks { acked: awaited, ..Marks::agreed(ticket) };
+        if std::mem::take(&mut left.wants_sync) | wants_sync(&left.deliveries) {
+            self.durable.ask_for_sync(&mut journal, ticket);
+        }
         if left.deliveries.iter().any(|delivery| Some(usize::from(delivery.thread)) != own) {
-            mail::send(&self.inboxes, &mut left.deliveries, own, ticket);
+            mail::send(&self.inboxes, &mut left.deliveries, own, marks);
         }
         let claim = match ticket {
             0 => {
@@ -295,7 +315,7 @@ impl Shared {
             _ => self.durable.claim(journal),
         };
         self.hand_on(&mut left.jobs);
-        (ticket, claim)
+        (marks, claim)
     }
 
     /// Hands on what is to be done.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::Engine;
+use journal::Marks;
 use net::{Id, Scratch};
 use parking_lot::MutexGuard;
 
@@ -55,8 +56,8 @@ pub(crate) struct Worker {
     woke_us: u64,
     /// The engine was not to be had: a script runs.
     engine_busy: bool,
-    /// What this batch's replies to writers wait for.
-    ticket: u64,
+    /// What this batch's replies to writers and deliveries wait for.
+    marks: Marks,
 }
 
 /// Why a thread does not serve clients any more.
@@ -85,7 +86,7 @@ impl Worker {
             busy_us: 0,
             woke_us: 0,
             engine_busy: false,
-            ticket: 0,
+            marks: Marks::default(),
         }
     }
 
@@ -208,6 +209,9 @@ impl Worker {
         if self.thread == 0 {
             due_us = due_us.min(self.cron_due_us);
         }
+        let (unacked, unacked_due_us) = self.clients.unacked();
+        self.shared.pulses[self.thread].unacked.store(unacked, Ordering::Relaxed);
+        due_us = due_us.min(unacked_due_us.unwrap_or(u64::MAX));
         if let Some(pause_us) = self.clients.accept_pause_us(now_us) {
             due_us = due_us.min(now_us + pause_us);
         }
@@ -266,6 +270,9 @@ impl Worker {
         self.catch_up();
         engine.begin_batch(self.shared.clock.now());
         self.clients.batch_output = 0;
+        if let Some(position) = self.shared.durable.take_given_up() {
+            engine.note_unacknowledged(position);
+        }
         self.renew_bounds(engine);
         self.clients.introduce(engine);
         self.tell_resized(engine);
@@ -341,26 +348,27 @@ impl Worker {
         engine.take_deliveries_of(self.thread as u16, &mut deliveries);
         for delivery in deliveries.drain(..) {
             self.clients.wrote.push(Id::from_bits(delivery.token));
-            self.clients.deliver(delivery, 0);
+            self.clients.deliver(delivery, Marks::default());
         }
         self.left.deliveries = deliveries;
     }
 
     /// Logs what the batch has changed, before any of its replies leave, and sends what others get.
     fn log(&mut self, engine: MutexGuard<'static, Engine>) -> Option<Claim<'static>> {
-        let (ticket, claim) = self.shared.hand_over(engine, &mut self.left, Some(self.thread));
-        self.ticket = ticket;
+        self.left.wants_sync = self.clients.take_wants_sync();
+        let (marks, claim) = self.shared.hand_over(engine, &mut self.left, Some(self.thread));
+        self.marks = marks;
         claim
     }
 
     /// Holds back the replies to those who have written, if they have to wait for the log.
     fn park(&mut self) {
-        let ticket = std::mem::take(&mut self.ticket);
-        let waits = !self.shared.durable.is_safe(ticket);
-        self.clients.note_logged(ticket, waits);
+        let marks = std::mem::take(&mut self.marks);
+        let waits = !self.shared.durable.is_safe(marks.agreed);
+        self.clients.note_logged(marks.agreed, waits);
         let mut deliveries = std::mem::take(&mut self.left.deliveries);
         for delivery in deliveries.drain(..) {
-            self.clients.deliver(delivery, ticket);
+            self.clients.deliver(delivery, marks);
         }
         self.left.deliveries = deliveries;
     }

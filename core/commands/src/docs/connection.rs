@@ -7,6 +7,7 @@ pub(super) static DOCS: &[Doc] = &[
     doc("client", "2.4.0", "", "The connections."),
     doc("client|caching", "6.0.0", "O(1)", "Says whether the keys of the next request are tracked.").takes("mode(!YES|!NO)"),
     doc("client|capa", "8.0.0", "O(1)", "Tells what the client can do.").takes("capability..."),
+    doc("client|durability", "7.4.0", "O(1)", "Says what the replies to this connection's writes wait for.").takes("[promise(!EVERYSEC|!ALWAYS|!REPLICATED|!DEFAULT)]"),
     doc("client|getname", "2.6.9", "O(1)", "Gives the name of the connection."),
     doc("client|getredir", "6.0.0", "O(1)", "Tells which connection receives the invalidations of this one."),
     doc("client|help", "5.0.0", "O(1)", "Lists the subcommands."),

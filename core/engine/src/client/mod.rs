@@ -24,6 +24,7 @@ const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHa
 pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[row("client", -2, unknown).subcommands(&[
     row("client|caching", 3, caching::caching).flags(ANYBODY),
     row("client|capa", -3, capa).flags(ANYBODY),
+    row("client|durability", -2, crate::durability::CLIENT_DURABILITY).flags(ANYBODY),
     row("client|getname", 2, getname).flags(ANYBODY),
     row("client|getredir", 2, caching::getredir).flags(ANYBODY),
     row("client|help", 2, crate::admin::help).flags(Flags::LOADING.and(Flags::STALE)),

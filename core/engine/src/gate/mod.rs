@@ -39,7 +39,7 @@ const SCRIPT_ARITY: Error = Error::new("ERR Wrong number of args calling Redis c
 const QUEUED_BYTES_MAX: usize = 1 << 30;
 
 /// A command that has one of these may change data.
-const CHANGES: Flags = Flags::WRITE.and(Flags::MAY_WRITE);
+pub(crate) const CHANGES: Flags = Flags::WRITE.and(Flags::MAY_WRITE);
 
 /// What has one of these does not stand still while a pause holds writes back, and is no business of a script that only reads.
 pub(crate) const LEAVES_TRACES: Flags = CHANGES.and(Flags::MAY_REPLICATE);
@@ -230,16 +230,17 @@ impl Engine {
         match outside.write_refusal(grows(needs), &bytes) {
             // A script that declares nothing may only read: it is looked at call by call.
             Some(why) if self.needs(asked).has(Flags::WRITE) => Err(Error::text(why)),
-            _ => self.check_replicas(needs),
+            _ => self.check_replicas(asked.id, needs),
         }
     }
 
-    /// What changes data is refused where too few replicas keep up (`min-replicas-to-write`).
-    fn check_replicas(&self, needs: Flags) -> Result<(), Error> {
+    /// What changes data is refused where too few replicas keep up (`min-replicas-to-write`), or too few acknowledge what is written
+    /// for a client that waits for that.
+    fn check_replicas(&mut self, id: SessionId, needs: Flags) -> Result<(), Error> {
         let least = self.config.min_replicas_to_write;
         match least > 0 && needs.has(Flags::WRITE) && self.good_replicas() < least {
             true => Err(NOREPLICAS),
-            false => Ok(()),
+            false => self.check_acknowledgement(id, needs),
         }
     }
 
@@ -267,7 +268,7 @@ impl Engine {
         let log = &self.log;
         let refusal = outside.write_refusal(grows(flags), &|| log.len());
         refusal.map_or(Ok(()), |why| Err(Error::text(why)))?;
-        self.check_replicas(flags)
+        self.check_replicas(asked.id, flags)
     }
 
     /// What stands against a script that begins. One that declares nothing is looked at call by call.

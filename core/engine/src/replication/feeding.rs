@@ -111,6 +111,7 @@ impl Engine {
         let applied = number(i + 1)?;
         let logged = if args.len() > i + 3 && args.is(i + 2, "fack") { Some(number(i + 3)?) } else { None };
         self.master.ack(turn.session, applied, logged, self.keyspace.now.mono_us);
+        self.note_acknowledged();
         self.carry_out();
         self.serve_acked(turn.outside);
         self.look_at_failover();
@@ -127,17 +128,6 @@ impl Engine {
     /// A client has sent an empty line: a replica that loads shows by it that it is alive.
     pub fn hear_sign(&mut self, id: SessionId) {
         self.master.heard(id, self.keyspace.now.mono_us);
-    }
-
-    /// A request of this client has run, before which the log was so long: where it has written, WAIT waits for that.
-    #[inline]
-    pub(crate) fn note_written(&mut self, id: SessionId, logged_before: usize) {
-        if self.log.len() > logged_before && self.master.is_fed() && self.link.is_none() {
-            let end = self.master.offset() + self.log.stream_len() as u64;
-            if let Some(session) = self.sessions.find_mut(id) {
-                session.written_to = end;
-            }
-        }
     }
 
     /// Replicas that keep up, by `min-replicas-max-lag`; all that are online where that is 0.

@@ -479,3 +479,66 @@ fn the_stream_is_written_once_and_in_order_whatever_happens() {
         }
     }
 }
+
+#[test]
+fn a_client_that_chooses_a_sync_gets_it_and_nobody_else_waits_for_that() {
+    let mut journal = everysec();
+    let ticket = commit(&mut journal, "a");
+    let wanted = Marks { synced: ticket, ..Marks::default() };
+    journal.ask_for_sync(ticket);
+    assert!(journal.writes_before_sync() && journal.wants_sync(0));
+    write(&mut journal, 0);
+    assert_eq!(journal.safe(), ticket, "who has chosen nothing goes on");
+    assert!(!journal.marks().cover(&wanted));
+    sync(&mut journal, 0);
+    assert!(journal.marks().cover(&wanted) && !journal.wants_sync(0) && !journal.writes_before_sync());
+}
+
+#[test]
+fn a_client_that_chooses_no_sync_waits_for_the_kernel_alone() {
+    let mut journal = always();
+    let ticket = commit(&mut journal, "a");
+    let wanted = Marks { written: ticket, ..Marks::default() };
+    assert!(!journal.marks().cover(&wanted), "it is not written");
+    write(&mut journal, 0);
+    assert!(journal.marks().cover(&wanted) && !journal.marks().cover(&Marks::agreed(ticket)));
+}
+
+#[test]
+fn a_chosen_sync_gives_way_to_a_snapshot_as_any_other() {
+    let mut journal = Journal::new(Policy { yields_to_snapshots: true, syncs: true, ..Policy::default() });
+    journal.open(true);
+    journal.set_snapshot_runs(true);
+    let ticket = commit(&mut journal, "a");
+    journal.ask_for_sync(ticket);
+    write(&mut journal, 0);
+    assert!(!journal.begin_sync(0), "it is put off");
+    assert!(journal.marks().cover(&Marks { synced: ticket, ..Marks::default() }));
+    assert!(!journal.wants_sync(0), "and not asked for again and again");
+}
+
+#[test]
+fn a_reply_that_waits_for_replicas_leaves_when_they_have_acknowledged_and_the_log_has_it() {
+    let mut journal = everysec();
+    let ticket = commit(&mut journal, "a");
+    let wanted = Marks { acked: 40, ..Marks::agreed(ticket) };
+    journal.acknowledged(40);
+    assert!(!journal.marks().cover(&wanted), "not before the log has it");
+    write(&mut journal, 0);
+    assert!(journal.marks().cover(&wanted));
+    assert!(!journal.marks().cover(&Marks { acked: 41, ..wanted }));
+    assert!(!journal.marks().cover(&Marks { acked: Marks::NEVER, ..wanted }));
+    journal.acknowledged(3);
+    assert!(!journal.marks().cover(&wanted), "another history");
+}
+
+#[test]
+fn a_reply_waits_for_all_that_its_client_has_asked_for() {
+    let mut wanted = Marks::default();
+    assert!(!wanted.wait() && Marks::default().cover(&wanted));
+    wanted.join(Marks { written: 7, acked: 3, ..Marks::default() });
+    wanted.join(Marks { written: 5, synced: 2, ..Marks::default() });
+    assert_eq!(wanted, Marks { agreed: 0, written: 7, synced: 2, acked: 3 });
+    assert!(wanted.wait() && !Marks { agreed: 9, written: 7, synced: 1, acked: 9 }.cover(&wanted));
+    assert!(Marks { agreed: 0, written: 7, synced: 2, acked: 3 }.cover(&wanted));
+}

@@ -25,7 +25,9 @@ impl Clients {
             mark(&mut client.listed.again, &mut self.again, id);
             return;
         }
-        if client.has_sent_enough() {
+        if client.has_sent_enough()
+            || (client.conn.held() > 0 && client.is_held_back(self.shared.clock.micros()))
+        {
             // The rest waits in the kernel, and holds the sender back.
             client.unread = true;
             return;

@@ -1,10 +1,13 @@
 //! What comes for clients from elsewhere: from other threads, the engine, and the network's own threads.
 
-use engine::Delivery;
+use engine::{Delivery, Durability};
+use journal::Marks;
 use net::Id;
 
 use super::Clients;
+use crate::client::Client;
 use crate::mail::Mail;
+use crate::unacked;
 
 impl Clients {
     /// Takes in what other threads have for our clients, and those that come back from them.
@@ -24,7 +27,7 @@ impl Clients {
         for item in mail.drain(..) {
             match item {
                 Mail::Connection(accepted, tls_only) => self.adopt(accepted, tls_only),
-                Mail::Delivery(delivery, safe_at) => self.deliver(delivery, safe_at),
+                Mail::Delivery(delivery, marks) => self.deliver(delivery, marks),
             }
         }
         self.mail = mail;
@@ -32,16 +35,16 @@ impl Clients {
         overrun.into_iter().for_each(|token| self.close_overrun(Id::from_bits(token)));
     }
 
-    /// Gives a client what others have for it, to leave once the log is safe up to the ticket.
-    pub(crate) fn deliver(&mut self, delivery: Delivery, safe_at: u64) {
+    /// Gives a client what others have for it, and what that waits for.
+    pub(crate) fn deliver(&mut self, delivery: Delivery, marks: Marks) {
         let id = Id::from_bits(delivery.token);
-        let Clients { slots, pool, .. } = self;
+        let Clients { slots, pool, shared, .. } = self;
         let Some(slot) = slots.get_mut(id) else { return };
-        let Some(client) = slot else { return self.held_back.push((delivery, safe_at)) };
+        let Some(client) = slot else { return self.held_back.push((delivery, marks)) };
         if !delivery.bytes.is_empty() {
             client.conn.out(pool).extend_from_slice(&delivery.bytes);
         }
-        client.parked_until = client.parked_until.max(safe_at);
+        client.park_delivery(&delivery, marks, shared.clock.micros());
         let logs_in = delivery.resume && client.is_asking;
         if delivery.resume {
             client.waiting = false;
@@ -76,7 +79,31 @@ impl Clients {
             .into_iter()
             .partition(|(delivery, _)| delivery.token == token);
         self.held_back = others;
-        let own: Vec<(Delivery, u64)> = own;
-        own.into_iter().for_each(|(delivery, safe_at)| self.deliver(delivery, safe_at));
+        let own: Vec<(Delivery, Marks)> = own;
+        own.into_iter().for_each(|(delivery, marks)| self.deliver(delivery, marks));
+    }
+}
+
+impl Client {
+    /// Has its output wait for what a delivery waits for that was just put behind it.
+    fn park_delivery(&mut self, delivery: &Delivery, marks: Marks, now_us: u64) {
+        match &delivery.written {
+            _ if delivery.is_feed => self.parked.join(Marks { acked: 0, ..marks }),
+            // What its own request has written waits as it has chosen.
+            Some(written) => {
+                self.parked.join(unacked::marks(written.durability, marks.agreed));
+                if written.durability == Durability::Replicated {
+                    let position = unacked::awaited(written);
+                    self.note_unacked(written.reply.clone(), delivery.bytes.len(), position, now_us);
+                }
+            }
+            // What it is told because of others' writes waits with theirs, and is no less true when that is given up.
+            None => {
+                self.parked.join(marks);
+                if marks.acked > 0 {
+                    self.unacked.add(0..0, now_us);
+                }
+            }
+        }
     }
 }

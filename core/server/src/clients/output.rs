@@ -2,13 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use engine::Delivery;
+use engine::{Delivery, Durability};
+use journal::Marks;
 use net::{Flush, Id};
 
 use super::{Clients, find, mark, mark_dirty};
 use crate::client::Client;
 use crate::logger::Level;
 use crate::notices::Topic;
+use crate::shared::Shared;
+use crate::unacked;
 
 impl Clients {
     /// Writes what can be written.
@@ -29,13 +32,10 @@ impl Clients {
         if client.unlogged {
             return;
         }
-        if client.parked_until > 0 {
-            if !self.shared.durable.is_safe(client.parked_until) {
-                mark(&mut client.listed.parked, &mut self.parked, id);
-                return;
-            }
-            client.parked_until = 0;
+        if client.parked.wait() && !self.release(id) {
+            return;
         }
+        let Some(client) = find(&mut self.slots, id) else { return };
         if !client.conn.wants_flush() {
             return;
         }
@@ -75,6 +75,66 @@ impl Clients {
         self.close(id);
     }
 
+    /// Lets the output of a client go, if what it waits for has happened, or for too long has not. Whether it may leave.
+    fn release(&mut self, id: Id) -> bool {
+        let Clients { slots, shared, bounds, parked, .. } = self;
+        let Some(client) = find(slots, id) else { return false };
+        let has_waited = client.unacked.is_some();
+        if !shared.durable.covers(&client.parked) {
+            let due_us = client.unacked.due_us(bounds.acked_timeout_us);
+            if due_us.is_some_and(|due_us| shared.clock.micros() >= due_us) {
+                give_up(client, bounds.replicas_awaited, bounds.acked_timeout_us, shared);
+            }
+            if !shared.durable.covers(&client.parked) {
+                mark(&mut client.listed.parked, parked, id);
+                return false;
+            }
+        }
+        client.parked = Marks::default();
+        if has_waited {
+            client.unacked.take();
+            self.go_on(id);
+        }
+        true
+    }
+
+    /// What a client has sent meanwhile is read and run.
+    fn go_on(&mut self, id: Id) {
+        let Some(client) = find(&mut self.slots, id) else { return };
+        if client.waiting {
+            return;
+        }
+        let (held, ended) = (client.conn.held(), client.ended);
+        if std::mem::take(&mut client.unread) {
+            self.read_again(id);
+        }
+        match held {
+            0 if ended => self.end(id),
+            0 => {}
+            _ => self.mark_runnable(id),
+        }
+    }
+
+    /// How many clients' replies wait for replicas, and when the first of them has waited for too long.
+    pub(crate) fn unacked(&mut self) -> (u64, Option<u64>) {
+        let Clients { slots, parked, bounds, .. } = self;
+        let due = parked.iter().filter_map(|id| find(slots, *id)?.unacked.due_us(bounds.acked_timeout_us));
+        due.fold((0, None), |(count, first), due_us| {
+            (count + 1, Some(first.map_or(due_us, |first: u64| first.min(due_us))))
+        })
+    }
+
+    /// Whether somebody who has written in this batch has chosen a sync.
+    pub(crate) fn take_wants_sync(&mut self) -> bool {
+        std::mem::take(&mut self.wants_sync)
+    }
+
+    /// A client has written in this batch, and has chosen what its replies wait for.
+    pub(crate) fn note_chosen(&mut self, durability: Durability) {
+        self.has_chosen = true;
+        self.wants_sync |= durability == Durability::Always;
+    }
+
     /// Tries those again whose output waits for the log.
     fn unpark(&mut self) {
         for id in std::mem::take(&mut self.parked) {
@@ -93,9 +153,7 @@ impl Clients {
     /// Whether a parked client may go on.
     pub(crate) fn parked_is_safe(&mut self) -> bool {
         let Clients { slots, parked, shared, .. } = self;
-        parked
-            .iter()
-            .any(|id| find(slots, *id).is_none_or(|client| shared.durable.is_safe(client.parked_until)))
+        parked.iter().any(|id| find(slots, *id).is_none_or(|client| shared.durable.covers(&client.parked)))
     }
 
     /// Closes a client whose unread output is over its limits.
@@ -132,7 +190,7 @@ impl Clients {
         let Some(client) = slot else {
             let (thread, token) = (self.thread as u16, id.to_bits());
             let dropped = Delivery { thread, token, drop: true, ..Delivery::default() };
-            return self.held_back.push((dropped, 0));
+            return self.held_back.push((dropped, Marks::default()));
         };
         let who = client.conn.peer().to_string();
         self.shared
@@ -176,12 +234,13 @@ impl Clients {
     /// The batch is logged as `ticket`, and not safe yet if it is to be waited for: those who have written hold their replies for it.
     pub(crate) fn note_logged(&mut self, ticket: u64, waits: bool) {
         let wrote = std::mem::take(&mut self.wrote);
+        let waits = waits || std::mem::take(&mut self.has_chosen);
         if waits || self.holds_unlogged {
             for id in &wrote {
                 if let Some(client) = find(&mut self.slots, *id) {
                     client.unlogged = false;
                     if waits {
-                        client.parked_until = client.parked_until.max(ticket);
+                        client.parked.join(std::mem::take(&mut client.chosen).marks(ticket));
                     }
                     mark_dirty(&mut self.dirty, client, *id);
                 }
@@ -191,6 +250,20 @@ impl Clients {
         self.wrote = wrote;
         self.wrote.clear();
     }
+}
+
+/// Replicas have not acknowledged in time what a client has written: it is told so for each reply that waits.
+#[cold]
+fn give_up(client: &mut Client, replicas: usize, timeout_us: u64, shared: &Shared) {
+    let position = std::mem::take(&mut client.parked.acked);
+    let sent = client.net.1;
+    let replies: Vec<_> = (client.unacked.take().into_iter())
+        .map(|reply| (reply.start - sent) as usize..(reply.end - sent) as usize)
+        .collect();
+    client.conn.replace_pending(&replies, &unacked::unacknowledged(replicas, timeout_us));
+    shared.durable.give_up(replies.len(), position);
+    let text = format!("{} was told that replicas have not acknowledged what it wrote", client.conn.peer());
+    shared.notices.note(shared, Topic::Unacked, text);
 }
 
 fn is_over(limit: u64, bytes: u64) -> bool {

@@ -105,7 +105,7 @@ impl Durable {
     pub(crate) fn sync(&self, shared: &Shared) -> bool {
         let handle = {
             let mut log = self.log();
-            if self.journal().policy().need == Need::Synced {
+            if self.journal().writes_before_sync() {
                 self.write_waiting(&mut log, shared);
             }
             let Some(log) = &*log else { return false };

@@ -1,0 +1,191 @@
+//! What must have happened to a write before its client is told of it: CLIENT DURABILITY, and `min-replicas-acked`.
+//!
+//! The engine says of each request that has written what its reply waits for ([`Written`]); to hold the reply back is the server's. A reply
+//! that waits for replicas waits for a position in their stream, the one behind the write itself, and not for what others have written
+//! since. Who only reads waits for nothing, and sees what was written at once, as where the log is synced for each write. What is told to
+//! others because of such a write (messages, replies to those who waited to read it) waits with it.
+//!
+//! A write is refused before it runs where too few replicas are there that keep up, or where a reply had to be given up and the replicas
+//! have not caught up with that place since. So a replica that stands still costs those whose writes it had not acknowledged an error that
+//! says so, once, and everybody after them a plain refusal.
+
+use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::gate::CHANGES;
+use crate::session::SessionId;
+use commands::{Error, Flags};
+use core::ops::Range;
+use replication::ReplicationId;
+
+/// What a client's replies to its writes wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// What the configuration says.
+    #[default]
+    Configured,
+    /// The kernel has it.
+    Everysec,
+    /// The disk has it.
+    Always,
+    /// What the configuration says of the log, and enough replicas have acknowledged it.
+    Replicated,
+}
+
+impl Durability {
+    const NAMES: [(&'static str, Durability); 4] = [
+        ("default", Durability::Configured),
+        ("everysec", Durability::Everysec),
+        ("always", Durability::Always),
+        ("replicated", Durability::Replicated),
+    ];
+
+    /// The word by which clients choose it.
+    pub(crate) fn name(self) -> &'static str {
+        Durability::NAMES
+            .iter()
+            .find(|(_, durability)| *durability == self)
+            .map_or("default", |(name, _)| name)
+    }
+}
+
+/// A request has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// What its reply waits for.
+    pub durability: Durability,
+    /// The position behind it in the stream for replicas; none where there is no stream, so that none can acknowledge it.
+    pub position: Option<u64>,
+    /// Its reply in the client's output, messages before and behind it not included; empty where there is none.
+    pub reply: Range<usize>,
+}
+
+/// The place in a history that a reply waited for in vain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GivenUp {
+    id: ReplicationId,
+    position: u64,
+}
+
+/// The refusal where too few replicas acknowledge.
+const NOREPLICAS: Error = Error::new("NOREPLICAS Not enough replicas acknowledge what is written.");
+
+/// How often a client is looked at that waits to take what no replica would acknowledge, microseconds.
+pub(crate) const REPLICAS_LOOK_US: u64 = 100_000;
+
+/// `CLIENT DURABILITY [everysec | always | replicated | default]`: chooses, or tells what is chosen.
+pub(crate) const CLIENT_DURABILITY: EngineHandler = |engine, turn| {
+    match turn.args.len() {
+        2 => turn.reply.bulk(engine.sessions.at(turn.session).durability.name().as_bytes()),
+        3 => choose(engine, turn)?,
+        _ => return Err(commands::bad_subcommand(turn.args, "CLIENT")),
+    }
+    Ok(Step::Done(None))
+};
+
+fn choose(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<(), Error> {
+    let chosen = Durability::NAMES.iter().find(|(name, _)| turn.args.is(2, name));
+    let (_, durability) =
+        chosen.ok_or(Error::new("ERR CLIENT DURABILITY takes everysec, always, replicated or default"))?;
+    if matches!(durability, Durability::Always | Durability::Everysec) && !engine.config.appendonly {
+        return Err(Error::new(
+            "ERR there is no log here (appendonly no) whose writes a reply could wait for",
+        ));
+    }
+    engine.sessions.at_mut(turn.session).durability = *durability;
+    turn.reply.ok();
+    Ok(())
+}
+
+impl Engine {
+    /// What the replies of a client wait for.
+    #[inline]
+    pub(crate) fn durability(&self, id: SessionId) -> Durability {
+        let chosen = self.sessions.find(id).map_or(Durability::Configured, |session| session.durability);
+        match chosen {
+            Durability::Configured if self.config.min_replicas_acked > 0 => Durability::Replicated,
+            chosen => chosen,
+        }
+    }
+
+    /// How many replicas must acknowledge a write that waits for them.
+    pub fn replicas_awaited(&self) -> usize {
+        self.config.min_replicas_acked.max(1)
+    }
+
+    /// A request has made the log longer. Where nobody is fed and nothing but the log is waited for, there is nothing to remember.
+    #[inline]
+    pub(crate) fn note_write(&mut self, id: SessionId, command: usize, reply: Range<usize>) {
+        let has_chosen = self.sessions.find(id).is_some_and(|s| s.durability != Durability::Configured);
+        if has_chosen || self.config.min_replicas_acked > 0 || self.master.is_fed() {
+            self.note_awaited_write(id, command, reply);
+        }
+    }
+
+    #[inline(never)]
+    fn note_awaited_write(&mut self, id: SessionId, command: usize, reply: Range<usize>) {
+        let is_streamed = self.master.is_fed() && self.link.is_none();
+        let position = is_streamed.then(|| self.master.offset() + self.log.stream_len() as u64);
+        let chosen = self.durability(id);
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        session.written_to = position.unwrap_or(session.written_to);
+        // A reader may have come upon a key whose time is over: that it is gone is in the log, and it is no write of this client.
+        let may_change = self.table.commands[command].spec.flags.has_any(CHANGES.and(Flags::RUNS_QUEUE));
+        let durability = match chosen {
+            Durability::Replicated if !may_change => Durability::Configured,
+            chosen => chosen,
+        };
+        if durability == Durability::Replicated {
+            self.awaited_to = self.awaited_to.max(position.unwrap_or(0));
+            self.master.ask();
+        }
+        self.written = Some(Written { durability, position, reply });
+    }
+
+    /// What the last request of [`Engine::execute`] has written, if it has.
+    #[inline]
+    pub fn take_written(&mut self) -> Option<Written> {
+        self.written.take()
+    }
+
+    /// Up to where in the stream something was written since the last call whose writer waits for replicas; 0 for nothing.
+    pub fn take_awaited(&mut self) -> u64 {
+        core::mem::take(&mut self.awaited_to)
+    }
+
+    /// A replica has acknowledged more of the stream.
+    pub(crate) fn note_acknowledged(&mut self) {
+        let (id, position) = (self.master.id(), self.master.acked_by(self.replicas_awaited()));
+        self.acked = Some((id, position.max(self.acknowledged())));
+    }
+
+    /// Up to where enough replicas have acknowledged the stream. It goes back only with another history.
+    pub fn acknowledged(&self) -> u64 {
+        self.acked.filter(|(id, _)| *id == self.master.id()).map_or(0, |(_, position)| position)
+    }
+
+    /// Replies were given up that waited for replicas to acknowledge the stream up to there.
+    pub fn note_unacknowledged(&mut self, position: u64) {
+        self.given_up = Some(GivenUp { id: self.master.id(), position });
+    }
+
+    /// Whether replicas are there for a write that waits for them, as far as can be known.
+    pub(crate) fn is_acknowledged_here(&self) -> bool {
+        let awaited = self.replicas_awaited();
+        let has_stalled = self.given_up.is_some_and(|given_up| {
+            given_up.id == self.master.id() && self.master.acked_by(awaited) < given_up.position
+        });
+        // What clients write on a replica is not in the stream that its own replicas get.
+        self.link.is_none() && self.good_replicas() >= awaited && !has_stalled
+    }
+
+    /// What changes data is refused where its client waits for replicas that are not there.
+    pub(crate) fn check_acknowledgement(&mut self, id: SessionId, needs: Flags) -> Result<(), Error> {
+        if !needs.has(Flags::WRITE)
+            || self.durability(id) != Durability::Replicated
+            || self.is_acknowledged_here()
+        {
+            return Ok(());
+        }
+        self.counters.unreplicated_refusals += 1;
+        Err(NOREPLICAS)
+    }
+}

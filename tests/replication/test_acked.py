@@ -1,0 +1,239 @@
+"""Acknowledged means replicated: replies to writes wait for replicas, those to reads do not, and nobody is told what may be lost."""
+
+import signal
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from conftest import eventually, in_step, info, master_of
+from harness import servers, wire
+from machine import references
+
+ROUNDS = 20
+TOO_FEW = "NOREPLICAS Not enough replicas acknowledge what is written."
+
+
+def is_error(reply, beginning):
+    return isinstance(reply, wire.ReplyError) and reply.args[0].startswith(beginning)
+
+
+@contextmanager
+def follower(master, name, *extra):
+    """A replica of `master` that has its data: a Tandem, or a real server."""
+    words = ("--replicaof", f"127.0.0.1 {master.port}", *extra)
+    made = (servers.Server("server", reference=False, tls=False, extra=words) if name == "tandem"
+            else references.server(name))
+    with made as replica:
+        if name != "tandem":
+            with replica.client() as r:
+                r.call("REPLICAOF", "127.0.0.1", master.port)
+        in_step(master, replica)
+        yield replica
+
+
+@contextmanager
+def frozen(server):
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+def set_up(client, timeout_ms=1000):
+    client.call("CONFIG", "SET", "min-replicas-acked", 1, "min-replicas-acked-timeout", timeout_ms)
+
+
+class Writers:
+    """Clients that write numbers, each into keys of its own and as a job, and note which they were told to be written."""
+
+    def __init__(self, master, count=4):
+        self.master, self.acknowledged, self.stopping = master, [[] for _ in range(count)], False
+        self.threads = [threading.Thread(target=self.write, args=(n,)) for n in range(count)]
+
+    def write(self, own):
+        try:
+            with self.master.client() as c:
+                for n in range(100_000):
+                    if self.stopping:
+                        return
+                    if c.ask("SET", f"{own}:{n}", n) == b"OK" and not is_error(c.ask("RPUSH", f"jobs:{own}", n), ""):
+                        self.acknowledged[own].append(n)
+        except (ConnectionError, OSError, EOFError):
+            pass
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping = True
+        for thread in self.threads:
+            thread.join(10)
+
+
+def missing(replica, acknowledged):
+    """What was acknowledged and is not there."""
+    with replica.client() as r:
+        lost = []
+        for own, numbers in enumerate(acknowledged):
+            jobs = set(r.call("LRANGE", f"jobs:{own}", 0, -1))
+            values = r.pipeline([("GET", f"{own}:{n}") for n in numbers])
+            lost += [(own, n) for n, value in zip(numbers, values)
+                     if value != str(n).encode() or str(n).encode() not in jobs]
+        return lost
+
+
+@pytest.mark.parametrize("name", ["tandem", "7.0"])
+def test_what_was_acknowledged_outlives_the_loss_of_the_master(name):
+    """The master is killed under writers, and its replica takes over, again and again."""
+    total = 0
+    for round_number in range(ROUNDS):
+        with master_of("server") as master, master.client() as m, follower(master, name) as replica:
+            set_up(m, timeout_ms=5000)
+            with Writers(master) as writers:
+                time.sleep(0.15 + 0.02 * (round_number % 5))
+                master.process.kill()
+            with replica.client() as r:
+                r.call("REPLICAOF", "NO", "ONE")
+            total += sum(map(len, writers.acknowledged))
+            assert missing(replica, writers.acknowledged) == []
+    assert total > ROUNDS * 20, "writers were acknowledged before the end"
+
+
+@pytest.mark.parametrize("kind", ["cache", "queue"])
+def test_writers_wait_for_a_replica_that_stands_still_and_readers_do_not(kind):
+    with master_of(kind) as master, master.client() as m, follower(master, "tandem") as replica:
+        set_up(m, timeout_ms=1500)
+        assert m.call("SET", "k", 1) == b"OK"
+        with frozen(replica), master.client() as writer, master.client() as reader, master.client() as open_writer:
+            open_writer.call("CLIENT", "DURABILITY", "everysec" if kind == "queue" else "default")
+            began = time.monotonic()
+            answers = []
+            thread = threading.Thread(target=lambda: answers.append(writer.ask("SET", "k", 2)))
+            thread.start()
+            eventually("it is written", lambda: reader.call("GET", "k") == b"2", seconds=1)
+            assert info(m, "stats")["tandem_clients_waiting_for_replicas"] == "1"
+            if kind == "queue":
+                assert open_writer.call("SET", "other", 1) == b"OK", "it has chosen not to wait"
+            assert time.monotonic() - began < 1.2 and not answers, "others are answered, and the writer waits"
+            thread.join(10)
+            waited = time.monotonic() - began
+            assert is_error(answers[0], "UNACKED ") and 1.4 < waited < 3, (answers, waited)
+            assert reader.call("GET", "k") == b"2", "it is done here"
+            assert writer.ask("SET", "k", 3) == wire.ReplyError(TOO_FEW), "and now there is a plain refusal"
+            assert time.monotonic() - began < waited + 0.5 and reader.call("GET", "k") == b"2"
+            assert writer.call("GET", "k") == b"2"
+            stats = info(m, "stats")
+            assert stats["tandem_unacknowledged_replies"] == "1" and int(stats["tandem_unreplicated_refusals"]) == 1
+        eventually("it goes on with the replica", lambda: m.ask("SET", "k", 4) == b"OK")
+        in_step(master, replica)
+        with replica.client() as r:
+            assert r.call("GET", "k") == b"4"
+
+
+def test_each_reply_in_a_pipeline_is_right_when_replicas_do_not_answer():
+    with master_of("queue") as master, master.client() as m, follower(master, "7.0") as replica:
+        set_up(m, timeout_ms=600)
+        m.call("SET", "there", "value")
+        with frozen(replica):
+            replies = m.pipeline([("SET", "a", 1), ("GET", "there"), ("RPUSH", "l", 1, 2), ("LLEN", "l"),
+                                      ("EVAL", "return redis.call('INCR', 'n')", 0), ("MULTI",), ("SET", "b", 1),
+                                      ("GET", "b"), ("EXEC",), ("PING",)])
+            found = ["UNACKED" if is_error(reply, "UNACKED ") else reply for reply in replies]
+            assert found == ["UNACKED", b"value", "UNACKED", 2, "UNACKED", b"OK", b"QUEUED", b"QUEUED", "UNACKED", b"PONG"]
+
+
+def test_a_job_is_not_handed_out_before_replicas_know_that_it_is_taken():
+    with master_of("queue") as master, master.client() as m, follower(master, "tandem") as replica:
+        set_up(m, timeout_ms=700)
+        with master.client() as worker, master.client() as next_worker:
+            for waiting, client in enumerate((worker, next_worker), 1):
+                client.send(wire.encode("BLPOP", "jobs", 0))
+                eventually("it waits", lambda: info(m, "clients")["blocked_clients"] == str(waiting))
+            with frozen(replica):
+                assert is_error(m.ask("RPUSH", "jobs", "one"), "UNACKED ")
+                assert is_error(worker.read(), "UNACKED "), "it was not given the job, and knows that it is taken"
+                assert is_error(worker.ask("BLPOP", "jobs", 0), "NOREPLICAS ")
+                with master.client() as careless:
+                    careless.call("CLIENT", "DURABILITY", "everysec")
+                    assert careless.call("RPUSH", "jobs", "two") == 1
+                time.sleep(0.3)
+                assert m.call("LRANGE", "jobs", 0, -1) == [b"two"], "what nobody would acknowledge is not taken"
+            assert next_worker.read() == [b"jobs", b"two"], "it is when replicas are there again"
+
+
+def test_without_replicas_writes_are_refused_before_they_run():
+    with master_of("queue") as master, master.client() as m:
+        m.call("SET", "k", 1)
+        set_up(m)
+        for request in (("SET", "k", 2), ("EVAL", "return redis.call('SET', 'k', 2)", 0)):
+            assert is_error(m.ask(*request), "NOREPLICAS ")
+        m.call("MULTI")
+        assert is_error(m.ask("SET", "k", 2), "NOREPLICAS ")
+        assert is_error(m.ask("EXEC"), "EXECABORT ")
+        assert m.call("GET", "k") == b"1"
+        m.call("CONFIG", "SET", "min-replicas-acked", 0)
+        assert m.call("SET", "k", 3) == b"OK"
+        with master.client() as careful:
+            careful.call("CLIENT", "DURABILITY", "replicated")
+            assert is_error(careful.ask("SET", "k", 4), "NOREPLICAS ")
+            assert careful.call("CLIENT", "DURABILITY") == b"replicated"
+            careful.call("RESET")
+            assert careful.call("CLIENT", "DURABILITY") == b"default" and careful.call("SET", "k", 5) == b"OK"
+
+
+def test_acknowledgement_takes_a_round_trip_and_not_a_second():
+    with master_of("server") as master, master.client() as m, follower(master, "7.0"):
+        set_up(m)
+        began = time.monotonic()
+        for n in range(100):
+            assert m.call("SET", "k", n) == b"OK"
+        assert time.monotonic() - began < 5, "a replica says by itself once a second how far it is"
+        replies = m.pipeline([("SET", f"k{n}", n) for n in range(20_000)])
+        assert replies == [b"OK"] * 20_000
+
+
+def test_a_message_waits_with_the_write_that_it_comes_with():
+    with master_of("queue") as master, master.client() as m, follower(master, "tandem") as replica:
+        set_up(m, timeout_ms=1000)
+        with master.client() as subscriber:
+            subscriber.call("SUBSCRIBE", "done")
+            with frozen(replica):
+                script = "redis.call('SET', 'k', 1) redis.call('PUBLISH', 'done', 'k') return 1"
+                m.send(wire.encode("EVAL", script, 0))
+                began = time.monotonic()
+                assert subscriber.read() == [b"message", b"done", b"k"]
+                assert time.monotonic() - began > 0.8, "it came before the write was given up"
+                assert is_error(m.read(), "UNACKED ")
+
+
+def test_always_and_everysec_are_chosen_by_connection():
+    with master_of("queue", "--appendfsync", "everysec") as master, master.client() as m:
+        syncs = lambda: int(info(m, "persistence").get("aof_delayed_fsync", 0))  # noqa: E731
+        assert syncs() == 0
+        m.call("CLIENT", "DURABILITY", "always")
+        for n in range(50):
+            assert m.call("SET", "k", n) == b"OK"
+            assert m.call("WAITAOF", 1, 0, 1) == [1, 0], "its reply left when it was on the disk"
+    with master_of("cache") as cache, cache.client() as c:
+        assert is_error(c.ask("CLIENT", "DURABILITY", "always"), "ERR there is no log here")
+        assert is_error(c.ask("CLIENT", "DURABILITY", "never"), "ERR CLIENT DURABILITY takes")
+
+
+def test_a_client_that_has_sent_all_and_ended_its_side_gets_its_replies():
+    with master_of("queue") as master, master.client() as m, follower(master, "tandem") as replica:
+        set_up(m, timeout_ms=800)
+        with frozen(replica), socket.create_connection(("127.0.0.1", master.port)) as raw:
+            raw.sendall(b"SET a 1\r\n")
+            time.sleep(0.1)
+            raw.sendall(b"GET a\r\n")
+            raw.shutdown(socket.SHUT_WR)
+            raw.settimeout(5)
+            got = b""
+            while chunk := raw.recv(4096):
+                got += chunk
+            assert got.startswith(b"-UNACKED ") and got.endswith(b"$1\r\n1\r\n"), got
