@@ -61,8 +61,8 @@ fn write_record(writer: &mut Writer, entry: &Entry, used: Option<Use>, between: 
 }
 
 /// Writes the RDB record of a large entry of database `db`, for the thread that writes the file. `between` is called again and again,
-/// with no more than a few KiB or one element come since, so that the value never stands in memory a second time (a stream's
-/// groups and what they have pending do).
+/// with no more than a few KiB or one element come since, so that the value never stands in memory a second time (the compressed form of
+/// a string does, and a stream's groups with what they have pending).
 pub fn write_large(
     writer: &mut Writer,
     db: usize,
@@ -126,7 +126,10 @@ pub fn entry_from_rdb(space: &Keyspace, record: rdb::Entry) -> Result<Entry, Loa
 fn write_value(writer: &mut Writer, entry: &Entry, between: Between<'_>) {
     match entry.view() {
         View::Int(value) => writer.integer(value),
-        View::Str(bytes) => writer.string(bytes),
+        View::Str(bytes) => match between {
+            Some(between) => writer.long_string(bytes, between),
+            None => writer.string(bytes),
+        },
         View::List(list) => write_list(writer, list, between),
         View::Set(set) => write_set(writer, set, between),
         View::ZSet(zset) => write_zset(writer, zset, between),

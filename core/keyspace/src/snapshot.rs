@@ -1,9 +1,9 @@
 //! The snapshot view: the exact state at one moment, written out while commands go on changing it.
 //!
 //! One epoch bit an entry tells whether the running snapshot has it. A walk in short slices writes the entries that it
-//! has not; a command about to change or remove one writes its pre-image first. New entries are born written. Large collections
-//! are not serialised here: they are shared by structure and handed out as [`Piece::Large`] for another thread to encode, so neither
-//! the walk nor a write ever waits for one.
+//! has not; a command about to change or remove one writes its pre-image first. New entries are born written. Only what is small
+//! is serialised here ([`Entry::small_bytes`]). All else is shared, and handed out as [`Piece::Large`] for another thread to encode, so neither
+//! the walk nor a write ever waits for a value to be compressed. A slice counts bytes as well as entries.
 //!
 //! Invariant: between snapshots every entry's bit equals `Keyspace::epoch`; starting one flips `epoch`, so all are unwritten at once.
 
@@ -19,11 +19,11 @@ use types::{Entry, View};
 pub enum Piece {
     /// RDB bytes, whole records.
     Bytes(Vec<u8>),
-    /// A large value of database `db`, to be encoded by [`crate::write_large`] on another thread.
+    /// A value of database `db` that is not small, to be encoded by [`crate::write_large`] on another thread.
     Large {
         /// Database number.
         db: usize,
-        /// Key, expiry and a structural share of the value.
+        /// Key, expiry and a share of the value.
         entry: Entry,
         /// Its use, if snapshots tell that.
         used: Option<Use>,
@@ -40,11 +40,16 @@ pub struct SnapshotProgress {
 }
 
 impl Piece {
-    /// Bytes that it holds by itself; a large value is shared with the keyspace and counts little.
+    /// Bytes that it holds by itself, or comes to hold when the key changes: a string as a whole, of a collection no more
+    /// than what one change copies.
     pub fn bytes(&self) -> usize {
+        let shared_bytes = |entry: &Entry| match entry.view() {
+            View::Str(bytes) => bytes.len(),
+            _ => entry.heap_bytes().min(SHARED_BYTES_MAX),
+        };
         match self {
             Piece::Bytes(bytes) => bytes.len(),
-            Piece::Large { .. } => size_of::<Piece>(),
+            Piece::Large { entry, .. } => size_of::<Piece>() + shared_bytes(entry),
         }
     }
 }
@@ -53,6 +58,8 @@ impl Piece {
 pub(crate) struct Snapshot {
     writer: Writer,
     pieces: Vec<Piece>,
+    /// What the pieces hold.
+    pieces_bytes: usize,
     /// Database of the last record, as the RDB's SELECTDB told.
     db: Option<usize>,
     progress: SnapshotProgress,
@@ -66,14 +73,18 @@ pub(crate) struct Snapshot {
     now_ms: i64,
 }
 
-/// From this many elements on a collection is shared rather than serialised on the spot.
+/// From this many elements on a collection is worth freeing elsewhere.
 const LARGE_ELEMENTS_MIN: usize = 256;
 /// From this many bytes on a string is worth freeing elsewhere.
 const LARGE_BYTES_MIN: usize = 64 << 10;
 /// A piece is handed out when it has grown to this many bytes.
 const PIECE_BYTES: usize = 256 << 10;
+/// Bytes that a collection counts in a piece, at most: the part of its structure that a change copies.
+const SHARED_BYTES_MAX: usize = 64 << 10;
+/// So many bytes written take as long as looking at one more entry.
+const BYTES_AS_ENTRY: usize = 64;
 
-/// Whether encoding or freeing the value takes long.
+/// Whether freeing the value takes long.
 pub(crate) fn is_large(entry: &Entry) -> bool {
     match entry.view() {
         View::Int(_) => false,
@@ -82,7 +93,8 @@ pub(crate) fn is_large(entry: &Entry) -> bool {
         View::Set(set) => set.len() >= LARGE_ELEMENTS_MIN,
         View::ZSet(zset) => zset.len() >= LARGE_ELEMENTS_MIN,
         View::Hash(hash) => hash.len() >= LARGE_ELEMENTS_MIN,
-        View::Stream(stream) => stream.entry_count() >= LARGE_ELEMENTS_MIN as u64,
+        // Few entries may be pending with many.
+        View::Stream(_) => entry.small_bytes().is_none(),
     }
 }
 
@@ -91,18 +103,19 @@ impl Snapshot {
         self.adopted.push(database);
     }
 
-    fn write(&mut self, db: usize, entry: &Entry) {
+    /// Writes an entry, or shares it; how many entries that counts for beside this one.
+    fn write(&mut self, db: usize, entry: &Entry) -> usize {
         self.progress.keys_written += 1;
         if self.cancelled {
-            return;
+            return 0;
         }
         let used = self.ranking.map(|ranking| ranking.told(entry.access(), self.now_ms));
-        if is_large(entry) && !matches!(entry.view(), View::Str(_)) {
+        let Some(bytes) = entry.small_bytes() else {
             self.cut();
             self.db = None;
-            self.pieces.push(Piece::Large { db, entry: entry.clone(), used });
-            return;
-        }
+            self.push(Piece::Large { db, entry: entry.clone(), used });
+            return 0;
+        };
         if self.db != Some(db) {
             self.writer.select_db(db as u64);
             self.db = Some(db);
@@ -111,13 +124,20 @@ impl Snapshot {
         if self.writer.pending() >= PIECE_BYTES {
             self.cut();
         }
+        bytes / BYTES_AS_ENTRY
     }
 
     /// Closes the piece in progress.
     fn cut(&mut self) {
         if self.writer.pending() > 0 {
-            self.pieces.push(Piece::Bytes(self.writer.take()));
+            let piece = Piece::Bytes(self.writer.take());
+            self.push(piece);
         }
+    }
+
+    fn push(&mut self, piece: Piece) {
+        self.pieces_bytes += piece.bytes();
+        self.pieces.push(piece);
     }
 }
 
@@ -138,6 +158,7 @@ impl Keyspace {
         self.snapshot = Some(Snapshot {
             writer,
             pieces: Vec::new(),
+            pieces_bytes: 0,
             db: None,
             progress,
             adopted: Vec::new(),
@@ -153,7 +174,7 @@ impl Keyspace {
         self.snapshot.as_ref().map(|s| s.progress)
     }
 
-    /// Walks on until about `entries` entries were looked at; true when the walk is through (the last pieces are then ready).
+    /// Walks on until about `entries` entries were looked at, or fewer that are longer than most; true when the walk is through (the last pieces are then ready).
     pub fn step_snapshot(&mut self, entries: usize) -> bool {
         let mut left = entries;
         let Some(mut snapshot) = self.snapshot.take() else { return true };
@@ -180,17 +201,16 @@ impl Keyspace {
         through
     }
 
-    /// Bytes that wait to be taken: besides what slices gave, what changed entries were before. Large values count little, see
-    /// [`Piece::bytes`].
+    /// Bytes that wait to be taken: besides what slices gave, what changed entries were before. See [`Piece::bytes`].
     pub fn snapshot_waiting_bytes(&self) -> usize {
-        self.snapshot
-            .as_ref()
-            .map_or(0, |s| s.pieces.iter().map(Piece::bytes).sum::<usize>() + s.writer.pending())
+        self.snapshot.as_ref().map_or(0, |s| s.pieces_bytes + s.writer.pending())
     }
 
     /// The pieces that are ready, in order.
     pub fn take_snapshot_pieces(&mut self) -> Vec<Piece> {
-        self.snapshot.as_mut().map(|s| core::mem::take(&mut s.pieces)).unwrap_or_default()
+        let Some(snapshot) = &mut self.snapshot else { return Vec::new() };
+        snapshot.pieces_bytes = 0;
+        core::mem::take(&mut snapshot.pieces)
     }
 
     /// Ends a snapshot whose walk is through.
@@ -203,6 +223,7 @@ impl Keyspace {
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.cancelled = true;
             snapshot.pieces.clear();
+            snapshot.pieces_bytes = 0;
             snapshot.writer.take();
         }
     }
@@ -237,7 +258,7 @@ fn walk(database: &mut Database, snapshot: &mut Snapshot, epoch: bool, left: &mu
         let next = database.table.walk_mut(cursor, &mut |entry: &mut Entry| {
             *left = left.saturating_sub(1);
             if entry.epoch() != epoch {
-                snapshot.write(number, entry);
+                *left = left.saturating_sub(snapshot.write(number, entry));
                 entry.set_epoch(epoch);
             }
         });

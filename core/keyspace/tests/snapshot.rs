@@ -58,6 +58,8 @@ fn disturb(space: &mut Keyspace, random: &mut Random) {
     let now_ms = space.now.unix_ms;
     let mut db = Db::new(space, index);
     match random.below(8) {
+        // Some of them long, which is then changed in place by others.
+        0 if random.below(10) == 0 => db.put_text(&name, value.repeat(1000).as_bytes(), Ttl::Clear),
         0 | 1 => db.put_text(&name, value.as_bytes(), Ttl::Clear),
         2 => db.put_text(&name, value.as_bytes(), Ttl::At(now_ms + 1_000_000)),
         3 => {
@@ -114,6 +116,78 @@ fn a_snapshot_holds_the_moment_at_which_it_began() {
         space.end_snapshot();
         assert_eq!(loaded(pieces, now), before, "seed {seed}");
     }
+}
+
+/// Values of each type that have few elements, but `bytes` in one of them.
+fn put_large_of_few_elements(space: &mut Keyspace, bytes: usize) {
+    let (element, limits) = (vec![b'e'; bytes], types::Limits::default());
+    let mut db = Db::new(space, 0);
+    db.put_text(b"string", &element, Ttl::Clear);
+    db.put_text(&element, b"of a long key", Ttl::Clear);
+    db.upsert::<List>(b"list").unwrap().push_back(&element, &limits);
+    db.upsert::<types::set::Set>(b"set").unwrap().add(&element, &limits);
+    db.upsert::<types::hash::Hash>(b"hash").unwrap().set(b"f", &element, &limits);
+    db.upsert::<types::zset::ZSet>(b"zset").unwrap().insert(&element, 1.0, &limits);
+    let id = types::stream::NewId::Exact(types::stream::Id::new(1, 0));
+    let mut stream = db.upsert::<types::stream::Stream>(b"stream").unwrap();
+    stream.append(id, [(&b"f"[..], &element[..])].into_iter(), 0, &limits).unwrap();
+}
+
+#[test]
+fn neither_a_slice_nor_a_write_goes_through_what_is_large() {
+    const LARGE_BYTES: usize = 1 << 20;
+    let mut space = Keyspace::new(4, 3);
+    put_large_of_few_elements(&mut space, LARGE_BYTES);
+    let before = state(&mut space);
+    assert!(space.begin_snapshot(true));
+    // Some of it is about to change, the rest is for the walk.
+    Db::new(&mut space, 0).edit_text(b"string").unwrap().bytes().push(b'+');
+    Db::new(&mut space, 0).remove(b"hash");
+    while !space.step_snapshot(1000) {}
+    let pieces = space.take_snapshot_pieces();
+    space.end_snapshot();
+    let written: usize =
+        pieces.iter().map(|p| if let Piece::Bytes(bytes) = p { bytes.len() } else { 0 }).sum();
+    assert!(written < 1000, "{written} bytes were written on the spot");
+    assert_eq!(loaded(pieces, space.now), before);
+    assert!(state(&mut space) != before);
+}
+
+#[test]
+fn a_slice_ends_by_bytes_as_well() {
+    const VALUE_BYTES: usize = 10_000;
+    let mut space = Keyspace::new(1, 3);
+    let value = vec![b'v'; VALUE_BYTES];
+    (0..2000).for_each(|n| Db::new(&mut space, 0).put_text(format!("k{n}").as_bytes(), &value, Ttl::Clear));
+    assert!(space.begin_snapshot(false));
+    let mut slices = 0;
+    loop {
+        let before = space.snapshot_progress().unwrap().keys_written;
+        let is_through = space.step_snapshot(4096);
+        let keys = space.snapshot_progress().unwrap().keys_written - before;
+        // So many entries of 64 bytes, and the rest of a chain.
+        assert!(keys as usize * VALUE_BYTES < 4096 * 64 + 20 * VALUE_BYTES, "{keys} keys in a slice");
+        slices += 1;
+        if is_through {
+            break;
+        }
+    }
+    assert!(slices > 20);
+}
+
+#[test]
+fn what_waits_counts_with_what_it_may_come_to_hold() {
+    let mut space = Keyspace::new(1, 1);
+    put_large_of_few_elements(&mut space, 1 << 20);
+    assert!(space.begin_snapshot(false));
+    Db::new(&mut space, 0).put_text(b"string", b"another", Ttl::Clear);
+    let of_string = space.snapshot_waiting_bytes();
+    assert!(((1 << 20)..(1 << 20) + 1000).contains(&of_string), "{of_string} bytes of a string");
+    Db::new(&mut space, 0).remove(b"hash");
+    let of_hash = space.snapshot_waiting_bytes() - of_string;
+    assert!((1..100 << 10).contains(&of_hash), "{of_hash} bytes of a hash");
+    space.take_snapshot_pieces();
+    assert_eq!(space.snapshot_waiting_bytes(), 0);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::shared::Shared;
 /// How long the writer sleeps at most before it looks whether to give up or to hurry.
 const NAP_US: u64 = 10_000;
 
-/// Bytes of a large value that are written at a time.
+/// Bytes that are written at a time.
 const PART_BYTES: usize = 256 << 10;
 
 /// A snapshot under way in the engine.
@@ -233,7 +233,7 @@ pub(crate) fn discard(shared: &Shared, temp: &Path) {
     shared.durable.disk.remove(temp).unwrap_or_default();
 }
 
-/// Gives a piece to `file`; a large value part by part, as long as the snapshot is wanted.
+/// Gives a piece to `file`, as far as enough has come together; a large value part by part, as long as the snapshot is wanted.
 fn write_piece(
     shared: &Shared,
     writer: &mut Writer,
@@ -256,7 +256,7 @@ fn write_piece(
         }),
     }
     outcome?;
-    writer.drain(file)
+    if writer.pending() < PART_BYTES { Ok(()) } else { writer.drain(file) }
 }
 
 #[cfg(test)]

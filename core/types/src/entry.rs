@@ -10,12 +10,17 @@ use crate::{Collection, hash::Hash, list::List, set::Set, stream::Stream, zset::
 use base::number::{parse_i64, push_i64};
 use std::any::Any;
 use std::borrow::Cow;
+use std::sync::Arc;
 use table::size_class;
 
 /// The longest string that `OBJECT ENCODING` calls `embstr`, in bytes.
 const EMBSTR_MAX: usize = 44;
+/// What is small, in bytes of key and value: some ten microseconds to compress.
+pub const SMALL_BYTES_MAX: usize = 16 << 10;
 /// The longest text of a 64-bit integer, in bytes.
 const INT_TEXT_MAX: usize = 20;
+/// What stands between the entry and the bytes of a buffer of its own: the counts of those who share it, and where it is.
+const BUFFER_HEADER_BYTES: usize = 2 * size_of::<usize>() + size_of::<Vec<u8>>();
 /// A growing string reserves as much again as it holds, but at most this, in bytes.
 const RESERVE_MAX: usize = 1 << 20;
 
@@ -143,6 +148,9 @@ impl Entry {
             View::Str(bytes) if self.0.encoding() == Encoding::Inline => {
                 Entry(Raw::new(key, expiry, Body::Inline(bytes)))
             }
+            View::Str(_) if let Some(buffer) = self.0.buffer() => {
+                Entry(Raw::new(key, expiry, Body::Heap(Arc::clone(buffer))))
+            }
             _ => Entry(Raw::new(key, expiry, Body::Fixed(self.into_value()))),
         };
         renamed.set_access(access);
@@ -262,7 +270,11 @@ impl Entry {
             let text = self.text().expect("the caller has checked the kind").into_owned();
             self.replace_by(Entry::buffer(self.key(), text, self.expiry()));
         }
-        self.0.heap_mut().expect("a string with a buffer, as made above")
+        let buffer = self.0.buffer_mut().expect("a string with a buffer, as made above");
+        if Arc::strong_count(buffer) > 1 {
+            *buffer = Arc::new(with_room(buffer));
+        }
+        Arc::get_mut(buffer).expect("nobody else has it, as seen above")
     }
 
     /// Makes the value another one. Key, expiry, access field and epoch stay.
@@ -313,7 +325,10 @@ impl Entry {
     /// Heap bytes of key and value with all they own, for `MEMORY USAGE`; estimated for large collections.
     pub fn heap_bytes(&self) -> usize {
         let inner = match self.view() {
-            View::Int(_) | View::Str(_) => self.0.heap_capacity().map_or(0, size_class),
+            View::Int(_) | View::Str(_) => self
+                .0
+                .buffer()
+                .map_or(0, |buffer| size_class(buffer.capacity()) + size_class(BUFFER_HEADER_BYTES)),
             View::List(list) => list.heap_bytes(),
             View::Set(set) => set.heap_bytes(),
             View::ZSet(zset) => zset.heap_bytes(),
@@ -323,10 +338,25 @@ impl Entry {
         self.0.allocated() + inner
     }
 
+    /// About how many bytes there are to go through, for what is small enough to be copied or written on the spot, whoever waits: at
+    /// most [`SMALL_BYTES_MAX`]. `None` for the rest, which is shared instead.
+    pub fn small_bytes(&self) -> Option<usize> {
+        let value = match self.view() {
+            View::Int(_) => 0,
+            View::Str(bytes) => bytes.len(),
+            View::List(list) => packed_bytes(list)?,
+            View::Set(set) => packed_bytes(set)?,
+            View::ZSet(zset) => packed_bytes(zset)?,
+            View::Hash(hash) => packed_bytes(hash)?,
+            View::Stream(stream) => packed_bytes(stream)?,
+        };
+        Some(self.key().len() + value).filter(|&bytes| bytes <= SMALL_BYTES_MAX)
+    }
+
     /// Bytes that a string with a buffer of its own can grow by without moving; 0 for every other value.
     pub fn spare_bytes(&self) -> usize {
         match self.view() {
-            View::Str(bytes) => self.0.heap_capacity().map_or(0, |capacity| capacity - bytes.len()),
+            View::Str(bytes) => self.0.buffer().map_or(0, |buffer| buffer.capacity() - bytes.len()),
             _ => 0,
         }
     }
@@ -359,6 +389,17 @@ impl Entry {
     }
 }
 
+fn packed_bytes(collection: &impl Collection) -> Option<usize> {
+    collection.is_packed().then(|| collection.heap_bytes())
+}
+
+/// A copy of a string that is about to change, with the room ahead that [`reserve`] would make.
+fn with_room(string: &[u8]) -> Vec<u8> {
+    let mut copy = Vec::with_capacity(size_class(string.len() + string.len().min(RESERVE_MAX)));
+    copy.extend_from_slice(string);
+    copy
+}
+
 /// Makes room for `additional` bytes in a string: as much again as it will hold, but at most 1 MiB ahead,
 /// so that a large string does not double.
 pub fn reserve(string: &mut Vec<u8>, additional: usize) {
@@ -376,14 +417,14 @@ fn canonical(bytes: &[u8]) -> Option<i64> {
     if likely { parse_i64(bytes) } else { None }
 }
 
-/// A deep copy of a string; of a collection one that shares its structure.
+/// A deep copy of a short string; of a longer one, and of a collection, one that shares its bytes until one of the two changes.
 impl Clone for Entry {
     fn clone(&self) -> Entry {
         let (key, expiry) = (self.key(), self.expiry());
         let mut copy = match self.view() {
             View::Int(value) => Entry::new(key, Value::Int(value), expiry),
-            View::Str(bytes) if self.0.encoding() == Encoding::Heap => {
-                Entry::buffer(key, bytes.to_vec(), expiry)
+            View::Str(_) if let Some(buffer) = self.0.buffer() => {
+                Entry(Raw::new(key, expiry, Body::Heap(Arc::clone(buffer))))
             }
             View::Str(bytes) => Entry(Raw::new(key, expiry, Body::Inline(bytes))),
             View::List(list) => Entry::new(key, list.share().into(), expiry),
@@ -551,6 +592,66 @@ mod tests {
             assert!(entry.heap_bytes() > 8 && !entry.encoding_name().is_empty());
             assert_eq!(entry.clone().into_value().kind(), kind);
         }
+    }
+
+    #[test]
+    fn a_long_string_is_shared_until_it_changes_and_then_copied_once() {
+        let at = |entry: &Entry| match entry.view() {
+            View::Str(bytes) => bytes.as_ptr(),
+            _ => panic!("no string"),
+        };
+        let mut entry = Entry::string(b"k", &[b'v'; 1 << 20], None);
+        let (kept, here) = (entry.clone().renamed(b"another"), at(&entry));
+        assert_eq!(at(&kept), here, "shared under another name, too");
+        entry.string_mut().push(b'+');
+        assert!(at(&entry) != here && at(&kept) == here);
+        let copied = at(&entry);
+        reserve(entry.string_mut(), 1000);
+        entry.string_mut().extend_from_slice(&[b'+'; 1000]);
+        assert_eq!(at(&entry), copied, "the copy has room to grow");
+        assert_eq!((text(&entry).len(), text(&kept)), ((1 << 20) + 1001, vec![b'v'; 1 << 20]));
+        drop(entry);
+        let Value::Str(bytes) = kept.into_value() else { panic!("no string") };
+        assert_eq!(bytes.as_ptr(), here, "and handed on as it is by the last who has it");
+    }
+
+    /// A key of each type that is small, and one that is not although it has few elements.
+    #[test]
+    fn what_is_large_is_told_by_its_bytes() {
+        let limits =
+            Limits { hash_value: 1 << 10, set_value: 1 << 10, zset_value: 1 << 10, ..Limits::default() };
+        let of = |bytes: usize| {
+            let element = vec![b'e'; bytes];
+            let (mut list, mut set, mut zset) = (List::new(1), Set::new(1), ZSet::new(1));
+            let (mut hash, mut stream) = (Hash::new(1), Stream::new(1));
+            list.push_back(&element, &limits);
+            set.add(&element, &limits);
+            zset.insert(&element, 1.0, &limits);
+            hash.set(b"f", &element, &limits);
+            let id = crate::stream::NewId::Exact(crate::stream::Id::new(1, 0));
+            stream.append(id, [(&b"f"[..], &element[..])].into_iter(), 0, &limits).unwrap();
+            let values =
+                [Value::Str(element), list.into(), set.into(), zset.into(), hash.into(), stream.into()];
+            values.map(|value| Entry::new(b"key", value, None).small_bytes())
+        };
+        for bytes in of(100) {
+            assert!(bytes.is_some_and(|bytes| (100..1000).contains(&bytes)), "{bytes:?}");
+        }
+        assert_eq!(of(SMALL_BYTES_MAX), [None; 6]);
+        assert_eq!(Entry::string(&[b'k'; SMALL_BYTES_MAX + 1], b"v", None).small_bytes(), None);
+    }
+
+    #[test]
+    fn a_stream_of_few_entries_is_large_when_many_are_pending() {
+        let mut stream = Stream::new(1);
+        stream.create_group(b"g", crate::stream::Id::MIN, None);
+        let mut count = |to: u64| {
+            let group = stream.group_mut(b"g").unwrap();
+            (1..=to).for_each(|n| group.assign(crate::stream::Id::new(n, 0), b"c", 0, 1));
+            Entry::new(b"key", stream.clone().into(), None).small_bytes()
+        };
+        assert!(count(10).is_some());
+        assert_eq!(count(1000), None);
     }
 
     #[test]

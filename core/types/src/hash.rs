@@ -77,6 +77,14 @@ impl Collection for Hash {
         }
     }
 
+    fn is_packed(&self) -> bool {
+        match &self.form {
+            Form::Packed(_) => true,
+            Form::Table(_) => false,
+            Form::Timed(timed) => timed.is_packed(),
+        }
+    }
+
     fn heap_bytes(&self) -> usize {
         match &self.form {
             Form::Packed(pairs) => pairs.capacity(),

@@ -73,6 +73,8 @@ pub trait Collection: Sized {
     fn share(&self) -> Self;
     /// The name for `OBJECT ENCODING`.
     fn encoding(&self) -> &'static str;
+    /// Whether it lies in so few buffers that `heap_bytes` is exact and all of it is gone through when they are.
+    fn is_packed(&self) -> bool;
     /// The heap bytes this owns beside its own size, estimated from some of its parts.
     fn heap_bytes(&self) -> usize;
 }

@@ -79,6 +79,10 @@ impl Collection for List {
         }
     }
 
+    fn is_packed(&self) -> bool {
+        matches!(self.repr, Repr::Short(_))
+    }
+
     fn heap_bytes(&self) -> usize {
         match &self.repr {
             Repr::Short(packed) => packed.capacity(),

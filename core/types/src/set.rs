@@ -54,6 +54,10 @@ impl Collection for Set {
         }
     }
 
+    fn is_packed(&self) -> bool {
+        matches!(self.form, Form::Ints(_) | Form::Packed(_))
+    }
+
     fn heap_bytes(&self) -> usize {
         match &self.form {
             Form::Ints(ints) => ints.capacity(),

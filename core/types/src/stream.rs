@@ -34,6 +34,8 @@ mod tests;
 const NODE_BYTES_MAX: usize = 1 << 30;
 /// The most that is counted of anything: what a reply and a record of the log can hold. More is not counted.
 const COUNT_MAX: u64 = i64::MAX as u64;
+/// Chunks, and groups, of a stream that counts as packed.
+const PACKED_PARTS_MAX: usize = 4;
 /// Room given to a new chunk in advance, bytes at most: a huge entry before says nothing about the next ones.
 const CHUNK_GUESS_MAX: usize = 4096;
 
@@ -120,6 +122,10 @@ impl Collection for Stream {
 
     fn encoding(&self) -> &'static str {
         "stream"
+    }
+
+    fn is_packed(&self) -> bool {
+        self.0.nodes.len() <= PACKED_PARTS_MAX && self.0.groups.len() <= PACKED_PARTS_MAX
     }
 
     fn heap_bytes(&self) -> usize {

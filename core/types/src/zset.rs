@@ -135,6 +135,10 @@ impl Collection for ZSet {
         }
     }
 
+    fn is_packed(&self) -> bool {
+        matches!(self.repr, Repr::Small(_))
+    }
+
     fn heap_bytes(&self) -> usize {
         match &self.repr {
             Repr::Small(packed) => packed.capacity(),

@@ -11,6 +11,9 @@ use crate::{lzf, pack::listpack};
 /// Strings up to this length are not worth compressing, bytes (as in Redis).
 const UNCOMPRESSED_BYTES_MAX: usize = 20;
 
+/// Bytes of a long string that are written at a time.
+const PART_BYTES: usize = 64 << 10;
+
 /// An RDB, or a part of one, under construction.
 #[derive(Debug)]
 pub struct Writer {
@@ -163,11 +166,39 @@ impl Writer {
         if let Some(number) = number.and_then(|n| i32::try_from(n).ok()) {
             return self.short_integer(number);
         }
-        if bytes.len() > UNCOMPRESSED_BYTES_MAX && self.compressed(bytes) {
-            return;
+        match self.compressed(bytes) {
+            Some(packed) => {
+                self.compressed_lengths(packed.len(), bytes.len());
+                self.out.extend_from_slice(&packed);
+            }
+            None => {
+                self.length(bytes.len() as u64);
+                self.out.extend_from_slice(bytes);
+            }
         }
-        self.length(bytes.len() as u64);
-        self.out.extend_from_slice(bytes);
+    }
+
+    /// The same for a string that may be very long (and is no integer). `between` is called with no more than [`PART_BYTES`] come since, so
+    /// that it never waits here as a whole.
+    pub fn long_string(&mut self, bytes: &[u8], between: &mut dyn FnMut(&mut Writer)) {
+        if bytes.len() <= PART_BYTES {
+            return self.string(bytes);
+        }
+        let packed = self.compressed(bytes);
+        match &packed {
+            Some(packed) => self.compressed_lengths(packed.len(), bytes.len()),
+            None => self.length(bytes.len() as u64),
+        }
+        for part in packed.as_deref().unwrap_or(bytes).chunks(PART_BYTES) {
+            self.out.extend_from_slice(part);
+            between(self);
+        }
+    }
+
+    fn compressed_lengths(&mut self, packed: usize, bytes: usize) {
+        self.out.push(0xc3);
+        self.length(packed as u64);
+        self.length(bytes as u64);
     }
 
     /// A string that is the decimal text of `value`, without making the text when it fits 32 bits.
@@ -192,29 +223,24 @@ impl Writer {
         self.out.extend_from_slice(&le[..width]);
     }
 
-    fn compressed(&mut self, bytes: &[u8]) -> bool {
-        let Some(encoder) = self.lzf.as_mut().filter(|_| self.sample.wants(bytes.len() as u64)) else {
-            return false;
-        };
+    /// The string compressed, if that helps.
+    fn compressed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if bytes.len() <= UNCOMPRESSED_BYTES_MAX {
+            return None;
+        }
+        let encoder = self.lzf.as_mut().filter(|_| self.sample.wants(bytes.len() as u64))?;
         let mut packed = Vec::with_capacity(bytes.len().min(TRIED_WHOLE_BYTES_MAX));
         if bytes.len() > TRIED_WHOLE_BYTES_MAX {
             let part = &bytes[bytes.len() / 2..][..SAMPLE_BYTES as usize];
             if !encoder.compress(part, &mut packed, part.len() - part.len() / SAVED_PART as usize) {
-                return false;
+                return None;
             }
             packed.clear();
         }
         let fits = encoder.compress(bytes, &mut packed, bytes.len() - 4);
         let saved = if fits { bytes.len() - packed.len() } else { 0 };
         self.sample.note(bytes.len() as u64, saved as u64);
-        if !fits {
-            return false;
-        }
-        self.out.push(0xc3);
-        self.length(packed.len() as u64);
-        self.length(bytes.len() as u64);
-        self.out.extend_from_slice(&packed);
-        true
+        fits.then_some(packed)
     }
 
     /// A double in eight bytes, as in ZSET_2.
@@ -321,6 +347,26 @@ mod tests {
         // And it is found out when the data changes.
         let mut mixed = |number| if number < 10_000 { noise(number) } else { vec![b'x'; 1024] };
         assert!(bytes_each(40_000, &mut mixed).0 < 600);
+    }
+
+    #[test]
+    fn a_long_string_leaves_in_parts_and_is_the_same() {
+        let mut random = base::Random::new(5);
+        let noise: Vec<u8> = (0..1 << 20).map(|_| random.next_u64() as u8).collect();
+        for (string, compress) in
+            [(noise, true), (b"abc".repeat(1 << 18), true), (vec![b'x'; 1 << 20], false)]
+        {
+            let (mut whole, mut writer) = (Writer::new(compress, false), Writer::new(compress, false));
+            whole.string(&string);
+            let (mut parts, mut largest) = (Vec::new(), 0);
+            writer.long_string(&string, &mut |writer| {
+                largest = largest.max(writer.pending());
+                parts.extend(writer.take());
+            });
+            parts.extend(writer.take());
+            assert!(largest > 0 && largest < PART_BYTES + 20, "{largest} bytes at once");
+            assert!(parts == whole.take(), "the parts are not the whole");
+        }
     }
 
     #[test]

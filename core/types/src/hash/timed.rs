@@ -60,6 +60,10 @@ impl Timed {
         self.plain.stored_len() - hidden
     }
 
+    pub(super) fn is_packed(&self) -> bool {
+        self.plain.is_packed() && self.times.is_packed()
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         size_of::<Timed>() + self.plain.heap_bytes() + self.times.heap_bytes()
     }

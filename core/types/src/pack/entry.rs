@@ -6,12 +6,13 @@
 //!            if flagged   by encoding  if flagged
 //!
 //! Header: kind | encoding << 4 · key length (if < 256) · inline length (2 bytes) · marks (4 bytes: flags, access field)
-//! fixed part: Int: i64 · Inline: nothing · Heap: Vec<u8> · Own: the List, Set, ZSet, Hash or Stream itself
+//! fixed part: Int: i64 · Inline: nothing · Heap: Arc<Vec<u8>> · Own: the List, Set, ZSet, Hash or Stream itself
 //! ```
 //!
 //! A 16-byte key with a 40-byte value takes 64 bytes exactly. The collections lie in the entry rather than
-//! behind a pointer, so that a small one costs this allocation and its buffer, no more. Allocations are of
-//! whole size classes, so their layout follows from the lengths, and a value may change its length in place
+//! behind a pointer, so that a small one costs this allocation and its buffer, no more. The buffer of a long
+//! string may be shared: a snapshot takes it along at the cost of a pointer, and whoever changes the string meanwhile
+//! copies it once. Allocations are of whole size classes, so their layout follows from the lengths, and a value may change its length in place
 //! within a class.
 //!
 //! Invariants: the header tells the truth about what follows; the pointer owns the allocation and the fixed
@@ -22,7 +23,11 @@ use crate::entry::{Value, View};
 use crate::{hash::Hash, list::List, set::Set, stream::Stream, zset::ZSet};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use table::size_class;
+
+/// The bytes of a string that does not lie in the entry.
+pub(crate) type Buffer = Arc<Vec<u8>>;
 
 /// The longest string kept inside the entry, in bytes.
 pub(crate) const INLINE_MAX: usize = 4096;
@@ -38,7 +43,7 @@ struct Header {
 }
 const _: () = assert!(size_of::<Header>() == 8);
 const _: () = assert!(align_of::<List>() <= 8 && align_of::<Set>() <= 8 && align_of::<ZSet>() <= 8);
-const _: () = assert!(align_of::<Hash>() <= 8 && align_of::<Stream>() <= 8 && align_of::<Vec<u8>>() <= 8);
+const _: () = assert!(align_of::<Hash>() <= 8 && align_of::<Stream>() <= 8 && align_of::<Buffer>() <= 8);
 
 const EPOCH: u32 = 1 << 31;
 const EXPIRES: u32 = 1 << 30;
@@ -65,6 +70,8 @@ pub(crate) enum Encoding {
 pub(crate) enum Body<'a> {
     /// At most [`INLINE_MAX`] bytes, copied behind the key.
     Inline(&'a [u8]),
+    /// A string with a buffer of its own, which others may share.
+    Heap(Buffer),
     /// Moved into the fixed part; a string keeps its buffer.
     Fixed(Value),
 }
@@ -84,7 +91,7 @@ fn fixed_size(encoding: Encoding, kind: Kind) -> usize {
     let bytes: usize = match (encoding, kind) {
         (Encoding::Int, _) => size_of::<i64>(),
         (Encoding::Inline, _) => 0,
-        (Encoding::Heap, _) => size_of::<Vec<u8>>(),
+        (Encoding::Heap, _) => size_of::<Buffer>(),
         (Encoding::Own, Kind::List) => size_of::<List>(),
         (Encoding::Own, Kind::Set) => size_of::<Set>(),
         (Encoding::Own, Kind::ZSet) => size_of::<ZSet>(),
@@ -107,7 +114,7 @@ impl Raw {
         let (kind, encoding, inline): (Kind, Encoding, &[u8]) = match &body {
             Body::Inline(bytes) => (Kind::String, Encoding::Inline, bytes),
             Body::Fixed(Value::Int(_)) => (Kind::String, Encoding::Int, &[]),
-            Body::Fixed(Value::Str(_)) => (Kind::String, Encoding::Heap, &[]),
+            Body::Heap(_) | Body::Fixed(Value::Str(_)) => (Kind::String, Encoding::Heap, &[]),
             Body::Fixed(other) => (other.kind(), Encoding::Own, &[]),
         };
         let wide = u8::try_from(key.len()).is_err();
@@ -141,10 +148,18 @@ impl Raw {
             ptr::copy_nonoverlapping(inline.as_ptr(), base.add(before_key + key.len()), inline.len());
         }
         let raw = Raw(at);
-        if let Body::Fixed(value) = body {
-            raw.write_fixed(value);
+        match body {
+            Body::Inline(_) => {}
+            Body::Heap(buffer) => raw.write_buffer(buffer),
+            Body::Fixed(value) => raw.write_fixed(value),
         }
         raw
+    }
+
+    /// Moves a buffer into the fixed part, which is uninitialised and of that encoding.
+    fn write_buffer(&self, buffer: Buffer) {
+        // SAFETY: the fixed part is aligned to 8 and has the size of a pointer; nothing is there yet.
+        unsafe { self.fixed().cast::<Buffer>().write(buffer) }
     }
 
     /// Moves a value into the fixed part, which is uninitialised and of its encoding.
@@ -154,7 +169,7 @@ impl Raw {
         unsafe {
             match value {
                 Value::Int(value) => at.cast::<i64>().write(value),
-                Value::Str(value) => at.cast::<Vec<u8>>().write(value),
+                Value::Str(value) => at.cast::<Buffer>().write(Arc::new(value)),
                 Value::List(value) => at.cast::<List>().write(value),
                 Value::Set(value) => at.cast::<Set>().write(value),
                 Value::ZSet(value) => at.cast::<ZSet>().write(value),
@@ -175,7 +190,7 @@ impl Raw {
             match (self.encoding(), self.kind()) {
                 (Encoding::Int, _) => Value::Int(at.cast::<i64>().read()),
                 (Encoding::Inline, _) => Value::Str(self.inline().to_vec()),
-                (Encoding::Heap, _) => Value::Str(at.cast::<Vec<u8>>().read()),
+                (Encoding::Heap, _) => Value::Str(Arc::unwrap_or_clone(at.cast::<Buffer>().read())),
                 (Encoding::Own, Kind::List) => Value::List(at.cast::<List>().read()),
                 (Encoding::Own, Kind::Set) => Value::Set(at.cast::<Set>().read()),
                 (Encoding::Own, Kind::ZSet) => Value::ZSet(at.cast::<ZSet>().read()),
@@ -287,7 +302,7 @@ impl Raw {
             match (self.encoding(), self.kind()) {
                 (Encoding::Int, _) => View::Int(at.cast::<i64>().read()),
                 (Encoding::Inline, _) => View::Str(self.inline()),
-                (Encoding::Heap, _) => View::Str((*at.cast::<Vec<u8>>()).as_slice()),
+                (Encoding::Heap, _) => View::Str((*at.cast::<Buffer>()).as_slice()),
                 (Encoding::Own, Kind::List) => View::List(&*at.cast::<List>()),
                 (Encoding::Own, Kind::Set) => View::Set(&*at.cast::<Set>()),
                 (Encoding::Own, Kind::ZSet) => View::ZSet(&*at.cast::<ZSet>()),
@@ -315,16 +330,16 @@ impl Raw {
         })
     }
 
-    /// The buffer of a string that has one.
-    pub(crate) fn heap_mut(&mut self) -> Option<&mut Vec<u8>> {
-        // SAFETY: the encoding says that a vector lies in the fixed part; `self` is borrowed exclusively.
-        (self.encoding() == Encoding::Heap).then(|| unsafe { &mut *self.fixed().cast::<Vec<u8>>() })
+    /// The buffer of a string that has one, shared or not.
+    pub(crate) fn buffer(&self) -> Option<&Buffer> {
+        // SAFETY: the encoding says that a buffer lies in the fixed part; it is borrowed as long as `self`.
+        (self.encoding() == Encoding::Heap).then(|| unsafe { &*self.fixed().cast::<Buffer>() })
     }
 
-    /// The buffer's capacity, for a string that has one.
-    pub(crate) fn heap_capacity(&self) -> Option<usize> {
-        // SAFETY: as in `heap_mut`, shared.
-        (self.encoding() == Encoding::Heap).then(|| unsafe { (*self.fixed().cast::<Vec<u8>>()).capacity() })
+    /// The same, to be changed or replaced.
+    pub(crate) fn buffer_mut(&mut self) -> Option<&mut Buffer> {
+        // SAFETY: as in `buffer`; `self` is borrowed exclusively.
+        (self.encoding() == Encoding::Heap).then(|| unsafe { &mut *self.fixed().cast::<Buffer>() })
     }
 
     /// Overwrites the integer; says no when the value is not one.
@@ -448,11 +463,14 @@ pub(crate) enum OwnMut<'a> {
 impl Drop for Raw {
     fn drop(&mut self) {
         let layout = layout(self.bytes());
-        // SAFETY: the fixed part is dropped once by the value that is moved out of it (an integer and inline
-        // bytes own nothing, so nothing is read for them), and the allocation freed with its own layout.
+        // SAFETY: the fixed part is dropped once, a buffer where it lies, for others may have it, and all else by the value
+        // that is moved out of it (an integer and inline bytes own nothing, so nothing is read for them); the allocation
+        // is freed with its own layout.
         unsafe {
-            if matches!(self.encoding(), Encoding::Heap | Encoding::Own) {
-                drop(self.read_fixed());
+            match self.encoding() {
+                Encoding::Heap => self.fixed().cast::<Buffer>().drop_in_place(),
+                Encoding::Own => drop(self.read_fixed()),
+                Encoding::Int | Encoding::Inline => {}
             }
             dealloc(self.base(), layout);
         }
