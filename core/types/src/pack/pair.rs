@@ -2,27 +2,42 @@
 //!
 //! ```text
 //! | widths: u8 | field length: 1, 2 or 4 bytes | value length: 0, 1, 2 or 4 bytes | field | value |
+//! | widths: u8 | unused: 3 bytes | handles: u32 | the same from the lengths on |      from `COUNTED_BYTES_MIN` on, aligned to 4
 //! ```
 //!
-//! A width of 0 stands for an empty value, so a short member costs two bytes more than itself. Invariant: the
-//! pointer owns an allocation of the size class that the lengths determine.
+//! A width of 0 stands for an empty value, so a short member costs two bytes more than itself. A long pair counts its handles: a write to a
+//! table that a snapshot shares clones the items of a segment, and must not copy what some hundred of them hold. Invariants: the
+//! pointer owns an allocation of the size class that the lengths determine, or a part in it; what has several handles is not changed.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use table::size_class;
+
+/// Bytes of field and value from which on handles are counted rather than copies made.
+const COUNTED_BYTES_MIN: usize = 1 << 10;
+/// More handles than this on one pair mean a leak, as in `Arc`.
+const HANDLES_MAX: u32 = i32::MAX as u32;
+/// Where the count of handles lies, in bytes from the start, and what follows it.
+const HANDLES_AT: usize = 4;
+const COUNTED_LENGTHS_AT: usize = 8;
+/// The bit beside the widths that says that handles are counted.
+const COUNTED: u8 = 1 << 4;
 
 /// The owning thin pointer.
 pub(crate) struct Pair(NonNull<u8>);
 const _: () = assert!(size_of::<Option<Pair>>() == 8);
 
-// SAFETY: an exclusive owner of plain bytes.
+// SAFETY: an owner of plain bytes that are not changed while it has other handles, whose count is atomic; the last one frees them, on
+// whichever thread it is dropped.
 unsafe impl Send for Pair {}
-// SAFETY: `&Pair` only reads plain bytes.
+// SAFETY: `&Pair` only reads plain bytes, or counts atomically.
 unsafe impl Sync for Pair {}
 
 /// Where the parts lie, in bytes from the start.
 #[derive(Clone, Copy)]
 struct Shape {
+    lengths_at: usize,
     field_width: usize,
     value_width: usize,
     field_len: usize,
@@ -32,11 +47,17 @@ struct Shape {
 impl Shape {
     fn new(field_len: usize, value_len: usize) -> Shape {
         let value_width = if value_len == 0 { 0 } else { width(value_len) };
-        Shape { field_width: width(field_len), value_width, field_len, value_len }
+        let is_counted = field_len + value_len >= COUNTED_BYTES_MIN;
+        let lengths_at = if is_counted { COUNTED_LENGTHS_AT } else { 1 };
+        Shape { lengths_at, field_width: width(field_len), value_width, field_len, value_len }
+    }
+
+    fn is_counted(self) -> bool {
+        self.lengths_at == COUNTED_LENGTHS_AT
     }
 
     fn field_at(self) -> usize {
-        1 + self.field_width + self.value_width
+        self.lengths_at + self.field_width + self.value_width
     }
 
     fn value_at(self) -> usize {
@@ -45,7 +66,8 @@ impl Shape {
 
     fn layout(self) -> Layout {
         let bytes = size_class(self.value_at() + self.value_len);
-        Layout::from_size_align(bytes, 1).expect("two strings of at most 512 MiB are a valid layout")
+        let align = if self.is_counted() { align_of::<AtomicU32>() } else { 1 };
+        Layout::from_size_align(bytes, align).expect("two strings of at most 512 MiB are a valid layout")
     }
 }
 
@@ -79,11 +101,16 @@ impl Pair {
         // SAFETY: a size class is at least 8.
         let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         let mut pair = Pair(at);
-        // SAFETY: the allocation holds the widths, lengths, field and value; empty ones copy nothing.
+        // SAFETY: the allocation holds the widths, the count if there is one, to which it is aligned then, lengths, field and value;
+        // empty ones copy nothing.
         unsafe {
-            at.write(code(shape.field_width) | code(shape.value_width) << 2);
-            pair.write_len(1, shape.field_width, shape.field_len);
-            pair.write_len(1 + shape.field_width, shape.value_width, shape.value_len);
+            let counted = if shape.is_counted() { COUNTED } else { 0 };
+            at.write(code(shape.field_width) | code(shape.value_width) << 2 | counted);
+            if shape.is_counted() {
+                at.add(HANDLES_AT).cast::<AtomicU32>().write(AtomicU32::new(1));
+            }
+            pair.write_len(shape.lengths_at, shape.field_width, shape.field_len);
+            pair.write_len(shape.lengths_at + shape.field_width, shape.value_width, shape.value_len);
             ptr::copy_nonoverlapping(field.as_ptr(), at.as_ptr().add(shape.field_at()), field.len());
             ptr::copy_nonoverlapping(value.as_ptr(), at.as_ptr().add(shape.value_at()), value.len());
         }
@@ -110,10 +137,23 @@ impl Pair {
     fn shape(&self) -> Shape {
         // SAFETY: the allocation begins with the widths.
         let widths = unsafe { self.0.read() };
+        let lengths_at = if widths & COUNTED == 0 { 1 } else { COUNTED_LENGTHS_AT };
         let (field_width, value_width) = (width_of(widths), width_of(widths >> 2));
-        let field_len = self.len_at(1, field_width);
-        let value_len = self.len_at(1 + field_width, value_width);
-        Shape { field_width, value_width, field_len, value_len }
+        let field_len = self.len_at(lengths_at, field_width);
+        let value_len = self.len_at(lengths_at + field_width, value_width);
+        Shape { lengths_at, field_width, value_width, field_len, value_len }
+    }
+
+    /// The count of handles, where they are counted.
+    fn handles(&self) -> Option<&AtomicU32> {
+        // SAFETY: the allocation begins with the widths, and beside them it says whether the count follows, aligned to it.
+        unsafe { (self.0.read() & COUNTED != 0).then(|| self.0.add(HANDLES_AT).cast::<AtomicU32>().as_ref()) }
+    }
+
+    /// Whether nobody else has what it owns.
+    fn is_alone(&self) -> bool {
+        // What other handles read happens before this one writes.
+        self.handles().is_none_or(|handles| handles.load(Ordering::Acquire) == 1)
     }
 
     /// The field or member.
@@ -136,14 +176,15 @@ impl Pair {
     pub(crate) fn set_value(&mut self, value: &[u8]) {
         let old = self.shape();
         let new = Shape::new(old.field_len, value.len());
-        if old.value_width != new.value_width || old.layout() != new.layout() {
+        let fits = old.value_width == new.value_width && old.layout() == new.layout();
+        if !fits || !self.is_alone() {
             *self = Pair::new(self.field(), value);
             return;
         }
-        // SAFETY: the allocation has the size class of both lengths, and the lengths the same widths;
-        // `value` cannot overlap, since `self` is borrowed exclusively.
+        // SAFETY: the allocation has the size class of both lengths, the lengths have the same widths, and both are counted or neither
+        // (counted ones are aligned otherwise); nobody else reads it, and `value` cannot overlap, since `self` is borrowed exclusively.
         unsafe {
-            self.write_len(1 + new.field_width, new.value_width, new.value_len);
+            self.write_len(new.lengths_at + new.field_width, new.value_width, new.value_len);
             ptr::copy_nonoverlapping(value.as_ptr(), self.0.as_ptr().add(new.value_at()), value.len());
         }
     }
@@ -156,15 +197,25 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
+        if let Some(handles) = self.handles() {
+            if handles.fetch_sub(1, Ordering::Release) != 1 {
+                return;
+            }
+            // Everything the other handles did happens before the memory is given back.
+            fence(Ordering::Acquire);
+        }
         let layout = self.shape().layout();
-        // SAFETY: allocated with the layout that the lengths determine.
+        // SAFETY: allocated with the layout that the lengths determine, and this was the last handle.
         unsafe { dealloc(self.0.as_ptr(), layout) };
     }
 }
 
 impl Clone for Pair {
     fn clone(&self) -> Pair {
-        Pair::new(self.field(), self.value())
+        let Some(handles) = self.handles() else { return Pair::new(self.field(), self.value()) };
+        let before = handles.fetch_add(1, Ordering::Relaxed);
+        assert!(before < HANDLES_MAX, "too many handles on one pair");
+        Pair(self.0)
     }
 }
 
@@ -182,7 +233,7 @@ mod tests {
     #[test]
     fn every_length_comes_back_and_values_change_in_place_or_not() {
         let long = vec![7; 70_000];
-        let lengths = [0, 1, 5, 6, 255, 256, 300, 65_535, 65_536, 70_000];
+        let lengths = [0, 1, 5, 6, 255, 256, 300, 1000, 1023, 1024, 65_535, 65_536, 70_000];
         for field in lengths {
             let mut pair = Pair::new(&long[..field], b"");
             for value in lengths.into_iter().chain([3, 4, 299, 0]) {
@@ -190,9 +241,27 @@ mod tests {
                 pair.set_value(&bytes);
                 let copy = pair.clone();
                 assert_eq!((copy.field(), copy.value()), (&long[..field], &bytes[..]));
+                assert_eq!((pair.field(), pair.value()), (copy.field(), copy.value()));
                 assert!(pair.allocated() >= field + value + 2);
             }
         }
         assert_eq!(Pair::new(b"fourteen bytes", b"").allocated(), 16);
+    }
+
+    #[test]
+    fn a_long_pair_is_shared_until_it_changes() {
+        let mut pair = Pair::new(b"field", &[1; 2000]);
+        let copy = pair.clone();
+        assert_eq!(copy.value().as_ptr(), pair.value().as_ptr());
+        // Of the same length, so that it would fit in place.
+        pair.set_value(&[2; 2000]);
+        assert_eq!((copy.value(), pair.value()), (&[1; 2000][..], &[2; 2000][..]));
+        let here = pair.value().as_ptr();
+        pair.set_value(&[3; 2000]);
+        assert_eq!(pair.value().as_ptr(), here, "nobody else has it any more");
+        let other = copy.clone();
+        drop(copy);
+        let back = std::thread::spawn(move || other.clone()).join().expect("no panic");
+        assert_eq!((back.field(), back.value()), (&b"field"[..], &[1; 2000][..]));
     }
 }
