@@ -3,8 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base::Now;
-use config::Config;
-use engine::{Busy, BusyVerdict, Engine, Outside, Report};
+use engine::{Busy, BusyVerdict, Engine, Outside};
 
 /// What such an engine sees.
 pub(crate) struct World {
@@ -33,26 +32,7 @@ impl Outside for World {
     fn busy(&mut self, _: &mut Engine, _: Busy) -> BusyVerdict {
         BusyVerdict::Continue
     }
-    fn check_config(&self, _: &Config) -> Result<(), String> {
-        Ok(())
-    }
-    fn report(&self, _: &mut Report) {}
-    fn write_refusal(&self, _: bool, _: &dyn Fn() -> usize) -> Option<String> {
-        None
-    }
     fn is_loading(&self) -> bool {
         true
     }
-    fn is_saving(&self) -> bool {
-        false
-    }
-    fn is_rewriting(&self) -> bool {
-        false
-    }
-    fn save_begins(&mut self) {}
-    fn rewrite_begins(&mut self) {}
-    fn last_save_unix_s(&self) -> i64 {
-        0
-    }
-    fn sleep_ns(&mut self, _: u64) {}
 }

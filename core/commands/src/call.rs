@@ -148,6 +148,14 @@ pub struct Wait {
     pub group: Option<Vec<u8>>,
 }
 
+impl Wait {
+    /// For any of `keys`, and nothing beside that.
+    pub fn new(keys: Vec<Vec<u8>>, timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Wait {
+        let (again, group) = (None, None);
+        Wait { keys, timeout_ms, on_timeout, again, on_removal: false, look_again_ms: None, group }
+    }
+}
+
 /// The reply to a client whose time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnTimeout {
@@ -187,16 +195,7 @@ impl Call<'_> {
             }
             return read();
         }
-        let keys = keys.iter().map(|k| k.to_vec()).collect();
-        wait(Wait {
-            keys,
-            timeout_ms,
-            on_timeout,
-            again: None,
-            on_removal: false,
-            look_again_ms: None,
-            group: None,
-        })
+        wait(Wait::new(keys.iter().map(|k| k.to_vec()).collect(), timeout_ms, on_timeout))
     }
 }
 

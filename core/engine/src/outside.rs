@@ -7,7 +7,8 @@ use config::Config;
 use keyspace::Trash;
 use telemetry::Report;
 
-/// The world as the engine sees it. Implemented by the server's I/O thread, by replays and by tests.
+/// The world as the engine sees it. Implemented by the server's threads, by replays and by tests. What is not said of one is that of a world
+/// in which there is nothing: no log, no snapshot, nobody who allows or refuses, nothing to tell.
 pub trait Outside {
     /// A cheap monotonic clock, nanoseconds; read once or twice a command.
     fn nanos(&self) -> u64;
@@ -33,7 +34,9 @@ pub trait Outside {
     ///
     /// # Errors
     /// The reason why not.
-    fn check_config(&self, config: &Config) -> Result<(), String>;
+    fn check_config(&self, _config: &Config) -> Result<(), String> {
+        Ok(())
+    }
     /// Brings the world from one configuration to the next, before it is in force: sockets, certificates, limits. `changed` names the
     /// directives whose values differ.
     ///
@@ -48,11 +51,13 @@ pub trait Outside {
         Ok(())
     }
     /// Adds the fields of INFO that only the server knows.
-    fn report(&self, report: &mut Report);
+    fn report(&self, _report: &mut Report) {}
     /// Whether a write must be refused because it could not be kept, and why (the error reply, `MISCONF …`). `grows` tells whether it may
     /// need room: what only takes goes on inside the disk's reserve. `bytes` is about how much it and what was executed before it will
     /// take in the log; it is asked for only where room is short.
-    fn write_refusal(&self, grows: bool, bytes: &dyn Fn() -> usize) -> Option<String>;
+    fn write_refusal(&self, _grows: bool, _bytes: &dyn Fn() -> usize) -> Option<String> {
+        None
+    }
     /// Why nothing may be saved by command here, where that is so.
     fn save_refusal(&self) -> Option<&'static str> {
         None
@@ -60,29 +65,37 @@ pub trait Outside {
     /// A command has just been refused because memory is full.
     fn memory_refused(&mut self, _engine: &crate::Engine) {}
     /// Whether data is still being loaded.
-    fn is_loading(&self) -> bool;
+    fn is_loading(&self) -> bool {
+        false
+    }
     /// Whether an RDB is being written or about to be.
-    fn is_saving(&self) -> bool;
+    fn is_saving(&self) -> bool {
+        false
+    }
     /// Whether the log is being rewritten or about to be.
-    fn is_rewriting(&self) -> bool;
+    fn is_rewriting(&self) -> bool {
+        false
+    }
     /// Whether a rewrite of the log is about to be, and another task runs before it.
     fn rewrite_waits(&self) -> bool {
         false
     }
     /// [`Job::Save`] follows: from now on `is_saving`.
-    fn save_begins(&mut self);
+    fn save_begins(&mut self) {}
     /// BGSAVE CANCEL: gives up the save that is running or waits to begin, if one is.
     fn cancel_save(&mut self) -> Option<CancelledSave> {
         None
     }
     /// [`Job::RewriteLog`] follows: from now on `is_rewriting`.
-    fn rewrite_begins(&mut self);
+    fn rewrite_begins(&mut self) {}
     /// SHUTDOWN ABORT: the server goes on if it is about to stop and still can; whether it was.
     fn abort_shutdown(&mut self) -> bool {
         false
     }
     /// When an RDB was last written, Unix seconds.
-    fn last_save_unix_s(&self) -> i64;
+    fn last_save_unix_s(&self) -> i64 {
+        0
+    }
     /// A client's buffers, as far as they can be seen from here: those of another I/O thread's clients cannot.
     fn client_buffers(&self, _client: &ClientInfo) -> Option<ClientBuffers> {
         None
@@ -98,7 +111,7 @@ pub trait Outside {
         crate::LinkFigures::default()
     }
     /// Does nothing for so long (DEBUG SLEEP): the whole engine waits.
-    fn sleep_ns(&mut self, nanoseconds: u64);
+    fn sleep_ns(&mut self, _nanoseconds: u64) {}
 }
 
 /// How far the log has come, in batches of what the engine has handed over.

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use base::Now;
-use engine::{Acl, Busy, BusyVerdict, ClientInfo, Engine, Next, Outside, Report, Request, SessionId};
+use engine::{Acl, Busy, BusyVerdict, ClientInfo, Engine, Next, Outside, Request, SessionId};
 
 /// How far each look at the clock moves it, nanoseconds: a script that loops is soon told to end.
 const TICK_NS: u64 = 50_000;
@@ -28,28 +28,6 @@ impl Outside for World {
     fn busy(&mut self, _: &mut Engine, _: Busy) -> BusyVerdict {
         BusyVerdict::Kill
     }
-    fn check_config(&self, _: &config::Config) -> Result<(), String> {
-        Ok(())
-    }
-    fn report(&self, _: &mut Report) {}
-    fn write_refusal(&self, _: bool, _: &dyn Fn() -> usize) -> Option<String> {
-        None
-    }
-    fn is_loading(&self) -> bool {
-        false
-    }
-    fn is_saving(&self) -> bool {
-        false
-    }
-    fn is_rewriting(&self) -> bool {
-        false
-    }
-    fn save_begins(&mut self) {}
-    fn rewrite_begins(&mut self) {}
-    fn last_save_unix_s(&self) -> i64 {
-        0
-    }
-    fn sleep_ns(&mut self, _: u64) {}
 }
 
 /// An engine with one client.

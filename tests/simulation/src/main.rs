@@ -25,7 +25,8 @@ mod server;
 mod sum;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,8 +65,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (from, count) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(1_000));
-    // A run that panics is one that fails; what it says is told with its seed.
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(tell_last_words));
     let mut tally = Tally::default();
     tally.seeds(from, count);
     for canary in Canary::ALL {
@@ -78,8 +78,39 @@ fn main() -> ExitCode {
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+thread_local! {
+    /// What the thread runs.
+    static RUNNING: Cell<Option<(u64, Orders)>> = const { Cell::new(None) };
+}
+
+/// A run that panics is one that fails, and is told with the others where a panic can be caught. Where it ends the process there is no later.
+fn tell_last_words(panic: &PanicHookInfo<'_>) {
+    if cfg!(panic = "abort")
+        && let Some((seed, orders)) = RUNNING.get()
+    {
+        println!("FAILED: {}: {panic}", words(seed, orders));
+    }
+}
+
+/// The command line of a run.
+fn words(seed: u64, orders: Orders) -> String {
+    let mut words = format!("simulate --seed {seed}");
+    if let Some((call, crash)) = orders.dies {
+        words += &format!(" --dies-at {call}");
+        words += if crash == Crash::Killed { " --killed" } else { "" };
+    }
+    let scene = orders.scene.and_then(|scene| Scene::ALL.iter().position(|&other| other == scene));
+    words += &scene.map_or_else(String::new, |scene| format!(" --scene {scene}"));
+    words += &orders.fails.map_or_else(String::new, |call| format!(" --fails-at {call}"));
+    match orders.canary {
+        Canary::None => words,
+        canary => format!("{words} with the canary {canary:?}"),
+    }
+}
+
 /// A run, of which a panic is an error too.
 fn attempt(seed: u64, orders: Orders) -> Result<Seen, String> {
+    RUNNING.set(Some((seed, orders)));
     catch_unwind(AssertUnwindSafe(|| run(seed, orders))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -121,7 +152,7 @@ impl Tally {
         let (seen, mut failures) = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         failures.sort();
         for (seed, why) in failures.iter().take(TOLD_MAX) {
-            println!("FAILED: simulate --seed {seed}: {why}");
+            println!("FAILED: {}: {why}", words(*seed, Orders::default()));
         }
         println!("{count} seeds from {from}: {seen:?}");
         self.passed += count - failures.len() as u64;
@@ -158,7 +189,7 @@ impl Tally {
         for (dies, fails) in (0..calls).flat_map(ways) {
             if failure.is_none() {
                 let why = attempt(seed, orders(dies, fails)).err();
-                failure = why.map(|why| format!("{dies:?}, {fails:?} fails: {why}"));
+                failure = why.map(|why| format!("{}: {why}", words(seed, orders(dies, fails))));
             }
         }
         match &failure {
@@ -166,6 +197,21 @@ impl Tally {
             Some(why) => println!("FAILED: {scene:?}, run {seed}: {why}"),
         }
         self.count(failure.is_none());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_by_what_shows_it_again() {
+        assert_eq!(words(7, Orders::default()), "simulate --seed 7");
+        let (scene, dies) = (Some(Scene::Save), Some((12, Crash::Killed)));
+        let short = Orders { scene, dies, fails: Some(3), ..Orders::default() };
+        assert_eq!(words(7, short), "simulate --seed 7 --dies-at 12 --killed --scene 2 --fails-at 3");
+        let canary = Orders { canary: Canary::NoSync, ..Orders::default() };
+        assert_eq!(words(7, canary), "simulate --seed 7 with the canary NoSync");
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use base::Now;
 use config::{AppendFsync, Config};
-use engine::{Busy, BusyVerdict, Engine, Outside, Report};
+use engine::{Busy, BusyVerdict, Engine, Outside};
 use journal::{Journal, Need, Policy};
 
 /// When a run begins, Unix milliseconds.
@@ -80,9 +80,6 @@ impl Outside for World {
     fn busy(&mut self, _: &mut Engine, _: Busy) -> BusyVerdict {
         BusyVerdict::Continue
     }
-    fn check_config(&self, _: &Config) -> Result<(), String> {
-        Ok(())
-    }
     fn follow_config(
         &mut self,
         _from: &Config,
@@ -94,13 +91,9 @@ impl Outside for World {
         }
         Ok(())
     }
-    fn report(&self, _: &mut Report) {}
     fn write_refusal(&self, grows: bool, bytes: &dyn Fn() -> usize) -> Option<String> {
         let mut journal = self.journal.as_ref()?.borrow_mut();
         journal.looks_closer().then(|| journal.refusal(grows, bytes).map(|refusal| refusal.to_string()))?
-    }
-    fn is_loading(&self) -> bool {
-        false
     }
     fn is_saving(&self) -> bool {
         self.is_saving
@@ -113,9 +106,6 @@ impl Outside for World {
     }
     fn rewrite_begins(&mut self) {
         self.is_rewriting = true;
-    }
-    fn last_save_unix_s(&self) -> i64 {
-        0
     }
     fn sleep_ns(&mut self, nanoseconds: u64) {
         self.clock.pass_us(nanoseconds / 1_000);

@@ -320,15 +320,14 @@ fn wait_or_null(call: &mut Call<'_>, request: &ReadRequest<'_>) -> Handled {
             again[request.ids_at + i] = id.text().to_vec();
         }
     }
+    let keys = request.streams.iter().map(|source| source.key.to_vec()).collect();
     wait(Wait {
-        keys: request.streams.iter().map(|source| source.key.to_vec()).collect(),
-        timeout_ms: request.block_ms,
-        on_timeout: OnTimeout::NullArray,
         again: Some(again),
         on_removal: request.group.is_some(),
         look_again_ms,
         // Who claims finds more or less than others do.
         group: request.group.filter(|_| request.claim_idle_ms.is_none()).map(|member| member.group.to_vec()),
+        ..Wait::new(keys, request.block_ms, OnTimeout::NullArray)
     })
 }
 

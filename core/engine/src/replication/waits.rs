@@ -62,16 +62,7 @@ pub(crate) fn check_end(ms: u64, now_ms: i64) -> Result<(), Error> {
 }
 
 fn block(timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Step {
-    let wait = Wait {
-        keys: Vec::new(),
-        timeout_ms,
-        on_timeout,
-        again: None,
-        on_removal: false,
-        look_again_ms: None,
-        group: None,
-    };
-    Step::Block(Box::new(wait))
+    Step::Block(Box::new(Wait::new(Vec::new(), timeout_ms, on_timeout)))
 }
 
 pub(super) fn wait(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {

@@ -4,8 +4,7 @@
 use base::Now;
 use std::cell::Cell;
 use tandem_engine::{
-    Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, ReplayError, Report, Request,
-    SessionId,
+    Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, ReplayError, Request, SessionId,
 };
 
 /// The world: a clock that only the test moves.
@@ -40,26 +39,8 @@ impl Outside for World {
     fn busy(&mut self, _: &mut Engine, _: Busy) -> BusyVerdict {
         self.verdict
     }
-    fn check_config(&self, _: &config::Config) -> Result<(), String> {
-        Ok(())
-    }
-    fn report(&self, _: &mut Report) {}
     fn write_refusal(&self, _: bool, _: &dyn Fn() -> usize) -> Option<String> {
         self.refusal.map(str::to_owned)
-    }
-    fn is_loading(&self) -> bool {
-        false
-    }
-    fn is_saving(&self) -> bool {
-        false
-    }
-    fn is_rewriting(&self) -> bool {
-        false
-    }
-    fn save_begins(&mut self) {}
-    fn rewrite_begins(&mut self) {}
-    fn last_save_unix_s(&self) -> i64 {
-        0
     }
     fn sleep_ns(&mut self, nanoseconds: u64) {
         self.pass_us(nanoseconds / 1000);
