@@ -21,6 +21,8 @@ from harness import servers, wire  # noqa: E402
 
 WRITERS = 8
 ROUNDS = int(os.environ.get("TANDEM_CRASH_ROUNDS", "5"))
+# I/O threads of the server, from round to round.
+IO_THREADS = ["1", "2", "4"]
 
 
 class Writer(threading.Thread):
@@ -67,7 +69,8 @@ def check(server, name, acknowledged):
 @pytest.mark.parametrize("policy", ["everysec", "always"])
 @pytest.mark.timeout(120 + 12 * ROUNDS)
 def test_acknowledged_writes_survive_kill(policy):
-    with servers.Server("queue", password=servers.password(), tls=False, extra=["--appendfsync", policy]) as server:
+    words = ["--appendfsync", policy]
+    with servers.Server("queue", password=servers.password(), tls=False, extra=words) as server:
         rng = random.Random(7)
         for round_ in range(ROUNDS):
             writers = [Writer(server, f"w{i}", 0) for i in range(WRITERS)]
@@ -79,6 +82,7 @@ def test_acknowledged_writes_survive_kill(policy):
                 time.sleep(rng.uniform(0, 0.3))
             server.kill()
             [w.join(15) for w in writers]
+            server.extra = [*words, "--io-threads", IO_THREADS[round_ % len(IO_THREADS)]]
             server.restart()
             assert sum(w.acknowledged for w in writers) > WRITERS, "hardly anything was written"
             for writer in writers:

@@ -21,6 +21,8 @@ from harness.faults import RENAMES, SYNCS, WRITES, Faults  # noqa: E402
 
 ROUNDS = int(os.environ.get("TANDEM_FAULT_ROUNDS", "4"))
 WRITERS = 4
+# I/O threads of the server, from round to round.
+IO_THREADS = ["1", "2", "4"]
 QUEUE = ["--auto-aof-rewrite-percentage", "0"]
 # The calls concerned, what they fail with, how long they take, one in how many.
 FAULTS = [
@@ -73,7 +75,7 @@ def test_faults_and_kill_lose_and_double_nothing(faults, policy):
     refused = 0
     words = ["--appendfsync", policy, *QUEUE]
     with servers.Server("queue", tls=False, extra=words, environment=faults.environment()) as server:
-        for _ in range(ROUNDS):
+        for round_ in range(ROUNDS):
             writers = [Writer(server, f"list:{i}") for i in range(WRITERS)]
             [writer.start() for writer in writers]
             time.sleep(0.2)
@@ -90,6 +92,7 @@ def test_faults_and_kill_lose_and_double_nothing(faults, policy):
             server.kill()
             faults.order()
             [writer.join(30) for writer in writers]
+            server.extra = [*words, "--io-threads", IO_THREADS[round_ % len(IO_THREADS)]]
             server.restart()
             with server.client() as c:
                 for writer in writers:
