@@ -202,6 +202,9 @@ def test_age_zstd_and_the_checkers_read_it(tmp_path, key):
 def test_the_commands_say_what_is_wrong(tmp_path, key):
     (secret, public), repository = key, tmp_path / "repository"
     now = ("backup", "now", "--repository", repository)
+    (empty := tmp_path / "empty").mkdir()
+    for task in (("list",), ("list", "--json"), ("prune", "--keep", "1d"), ("verify",)):
+        assert "there is no backup" in tandem("backup", *task, "--repository", empty, code=1)
     assert "required" in tandem(*now, "--dir", tmp_path, code=2), "to encrypt or not is said by whoever asks"
     assert "no log" in tandem(*now, "--dir", tmp_path, "--recipient", public, code=1)
     assert "secret key" in tandem(*now, "--dir", tmp_path, "--recipient", secret.read_text().split()[-1], code=1)
@@ -210,6 +213,8 @@ def test_the_commands_say_what_is_wrong(tmp_path, key):
             c.pipeline(write(1))
         tandem(*now, "--dir", server.data(), "--recipient", public)
         assert "nothing new" in tandem(*now, "--dir", server.data(), "--recipient", public)
+        assert "--although-encrypted" in tandem(*now, "--dir", server.data(), "--unencrypted", code=1)
+        assert "nothing new" in tandem(*now, "--dir", server.data(), "--unencrypted", "--although-encrypted")
         back = ("restore", "--from", repository, "--dir")
         assert "holds data" in tandem(*back, server.data(), "--identity", secret, code=1)
     assert "encrypted" in tandem(*back, tmp_path / "a", code=1)

@@ -281,7 +281,22 @@ def test_what_the_repository_does_not_take_is_given_up_within_a_bound(tmp_path, 
         until(lambda: is_archived(server), "it does not go on")
         assert "given up" in server.log_tail(20000)
     assert check_head(place, secret, tmp_path) == 300
-    assert tandem("backup", "verify", "--repository", place, "--identity", secret, "--json")["wrong"] == []
+    found = tandem("backup", "verify", "--repository", place, "--identity", secret, "--json", code=3)
+    assert found["wrong"] == [] and len(found["gaps"]) == 1, found
+
+
+@pytest.mark.timeout(120)
+def test_a_repository_that_is_away_is_noticed_though_nothing_is_written(key, repository):
+    with following_server(repository.place, key[1]) as server:
+        with server.client() as c:
+            c.pipeline(write(1))
+        until(lambda: is_archived(server), "nothing is archived")
+        with repository.away(server):
+            until(lambda: info(server)["backup_status"] == "err", "nobody has noticed")
+            told = tandem("health", "--address", f"127.0.0.1:{server.metrics_port}", "--json")
+            assert told["ready"] and told["archive"].startswith("archiving fails: "), told
+        until(lambda: info(server)["backup_status"] == "ok", "it does not go on")
+        assert tandem("health", "--address", f"127.0.0.1:{server.metrics_port}", "--json")["archive"] is None
 
 
 @pytest.mark.timeout(120)

@@ -11,8 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use archive::{
-    BackedUp, Description, Finding, Identity, Keep, Lineage, Moment, Pruned, Recipient, RepositoryUrl,
-    Restored, Target,
+    ArchiveError, BackedUp, Description, Finding, Identity, Keep, Lineage, Moment, Pruned, Recipient,
+    RepositoryUrl, Restored, Target,
 };
 use check::Contents;
 use clap::{ArgGroup, Args, Subcommand};
@@ -27,9 +27,10 @@ use crate::{say, verify};
 
 const BACKUP_HELP: &str = "\
 Exit codes:
-  0  done; with `verify`: nothing is wrong
-  1  not done, or something is wrong; standard error says what
+  0  done; with `verify`: nothing is wrong or missing
+  1  not done, or something is wrong, or there is no backup in the repository; standard error says what
   2  the options are wrong
+  3  `verify`: nothing is wrong with what is there, but some moments between were never archived
 
 Examples:
   age-keygen -o backup.key                       # keep it elsewhere; it prints the public key
@@ -42,7 +43,8 @@ Examples:
 const RESTORE_HELP: &str = "\
 Exit codes:
   0  restored
-  1  not restored, and the directory holds no log, or it was restored and cannot be loaded; standard error says which
+  1  not restored, and the directory holds no log, or it was restored and cannot be loaded; standard error says which.
+     A time at which the repository has a gap is not restored
   2  the options are wrong
 
 Examples:
@@ -89,6 +91,9 @@ struct Now {
     /// Do not encrypt: whoever reads the repository reads the data.
     #[arg(long, group = "readers")]
     unencrypted: bool,
+    /// Do not encrypt even where the repository holds encrypted backups.
+    #[arg(long, requires = "unencrypted")]
+    although_encrypted: bool,
     /// The server's `appenddirname`.
     #[arg(long, default_value = "appendonlydir")]
     appenddirname: String,
@@ -153,7 +158,7 @@ pub(crate) struct RestoreOptions {
     /// As it was behind this batch of the log.
     #[arg(long)]
     batch: Option<u64>,
-    /// Which log, if there are several in the repository.
+    /// Which log, if there are several in the repository; --at chooses it where one alone reaches over that time.
     #[arg(long, value_parser = lineage)]
     lineage: Option<HistoryId>,
     /// The file with the secret key of age.
@@ -211,6 +216,9 @@ fn now(options: &Now) -> anyhow::Result<ExitCode> {
     let recipients =
         options.recipient.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, _>>()?;
     let store = options.reach.create(&options.repository)?;
+    if options.unencrypted && !options.although_encrypted {
+        archive::refuse_sealed(&*store)?;
+    }
     let place = Place {
         dir: options.dir.clone(),
         dir_name: options.appenddirname.clone(),
@@ -223,10 +231,10 @@ fn now(options: &Now) -> anyhow::Result<ExitCode> {
 
 fn list(options: &List) -> anyhow::Result<ExitCode> {
     let found = archive::lineages(&*options.reach.open(&options.repository)?)?;
-    let text = || match found.as_slice() {
-        [] => "there is no backup in the repository".to_owned(),
-        found => found.iter().map(lineage_text).collect::<Vec<_>>().join("\n"),
-    };
+    if found.is_empty() {
+        return Err(ArchiveError::Empty.into());
+    }
+    let text = || found.iter().map(lineage_text).collect::<Vec<_>>().join("\n");
     tell(options.json, text, || json!({ "lineages": found.iter().map(lineage_json).collect::<Vec<_>>() }));
     Ok(ExitCode::SUCCESS)
 }
@@ -356,6 +364,7 @@ fn lineage_json(lineage: &Lineage) -> Value {
         "lineage": lineage.id.to_string(),
         "last_batch": lineage.last_batch(),
         "last_moment": lineage.last_moment(),
+        "first_moment": lineage.span().times.map(|(from, _)| from),
         "bases": lineage.bases(),
         "segments": lineage.segments(),
         "unreadable": findings_list(&lineage.unreadable()),

@@ -1,5 +1,6 @@
 //! `tandem backup verify`: what `archive::verify` finds in a repository, and what a copy holds that is restored and loaded.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +13,9 @@ use crate::backup::{findings_list, keys, lineage, tell, with_bar};
 use crate::check::contents_json;
 use crate::rehearse::{Compared, Rehearsal, rehearse};
 use crate::repository::Reach;
+
+/// Nothing is wrong with what is there, and something that should lie between is not there.
+const GAP: u8 = 3;
 
 /// Options of `tandem backup verify`.
 #[derive(Debug, Args)]
@@ -42,18 +46,29 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let (store, keys) = (options.reach.open(&options.repository)?, keys(options.identity.as_deref())?);
     let scratch = (!options.checksums_only).then_some(options.scratch.as_path());
-    let is_sound = look_through(&*store, options.lineage, &keys, scratch, options.json)?;
-    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let found = look_through(&*store, options.lineage, &keys, scratch, options.json)?;
+    Ok(verdict(&found))
 }
 
-/// Tells what is wrong with a repository, and whether nothing is. With a place for copies they are restored and loaded.
+/// Says on standard error what cron is to send, where anything is.
+fn verdict(found: &Findings) -> ExitCode {
+    let (wrong, gaps) = (found.wrong.len(), found.gaps.len());
+    if wrong + gaps == 0 {
+        return ExitCode::SUCCESS;
+    }
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "tandem: the backup: {}", summary(found));
+    if wrong > 0 { ExitCode::FAILURE } else { ExitCode::from(GAP) }
+}
+
+/// Tells what is wrong with a repository, and gives it back. With a place for copies they are restored and loaded.
 pub(crate) fn look_through(
     store: &dyn Store,
     lineage: Option<HistoryId>,
     keys: &[Identity],
     scratch: Option<&Path>,
     json: bool,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Findings> {
     let mut found = with_bar(|bar| archive::verify(store, lineage, keys, bar))?;
     let mut seen = Vec::new();
     // What is damaged is told already, and not worth the time.
@@ -76,7 +91,19 @@ pub(crate) fn look_through(
         }
     }
     tell(json, || findings_text(&found, &seen), || findings_json(&found, &seen));
-    Ok(found.wrong.is_empty())
+    Ok(found)
+}
+
+fn summary(found: &Findings) -> String {
+    let wrong = match found.wrong.len() {
+        0 => "nothing is wrong".to_owned(),
+        wrong => format!("{wrong} wrong"),
+    };
+    match found.gaps.len() {
+        0 => wrong,
+        1 => wrong + ", 1 gap",
+        gaps => wrong + &format!(", {gaps} gaps"),
+    }
 }
 
 fn rehearsal_text(seen: &Rehearsal) -> String {
@@ -107,15 +134,14 @@ fn findings_text(found: &Findings, rehearsals: &[Rehearsal]) -> String {
     for finding in &found.wrong {
         text += &format!("wrong: {}: {}\n", finding.name, finding.what);
     }
+    for finding in &found.gaps {
+        text += &format!("gap: {}: {}\n", finding.name, finding.what);
+    }
     for finding in &found.remarks {
         text += &format!("note: {}: {}\n", finding.name, finding.what);
     }
-    let verdict = match found.wrong.len() {
-        0 => "nothing is wrong".to_owned(),
-        wrong => format!("{wrong} wrong"),
-    };
     let Findings { objects, opened, bytes, .. } = found;
-    text + &format!("{objects} objects of {bytes} bytes, {opened} of them opened: {verdict}")
+    text + &format!("{objects} objects of {bytes} bytes, {opened} of them opened: {}", summary(found))
 }
 
 fn findings_json(found: &Findings, rehearsals: &[Rehearsal]) -> Value {
@@ -124,6 +150,7 @@ fn findings_json(found: &Findings, rehearsals: &[Rehearsal]) -> Value {
         "opened": found.opened,
         "bytes": found.bytes,
         "wrong": findings_list(&found.wrong),
+        "gaps": findings_list(&found.gaps),
         "remarks": findings_list(&found.remarks),
         "restored": rehearsals.iter().map(rehearsal_json).collect::<Vec<_>>(),
     })

@@ -38,6 +38,9 @@ pub struct Description {
     /// The public keys that it is encrypted to. Before they were told, there were none here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
+    /// The log whose place this one has taken, as its server has seen it: a replica's that was given another data set. Of bases only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
 }
 
 /// What an object holds.
@@ -139,7 +142,22 @@ impl Description {
     pub(crate) fn new(kind: Kind, object: String, stored: Stored) -> Description {
         let Stored { bytes, sha256, plain_bytes, recipients } = stored;
         let encrypted = !recipients.is_empty();
-        Description { format: FORMAT, kind, object, bytes, sha256, plain_bytes, encrypted, recipients }
+        Description {
+            format: FORMAT,
+            kind,
+            object,
+            bytes,
+            sha256,
+            plain_bytes,
+            encrypted,
+            recipients,
+            replaces: None,
+        }
+    }
+
+    /// That of a base whose log has taken the place of another one.
+    pub(crate) fn replacing(self, log: Option<HistoryId>) -> Description {
+        Description { replaces: log.map(|log| log.to_string()), ..self }
     }
 
     /// What kind of base it is.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use persist::aof::{BadBatch, HistoryId, ManifestError};
 
+use crate::lineage::Span;
 use crate::moment::Moment;
 use crate::store::{StoreError, is_away};
 
@@ -59,7 +60,20 @@ pub enum ArchiveError {
     /// There is nothing in the repository.
     Empty,
     /// There are several lineages, and none was chosen.
-    Ambiguous(Vec<HistoryId>),
+    Ambiguous(Vec<Span>),
+    /// The repository is encrypted, and what is to be added would not be.
+    Unsealed,
+    /// What was there at a time was never archived, or is missing.
+    Gap {
+        /// The time that was asked for.
+        wanted: Moment,
+        /// The last batch before the gap.
+        last: u64,
+        /// When that was written.
+        at: Moment,
+        /// The batch up to which all is missing: the next base holds what was there behind it.
+        to: u64,
+    },
     /// There is no such lineage.
     NoLineage(HistoryId),
     /// Of some objects it is not known what is in them.
@@ -114,11 +128,7 @@ impl fmt::Display for ArchiveError {
                 "the last commands of {} are in no batch, as a crash may leave them: BGREWRITEAOF puts them into a base",
                 path.display()
             ),
-            ArchiveError::Behind { log, archived } => write!(
-                f,
-                "the log ends with batch {log}, and batch {archived} of it is in the repository: it is an old copy. Give it a \
-                 repository of its own, or restore from this one"
-            ),
+            ArchiveError::Behind { log, archived } => write_behind(f, *log, *archived),
             ArchiveError::Forked(batch) => write!(
                 f,
                 "batch {batch} of the log is not the one in the repository: two servers went on from copies of one log. Give this \
@@ -134,10 +144,11 @@ impl fmt::Display for ArchiveError {
             }
             ArchiveError::Damaged(name, what) => write!(f, "{name} is damaged: {what}"),
             ArchiveError::Empty => f.write_str("there is no backup in the repository"),
-            ArchiveError::Ambiguous(ids) => {
-                let ids: Vec<String> = ids.iter().map(HistoryId::to_string).collect();
-                write!(f, "there are several lineages, choose one with --lineage: {}", ids.join(", "))
-            }
+            ArchiveError::Ambiguous(spans) => write_spans(f, spans),
+            ArchiveError::Unsealed => f.write_str(
+                "what is in the repository is encrypted, and this would not be: name a --recipient, or say --although-encrypted",
+            ),
+            ArchiveError::Gap { wanted, last, at, to } => write_gap(f, *wanted, *last, *at, *to),
             ArchiveError::NoLineage(id) => write!(f, "there is no lineage {id} in the repository"),
             ArchiveError::Unreadable { names, known } => write_unreadable(f, names, *known),
             ArchiveError::Untold { names, known } => write_untold(f, names, *known),
@@ -152,6 +163,28 @@ impl fmt::Display for ArchiveError {
             }
         }
     }
+}
+
+fn write_behind(f: &mut fmt::Formatter<'_>, log: u64, archived: u64) -> fmt::Result {
+    write!(
+        f,
+        "the log ends with batch {log}, and batch {archived} of it is in the repository: it is an old copy. Give it a repository of its \
+         own, or restore from this one"
+    )
+}
+
+fn write_spans(f: &mut fmt::Formatter<'_>, spans: &[Span]) -> fmt::Result {
+    f.write_str("there are several lineages, choose one with --lineage:")?;
+    spans.iter().try_for_each(|span| write!(f, "\n  {span}"))
+}
+
+fn write_gap(f: &mut fmt::Formatter<'_>, wanted: Moment, last: u64, at: Moment, to: u64) -> fmt::Result {
+    let first = last + 1;
+    write!(
+        f,
+        "what was there at {wanted} is not in the repository: batches {first} to {to} are missing behind {at}. `--batch {last}` restores \
+         what was there before them, `--batch {to}` what was there behind them"
+    )
 }
 
 fn write_unreadable(f: &mut fmt::Formatter<'_>, names: &[String], known: Option<u64>) -> fmt::Result {

@@ -69,13 +69,15 @@ pub struct Follower {
     place: Place,
     backlog: Backlog,
     tail: Option<Tail>,
+    /// The log that was followed last.
+    log: Option<HistoryId>,
     recipients_before: Option<Vec<String>>,
 }
 
 impl Follower {
     /// Of the log at `place`; nothing is read yet.
     pub fn new(place: Place) -> Follower {
-        Follower { backlog: Backlog::of(&place), place, tail: None, recipients_before: None }
+        Follower { backlog: Backlog::of(&place), place, tail: None, log: None, recipients_before: None }
     }
 
     /// What rewrites have replaced.
@@ -114,9 +116,22 @@ impl Follower {
                 tail
             }
         };
-        let step = advance(&mut tail, store, &source, terms, progress)?;
-        self.tail = Some(tail);
+        let replaces = self.log.filter(|log| *log != id);
+        let step = advance(&mut tail, store, &source, terms, replaces, progress)?;
+        (self.tail, self.log) = (Some(tail), Some(id));
         Ok(step)
+    }
+
+    /// Asks the repository for the newest object, which is one journey, and nothing where none is known yet.
+    ///
+    /// # Errors
+    /// It is away, or the object is gone; the next step begins by asking for all that is there.
+    pub fn probe(&mut self, store: &dyn Store) -> Result<(), ArchiveError> {
+        let Some(name) = self.tail.as_ref().and_then(Tail::newest_name) else { return Ok(()) };
+        store.age_s(&name).map(drop).map_err(|error| {
+            self.tail = None;
+            ArchiveError::Store(name, error)
+        })
     }
 
     /// Removes files of the backlog that are archived. The one that archiving goes on in stays: what follows it is told by its end.
@@ -134,11 +149,13 @@ fn advance(
     store: &dyn Store,
     source: &Source,
     terms: &Terms<'_>,
+    replaces: Option<HistoryId>,
     progress: Progress<'_>,
 ) -> Result<Step, ArchiveError> {
     let start = find_start(source, tail)?;
     let (id, left) = (source.identity.history, unread(source, &start));
-    let mut work = Work { store, recipients: terms.recipients, id, leans_on: None, done: 0, left, progress };
+    let recipients = terms.recipients;
+    let mut work = Work { store, recipients, id, replaces, leans_on: None, done: 0, left, progress };
     if wants_base(source, tail, &start, terms) {
         work.left += source.base.bytes;
         let base = work.base(source)?;
@@ -264,6 +281,8 @@ struct Work<'a> {
     store: &'a dyn Store,
     recipients: &'a [Recipient],
     id: HistoryId,
+    /// The log whose place it has taken.
+    replaces: Option<HistoryId>,
     /// What a segment is worth nothing without.
     leans_on: Option<String>,
     done: u64,
@@ -308,7 +327,7 @@ impl<'a> Work<'a> {
             commands,
             crc: format!("{:016x}", source.identity.base.crc),
         };
-        writer.finish(self.store, kind)
+        writer.finish(self.store, kind, self.replaces)
     }
 
     fn next_segment(&mut self, source: &Source, start: Start) -> Result<Option<Description>, Stop> {
@@ -378,6 +397,6 @@ impl<'a> Work<'a> {
             log_file: file.name.clone(),
             log_end: last.end,
         };
-        writer.finish(self.store, kind)
+        writer.finish(self.store, kind, None)
     }
 }

@@ -35,7 +35,8 @@
 //! on where the repository ends, if the last line archived is found in the log; where a rewrite has removed it, a new base begins. A log that
 //! is behind the repository, or has another batch of the same number, is refused: it is a copy that went its own way.
 //!
-//! [`restore`] draws a new identity for the log it makes, so what is archived of that is another lineage.
+//! [`restore`] draws a new identity for the log it makes, so what is archived of that is another lineage. A server whose log begins anew while
+//! it archives (a replica's, with each whole copy) tells with the new log's first base which one has ended (`replaces`).
 //!
 //! *Absent:* the engine, threads, and clocks, but for the age of files that were left behind.
 
@@ -65,7 +66,7 @@ pub use backup::{BackedUp, back_up};
 pub use describe::{Description, Kind};
 pub use error::ArchiveError;
 pub use follow::{End, Follower, Step, Terms};
-pub use lineage::{Lineage, lineages, parse_id};
+pub use lineage::{Lineage, Span, lineages, parse_id, refuse_sealed};
 pub use moment::{Moment, parse_age_ms};
 pub use prune::{Keep, Pruned, prune, prune_lineage};
 pub use restore::{Restored, Target, restore, restore_from_older_base};

@@ -1,6 +1,7 @@
 //! What is in a repository of one log: bases, segments, and which of them belong together.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use persist::aof::HistoryId;
 
@@ -23,6 +24,27 @@ pub struct Lineage {
     pub(crate) broken: Vec<ArchiveError>,
     /// Objects that nothing tells of.
     pub(crate) orphans: Vec<Orphan>,
+}
+
+/// What a lineage reaches from and to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The log.
+    pub id: HistoryId,
+    /// The last batch that anything holds.
+    pub last_batch: Option<u64>,
+    /// The times of the first and the last of what it holds, as far as they are known.
+    pub times: Option<(Moment, Moment)>,
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id)?;
+        match (self.times, self.last_batch) {
+            (Some((from, to)), Some(batch)) => write!(f, "  {from} to {to}, last batch {batch}"),
+            _ => f.write_str("  nothing that can be read"),
+        }
+    }
 }
 
 /// An object that nothing tells of: an upload that was stopped, or what told of it is lost. What its name says is all that is known.
@@ -76,6 +98,17 @@ pub fn lineages(store: &dyn Store) -> Result<Vec<Lineage>, ArchiveError> {
     }
     found.iter_mut().for_each(Lineage::arrange);
     Ok(found)
+}
+
+/// Refuses a repository in which something is encrypted, for whoever is about to add what is not.
+///
+/// # Errors
+/// [`ArchiveError::Unsealed`], or it cannot be asked.
+pub fn refuse_sealed(store: &dyn Store) -> Result<(), ArchiveError> {
+    let names = store.list().map_err(|error| ArchiveError::Store("listing it".to_owned(), error))?;
+    let is_sealed =
+        |name: &String| split(name).is_some_and(|(_, file)| is_ours(file) && file.ends_with(".age"));
+    if names.iter().any(is_sealed) { Err(ArchiveError::Unsealed) } else { Ok(()) }
 }
 
 /// A name in the repository as a lineage and a file in its folder.
@@ -141,6 +174,11 @@ impl Lineage {
         self.bases.iter().chain(&self.segments)
     }
 
+    /// The base by which it has taken the place of another log, and that log.
+    pub(crate) fn replaces(&self) -> Option<(&Description, HistoryId)> {
+        self.bases.iter().find_map(|base| Some((base, parse_id(base.replaces.as_deref()?)?)))
+    }
+
     /// The last batch that anything holds.
     pub fn last_batch(&self) -> Option<u64> {
         self.objects().map(Description::last_batch).max()
@@ -150,6 +188,12 @@ impl Lineage {
     pub fn last_moment(&self) -> Option<Moment> {
         let last = self.segments.iter().max_by_key(|segment| segment.last_batch());
         last.or(self.bases.last()).map(Description::at)
+    }
+
+    /// What it reaches from and to, as people are asked about it.
+    pub fn span(&self) -> Span {
+        let begins = self.objects().map(|told| told.from().unwrap_or_else(|| told.at())).min();
+        Span { id: self.id, last_batch: self.last_batch(), times: begins.zip(self.last_moment()) }
     }
 
     /// The segments that lead on from a base, without a gap.

@@ -56,7 +56,12 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// Puts the object into the repository, and then what tells of it.
-    pub(crate) fn finish(self, store: &dyn Store, kind: Kind) -> Result<Description, ArchiveError> {
+    pub(crate) fn finish(
+        self,
+        store: &dyn Store,
+        kind: Kind,
+        replaces: Option<HistoryId>,
+    ) -> Result<Description, ArchiveError> {
         let ObjectWriter { lineage, name, recipients, encoder, plain_bytes } = self;
         let failed = |error| ArchiveError::Store(format!("{lineage}/{name}"), error);
         let sealing = encoder.finish().map_err(failed)?;
@@ -66,7 +71,8 @@ impl<'a> ObjectWriter<'a> {
         };
         let (bytes, sha256) = sum.finish();
         upload.finish().map_err(failed)?;
-        let description = Description::new(kind, name, Stored { bytes, sha256, plain_bytes, recipients });
+        let stored = Stored { bytes, sha256, plain_bytes, recipients };
+        let description = Description::new(kind, name, stored).replacing(replaces);
         description.put(store, lineage).inspect_err(|error| {
             if matches!(error, ArchiveError::Taken(_)) {
                 // What nobody tells of is pruned later if it cannot be removed now.

@@ -1,7 +1,8 @@
 //! Removes what no moment that is to be kept needs.
 //!
 //! Kept is every moment since some time, and so the newest base that is older than that, all bases after it, and the segments that lead on from
-//! there; at least so many bases in any case. What tells of an object goes first, then the object: a crash between leaves one that nothing
+//! there; at least so many bases in any case. A log that has ended, because its server was given another data set and began another one, goes
+//! whole when all that is to be kept is in those that followed it. What tells of an object goes first, then the object: a crash between leaves one that nothing
 //! tells of, which is removed here, too, once it is a day old: a younger one may be told of soon. An old one may be as well, if who
 //! wrote it was stopped for so long, so it is looked once more before it goes. What is not called as objects are is left alone.
 
@@ -43,11 +44,17 @@ pub struct Pruned {
 /// Removes what need not stay. With `only_tell` nothing is.
 ///
 /// # Errors
-/// The repository failed; what has not been removed by then is as it was.
+/// There is nothing in the repository, or it failed; what has not been removed by then is as it was.
 pub fn prune(store: &dyn Store, keep: Keep, only_tell: bool) -> Result<Pruned, ArchiveError> {
     let mut pruned = Pruned::default();
-    for lineage in lineages(store)? {
-        prune_one(store, lineage, keep, only_tell, &mut pruned)?;
+    let found = lineages(store)?;
+    if found.is_empty() {
+        return Err(ArchiveError::Empty);
+    }
+    let ended = ended(&found, keep);
+    for lineage in in_order(found) {
+        let is_over = ended.contains(&lineage.id);
+        prune_one(store, lineage, is_over, keep, only_tell, &mut pruned)?;
     }
     if !only_tell {
         let swept = store.sweep(UPLOAD_S_MAX);
@@ -56,19 +63,62 @@ pub fn prune(store: &dyn Store, keep: Keep, only_tell: bool) -> Result<Pruned, A
     Ok(pruned)
 }
 
-/// The same of one lineage: others may be another server's, which keeps them as long as it wants.
+/// The same of one lineage and those whose place it has taken: others may be another server's, which keeps them as long as it wants.
 ///
 /// # Errors
 /// As [`prune`].
 pub fn prune_lineage(store: &dyn Store, id: HistoryId, keep: Keep) -> Result<Pruned, ArchiveError> {
     let mut pruned = Pruned::default();
-    prune_one(store, Lineage::of(store, id)?, keep, false, &mut pruned)?;
+    let mut found = lineages(store)?;
+    let mut own = vec![id];
+    // Each step finds another one, or ends.
+    while let Some(before) = replaced_by(&found, own[own.len() - 1]).filter(|before| !own.contains(before)) {
+        own.push(before);
+    }
+    let ended = ended(&found, keep);
+    found.retain(|lineage| own.contains(&lineage.id));
+    for lineage in in_order(found) {
+        let is_over = ended.contains(&lineage.id);
+        prune_one(store, lineage, is_over, keep, false, &mut pruned)?;
+    }
     Ok(pruned)
+}
+
+/// The log whose place this one has taken.
+fn replaced_by(found: &[Lineage], id: HistoryId) -> Option<HistoryId> {
+    let lineage = found.iter().find(|lineage| lineage.id == id)?;
+    lineage.replaces().map(|(_, before)| before)
+}
+
+/// Those that began first come first: what tells that one is over lies in the next.
+fn in_order(mut found: Vec<Lineage>) -> Vec<Lineage> {
+    found.sort_by_key(|lineage| lineage.span().times);
+    found
+}
+
+/// The logs of which nothing is to be kept: what followed them reaches back far enough, and has as many bases as are to stay.
+fn ended(found: &[Lineage], keep: Keep) -> Vec<HistoryId> {
+    let is_over = |lineage: &&Lineage| {
+        let (mut bases, mut id, mut begins) = (0, lineage.id, None);
+        // As many steps as there are logs, whatever they say of each other.
+        for _ in found {
+            let next = found.iter().find_map(|next| match next.replaces() {
+                Some((base, before)) if before == id && next.id != lineage.id => Some((next, base)),
+                _ => None,
+            });
+            let Some((next, base)) = next else { break };
+            begins.get_or_insert(base.at());
+            (bases, id) = (bases + next.bases().len(), next.id);
+        }
+        begins.is_some_and(|at| at <= keep.since) && bases >= keep.bases_min.max(1)
+    };
+    found.iter().filter(is_over).map(|lineage| lineage.id).collect()
 }
 
 fn prune_one(
     store: &dyn Store,
     mut lineage: Lineage,
+    is_over: bool,
     keep: Keep,
     only_tell: bool,
     pruned: &mut Pruned,
@@ -79,7 +129,11 @@ fn prune_one(
     }
     // The same where something is only told of by its name: what seems to be needless may lead on from it.
     let is_missed = lineage.orphans.iter().any(|orphan| lineage.is_only_copy(orphan));
-    let needless = if is_missed { Vec::new() } else { needless(&lineage, keep) };
+    let needless = match is_over {
+        _ if is_missed => Vec::new(),
+        true => lineage.segments().iter().chain(lineage.bases()).collect(),
+        false => needless(&lineage, keep),
+    };
     for told in needless {
         if !only_tell {
             remove(store, lineage.id, told)?;

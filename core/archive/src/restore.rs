@@ -72,8 +72,9 @@ pub fn restore(
     place: &Place,
     progress: Progress<'_>,
 ) -> Result<Restored, ArchiveError> {
-    let lineage = choose(store, lineage)?;
+    let lineage = choose(store, lineage, target)?;
     let plan = Plan::make(&lineage, target)?;
+    plan.refuse_gap(&lineage)?;
     write(store, &lineage, &plan, identities, place, progress)
 }
 
@@ -90,7 +91,7 @@ pub fn restore_from_older_base(
     place: &Place,
     progress: Progress<'_>,
 ) -> Result<Option<Restored>, ArchiveError> {
-    let lineage = choose(store, Some(lineage))?;
+    let lineage = choose(store, Some(lineage), Target::Batch(covers))?;
     let leads = |base: &&Description| base.last_batch() < covers && lineage.reach(base) >= covers;
     let Some(base) = lineage.bases().iter().rev().find(leads) else { return Ok(None) };
     let plan = Plan { base, chain: lineage.chain(base), target: Target::Batch(covers) };
@@ -112,7 +113,7 @@ fn write(
     Ok(restored)
 }
 
-fn choose(store: &dyn Store, wanted: Option<HistoryId>) -> Result<Lineage, ArchiveError> {
+fn choose(store: &dyn Store, wanted: Option<HistoryId>, target: Target) -> Result<Lineage, ArchiveError> {
     let mut found = lineages(store)?;
     if let Some(id) = wanted {
         found.retain(|lineage| lineage.id == id);
@@ -121,8 +122,25 @@ fn choose(store: &dyn Store, wanted: Option<HistoryId>) -> Result<Lineage, Archi
     match found.len() {
         0 => Err(ArchiveError::Empty),
         1 => Ok(found.remove(0)),
-        _ => Err(ArchiveError::Ambiguous(found.iter().map(|lineage| lineage.id).collect())),
+        _ => match only_at(&found, target) {
+            Some(index) => Ok(found.swap_remove(index)),
+            None => Err(ArchiveError::Ambiguous(found.iter().map(Lineage::span).collect())),
+        },
     }
+}
+
+/// The one lineage in which a time lies. Where another one overlaps it, two servers have archived at once, and nobody knows which is meant.
+fn only_at(found: &[Lineage], target: Target) -> Option<usize> {
+    let Target::At(moment) = target else { return None };
+    let times: Vec<Option<(Moment, Moment)>> = found.iter().map(|lineage| lineage.span().times).collect();
+    let covers =
+        |times: &Option<(Moment, Moment)>| times.is_some_and(|(from, to)| (from..=to).contains(&moment));
+    let index = times.iter().position(covers)?;
+    let (from, to) = times[index]?;
+    let is_apart = |(other, times): (usize, &Option<(Moment, Moment)>)| {
+        other == index || times.is_some_and(|(begin, end)| end < from || to < begin)
+    };
+    times.iter().enumerate().all(is_apart).then_some(index)
 }
 
 /// What is there already may be somebody's.
@@ -215,6 +233,19 @@ impl<'a> Plan<'a> {
             Target::At(moment) => ArchiveError::NothingSoOld(moment),
         })?;
         Ok(Plan { base, chain: lineage.chain(base), target })
+    }
+
+    /// What was there at a time may be known by nothing that was archived.
+    fn refuse_gap(&self, lineage: &Lineage) -> Result<(), ArchiveError> {
+        let Target::At(wanted) = self.target else { return Ok(()) };
+        let end = self.chain.last().copied().unwrap_or(self.base);
+        let is_behind = end.at() < wanted && end.last_batch() < lineage.last_batch().unwrap_or_default();
+        match next_base(lineage, end.last_batch()) {
+            Some(to) if is_behind => {
+                Err(ArchiveError::Gap { wanted, last: end.last_batch(), at: end.at(), to })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn is_wanted(&self, batch: u64, unix_ms: i64) -> bool {

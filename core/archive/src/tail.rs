@@ -62,6 +62,13 @@ impl Tail {
         self.segment().or(self.base()).map(Description::at)
     }
 
+    /// What tells of the newest object: no pruning of ours removes it.
+    pub(crate) fn newest_name(&self) -> Option<String> {
+        let newest =
+            [&self.segment, &self.base].into_iter().flatten().max_by_key(|told| told.last_batch())?;
+        Some(newest.json_name(self.id))
+    }
+
     /// Bytes of the log in the segments that this follower has archived since the newest base.
     pub fn since_base_bytes(&self) -> u64 {
         self.since_base_bytes

@@ -50,6 +50,18 @@ impl Server {
         server
     }
 
+    /// Whose log begins with the state behind a batch.
+    fn begun(history: HistoryId, last: u64) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let temp = dir.path().join("temp-base");
+        fs::write(&temp, base_bytes(last)).unwrap();
+        let (disk, place): (Arc<dyn Disk>, Place) = (Arc::new(Real), Place::new(dir.path()));
+        let log = Log::create_behind(disk, place, &temp, Base::Snapshot, history, last).unwrap();
+        let server = Server { dir, log, last };
+        server.date_base();
+        server
+    }
+
     fn place(&self) -> Place {
         Place::new(self.dir.path())
     }
@@ -274,10 +286,14 @@ fn a_rewrite_that_took_what_was_not_archived_leaves_a_gap_that_is_told() {
     for batch in 4..7 {
         assert!(matches!(repository.state(Target::Batch(batch)), Err(ArchiveError::NoSuchBatch(_))));
     }
-    let (done, _dir) = repository.restore(Target::At(time_of(5))).unwrap();
+    for lost in 4..7 {
+        let refused = repository.restore(Target::At(time_of(lost)));
+        assert!(matches!(refused, Err(ArchiveError::Gap { last: 3, to: 7, .. })), "{refused:?}");
+    }
+    let (done, _dir) = repository.restore(Target::At(time_of(3))).unwrap();
     assert_eq!((done.last_batch, done.gap_to, done.archived_batch), (3, Some(7), 9));
     let found = repository.verify();
-    assert_eq!((found.wrong.as_slice(), found.remarks.len()), (&[][..], 1), "{:?}", found.remarks);
+    assert_eq!((found.wrong.len(), found.gaps.len(), found.remarks.len()), (0, 1, 0), "{found:?}");
 }
 
 #[test]
@@ -313,6 +329,45 @@ fn what_was_restored_is_another_log() {
     let place = Place::new(dir.path());
     restore(&store, Some(done.history), Target::Latest, &[], &place, &mut |_, _| {}).unwrap();
     assert_eq!(state(dir.path(), 0), 3);
+}
+
+#[test]
+fn a_time_chooses_the_log_where_only_one_reaches_over_it() {
+    let (repository, mut server) = (Repository::open(), Server::new());
+    server.write(4);
+    repository.back_up(&server).unwrap();
+    let mut later = Server::begun(HistoryId(0xdef), 20);
+    later.write(3);
+    repository.back_up(&later).unwrap();
+    assert_eq!(repository.restore(Target::At(time_of(2))).unwrap().0.lineage, HISTORY);
+    assert_eq!(repository.restore(Target::At(time_of(22))).unwrap().0.lineage, HistoryId(0xdef));
+    let Err(error) = repository.restore(Target::At(time_of(10))) else { panic!("it lies in neither") };
+    assert!(error.to_string().contains(&format!(
+        "{HISTORY}  {} to {}, last batch 4",
+        time_of(0),
+        time_of(4)
+    )));
+    server.last = 21;
+    server.write(1);
+    repository.back_up(&server).unwrap();
+    let both = repository.restore(Target::At(time_of(21)));
+    assert!(matches!(both, Err(ArchiveError::Ambiguous(_))), "two servers archive at once");
+}
+
+#[test]
+fn nothing_is_listed_or_pruned_where_nothing_is() {
+    let repository = Repository::open();
+    let keep = Keep { since: time_of(0), bases_min: 1 };
+    assert!(matches!(prune(&repository.store(), keep, false), Err(ArchiveError::Empty)));
+}
+
+#[test]
+fn what_is_encrypted_is_not_mixed_by_an_oversight() {
+    let (repository, mut server) = (Repository::sealed(), Server::new());
+    assert!(refuse_sealed(&repository.store()).is_ok());
+    server.write(1);
+    repository.back_up(&server).unwrap();
+    assert!(matches!(refuse_sealed(&repository.store()), Err(ArchiveError::Unsealed)));
 }
 
 #[test]

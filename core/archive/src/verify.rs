@@ -1,8 +1,8 @@
 //! Looks through a repository and names what is wrong, without restoring anything.
 //!
 //! Each object is read as it lies there, for size and SHA-256; where that needs no key, or one is given, it is opened too, and each batch's
-//! own checksum and number is looked at. Then: is anything missing between what is there? A gap is no damage where archiving itself began
-//! anew with a base, because a rewrite had removed what was not archived yet: it is told as a remark.
+//! own checksum and number is looked at. Then: is anything missing between what is there? Where archiving itself began anew with a base,
+//! because a rewrite had removed what was not archived yet, nothing is damaged and moments are lost for good: that is a gap.
 
 use std::io::{self, Read};
 
@@ -36,6 +36,8 @@ pub struct Findings {
     pub bytes: u64,
     /// What is wrong.
     pub wrong: Vec<Finding>,
+    /// Moments that cannot be restored, though all that is there is whole.
+    pub gaps: Vec<Finding>,
     /// What is worth knowing.
     pub remarks: Vec<Finding>,
 }
@@ -202,7 +204,7 @@ impl Findings {
                 }
                 // The base is the state behind the only batch that is missing.
                 _ if first == reached + 2 => {}
-                _ => self.remarks.push(finding(format!(
+                _ => self.gaps.push(finding(format!(
                     "the states behind batches {} to {} were never archived: the log had been rewritten; a base goes on behind them",
                     reached + 1,
                     first - 2

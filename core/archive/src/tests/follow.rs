@@ -186,6 +186,51 @@ fn a_newer_base_is_taken_when_it_is_wanted_and_the_segments_go_on() {
 }
 
 #[test]
+fn a_log_that_another_one_has_replaced_is_pruned_whole_and_no_other() {
+    let mut followed = Followed::new();
+    followed.server.write(3);
+    followed.catch_up();
+    let place = followed.server.place();
+    fs::remove_dir_all(place.log_dir()).unwrap();
+    let temp = place.dir.join("temp-base");
+    fs::write(&temp, base_bytes(10)).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(Real);
+    let next = HistoryId(0xdef);
+    followed.server.log = Log::create_behind(disk, place, &temp, Base::Snapshot, next, 10).unwrap();
+    followed.server.last = 10;
+    followed.server.date_base();
+    followed.server.write(2);
+    followed.catch_up();
+    let strangers = Server::begun(HistoryId(0x77), 1);
+    back_up(&followed.repository.store(), &strangers.place(), &[], &mut |_, _| {}).unwrap();
+
+    let store = followed.repository.store();
+    let ids = || lineages(&store).unwrap().into_iter().map(|lineage| lineage.id).collect::<Vec<_>>();
+    let (early, late) = (time_of(9), time_of(11));
+    for (since, bases_min) in [(early, 1), (late, 2)] {
+        prune_lineage(&store, next, Keep { since, bases_min }).unwrap();
+        assert_eq!(ids().len(), 3, "{since} is in the old one, or so many bases are in no other");
+    }
+    prune_lineage(&store, next, Keep { since: late, bases_min: 1 }).unwrap();
+    assert_eq!(ids(), [HistoryId(0x77), next]);
+    prune(&store, Keep { since: late, bases_min: 1 }, false).unwrap();
+    assert_eq!(ids().len(), 2, "an idle server's only backup stays");
+}
+
+#[test]
+fn a_repository_is_asked_though_nothing_is_new() {
+    let mut followed = Followed::new();
+    followed.server.write(2);
+    followed.catch_up();
+    followed.follower.probe(&followed.repository.store()).unwrap();
+    let name = format!("segment-{:020}.json", 1);
+    let newest = followed.repository.files().into_iter().find(|path| path.ends_with(&name));
+    fs::remove_file(newest.unwrap()).unwrap();
+    assert!(matches!(followed.follower.probe(&followed.repository.store()), Err(ArchiveError::Store(..))));
+    assert!(followed.follower.tail().is_none(), "what is there is asked for anew");
+}
+
+#[test]
 fn a_repository_that_was_emptied_gets_a_base_first() {
     let mut followed = Followed::new();
     followed.server.write(2);
