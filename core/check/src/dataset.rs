@@ -56,22 +56,6 @@ impl fmt::Display for Contents {
     }
 }
 
-/// Why a snapshot was not taken in to its end.
-#[derive(Debug)]
-pub(crate) enum TakeError {
-    Read(rdb::Error),
-    Refused(String),
-}
-
-impl fmt::Display for TakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TakeError::Read(error) => write!(f, "{error}"),
-            TakeError::Refused(why) => f.write_str(why),
-        }
-    }
-}
-
 /// See the module.
 pub struct DataSet {
     engine: Engine,
@@ -112,46 +96,49 @@ impl DataSet {
         let mut data = DataSet::new()?;
         let file = File::open(path).map_err(file_error(path))?;
         let bytes = file.metadata().map_err(file_error(path))?.len();
-        match data.take_in(file, bytes, &mut |_| {}) {
-            Ok(_) => Ok(data),
-            Err(why) => Err(CheckError::File(path.to_owned(), io::Error::other(why.to_string()))),
+        let mut refusal = None;
+        let read = data.take_in(file, bytes, &mut |_| {}, &mut |why| {
+            refusal.get_or_insert(why);
+        });
+        match read.map_err(|error| error.to_string()).err().or(refusal) {
+            None => Ok(data),
+            Some(why) => Err(CheckError::File(path.to_owned(), io::Error::other(why))),
         }
     }
 
-    /// Takes in a snapshot; the offset behind it. What was read before an error stays.
+    /// Takes in a snapshot; the offset behind it. What was read before an error stays. What can be read and is refused is left out and told
+    /// to `refuses`.
     pub(crate) fn take_in<R: Read>(
         &mut self,
         source: R,
         bytes: u64,
         hears: &mut dyn FnMut(u64),
-    ) -> Result<u64, TakeError> {
-        let mut reader = Reader::new(source, Some(bytes), true).map_err(TakeError::Read)?;
+        refuses: &mut dyn FnMut(String),
+    ) -> Result<u64, rdb::Error> {
+        let mut reader = Reader::new(source, Some(bytes), true)?;
         self.engine.begin_batch(self.world.now());
-        while let Some(item) = reader.next().map_err(TakeError::Read)? {
-            match item {
-                Item::Entry(entry) => self.take_in_entry(entry)?,
-                Item::Function(code) => {
-                    self.engine.take_in_library(&code, false, &self.world).map_err(TakeError::Refused)?;
-                }
-                Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } | Item::EmptyKey(_) => {}
-            }
+        while let Some(item) = reader.next()? {
+            let taken = match item {
+                Item::Entry(entry) => self.take_in_entry(entry),
+                Item::Function(code) => self.engine.take_in_library(&code, false, &self.world).map(drop),
+                Item::Aux { .. } | Item::SelectDb(_) | Item::Resize { .. } | Item::EmptyKey(_) => Ok(()),
+            };
+            taken.unwrap_or_else(&mut *refuses);
             self.forget();
             hears(reader.offset());
         }
         Ok(reader.offset())
     }
 
-    fn take_in_entry(&mut self, entry: Entry) -> Result<(), TakeError> {
+    fn take_in_entry(&mut self, entry: Entry) -> Result<(), String> {
         let (db, space) = (entry.db as usize, self.engine.keyspace_mut());
+        let key = String::from_utf8_lossy(&entry.key).into_owned();
         if db >= space.database_count() {
-            return Err(TakeError::Refused(format!("it needs database {db}")));
+            return Err(format!("the key '{key}' needs database {db}"));
         }
-        let entry =
-            keyspace::entry_from_rdb(space, entry).map_err(|why| TakeError::Refused(why.to_owned()))?;
-        space.load(db, entry).map_err(|entry| {
-            let key = String::from_utf8_lossy(entry.key());
-            TakeError::Refused(format!("RDB has duplicated key '{key}' in DB {db}"))
-        })
+        let entry = keyspace::entry_from_rdb(space, entry)
+            .map_err(|why| format!("the key '{key}' in DB {db} is refused: {why}"))?;
+        space.load(db, entry).map_err(|_| format!("RDB has duplicated key '{key}' in DB {db}"))
     }
 
     /// Runs a command of a log.
@@ -161,6 +148,11 @@ impl DataSet {
         let done = self.engine.replay(&argv, &mut self.world);
         self.forget();
         done
+    }
+
+    /// Whether there is a command of this name.
+    pub(crate) fn knows(&self, name: &[u8]) -> bool {
+        self.engine.knows(name)
     }
 
     /// The log ends: a transaction that did not is dropped.

@@ -16,6 +16,8 @@ pub enum CheckError {
     File(PathBuf, io::Error),
     /// There is nothing of a server there.
     Nothing(PathBuf),
+    /// It is called as a file of a server, and is a pipe, a socket or a device: to read it may never end.
+    NoFile(PathBuf),
     /// The place for what is repaired is not empty.
     NotEmpty(PathBuf),
     /// There is nothing that can be repaired.
@@ -36,6 +38,13 @@ impl fmt::Display for CheckError {
                  (appendonlydir), the directory of a server, users.acl, or a repository of backups",
                 path.display()
             ),
+            CheckError::NoFile(path) => {
+                write!(
+                    f,
+                    "{} is no regular file, and is not read: it may be a pipe or a device",
+                    path.display()
+                )
+            }
             CheckError::NotEmpty(path) => {
                 write!(
                     f,
@@ -61,6 +70,12 @@ impl std::error::Error for CheckError {}
 pub(crate) fn file_error(path: &Path) -> impl FnOnce(io::Error) -> CheckError {
     let path = path.to_owned();
     move |error| CheckError::File(path, error)
+}
+
+/// Refuses what has the name of a file and is none.
+pub(crate) fn refuse_no_file(path: &Path) -> Result<(), CheckError> {
+    let about = std::fs::metadata(path).map_err(file_error(path))?;
+    if about.is_file() { Ok(()) } else { Err(CheckError::NoFile(path.to_owned())) }
 }
 
 /// How bad it is.

@@ -5,13 +5,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use persist::aof::{
-    FileKind, Manifest, ManifestFile, Part, Place, Survey, SurveyStart, Wrong, preview, survey,
+    FileKind, Manifest, ManifestFile, Part, Place, Survey, SurveyStart, SyncedMark, Wrong, preview, survey,
 };
 use persist::disk::Real;
 use persist::rdb::identify;
 
 use crate::dataset::DataSet;
-use crate::finding::{CheckError, Finding, Level, Report, SubjectKind, file_error};
+use crate::finding::{CheckError, Finding, Level, Report, SubjectKind, file_error, refuse_no_file};
 use crate::play::Play;
 use crate::snapshot::{self, Looked};
 use crate::{Depth, Gauge};
@@ -41,6 +41,7 @@ pub(crate) fn check(
     depth: Depth,
     gauge: &mut Gauge<'_>,
 ) -> Result<(Report, Option<DataSet>), CheckError> {
+    refuse_special(&place.log_dir())?;
     let report = Report::new(SubjectKind::Log, &place.log_dir());
     let mut look = Look { place, report, gauge, examined: Vec::new(), start: SurveyStart::default() };
     let manifest = look.manifest()?;
@@ -50,7 +51,20 @@ pub(crate) fn check(
         look.incremental(&manifest, at, file)?;
     }
     look.judge();
+    look.mark(&manifest);
     look.load(depth)
+}
+
+/// Refuses a directory in which something has a name and is neither file nor directory.
+fn refuse_special(dir: &Path) -> Result<(), CheckError> {
+    for entry in fs::read_dir(dir).map_err(file_error(dir))? {
+        let path = entry.map_err(file_error(dir))?.path();
+        // A link that leads nowhere is a file that is missing.
+        if path.exists() && !path.is_dir() {
+            refuse_no_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Looks at a single file of commands.
@@ -298,6 +312,15 @@ impl Look<'_, '_> {
                 found.open_bytes
             );
             self.find(Finding::new(Level::Note, path, what));
+        }
+    }
+
+    /// What stands beside the log of how much of it was durable. Without it the log is whole, and a start knows less.
+    fn mark(&mut self, manifest: &Manifest) {
+        let trouble = SyncedMark::trouble(&Real, self.place).filter(|_| manifest.id.is_some());
+        if let Some((path, what)) = trouble {
+            let what = format!("{what}: that the end of the log was not cut off is told by the log alone");
+            self.find(Finding::new(Level::Note, &path, what));
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use engine::ReplayError;
-use persist::aof::{BadRecord, Commands, Part, Survey};
+use persist::aof::{BadRecord, Commands, Damaged, Part, Survey};
 
 use crate::Gauge;
 use crate::dataset::DataSet;
@@ -56,17 +56,43 @@ impl<'a> Play<'a> {
     }
 
     /// Something before `rest` is lost, and may have selected another database. Nobody writes a SELECT of the database that is selected
-    /// already: so the next one that is there tells whether one is lost, and of two databases also which.
-    fn lose(&mut self, path: &Path, survey: &Survey, rest: &[Part]) -> Result<(), CheckError> {
-        if self.databases.len() < 2 || next_select(path, survey, rest)? != Some(self.database) {
+    /// already: so of two databases the next one that is there tells which of them it was. Of more it tells only which it was not.
+    fn lose(
+        &mut self,
+        path: &Path,
+        survey: &Survey,
+        lost: &Damaged,
+        rest: &[Part],
+    ) -> Result<(), CheckError> {
+        if self.databases.len() < 2 || self.is_lost || self.selects_nothing(path, survey, lost)? {
             return Ok(());
         }
+        let next = next_select(path, survey, rest)?;
         let mut others = self.databases.iter().filter(|&&database| database != self.database);
-        match (others.next(), others.next()) {
-            (Some(&other), None) => self.select(other),
+        match (others.next(), others.next(), next) {
+            (Some(&other), None, Some(next)) if next == self.database => self.select(other),
+            (Some(&other), None, Some(next)) if next == other => {}
             _ => self.is_lost = true,
         }
         Ok(())
+    }
+
+    /// Whether what is lost can be read to its last byte as commands that there are, and no SELECT is among them. Damage turns none into
+    /// another command.
+    fn selects_nothing(&self, path: &Path, survey: &Survey, lost: &Damaged) -> Result<bool, CheckError> {
+        let mut file = File::open(path).map_err(file_error(path))?;
+        file.seek(SeekFrom::Start(lost.from)).map_err(file_error(path))?;
+        let mut commands = reader(file, survey, lost.from, lost.to);
+        let is_other =
+            |argv: &[Vec<u8>]| self.data.knows(&argv[0]) && !argv[0].eq_ignore_ascii_case(b"SELECT");
+        loop {
+            match commands.next() {
+                Ok(Some(argv)) if is_other(&argv) => {}
+                Ok(None) => return Ok(lost.from < lost.to),
+                Err(BadRecord::Io(error)) => return Err(CheckError::File(path.to_owned(), error)),
+                Ok(Some(_)) | Err(_) => return Ok(false),
+            }
+        }
     }
 
     fn select(&mut self, database: u64) {
@@ -95,7 +121,7 @@ impl<'a> Play<'a> {
                     let end = damage.from + bytes.len() as u64;
                     self.stretch(path, survey, Box::new(&bytes[..]), (damage.from, end), gauge, findings)?;
                 }
-                Part::Lost(_) => self.lose(path, survey, &survey.parts[at + 1..])?,
+                Part::Lost(lost) => self.lose(path, survey, lost, &survey.parts[at + 1..])?,
             }
         }
         Ok(())

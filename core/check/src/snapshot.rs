@@ -7,7 +7,7 @@ use std::path::Path;
 use persist::rdb::{self, Reader};
 
 use crate::Gauge;
-use crate::dataset::{DataSet, TakeError};
+use crate::dataset::DataSet;
 use crate::finding::{CheckError, Finding, Level, file_error};
 
 /// Bytes of the checksum at the end.
@@ -15,6 +15,8 @@ const CRC_BYTES: u64 = 8;
 /// The shortest file that has one.
 const BYTES_MIN: u64 = 18;
 const BUFFER_BYTES: usize = 256 << 10;
+/// Keys that are told of one by one where they cannot be loaded.
+const REFUSED_TOLD_MAX: u64 = 20;
 
 /// A byte to be put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,17 +185,23 @@ pub(crate) fn load(
 ) -> Result<(), CheckError> {
     let file = File::open(path).map_err(file_error(path))?;
     let bytes = file.metadata().map_err(file_error(path))?.len();
-    match data.take_in(Patched::new(file, looked.patch), bytes, &mut |done| gauge.hear(done)) {
-        Ok(_) => Ok(()),
-        Err(TakeError::Read(rdb::Error::Io(error))) => Err(CheckError::File(path.to_owned(), error)),
-        // It was told when it was looked through.
-        Err(TakeError::Read(_)) => Ok(()),
-        Err(why @ TakeError::Refused(_)) => {
-            findings.push(
-                Finding::new(Level::Damage, path, format!("it cannot be loaded: {why}"))
-                    .leaves_out("all behind what cannot be loaded"),
-            );
-            Ok(())
+    let mut refused: u64 = 0;
+    let mut refuses = |why: String| {
+        refused += 1;
+        if refused <= REFUSED_TOLD_MAX {
+            let what = format!("it cannot be loaded: {why}");
+            findings.push(Finding::new(Level::Damage, path, what).leaves_out("this alone"));
         }
+    };
+    let source = Patched::new(file, looked.patch);
+    let taken = data.take_in(source, bytes, &mut |done| gauge.hear(done), &mut refuses);
+    if let Some(more) = refused.checked_sub(REFUSED_TOLD_MAX).filter(|more| *more > 0) {
+        let what = format!("{more} more keys or libraries cannot be loaded");
+        findings.push(Finding::new(Level::Damage, path, what).leaves_out("these keys or libraries"));
+    }
+    match taken {
+        Err(rdb::Error::Io(error)) => Err(CheckError::File(path.to_owned(), error)),
+        // It was told when it was looked through.
+        Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use persist::aof::Place;
 
 use crate::dataset::DataSet;
-use crate::finding::{CheckError, Report, SubjectKind, file_error};
+use crate::finding::{CheckError, Report, SubjectKind, file_error, refuse_no_file};
 use crate::{Depth, Gauge, Progress, log, snapshot, users};
 
 /// One thing that is looked at.
@@ -89,6 +89,7 @@ fn of_file(path: &Path) -> Result<Option<Subject>, CheckError> {
     if let Some(file_name) = name.strip_suffix(".manifest") {
         return Ok(log_of(path, file_name).map(Subject::Log));
     }
+    refuse_no_file(path)?;
     let mut first = [0; 6];
     let mut file = fs::File::open(path).map_err(file_error(path))?;
     let count = file.read(&mut first).map_err(file_error(path))?;

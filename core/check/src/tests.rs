@@ -109,6 +109,62 @@ fn where_nobody_knows_the_database_nothing_is_written_to_a_wrong_one() {
 }
 
 #[test]
+fn of_three_databases_another_select_says_nothing() {
+    let damaged =
+        ["SELECT 0", "SET a 1", "!SELECT 1", "SET b 2", "SELECT 2", "SET c 3", "SELECT 1", "SET d 4"];
+    leaves(&damaged, &["SELECT 0", "SET a 1", "SELECT 2", "SET c 3", "SELECT 1", "SET d 4"]);
+}
+
+#[test]
+fn where_no_select_follows_two_databases_are_one_too_many() {
+    let damaged = ["SELECT 2", "SET a 1", "SELECT 0", "SET b 2", "!SELECT 2", "SET c 3"];
+    leaves(&damaged, &["SELECT 2", "SET a 1", "SELECT 0", "SET b 2"]);
+}
+
+#[test]
+fn every_key_that_is_refused_is_told_and_the_rest_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dump.rdb");
+    let mut writer = persist::rdb::Writer::new(false, true);
+    writer.header(11);
+    writer.raw(b"\xfe\x00");
+    for pair in
+        [b"\x00\x01a\x011", b"\x00\x01a\x012", b"\x00\x01b\x011", b"\x00\x01b\x013", b"\x00\x01c\x011"]
+    {
+        writer.raw(pair);
+    }
+    writer.end();
+    let mut bytes = Vec::new();
+    writer
+        .drain(&mut |part| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        })
+        .unwrap();
+    fs::write(&path, bytes).unwrap();
+    let report = look(&path);
+    let told: Vec<&str> = report.findings.iter().map(|finding| finding.what.as_str()).collect();
+    assert!(told.len() == 2 && told[0].contains("'a'") && told[1].contains("'b'"), "{told:?}");
+    assert_eq!(report.contents.unwrap().digest, digest(&["SET a 1", "SET b 1", "SET c 1"]));
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("dump.rdb");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe.as_path(), dir.path()] {
+        let refused = check(path, Depth::default(), &mut |_, _| {});
+        assert!(matches!(refused, Err(CheckError::NoFile(_))), "{refused:?}");
+    }
+    let log = dir.path().join("appendonlydir");
+    fs::create_dir(&log).unwrap();
+    fs::rename(&pipe, log.join("appendonly.aof.1.base.rdb")).unwrap();
+    let refused = check(dir.path(), Depth::default(), &mut |_, _| {});
+    assert!(matches!(refused, Err(CheckError::NoFile(_))), "{refused:?}");
+}
+
+#[test]
 fn what_is_refused_without_what_is_lost_is_told_and_the_rest_goes_on() {
     let report = leaves(&["SET a 1", "!DEL a", "LPUSH a x", "SET b 2"], &["SET a 1", "SET b 2"]);
     assert!(

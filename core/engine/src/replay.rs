@@ -48,6 +48,11 @@ impl Engine {
         self.run_trusted(Record { id, argv, raw: None, caller: Caller::Replay }, outside)
     }
 
+    /// Whether a command of a log has the name of one that there is.
+    pub fn knows(&self, name: &[u8]) -> bool {
+        self.table.find_logged(&[name]).is_some()
+    }
+
     /// Runs what was executed once already, by the log or on a master.
     pub(crate) fn run_trusted(
         &mut self,

@@ -172,6 +172,21 @@ impl SyncedMark {
         (mark.to_text() == text).then_some(mark)
     }
 
+    /// The file of the mark, and in words why nothing is known by it; `None` where it can be understood.
+    pub fn trouble(disk: &dyn Disk, place: &Place) -> Option<(PathBuf, &'static str)> {
+        if SyncedMark::read(disk, place).is_some() {
+            return None;
+        }
+        let path = place.log_dir().join(place.synced_name());
+        let what = match disk.stat(&path) {
+            Ok(_) => "it cannot be understood, as a crash may leave it",
+            Err(_) => {
+                "it is not there, as where another server has written the log, or a part of it was copied"
+            }
+        };
+        Some((path, what))
+    }
+
     fn to_text(&self) -> String {
         let SyncedMark { file, synced, inode } = self;
         let line = format!("file {} synced {synced} inode {inode}", quoted(file));
