@@ -34,6 +34,10 @@ def test_queues_are_a_table_or_json(closed_server):
     (told,) = json.loads(tell("--json", *port, **right).stdout)
     assert (told["name"], told["kind"], told["states"]["waiting"]) == ("mail", "bullmq", 2)
     assert list(told)[-2:] == ["oldest_age_ms", "oldest_failed_age_ms"] and told["oldest_age_ms"] is None
+    client.call("XGROUP", "CREATE", b"\xff\"", "c", "0", "MKSTREAM")
+    keys = [queue["key"] for queue in json.loads(tell("--json", *port, **right).stdout)]
+    assert "\ufffd\"" in keys, keys
+    client.call("DEL", b"\xff\"")
     client.call("XGROUP", "CREATE", "a,b", "c", "0", "MKSTREAM")
     said = list(csv.DictReader(io.StringIO(tell("--csv", *port, **right).stdout)))
     assert [(q["name"], q["kind"], q["waiting"], q["delayed"], q["pending"]) for q in said] == [
@@ -56,6 +60,9 @@ def test_a_folder_of_up_is_enough_to_name_the_queue_in_it(tmp_path):
 def test_what_cannot_be_told_is_an_error(closed_server):
     refused = tell("-p", str(closed_server.port))
     assert refused.returncode == 1 and "NOAUTH" in refused.stderr and not refused.stdout, refused
+    for words in (("--watch", "--json"), ("--json", "--csv"), ("-i", "2"), ("--scan",)):
+        refused = tell("-p", str(closed_server.port), *words)
+        assert refused.returncode == 1 and refused.stderr and not refused.stdout, refused
     wrong = tell("-p", str(closed_server.port), "mail")
     assert wrong.returncode == 1 and "'mail'" in wrong.stderr and not wrong.stdout, wrong
     helped = tell("--help")

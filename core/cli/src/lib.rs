@@ -103,7 +103,9 @@ fn tell_queues(
 ) -> Result<(), Failure> {
     match (&options.mode, options.form) {
         (Mode::Watch, _) => return board::watch(&mut Session::new(options, screen)),
-        (Mode::Commands, None | Some(Form::Csv)) => return queues::tell(&mut Session::new(options, screen)),
+        (Mode::Commands, None | Some(Form::Csv | Form::Json)) => {
+            return queues::tell(&mut Session::new(options, screen));
+        }
         _ => {}
     }
     options.words = queues::QUESTION.map(|word| word.as_bytes().to_vec()).to_vec();

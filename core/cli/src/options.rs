@@ -233,6 +233,12 @@ pub(crate) enum Misuse {
     BothRoles,
     /// `--dir` without one of them.
     FolderAlone,
+    /// Of an answer for programs there is one, and no board.
+    WatchAndForm,
+    /// `-i` where nothing is done again.
+    IntervalAlone,
+    /// Queues are told in one form.
+    BothForms,
 }
 
 impl fmt::Display for Misuse {
@@ -256,6 +262,9 @@ impl fmt::Display for Misuse {
                 f.write_str("--cache and --queue find the instance by themselves; say them without -h, -p, -s and -u, or those without them")
             }
             Misuse::BothRoles => f.write_str("--cache and --queue are two servers; say which one to ask, and ask the other then"),
+            Misuse::WatchAndForm => f.write_str("--watch draws a board for people; say --json or --csv without it, as often as you want"),
+            Misuse::IntervalAlone => f.write_str("-i says how often --watch draws; say --watch, too"),
+            Misuse::BothForms => f.write_str("--json, --csv and their kin are one form each; say the one that is wanted"),
             Misuse::FolderAlone => {
                 f.write_str("--dir names the folder of a `tandem up`; say --cache or --queue with it, for the instance to ask")
             }
@@ -273,6 +282,13 @@ pub(crate) fn read_for_queues(words: Vec<Vec<u8>>) -> Result<Options, Misuse> {
     let mut options = read_unchecked(words, true)?;
     if options.role.is_none() && !options.is_target_named {
         options.role = Some(Role::Queue);
+    }
+    let is_watch = options.mode == Mode::Watch;
+    if is_watch && options.form.is_some() {
+        return Err(Misuse::WatchAndForm);
+    }
+    if options.mode == Mode::Commands && !options.interval.is_zero() {
+        return Err(Misuse::IntervalAlone);
     }
     checked(options)
 }
@@ -334,9 +350,11 @@ impl Rest {
 fn take(options: &mut Options, rest: &mut Rest) -> Result<(), Misuse> {
     let is_known = reaches(options, rest)?
         || encrypts(options, rest)?
-        || commands(options, rest)?
         || shows(options, rest)?
-        || inspects(options, rest)?;
+        || match rest.asks_for_queues {
+            true => watches(options, rest)?,
+            false => commands(options, rest)? || inspects(options, rest)?,
+        };
     if is_known { Ok(()) } else { Err(Misuse::Option(rest.word.clone())) }
 }
 
@@ -434,11 +452,11 @@ fn commands(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
 
 fn shows(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
     match rest.word.as_slice() {
-        b"--raw" => options.form = Some(Form::Raw),
-        b"--no-raw" => options.form = Some(Form::Standard),
-        b"--csv" => options.form = Some(Form::Csv),
-        b"--json" => (options.form, options.has_named_json) = (Some(Form::Json), true),
-        b"--quoted-json" => (options.form, options.has_named_json) = (Some(Form::QuotedJson), true),
+        b"--raw" => take_form(options, rest, Form::Raw)?,
+        b"--no-raw" => take_form(options, rest, Form::Standard)?,
+        b"--csv" => take_form(options, rest, Form::Csv)?,
+        b"--json" => take_form(options, rest, Form::Json)?,
+        b"--quoted-json" => take_form(options, rest, Form::QuotedJson)?,
         b"-d" => options.element_end = rest.value()?,
         b"-D" => options.reply_end = rest.value()?,
         b"--show-pushes" => shows_pushes(options, &rest.text()?),
@@ -450,6 +468,13 @@ fn shows(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
     Ok(true)
 }
 
+/// Of several forms the last one counts, as in `redis-cli`; where queues are told that would be an oversight.
+fn take_form(options: &mut Options, rest: &Rest, form: Form) -> Result<(), Misuse> {
+    let is_other = options.form.replace(form).is_some_and(|other| other != form);
+    options.has_named_json |= matches!(form, Form::Json | Form::QuotedJson);
+    if is_other && rest.asks_for_queues { Err(Misuse::BothForms) } else { Ok(()) }
+}
+
 fn shows_pushes(options: &mut Options, value: &str) {
     match value.as_bytes().first().map(u8::to_ascii_lowercase) {
         Some(b'y') => options.shows_pushes = Some(true),
@@ -458,10 +483,19 @@ fn shows_pushes(options: &mut Options, value: &str) {
     }
 }
 
+/// What is said of queues alone.
+fn watches(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
+    match rest.word.as_slice() {
+        b"--watch" => options.mode = Mode::Watch,
+        b"-i" => options.interval = seconds(&rest.value()?).unwrap_or_default(),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
 /// The other things that can be done.
 fn inspects(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
     let mode = match rest.word.as_slice() {
-        b"--watch" if rest.asks_for_queues => Mode::Watch,
         b"--scan" => Mode::Scan,
         b"--bigkeys" => Mode::BigKeys,
         b"--memkeys" => Mode::MemoryKeys,
@@ -582,6 +616,21 @@ mod tests {
         assert_eq!(read("--dir x --cache").unwrap().role, Some(Role::Cache));
         assert_eq!(read("-p 7").unwrap().role, None);
         assert_eq!(read("--dir x -p 7"), Err(Misuse::FolderAlone));
+    }
+
+    #[test]
+    fn what_does_not_go_with_telling_queues_is_refused() {
+        let read = |text: &str| read_for_queues(words(text));
+        for form in ["--json", "--csv", "--quoted-json", "--raw"] {
+            assert_eq!(read(&format!("--watch {form}")), Err(Misuse::WatchAndForm), "{form}");
+            assert_eq!(read(&format!("{form} --watch")), Err(Misuse::WatchAndForm), "{form}");
+        }
+        assert_eq!(read("--json --csv"), Err(Misuse::BothForms));
+        assert_eq!(read("-i 2"), Err(Misuse::IntervalAlone));
+        for other in ["--scan", "--stat", "--pipe", "-r", "-x", "--eval", "--count"] {
+            assert_eq!(read(&format!("{other} 1")), Err(Misuse::Option(other.as_bytes().to_vec())));
+        }
+        assert_eq!(read_text("--json --csv ping").unwrap().form, Some(Form::Csv));
     }
 
     #[test]

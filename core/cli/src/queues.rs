@@ -1,6 +1,7 @@
 //! `tandem queues`: the queues of a server as a table.
 
 use crate::failure::Failure;
+use crate::form::{Form, Style};
 use crate::help::CONNECTION;
 use crate::session::Session;
 use crate::value::Value;
@@ -54,11 +55,17 @@ pub(crate) fn tell(session: &mut Session<'_>) -> Result<(), Failure> {
     let reply = ask(session)?;
     let queues = reply.elements().unwrap_or_default();
     let text = match (session.options.form, queues.is_empty()) {
+        (Some(Form::Json), _) => json(&reply),
         (Some(_), _) => csv(queues),
         (None, false) => table(queues),
         (None, true) => why_none(session)?.to_owned() + "\n",
     };
     Ok(session.screen.print(text)?)
+}
+
+/// JSON has characters only: what of a name are none is replaced by a mark, and `--quoted-json` tells its bytes.
+fn json(reply: &Value) -> String {
+    String::from_utf8_lossy(&Style::new(Form::Json).reply(reply)).into_owned()
 }
 
 /// The queues of the server, an array.
@@ -267,6 +274,13 @@ mail,bullmq,,,2,120,7,2,0.25,,,1,0,
 ";
         assert_eq!(csv(&[queue("mail", 1, Value::Nil), other]), expected);
         assert_eq!(csv(&[]).lines().count(), 1);
+    }
+
+    #[test]
+    fn json_is_json_whatever_a_name_is() {
+        let named = |name: &[u8]| Value::Map(vec![(text("name"), Value::Text(name.to_vec()))]);
+        let reply = Value::Array(vec![named(b"a\xff\"b"), named("\u{e4}".as_bytes())]);
+        assert_eq!(json(&reply), "[{\"name\":\"a\u{fffd}\\\"b\"},{\"name\":\"\u{e4}\"}]\n");
     }
 
     #[test]
