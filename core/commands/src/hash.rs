@@ -77,8 +77,9 @@ fn set_pairs(call: &mut Call<'_>, name: &str) -> Result<usize, Error> {
     }
     let limits = call.db.space().limits.clone();
     let mut guard = call.db.upsert::<Hash>(call.args.at(1))?;
-    let hash = &mut *guard;
     let pairs = call.args.rest(2).chunks_exact(2);
+    guard.count(pairs.len());
+    let hash = &mut *guard;
     Ok(pairs.filter(|pair| hash.set(pair[0], pair[1], &limits)).count())
 }
 

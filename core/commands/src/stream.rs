@@ -328,6 +328,7 @@ fn xadd(call: &mut Call<'_>) -> Handled {
     }
     let mut guard = call.db.upsert::<Stream>(key)?;
     let id = wanted.resolve(guard.last_id(), now_ms).map_err(append_error)?;
+    guard.count(1);
     let (stream, limits, _) = guard.parts();
     let pairs = fields.chunks_exact(2).map(|pair| (pair[0], pair[1]));
     stream.append(NewId::Exact(id), pairs, now_ms, limits).map_err(append_error)?;

@@ -154,12 +154,13 @@ fn add(call: &mut Call<'_>, request: &AddRequest) -> Handled {
             Added::Same(_) | Added::Refused | Added::NotANumber => {}
         }
     }
+    guard.count(new + changed);
     if new + changed == 0 {
         guard.leave_unchanged();
     }
     drop(guard);
     if !request.options.increment {
-        call.reply.integer(if request.count_changed { new + changed } else { new });
+        call.reply.count(if request.count_changed { new + changed } else { new });
         return done(ZADD);
     }
     match last {

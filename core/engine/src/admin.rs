@@ -157,8 +157,18 @@ fn config_resetstat(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
 }
 
 fn config_rewrite(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    engine.jobs.push(Job::RewriteConfig { session: turn.session });
-    Ok(Step::Later)
+    if turn.caller.may_wait() {
+        engine.jobs.push(Job::RewriteConfig { session: Some(turn.session) });
+        return Ok(Step::Later);
+    }
+    // Sentinel promotes by a transaction that ends with this. It is done behind what the transaction changes, and what fails then is told
+    // in the log.
+    if let Some(why) = &engine.rewrite_refusal {
+        return Err(Error::text(format!("ERR {why}")));
+    }
+    engine.jobs.push(Job::RewriteConfig { session: None });
+    turn.reply.ok();
+    Ok(Step::Done(None))
 }
 
 impl Engine {

@@ -83,6 +83,8 @@ pub struct Engine {
     pub keyspace: Keyspace,
     /// The configuration in force.
     pub config: Config,
+    /// Why CONFIG REWRITE is refused whatever there is to write: there is no file for it.
+    pub rewrite_refusal: Option<String>,
     pub(crate) table: Table,
     pub(crate) sessions: Sessions,
     /// The users.
@@ -270,6 +272,7 @@ impl Engine {
             is_evicting: false,
             full_since_us: None,
             over_reserve: false,
+            rewrite_refusal: None,
             started_us: now.mono_us,
             started_unix_s: now.unix_ms / 1000,
             script_bytes: 0,

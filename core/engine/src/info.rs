@@ -165,7 +165,7 @@ impl Engine {
         r.set("total_watched_keys", self.watchers.len() as u64);
         r.set("total_blocking_keys", blocking_keys as u64);
         r.set("total_blocking_keys_on_nokey", on_removal.len() as u64);
-        r.set("clients_in_timeout_table", waiting as u64);
+        r.set("clients_in_timeout_table", self.waiters.timed_count() as u64);
         let (reason, actions, left_ms) = self.pause_told();
         r.set("paused_reason", reason);
         r.set("paused_actions", actions);

@@ -281,8 +281,8 @@ pub enum Job {
     },
     /// Write the configuration into its file.
     RewriteConfig {
-        /// Who waits.
-        session: SessionId,
+        /// Who waits; nobody does in a transaction.
+        session: Option<SessionId>,
     },
     /// Write the users into the ACL file.
     SaveAcl {

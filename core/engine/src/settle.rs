@@ -72,7 +72,7 @@ impl Engine {
     }
 
     /// Tells all who look at the data set that it is another one now. The log is not told: it begins anew.
-    pub(crate) fn tell_replaced(&mut self) {
+    pub fn tell_replaced(&mut self) {
         self.tell_observers(None, None);
         self.keyspace.effects.clear();
     }

@@ -49,8 +49,8 @@ fn discard(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn exec(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    // Nobody waits once it runs, so whoever logs in in it is asked about before.
-    if engine.asks_ahead(turn.session) {
+    // Nobody waits once it runs, so whoever logs in in it is asked about before, and passwords that it sets are hashed.
+    if engine.hashes_ahead(turn.session) || engine.asks_ahead(turn.session) {
         return Ok(Step::Later);
     }
     engine.sessions.at_mut(turn.session).is_answered = false;

@@ -178,3 +178,38 @@ fn a_transaction_may_not_choose_which_of_its_replies_come() {
     assert!(b.run(c, "EXEC").starts_with("-EXECABORT"));
     assert_eq!(b.run(c, "PING"), "+PONG\r\n");
 }
+
+#[test]
+fn a_transaction_has_the_configuration_rewritten() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    for (refusal, reply, jobs) in [(None, "+OK", 1), (Some("no file"), "-ERR no file", 0)] {
+        b.engine.rewrite_refusal = refusal.map(str::to_owned);
+        b.run(c, "MULTI");
+        b.run(c, "CONFIG REWRITE");
+        assert_eq!(b.run(c, "EXEC"), format!("*1\r\n{reply}\r\n"));
+        let mut left = Vec::new();
+        b.engine.take_jobs(&mut left);
+        left.retain(|job| matches!(job, tandem_engine::Job::RewriteConfig { session: None }));
+        assert_eq!(left.len(), jobs);
+    }
+}
+
+#[test]
+fn a_password_that_a_transaction_sets_is_hashed_ahead_of_it() {
+    const RECORD: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    let mut b = Bench::new();
+    let c = b.connect();
+    queue(&mut b, c, &["CONFIG SET requirepass pw", "ACL SETUSER bob on >pw2", "PING"]);
+    assert_eq!(b.run(c, "EXEC"), "");
+    let mut jobs = Vec::new();
+    b.engine.take_jobs(&mut jobs);
+    let hashed = jobs.into_iter().find_map(|job| match job {
+        tandem_engine::Job::HashPasswords { passwords, .. } => Some(passwords),
+        _ => None,
+    });
+    assert_eq!(hashed.unwrap(), [b"pw".to_vec(), b"pw2".to_vec()]);
+    assert_eq!(b.hashed(c, &[RECORD.to_owned(), RECORD.to_owned()]), "*3\r\n+OK\r\n+OK\r\n+PONG\r\n");
+    let users = b.run(c, "ACL LIST");
+    assert_eq!(users.matches(RECORD).count(), 2, "{users}");
+}

@@ -576,3 +576,32 @@ fn a_monitor_sees_who_comes_by_a_unix_socket() {
     let told = b.delivered(c);
     assert!(told.contains(" [0 unix:/run/tandem.sock] \"GET\""), "{told}");
 }
+
+#[test]
+fn changes_are_counted_by_elements() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    for (before, line, changes) in [
+        ("MSET a 1 b 2", "DEL a b c", 2),
+        ("SADD s 1", "SADD s 1 2 3", 2),
+        ("SADD s 1 2 3", "SREM s 1 2 3", 3),
+        ("SADD s 1 2 3", "SPOP s 2", 2),
+        ("RPUSH l 1 2 3", "LPOP l 9", 3),
+        ("RPUSH l 1 1 2", "LREM l 0 1", 2),
+        ("RPUSH l 1 2 3", "LTRIM l 1 1", 2),
+        ("HSET h a 1", "HSET h a 2 b 2", 2),
+        ("HSET h a 1 b 2", "HDEL h a b z", 2),
+        ("HSET h a 1 b 2", "HEXPIRE h 100 FIELDS 2 a b", 2),
+        ("ZADD z 1 a 2 b", "ZADD z 3 a 2 b 4 c", 2),
+        ("ZADD z 1 a 2 b", "ZADD z 1 a", 0),
+        ("XADD x 1-1 a b", "XADD x MAXLEN 1 2-1 a b", 1),
+        ("XADD x 1-1 a b", "XDEL x 1-1 2-1", 1),
+        ("SET k 1", "APPEND k 2", 1),
+    ] {
+        b.run(c, "FLUSHALL");
+        b.run(c, before);
+        let counted = b.engine.keyspace.effects.dirty;
+        b.run(c, line);
+        assert_eq!(b.engine.keyspace.effects.dirty - counted, changes, "{line}");
+    }
+}

@@ -15,7 +15,7 @@
 
 use crate::effects::{Cause, Event};
 use crate::fields::{is_over, next_field_expiry};
-use crate::guard::{Guard, Stored, StringGuard, WrongType};
+use crate::guard::{Before, Guard, Stored, StringGuard, WrongType};
 use crate::space::Keyspace;
 use table::Position;
 use types::hash::Hash;
@@ -286,11 +286,11 @@ impl<'a> Db<'a> {
         let Some(collection) = self.space.access(self.index, position).get::<T>() else {
             return Err(WrongType);
         };
-        let next_expiry = collection.next_expiry();
-        if next_expiry.is_some() {
+        let before = Before { elements: collection.elements(), next_expiry: collection.next_expiry() };
+        if before.next_expiry.is_some() {
             self.space.hide_due_fields(self.index, position);
         }
-        Ok(Guard::new(self.space, self.index, position, false, next_expiry))
+        Ok(Guard::new(self.space, self.index, position, false, before))
     }
 
     /// The collection at `key`, to change; created empty when there is none (and removed again if it stays empty).
@@ -308,7 +308,7 @@ impl<'a> Db<'a> {
                     entry.set_followed(true);
                 }
                 let position = self.space.insert(self.index, hash, entry);
-                Ok(Guard::new(self.space, self.index, position, true, None))
+                Ok(Guard::new(self.space, self.index, position, true, Before::default()))
             }
         }
     }

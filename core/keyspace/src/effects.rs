@@ -124,7 +124,7 @@ pub struct Effects {
     pub tells_misses: bool,
     /// Whether there is a log that needs DEL records for expired and evicted keys, and rewritten commands.
     pub logging: bool,
-    /// Changes since the last reset, for `rdb_changes_since_last_save`.
+    /// Changes since the last reset, for `rdb_changes_since_last_save`: a key is one, and of a collection each element.
     pub dirty: u64,
     /// Changes that the running command made itself; zero means that the log need not have it.
     pub changes: u32,

@@ -35,9 +35,19 @@ pub struct Guard<'a, T: Stored> {
     beside: bool,
     /// What the change leaves for those who wait for the key.
     offer: Offer,
-    /// When something inside expired next before the change.
-    next_expiry: Option<i64>,
+    before: Before,
+    /// Elements that the change was declared to concern.
+    counted: Option<usize>,
     collection: PhantomData<T>,
+}
+
+/// What a collection was before a change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Before {
+    /// How many elements there were.
+    pub(crate) elements: usize,
+    /// When something inside expired next.
+    pub(crate) next_expiry: Option<i64>,
 }
 
 impl<'a, T: Stored> Guard<'a, T> {
@@ -46,7 +56,7 @@ impl<'a, T: Stored> Guard<'a, T> {
         db: usize,
         position: Position,
         created: bool,
-        next_expiry: Option<i64>,
+        before: Before,
     ) -> Guard<'a, T> {
         Guard {
             space,
@@ -56,7 +66,8 @@ impl<'a, T: Stored> Guard<'a, T> {
             created,
             beside: false,
             offer: Offer::All,
-            next_expiry,
+            before,
+            counted: None,
             collection: PhantomData,
         }
     }
@@ -70,6 +81,11 @@ impl<'a, T: Stored> Guard<'a, T> {
     /// in any case.
     pub fn keep_contents(&mut self) {
         self.beside = !self.created;
+    }
+
+    /// Declares how many elements the change concerns, where the length does not tell: for whoever saves after so many changes.
+    pub fn count(&mut self, elements: usize) {
+        self.counted = Some(elements);
     }
 
     /// Declares that the change leaves only this for clients that wait for the key. Those it leaves nothing are not looked at, however
@@ -128,9 +144,13 @@ impl<T: Stored> Drop for Guard<'_, T> {
         if !self.changed {
             return;
         }
-        if next_expiry != self.next_expiry {
-            self.space.field_expiry_changed(self.db, self.position, self.next_expiry);
+        if next_expiry != self.before.next_expiry {
+            self.space.field_expiry_changed(self.db, self.position, self.before.next_expiry);
         }
+        // One of them is counted with the key.
+        let grown = Collection::elements(&**self).abs_diff(self.before.elements);
+        let concerned = self.counted.unwrap_or(grown);
+        self.space.effects.dirty += concerned.saturating_sub(1) as u64;
         let cause = match () {
             () if empty => Cause::Emptied,
             () if self.beside => Cause::Beside,

@@ -60,6 +60,10 @@ impl Collection for Hash {
         self.stored_len() == 0
     }
 
+    fn elements(&self) -> usize {
+        self.stored_len()
+    }
+
     #[inline]
     fn next_expiry(&self) -> Option<i64> {
         Hash::next_expiry(self)

@@ -63,6 +63,9 @@ pub trait Collection: Sized {
     fn new(seed: u64) -> Self;
     /// Whether no element is left, so that the key has to go.
     fn is_empty(&self) -> bool;
+    /// How many elements there are, in a time that does not grow with them. Fields of a hash whose time is over count as long as they lie
+    /// there.
+    fn elements(&self) -> usize;
     /// When something inside expires next, Unix milliseconds; only hashes have that.
     #[inline]
     fn next_expiry(&self) -> Option<i64> {

@@ -68,6 +68,10 @@ impl Collection for List {
         List::is_empty(self)
     }
 
+    fn elements(&self) -> usize {
+        self.len()
+    }
+
     fn share(&self) -> List {
         self.clone()
     }

@@ -42,6 +42,10 @@ impl Collection for Set {
         self.len() == 0
     }
 
+    fn elements(&self) -> usize {
+        self.len()
+    }
+
     fn share(&self) -> Set {
         self.clone()
     }

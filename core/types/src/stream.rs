@@ -116,6 +116,10 @@ impl Collection for Stream {
         !self.0.used
     }
 
+    fn elements(&self) -> usize {
+        self.entry_count() as usize
+    }
+
     fn share(&self) -> Stream {
         self.clone()
     }

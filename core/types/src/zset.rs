@@ -124,6 +124,10 @@ impl Collection for ZSet {
         ZSet::is_empty(self)
     }
 
+    fn elements(&self) -> usize {
+        self.len()
+    }
+
     fn share(&self) -> ZSet {
         self.clone()
     }

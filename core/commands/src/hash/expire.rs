@@ -115,6 +115,7 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, from_ms: i64, command: &str) -> 
                 }
             });
         }
+        hash.count(changed.len());
     } else {
         fields.iter().for_each(|_| call.reply.integer(NO_FIELD));
     }

@@ -241,6 +241,7 @@ fn set(
     lives: Option<Lives>,
 ) -> Handled {
     let mut guard = call.db.upsert::<Hash>(key)?;
+    guard.count(pairs.len());
     let (hash, limits, _) = guard.parts();
     for [field, value] in pairs {
         hash.set_keeping_expiry(field, value, limits);

@@ -169,6 +169,7 @@ pub(super) fn xack(call: &mut Call<'_>) -> Handled {
         if let Some(group) = stream.group_mut(name) {
             acknowledged = ids.iter().filter(|id| group.acknowledge(**id)).count();
         }
+        stream.count(acknowledged);
         if acknowledged == 0 {
             stream.leave_unchanged();
         }

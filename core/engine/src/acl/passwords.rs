@@ -57,7 +57,10 @@ fn records_among(rules: &[&[u8]], known: &[Secret]) -> Vec<String> {
 fn new_passwords(argv: &[Vec<u8>]) -> Vec<usize> {
     let is_config = argv.first().is_some_and(|a| a.eq_ignore_ascii_case(b"config"));
     let is_one = |i: &usize| match is_config {
-        true => argv[i - 1].eq_ignore_ascii_case(b"requirepass") && !argv[*i].is_empty(),
+        true => {
+            let is_password = !argv[*i].is_empty() && record_in(&argv[*i]).is_none();
+            argv[i - 1].eq_ignore_ascii_case(b"requirepass") && is_password
+        }
         false => argv[*i].starts_with(b">"),
     };
     (3..argv.len()).filter(is_one).collect()
@@ -90,16 +93,48 @@ enum Judgement {
 }
 
 impl Engine {
-    /// Passwords are hashed: the request runs again with the records in their place.
+    /// Passwords are hashed: the request runs again with the records in their place; of EXEC those stand in what it runs.
     pub fn passwords_hashed(&mut self, id: SessionId, records: &[String], outside: &mut dyn Outside) {
-        let Some(deferred) = self.sessions.find_mut(id).and_then(|s| s.deferred.take()) else { return };
-        let mut argv = deferred.argv;
-        for (at, record) in new_passwords(&argv).into_iter().zip(records) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
+        let Some(deferred) = session.deferred.take() else { return };
+        let (mut argv, mut records) = (deferred.argv, records.iter());
+        if let Some(mut multi) = session.multi.take() {
+            for queued in &mut multi.queue {
+                self.put_records(&mut queued.argv, &mut records);
+            }
+            self.sessions.at_mut(id).multi = Some(multi);
+        }
+        self.put_records(&mut argv, &mut records);
+        self.resume(id, &argv, outside);
+    }
+
+    /// Puts records in place of the passwords of a request, in order.
+    fn put_records<'a>(&mut self, argv: &mut [Vec<u8>], records: &mut impl Iterator<Item = &'a String>) {
+        for (at, record) in new_passwords(argv).into_iter().zip(records) {
             let password = argv[at].strip_prefix(b">").unwrap_or(&argv[at]);
             self.learn_password(record, password);
             argv[at] = format!("{}{record}", rules::ARGON2ID).into_bytes();
         }
-        self.resume(id, &argv, outside);
+    }
+
+    /// Has the passwords hashed that are set in a transaction. True: its client has to wait.
+    pub(crate) fn hashes_ahead(&mut self, id: SessionId) -> bool {
+        let Some(multi) = self.sessions.at(id).multi.as_ref().filter(|multi| !multi.broken) else {
+            return false;
+        };
+        let sets = |queued: &&Queued| {
+            matches!(self.table.commands[queued.command].spec.name, "config|set" | "acl|setuser")
+        };
+        let bare = |password: &Vec<u8>| password.strip_prefix(b">").unwrap_or(password).to_vec();
+        let of = |queued: &Queued| -> Vec<Vec<u8>> {
+            new_passwords(&queued.argv).into_iter().map(|at| bare(&queued.argv[at])).collect()
+        };
+        let passwords: Vec<Vec<u8>> = multi.queue.iter().filter(sets).flat_map(of).collect();
+        if passwords.is_empty() {
+            return false;
+        }
+        self.jobs.push(Job::HashPasswords { session: id, passwords });
+        true
     }
 
     /// Remembers that a password fits a record, as whoever has just made the record of it knows: its users need not wait for a check.

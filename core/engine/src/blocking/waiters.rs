@@ -117,6 +117,11 @@ impl Waiters {
         (self.count, self.by_key.len())
     }
 
+    /// Clients that wait until a time at most.
+    pub(crate) fn timed_count(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// Clients that wait for the key.
     pub(crate) fn count_on(&self, db: usize, key: &[u8]) -> usize {
         self.by_key.get(&(db, key.to_vec())).map_or(0, |queue| queue.lines.values().map(BTreeMap::len).sum())

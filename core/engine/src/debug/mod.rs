@@ -214,7 +214,7 @@ fn log(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 fn config_rewrite_all(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    engine.jobs.push(Job::RewriteConfig { session: turn.session });
+    engine.jobs.push(Job::RewriteConfig { session: Some(turn.session) });
     Ok(Step::Later)
 }
 

@@ -372,7 +372,10 @@ impl Engine {
         let Asked { id, command, .. } = asked;
         let is_whole = self.table.commands[command].subcommands.is_empty();
         self.sessions.at_mut(id).last_command = is_whole.then_some(command);
-        self.command_stats[command].rejected += 1;
+        // A subcommand that there is none of is no command, so nobody has called one.
+        if is_whole || asked.argv.len() < 2 {
+            self.command_stats[command].rejected += 1;
+        }
         if !self.flags(asked).has(Flags::RUNS_QUEUE) {
             return self.refuse_in(id, error, reply);
         }
