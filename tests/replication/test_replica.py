@@ -1,8 +1,11 @@
 """Tandem as the replica of real masters: Redis 7.0, Redis 8.2 and Valkey 9.1."""
 
+import json
+import signal
 import socket
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 
 import conftest
@@ -370,6 +373,57 @@ def test_a_hostile_master_does_no_harm(answer):
             r.call("REPLICAOF", "127.0.0.1", listener.getsockname()[1])
             eventually("it has tried", lambda: "Trying again" in replica.log.read_text())
             assert r.call("GET", "k") == b"v" and info(r)["master_link_status"] == "down"
+
+
+def test_a_master_that_is_away_is_told_once_and_in_health():
+    with conftest.master_of() as master, replica_of(master) as replica:
+        in_step(master, replica)
+        health = f"http://127.0.0.1:{replica.metrics_port}/readyz"
+
+        def link():
+            with urllib.request.urlopen(health, timeout=5) as answer:
+                return json.load(answer)["link"]
+
+        assert link() is None
+        before = len(replica.log.read_text())
+        master.stop()
+        eventually("it has tried again and again", lambda: "for 4 s" in (link() or ""))
+        assert f"no link to the master 127.0.0.1:{master.port}" in link()
+        told = replica.log.read_text()[before:]
+        # That it was closed, and that nobody listens there.
+        assert told.count("Trying again") <= 2 and told.count("Connecting to MASTER") == 0, told
+        master.restart()
+        in_step(master, replica)
+        assert link() is None and "The link is up again" in replica.log.read_text()
+
+
+def test_whoever_promotes_hears_what_the_next_start_does():
+    with conftest.master_of() as master:
+        with replica_of(master) as replica, replica.client() as r:
+            in_step(master, replica)
+            r.call("REPLICAOF", "NO", "ONE")
+            eventually("it is told", lambda: "the next start will follow that master again" in replica.log.read_text())
+        with servers.Server("server", reference=False, tls=False) as other, other.client() as c:
+            c.call("REPLICAOF", "127.0.0.1", master.port)
+            eventually("it is told", lambda: "That holds until the server ends" in other.log.read_text())
+
+
+def test_a_new_password_for_the_master_is_read_on_sighup(tmp_path):
+    secret = tmp_path / "masterauth"
+    secret.write_text("wrong")
+    secret.chmod(0o600)
+    with servers.Server("server", reference=False, tls=False, password="right") as master:
+        with replica_of(master, "--masterauth-file", str(secret)) as replica, replica.client() as r:
+            eventually("it is refused", lambda: "Trying again" in replica.log.read_text())
+            secret.write_text("right")
+            replica.process.send_signal(signal.SIGHUP)
+            eventually("it is in", lambda: info(r)["master_link_status"] == "up")
+            assert "The password for the master is the new one" in replica.log.read_text()
+            r.call("CONFIG", "SET", "masterauth", "other")
+            secret.write_text("third")
+            replica.process.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+            assert r.call("CONFIG", "GET", "masterauth") == [b"masterauth", b"other"]
 
 
 def test_a_tandem_follows_a_tandem(commands):

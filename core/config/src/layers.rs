@@ -124,7 +124,7 @@ impl Layers {
         apply_variables(&mut reader, sources.variables, &mut notes)?;
         reader.read_text(self.invocation.options.as_bytes(), &Source::CommandLine)?;
         for secret in SECRET_FILES {
-            apply_secret_file(&mut reader, secret)?;
+            apply_secret_file(&mut reader, secret, &mut notes)?;
         }
         reader.config.refresh();
         note_command_line_secrets(&reader.config, &mut notes);
@@ -311,12 +311,20 @@ const SECRET_FILES: [(&str, &str); 2] =
 fn apply_secret_file(
     reader: &mut Reader<'_>,
     (secret, file): (&'static str, &'static str),
+    notes: &mut Vec<String>,
 ) -> Result<(), LoadError> {
     let path = reader.config.text_at(place(file));
-    if path.is_empty() || !reader.config.text_at(place(secret)).is_empty() {
+    if path.is_empty() {
         return Ok(());
     }
     let path = String::from_utf8_lossy(&path).into_owned();
+    if !reader.config.text_at(place(secret)).is_empty() {
+        let origin = reader.config.origin_at(place(secret));
+        if *origin != Origin::Secret(path.as_str().into()) {
+            notes.push(format!("{file} {path} is not read: {secret} is given by {origin}, which wins"));
+        }
+        return Ok(());
+    }
     let content = reader.files.read(&path);
     let content =
         content.map_err(|error| LoadError::about(&*path, file, format!("can't read it: {error}")))?;
@@ -406,6 +414,13 @@ mod tests {
         assert_eq!(
             password(&[("CREDENTIALS_DIRECTORY", "/c"), ("REDIS_PASSWORD", "env")], &[]).unwrap(),
             "env"
+        );
+        let both =
+            load("", Some(("x.conf", "requirepass own")), &[], &["--requirepass-file", "/s/pw"]).unwrap();
+        assert_eq!(both.config.requirepass, b"own");
+        assert_eq!(
+            both.notes,
+            ["requirepass-file /s/pw is not read: requirepass is given by x.conf, line 1, which wins"]
         );
         let missing = password(&[("REDIS_PASSWORD_FILE", "/s/none")], &[]).unwrap_err();
         assert_eq!(missing.origin, "variable REDIS_PASSWORD_FILE");

@@ -74,6 +74,8 @@ pub struct Health {
     pub full: Option<String>,
     /// The archive of the log is behind, in words; clients are served.
     pub archive: Option<String>,
+    /// The link to the master of a replica is not up, in words; clients are served what is there.
+    pub link: Option<String>,
     /// While the data set is being read: how much of it is in, in percent.
     pub loading: Option<u8>,
     /// Why acknowledged writes cannot be kept at the moment (failed fsync, full disk).
@@ -93,6 +95,7 @@ impl Health {
             busy: None,
             full: None,
             archive: None,
+            link: None,
             loading: None,
             persistence_fault: None,
             status: String::new(),

@@ -16,6 +16,7 @@
 pub mod addresses;
 pub mod certs;
 mod checks;
+mod client_certs;
 pub mod health;
 mod http;
 mod instance;

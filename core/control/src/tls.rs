@@ -16,6 +16,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+use crate::client_certs::ClientVerifier;
 use crate::tickets::Tickets;
 
 /// Longest certificate or key file that is read, in bytes: a bundle of all public CAs is 250 KiB.
@@ -118,14 +119,14 @@ pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         wanted => {
             let path = files.client_ca.as_ref().or(files.client_ca_dir.as_ref());
             let path = path.ok_or(TlsError::NoClientAuthority)?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(files)?), provider);
+            let (roots, trusted) = roots(files)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = match wanted {
                 ClientCerts::Required => verifier,
                 _ => verifier.allow_unauthenticated(),
             };
-            let verifier =
-                verifier.build().map_err(|error| TlsError::Unfit(path.clone(), error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            let inner = verifier.build().map_err(|error| TlsError::Unfit(path.clone(), error.to_string()))?;
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier { inner, trusted }))
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(unfit)?;
@@ -164,10 +165,11 @@ fn versions(options: TlsOptions) -> &'static [&'static SupportedProtocolVersion]
     }
 }
 
-/// The authorities of the file and of the folder.
-fn roots(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    let mut add = |path: &Path, certificate| {
+/// The authorities of the file and of the folder, and their certificates.
+fn roots(files: &TlsFiles) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
+    let (mut roots, mut trusted) = (RootCertStore::empty(), Vec::new());
+    let mut add = |path: &Path, certificate: CertificateDer<'static>| {
+        trusted.push(certificate.clone());
         roots.add(certificate).map_err(|error| TlsError::Unfit(path.to_owned(), error.to_string()))
     };
     if let Some(path) = &files.client_ca {
@@ -185,7 +187,7 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() {
         return Err(TlsError::NoClientAuthority);
     }
-    Ok(roots)
+    Ok((roots, trusted))
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -36,8 +36,9 @@ const WAIT_US_MAX: u64 = 3_600_000_000;
 const LAST_ROUND_PATIENCE: Duration = Duration::from_secs(5);
 /// What is kept for the repository is given up when the disk of the log has less room than this: the log needs it.
 const FREE_BYTES_MIN: u64 = 256 << 20;
-/// Whoever asks for the server's health hears of an archive that is so far behind, milliseconds, and at least six intervals.
-const LAG_TOLD_MS: u64 = 60_000;
+/// Whoever asks for the server's health hears of an archive that is so far behind although nothing is wrong with it, milliseconds, and at
+/// least three intervals: an object may take its time.
+const LAG_TOLD_MS: u64 = 20_000;
 
 /// What the thread is to do.
 #[derive(Default)]
@@ -217,14 +218,10 @@ impl Archiving {
         self.status.lock().fill(end, now_ms, report);
     }
 
-    /// How far the archive is behind, in words, where that is too far.
+    /// What is wrong with the archive, in words: it cannot be reached, or is too far behind.
     pub(crate) fn complaint(&self, end: u64, now_ms: i64) -> Option<String> {
         let interval_ms = self.orders.lock().plan.as_ref()?.interval_us / 1000;
-        let status = self.status.lock();
-        let lag_ms = status.lag_ms(end, now_ms);
-        let is_late = lag_ms > LAG_TOLD_MS.max(interval_ms.saturating_mul(6));
-        let why = status.trouble.as_deref().unwrap_or("what is new has not arrived in the repository yet");
-        is_late.then(|| format!("the archive is {} s behind: {why}", lag_ms / 1000))
+        self.status.lock().complaint(end, now_ms, LAG_TOLD_MS.max(interval_ms.saturating_mul(3)))
     }
 }
 

@@ -27,7 +27,10 @@ pub(crate) fn keep(shared: &'static Shared, jobs: &Receiver<BackgroundJob>) {
         shared.background_waiting.fetch_sub(1, Ordering::Relaxed);
         match job {
             BackgroundJob::Engine(job) => run(shared, job),
-            BackgroundJob::ReadPassword => reread_password(shared),
+            BackgroundJob::Reread => {
+                reread_password(shared);
+                reread_masters_password(shared);
+            }
             BackgroundJob::Stop(wanted) => {
                 crate::stop::stop(shared, wanted);
             }
@@ -62,9 +65,19 @@ fn run(shared: &'static Shared, job: Job) {
         Job::Shutdown { session, save, now: _, force } => {
             crate::stop::stop(shared, Wanted { save, force, session: Some(session), signal: None });
         }
-        Job::Follow => crate::replica::follow(shared),
+        Job::Follow => {
+            crate::replica::follow(shared);
+            tell_what_holds(shared);
+        }
         Job::ConfigChanged { names } => config_changed(shared, &names),
-        Job::RewriteConfig { session } => finish(shared, session, rewrite_config(shared), "ERR "),
+        Job::RewriteConfig { session: Some(session) } => {
+            finish(shared, session, rewrite_config(shared), "ERR ");
+        }
+        Job::RewriteConfig { session: None } => {
+            if let Err(why) = rewrite_config(shared) {
+                shared.logger.warning(&format!("CONFIG REWRITE in a transaction has failed: {why}."));
+            }
+        }
         Job::SaveAcl { session } => {
             finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: ")
         }
@@ -181,6 +194,25 @@ fn reread_password(shared: &Shared) {
     }
 }
 
+/// SIGHUP: the same of the password for a master, unless CONFIG SET has given another one. The next link uses it.
+fn reread_masters_password(shared: &Shared) {
+    let origin = shared.engine.lock().config.origin("masterauth").cloned();
+    let Some(Origin::Secret(path)) = origin else { return };
+    let found = match control::secrets::read(Path::new(&*path)) {
+        Ok(found) => found.secret,
+        Err(why) => {
+            return shared.logger.warning(&format!("{why}. The password for the master stays as it was."));
+        }
+    };
+    let is_new = shared.with_engine(|engine, _| {
+        let is_new = engine.config.masterauth != found.reveal();
+        is_new && engine.config.assign("masterauth", found.reveal(), Origin::Secret(path.clone())).is_ok()
+    });
+    if is_new {
+        shared.logger.notice(&format!("The password for the master is the new one in {path}."));
+    }
+}
+
 /// What the file holds and a record of it, if that is another password.
 fn new_password(path: &Path, known: &Record) -> Result<Option<(Record, Secret)>, PasswordFileError> {
     let found = control::secrets::read(path).map_err(PasswordFileError::Secret)?;
@@ -189,6 +221,23 @@ fn new_password(path: &Path, known: &Record) -> Result<Option<(Record, Secret)>,
     }
     let record = control::password::hash(found.secret.reveal()).map_err(PasswordFileError::Hash)?;
     Ok(Some((record, found.secret)))
+}
+
+/// Tells whoever has promoted a server, or had it follow another one, what the next start will do.
+fn tell_what_holds(shared: &Shared) {
+    let insisted = shared.insisted.iter().find(|(name, _)| *name == "replicaof");
+    let follows = shared.engine.lock().is_replica();
+    match (insisted, &shared.files.config) {
+        (Some((_, by)), _) if follows => shared.logger.warning(&format!(
+            "The {by} names replicaof, too, and will win at the next start: this master holds until then."
+        )),
+        (Some((_, by)), _) => shared.logger.warning(&format!(
+            "The {by} names replicaof: the next start will follow that master again and give up the data that is written here. Take it \
+             away there before."
+        )),
+        (None, Some(_)) => shared.logger.notice("That holds until the server ends, unless CONFIG REWRITE keeps it."),
+        (None, None) => shared.logger.notice("That holds until the server ends: there is no file that could keep it."),
+    }
 }
 
 /// Tells of what a rewritten file says and something else than files will say at the next start.
@@ -200,13 +249,24 @@ fn warn_of_what_insists(shared: &Shared, config: &Config) {
             ));
         }
     }
+    if !config.masterauth_file.is_empty() && config.origin("masterauth") == Some(&Origin::Set) {
+        shared.logger.warning(
+            "CONFIG REWRITE has written masterauth, which CONFIG SET has given, as it is. From then on masterauth-file is not read.",
+        );
+    }
+}
+
+/// The file that CONFIG REWRITE writes.
+pub(crate) fn settings_file(shared: &Shared) -> Result<PathBuf, RewriteError> {
+    let path = shared.files.config.clone().ok_or(RewriteError::NoFile)?;
+    match path.extension() {
+        Some(extension) if extension == "toml" => Err(RewriteError::Toml),
+        _ => Ok(path),
+    }
 }
 
 fn rewrite_config(shared: &Shared) -> Result<(), RewriteError> {
-    let path = shared.files.config.clone().ok_or(RewriteError::NoFile)?;
-    if path.extension().is_some_and(|extension| extension == "toml") {
-        return Err(RewriteError::Toml);
-    }
+    let path = settings_file(shared)?;
     let old = std::fs::read(&path).unwrap_or_default();
     let (config, users) = {
         let engine = shared.engine.lock();

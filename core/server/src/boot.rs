@@ -66,9 +66,9 @@ impl Running {
         }));
     }
 
-    /// Reads the password's file again, as SIGHUP does.
+    /// Reads the files of passwords again, as SIGHUP does.
     pub fn reread(&self) {
-        self.shared.in_background(BackgroundJob::ReadPassword);
+        self.shared.in_background(BackgroundJob::Reread);
     }
 
     /// Waits until the server has stopped.
@@ -313,6 +313,8 @@ fn start_logged(
         entrance,
     })));
     *shared.password_file.lock() = password_file;
+    let refusal = crate::background::settings_file(shared).err();
+    shared.engine.lock().rewrite_refusal = refusal.map(|why| why.to_string());
     take_limits(shared, &config);
     load_users(shared, &config)?;
     look_for_open_access(shared, &config, surroundings.needs_password)?;

@@ -105,6 +105,7 @@ impl Instance for Front {
             busy,
             full: shared.notices.full.lock().clone(),
             archive: shared.archiving.complaint(shared.durable.journal().end(), shared.clock.now().unix_ms),
+            link: shared.replica.complaint(shared.clock.micros()),
             loading: shared.is_loading().then(|| shared.loading.percent()),
             persistence_fault: shared.durable.write_refusal(true, &|| 0),
             status: self.status(),
@@ -146,7 +147,7 @@ impl Instance for Front {
     }
 
     fn reread(&self) {
-        self.shared.in_background(BackgroundJob::ReadPassword);
+        self.shared.in_background(BackgroundJob::Reread);
     }
 
     fn reload_tls(&self, config: Arc<ServerConfig>) {

@@ -108,8 +108,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
 pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String> {
     let log = begin_reload(shared, how)?;
     let was_logging = shared.durable.is_logging();
-    {
-        let mut engine = shared.engine.lock();
+    shared.with_engine(|engine, _| {
         engine.suspend_logging();
         engine.keyspace.keep_expired = true;
         let flushed = if how.flush { engine.keyspace.database_count() } else { 0 };
@@ -119,8 +118,8 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
         if how.flush {
             engine.flush_libraries();
         }
-        finish_batch(&mut engine);
-    }
+        engine.tell_replaced();
+    });
     let mut loaded = Loaded { merges: how.merge, ..Loaded::default() };
     let result = match log {
         Some(log) => log.files().iter().try_for_each(|file| load_file(shared, file, &mut loaded)),

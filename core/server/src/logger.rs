@@ -8,6 +8,8 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -89,6 +91,8 @@ pub(crate) struct Logger {
     pid: u32,
     /// Whether lines carry their priority, for the journal.
     prioritized: bool,
+    /// `logfile`; empty for standard output. It holds wherever the process goes.
+    path: PathBuf,
     file: Mutex<Option<File>>,
 }
 
@@ -98,15 +102,17 @@ impl Logger {
     /// # Errors
     /// The file cannot be opened for appending.
     pub(crate) fn open(config: &Settings) -> io::Result<Logger> {
+        let path = absolute(&config.logfile)?;
         let file = match config.logfile.as_str() {
             "" => None,
-            path => Some(OpenOptions::new().append(true).create(true).open(path)?),
+            _ => Some(open_file(&path)?),
         };
         Ok(Logger {
             least: AtomicU8::new(config.loglevel as u8),
             form: Mutex::new(Form::of(config)),
             pid: std::process::id(),
             prioritized: file.is_none() && is_journal(),
+            path,
             file: Mutex::new(file),
         })
     }
@@ -147,13 +153,36 @@ impl Logger {
     pub(crate) fn write(&self, text: &str) {
         let mut file = self.file.lock();
         let _ = match &mut *file {
-            Some(file) => file.write_all(text.as_bytes()),
+            Some(file) => {
+                // Whoever rotates logs tells nobody, since Redis opens its file for each line. Where none can be begun, the old one goes on.
+                if has_moved(file, &self.path)
+                    && let Ok(new) = open_file(&self.path)
+                {
+                    *file = new;
+                }
+                file.write_all(text.as_bytes())
+            }
             None => {
                 let mut out = io::stdout().lock();
                 out.write_all(text.as_bytes()).and_then(|()| out.flush())
             }
         };
     }
+}
+
+/// A path that holds wherever the process goes.
+fn absolute(path: &str) -> io::Result<PathBuf> {
+    if path.is_empty() { Ok(PathBuf::new()) } else { std::path::absolute(path) }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Whether a path leads to another file by now, or to none.
+fn has_moved(file: &File, path: &Path) -> bool {
+    let Ok(own) = file.metadata() else { return false };
+    std::fs::metadata(path).map_or(true, |there| (there.dev(), there.ino()) != (own.dev(), own.ino()))
 }
 
 /// Whether standard output goes to the journal of systemd itself, and not to a file or pipe that was put in its place.
@@ -227,6 +256,26 @@ fn civil(days: i64) -> (i64, usize, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_was_renamed_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old) = (dir.path().join("log"), dir.path().join("log.1"));
+        let mut config = config::Config::default();
+        config.assign("logfile", path.to_str().unwrap().as_bytes(), config::Origin::Set).unwrap();
+        let logger = Logger::open(&config).unwrap();
+        logger.notice("one");
+        std::fs::rename(&path, &old).unwrap();
+        logger.notice("two");
+        logger.notice("three");
+        let lines = |path: &Path| std::fs::read_to_string(path).unwrap().lines().count();
+        assert_eq!((lines(&old), lines(&path)), (1, 2));
+        std::fs::remove_file(&path).unwrap();
+        logger.notice("four");
+        assert_eq!(lines(&path), 1);
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        logger.notice("nobody hears it, and nothing ends by it");
+    }
 
     #[test]
     fn dates_are_right_around_leap_days_and_turns_of_years() {

@@ -8,6 +8,7 @@ mod adoption;
 mod copy;
 mod ended;
 mod logged;
+mod outage;
 mod wire;
 
 use std::thread;
@@ -19,6 +20,7 @@ use replication::replica::{Backoff, Fault};
 
 pub(crate) use adoption::Adoption;
 use ended::Ended;
+use outage::Outage;
 
 use crate::shared::Shared;
 
@@ -34,6 +36,7 @@ pub(crate) struct Replica {
     wanted: Mutex<Wanted>,
     changed: Condvar,
     figures: Mutex<Figures>,
+    outage: Mutex<Outage>,
 }
 
 #[derive(Default)]
@@ -59,6 +62,12 @@ impl Replica {
     pub(crate) fn figures(&self, now_us: u64) -> LinkFigures {
         let Figures { heard_us, read_offset, copy } = *self.figures.lock();
         LinkFigures { silent_s: heard_us.map(|us| now_us.saturating_sub(us) / 1_000_000), read_offset, copy }
+    }
+
+    /// What is wrong with the link, in words, where a master is to be followed and is not.
+    pub(crate) fn complaint(&self, now_us: u64) -> Option<String> {
+        let order = self.wanted.lock().order.clone()?;
+        self.outage.lock().complaint(&order, now_us)
     }
 
     /// Whether this is still what is wanted.
@@ -116,6 +125,7 @@ pub(crate) fn follow(shared: &'static Shared) {
 fn keep(shared: &'static Shared) {
     let mut backoff = Backoff::default();
     while let Some(order) = shared.replica.next(shared) {
+        shared.replica.outage.lock().seek(&order, shared.clock.micros());
         let ended = wire::converse(shared, &order, &mut backoff);
         *shared.replica.figures.lock() = Figures::default();
         shared.with_engine(|engine, _| {
@@ -132,10 +142,12 @@ fn keep(shared: &'static Shared) {
             continue;
         }
         let wait_ms = backoff.failed(ended.is_costly());
-        let MasterOrder { host, port, .. } = &order;
-        shared
-            .logger
-            .warning(&format!("MASTER {host}:{port}: {ended}. Trying again in {} s", wait_ms / 1000));
+        let line =
+            shared.replica.outage.lock().failed(&ended.to_string(), wait_ms / 1000, shared.clock.micros());
+        if let Some(line) = line {
+            let MasterOrder { host, port, .. } = &order;
+            shared.logger.warning(&format!("MASTER {host}:{port}: {line}"));
+        }
         shared.replica.rest(shared, &order, wait_ms);
     }
 }

@@ -167,8 +167,8 @@ pub(crate) struct PasswordFile {
 pub(crate) enum BackgroundJob {
     /// What the engine asked for.
     Engine(Job),
-    /// The file of the default user's password may have changed.
-    ReadPassword,
+    /// The files of passwords may have changed.
+    Reread,
     /// A stop asked for from outside.
     Stop(Wanted),
     /// Once a second.
@@ -458,8 +458,10 @@ impl Shared {
 fn insisted(config: &Config) -> Vec<(&'static str, String)> {
     let by = |row: &config::Directive| match config.origin(row.name)? {
         origin @ (Origin::Variable(_) | Origin::CommandLine) => Some((row.name, origin.to_string())),
-        // Only `requirepass-file` gives way to a password that a file of settings says.
-        origin @ Origin::Secret(path) if **path != *config.requirepass_file => {
+        // Only what the two directives name gives way to a password that a file of settings says.
+        origin @ Origin::Secret(path)
+            if **path != *config.requirepass_file && **path != *config.masterauth_file =>
+        {
             Some((row.name, origin.to_string()))
         }
         _ => None,

@@ -40,7 +40,7 @@ CONFIG GET * lists all with their values. Later in this list wins: {file},
 TANDEM_<DIRECTIVE> in the environment (as in TANDEM_MAXMEMORY=1gb), the command line, CONFIG SET. The log's first lines tell what
 came from where.
 
-Signals: SIGTERM and SIGINT stop it in order; SIGHUP has the password's file and certificates read again.
+Signals: SIGTERM and SIGINT stop it in order; SIGHUP has the files of passwords and certificates read again.
 
 Exit codes:
   0  it was stopped as asked

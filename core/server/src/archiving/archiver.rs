@@ -108,16 +108,20 @@ impl Archiver {
     fn follow(&mut self, store: &dyn Store, goal: &Goal, shared: &Shared) -> Result<(), ArchiveError> {
         let plan = Arc::clone(&self.plan);
         let end = End { file: &goal.file, bytes: goal.bytes, is_durable: goal.is_durable };
+        let mut is_asked = self.follower.tail().is_none();
         loop {
             let now_ms = shared.clock.now().unix_ms;
             let wants_base = self.follower.tail().is_some_and(|tail| is_base_due(&plan, tail, now_ms));
             let terms = Terms { recipients: &plan.recipients, wants_base, end: Some(end) };
             let step = self.follower.step(store, &terms, &mut |_, _| {})?;
+            is_asked |= !matches!(step, Step::Nothing);
             crate::allocator::publish();
             if let Some(tail) = self.follower.tail() {
                 shared.archiving.status.lock().take(tail);
             }
             match step {
+                // That nothing is new says nothing of the repository.
+                Step::Nothing if !is_asked => return self.follower.probe(store),
                 Step::Nothing => break,
                 Step::Base(told) => {
                     self.wants_prune = true;

@@ -81,6 +81,18 @@ impl Status {
         now_ms.saturating_sub(self.covered_ms).max(1).unsigned_abs()
     }
 
+    /// What is wrong: the repository fails, or the archive is behind for longer than that, milliseconds.
+    pub(crate) fn complaint(&self, end: u64, now_ms: i64, lag_ms_max: u64) -> Option<String> {
+        let lag_ms = self.lag_ms(end, now_ms);
+        let why = match self.trouble.as_deref() {
+            Some(why) if lag_ms == 0 => return Some(format!("archiving fails: {why}")),
+            Some(why) => why,
+            None if lag_ms > lag_ms_max => "what is new has not arrived in the repository yet",
+            None => return None,
+        };
+        Some(format!("the archive is {} s behind: {why}", lag_ms / 1000))
+    }
+
     /// Bytes of the log that are not archived; of what was there at the start only what is kept from before a rewrite.
     fn unarchived_bytes(&self, end: u64) -> u64 {
         end.saturating_sub(self.archived.unwrap_or_default()).max(self.backlog_bytes)
@@ -124,5 +136,18 @@ mod tests {
         status.begin(None, 7_000);
         assert_eq!(status.lag_ms(70, 7_000), 1, "0 would say that all is archived");
         assert_eq!(status.lag_ms(70, 7_500), 500);
+    }
+
+    #[test]
+    fn what_fails_is_told_at_once_and_what_is_late_when_it_is() {
+        let mut status = Status::default();
+        status.begin(None, 0);
+        status.succeed(70, 0, 0);
+        assert_eq!(status.complaint(70, 900_000, 20_000), None);
+        assert_eq!(status.complaint(71, 20_000, 20_000), None);
+        assert!(status.complaint(71, 21_000, 20_000).unwrap().starts_with("the archive is 21 s behind: "));
+        status.trouble = Some("away".to_owned());
+        assert_eq!(status.complaint(70, 900_000, 20_000).unwrap(), "archiving fails: away");
+        assert_eq!(status.complaint(71, 3_000, 20_000).unwrap(), "the archive is 3 s behind: away");
     }
 }

@@ -7,7 +7,7 @@ use journal::Marks;
 use net::{Flush, Id};
 
 use super::{Clients, find, mark, mark_dirty};
-use crate::client::Client;
+use crate::client::{Class, Client};
 use crate::logger::Level;
 use crate::notices::Topic;
 use crate::shared::Shared;
@@ -176,9 +176,10 @@ impl Clients {
                 return;
             }
         }
+        let what = if client.class == Class::Replica { "Replica" } else { "Client" };
         let who = client.conn.peer().to_string();
         let text =
-            format!("Client {who} scheduled to be closed ASAP for overcoming of output buffer limits.");
+            format!("{what} {who} scheduled to be closed ASAP for overcoming of output buffer limits.");
         self.shared.notices.note(self.shared, Topic::Output, text);
         self.shared.output_disconnections.fetch_add(1, Ordering::Relaxed);
         self.close(id);

@@ -81,10 +81,16 @@ impl Wire {
             // Nothing, least of all a password, goes over the wire in the clear against the operator's word.
             return Err(Ended::NoTls);
         }
-        shared.logger.notice(&format!("Connecting to MASTER {host}:{port}"));
+        let is_new = shared.replica.outage.lock().is_new();
+        let tell = |line: &str| {
+            if is_new {
+                shared.logger.notice(line)
+            }
+        };
+        tell(&format!("Connecting to MASTER {host}:{port}"));
         let wait = Duration::from_micros(settings.timeout_us).min(Duration::from_secs(CONNECT_S_MAX));
         let socket = connect(host, *port, wait).map_err(Ended::Unreachable)?;
-        shared.logger.notice("MASTER <-> REPLICA sync started");
+        tell("MASTER <-> REPLICA sync started");
         let link = Link::new(settings, shared.clock.micros());
         let (order, buffer) = (order.clone(), vec![0; READ_BYTES]);
         let mut wire = Wire {
@@ -132,6 +138,9 @@ impl Wire {
             }
         }
         backoff.succeeded();
+        if let Some(line) = self.shared.replica.outage.lock().is_over(self.shared.clock.micros()) {
+            logger.notice(&line);
+        }
         self.shared.with_engine(|engine, _| engine.handed_over());
         let (order, client) = (self.order.number, self.client());
         self.shared.with_engine(|engine, _| engine.link_is_up(order, client));
