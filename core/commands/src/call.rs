@@ -98,6 +98,9 @@ impl<'a> Args<'a> {
     }
 }
 
+/// Elements in one command that goes to the log: what has millions must not become one giant record.
+pub(crate) const LOGGED_ELEMENTS_MAX: usize = 1024;
+
 /// What a handler sees. The parts are separate fields, so a guard on `db` does not lock `reply`.
 #[derive(Debug)]
 pub struct Call<'a> {

@@ -1,6 +1,6 @@
 //! Commands on keys of any type: existence, expiry, names, iteration, DUMP and RESTORE.
 
-use crate::call::{Args, Call, Handled, done, help, read};
+use crate::call::{Args, Call, Handled, LOGGED_ELEMENTS_MAX, done, help, read};
 use crate::error::Error;
 use crate::scan;
 use crate::spec::{Flags, Group, Keys, Row};
@@ -768,5 +768,17 @@ fn sort_store(call: &mut Call<'_>, target: &[u8], found: Vec<Option<Vec<u8>>>) -
     }
     let values: Vec<Vec<u8>> = found.into_iter().map(Option::unwrap_or_default).collect();
     crate::list::replace(&mut call.db, target, &values);
+    propagate_list(call, target, &values);
     done(Event::new(EventClass::LIST, "sortstore"))
+}
+
+/// The list itself, not how it came about: what is equal comes in the order in which a set or hash happens to have it, which another process
+/// need not share.
+fn propagate_list(call: &mut Call<'_>, key: &[u8], values: &[Vec<u8>]) {
+    call.propagate(&[b"DEL", key]);
+    for part in values.chunks(LOGGED_ELEMENTS_MAX) {
+        let mut argv: Vec<&[u8]> = vec![b"RPUSH", key];
+        argv.extend(part.iter().map(Vec::as_slice));
+        call.propagate(&argv);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The sources of the algebra are taken as shares, which are cheap and let several be read side by side.
 
-use crate::call::{Call, Handled, done, read};
+use crate::call::{Call, Handled, LOGGED_ELEMENTS_MAX, done, read};
 use crate::error::Error;
 use crate::hash::{chance, random_count};
 use crate::scan;
@@ -20,9 +20,6 @@ const SUNIONSTORE: Event = Event::new(EventClass::SET, "sunionstore");
 const SDIFFSTORE: Event = Event::new(EventClass::SET, "sdiffstore");
 
 const FIRST: Keys = Keys::Counted { count_at: 1, destination: false };
-
-/// Members in one logged SREM: a popped set of millions must not become one giant record.
-const LOGGED_MEMBERS_MAX: usize = 1024;
 
 const fn row(name: &'static str, arity: i32, run: crate::Handler) -> Row {
     Row::new(name, arity, Group::Set, run)
@@ -146,7 +143,7 @@ fn spop(call: &mut Call<'_>) -> Handled {
             set.remove(member);
         });
     }
-    for members in popped.chunks(LOGGED_MEMBERS_MAX) {
+    for members in popped.chunks(LOGGED_ELEMENTS_MAX) {
         let mut argv: Vec<&[u8]> = vec![b"SREM", key];
         argv.extend(members.iter().map(Vec::as_slice));
         call.propagate(&argv);

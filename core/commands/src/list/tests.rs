@@ -1,6 +1,7 @@
 //! Replies of the list commands as Redis gives them, waiting, and what the log gets.
 
 use super::*;
+use crate::call::LOGGED_ELEMENTS_MAX;
 use crate::hash::tests::{ask, dialogue};
 use keyspace::Keyspace;
 use resp::{Protocol, Reply};
@@ -61,7 +62,8 @@ fn run(space: &mut Keyspace, line: &str) -> (Option<Box<crate::Wait>>, String, S
     space.effects.clear();
     space.effects.logging = true;
     let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-    let row = COMMANDS.iter().find(|row| argv[0].eq_ignore_ascii_case(row.spec.name.as_bytes())).unwrap();
+    let mut rows = COMMANDS.iter().chain(crate::generic::COMMANDS);
+    let row = rows.find(|row| argv[0].eq_ignore_ascii_case(row.spec.name.as_bytes())).unwrap();
     let mut out = Vec::new();
     let mut call = Call {
         args: Args::new(&argv),
@@ -92,6 +94,22 @@ fn a_waiting_pop_waits_for_all_its_keys_and_is_logged_as_a_plain_one() {
     assert_eq!((reply.as_str(), log.as_str()), ("$1 x", "*5 $5 LMOVE $1 b $1 c $4 LEFT $5 RIGHT"));
     let (_, reply, log) = run(&mut space, "BLMPOP 0 2 b c LEFT COUNT 9");
     assert_eq!((reply.as_str(), log.as_str()), ("*2 $1 c *1 $1 x", "*3 $4 LPOP $1 c $1 1"));
+}
+
+#[test]
+fn what_sort_stores_is_logged_as_the_list_that_it_is() {
+    let mut space = Keyspace::new(1, 1);
+    ask(COMMANDS, &mut space, Protocol::Resp2, "RPUSH l b a b");
+    let (_, reply, log) = run(&mut space, "SORT l BY none_* STORE d");
+    let stored = "*2 $3 DEL $1 d *5 $5 RPUSH $1 d $1 a $1 b $1 b";
+    assert_eq!((reply.as_str(), log.as_str()), (":3", stored));
+    let (_, _, log) = run(&mut space, "SORT gone STORE d");
+    assert_eq!(log, "*2 $3 DEL $1 d");
+    let (_, _, log) = run(&mut space, "SORT l BY none_*");
+    assert_eq!(log, "");
+    ask(COMMANDS, &mut space, Protocol::Resp2, &format!("RPUSH m{}", " x".repeat(LOGGED_ELEMENTS_MAX + 1)));
+    let (_, _, log) = run(&mut space, "SORT m ALPHA STORE d");
+    assert_eq!(log.matches("RPUSH").count(), 2);
 }
 
 #[test]
