@@ -185,6 +185,8 @@ def test_writes_are_refused_where_too_few_replicas_keep_up():
         assert m.ask("SET", "k", 2) == refused
         assert m.ask("EVAL", "return redis.call('SET', 'k', 2)", 0).args[0].startswith("NOREPLICAS ")
         assert m.call("EVAL", "return redis.call('GET', 'k')", 0) == b"1"
+        assert m.ask("EVAL", "#!lua\nreturn 1", 0) == refused, "it may write"
+        assert m.call("EVAL", "#!lua flags=no-writes\nreturn 1", 0) == 1
         assert m.call("GET", "k") == b"1"
         with replica_of(master, "7.0") as replica:
             in_step(master, replica)

@@ -261,14 +261,16 @@ def test_the_old_data_serves_until_the_new_is_whole():
             r.call("SET", "old", "1")
             r.call("WATCH", "old")
             r.call("REPLICAOF", "127.0.0.1", master.port)
-            looks = 0
+            looks = told = 0
             while info(r)["master_link_status"] == "down":
                 if info(r)["master_sync_in_progress"] == "1":
                     looks += 1
+                    told += info(r, "persistence")["async_loading"] == "1"
                     keys = r.call("DBSIZE")
                     assert keys in (1, 3000), "one or the other, never a mix"
                 time.sleep(0.01)
-            assert looks > 10
+            assert looks > 10 and told > 0
+            assert info(r, "persistence")["async_loading"] == "0"
             assert (r.call("DBSIZE"), r.call("EXISTS", "old")) == (3000, 0)
             r.call("MULTI")
             r.call("GET", "new:1")

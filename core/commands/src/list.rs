@@ -445,22 +445,25 @@ fn move_or_null(call: &mut Call<'_>, from: End, to: End) -> Handled {
 
 fn brpoplpush(call: &mut Call<'_>) -> Handled {
     let timeout_ms = call.args.timeout_ms(3, call.db.now_ms())?;
-    blocking_move(call, End::Back, End::Front, timeout_ms)
+    let (source, target) = (call.args.at(1), call.args.at(2));
+    blocking_move(call, (End::Back, End::Front), &[b"RPOPLPUSH", source, target], timeout_ms)
 }
 
 fn blmove(call: &mut Call<'_>) -> Handled {
     let (from, to) = (end_word(call.args, 3)?, end_word(call.args, 4)?);
     let timeout_ms = call.args.timeout_ms(5, call.db.now_ms())?;
-    blocking_move(call, from, to, timeout_ms)
+    let word = |end| if end == End::Front { &b"LEFT"[..] } else { b"RIGHT" };
+    let (source, target) = (call.args.at(1), call.args.at(2));
+    blocking_move(call, (from, to), &[b"LMOVE", source, target, word(from), word(to)], timeout_ms)
 }
 
-fn blocking_move(call: &mut Call<'_>, from: End, to: End, timeout_ms: Option<u64>) -> Handled {
-    let (source, target) = (call.args.at(1), call.args.at(2));
-    if move_element(call, from, to)? {
-        let word = |end| if end == End::Front { &b"LEFT"[..] } else { b"RIGHT" };
-        call.propagate(&[b"LMOVE", source, target, word(from), word(to)]);
+/// A move that may wait for something to move; `plain`: the form without waiting, for the log.
+fn blocking_move(call: &mut Call<'_>, ends: (End, End), plain: &[&[u8]], timeout_ms: Option<u64>) -> Handled {
+    if move_element(call, ends.0, ends.1)? {
+        call.propagate(plain);
         return Ok(Outcome::Done(None));
     }
+    let source = call.args.at(1);
     if !call.may_block {
         call.reply.null();
         return read();

@@ -227,6 +227,7 @@ fn getset(call: &mut Call<'_>) -> Handled {
     let before = call.db.text(key)?;
     reply_text(&mut call.reply, before);
     call.db.put_text(key, call.args.at(2), Ttl::Clear);
+    call.propagate(&[b"SET", key, call.args.at(2)]);
     done(SET)
 }
 

@@ -177,12 +177,9 @@ impl Engine {
         self.link.is_none() && self.good_replicas() >= awaited && !has_stalled
     }
 
-    /// What changes data is refused where its client waits for replicas that are not there.
-    pub(crate) fn check_acknowledgement(&mut self, id: SessionId, needs: Flags) -> Result<(), Error> {
-        if !needs.has(Flags::WRITE)
-            || self.durability(id) != Durability::Replicated
-            || self.is_acknowledged_here()
-        {
+    /// What changes data for a client that waits for replicas is refused where they are not there.
+    pub(crate) fn check_acknowledgement(&mut self) -> Result<(), Error> {
+        if self.is_acknowledged_here() {
             return Ok(());
         }
         self.counters.unreplicated_refusals += 1;

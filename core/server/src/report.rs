@@ -90,7 +90,6 @@ fn status(ok: bool) -> &'static str {
 fn fill_persistence(shared: &Shared, report: &mut Report) {
     let loading = &shared.loading;
     report.set("loading", u64::from(shared.is_loading()));
-    report.set("async_loading", 0u64);
     report.set("rdb_last_load_keys_loaded", loading.keys_loaded.load(Ordering::Relaxed));
     report.set("rdb_last_load_keys_expired", loading.keys_expired.load(Ordering::Relaxed));
     fill_saver(&shared.saver.work(), shared.clock.micros() / 1_000_000, report);
@@ -116,9 +115,11 @@ fn fill_saver(work: &Work, now_s: u64, report: &mut Report) {
     let seconds = |value: Option<u64>| value.map_or(-1, |s| s as i64);
     let current = |kind| seconds(run.filter(|run| run.kind == kind).map(|run| now_s - run.began_s));
     // What was asked for while the other kind runs is scheduled, and not in progress yet.
+    // A copy for a replica is a snapshot, too.
+    let is_copying = run.is_some_and(|run| run.kind == Kind::Copy);
     let (saves, rewrites) = (work.has(Kind::Save), work.has(Kind::Rewrite));
     let waits_for_save = rewrites && saves && run.is_none_or(|run| run.kind != Kind::Rewrite);
-    report.set("rdb_bgsave_in_progress", u64::from(saves && (waits_for_save || !rewrites)));
+    report.set("rdb_bgsave_in_progress", u64::from(is_copying || saves && (waits_for_save || !rewrites)));
     report.set("rdb_last_save_time", work.last_save_unix_s);
     report.set("rdb_last_bgsave_status", status(work.saves.ok));
     report.set("rdb_last_bgsave_time_sec", seconds(work.saves.took_s));

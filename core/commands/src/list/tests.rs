@@ -92,6 +92,8 @@ fn a_waiting_pop_waits_for_all_its_keys_and_is_logged_as_a_plain_one() {
     assert_eq!((reply.as_str(), log.as_str()), ("*2 $1 b $1 y", "*2 $4 RPOP $1 b"));
     let (_, reply, log) = run(&mut space, "BLMOVE b c LEFT RIGHT 0");
     assert_eq!((reply.as_str(), log.as_str()), ("$1 x", "*5 $5 LMOVE $1 b $1 c $4 LEFT $5 RIGHT"));
+    let (_, reply, log) = run(&mut space, "BRPOPLPUSH c c 0");
+    assert_eq!((reply.as_str(), log.as_str()), ("$1 x", "*3 $9 RPOPLPUSH $1 c $1 c"));
     let (_, reply, log) = run(&mut space, "BLMPOP 0 2 b c LEFT COUNT 9");
     assert_eq!((reply.as_str(), log.as_str()), ("*2 $1 c *1 $1 x", "*3 $4 LPOP $1 c $1 1"));
 }

@@ -9,6 +9,7 @@
 mod rights;
 mod room;
 
+use crate::durability::Durability;
 use crate::engine::{Engine, Request};
 use crate::outside::Outside;
 use crate::replica::STALE_CALL;
@@ -230,18 +231,22 @@ impl Engine {
         match outside.write_refusal(grows(needs), &bytes) {
             // A script that declares nothing may only read: it is looked at call by call.
             Some(why) if self.needs(asked).has(Flags::WRITE) => Err(Error::text(why)),
-            _ => self.check_replicas(asked.id, needs),
+            _ => self.check_replicas(asked.id, |engine| engine.needs(asked)),
         }
     }
 
     /// What changes data is refused where too few replicas keep up (`min-replicas-to-write`), or too few acknowledge what is written
     /// for a client that waits for that.
-    fn check_replicas(&mut self, id: SessionId, needs: Flags) -> Result<(), Error> {
+    fn check_replicas(&mut self, id: SessionId, needs: impl Fn(&Engine) -> Flags) -> Result<(), Error> {
         let least = self.config.min_replicas_to_write;
-        match least > 0 && needs.has(Flags::WRITE) && self.good_replicas() < least {
-            true => Err(NOREPLICAS),
-            false => self.check_acknowledgement(id, needs),
+        let waits_for_them = self.durability(id) == Durability::Replicated;
+        if least == 0 && !waits_for_them || !needs(self).has(Flags::WRITE) {
+            return Ok(());
         }
+        if self.good_replicas() < least {
+            return Err(NOREPLICAS);
+        }
+        if waits_for_them { self.check_acknowledgement() } else { Ok(()) }
     }
 
     /// The same for a script's call. Memory and disk are looked at before the first change only.
@@ -268,7 +273,7 @@ impl Engine {
         let log = &self.log;
         let refusal = outside.write_refusal(grows(flags), &|| log.len());
         refusal.map_or(Ok(()), |why| Err(Error::text(why)))?;
-        self.check_replicas(asked.id, flags)
+        self.check_replicas(asked.id, |_| flags)
     }
 
     /// What stands against a script that begins. One that declares nothing is looked at call by call.
