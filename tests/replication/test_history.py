@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 from conftest import Writer, assert_equal, eventually, in_step, info, replica_of
@@ -221,7 +222,7 @@ def test_replicas_go_on_at_a_master_that_starts_again(end, commands):
             assert counts(master) == (0, 2)
 
 
-def test_a_snapshot_tells_its_place_as_that_of_redis_does(tmp_path, commands):
+def test_a_snapshot_tells_its_place_as_that_of_redis_does(commands):
     """A replica that saves at its end goes on behind it, also with the file of the other."""
     with references.server("7.0") as master:
         writer = Writer(master, commands, "saved")
@@ -238,3 +239,17 @@ def test_a_snapshot_tells_its_place_as_that_of_redis_does(tmp_path, commands):
             replica.restart()
             assert_equal(master, replica)
             assert counts(master) == (1, 1)
+
+
+def test_replicas_are_told_what_has_expired_while_their_master_was_away():
+    with tandem("server", "--save", "3600 1") as master, tandem() as replica, master.client() as m:
+        follow(replica, master)
+        m.call("SET", "stays", "1"), m.call("SET", "goes", "1", "PX", 700)
+        in_step(master, replica)
+        stop(master)
+        time.sleep(0.8)
+        master.restart()
+        in_step(master, replica)
+        assert counts(master) == (0, 1)
+        with replica.client() as r:
+            eventually("it is gone, and not only hidden", lambda: r.call("DBSIZE") == 1)

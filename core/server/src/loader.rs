@@ -80,8 +80,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
     engine.keyspace.effects.clear();
     engine.keyspace.effects.dirty = 0;
     engine.set_logging(appendonly && !starts_log);
-    // What had expired and was left out is still with others who are at that place.
-    if let Some(place) = loaded.place.filter(|_| loaded.expired == 0)
+    if let Some(place) = loaded.place
         && engine.restore_place(&place)
     {
         let point = place.point;
@@ -483,7 +482,14 @@ fn take_in(
                     &crate::context::BackgroundContext { shared },
                 )?;
             }
-            Item::Entry(entry) => take_in_entry(&mut engine.keyspace, entry, drops_expired, loaded)?,
+            Item::Entry(entry) => {
+                let overdue = match loaded.facts.place() {
+                    _ if !drops_expired => Overdue::Kept,
+                    None => Overdue::Dropped,
+                    Some(_) => Overdue::Told,
+                };
+                take_in_entry(&mut engine.keyspace, entry, overdue, loaded)?;
+            }
         }
     }
     finish_batch(&mut engine);
@@ -498,12 +504,13 @@ fn take_in(
 pub(crate) fn take_in_entry(
     keyspace: &mut Keyspace,
     entry: Entry,
-    drops_expired: bool,
+    overdue: Overdue,
     loaded: &mut Loaded,
 ) -> Result<(), String> {
     let now_ms = keyspace.now.unix_ms;
-    if drops_expired && entry.expiry_ms.is_some_and(|at_ms| at_ms < now_ms) {
-        loaded.expired += 1;
+    let is_expired = overdue != Overdue::Kept && entry.expiry_ms.is_some_and(|at_ms| at_ms < now_ms);
+    loaded.expired += u64::from(is_expired);
+    if is_expired && overdue == Overdue::Dropped {
         return Ok(());
     }
     let db = entry.db as usize;
@@ -517,8 +524,19 @@ pub(crate) fn take_in_entry(
         let key = String::from_utf8_lossy(entry.key());
         return Err(format!("RDB has duplicated key '{key}' in DB {db}"));
     }
-    loaded.keys += 1;
+    loaded.keys += u64::from(!is_expired);
     Ok(())
+}
+
+/// What becomes of keys of a snapshot whose time is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// They are keys like others.
+    Kept,
+    /// They are left out.
+    Dropped,
+    /// Replicas hold them that go on at the snapshot's place: they are kept until they are removed and that is told.
+    Told,
 }
 
 /// How much is taken in one go, and how long after it nothing is: `loading-process-events-interval-bytes` and

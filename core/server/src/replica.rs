@@ -130,9 +130,14 @@ fn keep(shared: &'static Shared) {
         *shared.replica.figures.lock() = Figures::default();
         shared.with_engine(|engine, _| {
             engine.link_is(order.number, LinkState::Connect);
-            match ended {
+            match &ended {
                 Ended::Diverged(_) => engine.forget_history(order.number),
-                Ended::Fault(Fault::Refused(_) | Fault::NotYet(_)) => engine.hand_over_refused(order.number),
+                Ended::Fault(Fault::Refused(why) | Fault::NotYet(why)) => {
+                    engine.hand_over_refused(order.number, why);
+                }
+                Ended::Lost(_) | Ended::Closed | Ended::Fault(Fault::Silent) => {
+                    engine.hand_over_unanswered(order.number);
+                }
                 _ => {}
             }
         });

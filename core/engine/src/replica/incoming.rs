@@ -70,6 +70,8 @@ impl Engine {
         self.tell_replaced();
         // What they hold is another data set now.
         self.forget_replicas();
+        // Nobody's writes are in it.
+        self.sessions.iter_mut().for_each(|(_, session)| session.written_to = 0);
         self.restart_masters_session();
         self.replica_is_at(order, place.point, &[]);
         self.begin_in_step(db);

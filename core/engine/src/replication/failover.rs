@@ -8,7 +8,8 @@
 //!    +---- ABORT, it refuses: master again ---------------+
 //! ```
 //! From the command on what may change data is held back, keys do not expire, and nothing is put into the stream, so that a replica can
-//! have all. The replica hears of it by the request with which this server becomes its replica (PSYNC … FAILOVER).
+//! have all. The replica hears of it by the request with which this server becomes its replica (PSYNC … FAILOVER). Where the connection ends
+//! behind that request, nobody knows here whether it was heard: if the other one is a master when it is asked again, it was, and is followed.
 
 use crate::engine::{Engine, Step, Turn};
 use crate::outside::Job;
@@ -16,13 +17,19 @@ use crate::session::SessionId;
 use commands::{Args, Error};
 use replication::master::{Replica, Stage};
 
+/// What a master says who is asked to take over, here and in Redis.
+const IS_MASTER: &str = "PSYNC FAILOVER can't be sent to a master.";
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) enum Failover {
     #[default]
     None,
     Waiting(Wish),
-    Following,
+    /// `is_heard`: the replica may have taken over already.
+    Following {
+        is_heard: bool,
+    },
 }
 
 impl Failover {
@@ -31,7 +38,7 @@ impl Failover {
         match self {
             Failover::None => "no-failover",
             Failover::Waiting(_) => "waiting-for-sync",
-            Failover::Following => "failover-in-progress",
+            Failover::Following { .. } => "failover-in-progress",
         }
     }
 
@@ -95,7 +102,7 @@ pub(super) fn take_over(engine: &mut Engine, turn: &Turn<'_>, id: &[u8]) -> Resu
     let text = format!("Failover request received for replid {}.", String::from_utf8_lossy(id));
     engine.jobs.push(Job::Log { level: 2, text });
     if !engine.is_replica() {
-        return Err(Error::new("ERR PSYNC FAILOVER can't be sent to a master."));
+        return Err(Error::text(format!("ERR {IS_MASTER}")));
     }
     if !id.eq_ignore_ascii_case(engine.master.id().as_bytes()) {
         return Err(Error::new("ERR PSYNC FAILOVER replid must match my replid."));
@@ -152,6 +159,10 @@ impl Engine {
 
     /// Whether a replica has all there is, or the time is over.
     pub(crate) fn look_at_failover(&mut self) {
+        if !matches!(self.failover, Failover::Waiting(_)) {
+            return;
+        }
+        self.feed_replicas();
         let Failover::Waiting(wish) = &self.failover else { return };
         let has_all = |replica: &&Replica<SessionId>| {
             replica.stage() == Stage::Online && replica.acked() >= self.master.offset()
@@ -162,16 +173,18 @@ impl Engine {
         };
         let is_late = wish.until_us.is_some_and(|us| self.keyspace.now.mono_us >= us);
         let forced = wish.target.clone().filter(|_| is_late && wish.force);
-        match synced.map(|replica| self.replica_place(replica)).or(forced) {
-            Some((host, port)) => self.hand_over_to(host, port),
-            None if is_late => self.abort_failover("Replica never caught up before timeout"),
-            None => {}
+        match (synced.map(|replica| self.replica_place(replica)), forced) {
+            (Some(place), _) => self.hand_over_to(place, "is synced"),
+            (None, Some(place)) => self.hand_over_to(place, "time out exceeded"),
+            (None, None) if is_late => self.abort_failover("Replica never caught up before timeout"),
+            (None, None) => {}
         }
     }
 
-    fn hand_over_to(&mut self, host: String, port: u16) {
-        self.jobs.push(Job::Log { level: 2, text: format!("Failover target {host}:{port} takes over.") });
-        self.failover = Failover::Following;
+    fn hand_over_to(&mut self, (host, port): (String, u16), why: &str) {
+        let text = format!("Failover to {host}:{port} {why}, failing over.");
+        self.jobs.push(Job::Log { level: 2, text });
+        self.failover = Failover::Following { is_heard: false };
         self.follow(host, port);
         self.unblock_all(None);
     }
@@ -179,7 +192,7 @@ impl Engine {
     fn abort_failover(&mut self, why: &str) {
         self.jobs.push(Job::Log { level: 2, text: format!("FAILOVER is given up: {why}") });
         match core::mem::take(&mut self.failover) {
-            Failover::Following => self.unfollow(),
+            Failover::Following { .. } => self.unfollow(),
             Failover::Waiting(_) => self.master.go_on_leading(),
             Failover::None => {}
         }
@@ -190,7 +203,7 @@ impl Engine {
 
     /// Whether the server that is followed is to take over.
     pub fn hands_over(&self) -> bool {
-        matches!(self.failover, Failover::Following)
+        matches!(self.failover, Failover::Following { .. })
     }
 
     /// It has, if it was to.
@@ -201,10 +214,20 @@ impl Engine {
         }
     }
 
-    /// The server that is followed by this order has refused to be followed.
-    pub fn hand_over_refused(&mut self, order: u64) {
+    /// The server that is followed by this order was asked to take over, and nothing was heard of it.
+    pub fn hand_over_unanswered(&mut self, order: u64) {
         if self.hands_over() && self.is_followed(order) {
-            self.abort_failover("Failover target rejected psync request");
+            self.failover = Failover::Following { is_heard: true };
+        }
+    }
+
+    /// The server that is followed by this order has refused to be followed, in these words.
+    pub fn hand_over_refused(&mut self, order: u64, why: &str) {
+        let Failover::Following { is_heard } = self.failover else { return };
+        match is_heard && why.contains(IS_MASTER) {
+            _ if !self.is_followed(order) => {}
+            true => self.handed_over(),
+            false => self.abort_failover("Failover target rejected psync request"),
         }
     }
 }

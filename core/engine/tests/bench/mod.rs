@@ -95,6 +95,11 @@ impl Bench {
         self.clients.len() - 1
     }
 
+    /// What the engine calls a client.
+    pub(crate) fn id(&self, client: usize) -> SessionId {
+        self.clients[client]
+    }
+
     /// A client has shown a certificate with these names.
     pub(crate) fn certified(&mut self, client: usize, names: &[String]) {
         self.engine.log_in_by_certificate(self.clients[client], names);

@@ -9,7 +9,7 @@ use replication::replica::Part;
 use super::ended::Ended;
 use super::wire::Wire;
 use crate::context::BackgroundContext;
-use crate::loader::{Loaded, take_in_entry};
+use crate::loader::{Loaded, Overdue, take_in_entry};
 
 /// Entries between two looks at how much memory is in use.
 const PUBLISH_PERIOD: u64 = 4096;
@@ -75,7 +75,7 @@ fn fill(
             Item::SelectDb(_) | Item::Resize { .. } | Item::EmptyKey(_) => {}
             Item::Function(code) => incoming.take_in_library(&code, outside)?,
             Item::Entry(entry) => {
-                take_in_entry(&mut incoming.keyspace, entry, false, &mut loaded)?;
+                take_in_entry(&mut incoming.keyspace, entry, Overdue::Kept, &mut loaded)?;
                 if loaded.keys % PUBLISH_PERIOD == 0 {
                     crate::allocator::publish();
                 }

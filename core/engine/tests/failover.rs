@@ -1,0 +1,59 @@
+//! FAILOVER, as far as it is the engine's: what the master until now does when the request to take over is answered, refused or lost.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod bench;
+
+use bench::Bench;
+
+const IS_MASTER: &str = "PSYNC FAILOVER can't be sent to a master.";
+
+/// A master that was told to hand over to its replica by force, and follows it; the number of that order and a client.
+fn handing_over() -> (Bench, u64, usize) {
+    let mut b = Bench::new();
+    let (replica, c) = (b.connect(), b.connect());
+    b.run(replica, "REPLCONF listening-port 7000 ip-address heir capa eof capa psync2");
+    b.run(replica, "PSYNC ? -1");
+    b.engine.begin_replica_snapshot();
+    let id = b.id(replica);
+    b.engine.replica_snapshot_sent(id);
+    b.run(replica, "REPLCONF ACK 0");
+    b.run(c, "SET k v");
+    b.log();
+    assert_eq!(b.run(c, "FAILOVER TO heir 7000 TIMEOUT 10 FORCE"), "+OK\r\n");
+    assert!(b.run(c, "INFO replication").contains("master_failover_state:waiting-for-sync"));
+    b.pass_ms(20);
+    b.engine.cron(b.outside.now, &mut b.outside);
+    assert!(b.run(c, "ROLE").contains("slave"));
+    let (number, _) = b.engine.master_order();
+    assert!(b.engine.hands_over());
+    (b, number, c)
+}
+
+#[test]
+fn who_is_refused_is_the_master_again() {
+    let (mut b, number, c) = handing_over();
+    b.engine.hand_over_refused(number, IS_MASTER);
+    assert!(!b.engine.hands_over());
+    assert!(b.run(c, "ROLE").contains("master"));
+    b.tick();
+    assert_eq!(b.run(c, "SET k w"), "+OK\r\n");
+}
+
+/// Else there were two masters.
+#[test]
+fn who_has_taken_over_without_saying_so_is_followed() {
+    let (mut b, number, c) = handing_over();
+    b.engine.hand_over_unanswered(number);
+    assert!(b.engine.hands_over(), "it asks again");
+    b.engine.hand_over_refused(number, IS_MASTER);
+    assert!(!b.engine.hands_over());
+    assert!(b.run(c, "ROLE").contains("slave"));
+}
+
+#[test]
+fn who_refuses_for_another_reason_has_not_taken_over() {
+    let (mut b, number, c) = handing_over();
+    b.engine.hand_over_unanswered(number);
+    b.engine.hand_over_refused(number, "PSYNC FAILOVER replid must match my replid.");
+    assert!(b.run(c, "ROLE").contains("master"));
+}
