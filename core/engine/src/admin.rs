@@ -1,7 +1,7 @@
 //! CONFIG: what the server is told; and the settings that the engine hands down.
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
-use crate::outside::Job;
+use crate::outside::{ConfigRefusal, Job};
 use commands::{Error, Flags, Group, Row};
 use config::{Config, Eviction, SetError};
 use keyspace::{EvictionOrder, EvictionPolicy, Ranking};
@@ -120,13 +120,13 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if turn.outside.is_loading() && pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"dir")) {
         return Err(crate::gate::LOADING);
     }
-    turn.outside.check_config(&proposed.config).map_err(|why| {
+    turn.outside.check_config(&proposed.config).map_err(|ConfigRefusal { directive, why }| {
         let name = String::from_utf8_lossy(pairs[0].0).into_owned();
-        Error::text(SetError::failed(name, why).to_string())
+        Error::text(SetError::failed(name, format!("{directive}: {why}")).to_string())
     })?;
-    turn.outside
-        .follow_config(&engine.config, &proposed.config, &proposed.changed)
-        .map_err(|(name, why)| Error::text(SetError::failed(name, why).to_string()))?;
+    turn.outside.follow_config(&engine.config, &proposed.config, &proposed.changed).map_err(
+        |ConfigRefusal { directive, why }| Error::text(SetError::failed(directive, why).to_string()),
+    )?;
     engine.config = proposed.config;
     if password.is_some() {
         let secrets = secret.map(crate::acl::Secret::Argon2id).into_iter().collect();

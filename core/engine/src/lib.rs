@@ -54,7 +54,9 @@ pub use durability::{Durability, Written};
 pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
 pub use keyspace::Trash;
 pub use migrate::{Dump, Migrated, Migration};
-pub use outside::{Asker, Busy, BusyVerdict, CancelledSave, Delivery, Job, LogTickets, Outside, Reload};
+pub use outside::{
+    Asker, Busy, BusyVerdict, CancelledSave, ConfigRefusal, Delivery, Job, LogTickets, Outside, Reload,
+};
 pub use queue::QueueWalk;
 pub use refusals::{Full, Refusals};
 pub use replay::ReplayError;

@@ -34,20 +34,20 @@ pub trait Outside {
     ///
     /// # Errors
     /// The reason why not.
-    fn check_config(&self, _config: &Config) -> Result<(), String> {
+    fn check_config(&self, _config: &Config) -> Result<(), ConfigRefusal> {
         Ok(())
     }
     /// Brings the world from one configuration to the next, before it is in force: sockets, certificates, limits. `changed` names the
     /// directives whose values differ.
     ///
     /// # Errors
-    /// The directive at fault and the reason; then nothing has changed.
+    /// Why it does not; then nothing has changed.
     fn follow_config(
         &mut self,
         _from: &Config,
         _to: &Config,
         _changed: &[&'static str],
-    ) -> Result<(), (&'static str, String)> {
+    ) -> Result<(), ConfigRefusal> {
         Ok(())
     }
     /// Adds the fields of INFO that only the server knows.
@@ -112,6 +112,15 @@ pub trait Outside {
     }
     /// Does nothing for so long (DEBUG SLEEP): the whole engine waits.
     fn sleep_ns(&mut self, _nanoseconds: u64) {}
+}
+
+/// Why the world does not follow a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigRefusal {
+    /// The directive at fault.
+    pub directive: &'static str,
+    /// The reason.
+    pub why: String,
 }
 
 /// How far the log has come, in batches of what the engine has handed over.

@@ -39,7 +39,7 @@ macro_rules! answered_by_shared {
             self.shared.durable.buffer_bytes()
         }
 
-        fn check_config(&self, config: &Config) -> Result<(), String> {
+        fn check_config(&self, config: &Config) -> Result<(), engine::ConfigRefusal> {
             self.shared.check_config(config)
         }
 
@@ -48,7 +48,7 @@ macro_rules! answered_by_shared {
             from: &Config,
             to: &Config,
             changed: &[&'static str],
-        ) -> Result<(), (&'static str, String)> {
+        ) -> Result<(), engine::ConfigRefusal> {
             crate::live::follow(self.shared, from, to, changed)
         }
 

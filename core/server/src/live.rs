@@ -8,6 +8,7 @@
 use std::{fmt, io};
 
 use config::{Config, OomScoreAdj, Origin, TlsAuthClients};
+use engine::ConfigRefusal;
 
 use crate::archiving::{Plan, PlanError};
 use crate::shared::Shared;
@@ -105,13 +106,13 @@ pub(crate) fn follow(
     from: &Config,
     to: &Config,
     changed: &[&'static str],
-) -> Result<(), (&'static str, String)> {
+) -> Result<(), ConfigRefusal> {
     if lets_anybody_in(from, to) {
         shared
             .logger
             .warning("Clients must show a certificate (tls-auth-clients), which takes an authority.");
         let at_fault = changed.iter().find(|name| TLS.contains(name)).unwrap_or(&AUTH_CLIENTS);
-        return Err((*at_fault, ChangeError::Tls.to_string()));
+        return Err(ConfigRefusal { directive: at_fault, why: ChangeError::Tls.to_string() });
     }
     // Who says what was only the default asks for more than that.
     let is_said = !is_said(from, AUTH_CLIENTS) && is_said(to, AUTH_CLIENTS);
@@ -126,7 +127,7 @@ pub(crate) fn follow(
                 shared.logger.warning(&format!("Failed to restore the previous settings: {why}"));
             }
         }
-        return Err((*name, why.to_string()));
+        return Err(ConfigRefusal { directive: name, why: why.to_string() });
     }
     shared.take_over(to);
     Ok(())
@@ -269,7 +270,8 @@ mod tests {
         let shared = crate::shared::test::shared(Arc::new(Memory::new()), &[]);
         let (none, file) = (config(&[]), config(&[("tls-ca-cert-file", "ca.crt")]));
         let refusal = follow(shared, &file, &none, &["tls-ca-cert-file"]).unwrap_err();
-        assert_eq!(refusal, ("tls-ca-cert-file", ChangeError::Tls.to_string()));
+        let (directive, why) = ("tls-ca-cert-file", ChangeError::Tls.to_string());
+        assert_eq!(refusal, ConfigRefusal { directive, why });
         let dir = config(&[("tls-ca-cert-dir", "ca")]);
         assert!(lets_anybody_in(&dir, &none) && lets_anybody_in(&file, &none));
         let nobody = config(&[("tls-auth-clients", "no")]);

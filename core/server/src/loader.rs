@@ -4,19 +4,22 @@
 //! cannot be read ends the start: a server that began with half of its data would soon save that half over
 //! the whole.
 
+mod error;
+
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use engine::{Engine, REDIS_VERSION, ReplayError};
+use engine::{Engine, REDIS_VERSION};
 use keyspace::Keyspace;
-use persist::aof::{Base, Commands, Examined, Log, LogFile, Recovered};
+use persist::aof::{BadRecord, Base, Commands, Examined, Log, LogFile, Recovered};
 use persist::rdb::{Entry, Item, Reader, Writer, identify};
 use replication::Place;
 use replication::place::Facts;
 
+pub(crate) use self::error::{LoadError, SnapshotFault};
 use crate::rewrite::draw_history;
 use crate::saver::{Listener, SaveError, Task};
 use crate::shared::{Loading, Shared};
@@ -58,7 +61,7 @@ pub(crate) struct Loaded {
 ///
 /// # Errors
 /// What is wrong and where; the server must not start.
-pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
+pub(crate) fn load(shared: &Shared) -> Result<Loaded, LoadError> {
     if shared.profile.disk_refusal().is_none() {
         crate::beside::remove_debris(shared);
     }
@@ -104,7 +107,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, String> {
 ///
 /// # Errors
 /// What is wrong with the file; what was read before that stays.
-pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String> {
+pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), LoadError> {
     let log = begin_reload(shared, how)?;
     let was_logging = shared.durable.is_logging();
     shared.with_engine(|engine, _| {
@@ -141,7 +144,7 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), String>
 
 /// Has clients told LOADING from a moment on at which the log holds all that was executed. The log, if it is to be
 /// loaded: only judged, not repaired, since it is open for writing.
-fn begin_reload(shared: &Shared, how: engine::Reload) -> Result<Option<Examined>, String> {
+fn begin_reload(shared: &Shared, how: engine::Reload) -> Result<Option<Examined>, LoadError> {
     // With the engine in hand, so that nothing is executed behind it.
     let engine = shared.engine.lock();
     shared.loading.on.store(true, Ordering::Release);
@@ -150,43 +153,28 @@ fn begin_reload(shared: &Shared, how: engine::Reload) -> Result<Option<Examined>
         return Ok(None);
     }
     let examine = || match persist::aof::examine(&*shared.durable.disk, &shared.files.log_place()) {
-        Ok(log) if log.is_fresh() => Err("There is no AOF to load.".to_owned()),
+        Ok(log) if log.is_fresh() => Err(LoadError::NoLog),
         Ok(log) => Ok(Some(log)),
-        Err(error) => Err(format!("The AOF cannot be loaded: {error}")),
+        Err(error) => Err(LoadError::Refused(error)),
     };
-    let judged = shared.durable.write_rest(shared).map_err(|why| why.to_string()).and_then(|()| examine());
+    let judged = shared.durable.write_rest(shared).map_err(LoadError::Unwritten).and_then(|()| examine());
     if judged.is_err() {
         shared.loading.on.store(false, Ordering::Release);
     }
     judged
 }
 
-fn recovered(shared: &Shared) -> Result<Recovered, String> {
+fn recovered(shared: &Shared) -> Result<Recovered, LoadError> {
     let truncated = shared.engine.lock().config.aof_load_truncated;
     let (disk, place) = (&*shared.durable.disk, shared.files.log_place());
     persist::aof::recover(disk, &place, truncated, shared.clock.now().unix_ms)
-        .map_err(|error| format!("The AOF cannot be loaded: {error}"))
-        .map_err(|why| advised(shared, why))
-}
-
-/// A refusal with the command that helps. Who stops the server while it loads needs none.
-fn advised(shared: &Shared, why: String) -> String {
-    if shared.life.has_ended() {
-        return why;
-    }
-    let dir = shared.files.place().display().to_string();
-    let quoted = if dir.contains(char::is_whitespace) { format!("'{dir}'") } else { dir };
-    format!(
-        "{why}\n`tandem check {quoted}` tells all that is wrong there and how much is lost, and with `--repair-to DIR` it writes \
-         what is good to another directory; nothing is changed here."
-    )
+        .map_err(|error| LoadError::Refused(error).advised(&shared.files.place()))
 }
 
 /// The snapshot of a start, which ends with it if it cannot be read.
-fn load_first_snapshot(shared: &Shared, drops_expired: bool) -> Result<Loaded, String> {
+fn load_first_snapshot(shared: &Shared, drops_expired: bool) -> Result<Loaded, LoadError> {
     load_snapshot(shared, Loaded::default(), drops_expired)
-        .map_err(|why| format!("Terminating server after rdb file reading failure. {why}"))
-        .map_err(|why| advised(shared, why))
+        .map_err(|why| LoadError::First(Box::new(why.advised(&shared.files.place()))))
 }
 
 /// A profile that keeps nothing on disk begins empty; a snapshot in its folder is somebody else's.
@@ -200,22 +188,18 @@ fn leave_snapshot(shared: &Shared) -> Loaded {
 }
 
 /// The snapshot; a missing one is an empty data set. `drops_expired`: keys whose time is over are left out.
-fn load_snapshot(shared: &Shared, mut loaded: Loaded, drops_expired: bool) -> Result<Loaded, String> {
+fn load_snapshot(shared: &Shared, mut loaded: Loaded, drops_expired: bool) -> Result<Loaded, LoadError> {
     let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
     let disk = &*shared.durable.disk;
     let bytes = match disk.len(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(loaded),
-        Err(error) => {
-            return Err(format!(
-                "Fatal error: can't open the RDB file {} for reading: {error}",
-                path.display()
-            ));
-        }
+        Err(error) => return Err(LoadError::Closed { path, error }),
     };
     shared.loading.begin(shared, bytes);
-    let identity = identify(disk, &path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let source = disk.read(&path, 0).map_err(|error| format!("{}: {error}", path.display()))?;
+    let fail = |error| LoadError::Unreadable { path: path.clone(), error };
+    let identity = identify(disk, &path).map_err(fail)?;
+    let source = disk.read(&path, 0).map_err(fail)?;
     read_snapshot(shared, &path, source, bytes, drops_expired, &mut loaded)?;
     if let Some(identity) = identity {
         shared.snapshots.know(&path, identity);
@@ -231,13 +215,13 @@ fn load_snapshot(shared: &Shared, mut loaded: Loaded, drops_expired: bool) -> Re
 
 /// The first log of a server that had a snapshot must hold its data before anything is acknowledged, or a crash would leave
 /// a log without it.
-fn start_log(shared: &Shared) -> Result<(), String> {
+fn start_log(shared: &Shared) -> Result<(), LoadError> {
     let (tell, hear) = sync_channel(1);
     shared.saver.add(Task::StartLog(Listener::Thread(tell)));
     match hear.recv().unwrap_or(Err(SaveError::Gone)) {
         // CONFIG SET appendonly no has come meanwhile, or the end.
         Ok(()) | Err(SaveError::Cancelled) => Ok(()),
-        Err(why) => Err(format!("Can't write the first append-only file: {why}")),
+        Err(why) => Err(LoadError::FirstLog(why)),
     }
 }
 
@@ -260,10 +244,10 @@ fn create_log(shared: &Shared) -> std::io::Result<Log> {
 }
 
 /// The log, file by file; then it is open for appending. True when it is still to be started, from a snapshot.
-fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
+fn load_log(shared: &Shared) -> Result<(Loaded, bool), LoadError> {
     let place = shared.files.log_place();
     let disk = &shared.durable.disk;
-    crate::beside::look_before_load(shared).map_err(|why| why.to_string())?;
+    crate::beside::look_before_load(shared).map_err(LoadError::Beside)?;
     let recovered = recovered(shared)?;
     recovered.remarks().iter().for_each(|remark| shared.logger.warning(remark));
     if !recovered.leftovers().is_empty() {
@@ -282,12 +266,12 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), String> {
     }
     shared.loading.begin(shared, total(&recovered));
     let verified = recovered.load(|file| load_file(shared, file, &mut loaded));
-    let verified = verified.map_err(|why| advised(shared, why))?;
+    let verified = verified.map_err(|why| why.advised(&shared.files.place()))?;
     let log = match is_fresh {
         true => create_log(shared),
         false => draw_history().and_then(|id| Log::open(disk.clone(), place, verified, id)),
     };
-    let log = log.map_err(|error| format!("Can't open the append-only file: {error}"))?;
+    let log = log.map_err(LoadError::OpenLog)?;
     shared.durable.open_log(log, shared);
     Ok((loaded, false))
 }
@@ -298,7 +282,7 @@ const WRITTEN_FIRST_BYTES: u64 = 8 << 20;
 /// A log begins with the snapshot as its base. What has expired stays in memory as it is in the file, until it is removed and that
 /// is logged: else a start would bring it back under what was written to the key since. True when the file cannot be the base, so
 /// that one must be written first.
-fn load_snapshot_as_base(shared: &Shared) -> Result<(Loaded, bool), String> {
+fn load_snapshot_as_base(shared: &Shared) -> Result<(Loaded, bool), LoadError> {
     let mut loaded = load_first_snapshot(shared, false)?;
     let path = shared.files.place().join(&shared.engine.lock().config.dbfilename);
     let place = shared.files.log_place();
@@ -340,11 +324,10 @@ fn total(log: &Examined) -> u64 {
     log.files().iter().map(|file| file.bytes).sum()
 }
 
-fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(), String> {
-    let fail = |error: &dyn std::fmt::Display| {
-        format!("Bad file format reading the append only file {}: {error}", file.path.display())
-    };
-    let source = |offset| shared.durable.disk.read(&file.path, offset).map_err(|error| fail(&error));
+fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(), LoadError> {
+    let fail = |fault| LoadError::BadLog { path: file.path.clone(), fault };
+    let source =
+        |offset| shared.durable.disk.read(&file.path, offset).map_err(|error| fail(BadRecord::Io(error)));
     let before = shared.loading.bytes_done.load(Ordering::Relaxed);
     let mut offset = 0;
     if file.is_rdb {
@@ -357,7 +340,7 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
             let (mut batch, mut bytes) = (Vec::new(), 0);
             let pace = Pace::of(shared)?;
             while batch.len() < pace.records && bytes < pace.bytes {
-                let Some(argv) = commands.next().map_err(|error| fail(&format!("{error:?}")))? else { break };
+                let Some(argv) = commands.next().map_err(fail)? else { break };
                 bytes += argv.iter().map(Vec::len).sum::<usize>();
                 batch.push((commands.began(), argv));
             }
@@ -377,33 +360,18 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
 }
 
 /// Runs records again, each with the byte of the file at which it begins.
-fn replay(shared: &Shared, batch: &[(u64, Vec<Vec<u8>>)], path: &Path) -> Result<(), String> {
+fn replay(shared: &Shared, batch: &[(u64, Vec<Vec<u8>>)], path: &Path) -> Result<(), LoadError> {
     let mut engine = shared.engine.lock();
     engine.begin_batch(shared.clock.now());
     for (offset, argv) in batch {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
         let done = engine.replay(&argv, &mut crate::context::BackgroundContext { shared });
         shared.busy.end();
-        done.map_err(|error| refused(&error, *offset, path))?;
+        done.map_err(|error| LoadError::Record { path: path.to_owned(), offset: *offset, error })?;
     }
     finish_batch(&mut engine);
     crate::allocator::publish();
     Ok(())
-}
-
-/// Which record of a file could not be replayed, and why. What it holds is not told: it may be anything.
-fn refused(error: &ReplayError, offset: u64, path: &Path) -> String {
-    let path = path.display();
-    match error {
-        ReplayError::Unknown(name) => {
-            format!(
-                "Unknown command '{name}' reading the append only file {path}: the record at byte {offset}"
-            )
-        }
-        ReplayError::Failed { command, why } => format!(
-            "Bad file format reading the append only file {path}: the record at byte {offset} ({command}) was refused: {why}"
-        ),
-    }
 }
 
 /// Nothing that loading does is for clients or for the log.
@@ -422,20 +390,20 @@ fn read_snapshot(
     bytes: u64,
     drops_expired: bool,
     loaded: &mut Loaded,
-) -> Result<u64, String> {
-    let fail = |error: &dyn std::fmt::Display| format!("Bad data format in {}: {error}", path.display());
+) -> Result<u64, LoadError> {
+    let fail = |fault| LoadError::Snapshot { path: path.to_owned(), fault };
     let verify = {
         let engine = shared.engine.lock();
         engine.config.rdbchecksum && !engine.keyspace.skip_checksums
     };
-    let mut reader = Reader::new(source, Some(bytes), verify).map_err(|error| fail(&error))?;
+    let mut reader = Reader::new(source, Some(bytes), verify).map_err(|error| fail(error.into()))?;
     let before = shared.loading.bytes_done.load(Ordering::Relaxed);
     loop {
         let (mut batch, began) = (Vec::new(), reader.offset());
         let mut ended = false;
         let pace = Pace::of(shared)?;
         while batch.len() < pace.records && reader.offset() - began < pace.bytes as u64 {
-            match reader.next().map_err(|error| fail(&error))? {
+            match reader.next().map_err(|error| fail(error.into()))? {
                 Some(item) => batch.push(item),
                 None => {
                     ended = true;
@@ -444,7 +412,7 @@ fn read_snapshot(
             }
         }
         let records = batch.len();
-        take_in(shared, batch, drops_expired, loaded).map_err(|error| fail(&error))?;
+        take_in(shared, batch, drops_expired, loaded).map_err(fail)?;
         pace.rest(shared, records)?;
         shared.loading.bytes_done.store(before + reader.offset(), Ordering::Relaxed);
         if ended {
@@ -459,7 +427,7 @@ fn take_in(
     batch: Vec<Item>,
     drops_expired: bool,
     loaded: &mut Loaded,
-) -> Result<(), String> {
+) -> Result<(), SnapshotFault> {
     let mut engine = shared.engine.lock();
     engine.begin_batch(shared.clock.now());
     for item in batch {
@@ -476,11 +444,9 @@ fn take_in(
                 }
             }
             Item::Function(code) => {
-                engine.take_in_library(
-                    &code,
-                    loaded.merges,
-                    &crate::context::BackgroundContext { shared },
-                )?;
+                let outside = crate::context::BackgroundContext { shared };
+                let taken = engine.take_in_library(&code, loaded.merges, &outside);
+                taken.map_err(SnapshotFault::Library)?;
             }
             Item::Entry(entry) => {
                 let overdue = match loaded.facts.place() {
@@ -506,7 +472,7 @@ pub(crate) fn take_in_entry(
     entry: Entry,
     overdue: Overdue,
     loaded: &mut Loaded,
-) -> Result<(), String> {
+) -> Result<(), SnapshotFault> {
     let now_ms = keyspace.now.unix_ms;
     let is_expired = overdue != Overdue::Kept && entry.expiry_ms.is_some_and(|at_ms| at_ms < now_ms);
     loaded.expired += u64::from(is_expired);
@@ -515,14 +481,13 @@ pub(crate) fn take_in_entry(
     }
     let db = entry.db as usize;
     if db >= keyspace.database_count() {
-        return Err(format!("the data set needs database {db}, but there are {}", keyspace.database_count()));
+        return Err(SnapshotFault::Database { wanted: db, there_are: keyspace.database_count() });
     }
-    let entry = keyspace::entry_from_rdb(keyspace, entry).map_err(str::to_owned)?;
+    let entry = keyspace::entry_from_rdb(keyspace, entry).map_err(SnapshotFault::Value)?;
     if loaded.merges {
         keyspace::Db::new(keyspace, db).put_used(entry);
     } else if let Err(entry) = keyspace.load(db, entry) {
-        let key = String::from_utf8_lossy(entry.key());
-        return Err(format!("RDB has duplicated key '{key}' in DB {db}"));
+        return Err(SnapshotFault::Twice { key: entry.key().to_vec(), db });
     }
     loaded.keys += u64::from(!is_expired);
     Ok(())
@@ -553,9 +518,9 @@ impl Pace {
     ///
     /// # Errors
     /// The server is ending.
-    fn of(shared: &Shared) -> Result<Pace, String> {
+    fn of(shared: &Shared) -> Result<Pace, LoadError> {
         if shared.life.has_ended() {
-            return Err("The server was stopped while it was loading.".to_owned());
+            return Err(LoadError::Stopped);
         }
         let config = &shared.engine.lock().config;
         let delay_us = config.key_load_delay;
@@ -570,7 +535,7 @@ impl Pace {
     }
 
     /// Waits for what so many records cost.
-    fn rest(&self, shared: &Shared, records: usize) -> Result<(), String> {
+    fn rest(&self, shared: &Shared, records: usize) -> Result<(), LoadError> {
         let each = self.delay_us.unsigned_abs();
         let mut left_us = match self.delay_us {
             0 => return Ok(()),

@@ -21,6 +21,7 @@ use self::work::End;
 pub(crate) use self::work::{Progress, Work};
 use crate::feed::Feed;
 use crate::life::Phase;
+use crate::loader::LoadError;
 use crate::rewrite::{replace, rewrite, start_log};
 use crate::shared::Shared;
 use crate::view::{View, discard};
@@ -375,10 +376,10 @@ impl Saver {
             Ok(())
         };
         let saved = if how.save { self.save(shared, hold) } else { Ok(()) };
-        let read = saved.map_err(|why| why.to_string()).and_then(|()| crate::loader::reload(shared, how));
+        let read = saved.map_err(LoadError::Unwritten).and_then(|()| crate::loader::reload(shared, how));
         shared.with_engine(|engine, outside| engine.release_writes(outside));
         let Err(why) = read else { return crate::background::accept(shared, session) };
-        shared.logger.warning(&why);
+        shared.logger.warning(&why.to_string());
         let what = if how.from_log { "AOF files" } else { "RDB dump" };
         let told = format!("ERR Error trying to load the {what}, check server logs.");
         crate::background::refuse(shared, session, &told);

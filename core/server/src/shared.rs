@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use config::{Config, Origin};
 use control::password::Record;
-use engine::{Delivery, Durability, Engine, Job, Trash};
+use engine::{ConfigRefusal, Delivery, Durability, Engine, Job, Trash};
 use journal::Marks;
 use net::TlsHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use profiles::Profile;
+use profiles::{Profile, Violation};
 
 use crate::archiving::Archiving;
 use crate::beside::Snapshots;
@@ -429,8 +429,9 @@ impl Shared {
 
     // What both implementations of `Outside` answer.
 
-    pub(crate) fn check_config(&self, config: &Config) -> Result<(), String> {
-        self.profile.check(config).map_err(|violation| violation.to_string())
+    pub(crate) fn check_config(&self, config: &Config) -> Result<(), ConfigRefusal> {
+        let refusal = |Violation { directive, why }| ConfigRefusal { directive, why: why.to_owned() };
+        self.profile.check(config).map_err(refusal)
     }
 
     pub(crate) fn abort_stop(&self) -> bool {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use base::Now;
 use config::{AppendFsync, Config};
-use engine::{Busy, BusyVerdict, Engine, Outside};
+use engine::{Busy, BusyVerdict, ConfigRefusal, Engine, Outside};
 use journal::{Journal, Need, Policy};
 
 /// When a run begins, Unix milliseconds.
@@ -85,7 +85,7 @@ impl Outside for World {
         _from: &Config,
         to: &Config,
         _changed: &[&'static str],
-    ) -> Result<(), (&'static str, String)> {
+    ) -> Result<(), ConfigRefusal> {
         if let Some(journal) = &self.journal {
             journal.borrow_mut().set_policy(policy(to), self.clock.micros());
         }

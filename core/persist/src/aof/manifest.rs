@@ -129,16 +129,13 @@ impl Manifest {
     pub fn mend(text: &[u8]) -> Option<(Manifest, usize)> {
         let length = text.iter().position(|&byte| byte == b'\n').map(|end| end + 1)?;
         let (line, others) = text.split_at(length);
-        if let Some((id, crc)) = std::str::from_utf8(line.trim_ascii_end()).ok().and_then(LogIdentity::parse)
-        {
+        let whole = std::str::from_utf8(line.trim_ascii_end()).ok().and_then(LogIdentity::parse);
+        if let Some((_, crc)) = whole {
             let difference = base::crc64::update(0, others) ^ crc;
             let (at, change) = base::crc64::changed_byte(others.len() as u64, difference)?;
             let (mut mended, at) = (text.to_vec(), length + at as usize);
             mended[at] ^= change;
-            return Manifest::parse(&mended)
-                .ok()
-                .filter(|manifest| manifest.id == Some(id))
-                .map(|found| (found, at));
+            return Manifest::parse(&mended).ok().map(|found| (found, at));
         }
         mend_line(text, length.min(LINE_BYTES_MAX))
     }
@@ -320,6 +317,17 @@ mod tests {
         assert_eq!(manifest.to_text(), text);
         let commented = format!("# a comment\n{text}");
         assert_eq!(Manifest::parse(commented.as_bytes()), Ok(manifest));
+    }
+
+    #[test]
+    fn no_number_of_a_file_that_was_replaced_is_used_again() {
+        let text = "file a.7.base.rdb seq 7 type b\n\
+                    file a.9.base.rdb seq 9 type h\n\
+                    file a.12.incr.aof seq 12 type h\n\
+                    file a.11.incr.aof seq 11 type i\n";
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        assert_eq!((manifest.next_base_seq(), manifest.next_incremental_seq()), (10, 13));
+        assert_eq!((Manifest::default().next_base_seq(), Manifest::default().next_incremental_seq()), (1, 1));
     }
 
     #[test]

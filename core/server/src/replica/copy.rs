@@ -75,7 +75,8 @@ fn fill(
             Item::SelectDb(_) | Item::Resize { .. } | Item::EmptyKey(_) => {}
             Item::Function(code) => incoming.take_in_library(&code, outside)?,
             Item::Entry(entry) => {
-                take_in_entry(&mut incoming.keyspace, entry, Overdue::Kept, &mut loaded)?;
+                take_in_entry(&mut incoming.keyspace, entry, Overdue::Kept, &mut loaded)
+                    .map_err(|fault| fault.to_string())?;
                 if loaded.keys % PUBLISH_PERIOD == 0 {
                     crate::allocator::publish();
                 }
