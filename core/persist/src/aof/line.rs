@@ -268,6 +268,17 @@ mod tests {
     }
 
     #[test]
+    fn there_is_one_way_to_write_a_history() {
+        let text = ID.to_string();
+        assert_eq!(HistoryId::parse(&text), Some(ID));
+        for other in
+            [text.to_uppercase(), format!("+{}", &text[1..]), text[1..].to_owned(), format!("0{text}")]
+        {
+            assert_eq!(HistoryId::parse(&other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_line_of_another_log_is_none() {
         let annotation = Annotation { seq: 7, crc: 0xfeed, unix_ms: 5, synced: 0 };
         let text = line(|out| annotation.push(Some(ID), out));
