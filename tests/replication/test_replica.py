@@ -399,6 +399,13 @@ def test_a_master_that_is_away_is_told_once_and_in_health():
         assert link() is None and "The link is up again" in replica.log.read_text()
 
 
+def test_two_that_follow_each_other_are_told_so():
+    with conftest.master_of() as one, replica_of(one) as other, one.client() as c:
+        in_step(one, other)
+        c.call("REPLICAOF", "127.0.0.1", other.port)
+        eventually("it is told", lambda: "the two follow each other" in one.log.read_text())
+
+
 def test_whoever_promotes_hears_what_the_next_start_does():
     with conftest.master_of() as master:
         with replica_of(master) as replica, replica.client() as r:

@@ -143,6 +143,7 @@ fn replicaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         return Ok(Step::Done(None));
     }
     let own = turn.session;
+    engine.warn_of_ring(&host, port);
     engine.follow(host, port);
     engine.unblock_all(Some(own));
     turn.reply.ok();
@@ -150,6 +151,18 @@ fn replicaof(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 }
 
 impl Engine {
+    /// Redis lets a server follow its own replica, too: it may be about to be promoted. If it is not, nobody takes writes any more.
+    fn warn_of_ring(&mut self, host: &str, port: u16) {
+        let is_own = |place: (String, u16)| place.0.eq_ignore_ascii_case(host) && place.1 == port;
+        if self.master.replicas().iter().any(|replica| is_own(self.replica_place(replica))) {
+            let text = format!(
+                "{host}:{port} is a replica of this server: the two follow each other, and neither takes writes, until one of them is told \
+                 REPLICAOF NO ONE."
+            );
+            self.jobs.push(Job::Log { level: 3, text });
+        }
+    }
+
     /// Whom to follow, if anybody, and the number of that order or of the one to follow nobody.
     pub fn master_order(&self) -> (u64, Option<MasterOrder>) {
         (self.orders, self.link.as_ref().map(|master| master.order.clone()))
