@@ -6,10 +6,11 @@ import time
 
 import conftest
 import pytest
-from conftest import Writer, assert_equal, eventually, in_step, info, replica_of
+from conftest import assert_equal, eventually, in_step, info, replica_of
 from harness import wire
 from machine import references
 from test_history import all_at_one_place, counts, follow, tandem
+from test_replica import Writer
 
 
 def state(server):

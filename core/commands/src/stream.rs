@@ -435,10 +435,12 @@ fn xsetid(call: &mut Call<'_>) -> Handled {
             return Err(Error::SYNTAX);
         }
     }
+    // Masters of Redis 7.0 let it go back behind what was deleted.
+    let is_replayed = call.db.space().keep_expired;
     let Some(mut stream) = call.db.find_mut::<Stream>(args.at(1))? else { return Err(Error::NO_SUCH_KEY) };
     stream.keep_contents();
     stream.offer_only(Offer::Nothing);
-    if id < stream.max_deleted_id() {
+    if id < stream.max_deleted_id() && !is_replayed {
         let text = "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id";
         return Err(Error::new(text));
     }

@@ -63,6 +63,18 @@ fn only_the_master_writes_and_its_commands_are_logged_as_they_came() {
     assert_eq!(b.run(c, "SET k v"), "+OK\r\n");
 }
 
+/// Redis 7.0 takes it from clients.
+#[test]
+fn a_master_may_set_the_last_id_of_a_stream_back_behind_what_was_deleted() {
+    let (mut b, _, c) = replica();
+    for line in ["XADD s 5-0 f v", "XDEL s 5-0", "XSETID s 3-0"] {
+        masters(&mut b, line).unwrap();
+    }
+    assert!(b.run(c, "XINFO STREAM s").contains("last-generated-id\r\n$3\r\n3-0"));
+    b.run(c, "REPLICAOF NO ONE");
+    assert!(b.run(c, "XSETID s 2-0").starts_with("-ERR The ID specified in XSETID is smaller than current"));
+}
+
 /// As Redis tells of `XADD s MAXLEN ~ 2 LIMIT 1 …`.
 #[test]
 fn an_exact_trim_of_a_master_may_say_limit() {
