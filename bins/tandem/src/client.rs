@@ -73,14 +73,22 @@ fn run_with(task: Task, screen: &mut Screen, name: &str, words: Vec<OsString>) -
     } else {
         format!("{} (tandem {own})", server::REDIS_VERSION)
     };
-    let surroundings = Surroundings {
+    with_surroundings_of(name, &version, |surroundings| task(words, screen, surroundings))
+}
+
+/// Gives what this program knows of its instances to one who asks them.
+pub(crate) fn with_surroundings<T>(run: impl FnOnce(&Surroundings<'_>) -> T) -> T {
+    with_surroundings_of(NAME, env!("CARGO_PKG_VERSION"), run)
+}
+
+fn with_surroundings_of<T>(name: &str, version: &str, run: impl FnOnce(&Surroundings<'_>) -> T) -> T {
+    run(&Surroundings {
         name,
-        version: &version,
+        version,
         finder: &Instances,
         ports: if image::is_here() { &PORTS_IN_IMAGE } else { &PORTS_IN_IMAGE[..1] },
         history: std::env::var_os("HOME").map(|home| PathBuf::from(home).join(HISTORY_FILE)),
-    };
-    task(words, screen, &surroundings)
+    })
 }
 
 /// What is printed into memory.

@@ -13,6 +13,7 @@ mod check;
 mod client;
 mod health;
 mod image;
+mod import;
 mod pages;
 mod rehearse;
 mod repository;
@@ -91,6 +92,8 @@ enum Task {
     Health(health::Options),
     /// Archive a server's log in a repository, encrypted, and look after that.
     Backup(backup::Options),
+    /// Bring what another server holds into a running one, follow it, and take over.
+    Import(import::Options),
     /// Make a directory from a repository that a server starts from, as it was at any moment.
     Restore(backup::RestoreOptions),
     /// Look for damage in the files of a server or in a repository, say what it is, and write what is good elsewhere.
@@ -139,6 +142,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Up(options) => up::run(&options),
         Task::Health(options) => health::run(&options),
         Task::Backup(options) => backup::run(&options),
+        Task::Import(options) => import::run(&options),
         Task::Restore(options) => backup::restore(&options),
         Task::Check(options) => Ok(check::run(&options)),
         Task::Completions(options) => pages::complete(&options),

@@ -17,6 +17,7 @@ mod failure;
 mod form;
 mod help;
 mod hot;
+mod import;
 mod keys;
 mod latency;
 mod line;
@@ -40,6 +41,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
 
+pub use import::{Import, Listener, Told, import};
 pub use options::Role;
 pub use place::{FindError, Finder, FoundPassword, Place, Surroundings};
 pub use screen::Screen;

@@ -114,6 +114,8 @@ settings! {
     tls_port: u16 = "tls-port", Values::port, "A second port that speaks only TLS; 0 for none.";
     tls_cert_file: String = "tls-cert-file", Values::text, "Certificate chain, PEM; empty for none.";
     tls_key_file: String = "tls-key-file", Values::text, "Key, PEM.";
+    tls_client_cert_file: String = "tls-client-cert-file", Values::text, "Certificate chain shown to a primary, PEM; empty for that of tls-cert-file.";
+    tls_client_key_file: String = "tls-client-key-file", Values::text, "Key of that, PEM.";
     tls_ca_cert_file: String = "tls-ca-cert-file", Values::text, "Believed authorities, PEM.";
     tls_ca_cert_dir: String = "tls-ca-cert-dir", Values::text, "Folder of believed authorities.";
     tls_auth_clients_user: TlsAuthClientsUser = "tls-auth-clients-user", |v: V<'_, '_>, n| TlsAuthClientsUser::at(v.choice(n)), "The user that a client certificate logs in.";
@@ -199,7 +201,7 @@ settings! {
     backup_backlog_bytes_max: u64 = "backup-backlog-max", Values::count, "Bytes of replaced files that are kept until they are archived.";
     backup_credentials: String = "backup-credentials", Values::text, "File of the repository's credentials; empty for those of the environment.";
     backup_endpoint: String = "backup-endpoint", Values::text, "URL of a service that speaks S3; empty for Amazon's.";
-    tls_replication: bool = "tls-replication", Values::flag, "No primary is followed without TLS, and there is none to primaries yet.";
+    tls_replication: bool = "tls-replication", Values::flag, "The link to the primary is encrypted.";
     replicaof: Option<(String, u16)> = "replicaof", primary, "Host and port of the primary to copy; none for none.";
     masterauth: Vec<u8> = "masterauth", Values::bytes, "Password for the primary; empty for none.";
     masterauth_file: String = "masterauth-file", Values::text, "File of that password; already read by the loader.";

@@ -22,6 +22,7 @@ mod http;
 mod instance;
 pub mod jobs;
 mod notify;
+pub mod outgoing;
 pub mod password;
 mod plane;
 pub mod probe;

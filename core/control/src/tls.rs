@@ -119,7 +119,7 @@ pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         wanted => {
             let path = files.client_ca.as_ref().or(files.client_ca_dir.as_ref());
             let path = path.ok_or(TlsError::NoClientAuthority)?;
-            let (roots, trusted) = roots(files)?;
+            let (roots, trusted) = authorities(files.client_ca.as_deref(), files.client_ca_dir.as_deref())?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = match wanted {
                 ClientCerts::Required => verifier,
@@ -155,7 +155,7 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(chain)
 }
 
-fn versions(options: TlsOptions) -> &'static [&'static SupportedProtocolVersion] {
+pub(crate) fn versions(options: TlsOptions) -> &'static [&'static SupportedProtocolVersion] {
     static ONLY_12: &[&SupportedProtocolVersion] = &[&TLS12];
     static ONLY_13: &[&SupportedProtocolVersion] = &[&TLS13];
     match (options.tls12, options.tls13) {
@@ -165,18 +165,24 @@ fn versions(options: TlsOptions) -> &'static [&'static SupportedProtocolVersion]
     }
 }
 
-/// The authorities of the file and of the folder, and their certificates.
-fn roots(files: &TlsFiles) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
+/// The authorities of a file and of a folder, and their certificates.
+///
+/// # Errors
+/// There are none, or a file is unusable.
+pub(crate) fn authorities(
+    file: Option<&Path>,
+    dir: Option<&Path>,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let (mut roots, mut trusted) = (RootCertStore::empty(), Vec::new());
     let mut add = |path: &Path, certificate: CertificateDer<'static>| {
         trusted.push(certificate.clone());
         roots.add(certificate).map_err(|error| TlsError::Unfit(path.to_owned(), error.to_string()))
     };
-    if let Some(path) = &files.client_ca {
+    if let Some(path) = file {
         certificates(path)?.into_iter().try_for_each(|certificate| add(path, certificate))?;
     }
-    if let Some(dir) = &files.client_ca_dir {
-        let unreadable = |error| TlsError::Io(dir.clone(), error);
+    if let Some(dir) = dir {
+        let unreadable = |error| TlsError::Io(dir.to_owned(), error);
         for entry in std::fs::read_dir(dir).map_err(unreadable)?.take(CA_FILES_MAX) {
             let path = entry.map_err(unreadable)?.path();
             // Lists of revocation, keys and notes lie beside certificates in such folders.
@@ -190,7 +196,7 @@ fn roots(files: &TlsFiles) -> Result<(RootCertStore, Vec<CertificateDer<'static>
     Ok((roots, trusted))
 }
 
-fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
     let read = || {
         let mut bytes = Vec::new();
         File::open(path)?.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes)?;

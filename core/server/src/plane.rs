@@ -149,7 +149,7 @@ fn client_certificates(config: &Config, has_authority: bool) -> anyhow::Result<C
     }
 }
 
-fn options(config: &Config) -> TlsOptions {
+pub(crate) fn options(config: &Config) -> TlsOptions {
     let offers = |version: &str| {
         let mut named = config.tls_protocols.split(' ').filter(|name| !name.is_empty()).peekable();
         named.peek().is_none() || named.any(|name| name.eq_ignore_ascii_case(version))

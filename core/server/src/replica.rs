@@ -9,6 +9,7 @@ mod copy;
 mod ended;
 mod logged;
 mod outage;
+mod socket;
 mod wire;
 
 use std::thread;
@@ -68,6 +69,12 @@ impl Replica {
     pub(crate) fn complaint(&self, now_us: u64) -> Option<String> {
         let order = self.wanted.lock().order.clone()?;
         self.outage.lock().complaint(&order, now_us)
+    }
+
+    /// Why the last attempt at a link has failed, while a master is to be followed and is not.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.wanted.lock().order.as_ref()?;
+        self.outage.lock().why().map(str::to_owned)
     }
 
     /// Whether this is still what is wanted.

@@ -93,7 +93,7 @@ fn fill_persistence(shared: &Shared, report: &mut Report) {
     report.set("rdb_last_load_keys_loaded", loading.keys_loaded.load(Ordering::Relaxed));
     report.set("rdb_last_load_keys_expired", loading.keys_expired.load(Ordering::Relaxed));
     fill_saver(&shared.saver.work(), shared.clock.micros() / 1_000_000, report);
-    fill_waits(shared, report);
+    fill_replication(shared, report);
     fill_log(shared, report);
     if shared.is_loading() {
         let done = loading.bytes_done.load(Ordering::Relaxed);
@@ -133,10 +133,13 @@ fn fill_saver(work: &Work, now_s: u64, report: &mut Report) {
     report.set("aof_rewrites", work.rewrites.count);
 }
 
-/// What waits for replicas, and what has waited for them in vain.
-fn fill_waits(shared: &Shared, report: &mut Report) {
+/// What waits for replicas, what has waited for them in vain, and why there is no link to a master.
+fn fill_replication(shared: &Shared, report: &mut Report) {
     let waiting = shared.pulses.iter().map(|pulse| pulse.unacked.load(Ordering::Relaxed));
     report.set("tandem_clients_waiting_for_replicas", waiting.sum::<u64>());
+    if let Some(trouble) = shared.replica.trouble() {
+        report.set("master_link_error", trouble.as_str());
+    }
     report.set("tandem_unacknowledged_replies", shared.durable.unacknowledged.load(Ordering::Relaxed));
 }
 

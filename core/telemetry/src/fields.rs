@@ -307,6 +307,7 @@ pub static TABLE: &[Field] = &[
     o(Replication, "master_host", No),
     o(Replication, "master_port", No),
     o(Replication, "master_link_status", No),
+    o(Replication, "master_link_error", No),
     o(Replication, "master_last_io_seconds_ago", Gauge("redis_master_last_io_seconds_ago", "Seconds since the master was heard; -1 without a link.")),
     o(Replication, "master_sync_in_progress", Gauge("redis_master_sync_in_progress", "Whether the whole data set of the master is being copied.")),
     o(Replication, "slave_read_repl_offset", Gauge("redis_slave_read_repl_offset", "Bytes of the master's stream that have come.")),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use control::outgoing::OutgoingError;
 use replication::replica::Fault;
 
 /// See the module.
@@ -10,8 +11,8 @@ use replication::replica::Fault;
 pub(super) enum Ended {
     /// Another master is wanted, or none, or the server ends.
     Changed,
-    /// The link is to be encrypted, which it cannot be yet.
-    NoTls,
+    /// The link is to be encrypted, and cannot be.
+    NotEncrypted(OutgoingError),
     /// No connection can be made.
     Unreachable(io::Error),
     /// The connection is gone.
@@ -39,7 +40,9 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ended::Changed => f.write_str("it is not wanted any more"),
-            Ended::NoTls => f.write_str("tls-replication is yes, and TLS to a master is not supported yet"),
+            Ended::NotEncrypted(error) => {
+                write!(f, "No TLS connection to MASTER (tls-replication yes): {error}")
+            }
             Ended::Unreachable(error) => write!(f, "Unable to connect to MASTER: {error}"),
             Ended::Lost(error) => write!(f, "Connection with master lost: {error}"),
             Ended::Closed => f.write_str("Connection with master lost: the master has closed it"),

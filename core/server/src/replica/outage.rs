@@ -64,6 +64,11 @@ impl Outage {
             .then(|| format!("The link is up again, after {away_s} s and {} failures", gone.failures))
     }
 
+    /// Why the last attempt has failed, if there is no link and one has.
+    pub(super) fn why(&self) -> Option<&str> {
+        self.told.as_ref().map(|(why, _)| why.as_str())
+    }
+
     /// What is wrong, in words.
     pub(super) fn complaint(&self, order: &MasterOrder, now_us: u64) -> Option<String> {
         let MasterOrder { host, port, .. } = order;

@@ -13,6 +13,7 @@ use replication::replica::{Backoff, Link, Point, Progress, Settings};
 
 use super::ended::Ended;
 use super::logged::Logged;
+use super::socket::{Socket, tls};
 use super::{Figures, LOOK_PERIOD, adoption, copy};
 use crate::shared::Shared;
 
@@ -38,7 +39,7 @@ const REST: Duration = Duration::from_millis(10);
 pub(super) struct Wire {
     pub(super) shared: &'static Shared,
     order: MasterOrder,
-    socket: TcpStream,
+    socket: Socket,
     pub(super) link: Link,
     buffer: Vec<u8>,
     /// Bytes of the copy that have come, and that there are if that is known.
@@ -74,13 +75,10 @@ impl Wire {
         let MasterOrder { host, port, .. } = order;
         let told = shared.with_engine(|engine, _| {
             engine.link_is(order.number, LinkState::Connecting);
-            engine.is_followed(order.number).then(|| (settings(engine), engine.config.tls_replication))
+            let profile = shared.profile;
+            engine.is_followed(order.number).then(|| (settings(engine), tls(profile, &engine.config)))
         });
-        let Some((settings, wants_tls)) = told else { return Err(Ended::Changed) };
-        if wants_tls {
-            // Nothing, least of all a password, goes over the wire in the clear against the operator's word.
-            return Err(Ended::NoTls);
-        }
+        let Some((settings, tls)) = told else { return Err(Ended::Changed) };
         let is_new = shared.replica.outage.lock().is_new();
         let tell = |line: &str| {
             if is_new {
@@ -90,6 +88,11 @@ impl Wire {
         tell(&format!("Connecting to MASTER {host}:{port}"));
         let wait = Duration::from_micros(settings.timeout_us).min(Duration::from_secs(CONNECT_S_MAX));
         let socket = connect(host, *port, wait).map_err(Ended::Unreachable)?;
+        let socket = match tls {
+            Some(files) => Socket::encrypted(&files, host, socket).map_err(Ended::NotEncrypted)?,
+            None => Socket::Plain(socket),
+        };
+        socket.tcp().set_read_timeout(Some(LOOK_PERIOD)).map_err(Ended::Unreachable)?;
         tell("MASTER <-> REPLICA sync started");
         let link = Link::new(settings, shared.clock.micros());
         let (order, buffer) = (order.clone(), vec![0; READ_BYTES]);
@@ -166,9 +169,9 @@ impl Wire {
         let place = |address: io::Result<SocketAddr>| address.map(|at| at.to_string()).unwrap_or_default();
         ClientInfo {
             id: self.shared.clients_seen.fetch_add(1, Ordering::Relaxed) + 1,
-            address: place(self.socket.peer_addr()),
-            local_address: place(self.socket.local_addr()),
-            fd: self.socket.as_raw_fd(),
+            address: place(self.socket.tcp().peer_addr()),
+            local_address: place(self.socket.tcp().local_addr()),
+            fd: self.socket.tcp().as_raw_fd(),
             ..ClientInfo::default()
         }
     }
@@ -336,7 +339,7 @@ fn connect(host: &str, port: u16, wait: Duration) -> io::Result<TcpStream> {
             Err(error) => last = error,
             Ok(socket) => {
                 socket.set_nodelay(true)?;
-                socket.set_read_timeout(Some(LOOK_PERIOD))?;
+                socket.set_read_timeout(Some(wait))?;
                 socket.set_write_timeout(Some(WRITE_WAIT))?;
                 return Ok(socket);
             }
