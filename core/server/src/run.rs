@@ -135,6 +135,39 @@ fn is_too_large(arguments: &[Span], bytes_max: usize) -> bool {
 /// Bytes behind each argument.
 const LINE_END_BYTES: usize = 2;
 
+/// What a client's requests have written in one turn.
+#[derive(Default)]
+struct Writes {
+    /// For which something else is to be waited for than is configured.
+    chosen: Vec<Written>,
+    /// There are others.
+    has_configured: bool,
+}
+
+impl Writes {
+    fn note(&mut self, written: Written) {
+        match written.durability {
+            Durability::Configured => self.has_configured = true,
+            _ => self.chosen.push(written),
+        }
+    }
+
+    /// Has the client's replies wait for that. Where nothing was chosen, what is configured holds without a word.
+    fn tell(self, client: &mut Client, out_len: usize, now_us: u64, context: &mut IoContext<'_>) {
+        if self.has_configured && !self.chosen.is_empty() {
+            client.chosen.note(Durability::Configured);
+        }
+        for written in self.chosen {
+            client.chosen.note(written.durability);
+            context.net.note_chosen(written.durability);
+            if written.durability == Durability::Replicated {
+                let position = unacked::awaited(&written);
+                client.note_unacked(written.reply, out_len, position, now_us);
+            }
+        }
+    }
+}
+
 /// One client's turn.
 struct Turn<'a, 'w> {
     id: SessionId,
@@ -152,10 +185,34 @@ struct Turn<'a, 'w> {
     delivery_end: usize,
     /// The configuration by which the input is read.
     config_version: u64,
-    /// What its requests have written for which something else is to be waited for than is configured.
-    written: Vec<Written>,
-    /// One of them has written for which it is not.
-    has_written_as_configured: bool,
+    /// What its requests have written.
+    writes: Writes,
+}
+
+impl<'a, 'w> Turn<'a, 'w> {
+    fn begin(
+        id: SessionId,
+        Parts { input, out }: Parts<'a>,
+        engine: &'a mut Engine,
+        context: &'a mut IoContext<'w>,
+        is_trusted: bool,
+    ) -> Turn<'a, 'w> {
+        let in_one_go = if is_trusted { OUTPUT_PER_TICK } else { crate::strangers::OUTPUT_PER_TICK };
+        Turn {
+            id,
+            input,
+            output_end: out.len() + in_one_go,
+            out,
+            delivery_end: engine.waiting_deliveries() + DELIVERIES_PER_TURN,
+            config_version: context.shared.config_version.load(Ordering::Acquire),
+            engine,
+            context,
+            at: 0,
+            argv: SmallVec::new(),
+            left: REQUESTS_PER_TICK_MAX,
+            writes: Writes::default(),
+        }
+    }
 }
 
 impl Turn<'_, '_> {
@@ -227,10 +284,7 @@ impl Turn<'_, '_> {
         if next != Next::Wait
             && let Some(written) = self.engine.take_written()
         {
-            match written.durability {
-                Durability::Configured => self.has_written_as_configured = true,
-                _ => self.written.push(written),
-            }
+            self.writes.note(written);
         }
     }
 }
@@ -268,24 +322,6 @@ pub(crate) fn serve(
     ran
 }
 
-/// Has a client's replies wait for what it has written.
-fn note_written(
-    client: &mut Client,
-    written: Vec<Written>,
-    out_len: usize,
-    now_us: u64,
-    context: &mut IoContext<'_>,
-) {
-    for written in written {
-        client.chosen.note(written.durability);
-        context.net.note_chosen(written.durability);
-        if written.durability == Durability::Replicated {
-            let position = unacked::awaited(&written);
-            client.note_unacked(written.reply, out_len, position, now_us);
-        }
-    }
-}
-
 /// Logs a client in as the user that its certificate names, before its first request.
 fn log_in_by_certificate(
     client: &mut Client,
@@ -316,31 +352,12 @@ fn run(
     let mut limits = client.request_limits(bounds);
     let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.class));
     let Parts { input, out } = client.conn.parts(context.scratch, &mut context.net.pool);
-    let (argv, left) = (SmallVec::new(), REQUESTS_PER_TICK_MAX);
     let output_max = output_max.saturating_add(out.len() - pending);
     if pending >= OUTPUT_PER_TICK {
         // One that does not read: its buffer would be doubled, and half of what its memory counts would be empty.
         out.reserve_exact((pending / 4).max(2 * OUTPUT_PER_TICK));
     }
-    let in_one_go = if client.trusted { OUTPUT_PER_TICK } else { crate::strangers::OUTPUT_PER_TICK };
-    let output_end = out.len() + in_one_go;
-    let delivery_end = engine.waiting_deliveries() + DELIVERIES_PER_TURN;
-    let config_version = context.shared.config_version.load(Ordering::Acquire);
-    let mut turn = Turn {
-        id,
-        input,
-        out,
-        engine,
-        context,
-        at: 0,
-        argv,
-        left,
-        output_end,
-        delivery_end,
-        config_version,
-        written: Vec::new(),
-        has_written_as_configured: false,
-    };
+    let mut turn = Turn::begin(id, Parts { input, out }, engine, context, client.trusted);
     let mut ran = Ran::All;
     let next = loop {
         // A stranger's requests are read one by one: each may change what it is allowed to send.
@@ -380,17 +397,10 @@ fn run(
             turn.output_end += OUTPUT_PER_TICK;
         }
     };
-    let (at, out_len) = (turn.at, turn.out.len());
-    let written = std::mem::take(&mut turn.written);
-    let has_written_as_configured = turn.has_written_as_configured;
+    let (at, out_len, writes) = (turn.at, turn.out.len(), std::mem::take(&mut turn.writes));
     drop(turn);
     client.conn.consume(at);
-    if !written.is_empty() {
-        if has_written_as_configured {
-            client.chosen.note(Durability::Configured);
-        }
-        note_written(client, written, out_len, engine.keyspace.now.mono_us, context);
-    }
+    writes.tell(client, out_len, engine.keyspace.now.mono_us, context);
     client.waiting = next == Next::Wait;
     if next == Next::Close {
         client.conn.close_after_flush();
