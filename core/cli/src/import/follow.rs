@@ -177,17 +177,29 @@ fn until_in_step(
                 continue;
             }
         };
-        let is_enough = lag == 0 && (order.once || order.cutover);
+        let is_kept = is_kept(into)?;
+        let is_enough = lag == 0 && is_kept && (order.once || order.cutover);
         if is_enough || told.is_none_or(|told| told.elapsed() >= TELL_PERIOD) {
             told = Some(Instant::now());
             listener(Told::Lag(lag));
         }
         // Under writers that never rest there is always something on its way: they are paused for the cutover.
-        if is_enough || (order.cutover && lag < SMALL_LAG_BYTES) {
+        if is_enough || (order.cutover && is_kept && lag < SMALL_LAG_BYTES) {
             return Ok(());
         }
         std::thread::sleep(LOOK_PERIOD);
     }
+}
+
+/// Whether a start of the new one would find what was copied: where there is to be a log, it has its first base.
+fn is_kept(into: &mut Peer) -> Result<bool, Failure> {
+    let reply = into.ask(&["CONFIG", "GET", "appendonly"])?;
+    let logs = reply.pairs().first().is_some_and(|(_, value)| value.text() == Some(&b"yes"[..]));
+    let info = into.info("persistence")?;
+    let is = |field: &str, value: &str| info.field(field) == Some(value);
+    let has_base =
+        is("aof_enabled", "1") && is("aof_rewrite_in_progress", "0") && is("aof_rewrite_scheduled", "0");
+    Ok(!logs || has_base)
 }
 
 /// A lag at which writes at the old one are paused: it is gone in a moment.
