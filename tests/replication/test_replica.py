@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import conftest
 import pytest
-from conftest import assert_equal, eventually, in_step, info, survive_cuts
+from conftest import assert_equal, eventually, in_step, info, master_of, survive_cuts
 from harness import servers, wire
 from machine import references
 
@@ -72,6 +72,20 @@ def test_all_that_a_master_writes_is_here(name, commands):
             # The master hears how far we are within a second, and at once if it asks.
             m.call("SET", "last", "1")
             assert m.call("WAIT", 1, 3000) == 1
+            assert full_copies(master) == 1
+
+
+@pytest.mark.parametrize("kind", ("8.2", "valkey", "tandem"))
+def test_fields_that_expire_are_in_the_copy(kind):
+    """Valkey sends them only to who has told that it reads them; a Tandem does not take another for a Valkey."""
+    with master_of() if kind == "tandem" else references.server(kind) as master, master.client() as m:
+        m.call("HSET", "hash", "soon", "1", "stays", "2")
+        m.call("HEXPIRE", "hash", 1000, "FIELDS", 1, "soon")
+        with replica_of(master) as replica, replica.client() as r:
+            in_step(master, replica)
+            assert r.call("HGETALL", "hash") == m.call("HGETALL", "hash")
+            times = ("HPEXPIRETIME", "hash", "FIELDS", 2, "soon", "stays")
+            assert r.call(*times) == m.call(*times)
             assert full_copies(master) == 1
 
 

@@ -109,6 +109,7 @@ fn announce(engine: &mut Engine, id: SessionId, args: Args<'_>, i: usize) -> Res
         b"capa" => {
             announced.takes_mark |= args.is(i + 1, "eof");
             announced.takes_id |= args.is(i + 1, "psync2");
+            announced.reads_rdb12 |= args.is(i + 1, "rdb12");
         }
         b"version" => announced.version = version(args.at(i + 1)),
         _ if is_about_copy => {}

@@ -1,9 +1,9 @@
 //! A replica's link to its master: one connection from its first byte on.
 //!
 //! ```text
-//!   Ping -> Auth -> Port -> Address -> Capabilities -> Psync --+CONTINUE--------------------------> Stream
-//!                                                        |                                            ^
-//!                                                        +--+FULLRESYNC--> Header -> Snapshot -> Loading
+//!   Ping -> Auth -> Port -> Address -> Capabilities -> Version -> Psync --+CONTINUE---------------------> Stream
+//!                                                                   |                                       ^
+//!                                                                   +-+FULLRESYNC-> Header -> Snapshot -> Loading
 //! ```
 //! Bytes that came go in ([`Link::receive`]), bytes to send come out ([`Link::take_output`]). Whoever drives it asks [`Link::advance`]
 //! until the stream begins, or takes the snapshot in between by [`Link::snapshot`]; then it runs what [`Link::request`] gives and says
@@ -31,6 +31,10 @@ pub const LINE_BYTES_MAX: usize = 16 << 10;
 
 /// Longest request of the stream, bytes. Redis' own masters send no argument beyond 512 MiB, and an RPUSH of many.
 pub const REQUEST_BYTES_MAX: usize = 2 << 30;
+
+/// What this replica reads, as the version of Valkey that reads the same. Valkey chooses by it in which format it sends its copy: to
+/// replicas that tell none it cannot send fields of hashes that expire, and closes the link each time that it comes upon one.
+const READS_AS_VALKEY: &[u8] = b"9.1.0";
 
 /// How often a master hears how far its replica is, or that it is there, microseconds.
 const ACK_PERIOD_US: u64 = 1_000_000;
@@ -83,6 +87,7 @@ enum State {
     Port,
     Address,
     Capabilities,
+    Version,
     Psync,
     Header(Point),
     Snapshot(Point, Rest),
@@ -299,9 +304,15 @@ impl Link {
             }
             State::Port | State::Address => {
                 self.state = State::Capabilities;
-                self.send(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]);
+                // The last is between Tandems: by its version alone this would pass for a Valkey, which does not read that. Others
+                // pass over it.
+                self.send(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rdb12"]);
             }
-            State::Capabilities => self.ask(),
+            State::Capabilities => {
+                self.state = State::Version;
+                self.send(&[b"REPLCONF", b"version", READS_AS_VALKEY]);
+            }
+            State::Version => self.ask(),
             State::Psync => return self.decided(line).map(Some),
             State::Header(point) => return self.headed(point, line).map(Some),
             State::Snapshot(..) | State::Loading(_) | State::Stream(_) => {}

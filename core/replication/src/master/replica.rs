@@ -29,16 +29,18 @@ pub struct Announced {
     pub takes_mark: bool,
     /// It takes another history's name with a partial resynchronisation (`capa psync2`).
     pub takes_id: bool,
+    /// It reads what Redis 7.4 and later write (`capa rdb12`, as Tandems say).
+    pub reads_rdb12: bool,
     /// Its version, where it told one.
     pub version: Option<[u16; 3]>,
 }
 
 impl Announced {
-    /// Whether it can read snapshots of this version of RDB. One that tells its own version is a Valkey (8.0 and later), which reads
-    /// Redis' formats up to 11; others tell nothing, and refuse by themselves what they cannot read.
+    /// Whether it can read snapshots of this version of RDB. One that tells its own version and no more is a Valkey (8.0 and later),
+    /// which reads Redis' formats up to 11; others tell nothing, and refuse by themselves what they cannot read.
     pub fn reads(&self, rdb_version: u16) -> bool {
         const VALKEY_READS_MAX: u16 = 11;
-        self.version.is_none() || rdb_version <= VALKEY_READS_MAX
+        self.version.is_none() || self.reads_rdb12 || rdb_version <= VALKEY_READS_MAX
     }
 }
 

@@ -272,8 +272,12 @@ fn only_the_replica_is_refused_that_cannot_read_the_data() {
     assert_eq!(master.begin_snapshot(12, b"mark").0, [2]);
     let text = sent(&mut master, 1);
     assert_eq!(text, "-ERR the data set needs RDB version 12, which it cannot read\r\n<Version(12)>");
-    master.resync(1, valkey, Asked::From(b"?", -1), id(), 0);
+    master.resync(1, valkey.clone(), Asked::From(b"?", -1), id(), 0);
     assert_eq!(master.begin_snapshot(10, b"mark").0, [1]);
+    // A Tandem tells a version of Valkey, and that it reads what Redis writes.
+    let tandem = Announced { reads_rdb12: true, ..valkey };
+    master.resync(3, tandem, Asked::From(b"?", -1), id(), 0);
+    assert_eq!(master.begin_snapshot(12, b"mark").0, [3]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn answer(link: &mut Link, line: &str) -> (Result<Progress, Fault>, String) {
 /// A link that has asked for PSYNC.
 fn asked(settings: Settings) -> Link {
     let mut link = Link::new(settings, 0);
-    for line in ["+PONG", "+OK", "+OK"] {
+    for line in ["+PONG", "+OK", "+OK", "-ERR Unrecognized REPLCONF option: version"] {
         assert_eq!(answer(&mut link, line).0, Ok(Progress::Waits));
     }
     link
@@ -57,8 +57,9 @@ fn the_conversation_is_that_of_a_replica() {
         ("-NOAUTH Authentication required.", "AUTH repl pw"),
         ("+OK", "REPLCONF listening-port 6380"),
         ("+OK", "REPLCONF ip-address 10.0.0.1"),
-        ("-ERR Unrecognized REPLCONF option: ip-address", "REPLCONF capa eof capa psync2"),
-        ("+OK", "PSYNC ? -1"),
+        ("-ERR Unrecognized REPLCONF option: ip-address", "REPLCONF capa eof capa psync2 capa rdb12"),
+        ("+OK", "REPLCONF version 9.1.0"),
+        ("-ERR Unrecognized REPLCONF option: version", "PSYNC ? -1"),
     ] {
         assert_eq!(answer(&mut link, line), (Ok(Progress::Waits), next.to_owned()), "{line}");
     }
@@ -236,7 +237,7 @@ fn a_history_may_get_another_name() {
 #[test]
 fn a_replica_asks_for_the_first_byte_that_it_lacks() {
     let mut link = Link::new(Settings { resume: Some(Point { id: id(), offset: 41 }), ..settings() }, 0);
-    for line in ["+PONG", "+OK"] {
+    for line in ["+PONG", "+OK", "+OK"] {
         answer(&mut link, line).0.unwrap();
     }
     assert_eq!(answer(&mut link, "+OK").1, format!("PSYNC {ID} 42"));
@@ -297,7 +298,7 @@ fn a_master_hears_how_far_the_log_is_and_at_once_what_it_has_asked_for() {
 fn whoever_is_to_take_over_is_told_so() {
     let settings = Settings { resume: Some(Point { id: id(), offset: 9 }), hands_over: true, ..settings() };
     let mut link = Link::new(settings, 0);
-    for line in ["+PONG", "+OK"] {
+    for line in ["+PONG", "+OK", "+OK"] {
         assert_eq!(answer(&mut link, line).0, Ok(Progress::Waits));
     }
     assert_eq!(answer(&mut link, "+OK").1, format!("PSYNC {ID} 10 FAILOVER"));
