@@ -436,7 +436,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("import-mode", "there is no import mode"),
     ("mptcp", "multipath TCP is not supported"),
     ("prefetch-batch-max-size", "prefetching is always on"),
-    ("rdb-version-check", "snapshots of all versions are read"),
+    ("rdb-version-check", "a snapshot is refused by what it holds, which is said, not by a version up to that of Redis 8.10"),
     ("rdma-bind", "RDMA is not supported"),
     ("rdma-completion-vector", "RDMA is not supported"),
     ("rdma-port", "RDMA is not supported"),

@@ -138,6 +138,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_newer_version_is_read_as_far_as_its_types_are_known() {
+        let with = |kind: u8, version| {
+            let mut writer = Writer::new(false, false);
+            writer.kind(kind);
+            writer.string(b"value");
+            framed(writer, version)
+        };
+        for version in 13..=15 {
+            assert_eq!(decode(&with(0, version), true).unwrap(), Value::String(b"value".to_vec()));
+            assert_eq!(decode(&with(26, version), true).unwrap_err(), Error::Value);
+        }
+        assert_eq!(decode(&with(0, 16), true).unwrap_err(), Error::Frame);
+    }
+
+    #[test]
     fn a_payload_needs_its_checksum() {
         let payload = encode(0, false, |writer| writer.string(b"value"));
         assert!(decode(&payload, true).is_ok());

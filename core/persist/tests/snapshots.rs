@@ -232,13 +232,32 @@ fn what_is_not_known_is_refused_by_number() {
     assert!(matches!(with(b"\x07\x01k"), Err(Error::UnknownType { byte: 7, offset: 9, .. })));
     assert!(matches!(with(b"\xf7\x01"), Err(Error::UnknownType { byte: 247, .. })));
     assert!(matches!(with(b"\x1e\x01k"), Err(Error::UnknownType { byte: 30, .. })));
-    assert!(matches!(items(b"REDIS0013\xff"), Err(Error::Version(13))));
+    assert!(matches!(items(b"REDIS0016\xff"), Err(Error::Version(16))));
     assert!(matches!(items(b"REDIS0080\xff"), Err(Error::Version(80))));
     assert!(matches!(items(b"RUBIS0010\xff"), Err(Error::NotRdb)));
     let promise = with(b"\x01\x01k\x81\xff\xff\xff\xff\xff\xff\xff\xff");
     assert!(matches!(promise, Err(Error::Corrupt { .. })), "a count beyond the file");
     let promise = with(b"\x00\x01k\x81\x00\xff\xff\xff\xff\xff\xff\xff");
     assert!(matches!(promise, Err(Error::Truncated { .. })), "a length beyond the file");
+}
+
+#[test]
+fn a_newer_version_is_read_as_far_as_its_types_are_known() {
+    for version in ["0013", "0014", "0015"] {
+        let with = |bytes: &[u8]| items(&[b"REDIS", version.as_bytes(), bytes].concat());
+        let known = with(b"\xfe\x00\x00\x01k\x01v\xff\0\0\0\0\0\0\0\0").unwrap();
+        assert!(
+            matches!(&known[..], [Item::SelectDb(0), Item::Entry(entry)] if entry.key == b"k"),
+            "{version}"
+        );
+        for byte in [26, 28, 32, 243] {
+            let unknown = with(&[byte, 1, b'k']);
+            assert!(
+                matches!(unknown, Err(Error::UnknownType { byte: told, .. }) if told == byte),
+                "{version}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -40,8 +40,10 @@
 //!
 //! # Versions
 //! The lowest that can hold the data is written: 10 (Redis 7.0); 12 for hash fields that expire. Consumers' active times need
-//! 11 and are left out, so that Redis 7.0 reads every queue: a consumer that is loaded was active when it was seen. Read: 1..=12, and 80 as Valkey 9 writes it. Between them lie numbers that Valkey
-//! reserved so that forks cannot take each other's files for their own; they are refused.
+//! 11 and are left out, so that Redis 7.0 reads every queue: a consumer that is loaded was active when it was seen. Read: 1..=15, and 80
+//! as Valkey 9 writes it. What 13 to 15 (Redis 8.6 to 8.10) add are types and an opcode, which are refused by number; all else in
+//! them is as before. Between 15 and 80 lie numbers that Valkey reserved so that forks cannot take each other's files for their own;
+//! they are refused.
 
 mod identity;
 mod list;
@@ -68,8 +70,8 @@ pub const VERSION: u16 = 10;
 pub const VERSION_ACTIVE_TIME: u16 = 11;
 /// The first version with hash fields that expire (Redis 7.4).
 pub const VERSION_FIELD_EXPIRY: u16 = 12;
-/// The newest version of Redis that is read.
-pub const VERSION_READ_MAX: u16 = 12;
+/// The newest version of Redis that is read, as far as its types are known (Redis 8.10).
+pub const VERSION_READ_MAX: u16 = 15;
 /// The version of Valkey 9, with its own numbers for what is newer than 11.
 pub const VERSION_VALKEY: u16 = 80;
 
