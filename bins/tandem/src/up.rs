@@ -430,6 +430,8 @@ fn kept_names(file: &Path, given: &[String]) -> anyhow::Result<Vec<String>> {
         let new = file.with_extension("new");
         std::fs::write(&new, given.join("\n") + "\n")
             .and_then(|()| std::fs::rename(&new, file))
+            // What is left then is told by its name.
+            .inspect_err(|_| std::fs::remove_file(&new).unwrap_or_default())
             .with_context(|| format!("writing {}", file.display()))?;
         return Ok(given.to_vec());
     }

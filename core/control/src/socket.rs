@@ -58,7 +58,10 @@ impl HealthSocket {
         let listener = blocking::UnixListener::bind(&temporary)?;
         std::fs::set_permissions(&temporary, Permissions::from_mode(0o600))?;
         let metadata = std::fs::metadata(&temporary)?;
-        std::fs::rename(&temporary, &reached.path)?;
+        if let Err(error) = std::fs::rename(&temporary, &reached.path) {
+            remove_if_there(&temporary)?;
+            return Err(error);
+        }
         listener.set_nonblocking(true)?;
         Ok(HealthSocket {
             listener: UnixListener::from_std(listener)?,

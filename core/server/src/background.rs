@@ -352,9 +352,19 @@ fn replace_file(shared: &Shared, path: &Path, text: &[u8]) -> Result<(), FileErr
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|name| name.to_str()).ok_or(FileError::NoName)?;
     let disk = &*shared.durable.disk;
-    persist::disk::prepare_like(disk, dir, name, text)
-        .and_then(|()| persist::disk::put_in_place(disk, dir, name))
+    persist::disk::replace_like(disk, dir, name, text)
+        .inspect_err(|error| warn_of_mount(shared, path, error))
         .map_err(FileError::Io)
+}
+
+/// A file that is bound into a container by itself can be read, but not replaced: the operator is told what to do.
+fn warn_of_mount(shared: &Shared, path: &Path, error: &std::io::Error) {
+    if error.kind() == std::io::ErrorKind::ResourceBusy {
+        shared.logger.warning(&format!(
+            "{} cannot be replaced, since it is mounted by itself: mount its directory instead, then it can be rewritten.",
+            path.display()
+        ));
+    }
 }
 
 /// Reads the ACL file into the engine, for the client that waits for that; whether it names the default user. The error is a whole error reply.

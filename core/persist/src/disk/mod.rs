@@ -113,7 +113,7 @@ pub fn prepare(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Res
 }
 
 /// As [`prepare`], with the rights of the file that is to be replaced: it may hold secrets.
-pub fn prepare_like(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+fn prepare_like(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(temp_name(name));
     // Ahead of the first byte, so that nobody reads it meanwhile.
     drop(disk.create(&temporary)?);
@@ -126,6 +126,17 @@ pub fn prepare_like(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io
 pub fn put_in_place(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<()> {
     disk.rename(&dir.join(temp_name(name)), &dir.join(name))?;
     disk.sync_dir(dir)
+}
+
+/// Puts a small file in place of another, with that one's rights. After an error nothing of it is left under the temporary name: it
+/// may hold secrets, and nobody would look for it.
+pub fn replace_like(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let replaced = prepare_like(disk, dir, name, bytes).and_then(|()| put_in_place(disk, dir, name));
+    if replaced.is_err() {
+        // It is not there when only the directory could not be synced; the error that counts is the first.
+        disk.remove(&dir.join(temp_name(name))).unwrap_or_default();
+    }
+    replaced
 }
 
 /// What a small file is called until it is put in place.

@@ -217,12 +217,25 @@ mod tests {
                 fs::write(dir.join(&name), "old").unwrap();
                 fs::set_permissions(dir.join(&name), fs::Permissions::from_mode(given)).unwrap();
             }
-            crate::disk::prepare_like(&Real, &dir, &name, b"new").unwrap();
-            crate::disk::put_in_place(&Real, &dir, &name).unwrap();
+            crate::disk::replace_like(&Real, &dir, &name, b"new").unwrap();
             assert_eq!(mode(&dir.join(&name)), kept, "{name}");
             assert_eq!(fs::read(dir.join(&name)).unwrap(), b"new");
         }
     }
+
+    #[test]
+    fn what_cannot_be_put_in_place_is_not_left_beside_it() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("users.acl")).unwrap();
+        crate::disk::replace_like(&Real, place.path(), "users.acl", b"secret").unwrap_err();
+        let mut snapshot = crate::rdb::SnapshotFile::create(&Real, place.path(), 1).unwrap();
+        snapshot.write(b"data").unwrap();
+        snapshot.finish("users.acl").unwrap_err();
+        let names: Vec<_> =
+            fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["users.acl"]);
+    }
+
     #[test]
     fn a_removed_file_gives_its_blocks_back_bit_by_bit_unless_it_has_a_second_name() {
         let place = tempfile::tempdir().unwrap();

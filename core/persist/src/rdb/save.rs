@@ -68,7 +68,11 @@ impl<'a> SnapshotFile<'a> {
     pub fn finish(self, name: &str) -> io::Result<()> {
         let (disk, dir) = (self.disk, self.dir.clone());
         let temp = self.finish_in_place()?;
-        disk.rename(&temp, &dir.join(name))?;
+        if let Err(error) = disk.rename(&temp, &dir.join(name)) {
+            // Nothing can be done about a leftover but to overwrite it next time.
+            disk.remove(&temp).unwrap_or_default();
+            return Err(error);
+        }
         disk.sync_dir(&dir)
     }
 }
