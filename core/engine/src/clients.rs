@@ -14,8 +14,9 @@ use std::collections::HashMap;
 impl Engine {
     /// Counts a client anew.
     pub(crate) fn recount(&mut self, id: SessionId) {
+        let is_let_in = self.is_let_in(self.sessions.at(id));
         let session = self.sessions.at_mut(id);
-        let bytes = if session.authenticated { session.memory_bytes() } else { 0 };
+        let bytes = if is_let_in { session.memory_bytes() } else { 0 };
         self.clients_bytes = self.clients_bytes - session.counted_bytes + bytes;
         session.counted_bytes = bytes;
     }
@@ -43,7 +44,7 @@ impl Engine {
     pub(crate) fn displace_strangers(&mut self) -> bool {
         /// The part of a machine's strangers that goes at once, so that a crowd that comes on and on is not counted for each of it.
         const PART: usize = 16;
-        let strangers = || self.sessions.iter().filter(|(_, s)| !s.authenticated);
+        let strangers = || self.sessions.iter().filter(|(_, s)| !self.is_let_in(s));
         let mut counts: HashMap<u64, usize> = HashMap::new();
         strangers().for_each(|(_, s)| *counts.entry(s.info.source).or_default() += 1);
         let Some((source, count)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return false };
@@ -73,7 +74,7 @@ impl Engine {
     #[cold]
     fn evict_clients_to(&mut self, limit: usize) {
         let may_go =
-            |s: &Session| !s.no_evict && !s.is_replica && !s.kill && s.authenticated && !s.is_internal();
+            |s: &Session| !s.no_evict && !s.is_replica && !s.kill && self.is_let_in(s) && !s.is_internal();
         let mut largest: Vec<(usize, SessionId)> =
             self.sessions.iter().filter(|(_, s)| may_go(s)).map(|(id, s)| (s.counted_bytes, id)).collect();
         largest.sort_unstable_by(|a, b| b.cmp(a));

@@ -115,7 +115,7 @@ pub(crate) fn login_of<'a>(command: &str, args: Args<'a>) -> Option<(&'a [u8], &
 
 fn auth(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let (name, password) = login_of("auth", turn.args).ok_or(Error::SYNTAX)?;
-    if turn.args.len() == 2 && engine.acl.default_is_open() {
+    if turn.args.len() == 2 && engine.acl.default_takes_any_password() {
         return Err(Error::new(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
         ));
@@ -219,10 +219,10 @@ fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     {
         return Ok(Step::Later);
     }
-    let session = engine.sessions.at_mut(turn.session);
-    if !session.authenticated {
+    if !engine.is_let_in(engine.sessions.at(turn.session)) {
         return Err(Hello::NOAUTH);
     }
+    let session = engine.sessions.at_mut(turn.session);
     if let Some(name) = hello.name {
         session.name = name.to_vec();
     }

@@ -452,9 +452,16 @@ impl Engine {
         self.observe();
     }
 
+    /// Whether the client may do what its user may: it has logged in, or need not just now. Whoever came while a password was asked
+    /// for is the default user like a newcomer once none is, and is locked out again when one is.
+    #[inline]
+    pub(crate) fn is_let_in(&self, session: &Session) -> bool {
+        session.authenticated || session.user == crate::acl::DEFAULT_USER && self.acl.default_is_open()
+    }
+
     /// Whether the parser may trust this client with large requests.
     pub fn is_trusted(&self, id: SessionId) -> bool {
-        self.sessions.find(id).is_some_and(|s| s.authenticated)
+        self.sessions.find(id).is_some_and(|s| self.is_let_in(s))
     }
 
     /// Whether the client's reply is still to come.

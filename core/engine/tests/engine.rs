@@ -883,6 +883,45 @@ fn what_would_have_to_wait_leaves_nothing_to_be_done_in_a_transaction() {
 }
 
 #[test]
+fn whoever_came_while_the_door_was_shut_is_let_in_while_it_is_open() {
+    let mut b = Bench::new();
+    let (operator, noauth) = (b.connect(), "-NOAUTH Authentication required.\r\n");
+    let record = "argon2id:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    b.call(operator, &["CONFIG", "SET", "requirepass", record]);
+    let waiting = b.connect();
+    assert_eq!(b.run(waiting, "PING"), noauth);
+    let changes: [[&[&str]; 2]; 3] = [
+        [&["CONFIG", "SET", "requirepass", ""], &["CONFIG", "SET", "requirepass", record]],
+        [&["ACL", "SETUSER", "default", "nopass"], &["ACL", "SETUSER", "default", "off"]],
+        [&["ACL", "SETUSER", "default", "on"], &["ACL", "SETUSER", "default", "resetpass"]],
+    ];
+    for [open, shut] in changes {
+        assert_eq!(b.call(operator, open), "+OK\r\n");
+        assert_eq!(b.run(waiting, "ACL WHOAMI"), "$7\r\ndefault\r\n", "{open:?}");
+        assert!(b.run(waiting, "HELLO 2").starts_with('*'), "who may run commands may name its protocol");
+        b.run(waiting, "MULTI");
+        assert_eq!(b.run(waiting, "SET k v"), "+QUEUED\r\n");
+        assert_eq!(b.call(operator, shut), "+OK\r\n");
+        assert_eq!(b.run(waiting, "GET k"), noauth, "{shut:?}");
+        let refused = format!("-EXECABORT Transaction discarded because of: {}", &noauth[1..]);
+        assert_eq!(b.run(waiting, "EXEC"), refused);
+        let newcomer = b.connect();
+        assert_eq!(b.run(newcomer, "PING"), noauth);
+        assert_eq!(b.run(operator, "PING"), "+PONG\r\n", "who was in stays");
+    }
+}
+
+#[test]
+fn a_password_for_a_default_user_who_takes_any_is_a_mistake_also_while_it_is_off() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    for rule in ["on", "off"] {
+        b.call(c, &["ACL", "SETUSER", "default", rule]);
+        assert!(b.run(c, "AUTH x").starts_with("-ERR AUTH <password> called without any password"), "{rule}");
+    }
+}
+
+#[test]
 fn a_newcomer_takes_the_place_of_one_who_has_not_logged_in() {
     let mut b = Bench::new();
     let user = b.connect();

@@ -32,6 +32,8 @@ pub(crate) struct Bounds {
     pub(crate) replicas_awaited: usize,
     /// Seconds to log in; 0 for no limit.
     pub(crate) login_s: u64,
+    /// Whether clients must log in: the default user has a password, or is off.
+    pub(crate) asks_login: bool,
     /// Connections accepted in one tick: in plaintext or on a Unix socket, and on the port that speaks only TLS.
     pub(crate) accepts_max: [usize; 2],
     /// Whether the engine is told buffers as they change: all clients together have a limit, or one is fed a copy of the data.
@@ -53,6 +55,7 @@ impl Bounds {
             accepts_max: [settings.new_connections_max, settings.new_tls_connections_max],
             idle_s: settings.timeout_seconds,
             login_s: settings.login_timeout_seconds,
+            asks_login: true,
             acked_timeout_us: settings.min_replicas_acked_timeout_ms.saturating_mul(1000),
             replicas_awaited: settings.min_replicas_acked.max(1),
             tells_buffers: settings.maxmemory_clients > 0,

@@ -296,7 +296,7 @@ impl Clients {
             && client.conn.certificate_name().is_some();
         let login_until_s = match self.bounds.login_s {
             0 => u64::MAX,
-            _ if by_certificate => u64::MAX,
+            _ if by_certificate || !self.bounds.asks_login => u64::MAX,
             seconds => client.stranger_since_s + seconds,
         };
         if client.is_stranger() && now_s >= login_until_s {

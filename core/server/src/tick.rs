@@ -310,6 +310,7 @@ impl Worker {
             self.config_version = version;
             self.clients.set_bounds(Bounds::of(&engine.config));
         }
+        self.clients.bounds.asks_login = !engine.acl.default_is_open();
         self.clients.bounds.tells_buffers = engine.limits_clients() || engine.feeds_copies();
     }
 

@@ -187,6 +187,21 @@ fn who_does_not_log_in_is_closed_after_a_while_and_users_are_not() {
 }
 
 #[test]
+fn nobody_is_closed_for_not_logging_in_while_nobody_has_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = cold(dir.path(), &["--io-threads", "1"]);
+    let mut user = user_of(&server);
+    user.ask("CONFIG SET login-timeout 3", "+OK\r\n");
+    let (mut silent, began) = (server.client(), Instant::now());
+    user.ask("CONFIG SET requirepass \"\"", "+OK\r\n");
+    while began.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(100));
+        user.ask("PING", "+PONG\r\n");
+    }
+    silent.ask("PING", "+PONG\r\n");
+}
+
+#[test]
 fn an_operator_comes_in_past_strangers_while_a_script_is_busy() {
     let dir = tempfile::tempdir().unwrap();
     let server = cold(dir.path(), &["--busy-reply-threshold", "50"]);

@@ -199,6 +199,11 @@ impl Acl {
         self.users[DEFAULT_USER].as_ref().is_some_and(|u| u.enabled && u.nopass)
     }
 
+    /// Whether any password is the default user's, on or off.
+    pub(crate) fn default_takes_any_password(&self) -> bool {
+        self.users[DEFAULT_USER].as_ref().is_some_and(|user| user.nopass)
+    }
+
     /// The user of this name, who is on.
     pub(crate) fn find_enabled(&self, name: &[u8]) -> Option<usize> {
         self.find(name).filter(|user| self.users[*user].as_ref().is_some_and(|user| user.enabled))

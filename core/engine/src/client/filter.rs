@@ -41,7 +41,7 @@ impl Trait<'_> {
             Trait::ClientType(kind) => ClientType::of(s) == *kind,
             Trait::Address(address) => s.info.address.as_bytes() == *address,
             Trait::LocalAddress(address) => s.info.local_address.as_bytes() == *address,
-            Trait::User(user) => s.user == *user && s.authenticated,
+            Trait::User(user) => s.user == *user,
             Trait::Flags(wanted) => {
                 let flags = line::flags(s);
                 wanted.iter().all(|flag| flags.as_bytes().contains(flag))

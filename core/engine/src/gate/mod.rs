@@ -185,7 +185,7 @@ impl Engine {
     #[inline]
     fn check_session(&self, id: SessionId, spec: &Spec) -> Result<(), Error> {
         let session = self.sessions.at(id);
-        if !session.authenticated && !spec.flags.has(Flags::NO_AUTH) {
+        if !spec.flags.has(Flags::NO_AUTH) && !self.is_let_in(session) {
             return Err(NOAUTH);
         }
         if session.multi.is_some() && spec.flags.has(Flags::NO_MULTI) {
