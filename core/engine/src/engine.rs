@@ -188,6 +188,8 @@ pub struct Facts {
     pub is_authenticated: bool,
     /// Its request waits for a password check.
     pub is_asking: bool,
+    /// Bytes of arguments that wait for its EXEC.
+    pub queued_bytes: usize,
 }
 
 /// Plain counters for INFO and metrics.
@@ -481,8 +483,9 @@ impl Engine {
         Facts {
             is_subscriber: session.is_subscriber(),
             is_replica: session.is_replica,
-            is_authenticated: session.authenticated,
+            is_authenticated: self.is_let_in(session),
             is_asking: session.is_asking,
+            queued_bytes: session.multi.as_ref().map_or(0, |multi| multi.bytes),
         }
     }
 

@@ -142,6 +142,8 @@ pub(crate) struct Client {
     pub(crate) is_asking: bool,
     /// Bytes of the request that waits for the check, with its copy.
     pub(crate) asked_bytes: usize,
+    /// Bytes of its requests that wait for EXEC. They count as input: by queueing nobody has more of it than at once.
+    pub(crate) queued_bytes: usize,
     /// The socket was left unread; no event will tell.
     pub(crate) unread: bool,
     /// Where it comes from; see [`crate::strangers::source_of`].
@@ -194,6 +196,7 @@ impl Client {
             waiting: false,
             is_asking: false,
             asked_bytes: 0,
+            queued_bytes: 0,
             unread: false,
             source,
             stranger_since_s: now_s,
@@ -230,7 +233,7 @@ impl Client {
         }
         ReadLimits {
             budget: READ_BUDGET,
-            held_max: bounds.query_bytes_max.saturating_add(AROUND_BYTES),
+            held_max: bounds.query_bytes_max.saturating_add(AROUND_BYTES).saturating_sub(self.queued_bytes),
             want: self.missing,
         }
     }

@@ -318,6 +318,7 @@ pub(crate) fn serve(
     }
     client.trusted = facts.is_authenticated;
     client.is_asking = facts.is_asking;
+    client.queued_bytes = facts.queued_bytes;
     client.asked_bytes = if facts.is_asking { 2 * (held - client.conn.held()) } else { 0 };
     ran
 }

@@ -306,6 +306,30 @@ fn a_request_beyond_the_limit_of_input_ends_its_client_however_it_comes() {
 }
 
 #[test]
+fn what_is_queued_for_exec_counts_as_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--client-query-buffer-limit", "1mb"]);
+    let part = request(&[b"SET", b"k", &[b'x'; 100_000]]);
+    let mut client = server.client();
+    for _ in 0..2 {
+        client.ask("MULTI", "+OK\r\n");
+        for _ in 0..10 {
+            client.send(&part);
+            client.expect("+QUEUED\r\n");
+        }
+        client.ask("EXEC", &format!("*10\r\n{}", "+OK\r\n".repeat(10)));
+    }
+    client.ask("MULTI", "+OK\r\n");
+    for _ in 0..10 {
+        client.send(&part);
+        client.expect("+QUEUED\r\n");
+    }
+    client.send(&part);
+    client.closed();
+    assert_eq!(server.client().info("client_query_buffer_limit_disconnections"), "1");
+}
+
+#[test]
 fn who_has_the_users_loaded_and_is_none_any_more_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let users = dir.path().join("users.acl");
