@@ -226,6 +226,8 @@ mod tests {
             ("save", "900 1 300 10", "900 1 300 10"),
             ("save", "", ""),
             ("hz", "1000", "500"),
+            ("repl-backlog-size", "1", "16384"),
+            ("repl-backlog-size", "17kb", "17408"),
             ("loglevel", "WARNING", "warning"),
             ("rdbcompression", "NO", "no"),
             ("notify-keyspace-events", "KEA", "AKE"),

@@ -12,8 +12,9 @@ use crate::choice::{
     TlsAuthClients, TlsAuthClientsUser, TlsMode,
 };
 use crate::value_type::ValueType::{
-    self, Bool, Choice, Clamped, FileName, Int, Keys, Locale, Memory, MemoryOrPercent, Name, Notify, Octal,
-    OomScores, OutputLimits, Percentiles, Primary, Save, Seconds, Shutdown, Text, Title, TlsVersions, Words,
+    self, Bool, Choice, Clamped, FileName, Int, Keys, Locale, Memory, MemoryFrom, MemoryOrPercent, Name,
+    Notify, Octal, OomScores, OutputLimits, Percentiles, Primary, Save, Seconds, Shutdown, Text, Title,
+    TlsVersions, Words,
 };
 
 /// When a directive may change.
@@ -321,7 +322,7 @@ pub static TABLE: &[Directive] = &[
     row("repl-ping-replica-period", Int(1, I32), "10", "Seconds between pings to replicas.").or(&["repl-ping-slave-period"]),
     row("repl-timeout", Int(1, I32), "60", "Seconds of silence that end a link."),
     row("repl-disable-tcp-nodelay", Bool, "no", "Collect small packets to replicas.").accepted(),
-    row("repl-backlog-size", Memory(1, I64), "1048576", "Bytes kept for replicas that come back."),
+    row("repl-backlog-size", MemoryFrom(16 << 10), "1048576", "Bytes kept for replicas that come back."),
     row("repl-backlog-ttl", COUNT, "3600", "Seconds the backlog outlives the last replica; 0 for ever."),
     row("repl-diskless-sync", Bool, "yes", "Send full copies without a file.").accepted(),
     row("repl-diskless-sync-delay", NUMBER, "5", "Seconds to wait for more replicas.").accepted(),

@@ -23,6 +23,8 @@ pub enum ValueType {
     Clamped(i64, i64),
     /// Bytes, with a unit (`1g` = 10^9, `1gb` = 2^30), between the two bounds.
     Memory(i64, i64),
+    /// Bytes likewise, at least one; fewer than the bound are taken as that many.
+    MemoryFrom(i64),
     /// Seconds, with a unit (`s`, `m`, `h`, `d`), between the two bounds.
     Seconds(i64, i64),
     /// Bytes, or a percentage kept as a negative number.
@@ -152,6 +154,10 @@ impl ValueType {
                 other => Ok(other),
             },
             ValueType::Memory(min, max) => memory(word, min, max),
+            ValueType::MemoryFrom(least) => match memory(word, 1, i64::MAX)? {
+                Value::Int(bytes) => Ok(Value::Int(bytes.max(least))),
+                other => Ok(other),
+            },
             ValueType::Seconds(min, max) => seconds(word, min, max),
             ValueType::MemoryOrPercent => memory_or_percent(word),
             ValueType::Octal => octal(word),

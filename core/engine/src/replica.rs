@@ -429,12 +429,13 @@ impl Engine {
     /// The replica's form of ROLE; false when this is none.
     pub(crate) fn tell_role(&self, turn: &mut Turn<'_>) -> bool {
         let Some(master) = &self.link else { return false };
+        let is_told = master.is_in_step && master.state == LinkState::Connected;
         turn.reply.array(5);
         turn.reply.bulk(b"slave");
         turn.reply.bulk(master.order.host.as_bytes());
         turn.reply.integer(i64::from(master.order.port));
         turn.reply.bulk(master.state.name().as_bytes());
-        turn.reply.integer(if master.is_in_step { self.master.offset() as i64 } else { -1 });
+        turn.reply.integer(if is_told { self.master.offset() as i64 } else { -1 });
         true
     }
 
