@@ -183,7 +183,7 @@ impl Engine {
             self.note_write(id, command, 0..reply_end);
         }
         let written = core::mem::replace(&mut self.written, others);
-        self.note_late_bytes(command, id, Args::new(&argv), out.len());
+        self.note_bytes(command, id, Args::new(&argv), out.len());
         if self.spend_reply_mode(id) != ReplyMode::On {
             out.clear();
         }

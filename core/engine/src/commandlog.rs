@@ -100,9 +100,9 @@ impl Engine {
         self.note_command(Measure::LargeReply, command, id, args, reply as u64);
     }
 
-    /// Notes a command that has waited, where its request or its reply is large.
+    /// Notes a command that has waited, in a queue or for a key, where its request or its reply is large.
     #[cold]
-    pub(crate) fn note_late_bytes(&mut self, command: usize, id: SessionId, args: Args<'_>, reply: usize) {
+    pub(crate) fn note_bytes(&mut self, command: usize, id: SessionId, args: Args<'_>, reply: usize) {
         let request = crate::client::request_bytes(args);
         if request.max(reply) >= self.command_logs.noteworthy_bytes {
             self.note_large(command, id, args, request, reply);

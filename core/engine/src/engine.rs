@@ -830,7 +830,7 @@ impl Engine {
         if spent >= self.noteworthy_ns {
             self.note_slow(command, id, args, spent);
         }
-        self.note_late_bytes(command, id, args, reply.len());
+        self.note_bytes(command, id, args, reply.len());
     }
 
     /// Time stands still within a command, a transaction or a script; behind one that has taken long it has moved on.

@@ -34,7 +34,7 @@ impl Engine {
         let mut report = Report::new();
         outside.report(&mut report);
         self.report_server(&mut report, outside);
-        self.report_clients(&mut report);
+        self.report_clients(&mut report, outside.recent_input_bytes());
         self.report_memory(&mut report, used, log_bytes);
         self.report_stats(&mut report);
         self.report_commands(&mut report);
@@ -138,10 +138,11 @@ impl Engine {
         }
     }
 
-    fn report_clients(&self, r: &mut Report) {
+    fn report_clients(&self, r: &mut Report, recent_input_bytes: usize) {
         let (waiting, blocking_keys) = self.waiters.counts();
         let (tracking, _) = self.tracking.counts();
-        let (mut subscribers, mut watching, mut query_max, mut output_max) = (0u64, 0u64, 0, 0);
+        let (mut subscribers, mut watching, mut query_max, mut output_max) =
+            (0u64, 0u64, recent_input_bytes, 0);
         let mut on_removal = HashSet::new();
         for (_, s) in self.sessions.iter() {
             if let Some(waiting) = s.waiting.as_ref().filter(|waiting| waiting.wait.on_removal) {

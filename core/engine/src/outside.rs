@@ -52,6 +52,10 @@ pub trait Outside {
     }
     /// Adds the fields of INFO that only the server knows.
     fn report(&self, _report: &mut Report) {}
+    /// The most input that one client has had in the last seconds, bytes: most of it has been executed since.
+    fn recent_input_bytes(&self) -> usize {
+        0
+    }
     /// Whether a write must be refused because it could not be kept, and why (the error reply, `MISCONF …`). `grows` tells whether it may
     /// need room: what only takes goes on inside the disk's reserve. `bytes` is about how much it and what was executed before it will
     /// take in the log; it is asked for only where room is short.

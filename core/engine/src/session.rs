@@ -63,6 +63,8 @@ pub struct ClientBuffers {
     pub output: usize,
     /// What is allocated for output.
     pub output_room: usize,
+    /// The socket takes no more output just now.
+    pub is_stuck: bool,
     /// Bytes received since the connection came.
     pub net_in: u64,
     /// Bytes sent since then.

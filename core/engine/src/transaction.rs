@@ -112,6 +112,7 @@ impl Engine {
                 self.refuse(&error, &mut turn.reply);
                 continue;
             }
+            let (jobs, before) = (self.jobs.len(), turn.reply.as_sink().position());
             let inner = Turn {
                 session: turn.session,
                 args: Args::new(&argv),
@@ -119,9 +120,11 @@ impl Engine {
                 outside: &mut *turn.outside,
                 caller: Caller::Transaction,
             };
-            let jobs = self.jobs.len();
             match self.call(queued.command, inner, None) {
-                Called::Done | Called::Failed | Called::Close => {}
+                Called::Done | Called::Failed | Called::Close => {
+                    let told = turn.reply.as_sink().position() - before;
+                    self.note_bytes(queued.command, turn.session, Args::new(&argv), told);
+                }
                 Called::Block(_) => turn.reply.null_array(),
                 Called::Later => {
                     // Nobody waits here. What it has left to be done would answer a request that comes later.

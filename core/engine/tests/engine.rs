@@ -712,6 +712,11 @@ fn large_replies_are_remembered_by_their_bytes_and_found_by_name() {
     );
     assert_eq!(b.run(c, "COMMANDLOG RESET large-reply"), "+OK\r\n");
     assert_eq!(b.run(c, "COMMANDLOG LEN large-reply"), ":0\r\n");
+    for line in ["MULTI", "STRLEN k", "GET k", "EXEC"] {
+        b.run(c, line);
+    }
+    assert_eq!(b.run(c, "COMMANDLOG LEN large-reply"), ":1\r\n", "what was queued, and not EXEC itself");
+    assert!(b.run(c, "COMMANDLOG GET -1 large-reply").contains("GET\r\n$1\r\nk\r\n"));
     assert_eq!(b.run(c, "COMMANDLOG LEN slow"), b.run(c, "SLOWLOG LEN"));
     assert_eq!(
         b.run(c, "COMMANDLOG LEN quick"),

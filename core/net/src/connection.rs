@@ -247,6 +247,11 @@ impl Connection {
         self.pending() > 0 || tls || self.close_after_flush
     }
 
+    /// Whether the socket has taken no more of the output, and is watched for room.
+    pub fn is_stuck(&self) -> bool {
+        self.watching_writable
+    }
+
     /// Bytes of output not yet written, for output-buffer limits.
     pub fn pending(&self) -> usize {
         self.out.len() - self.sent

@@ -254,6 +254,7 @@ impl Client {
             announced: if self.missing < LONG_ARGUMENT_BYTES { 0 } else { self.missing },
             output: self.conn.pending(),
             output_room,
+            is_stuck: self.conn.is_stuck(),
             net_in: self.net.0,
             net_out: self.net.1,
         }

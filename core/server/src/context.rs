@@ -56,6 +56,10 @@ macro_rules! answered_by_shared {
             crate::report::fill(self.shared, report);
         }
 
+        fn recent_input_bytes(&self) -> usize {
+            self.shared.meters.input.largest(self.shared.clock.micros() / 1_000_000)
+        }
+
         #[inline]
         fn write_refusal(&self, grows: bool, bytes: &dyn Fn() -> usize) -> Option<String> {
             self.shared.durable.write_refusal(grows, bytes)

@@ -62,9 +62,40 @@ pub(crate) struct Rates {
     pub(crate) busy_us: Rate,
 }
 
+/// The largest of some sizes that were noted in the last seconds. Each place holds a second, and below it the largest of that
+/// second, so that the later second is the larger number.
+#[derive(Debug, Default)]
+pub(crate) struct RecentPeak([AtomicU64; RecentPeak::SECONDS]);
+
+impl RecentPeak {
+    const SECONDS: usize = 8;
+    /// Bits of a size; what is larger is noted as the largest that they hold.
+    const SIZE_BITS: u32 = 36;
+    const SIZE_MAX: u64 = (1 << Self::SIZE_BITS) - 1;
+
+    /// Notes a size in this second.
+    #[inline]
+    pub(crate) fn note(&self, now_s: u64, bytes: usize) {
+        let noted = now_s << Self::SIZE_BITS | (bytes as u64).min(Self::SIZE_MAX);
+        let place = &self.0[now_s as usize % Self::SECONDS];
+        if place.load(Ordering::Relaxed) < noted {
+            place.fetch_max(noted, Ordering::Relaxed);
+        }
+    }
+
+    /// The largest size of the last seconds.
+    pub(crate) fn largest(&self, now_s: u64) -> usize {
+        let noted = self.0.iter().map(|place| place.load(Ordering::Relaxed));
+        let recent = noted.filter(|noted| (noted >> Self::SIZE_BITS) + Self::SECONDS as u64 > now_s);
+        recent.map(|noted| noted & Self::SIZE_MAX).max().unwrap_or(0) as usize
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Meters {
+    /// Input that one client had at a time, bytes.
+    pub(crate) input: RecentPeak,
     /// Where the totals stood at CONFIG RESETSTAT.
     base: Mutex<Totals>,
     pub(crate) rates: Mutex<Rates>,
@@ -112,5 +143,23 @@ impl Meters {
         rates.bytes_out.sample(now_ms, totals.bytes_out);
         rates.ticks.sample(now_ms, totals.ticks);
         rates.busy_us.sample(now_ms, totals.busy_us);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peak_is_remembered_for_some_seconds() {
+        let peak = RecentPeak::default();
+        for (second, bytes, largest) in
+            [(100, 5, 5), (100, 3, 5), (101, 2, 5), (107, 1, 5), (108, 1, 2), (109, 1, 1), (300, 0, 0)]
+        {
+            peak.note(second, bytes);
+            assert_eq!(peak.largest(second), largest, "{second}");
+        }
+        peak.note(301, usize::MAX);
+        assert_eq!(peak.largest(301), RecentPeak::SIZE_MAX as usize);
     }
 }

@@ -295,6 +295,8 @@ fn a_request_beyond_the_limit_of_input_ends_its_client_however_it_comes() {
     let mut client = server.client();
     client.send(&set(longest));
     client.expect("+OK\r\n");
+    let recent: usize = client.info("client_recent_max_input_buffer").parse().unwrap();
+    assert!((longest..2 * longest).contains(&recent), "{recent}, although nothing of it is left");
     for (n, beyond) in [1, 100, 60_000].into_iter().enumerate() {
         let mut client = server.client();
         client.ask("PING", "+PONG\r\n");

@@ -103,8 +103,12 @@ pub(crate) fn client_line(engine: &Engine, s: &Session) -> Vec<u8> {
         s.db,
         s.watched.len(),
     );
-    let before =
-        format!("{who} {} tot-mem={} events=r cmd={command} user=", memory_fields(s), s.memory_bytes());
+    let events = if s.buffers.is_stuck { "rw" } else { "r" };
+    let before = format!(
+        "{who} {} tot-mem={} events={events} cmd={command} user=",
+        memory_fields(s),
+        s.memory_bytes()
+    );
     let behind = format!(
         " redir={redirect} resp={} lib-name={} lib-ver={} io-thread={} tot-net-in={} tot-net-out={} tot-cmds={}",
         if s.protocol == Protocol::Resp3 { 3 } else { 2 },
@@ -199,9 +203,10 @@ mod tests {
         let id = engine.connect(crate::ClientInfo::default(), now).expect("there is room");
         let buffers =
             crate::ClientBuffers { output: 40_000, output_room: 65_536, ..crate::ClientBuffers::default() };
-        engine.tell_buffers(id, buffers);
+        engine.tell_buffers(id, crate::ClientBuffers { is_stuck: true, ..buffers });
         let line = String::from_utf8(client_line(&engine, engine.sessions.at(id))).expect("it is text");
         assert!(line.contains(" rbs=16384 rbp=16384 obl=16384 oll=2 omem=23616 "), "{line}");
+        assert!(line.contains(" events=rw "), "{line}");
         let argv: [&[u8]; 2] = [b"CLIENT", b"LIST"];
         assert_eq!(request_bytes(Args::new(&argv)), 26);
     }

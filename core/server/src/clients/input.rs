@@ -37,6 +37,7 @@ impl Clients {
         let outcome = client.conn.read(scratch, limits);
         self.reads += 1;
         let received = (client.conn.held() - held) as u64;
+        self.shared.meters.input.note(self.now_s, client.conn.held());
         self.bytes_in += received;
         client.net.0 += received;
         mark(&mut client.listed.touched, &mut self.touched, id);
