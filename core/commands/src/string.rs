@@ -478,7 +478,7 @@ fn incrbyfloat(call: &mut Call<'_>) -> Handled {
     let by = LongDouble::parse(call.args.at(2)).ok_or(Error::NOT_A_FLOAT)?;
     let text = float_sum(before, by)?;
     let expiry = call.db.peek(key).and_then(|entry| entry.expiry());
-    call.db.put_entry(Entry::printed(key, text.as_bytes(), expiry));
+    call.db.put_revised(Entry::printed(key, text.as_bytes(), expiry));
     call.propagate(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
     call.reply.bulk(text.as_bytes());
     done(INCRBYFLOAT)

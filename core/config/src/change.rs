@@ -213,7 +213,8 @@ mod tests {
             ("backup-base-every", "2H", "7200"),
             ("backup-interval", "3m", "180"),
             ("backup-interval", "7s", "7"),
-            ("notify-keyspace-events", "AKEmn", "AKEm"),
+            ("notify-keyspace-events", "AKEmnoc", "AKEm"),
+            ("notify-keyspace-events", "KEcon", "nocKE"),
             (
                 "client-output-buffer-limit",
                 "",

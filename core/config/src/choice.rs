@@ -299,7 +299,11 @@ impl NotifyFlags {
     pub const MODULE: u32 = 1 << 13;
     /// `n`: keys that were created; not part of `A`.
     pub const NEW: u32 = 1 << 14;
-    /// `A`: all classes but `m` and `n`.
+    /// `o`: keys whose whole value was replaced; not part of `A`.
+    pub const OVERWRITTEN: u32 = 1 << 15;
+    /// `c`: keys that were replaced by a value of another type; not part of `A`.
+    pub const TYPE_CHANGED: u32 = 1 << 16;
+    /// `A`: all classes but `m`, `n`, `o` and `c`.
     pub const ALL: u32 = Self::GENERIC
         | Self::STRING
         | Self::LIST
@@ -323,8 +327,14 @@ impl NotifyFlags {
         ('t', Self::STREAM),
         ('d', Self::MODULE),
     ];
-    const OTHERS: &'static [(char, u32)] =
-        &[('n', Self::NEW), ('K', Self::KEYSPACE), ('E', Self::KEYEVENT), ('m', Self::KEY_MISS)];
+    const OTHERS: &'static [(char, u32)] = &[
+        ('n', Self::NEW),
+        ('o', Self::OVERWRITTEN),
+        ('c', Self::TYPE_CHANGED),
+        ('K', Self::KEYSPACE),
+        ('E', Self::KEYEVENT),
+        ('m', Self::KEY_MISS),
+    ];
 
     /// Whether events of this class (one of the constants) are published anywhere.
     pub fn wants(self, class: u32) -> bool {
@@ -350,7 +360,7 @@ impl NotifyFlags {
         Some(NotifyFlags(bits))
     }
 
-    /// The letters in Redis' order, with `A` for all classes. Beside `A`, Redis does not show `n`.
+    /// The letters in Redis' order, with `A` for all classes. Beside `A`, Redis does not show `n`, `o` and `c`.
     pub(crate) fn text(self) -> String {
         let mut text = String::new();
         if self.0 & Self::ALL == Self::ALL {
@@ -358,9 +368,8 @@ impl NotifyFlags {
         } else {
             text.extend(Self::CLASSES.iter().filter(|(_, bit)| self.0 & bit != 0).map(|(name, _)| *name));
         }
-        let hides_new = text == "A";
-        let others =
-            Self::OTHERS.iter().filter(|(name, bit)| self.0 & bit != 0 && !(hides_new && *name == 'n'));
+        let hidden = if text == "A" { "noc" } else { "" };
+        let others = Self::OTHERS.iter().filter(|(name, bit)| self.0 & bit != 0 && !hidden.contains(*name));
         text.extend(others.map(|(name, _)| *name));
         text
     }

@@ -176,7 +176,7 @@ impl Engine {
         const KEYSPACE: u32 = 1;
         const KEYEVENT: u32 = 2;
         let flags = self.config.notify;
-        if !flags.has(u32::from(event.class.0)) {
+        if !flags.has(event.class.0) {
             return;
         }
         if flags.has(KEYSPACE) {
@@ -195,9 +195,11 @@ impl Engine {
             || !self.tracking.is_empty()
             || !self.waiters.is_empty()
             || self.config.notify.0 != 0;
-        let wants = |class: EventClass| self.config.notify.has(u32::from(class.0));
+        let wants = |class: EventClass| self.config.notify.has(class.0);
         self.keyspace.effects.tells_new = wants(EventClass::NEW);
         self.keyspace.effects.tells_misses = wants(EventClass::KEY_MISS);
+        self.keyspace.effects.tells_replaced =
+            wants(EventClass::OVERWRITTEN) || wants(EventClass::TYPE_CHANGED);
     }
 }
 

@@ -202,13 +202,53 @@ fn events_tell_what_happened_and_a_new_key_first() {
         ("XDELEX x DELREF IDS 1 1-1", ""),
     ] {
         b.run(c, line);
-        let told = b.delivered(d);
-        let messages = told.split("*4\r\n").skip(1).map(|message| {
-            let words: Vec<&str> = message.split("\r\n").filter(|word| !word.starts_with('$')).collect();
-            format!("{} {}", words[2].rsplit(':').next().unwrap(), words[3])
-        });
-        assert_eq!(messages.collect::<Vec<_>>().join(" "), events, "{line}");
+        assert_eq!(events_told(&mut b, d), events, "{line}");
     }
+}
+
+#[test]
+fn events_tell_that_a_value_was_replaced_and_by_one_of_another_type() {
+    let mut b = Bench::new();
+    let (c, d) = (b.connect(), b.connect());
+    b.run(c, "CONFIG SET notify-keyspace-events EAoc");
+    b.run(d, "PSUBSCRIBE __keyevent@*");
+    for (line, events) in [
+        ("SET k 1", "set k"),
+        ("SET k 2 KEEPTTL", "overwritten k set k"),
+        ("SETEX k 100 3", "overwritten k set k expire k"),
+        ("INCRBYFLOAT k 1.5", "incrbyfloat k"),
+        ("APPEND k x", "append k"),
+        ("SETNX k 1", ""),
+        ("RPUSH l 1", "rpush l"),
+        ("MSET k 1 l 2", "overwritten k set k overwritten l type_changed l set l"),
+        ("SADD s 1", "sadd s"),
+        ("SUNIONSTORE l s", "overwritten l type_changed l sunionstore l"),
+        ("SINTERSTORE l s none", "del l"),
+        ("ZADD z 1 a", "zadd z"),
+        ("ZRANGESTORE s z 0 -1", "overwritten s type_changed s zrangestore s"),
+        ("ZRANGESTORE s z 0 -1", "overwritten s zrangestore s"),
+        ("COPY k z REPLACE", "copy_to z overwritten z type_changed z"),
+        ("RENAME k z", "rename_from k rename_to z overwritten z"),
+        ("MOVE z 1", "move_from z move_to z"),
+    ] {
+        b.run(c, line);
+        assert_eq!(events_told(&mut b, d), events, "{line}");
+    }
+    b.run(c, "CONFIG SET notify-keyspace-events Ec");
+    b.run(c, "SET t 1");
+    b.run(c, "SET t 2");
+    b.run(c, "RENAME s t");
+    assert_eq!(events_told(&mut b, d), "type_changed t");
+}
+
+/// The events that the client has got since it was last asked: name and key of each.
+fn events_told(b: &mut Bench, client: usize) -> String {
+    let told = b.delivered(client);
+    let messages = told.split("*4\r\n").skip(1).map(|message| {
+        let words: Vec<&str> = message.split("\r\n").filter(|word| !word.starts_with('$')).collect();
+        format!("{} {}", words[2].rsplit(':').next().unwrap(), words[3])
+    });
+    messages.collect::<Vec<_>>().join(" ")
 }
 
 /// The events of messages, without channels and frames.

@@ -320,6 +320,7 @@ impl<'a> Db<'a> {
         if let Some(position) = self.locate_hashed(hash, key) {
             self.space.preimage(self.index, position);
             let entry = self.space.dbs[self.index].table.at_mut(position);
+            self.space.effects.replaces(self.index, key, entry.kind() != Kind::String);
             if entry.kind() == Kind::String && entry.expiry().is_none() && !matches!(ttl, Ttl::At(_)) {
                 entry.set_string(bytes);
                 self.space.access(self.index, position);
@@ -391,7 +392,15 @@ impl<'a> Db<'a> {
     }
 
     /// Replaces whatever is at the entry's key by the entry. What was recorded of the key's uses goes on.
-    pub fn put_entry(&mut self, mut entry: Entry) {
+    pub fn put_entry(&mut self, entry: Entry) {
+        if let Some(by_other_type) = self.replaced_by(&entry) {
+            self.space.effects.replaces(self.index, entry.key(), by_other_type);
+        }
+        self.put_revised(entry);
+    }
+
+    /// Like [`Db::put_entry`], where the entry is what has become of the value that is there: nothing is told of as overwritten.
+    pub fn put_revised(&mut self, mut entry: Entry) {
         let hash = self.space.dbs[self.index].table.hash_of(entry.key());
         let position = self.locate_hashed(hash, entry.key());
         entry.set_access(self.access_of_new_value(position));
@@ -402,7 +411,21 @@ impl<'a> Db<'a> {
     pub fn put_used(&mut self, entry: Entry) {
         let hash = self.space.dbs[self.index].table.hash_of(entry.key());
         let position = self.locate_hashed(hash, entry.key());
+        let replaced = self.replaced_by(&entry).map(|by_other_type| (entry.key().to_vec(), by_other_type));
         self.place(hash, position, entry);
+        // It is told behind the event of the command, as Redis does.
+        if let Some((key, by_other_type)) = replaced {
+            self.space.effects.replaces(self.index, &key, by_other_type);
+        }
+    }
+
+    /// Whether the entry replaces a value, where somebody wants to know that: whether that is of another type.
+    fn replaced_by(&mut self, entry: &Entry) -> Option<bool> {
+        if !self.space.effects.tells_replaced {
+            return None;
+        }
+        let position = self.locate(entry.key())?;
+        Some(self.space.dbs[self.index].table.at(position).kind() != entry.kind())
     }
 
     fn place(&mut self, hash: u64, position: Option<Position>, mut entry: Entry) {

@@ -5,7 +5,7 @@
 
 /// A class of keyspace notifications, one bit each, as the letters of `notify-keyspace-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventClass(pub u16);
+pub struct EventClass(pub u32);
 
 impl EventClass {
     /// `g`: commands on any type.
@@ -30,6 +30,10 @@ impl EventClass {
     pub const KEY_MISS: EventClass = EventClass(1 << 11);
     /// `n`: new keys.
     pub const NEW: EventClass = EventClass(1 << 14);
+    /// `o`: keys whose whole value was replaced.
+    pub const OVERWRITTEN: EventClass = EventClass(1 << 15);
+    /// `c`: keys that were replaced by a value of another type.
+    pub const TYPE_CHANGED: EventClass = EventClass(1 << 16);
 }
 
 /// A named event of a class, as clients receive it.
@@ -59,6 +63,10 @@ impl Event {
     pub const KEY_MISS: Event = Event::new(EventClass::KEY_MISS, "keymiss");
     /// A key was created.
     pub const NEW: Event = Event::new(EventClass::NEW, "new");
+    /// The whole value of a key was replaced.
+    pub const OVERWRITTEN: Event = Event::new(EventClass::OVERWRITTEN, "overwritten");
+    /// What has replaced it is of another type.
+    pub const TYPE_CHANGED: Event = Event::new(EventClass::TYPE_CHANGED, "type_changed");
 }
 
 /// Why a key was touched.
@@ -122,6 +130,8 @@ pub struct Effects {
     pub tells_new: bool,
     /// Whether somebody wants to be told of each key that is looked for in vain.
     pub tells_misses: bool,
+    /// Whether somebody wants to be told of each key whose whole value is replaced.
+    pub tells_replaced: bool,
     /// Whether there is a log that needs DEL records for expired and evicted keys, and rewritten commands.
     pub logging: bool,
     /// Changes since the last reset, for `rdb_changes_since_last_save`: a key is one, and of a collection each element.
@@ -177,6 +187,17 @@ impl Effects {
     pub(crate) fn announce(&mut self, db: usize, key: &[u8]) {
         self.creates(db, key);
         self.is_announced = self.tells_new;
+    }
+
+    /// Records that the whole value of `key` is replaced, perhaps by one of another type.
+    #[inline]
+    pub(crate) fn replaces(&mut self, db: usize, key: &[u8], by_other_type: bool) {
+        if self.tells_replaced {
+            self.touch(db, key, Cause::Also(Event::OVERWRITTEN));
+            if by_other_type {
+                self.touch(db, key, Cause::Also(Event::TYPE_CHANGED));
+            }
+        }
     }
 
     /// Records that `key` was looked for in vain.
