@@ -3,6 +3,7 @@
 use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
 use crate::spec::{Group, Row};
+use crate::string::lengthen;
 use base::number::parse_i64;
 use core::ops::Range;
 use keyspace::{Event, EventClass, Text};
@@ -97,10 +98,7 @@ fn setbit(call: &mut Call<'_>) -> Handled {
 
 /// Lengthens `bytes` by zeros so that bit `offset` is in it.
 fn reach(bytes: &mut Vec<u8>, offset: u64) {
-    let len = (offset / 8) as usize + 1;
-    if bytes.len() < len {
-        bytes.resize(len, 0);
-    }
+    lengthen(bytes, (offset / 8) as usize + 1);
 }
 
 fn getbit(call: &mut Call<'_>) -> Handled {

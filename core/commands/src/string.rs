@@ -12,6 +12,7 @@ use conditional::Condition;
 use keyspace::{Event, EventClass, Text, Ttl};
 use resp::Reply;
 use types::Entry;
+use types::entry::reserve;
 
 const SET: Event = Event::new(EventClass::STRING, "set");
 const INCRBY: Event = Event::new(EventClass::STRING, "incrby");
@@ -369,11 +370,23 @@ fn append(call: &mut Call<'_>) -> Handled {
     check_length(call, before, tail.len())?;
     let len = {
         let mut text = call.db.edit_text(key)?;
-        text.bytes().extend_from_slice(tail);
-        text.bytes().len()
+        let bytes = text.bytes();
+        reserve(bytes, tail.len());
+        bytes.extend_from_slice(tail);
+        bytes.len()
     };
     call.reply.count(len);
     done(APPEND)
+}
+
+/// Lengthens a string by zeros to `len` bytes, if it is shorter. A new one gets no room ahead: it may be all that there will be.
+pub(crate) fn lengthen(bytes: &mut Vec<u8>, len: usize) {
+    match len.saturating_sub(bytes.len()) {
+        0 => return,
+        more if bytes.is_empty() => bytes.reserve_exact(more),
+        more => reserve(bytes, more),
+    }
+    bytes.resize(len, 0);
 }
 
 fn check_length(call: &mut Call<'_>, offset: usize, more: usize) -> Result<(), Error> {
@@ -397,9 +410,7 @@ fn setrange(call: &mut Call<'_>) -> Handled {
     let len = {
         let mut text = call.db.edit_text(key)?;
         let bytes = text.bytes();
-        if bytes.len() < offset + patch.len() {
-            bytes.resize(offset + patch.len(), 0);
-        }
+        lengthen(bytes, offset + patch.len());
         bytes[offset..offset + patch.len()].copy_from_slice(patch);
         bytes.len()
     };
@@ -493,6 +504,9 @@ pub(crate) fn float_sum(before: LongDouble, by: LongDouble) -> Result<String, Er
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::tests::ask;
+    use keyspace::{Db, Keyspace};
+    use resp::Protocol;
 
     #[test]
     fn ranges_of_bytes() {
@@ -508,5 +522,23 @@ mod tests {
             assert_eq!(byte_range(b"This is a string", start, end), want.as_bytes(), "{start} {end}");
         }
         assert_eq!(byte_range(b"", 0, -1), b"");
+    }
+
+    #[test]
+    fn a_long_string_grows_by_no_more_than_a_megabyte_ahead() {
+        const LEN: usize = 8 << 20;
+        let rows: Vec<Row> = COMMANDS.iter().chain(crate::bitmap::COMMANDS).copied().collect();
+        for line in
+            ["APPEND k x", "SETRANGE k 8388608 x", "SETBIT k 67108864 1", "BITFIELD k SET u8 67108864 1"]
+        {
+            let mut space = Keyspace::new(1, 7);
+            ask(&rows, &mut space, Protocol::Resp2, &format!("SET k {}", "x".repeat(LEN)));
+            ask(&rows, &mut space, Protocol::Resp2, line);
+            let mut db = Db::new(&mut space, 0);
+            let entry = db.entry_to_write(b"k").unwrap();
+            assert_eq!(entry.text().unwrap().len(), LEN + 1, "{line}");
+            // Up to what the allocator gives in one piece.
+            assert!(entry.heap_bytes() < LEN + LEN / 3, "{line}: {} bytes", entry.heap_bytes());
+        }
     }
 }
