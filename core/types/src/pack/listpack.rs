@@ -252,7 +252,13 @@ impl Packed {
         }
         let wanted = bytes + need;
         let roomy = (wanted + wanted / 2).next_multiple_of(16);
-        let spare = if wanted <= USUAL_BYTES_MAX { roomy.min(USUAL_BYTES_MAX) } else { roomy } - bytes;
+        let room = match wanted {
+            ..=USUAL_BYTES_MAX => roomy.min(USUAL_BYTES_MAX),
+            // One that is longer than a whole chunk stays alone.
+            _ if bytes == 0 => wanted,
+            _ => roomy,
+        };
+        let spare = room - bytes;
         if front > 0 { self.relocate(spare, 0) } else { self.relocate(0, spare) }
     }
 
