@@ -37,7 +37,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "tandem-telemetry",
         ],
     ),
-    ("tandem-net", &[]),
+    ("tandem-net", &["tandem-base"]),
     ("tandem-control", &["tandem-base"]),
     (
         "tandem-server",

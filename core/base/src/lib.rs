@@ -14,6 +14,7 @@ pub mod limits;
 pub mod long_double;
 pub mod number;
 mod random;
+pub mod room;
 mod time;
 
 pub use random::Random;

@@ -600,7 +600,8 @@ impl Engine {
             };
             self.call(command, turn, request.raw)
         };
-        let (asked, told) = (request.raw.map_or(0, <[u8]>::len), out.len() - before);
+        let asked = request.raw.map_or_else(|| request.argv.iter().map(|word| word.len()).sum(), <[u8]>::len);
+        let told = out.len() - before;
         let is_late = matches!(called, Called::Later | Called::Block(_));
         if asked.max(told) >= self.command_logs.noteworthy_bytes && !is_late {
             self.note_large(command, id, args, asked, told);

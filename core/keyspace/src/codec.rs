@@ -4,10 +4,11 @@
 //! rebuilt through the types' own operations, so their invariants hold whatever form the file had.
 
 use crate::evict::Use;
-use crate::space::Keyspace;
+use crate::space::{GIVEN_BYTES_MIN, Keyspace};
 use persist::dump::{self, Error as DumpError};
 use persist::pack::{intset, listpack};
 use persist::rdb::{self, StreamId, StreamMeta, Writer, kind};
+use std::sync::Arc;
 use types::stream::{Id, Stream};
 use types::{Collection, Entry, Limits, Value, View};
 
@@ -113,9 +114,12 @@ pub fn dump_complaint(payload: &[u8]) -> String {
 /// When the value breaks a rule of its type.
 pub fn entry_from_rdb(space: &Keyspace, record: rdb::Entry) -> Result<Entry, LoadError> {
     let rdb::Entry { key, expiry_ms, value, idle, freq, .. } = record;
-    let mut entry = match &value {
-        rdb::Value::String(bytes) => Entry::string(&key, bytes, expiry_ms),
-        _ => Entry::new(&key, build(value, &space.limits, space.seed())?, expiry_ms),
+    let mut entry = match value {
+        rdb::Value::String(bytes) if bytes.len() >= GIVEN_BYTES_MIN => {
+            Entry::given(&key, Arc::new(bytes), expiry_ms)
+        }
+        rdb::Value::String(bytes) => Entry::string(&key, &bytes, expiry_ms),
+        value => Entry::new(&key, build(value, &space.limits, space.seed())?, expiry_ms),
     };
     let aged = idle.and_then(|seconds| space.ranking.aged(seconds, space.now.unix_ms));
     let counted = freq.and_then(|counter| space.ranking.frequent(counter, space.now.unix_ms));

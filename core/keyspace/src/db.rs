@@ -16,7 +16,8 @@
 use crate::effects::{Cause, Event};
 use crate::fields::{is_over, next_field_expiry};
 use crate::guard::{Before, Guard, Stored, StringGuard, WrongType};
-use crate::space::Keyspace;
+use crate::space::{GIVEN_BYTES_MIN, Keyspace};
+use std::sync::Arc;
 use table::Position;
 use types::hash::Hash;
 use types::{Entry, Kind, Value, View};
@@ -316,6 +317,9 @@ impl<'a> Db<'a> {
     /// Replaces whatever is at `key` by a string.
     #[inline]
     pub fn put_text(&mut self, key: &[u8], bytes: &[u8], ttl: Ttl) {
+        if bytes.len() >= GIVEN_BYTES_MIN && self.put_given(key, bytes, ttl) {
+            return;
+        }
         let hash = self.space.dbs[self.index].table.hash_of(key);
         if let Some(position) = self.locate_hashed(hash, key) {
             self.space.preimage(self.index, position);
@@ -338,6 +342,16 @@ impl<'a> Db<'a> {
             self.insert_entry(hash, fresh);
         }
         self.space.effects.touch(self.index, key, Cause::Changed);
+    }
+
+    /// The same with a string that lies in a buffer made for it, which the entry takes over; whether it does.
+    #[cold]
+    fn put_given(&mut self, key: &[u8], bytes: &[u8], ttl: Ttl) -> bool {
+        let given = self.space.given.iter().find(|buffer| core::ptr::eq(buffer.as_slice(), bytes));
+        let Some(buffer) = given.map(Arc::clone) else { return false };
+        let before = self.locate(key).and_then(|at| self.space.dbs[self.index].table.at(at).expiry());
+        self.put_entry(Entry::given(key, buffer, ttl.resolve(before)));
+        true
     }
 
     /// Replaces whatever is at `key` by an integer, keeping the expiry. The caller has read what was there, which was the use.

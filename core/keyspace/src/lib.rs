@@ -31,4 +31,4 @@ pub use evict::{EvictionOrder, EvictionPolicy, Ranking, Use};
 pub use guard::{Guard, Stored, StringGuard, WrongType};
 pub use persist::dump::Error as DumpError;
 pub use snapshot::{Piece, SnapshotProgress};
-pub use space::{Database, DbStats, Keyspace, Stats, Trash};
+pub use space::{Database, DbStats, GIVEN_BYTES_MIN, Keyspace, Stats, Trash};

@@ -9,8 +9,12 @@ use crate::wheel::Wheel;
 use base::{Now, Random};
 use persist::rdb;
 use queues::Queues;
+use std::sync::Arc;
 use table::{Position, Table};
 use types::{Entry, Limits};
+
+/// The shortest string that can be one of [`Keyspace::given`], in bytes.
+pub const GIVEN_BYTES_MIN: usize = 32 << 10;
 
 /// Counters of the keyspace, for INFO and metrics.
 #[derive(Clone, Copy, Debug, Default)]
@@ -144,6 +148,9 @@ pub struct Keyspace {
     /// The queues among the keys.
     pub queues: Queues,
     pub(crate) queue_search: Option<Search>,
+    /// Arguments of the running command that came in buffers of their own, all of at least [`GIVEN_BYTES_MIN`]: a string that is one
+    /// of them takes over its buffer.
+    pub given: Vec<Arc<Vec<u8>>>,
     /// The time of the running command.
     pub now: Now,
     /// The access clock of the running command, in the unit of `ranking`.
@@ -195,6 +202,7 @@ impl Keyspace {
             effects: Effects::default(),
             queues: Queues::new(seed),
             queue_search: None,
+            given: Vec::new(),
             tells_shared_integers: true,
             now: Now::default(),
             access_clock: 0,

@@ -8,13 +8,15 @@
 //! so no second read is spent on learning "would block". The exception is a peer that has closed its
 //! side: that edge may have been merged with the data's, hence the sticky `hangup`.
 //!
-//! Invariants: unconsumed input lies either in the scratch (`range`) or in `own`, never in both;
+//! Invariants: unconsumed input lies either in the scratch (`range`) or in `own`, never in both, but for long arguments that were
+//! set apart (`apart`): while one is missing bytes, what stands before it lies in `own`, and what comes is its own;
 //! `sent <= out.len()`; write interest is on exactly while a flush waits for room.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::apart::Apart;
 use crate::buffers::{Pool, READ, ROOM_MIN, Scratch};
 use crate::listen::Accepted;
 use crate::poller::Poller;
@@ -28,6 +30,12 @@ use crate::wire::{self, Decision, Wire};
 const FLUSH_MAX: usize = 1024 * 1024;
 /// Written bytes tolerated in front of the pending ones before those are moved up.
 const SENT_MAX: usize = 256 * 1024;
+/// Empty room tolerated behind a long output, bytes; a quarter of the output where that is more.
+const OUT_SLACK: usize = 2 * 1024 * 1024;
+/// A buffer of an output that is no longer than this stays as it is, bytes: it is kept for others anyway.
+const OUT_SLACK_MIN: usize = 64 * 1024;
+/// From so many bytes on an output grows by a quarter when something is appended, and no more by doubling.
+const OUT_LONG: usize = 1024 * 1024;
 /// Capacity in bytes that an own input buffer may keep although it is mostly empty.
 const OWN_SLACK: usize = 64 * 1024;
 /// Room in the arena that guarantees that one decrypted read fits: what was read plus one record that
@@ -110,6 +118,8 @@ pub struct Connection {
     range: Range<usize>,
     own: Vec<u8>,
     own_consumed: usize,
+    /// Long arguments of the unfinished request.
+    apart: Option<Box<Apart>>,
     out: Vec<u8>,
     sent: usize,
     hangup: bool,
@@ -130,6 +140,7 @@ impl Connection {
             range: 0..0,
             own: Vec::new(),
             own_consumed: 0,
+            apart: None,
             out: Vec::new(),
             sent: 0,
             hangup: false,
@@ -185,21 +196,65 @@ impl Connection {
         &mut self.out
     }
 
+    /// Puts `bytes` behind the output; room for more is a quarter of what there is once that is long.
+    pub fn append(&mut self, bytes: &[u8], pool: &mut Pool) {
+        let out = self.out(pool);
+        if out.len() >= OUT_LONG && out.capacity() - out.len() < bytes.len() {
+            out.reserve_exact(bytes.len().max(out.len() / 4));
+        }
+        out.extend_from_slice(bytes);
+    }
+
     /// The first `bytes` of the input have been executed.
     ///
     /// # Panics
     /// When that is more than the input holds.
     pub fn consume(&mut self, bytes: usize) {
-        assert!(bytes <= self.held(), "only received input can be consumed");
+        let input = self.range.len() + self.own.len() - self.own_consumed;
+        assert!(bytes <= input, "only received input can be consumed");
         match self.range.is_empty() {
             true => self.own_consumed += bytes,
             false => self.range.start += bytes,
         }
     }
 
+    /// Nothing of what was received is wanted.
+    pub fn discard_input(&mut self) {
+        self.apart = None;
+        self.consume(self.held());
+    }
+
+    /// Takes the bytes from `start` on, counted from the first unconsumed one, out of the input, and with them all that comes until
+    /// there are `len`: they are argument `index` of the unfinished request, which begins with the unconsumed input.
+    ///
+    /// # Panics
+    /// When the input ends before `start`.
+    pub fn set_apart(&mut self, scratch: &Scratch, start: usize, (index, len): (usize, usize)) {
+        self.spill(scratch);
+        let start = self.own_consumed + start;
+        self.apart.get_or_insert_default().begin(index, len, &self.own[start..]);
+        self.own.truncate(start);
+    }
+
+    /// The long arguments of the unfinished request, if there are such. They are to be given back when it has not come whole.
+    pub fn take_apart(&mut self) -> Option<Box<Apart>> {
+        self.apart.take()
+    }
+
+    /// Gives them back.
+    pub fn give_back_apart(&mut self, apart: Option<Box<Apart>>) {
+        self.apart = apart;
+    }
+
     /// Bytes of input received and not consumed.
     pub fn held(&self) -> usize {
-        self.range.len() + self.own.len() - self.own_consumed
+        let apart = self.apart.as_ref().map_or(0, |apart| apart.held());
+        self.range.len() + self.own.len() - self.own_consumed + apart
+    }
+
+    /// Bytes of long arguments that have come whole and were not consumed.
+    pub fn held_apart(&self) -> usize {
+        self.apart.as_ref().map_or(0, |apart| apart.whole_bytes())
     }
 
     /// Keep an unfinished request beyond this tick and let go of everything else. Must be called for
@@ -337,7 +392,8 @@ impl Connection {
     /// Bytes of buffers held by this connection now, the input part and the output part, for `qbuf` and
     /// `omem` and the memory account. What the kernel and rustls hold is not counted.
     pub fn buffer_bytes(&self) -> (usize, usize) {
-        (self.own.capacity(), self.out.capacity())
+        let apart = self.apart.as_ref().map_or(0, |apart| apart.room());
+        (self.own.capacity() + apart, self.out.capacity())
     }
 
     pub(crate) fn set_id(&mut self, id: Id) {
@@ -394,8 +450,8 @@ impl Connection {
                 }
                 break;
             }
-            grow(&mut self.own, count, limits.want.saturating_sub(total));
-            self.own.extend_from_slice(&scratch.tail()[..count]);
+            let want = limits.want.saturating_sub(total);
+            keep(&mut self.own, &mut self.apart, &scratch.tail()[..count], want);
             total += count;
             if count < READ {
                 more = self.hangup;
@@ -449,8 +505,7 @@ impl Connection {
             free[..count].copy_from_slice(&tail[..count]);
             self.take_arena(scratch, count);
         } else {
-            grow(&mut self.own, count, limits.want);
-            self.own.extend_from_slice(&scratch.tail()[..count]);
+            keep(&mut self.own, &mut self.apart, &scratch.tail()[..count], limits.want);
         }
     }
 
@@ -474,13 +529,12 @@ impl Connection {
         }
         let Wire::Tls(tls) = &mut self.wire else { return Ok(ReadOutcome::WouldBlock) };
         let (tail, free) = scratch.tail_and_free();
-        let (own, mut total) = (&mut self.own, 0);
+        let (own, apart, mut total) = (&mut self.own, &mut self.apart, 0);
         let decrypted = wire::decrypt(tls, &tail[..count], |plain| {
             if direct {
                 free[total..total + plain.len()].copy_from_slice(plain);
             } else {
-                grow(own, plain.len(), limits.want);
-                own.extend_from_slice(plain);
+                keep(own, apart, plain, limits.want);
             }
             total += plain.len();
         });
@@ -523,6 +577,15 @@ impl Connection {
     fn end(&mut self) -> ReadOutcome {
         self.ended = true;
         ReadOutcome::Closed
+    }
+}
+
+/// Put input where it belongs: what a long argument is missing there, the rest behind the own input.
+fn keep(own: &mut Vec<u8>, apart: &mut Option<Box<Apart>>, input: &[u8], want: usize) {
+    let taken = apart.as_mut().map_or(0, |apart| apart.take_in(input));
+    if taken < input.len() {
+        grow(own, input.len() - taken, want);
+        own.extend_from_slice(&input[taken..]);
     }
 }
 
@@ -620,14 +683,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Drop what is written from the front of a long output, each byte moved at most about once.
+    /// Drop what is written from the front of a long output, each byte moved at most about once, and what it has grown ahead.
     fn compact(&mut self) {
         if self.sent > SENT_MAX && self.sent >= self.pending() {
             self.out.drain(..self.sent);
             self.sent = 0;
-            if self.out.len() < self.out.capacity() / 4 {
-                self.out.shrink_to(self.out.len() * 2);
-            }
+        }
+        let (len, room) = (self.out.len(), self.out.capacity());
+        if room > OUT_SLACK_MIN && (room / 4 > len || room - len > OUT_SLACK.max(len / 4)) {
+            self.out.shrink_to_fit();
         }
     }
 }

@@ -14,6 +14,7 @@
 //! - Every queue and loop has a bound, in bytes or items, named where it is declared.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod buffers;
 mod connection;
 mod listen;
@@ -26,6 +27,7 @@ mod timers;
 mod tls;
 mod wire;
 
+pub use apart::Apart;
 pub use buffers::{Pool, Scratch};
 pub use connection::{Connection, Flush, Parts, ReadLimits, ReadOutcome, Refusal};
 pub use listen::{Accepted, Accepting, ListenError, ListenOptions, Listeners, UnixOptions};

@@ -148,6 +148,52 @@ fn pending_output_is_bounded_by_one_flush_and_freed_when_drained() {
 }
 
 #[test]
+fn a_long_output_grows_by_a_quarter_of_itself() {
+    let mut bench = Bench::plain();
+    let (id, _client) = bench.connect();
+    let connection = bench.slots.get_mut(id).unwrap();
+    for _ in 0..2_500 {
+        connection.append(&[7; 10_000], &mut bench.pool);
+        let (pending, (_, room)) = (connection.pending(), connection.buffer_bytes());
+        assert!(room <= (2 << 20).max(pending + pending / 4), "{room} bytes for {pending}");
+    }
+}
+
+#[test]
+fn an_argument_that_was_set_apart_takes_what_comes_until_it_is_whole() {
+    let mut bench = Bench::plain();
+    let (id, mut client) = bench.connect();
+    let value = pattern(3 << 20);
+    client.write_all(b"next?head:").unwrap();
+    client.write_all(&value[..1000]).unwrap();
+    while bench.slots.get(id).unwrap().held() < 1005 {
+        // The word in front is consumed, the rest is not whole.
+        bench.step(&mut |input, _| if input.starts_with(b"next?") { 5 } else { 0 });
+    }
+    let connection = bench.slots.get_mut(id).unwrap();
+    connection.set_apart(&bench.scratch, 5, (2, value.len()));
+    assert_eq!((connection.held(), connection.held_apart()), (1005, 0));
+    let mut writer = client.try_clone().unwrap();
+    let rest = [&value[1000..], b"\r\nmore"].concat();
+    let writing = thread::spawn(move || writer.write_all(&rest).unwrap());
+    let (mut seen, whole) = (Vec::new(), 5 + value.len() + 6);
+    while bench.slots.get(id).unwrap().held() < whole {
+        bench.step(&mut |input, _| {
+            seen = input.to_vec();
+            0
+        });
+    }
+    writing.join().unwrap();
+    assert_eq!(seen, b"head:\r\nmore");
+    let connection = bench.slots.get_mut(id).unwrap();
+    assert_eq!(connection.held_apart(), value.len());
+    let apart = connection.take_apart().unwrap();
+    let [(2, bytes)] = apart.whole() else { panic!("one argument") };
+    assert!(**bytes == value);
+    assert_eq!(connection.held(), 11);
+}
+
+#[test]
 fn input_beyond_the_limit_is_not_read() {
     let mut bench = Bench::plain();
     let (id, mut client) = bench.connect();

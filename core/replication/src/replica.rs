@@ -10,7 +10,7 @@
 //! so ([`Link::applied`]). Any [`Fault`] ends the connection; [`Link::point`] is where the next one may go on.
 //!
 //! All that a master says is hostile until it has been parsed: a line has at most [`LINE_BYTES_MAX`] bytes, a request at most
-//! [`REQUEST_BYTES_MAX`], and nothing is allocated on the word of a length.
+//! [`REQUEST_BYTES_MAX`], and on the word of a length no more is allocated than `base::room` allows.
 //!
 //! *Invariants:* the offset of [`Link::point`] counts the bytes of whole requests that were applied, and never stands inside a
 //! transaction: one that was cut off comes again from its MULTI.
@@ -35,6 +35,9 @@ pub const REQUEST_BYTES_MAX: usize = 2 << 30;
 /// What this replica reads, as the version of Valkey that reads the same. Valkey chooses by it in which format it sends its copy: to
 /// replicas that tell none it cannot send fields of hashes that expire, and closes the link each time that it comes upon one.
 const READS_AS_VALKEY: &[u8] = b"9.1.0";
+
+/// Room that the input may keep although it is mostly empty, bytes.
+const INPUT_SLACK: usize = 64 << 10;
 
 /// How often a master hears how far its replica is, or that it is there, microseconds.
 const ACK_PERIOD_US: u64 = 1_000_000;
@@ -157,6 +160,8 @@ pub struct Link {
     settings: Settings,
     state: State,
     input: Vec<u8>,
+    /// Bytes that the request that has not come whole is missing, at least.
+    missing: usize,
     /// Where in `input` what was not dealt with begins.
     at: usize,
     output: Vec<u8>,
@@ -183,6 +188,7 @@ impl Link {
             settings,
             state: State::Ping,
             input: Vec::new(),
+            missing: 0,
             at: 0,
             output: Vec::new(),
             parser: Parser::default(),
@@ -205,7 +211,15 @@ impl Link {
         if self.at > 0 {
             self.input.drain(..self.at);
             self.at = 0;
+            if self.input.capacity() > INPUT_SLACK && self.input.len() < self.input.capacity() / 4 {
+                self.input.shrink_to_fit();
+            }
         }
+        if self.missing > bytes.len() {
+            let whole = self.input.len() + self.missing;
+            base::room::reserve_towards(&mut self.input, bytes.len(), whole);
+        }
+        self.missing = self.missing.saturating_sub(bytes.len());
         self.input.extend_from_slice(bytes);
     }
 
@@ -471,7 +485,10 @@ impl Link {
             self.parser.next(input, &mut spans, &limits).map_err(|error| Fault::Stream(error.to_string()))?;
         let (len, argv) = match parsed {
             Parsed::Incomplete { .. } if input.len() > REQUEST_BYTES_MAX => return Err(Fault::LongRequest),
-            Parsed::Incomplete { .. } => return Ok(None),
+            Parsed::Incomplete { missing } => {
+                self.missing = missing;
+                return Ok(None);
+            }
             Parsed::Request { len } => (len, spans.iter().map(|span| span.of(input)).collect()),
             Parsed::Inline { len, args } if args.is_empty() => (len, Vec::new()),
             Parsed::Inline { .. } => return Err(Fault::Stream("a line where a request belongs".to_owned())),

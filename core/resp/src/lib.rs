@@ -9,6 +9,6 @@ mod parse;
 mod reply;
 mod request;
 
-pub use parse::{Limits, Parsed, Parser, ProtocolError, Span};
+pub use parse::{BulkAtHand, Limits, Parsed, Parser, ProtocolError, Span};
 pub use reply::{CUT, Protocol, Reply, Sink, Wire};
 pub use request::{push_bulk_header, push_command, push_command_header, split_inline};

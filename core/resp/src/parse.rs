@@ -116,6 +116,17 @@ impl fmt::Display for ProtocolError {
     }
 }
 
+/// An argument that has not come whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkAtHand {
+    /// Its number among the request's arguments; the name is 0.
+    pub index: usize,
+    /// Where its bytes begin, from the start of the request.
+    pub start: usize,
+    /// How many bytes it will have.
+    pub len: usize,
+}
+
 /// The state of one connection's unfinished request. Empty (and without heap memory) between requests.
 #[derive(Debug, Default)]
 pub struct Parser {
@@ -165,6 +176,18 @@ impl Parser {
     /// Bytes of the unfinished request that are read already: everything before the argument at hand.
     pub fn parsed_bytes(&self) -> usize {
         self.position
+    }
+
+    /// The argument in the midst of which the input ends; behind [`Parsed::Incomplete`].
+    pub fn bulk_at_hand(&self) -> Option<BulkAtHand> {
+        let len = self.bulk_len?;
+        Some(BulkAtHand { index: self.saved.len(), start: self.position, len })
+    }
+
+    /// The argument at hand has been taken out of the input and is kept elsewhere: its line end follows where it began, and its span
+    /// will be empty.
+    pub fn leave_out(&mut self) {
+        self.bulk_len = self.bulk_len.map(|_| 0);
     }
 
     /// Whether a request has begun and is not whole.
@@ -373,5 +396,24 @@ mod tests {
         let mut parser = Parser::default();
         let refused = parser.next(b"*1\r\n$16385\r\n", &mut Vec::new(), &Limits::stranger());
         assert_eq!(refused, Err(ProtocolError::UnauthenticatedBulkLength));
+    }
+
+    #[test]
+    fn what_is_kept_elsewhere_is_left_out() {
+        let (mut parser, mut spans, limits) = (Parser::default(), Vec::new(), Limits::trusted(1 << 20));
+        let input = b"*4\r\n$4\r\nMSET\r\n$1\r\na\r\n$1000\r\nbegin";
+        let missing = Parsed::Incomplete { missing: 1002 - 5 };
+        assert_eq!(parser.next(input, &mut spans, &limits), Ok(missing));
+        let at_hand = BulkAtHand { index: 2, start: input.len() - 5, len: 1000 };
+        assert_eq!(parser.bulk_at_hand(), Some(at_hand));
+        parser.leave_out();
+        let input = &input[..input.len() - 5];
+        assert_eq!(parser.next(input, &mut spans, &limits), Ok(Parsed::Incomplete { missing: 2 }));
+        let whole = [input, b"\r\n$1\r\nb\r\n*1\r\n"].concat();
+        let parsed = parser.next(&whole, &mut spans, &limits);
+        assert_eq!(parsed, Ok(Parsed::Request { len: whole.len() - 4 }));
+        let words: Vec<&[u8]> = spans.iter().map(|span| span.of(&whole)).collect();
+        assert_eq!(words, [&b"MSET"[..], b"a", b"", b"b"]);
+        assert_eq!(parser.bulk_at_hand(), None);
     }
 }

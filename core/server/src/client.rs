@@ -15,7 +15,8 @@ const READ_BUDGET: usize = 1 << 20;
 pub(crate) const UNCOUNTED_OUTPUT_BYTES: usize = 4 * 1024;
 
 /// From so many missing bytes on, an argument counts for its client before it has come.
-const LONG_ARGUMENT_BYTES: usize = 32 << 10;
+/// If it is then unfinished it gets a buffer of its own.
+pub(crate) const LONG_ARGUMENT_BYTES: usize = 32 << 10;
 
 /// What the configuration says about connections, copied so that it can be read without the engine.
 #[derive(Clone, Copy, Debug)]
@@ -246,7 +247,7 @@ impl Client {
     pub(crate) fn buffers(&self) -> ClientBuffers {
         let (query, output_room) = self.conn.buffer_bytes();
         let held = self.conn.held();
-        let parsed = self.parser.parsed_bytes().min(held);
+        let parsed = (self.parser.parsed_bytes() + self.conn.held_apart()).min(held);
         ClientBuffers {
             query: held - parsed,
             parsed,

@@ -8,12 +8,13 @@ mod error;
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use engine::{Engine, REDIS_VERSION};
-use keyspace::Keyspace;
+use keyspace::{GIVEN_BYTES_MIN, Keyspace};
 use persist::aof::{BadRecord, Base, Commands, Examined, Log, LogFile, Recovered};
 use persist::rdb::{Entry, Item, Reader, Writer, identify};
 use replication::Place;
@@ -349,8 +350,9 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
             }
             loaded.place = None;
             loaded.commands += batch.len() as u64;
-            replay(shared, &batch, &file.path)?;
-            pace.rest(shared, batch.len())?;
+            let count = batch.len();
+            replay(shared, batch, &file.path)?;
+            pace.rest(shared, count)?;
             shared.loading.bytes_done.store(before + commands.offset(), Ordering::Relaxed);
         }
         loaded.place = commands.last_note().and_then(Place::parse).or(loaded.place);
@@ -360,18 +362,28 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
 }
 
 /// Runs records again, each with the byte of the file at which it begins.
-fn replay(shared: &Shared, batch: &[(u64, Vec<Vec<u8>>)], path: &Path) -> Result<(), LoadError> {
+fn replay(shared: &Shared, batch: Vec<(u64, Vec<Vec<u8>>)>, path: &Path) -> Result<(), LoadError> {
     let mut engine = shared.engine.lock();
     engine.begin_batch(shared.clock.now());
-    for (offset, argv) in batch {
-        let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+    for (offset, mut words) in batch {
+        let long = take_long(&mut words);
+        let mut argv: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        long.iter().for_each(|(index, bytes)| argv[*index] = bytes);
+        engine.keyspace.given = long.iter().map(|(_, bytes)| Arc::clone(bytes)).collect();
         let done = engine.replay(&argv, &mut crate::context::BackgroundContext { shared });
         shared.busy.end();
-        done.map_err(|error| LoadError::Record { path: path.to_owned(), offset: *offset, error })?;
+        engine.keyspace.given = Vec::new();
+        done.map_err(|error| LoadError::Record { path: path.to_owned(), offset, error })?;
     }
     finish_batch(&mut engine);
     crate::allocator::publish();
     Ok(())
+}
+
+/// Takes the long words of a record out, into buffers that values may take over; each with its place.
+fn take_long(words: &mut [Vec<u8>]) -> Vec<(usize, Arc<Vec<u8>>)> {
+    let long = words.iter_mut().enumerate().filter(|(_, word)| word.len() >= GIVEN_BYTES_MIN);
+    long.map(|(index, word)| (index, Arc::new(std::mem::take(word)))).collect()
 }
 
 /// Nothing that loading does is for clients or for the log.

@@ -4,15 +4,16 @@
 //! Reading ahead must leave no trace when a request blocks or closes: what was read and not run is read
 //! again later, so the parser, which remembers how far it was, starts over then.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use config::TlsAuthClientsUser;
 use engine::{Durability, Engine, Next, ReplyMode, Request, SessionId, Written};
-use net::Parts;
-use resp::{Limits, Parsed, Parser, ProtocolError, Span};
+use net::{Apart, Parts, Scratch};
+use resp::{BulkAtHand, Limits, Parsed, Parser, ProtocolError, Span};
 use smallvec::SmallVec;
 
-use crate::client::{Bounds, Class, Client, push_protocol_error};
+use crate::client::{Bounds, Class, Client, LONG_ARGUMENT_BYTES, push_protocol_error};
 use crate::context::IoContext;
 use crate::unacked;
 
@@ -178,6 +179,8 @@ struct Turn<'a, 'w> {
     /// How far the input has been executed.
     at: usize,
     argv: SmallVec<[&'a [u8]; 16]>,
+    /// Long arguments of the first request, until it has run.
+    apart: Option<&'a Apart>,
     left: usize,
     /// Bytes of output at which the turn ends: what there is leaves first.
     output_end: usize,
@@ -209,13 +212,14 @@ impl<'a, 'w> Turn<'a, 'w> {
             context,
             at: 0,
             argv: SmallVec::new(),
+            apart: None,
             left: REQUESTS_PER_TICK_MAX,
             writes: Writes::default(),
         }
     }
 }
 
-impl Turn<'_, '_> {
+impl<'a> Turn<'a, '_> {
     /// Runs what is in the window, until one request does not let the next follow.
     fn run_window(&mut self, window: &Window) -> Next {
         for ahead in &window.requests {
@@ -226,8 +230,13 @@ impl Turn<'_, '_> {
             }
             self.argv.clear();
             self.argv.extend(window.spans[ahead.first_span..ahead.end_span].iter().map(|span| span.of(raw)));
-            let request = Request { argv: &self.argv, raw: Some(raw) };
-            let next = self.engine.execute(self.id, request, self.out, self.context);
+            let next = match self.apart.take() {
+                Some(apart) => self.execute_with(apart),
+                None => {
+                    let request = Request { argv: &self.argv, raw: Some(raw) };
+                    self.engine.execute(self.id, request, self.out, self.context)
+                }
+            };
             self.context.end_busy();
             self.note_written(next);
             if next != Next::Continue || self.out.len() >= self.output_end || self.is_renewed() {
@@ -236,6 +245,19 @@ impl Turn<'_, '_> {
         }
         self.left = self.left.saturating_sub(window.requests.len());
         Next::Continue
+    }
+
+    /// Executes the request whose arguments are read, some of which came apart: its values may take over their buffers.
+    #[cold]
+    fn execute_with(&mut self, apart: &'a Apart) -> Next {
+        for (index, bytes) in apart.whole() {
+            self.argv[*index] = bytes;
+            self.engine.keyspace.given.push(Arc::clone(bytes));
+        }
+        let request = Request { argv: &self.argv, raw: None };
+        let next = self.engine.execute(self.id, request, self.out, self.context);
+        self.engine.keyspace.given = Vec::new();
+        next
     }
 
     /// Whether there is so much output, or so much for others, that the turn ends, or what follows is to be read by other limits.
@@ -341,6 +363,16 @@ fn log_in_by_certificate(
     engine.log_in_by_certificate(session, &names);
 }
 
+/// Gives a long argument in the midst of which the input ends a buffer of its own, if there is not one already.
+#[cold]
+fn set_apart(client: &mut Client, scratch: &Scratch, bounds: &Bounds) {
+    let Some(BulkAtHand { index, start, len }) = client.parser.bulk_at_hand() else { return };
+    if len >= LONG_ARGUMENT_BYTES && len + LINE_END_BYTES <= bounds.query_bytes_max {
+        client.parser.leave_out();
+        client.conn.set_apart(scratch, start, (index, len));
+    }
+}
+
 /// Executes the whole requests in a client's input, as far as the budget goes.
 fn run(
     client: &mut Client,
@@ -352,6 +384,7 @@ fn run(
 ) -> Ran {
     let mut limits = client.request_limits(bounds);
     let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.class));
+    let apart = client.conn.take_apart();
     let Parts { input, out } = client.conn.parts(context.scratch, &mut context.net.pool);
     let output_max = output_max.saturating_add(out.len() - pending);
     if pending >= OUTPUT_PER_TICK {
@@ -359,6 +392,7 @@ fn run(
         out.reserve_exact((pending / 4).max(2 * OUTPUT_PER_TICK));
     }
     let mut turn = Turn::begin(id, Parts { input, out }, engine, context, client.trusted);
+    turn.apart = apart.as_deref();
     let mut ran = Ran::All;
     let next = loop {
         // A stranger's requests are read one by one: each may change what it is allowed to send.
@@ -371,14 +405,14 @@ fn run(
             match end {
                 End::Full => {}
                 End::Incomplete(missing) => {
-                    client.missing = missing;
+                    client.missing = missing + turn.apart.map_or(0, Apart::missing);
                     break next;
                 }
                 End::Inline(end, args) => next = turn.run_inline(end, &args),
                 End::TooLarge => next = turn.refuse_large(),
                 End::Bad(error) => next = turn.refuse(&error),
             }
-        } else if is_cut || !matches!(end, End::Full) {
+        } else if turn.apart.is_none() && (is_cut || !matches!(end, End::Full)) {
             client.parser = Parser::default();
         }
         if next == Next::Continue && turn.out.len() > output_max {
@@ -399,8 +433,13 @@ fn run(
         }
     };
     let (at, out_len, writes) = (turn.at, turn.out.len(), std::mem::take(&mut turn.writes));
+    let is_unfinished = turn.apart.is_some();
     drop(turn);
     client.conn.consume(at);
+    client.conn.give_back_apart(apart.filter(|_| is_unfinished));
+    if next == Next::Continue && ran == Ran::All && client.missing >= LONG_ARGUMENT_BYTES {
+        set_apart(client, context.scratch, bounds);
+    }
     writes.tell(client, out_len, engine.keyspace.now.mono_us, context);
     client.waiting = next == Next::Wait;
     if next == Next::Close {

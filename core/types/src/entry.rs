@@ -141,6 +141,13 @@ impl Entry {
         Entry(Raw::new(key, expiry, Body::Fixed(Value::Str(bytes))))
     }
 
+    /// An entry of a string in a buffer that was made for it, which others may have in hand as well. It is long, so it is never an
+    /// integer.
+    pub fn given(key: &[u8], buffer: Arc<Vec<u8>>, expiry: Option<i64>) -> Entry {
+        debug_assert!(buffer.len() > INLINE_MAX, "a shorter string lies in the entry");
+        Entry(Raw::new(key, expiry, Body::Heap(buffer)))
+    }
+
     /// The same value, encoding, expiry and access field under another key.
     pub fn renamed(self, key: &[u8]) -> Entry {
         let (expiry, access) = (self.expiry(), self.access());

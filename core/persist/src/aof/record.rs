@@ -7,8 +7,6 @@ use super::line::{Annotation, Head, HistoryId, Line, MARK};
 /// Room for a record's header lines, bytes; no line of the format is longer.
 const LINE_BYTES_MAX: usize = 1024;
 const BUFFER_BYTES: usize = 64 << 10;
-/// Most room made for an argument before its bytes have arrived, bytes.
-const TRUSTED_BYTES_MAX: usize = 1 << 20;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,7 +211,7 @@ impl<R: Read> Scanner<R> {
         if length as u64 > self.end.saturating_sub(self.offset()) {
             return Err(BadRecord::Torn);
         }
-        let mut bytes = Vec::with_capacity(length.min(TRUSTED_BYTES_MAX));
+        let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             if self.peek()?.is_none() {
                 return Err(BadRecord::Torn);

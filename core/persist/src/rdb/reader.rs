@@ -11,8 +11,6 @@ use crate::{lzf, pack::Damaged};
 
 /// The buffer between source and reader, bytes.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Most room made for a string before its bytes have arrived, bytes.
-const TRUSTED_BYTES_MAX: u64 = 1 << 20;
 
 /// Why a snapshot or payload is not accepted.
 #[derive(Debug)]
@@ -427,11 +425,13 @@ impl<R: Read> Reader<R> {
         if self.left().is_some_and(|left| length > left) {
             return Err(Error::Truncated { offset });
         }
-        let mut bytes = Vec::with_capacity(length.min(TRUSTED_BYTES_MAX) as usize);
-        while (bytes.len() as u64) < length {
+        let whole = usize::try_from(length).map_err(|_| self.corrupt("a string is too long"))?;
+        // What is there to be read is no mere announcement.
+        let mut bytes = Vec::with_capacity(if self.left().is_some() { whole } else { 0 });
+        while bytes.len() < whole {
             self.refill_if_empty()?;
-            let wanted = usize::try_from(length - bytes.len() as u64).unwrap_or(usize::MAX);
-            let count = wanted.min(self.buffer.len() - self.at);
+            let count = (whole - bytes.len()).min(self.buffer.len() - self.at);
+            base::room::reserve_towards(&mut bytes, count, whole);
             bytes.extend_from_slice(&self.buffer[self.at..self.at + count]);
             self.at += count;
         }

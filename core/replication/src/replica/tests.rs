@@ -191,6 +191,22 @@ fn a_request_stays_until_it_is_applied() {
 }
 
 #[test]
+fn a_long_request_takes_its_length_and_nothing_when_it_is_over() {
+    let mut link = streaming(0);
+    let mut request = Vec::new();
+    push_command(&mut request, &[b"SET", b"k", &vec![b'v'; 9_000_000]]);
+    for piece in request.chunks(60_000) {
+        assert!(link.request().unwrap().is_none());
+        link.receive(piece, 0);
+        assert!(link.input.capacity() < request.len() + (1 << 20), "{} bytes", link.input.capacity());
+    }
+    assert_eq!(link.request().unwrap().unwrap().raw.len(), request.len());
+    link.applied();
+    link.receive(b"*1\r\n", 0);
+    assert!(link.input.capacity() <= INPUT_SLACK);
+}
+
+#[test]
 fn a_master_hears_how_far_its_replica_is_each_second_and_when_it_asks() {
     let mut link = streaming(5);
     assert_eq!(link.tick(999_999), Ok(()));

@@ -47,7 +47,7 @@ impl Clients {
         match outcome {
             ReadOutcome::Data { more } if client.conn.is_closing() => {
                 // It is on its way out: nothing more of it is executed, or kept.
-                client.conn.consume(client.conn.held());
+                client.conn.discard_input();
                 if more {
                     mark(&mut client.listed.again, &mut self.again, id);
                 }

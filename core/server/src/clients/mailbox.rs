@@ -42,7 +42,7 @@ impl Clients {
         let Some(slot) = slots.get_mut(id) else { return };
         let Some(client) = slot else { return self.held_back.push((delivery, marks)) };
         if !delivery.bytes.is_empty() {
-            client.conn.out(pool).extend_from_slice(&delivery.bytes);
+            client.conn.append(&delivery.bytes, pool);
         }
         client.park_delivery(&delivery, marks, shared.clock.micros());
         let logs_in = delivery.resume && client.is_asking;
