@@ -37,6 +37,9 @@ pub const REQUEST_BYTES_MAX: usize = 2 << 30;
 const READS_AS_VALKEY: &[u8] = b"9.1.0";
 
 /// Room that the input may keep although it is mostly empty, bytes.
+const INPUT_KEPT: usize = 1 << 20;
+
+/// What comes with the end of a long request in one piece at most, bytes: with more the input is moved once.
 const INPUT_SLACK: usize = 64 << 10;
 
 /// How often a master hears how far its replica is, or that it is there, microseconds.
@@ -211,12 +214,13 @@ impl Link {
         if self.at > 0 {
             self.input.drain(..self.at);
             self.at = 0;
-            if self.input.capacity() > INPUT_SLACK && self.input.len() < self.input.capacity() / 4 {
+            if self.input.capacity() > INPUT_KEPT && self.input.len() < self.input.capacity() / 4 {
                 self.input.shrink_to_fit();
             }
         }
-        if self.missing > bytes.len() {
-            let whole = self.input.len() + self.missing;
+        if self.missing > INPUT_SLACK {
+            // With room for what comes behind it in the same piece.
+            let whole = self.input.len() + self.missing + INPUT_SLACK;
             base::room::reserve_towards(&mut self.input, bytes.len(), whole);
         }
         self.missing = self.missing.saturating_sub(bytes.len());
