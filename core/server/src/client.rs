@@ -247,12 +247,17 @@ impl Client {
     pub(crate) fn buffers(&self) -> ClientBuffers {
         let (query, output_room) = self.conn.buffer_bytes();
         let held = self.conn.held();
+        let query_free = query.saturating_sub(held);
         let parsed = (self.parser.parsed_bytes() + self.conn.held_apart()).min(held);
         ClientBuffers {
             query: held - parsed,
             parsed,
-            query_free: query.saturating_sub(held),
-            announced: if self.missing < LONG_ARGUMENT_BYTES { 0 } else { self.missing },
+            query_free,
+            announced: match self.missing {
+                ..LONG_ARGUMENT_BYTES => 0,
+                // What there is room for is counted already.
+                missing => missing.saturating_sub(query_free),
+            },
             output: self.conn.pending(),
             output_room,
             is_stuck: self.conn.is_stuck(),
