@@ -322,6 +322,30 @@ save "''""#,
     }
 
     #[test]
+    fn the_files_that_come_with_valkey_and_redis_8_are_read() {
+        let stock = "mptcp no\nrdma-bind \"\"\nrdma-port 0\nrdma-rx-size 1mb\nrdma-completion-vector -1\nrepl-mptcp no
+            prefetch-batch-max-size 16\ntls-auto-reload-interval 0\navailability-zone \"\"\nhash-seed \"\"
+            extended-redis-compatibility no\nimport-mode no\nvset-force-single-threaded-execution no
+            active-defrag-cycle-us 500\nrdb-version-check strict\ndual-channel-replication-enabled no
+            cluster-announce-client-ipv4 \"\"\ncluster-announce-client-ipv6 \"\"\ncluster-announce-client-port 0
+            cluster-announce-client-tls-port 0\ncluster-blacklist-ttl 60\ncluster-compatibility-sample-ratio 0
+            cluster-config-save-behavior sync\ncluster-databases 1\ncluster-manual-failover-timeout 5000
+            cluster-slot-migration-log-max-len 1000\ncluster-slot-stats-enabled no
+            slot-migration-max-failover-repl-bytes 0";
+        read(stock, &[]).unwrap();
+        for (lacking, why) in [
+            ("rdb-version-check relaxed", "versions that are not known are never read"),
+            ("dual-channel-replication-enabled yes", "share one connection"),
+            ("import-mode yes", "no import mode"),
+            ("availability-zone a", "not told of zones"),
+            ("mptcp yes", "multipath TCP"),
+            ("rdma-port 6379", "RDMA"),
+        ] {
+            assert!(read(lacking, &[]).unwrap_err().why.contains(why), "{lacking}");
+        }
+    }
+
+    #[test]
     fn what_we_lack_is_refused_only_when_switched_on() {
         assert!(read("cluster-enabled no\nactivedefrag no\nsyslog-enabled no", &[]).is_ok());
         assert!(read("cluster-enabled yes", &[]).unwrap_err().why.contains("cluster mode is not supported"));

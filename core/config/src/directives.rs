@@ -1,6 +1,7 @@
 //! The table of directives: everything a server can be told, one row each.
 //!
-//! The names and limits are those of Redis 7.4's redis.conf, because files and tools move here as they are.
+//! The names and limits are those of Redis 7.4's redis.conf, and of what Redis 8 and Valkey 9.1 add to it, because files and tools
+//! move here as they are.
 //! A row also says what we do: most act; some are accepted because they promise nothing that we lack; some
 //! are refused when switched on, because accepting them silently would promise what we do not do.
 
@@ -130,6 +131,14 @@ const CLUSTER: &str = "cluster mode is not supported; run one server a node with
 const DEPRECATED_LUA: &str =
     "getfenv, setfenv and newproxy are not given to scripts, which could reach those of others by them";
 const DEFRAG: &str = "active defragmentation is not supported; the allocator returns memory by itself";
+const DUAL_CHANNEL: &str = "a copy and the stream behind it share one connection";
+const HASH_SEED: &str = "the order of SCAN is not chosen by a seed of yours";
+const IMPORT_MODE: &str =
+    "there is no import mode; what has expired is removed while data are brought in, too";
+const MPTCP: &str = "multipath TCP is not supported";
+const RDB_VERSION: &str = "snapshots of versions that are not known are never read";
+const RDMA: &str = "RDMA is not supported";
+const ZONE: &str = "clients are not told of zones";
 const MODULES: &str = "modules are not supported";
 const SYSLOG: &str = "syslog is not supported; log to standard output, which systemd and containers collect";
 const PINNING: &str = "processor lists are not supported; use taskset or systemd's CPUAffinity";
@@ -153,11 +162,17 @@ pub static TABLE: &[Directive] = &[
     row("unixsocketgroup", Text, "", "Group that the Unix socket belongs to, by name.").boot(),
     row("unixsocketperm", Octal, "0", "Permissions of the Unix socket.").boot(),
     row("socket-mark-id", Int(0, U32), "0", "Mark of the listening sockets for packet filters; 0 for none.").boot(),
+    row("mptcp", Bool, "no", "Multipath TCP on the listening sockets.").boot().refused(MPTCP),
+    row("rdma-bind", Text, "", "Addresses to listen on with RDMA.").refused(RDMA),
+    row("rdma-port", PORT, "0", "Port of RDMA; 0 for none.").refused(RDMA),
+    row("rdma-rx-size", Memory(64 << 10, 16 * MB), "1048576", "Bytes received in one go with RDMA, which there is not.").boot().accepted(),
+    row("rdma-completion-vector", Int(-1, 1024), "-1", "Completion vector of RDMA, which there is not.").boot().accepted(),
     row("max-new-connections-per-cycle", Int(1, 1000), "10", "Connections accepted in one turn of the loop."),
     row("max-new-tls-connections-per-cycle", Int(1, 1000), "1", "TLS connections accepted in one turn of the loop."),
     row("maxclients", Int(1, U32), "10000", "Connections at one time."),
     row("io-threads", Int(1, 128), "1", "Threads that read, parse and write for connections.").boot(),
     row("io-threads-do-reads", Bool, "no", "Threads always read; kept for old files.").boot().accepted(),
+    row("prefetch-batch-max-size", Int(0, 128), "16", "Commands whose keys are fetched together; their number is not chosen.").accepted(),
     // TLS
     row("tls", Choice(TlsMode::NAMES), "off", "TLS on the main port: off, optional, required, or auto: optional on loopback, required elsewhere.").boot(),
     row("tls-port", PORT, "0", "A second TCP port that speaks only TLS; 0 for none."),
@@ -182,6 +197,7 @@ pub static TABLE: &[Directive] = &[
     row("tls-session-caching", Bool, "yes", "Let clients resume sessions."),
     row("tls-session-cache-size", NUMBER, "20480", "Sessions are remembered by the clients, in tickets.").accepted(),
     row("tls-session-cache-timeout", NUMBER, "300", "Seconds a session is remembered."),
+    row("tls-auto-reload-interval", NUMBER, "0", "Seconds between two looks at the certificates; they are always watched.").accepted(),
     // Identity, process, log
     row("daemonize", Bool, "no", "Accepted for the sake of existing files; the server stays in the foreground, where systemd and containers want it.").boot().accepted(),
     row("supervised", Choice(&["upstart", "systemd", "auto", "no"]), "no", "Readiness is told whenever systemd asks for it.").boot().accepted(),
@@ -201,6 +217,11 @@ pub static TABLE: &[Directive] = &[
     row("proc-title-template", Title, "{title} {listen-addr} {server-mode}", "The process list shows the command line.").accepted(),
     row("locale-collate", Locale, "", "Collation of SORT ALPHA; only the order of bytes is known.").accepted(),
     row("databases", Int(1, base::limits::DATABASES_MAX as i64), "16", "How many databases there are.").boot(),
+    row("availability-zone", Text, "", "The zone that clients are told.").refused(ZONE),
+    row("extended-redis-compatibility", Bool, "no", "Present the server as Redis, which it always does.").accepted(),
+    row("hash-seed", Text, "", "What the order of SCAN is derived from.").boot().refused(HASH_SEED),
+    row("import-mode", Bool, "no", "Keep what has expired while data are brought in.").refused(IMPORT_MODE),
+    row("vset-force-single-threaded-execution", Bool, "no", "How vector sets are searched, which there are not.").accepted(),
     row("hz", Clamped(1, 500), "10", "Rounds of background work in a second."),
     row("dynamic-hz", Bool, "yes", "More rounds with more clients.").accepted(),
     row("shutdown-timeout", NUMBER, "10", "Replicas are not waited for at the end: they come again.").accepted(),
@@ -247,6 +268,7 @@ pub static TABLE: &[Directive] = &[
     row("active-defrag-threshold-upper", Int(0, 1000), "100", "Waste in percent at full effort.").accepted(),
     row("active-defrag-cycle-min", Int(1, 99), "1", "Least effort in percent of a processor.").accepted(),
     row("active-defrag-cycle-max", Int(1, 99), "25", "Most effort in percent of a processor.").accepted(),
+    row("active-defrag-cycle-us", Int(0, 100_000), "500", "Microseconds of one go.").accepted(),
     row("active-defrag-max-scan-fields", Int(1, I64), "1000", "Elements of a collection moved in one go.").accepted(),
     // Clients
     row("client-output-buffer-limit", OutputLimits, "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", "Unread output at which clients are closed."),
@@ -275,6 +297,7 @@ pub static TABLE: &[Directive] = &[
     row("stop-writes-on-bgsave-error", Bool, "yes", "Refuse writes while snapshots fail."),
     row("rdbcompression", Bool, "yes", "Compress strings in snapshots."),
     row("rdbchecksum", Bool, "yes", "Snapshots carry a checksum.").boot(),
+    row("rdb-version-check", Choice(&["strict", "relaxed"]), "strict", "Snapshots of versions that are not known are refused.").refused(RDB_VERSION),
     row("dbfilename", FileName, "dump.rdb", "Name of the snapshot.").protected(),
     row("rdb-del-sync-files", Bool, "no", "Remove snapshots that only replication needed.").accepted(),
     row("rdb-save-incremental-fsync", Bool, "yes", "Snapshots are always made durable piece by piece.").accepted(),
@@ -322,6 +345,8 @@ pub static TABLE: &[Directive] = &[
     row("repl-ping-replica-period", Int(1, I32), "10", "Seconds between pings to replicas.").or(&["repl-ping-slave-period"]),
     row("repl-timeout", Int(1, I32), "60", "Seconds of silence that end a link."),
     row("repl-disable-tcp-nodelay", Bool, "no", "Collect small packets to replicas.").accepted(),
+    row("repl-mptcp", Bool, "no", "Multipath TCP to the primary.").boot().refused(MPTCP),
+    row("dual-channel-replication-enabled", Bool, "no", "A connection of its own for a full copy.").refused(DUAL_CHANNEL),
     row("repl-backlog-size", MemoryFrom(16 << 10), "1048576", "Bytes kept for replicas that come back."),
     row("repl-backlog-ttl", COUNT, "3600", "Seconds the backlog outlives the last replica; 0 for ever."),
     row("repl-diskless-sync", Bool, "yes", "Send full copies without a file.").accepted(),
@@ -353,6 +378,18 @@ pub static TABLE: &[Directive] = &[
     row("cluster-announce-bus-port", PORT, "0", "Bus port told to the cluster.").accepted(),
     row("cluster-announce-tls-port", PORT, "0", "TLS port told to the cluster.").accepted(),
     row("cluster-preferred-endpoint-type", Choice(&["ip", "hostname", "unknown-endpoint"]), "ip", "What redirections name.").accepted(),
+    row("cluster-announce-client-ipv4", Text, "", "IPv4 address told to clients of the cluster.").accepted(),
+    row("cluster-announce-client-ipv6", Text, "", "IPv6 address told to clients of the cluster.").accepted(),
+    row("cluster-announce-client-port", PORT, "0", "Port told to clients of the cluster.").accepted(),
+    row("cluster-announce-client-tls-port", PORT, "0", "TLS port told to clients of the cluster.").accepted(),
+    row("cluster-blacklist-ttl", COUNT, "60", "Seconds for which a forgotten node is not taken in again.").accepted(),
+    row("cluster-compatibility-sample-ratio", Int(0, 100), "0", "Commands in percent that are looked at for what a cluster would refuse.").refused(CLUSTER),
+    row("cluster-config-save-behavior", Choice(&["sync", "best-effort"]), "sync", "What happens when the cluster's state cannot be saved.").accepted(),
+    row("cluster-databases", Int(1, I32), "1", "Databases of a cluster.").boot().accepted(),
+    row("cluster-manual-failover-timeout", Int(1, I32), "5000", "Milliseconds that a failover by hand may take.").accepted(),
+    row("cluster-slot-migration-log-max-len", COUNT, "1000", "Moves of slots that are remembered.").accepted(),
+    row("cluster-slot-stats-enabled", Bool, "no", "Count what each slot uses.").refused(CLUSTER),
+    row("slot-migration-max-failover-repl-bytes", Int(-1, I64), "0", "Bytes that may be missing when a slot is handed over.").accepted(),
     // Watching
     row("slowlog-log-slower-than", Int(-1, I64), "10000", "Microseconds from which a command is slow; -1 for none.").or(&["commandlog-execution-slower-than"]),
     row("slowlog-max-len", COUNT, "128", "Slow commands remembered.").or(&["commandlog-slow-execution-max-len"]),
@@ -405,48 +442,13 @@ pub(crate) fn index_of(name: &[u8]) -> Option<usize> {
 pub(crate) fn unknown(name: &[u8]) -> String {
     let mut why = "Bad directive or wrong number of arguments".to_owned();
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-    if let Some((_, reason)) = FOREIGN.iter().find(|(known, _)| *known == name) {
-        why += &format!("\n'{name}' is a directive of Valkey or Redis 8: {reason}. Take the line out");
-    } else if !LINES.iter().any(|(known, _)| *known == name)
+    if !LINES.iter().any(|(known, _)| *known == name)
         && let Some(meant) = nearest(&name)
     {
         why += &format!("\nThere is no directive '{name}'; did you mean '{meant}'?");
     }
     why
 }
-
-/// Directives of Valkey 9.1 and Redis 8.2 that there are not here, and why a file can do without them.
-#[rustfmt::skip]
-const FOREIGN: &[(&str, &str)] = &[
-    ("active-defrag-cycle-us", DEFRAG),
-    ("availability-zone", "clients are not told of zones"),
-    ("cluster-announce-client-ipv4", CLUSTER),
-    ("cluster-announce-client-ipv6", CLUSTER),
-    ("cluster-announce-client-port", CLUSTER),
-    ("cluster-announce-client-tls-port", CLUSTER),
-    ("cluster-blacklist-ttl", CLUSTER),
-    ("cluster-compatibility-sample-ratio", CLUSTER),
-    ("cluster-config-save-behavior", CLUSTER),
-    ("cluster-databases", CLUSTER),
-    ("cluster-manual-failover-timeout", CLUSTER),
-    ("cluster-slot-migration-log-max-len", CLUSTER),
-    ("cluster-slot-stats-enabled", CLUSTER),
-    ("dual-channel-replication-enabled", "a copy and the stream behind it share one connection"),
-    ("extended-redis-compatibility", "the server always presents itself as Redis 7.4"),
-    ("hash-seed", "the order of SCAN is not chosen by a seed of yours"),
-    ("import-mode", "there is no import mode"),
-    ("mptcp", "multipath TCP is not supported"),
-    ("prefetch-batch-max-size", "prefetching is always on"),
-    ("rdb-version-check", "a snapshot is refused by what it holds, which is said, not by a version up to that of Redis 8.10"),
-    ("rdma-bind", "RDMA is not supported"),
-    ("rdma-completion-vector", "RDMA is not supported"),
-    ("rdma-port", "RDMA is not supported"),
-    ("rdma-rx-size", "RDMA is not supported"),
-    ("repl-mptcp", "multipath TCP is not supported"),
-    ("slot-migration-max-failover-repl-bytes", CLUSTER),
-    ("tls-auto-reload-interval", "certificates are always watched"),
-    ("vset-force-single-threaded-execution", "there are no vector sets"),
-];
 
 /// The name that is written most like this one; `None` when none is near enough to be meant.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
@@ -533,11 +535,6 @@ mod tests {
             let why = unknown(typed.as_bytes());
             assert!(why.starts_with("Bad directive or wrong number of arguments\n"), "{why}");
             assert!(why.ends_with(&format!("; did you mean '{meant}'?")), "{typed}: {why}");
-        }
-        for (name, _) in FOREIGN {
-            assert!(find(name.as_bytes()).is_none(), "{name} is known");
-            let why = unknown(name.as_bytes());
-            assert!(why.contains("Valkey or Redis 8: ") && !why.contains("did you mean"), "{why}");
         }
         for strange in ["nosuch", "x", "", "include", "loadmodule", "frobnicate", &"maxmemory".repeat(9)] {
             assert_eq!(
