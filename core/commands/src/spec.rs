@@ -72,6 +72,9 @@ impl Flags {
     /// Says which replies its client gets: behind a SKIP it is no reply itself (CLIENT REPLY).
     pub const SETS_REPLIES: Flags = Flags(1 << 27);
 
+    /// Whoever watches the server takes its answer for all being well: it is refused while writes are, for the disk (PING).
+    pub const TELLS_HEALTH: Flags = Flags(1 << 28);
+
     /// Whether every bit of `other` is set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0

@@ -27,7 +27,7 @@ pub(crate) static COMMANDS: &[Row<EngineHandler>] = &[
     row("auth", -2, auth).flags(HANDSHAKE),
     row("echo", 2, echo).flags(Flags::FAST).flags(Flags::LOADING.and(Flags::STALE)),
     row("hello", -1, hello).flags(HANDSHAKE),
-    row("ping", -1, ping).fast().flags(Flags::AS_SUBSCRIBER),
+    row("ping", -1, ping).fast().flags(Flags::AS_SUBSCRIBER.and(Flags::TELLS_HEALTH)),
     row("quit", -1, quit).flags(HANDSHAKE.and(ALWAYS)),
     row("reset", 1, reset).flags(HANDSHAKE.and(ALWAYS)),
     row("select", 2, select).flags(ANYWHERE),

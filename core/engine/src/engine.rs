@@ -184,6 +184,8 @@ pub struct Facts {
     pub is_subscriber: bool,
     /// It is a replica.
     pub is_replica: bool,
+    /// It is shown what others do (MONITOR).
+    pub is_monitor: bool,
     /// It has logged in, or need not.
     pub is_authenticated: bool,
     /// Its request waits for a password check.
@@ -483,6 +485,7 @@ impl Engine {
         Facts {
             is_subscriber: session.is_subscriber(),
             is_replica: session.is_replica,
+            is_monitor: session.monitor,
             is_authenticated: self.is_let_in(session),
             is_asking: session.is_asking,
             queued_bytes: session.multi.as_ref().map_or(0, |multi| multi.bytes),

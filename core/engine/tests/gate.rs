@@ -154,6 +154,20 @@ fn ticks_bring_memory_below_its_limit_in_slices_and_log_what_they_evict() {
 }
 
 #[test]
+fn a_ping_is_not_answered_as_if_all_were_well_while_the_disk_keeps_nothing() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.outside.refusal = Some(MISCONF);
+    assert_eq!(b.run(c, "PING"), format!("-{MISCONF}\r\n"));
+    assert_eq!(b.run(c, "ECHO x"), "$1\r\nx\r\n");
+    b.run(c, "MULTI");
+    b.run(c, "PING");
+    assert!(b.run(c, "EXEC").starts_with("-EXECABORT"));
+    b.outside.refusal = None;
+    assert_eq!(b.run(c, "PING"), "+PONG\r\n");
+}
+
+#[test]
 fn a_script_that_only_reads_needs_no_disk() {
     let mut b = Bench::new();
     let c = b.connect();

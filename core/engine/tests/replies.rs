@@ -9,6 +9,17 @@ use tandem_engine::ReplayError;
 const BLOCKED: &str = "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
 
 #[test]
+fn an_acl_file_without_the_default_user_leaves_its_clients_alone() {
+    let mut b = Bench::new();
+    let (one, ann) = (b.connect(), b.connect());
+    b.run(one, "ACL SETUSER ann on nopass ~* +@all");
+    b.run(ann, "AUTH ann any");
+    b.engine.load_acl_file("users.acl", b"user ann on nopass ~* +@all\n", None).unwrap();
+    assert_eq!(b.run(one, "ACL WHOAMI"), "$7\r\ndefault\r\n");
+    assert_eq!(b.run(ann, "ACL WHOAMI"), "$3\r\nann\r\n");
+}
+
+#[test]
 fn a_replay_asks_for_no_rights() {
     let mut b = Bench::new();
     let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();

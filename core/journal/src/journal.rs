@@ -663,6 +663,11 @@ impl Journal {
         self.refuses_for_snapshots() || (self.state.logs() && self.has_to_refuse())
     }
 
+    /// Whether the log takes what is written, as far as is known: its last write succeeded, and there is room for another.
+    pub fn is_well(&self) -> bool {
+        self.state.trouble().is_none() && !(self.state.logs() && self.room.is_exhausted())
+    }
+
     fn refuses_for_snapshots(&self) -> bool {
         self.policy.needs_snapshots && !self.has_snapshot && !self.state.logs()
     }

@@ -137,6 +137,8 @@ pub(crate) struct Client {
     pub(crate) certificate_seen: bool,
     /// Whose limits hold.
     pub(crate) class: Class,
+    /// It is shown what others do.
+    pub(crate) is_monitor: bool,
     /// The reply to its last request comes later; its next ones stay in the input.
     pub(crate) waiting: bool,
     /// It waits for a password check.
@@ -194,6 +196,7 @@ impl Client {
             trusted: false,
             certificate_seen: false,
             class: Class::Normal,
+            is_monitor: false,
             waiting: false,
             is_asking: false,
             asked_bytes: 0,

@@ -307,7 +307,7 @@ impl Clients {
             self.check_output(id);
         }
         let Some(client) = find(&mut self.slots, id) else { return };
-        let exempt = client.waiting || client.class != Class::Normal;
+        let exempt = client.waiting || client.is_monitor || client.class != Class::Normal;
         if idle_s > 0 && !exempt && now_s > client.heard_s + idle_s {
             self.shared.logger.line(Level::Verbose, "Closing idle client");
             return self.close(id);

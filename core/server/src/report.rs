@@ -147,7 +147,7 @@ fn fill_log(shared: &Shared, report: &mut Report) {
     let journal = shared.durable.journal();
     let is_logging = journal.state().logs();
     report.set("aof_enabled", u64::from(is_logging));
-    report.set("aof_last_write_status", status(journal.state().trouble().is_none()));
+    report.set("aof_last_write_status", status(journal.is_well()));
     if is_logging {
         report.set("aof_current_size", journal.sizes().all);
         report.set("aof_base_size", journal.sizes().base);

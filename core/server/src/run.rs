@@ -334,7 +334,7 @@ pub(crate) fn serve(
     let ran = run(client, session, engine, context, window, &bounds);
     context.net.batch_output += client.conn.pending().saturating_sub(waiting);
     let facts = engine.facts(session);
-    client.class = Class::of(&facts);
+    (client.class, client.is_monitor) = (Class::of(&facts), facts.is_monitor);
     if client.trusted && !facts.is_authenticated {
         client.begin_as_stranger(context.net.now_s);
     }

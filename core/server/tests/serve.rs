@@ -150,15 +150,18 @@ fn a_subscriber_that_does_not_read_is_closed_at_its_limit() {
 }
 
 #[test]
-fn an_idle_client_is_closed_and_a_blocked_one_is_not() {
+fn an_idle_client_is_closed_and_one_that_is_blocked_or_monitors_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path(), &["--save", "", "--timeout", "1"]);
-    let (mut idle, mut blocked) = (server.client(), server.client());
+    let (mut idle, mut blocked, mut monitor) = (server.client(), server.client(), server.client());
+    monitor.ask("MONITOR", "+OK\r\n");
     idle.ask("PING", "+PONG\r\n");
     blocked.send(&request(&[b"BLPOP", b"q", b"0"]));
     idle.closed();
     server.client().ask("RPUSH q v", ":1\r\n");
     blocked.expect("*2\r\n$1\r\nq\r\n$1\r\nv\r\n");
+    let seen: Vec<String> = (0..3).map(|_| monitor.line()).collect();
+    assert!(seen[2].contains("RPUSH"), "{seen:?}");
 }
 
 #[test]

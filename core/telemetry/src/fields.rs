@@ -201,7 +201,7 @@ pub static TABLE: &[Field] = &[
     f(Persistence, "aof_last_bgrewrite_status", "ok", Gauge("redis_aof_last_bgrewrite_status", "Whether the last rewrite of the log succeeded.")),
     f(Persistence, "aof_rewrites", "0", No),
     f(Persistence, "aof_rewrites_consecutive_failures", "0", No),
-    f(Persistence, "aof_last_write_status", "ok", Gauge("redis_aof_last_write_status", "Whether the last write to the log succeeded.")),
+    f(Persistence, "aof_last_write_status", "ok", Gauge("redis_aof_last_write_status", "Whether the last write to the log succeeded and there is room for more.")),
     f(Persistence, "aof_last_cow_size", "0", Gauge("redis_aof_last_cow_size_bytes", "Memory copied for the last rewrite, bytes: 0 without fork.")),
     f(Persistence, "module_fork_in_progress", "0", Gauge("redis_module_fork_in_progress", "Whether a module has forked: always 0.")),
     f(Persistence, "module_fork_last_cow_size", "0", Gauge("redis_module_fork_last_cow_size", "Memory copied for a module's fork: always 0.")),

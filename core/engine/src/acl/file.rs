@@ -159,8 +159,10 @@ impl Engine {
         core::mem::swap(&mut fresh.log, &mut self.acl.log);
         // Sessions know users by index.
         let old = core::mem::replace(&mut self.acl, fresh);
+        // The default user has one place, and may have been moved here out of the old ones.
+        let place = |user| if user == DEFAULT_USER { Some(user) } else { self.acl.find(old.name(user)) };
         let moves: Vec<(SessionId, Option<usize>)> = (self.sessions.iter().filter(|(_, s)| !s.is_internal()))
-            .map(|(id, s)| (id, self.acl.find(old.name(s.user))))
+            .map(|(id, s)| (id, place(s.user)))
             .collect();
         for (id, user) in moves {
             match user {

@@ -170,6 +170,7 @@ impl Engine {
             Caller::Client if spec.flags.has_any(CHANGES.and(Flags::RUNS_QUEUE)) => {
                 self.check_change(asked, outside)
             }
+            Caller::Client if spec.flags.has(Flags::TELLS_HEALTH) => check_disk(outside),
             Caller::Script(leave) if spec.flags.has_any(LEAVES_TRACES) => {
                 self.check_scripted_change(asked, leave, outside)
             }
@@ -411,6 +412,11 @@ impl Engine {
         }
         self.refuse(error, reply);
     }
+}
+
+/// Refuses while writes that grow would be, because the disk cannot keep them.
+fn check_disk(outside: &mut dyn Outside) -> Result<(), Error> {
+    outside.write_refusal(true, &|| 0).map_or(Ok(()), |why| Err(Error::text(why)))
 }
 
 /// What two commands need together. What is a leave holds only if both have it: where one needs room to keep, it does not help

@@ -384,12 +384,15 @@ fn what_would_grow_is_refused_in_the_reserve_and_what_takes_goes_on() {
     assert_eq!(journal.report_refused(7), Some(News::TooLarge(90)));
     assert!(refused(&mut journal, true, 91).is_some());
     assert_eq!(journal.report_refused(8), None, "once in a while");
+    assert!(journal.is_well());
     assert_eq!(journal.found_room(RESERVE_BYTES + 10, 0), Some(News::NearlyFull), "what waits has its place");
+    assert!(!journal.is_well(), "an alert must fire although nothing has failed yet");
     write(&mut journal, 0);
     assert_eq!(journal.found_room(2 * RESERVE_BYTES - 1, 10), None);
     assert!(refused(&mut journal, true, 1).is_some_and(|why| why.ends_with("No space left on device")));
     assert_eq!(refused(&mut journal, false, 1), None);
     assert_eq!(journal.found_room(2 * RESERVE_BYTES, 10), Some(News::Room));
+    assert!(journal.is_well());
     assert_eq!(refused(&mut journal, true, 1), None);
 }
 
