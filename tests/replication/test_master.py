@@ -5,10 +5,10 @@ import signal
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
-from conftest import Writer, assert_equal, eventually, in_step, info, master_of, replica_of, survive_cuts
+from conftest import SECONDS_MAX, Writer, assert_equal, eventually, in_step, info, master_of, replica_of, survive_cuts
 from harness import wire
 
 
@@ -343,3 +343,68 @@ def test_links_that_are_cut_again_and_again_under_load(kind, commands):
         counts = info(m, "stats")
         assert int(counts["sync_partial_ok"]) > 3
         assert (int(counts["evicted_keys"]) > 100) == (kind == "evicting")
+
+
+@contextmanager
+def a_master_whose_replica_lags(*extra):
+    """Both, and a client of the master; the replica is stopped, and lacks a key."""
+    with master_of("server", *extra) as master, master.client() as m, replica_of(master, "7.0") as replica:
+        m.call("SET", "k", 1)
+        in_step(master, replica)
+        replica.process.send_signal(signal.SIGSTOP)
+        try:
+            m.call("SET", "k", 2)
+            yield master, replica, m
+        finally:
+            replica.process.send_signal(signal.SIGCONT)
+
+
+def waits_for_replicas(client):
+    return eventually("it waits", lambda: info(client, "server").get("shutdown_in_milliseconds"))
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SHUTDOWN"])
+def test_a_stop_waits_for_what_a_replica_lacks(how):
+    with a_master_whose_replica_lags() as (master, replica, m), master.client() as asks, master.client() as writes:
+        if how == "SIGTERM":
+            master.process.send_signal(signal.SIGTERM)
+        else:
+            asks.send(wire.encode("SHUTDOWN"))
+        assert 0 < int(waits_for_replicas(m)) <= 10_000
+        writes.send(wire.encode("SET", "k", "never"))
+        assert m.call("GET", "k") == b"2"
+        assert master.process.poll() is None
+        replica.process.send_signal(signal.SIGCONT)
+        assert master.process.wait(SECONDS_MAX) == 0
+        log = master.log.read_text()
+        assert "1 of 1 replicas are in sync" in log and "Lagging replica" not in log
+        with replica.client() as r:
+            assert r.call("GET", "k") == b"2"
+
+
+def test_a_stop_waits_no_longer_than_it_may():
+    with a_master_whose_replica_lags("--shutdown-timeout", "1") as (master, replica, _):
+        began = time.monotonic()
+        master.process.send_signal(signal.SIGTERM)
+        assert master.process.wait(SECONDS_MAX) == 0
+        assert 0.9 < time.monotonic() - began
+        log = master.log.read_text()
+        assert f"Lagging replica 127.0.0.1:{replica.port} " in log and "0 of 1 replicas are in sync" in log
+
+
+@pytest.mark.parametrize("how", ["ABORT", "NOW"])
+def test_who_waits_for_a_stop_hears_what_becomes_of_it(how):
+    with a_master_whose_replica_lags() as (master, _, m), master.client() as one, master.client() as other:
+        one.send(wire.encode("SHUTDOWN"))
+        waits_for_replicas(m)
+        other.send(wire.encode("SHUTDOWN", "NOW") if how == "NOW" else wire.encode("SHUTDOWN"))
+        if how == "NOW":
+            assert master.process.wait(5) == 0
+            return
+        m.call("PING")
+        assert m.call("SHUTDOWN", "ABORT") == b"OK"
+        for client in (one, other):
+            assert "Errors trying to SHUTDOWN. Check logs." in str(client.read())
+        assert m.call("SET", "k", 3) == b"OK"
+        assert "shutdown_in_milliseconds" not in info(m, "server")
+        assert "Shutdown manually aborted" in master.log.read_text()

@@ -224,7 +224,7 @@ pub static TABLE: &[Directive] = &[
     row("vset-force-single-threaded-execution", Bool, "no", "How vector sets are searched, which there are not.").accepted(),
     row("hz", Clamped(1, 500), "10", "Rounds of background work in a second."),
     row("dynamic-hz", Bool, "yes", "More rounds with more clients.").accepted(),
-    row("shutdown-timeout", NUMBER, "10", "Replicas are not waited for at the end: they come again.").accepted(),
+    row("shutdown-timeout", NUMBER, "10", "Seconds that a stop waits for replicas that lack something; 0 for none."),
     row("shutdown-on-sigint", Shutdown, "default", "What SIGINT does."),
     row("shutdown-on-sigterm", Shutdown, "default", "What SIGTERM does."),
     row("ignore-warnings", Text, "", "Start-up warnings to ignore.").accepted(),

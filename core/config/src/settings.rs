@@ -134,6 +134,7 @@ settings! {
     databases: usize = "databases", Values::size, "How many databases there are.";
     hz: u32 = "hz", bits, "Rounds of background work a second, 1 to 500.";
     shutdown_on_sigint: ShutdownFlags = "shutdown-on-sigint", |v, n| ShutdownFlags::from_bits(bits(v, n)), "What SIGINT does.";
+    shutdown_timeout_seconds: u64 = "shutdown-timeout", Values::count, "Seconds that a stop waits for replicas that lack something; 0 for none.";
     shutdown_on_sigterm: ShutdownFlags = "shutdown-on-sigterm", |v, n| ShutdownFlags::from_bits(bits(v, n)), "What SIGTERM does.";
     oom_score_adj: OomScoreAdj = "oom-score-adj", |v: V<'_, '_>, n| OomScoreAdj::at(v.choice(n)), "How the kernel's score of the process is set.";
     oom_score: i64 = "oom-score-adj-values", |v: V<'_, '_>, n| oom_scores(v, n)[0], "The score of a primary; -2000 to 2000.";

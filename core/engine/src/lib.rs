@@ -46,7 +46,7 @@ mod table;
 mod tracking;
 mod transaction;
 
-pub use self::replication::SnapshotTakers;
+pub use self::replication::{Lag, SnapshotTakers};
 pub use acl::{Acl, Proof, Secret, check_record, digest_of};
 pub use copy::CopyOrder;
 pub use copy::wish::CopyParts;

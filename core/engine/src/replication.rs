@@ -4,12 +4,14 @@
 
 mod failover;
 mod feeding;
+mod leaving;
 mod place;
 mod waits;
 
 pub(crate) use failover::Failover;
 pub use feeding::SnapshotTakers;
 pub(crate) use feeding::settings;
+pub use leaving::Lag;
 pub(crate) use place::NotedPlace;
 pub(crate) use waits::{AckWaiter, SYNC_LOOK_US, check_end};
 

@@ -443,6 +443,32 @@ fn a_pause_holds_requests_until_it_ends() {
 }
 
 #[test]
+fn a_master_that_leaves_waits_for_what_its_replicas_lack_and_lets_nobody_write_meanwhile() {
+    let mut b = Bench::new();
+    assert_eq!(b.engine.hold_for_replicas(), None, "it has none");
+    let (replica, c) = (b.connect(), b.connect());
+    b.run(replica, "REPLCONF listening-port 7000 ip-address heir capa eof capa psync2");
+    b.run(replica, "PSYNC ? -1");
+    b.engine.begin_replica_snapshot();
+    assert_eq!(b.engine.hold_for_replicas(), None, "it is not online");
+    let id = b.id(replica);
+    b.engine.replica_snapshot_sent(id);
+    b.run(replica, "REPLCONF ACK 0");
+    b.run(c, "SET k v");
+    let position = b.engine.hold_for_replicas().unwrap();
+    assert_eq!(b.run(c, "SET k w"), "");
+    let lag = b.engine.lag_behind(position);
+    let told =
+        format!("Lagging replica heir:7000 reported offset {position} behind master, lag=0, state=online.");
+    assert_eq!((lag.online, lag.lagging), (1, vec![told]));
+    b.run(replica, &format!("REPLCONF ACK {position}"));
+    assert!(b.engine.lag_behind(position).lagging.is_empty());
+    b.engine.release_writes(&mut b.outside);
+    b.tick();
+    assert_eq!(b.delivered(c), "+OK\r\n");
+}
+
+#[test]
 fn what_is_held_for_the_end_goes_on_only_when_the_end_is_called_off() {
     let mut b = Bench::new();
     let (c, d, e) = (b.connect(), b.connect(), b.connect());

@@ -62,8 +62,8 @@ fn run(shared: &'static Shared, job: Job) {
         Job::FeedReplicas => shared.saver.add(Task::FeedReplicas),
         Job::Flushed { save, session } => shared.saver.flushed(shared, save, session),
         Job::RewriteLog => shared.saver.add(Task::Rewrite),
-        Job::Shutdown { session, save, now: _, force } => {
-            crate::stop::stop(shared, Wanted { save, force, session: Some(session), signal: None });
+        Job::Shutdown { session, save, now, force } => {
+            crate::stop::stop(shared, Wanted { save, force, now, session: Some(session), signal: None });
         }
         Job::Follow => {
             crate::replica::follow(shared);

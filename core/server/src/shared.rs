@@ -137,6 +137,8 @@ pub(crate) struct Shared {
     /// Rises when the configuration has changed, so that copies of it are renewed.
     pub(crate) config_version: AtomicU64,
     pub(crate) life: Life,
+    /// Those who ask for a stop while there is one.
+    pub(crate) joined_stop: crate::stop::Joined,
     /// Work that the engine has left, for the background thread.
     pub(crate) background: std::sync::mpsc::Sender<BackgroundJob>,
     /// How much of it waits.
@@ -258,6 +260,7 @@ impl Shared {
             profile,
             config_version: AtomicU64::new(0),
             life: Life::default(),
+            joined_stop: crate::stop::Joined::default(),
             background,
             background_waiting: AtomicUsize::new(0),
             allocator: Mutex::default(),
@@ -330,6 +333,8 @@ impl Shared {
                 @ (Job::VerifyPassword { .. } | Job::HashPasswords { .. } | Job::FindPasswords { .. }) => {
                     crate::passwords::begin(&self.jobs, &self.completions, job);
                 }
+                // The background thread is about the stop under way.
+                Job::Shutdown { session, now, .. } if self.joined_stop.add(&self.life, session, now) => {}
                 job => self.in_background(BackgroundJob::Engine(job)),
             }
         }

@@ -1,15 +1,16 @@
 //! The end: saving what is to be saved, the last fsync, and letting the threads go.
 //!
-//! From the moment of the last snapshot on writes are held back (`Engine::hold_writes`), since nothing would keep them;
-//! they go on if the stop is called off or fails.
+//! Replicas get what they lack first, for a time that is bounded. From then on, or from the moment of the last snapshot on, writes are
+//! held back (`Engine::hold_writes`), since nothing would keep them; they go on if the stop is called off or fails.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 
 use control::Stop;
 use engine::{Engine, SessionId};
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::life::Phase;
+use crate::life::{Life, Phase};
 use crate::saver::{Kind, SaveError, Task};
 use crate::shared::Shared;
 
@@ -20,10 +21,49 @@ pub(crate) struct Wanted {
     pub(crate) save: Option<bool>,
     /// Also when saving fails.
     pub(crate) force: bool,
+    /// Without waiting for replicas.
+    pub(crate) now: bool,
     /// Who asked, to be told when it fails.
     pub(crate) session: Option<SessionId>,
     /// By a signal: the configuration says how.
     pub(crate) signal: Option<Stop>,
+}
+
+/// Those who ask for the stop that is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Joined {
+    sessions: Mutex<Vec<SessionId>>,
+    /// One of them does not want to wait for replicas.
+    is_urgent: AtomicBool,
+    /// Until when replicas are waited for, monotonic microseconds; 0 while they are not.
+    until_us: AtomicU64,
+}
+
+impl Joined {
+    /// Lets a client wait for the stop under way, `now` for one that waits for no replicas; false when there is none.
+    pub(crate) fn add(&self, life: &Life, session: SessionId, now: bool) -> bool {
+        let mut sessions = self.sessions.lock();
+        // Under the lock: whoever is found here when a stop is none any more is told.
+        let is_one = life.is_stopping();
+        if is_one {
+            sessions.push(session);
+            self.is_urgent.fetch_or(now, Ordering::Relaxed);
+        }
+        is_one
+    }
+
+    /// Milliseconds for which replicas are waited for yet; `None` while they are not.
+    pub(crate) fn left_ms(&self, now_us: u64) -> Option<u64> {
+        let until_us = self.until_us.load(Ordering::Relaxed);
+        (until_us > 0).then(|| until_us.saturating_sub(now_us) / 1000)
+    }
+
+    /// The stop is none any more: who is to be told.
+    fn take(&self) -> Vec<SessionId> {
+        self.is_urgent.store(false, Ordering::Relaxed);
+        self.until_us.store(0, Ordering::Relaxed);
+        std::mem::take(&mut self.sessions.lock())
+    }
 }
 
 /// Why a stop does not happen.
@@ -64,6 +104,9 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
     if shared.is_loading() {
         // There is nothing to save that is not on the disk.
         return Ok(());
+    }
+    if !wanted.now {
+        wait_for_replicas(shared)?;
     }
     let keeps = |why: String| match wanted.force {
         true => {
@@ -111,11 +154,44 @@ fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
                 Stop::Interrupted | Stop::Insisted => engine.config.shutdown_on_sigint,
             };
             let save = if flags.save() { Some(true) } else { flags.nosave().then_some(false) };
-            return Ok(Wanted { save, force: flags.force(), ..wanted });
+            return Ok(Wanted { save, force: flags.force(), now: flags.now(), ..wanted });
         }
         drop(engine);
         std::thread::sleep(LOOK_PERIOD);
     }
+}
+
+/// Lets replicas that are online get what they lack, for no longer than `shutdown-timeout`. No write comes in from then on.
+fn wait_for_replicas(shared: &Shared) -> Result<(), Stay> {
+    let Some(engine) = engine_to_look_at(shared)? else { return Ok(()) };
+    let timeout_us = engine.config.shutdown_timeout_seconds.saturating_mul(1_000_000);
+    drop(engine);
+    if timeout_us == 0 {
+        return Ok(());
+    }
+    let until_us = shared.clock.micros().saturating_add(timeout_us);
+    let Some(position) = shared.with_engine(|engine, _| engine.hold_for_replicas()) else { return Ok(()) };
+    let mut is_told = false;
+    let lag = loop {
+        let Some(engine) = engine_to_look_at(shared)? else { return Ok(()) };
+        let lag = engine.lag_behind(position);
+        drop(engine);
+        let is_late =
+            shared.clock.micros() >= until_us || shared.joined_stop.is_urgent.load(Ordering::Relaxed);
+        if lag.lagging.is_empty() || is_late {
+            break lag;
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            shared.logger.notice("Waiting for replicas before shutting down.");
+            shared.joined_stop.until_us.store(until_us, Ordering::Relaxed);
+        }
+        std::thread::sleep(LOOK_PERIOD);
+    };
+    shared.joined_stop.until_us.store(0, Ordering::Relaxed);
+    lag.lagging.iter().for_each(|line| shared.logger.warning(line));
+    let in_step = lag.online - lag.lagging.len();
+    shared.logger.notice(&format!("{in_step} of {} replicas are in sync when shutting down.", lag.online));
+    Ok(())
 }
 
 /// The engine, once the command that runs has ended; nothing where a busy script has it, since that may never end.
@@ -201,7 +277,7 @@ fn go_on(shared: &Shared, session: Option<SessionId>, why: Stay) {
     shared.life.go_on();
     shared.busy.go_on();
     shared.with_engine(|engine, outside| engine.release_writes(outside));
-    if let Some(session) = session {
+    for session in session.into_iter().chain(shared.joined_stop.take()) {
         shared.with_engine(|engine, _| {
             engine.complete(session, |reply| {
                 reply.error(b"ERR Errors trying to SHUTDOWN. Check logs.");
