@@ -663,9 +663,10 @@ impl Journal {
         self.refuses_for_snapshots() || (self.state.logs() && self.has_to_refuse())
     }
 
-    /// Whether the log takes what is written, as far as is known: its last write succeeded, and there is room for another.
+    /// Whether the log takes what is written, as far as is known: its last write succeeded, and there is room for all
+    /// that is asked for.
     pub fn is_well(&self) -> bool {
-        self.state.trouble().is_none() && !(self.state.logs() && self.room.is_exhausted())
+        self.state.trouble().is_none() && !(self.state.logs() && self.room.is_short())
     }
 
     fn refuses_for_snapshots(&self) -> bool {

@@ -52,13 +52,21 @@ pub(crate) struct Room {
     left: Left,
     /// Writes were too large since the last look.
     turned_away: bool,
+    /// Writes were too large since there was twice the reserve.
+    is_short: bool,
     reported_us: Option<u64>,
     ballast: Ballast,
 }
 
 impl Room {
     pub(crate) fn new() -> Room {
-        Room { left: Left::Unknown, turned_away: false, reported_us: None, ballast: Ballast::Unwanted }
+        Room {
+            left: Left::Unknown,
+            turned_away: false,
+            is_short: false,
+            reported_us: None,
+            ballast: Ballast::Unwanted,
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -77,6 +85,11 @@ impl Room {
         matches!(self.left, Left::Exhausted(_))
     }
 
+    /// Whether there is not room for all that is asked for: none, or something was too large for what is left.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_exhausted() || self.is_short
+    }
+
     /// So many bytes were let in.
     pub(crate) fn take(&mut self, taken: u64) {
         if let Left::Bytes(bytes) | Left::Exhausted(bytes) = &mut self.left {
@@ -88,6 +101,7 @@ impl Room {
     pub(crate) fn is_too_small(&mut self, bytes: u64) -> bool {
         let is_too_small = bytes > self.bytes();
         self.turned_away |= is_too_small;
+        self.is_short |= is_too_small;
         is_too_small
     }
 
@@ -96,6 +110,7 @@ impl Room {
         let bytes = free.saturating_sub(RESERVE_BYTES.saturating_add(waiting));
         let was_exhausted = self.is_exhausted();
         let has_room = free >= 2 * RESERVE_BYTES;
+        self.is_short &= !has_room;
         let is_exhausted = if was_exhausted { !has_room } else { bytes == 0 };
         self.left = if is_exhausted { Left::Exhausted(bytes) } else { Left::Bytes(bytes) };
         match (was_exhausted, is_exhausted) {
