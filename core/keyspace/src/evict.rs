@@ -30,7 +30,7 @@ const FREQUENCY: u32 = 1 << 24;
 const MINUTES_MASK: u32 = 0xffff;
 const LFU_COUNTER_INITIAL: u32 = 5;
 
-/// Items of the expiry index that are looked at to find a key that may go: half a millisecond, if most of them are stale.
+/// Items of the expiry index that are looked at to find a key that may go: a millisecond, if most of them are stale.
 const LOOKS_MAX: usize = 4096;
 
 impl Ranking {

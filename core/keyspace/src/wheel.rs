@@ -87,6 +87,8 @@ pub(crate) struct Wheel {
     /// The level whose present slot is being filed down; 0: none.
     filing: usize,
     items: usize,
+    /// How many of them each level holds.
+    in_level: [usize; LEVELS],
 }
 
 /// What [`Wheel::next_due`] hands out.
@@ -104,7 +106,14 @@ pub(crate) struct Picked {
 
 impl Wheel {
     pub(crate) fn new() -> Wheel {
-        Wheel { levels: Vec::new(), occupied: [0; LEVELS], tick: 0, filing: 0, items: 0 }
+        Wheel {
+            levels: Vec::new(),
+            occupied: [0; LEVELS],
+            tick: 0,
+            filing: 0,
+            items: 0,
+            in_level: [0; LEVELS],
+        }
     }
 
     /// Whether nothing has ever been filed.
@@ -152,6 +161,7 @@ impl Wheel {
         self.levels[level][slot].push(hash);
         self.occupied[level] |= 1 << slot;
         self.items += 1;
+        self.in_level[level] += 1;
     }
 
     fn pop(&mut self, level: usize, slot: usize) -> Option<u64> {
@@ -165,27 +175,19 @@ impl Wheel {
 
     fn note_taken(&mut self, level: usize, slot: usize) {
         self.items -= 1;
+        self.in_level[level] -= 1;
         if self.levels[level][slot].len() == 0 {
             self.occupied[level] &= !(1 << slot);
         }
     }
 
-    /// An item picked by chance, not each as likely as the other. Should it prove stale, [`Wheel::forget`] it.
+    /// An item picked by chance, each as likely as the other. Should it prove stale, [`Wheel::forget`] it.
     pub(crate) fn pick(&self, random: &mut base::Random) -> Option<Picked> {
-        const COUNT: usize = LEVELS * SLOTS;
-        if self.items == 0 {
-            return None;
-        }
-        let start = random.below(COUNT as u64) as usize;
-        let places = (start..start + COUNT).map(|at| (at % COUNT / SLOTS, at % SLOTS));
-        for (level, slot) in places {
-            if self.occupied[level] & 1 << slot != 0 {
-                let slots = &self.levels[level];
-                let index = random.below(slots[slot].len() as u64) as usize;
-                return Some(Picked { level, slot, index, hash: slots[slot].at(index) });
-            }
-        }
-        None
+        let mut index = random.below(self.items.max(1) as u64) as usize;
+        let level = self.in_level.iter().position(|items| skip(&mut index, *items))?;
+        let slots = &self.levels[level];
+        let slot = slots.iter().position(|slot| skip(&mut index, slot.len()))?;
+        Some(Picked { level, slot, index, hash: slots[slot].at(index) })
     }
 
     /// Takes an item out that was just picked.
@@ -260,6 +262,15 @@ impl Wheel {
     }
 }
 
+/// Whether the item of this index is among the next `items`; else it is counted on from behind them.
+fn skip(index: &mut usize, items: usize) -> bool {
+    let is_here = *index < items;
+    if !is_here {
+        *index -= items;
+    }
+    is_here
+}
+
 /// The slot of a level in which a tick lies.
 fn digit(tick: u64, level: usize) -> usize {
     (tick >> (SLOT_BITS * level as u32)) as usize & (SLOTS - 1)
@@ -321,6 +332,19 @@ mod tests {
         assert_eq!((seen, wheel.items()), ((0..2000).collect(), 0));
         wheel.file(7, 1_000_001, 1_000_000);
         assert_eq!(wheel.next_due(1_100_000, &mut 10, &mut |_| None), Some(Due(7)));
+    }
+
+    #[test]
+    fn an_item_is_not_picked_sooner_for_being_due_sooner() {
+        const START_MS: i64 = 1_700_000_000_000;
+        let mut wheel = Wheel::new();
+        let mut random = base::Random::new(3);
+        // The sooner a key is due, the fewer share its slot.
+        for hash in 0..4000u64 {
+            wheel.file(hash, START_MS + 10_000_000 + hash as i64 * 1000, START_MS);
+        }
+        let sooner = (0..4000).filter(|_| wheel.pick(&mut random).unwrap().hash < 2000).count();
+        assert!((1850..2150).contains(&sooner), "{sooner} of 4000");
     }
 
     #[test]
