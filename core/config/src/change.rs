@@ -13,7 +13,7 @@ use crate::values::{Config, Origin};
 pub struct Proposed {
     /// The whole new configuration.
     pub config: Config,
-    /// Names of the rows whose value differs, in the order of the request.
+    /// Names of the rows whose value differs, or whose files are to be read again, in the order of the request.
     pub changed: Vec<&'static str>,
 }
 
@@ -61,8 +61,10 @@ impl Config {
                 _ => vec![text.to_vec()],
             };
             config.assign_at(at, &words, Origin::Set).map_err(|why| SetError::failed(lossy(name), why))?;
-            if config.value_at(at) != self.value_at(at) && !changed.contains(&TABLE[at].name) {
-                changed.push(TABLE[at].name);
+            let row = &TABLE[at];
+            let is_change = row.reread || config.value_at(at) != self.value_at(at);
+            if is_change && !changed.contains(&row.name) {
+                changed.push(row.name);
             }
         }
         config.refresh();
@@ -254,6 +256,16 @@ mod tests {
         assert_eq!(config.maxmemory, 0);
         assert_eq!(set(&mut config, &[("maxmemory", "1mb"), ("HASH-MAX-ZIPLIST-ENTRIES", "9")]), "OK");
         assert_eq!((config.maxmemory, config.hash_max_listpack_entries), (1 << 20, 9));
+    }
+
+    #[test]
+    fn files_that_are_named_again_are_a_change() {
+        let mut config = Config::default();
+        assert_eq!(set(&mut config, &[("tls-cert-file", "s.crt")]), "OK");
+        let pairs: [(&[u8], &[u8]); 3] =
+            [(b"tls-cert-file", b"s.crt"), (b"tls-ca-cert-dir", b""), (b"tls-protocols", b"")];
+        let proposed = config.with(&pairs, true).unwrap();
+        assert_eq!(proposed.changed, ["tls-cert-file", "tls-ca-cert-dir"]);
     }
 
     #[test]

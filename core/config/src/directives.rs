@@ -57,6 +57,8 @@ pub struct Directive {
     pub protected: bool,
     /// Its value never appears in a message or a rewritten file it did not come from.
     pub secret: bool,
+    /// What it names may be another under the same name, so that `CONFIG SET` of the value it has is a change.
+    pub reread: bool,
     /// What we do with it.
     pub does: Disposition,
     /// One line of documentation.
@@ -81,6 +83,11 @@ impl Directive {
 
     const fn secret(mut self) -> Directive {
         self.secret = true;
+        self
+    }
+
+    const fn reread(mut self) -> Directive {
+        self.reread = true;
         self
     }
 
@@ -110,6 +117,7 @@ const fn row(name: &'static str, kind: ValueType, default: &'static str, doc: &'
         hidden: false,
         protected: false,
         secret: false,
+        reread: false,
         does: Disposition::Acts,
         doc,
     }
@@ -176,14 +184,14 @@ pub static TABLE: &[Directive] = &[
     // TLS
     row("tls", Choice(TlsMode::NAMES), "off", "TLS on the main port: off, optional, required, or auto: optional on loopback, required elsewhere.").boot(),
     row("tls-port", PORT, "0", "A second TCP port that speaks only TLS; 0 for none."),
-    row("tls-cert-file", Text, "", "The server's certificate chain, PEM."),
-    row("tls-key-file", Text, "", "The certificate's key, PEM."),
+    row("tls-cert-file", Text, "", "The server's certificate chain, PEM.").reread(),
+    row("tls-key-file", Text, "", "The certificate's key, PEM.").reread(),
     row("tls-key-file-pass", Text, "", "Password of the key file.").secret().refused(KEY_PASS),
     row("tls-client-cert-file", Text, "", "Certificate shown to a primary; else that of tls-cert-file is."),
     row("tls-client-key-file", Text, "", "Key of the certificate shown to a primary."),
     row("tls-client-key-file-pass", Text, "", "Password of that key file.").secret().refused(KEY_PASS),
-    row("tls-ca-cert-file", Text, "", "Authorities whose certificates are believed, PEM."),
-    row("tls-ca-cert-dir", Text, "", "Folder of such authorities."),
+    row("tls-ca-cert-file", Text, "", "Authorities whose certificates are believed, PEM.").reread(),
+    row("tls-ca-cert-dir", Text, "", "Folder of such authorities.").reread(),
     row("tls-auth-clients-user", Choice(TlsAuthClientsUser::NAMES), "off", "The user that a client certificate logs in: by its common name (CN) or a URI."),
     row("tls-auth-clients", Choice(TlsAuthClients::NAMES), "yes", "Whether clients must show a certificate."),
     row("tls-replication", Bool, "no", "Speak TLS to the primary, whose certificate must come from an authority of tls-ca-cert-file."),

@@ -315,7 +315,7 @@ impl Plane {
 
     /// Loads the files in use again; `None` when they are as they were.
     fn reload(&self, always: bool) -> Option<Result<Arc<ServerConfig>, TlsError>> {
-        let files = {
+        let (files, seen) = {
             let mut tls = self.tls();
             let loaded = &mut tls.as_mut()?.loaded;
             let seen = Fingerprint::of(&loaded.files);
@@ -323,8 +323,8 @@ impl Plane {
                 return None;
             }
             // Remembered also when loading fails, so that one bad state is told once.
-            loaded.seen = seen;
-            loaded.files.clone()
+            loaded.seen = seen.clone();
+            (loaded.files.clone(), seen)
         };
         let fresh = match Loaded::from(files) {
             Ok(fresh) => fresh,
@@ -332,8 +332,9 @@ impl Plane {
         };
         let config = fresh.data.clone();
         let mut tls = self.tls();
-        // Other files may have been named meanwhile; then these are nobody's.
-        let current = tls.as_mut().filter(|tls| tls.loaded.files == fresh.files)?;
+        // Other files may have been named meanwhile, or newer ones of the same names read; then these are nobody's.
+        let current =
+            tls.as_mut().filter(|tls| tls.loaded.files == fresh.files && tls.loaded.seen == seen)?;
         current.loaded = fresh;
         Some(Ok(config))
     }

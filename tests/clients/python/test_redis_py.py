@@ -1,5 +1,8 @@
 """redis-py as applications use it: every family of commands, in RESP2 and RESP3."""
 
+import shutil
+import socket
+import ssl
 import threading
 import time
 
@@ -337,6 +340,34 @@ def test_client_side_caching(connect, protocol):
     while cached.get("cached") != "2":
         assert time.monotonic() < end, "the invalidation never came"
         time.sleep(0.01)
+
+
+def served_serial(port):
+    context = ssl.create_default_context(cafile=str(certs.made().authority))
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as safe:
+            return safe.getpeercert()["serialNumber"]
+
+
+def test_a_renewed_certificate_is_served_as_soon_as_its_file_is_named_again(tmp_path):
+    files = certs.made()
+    folder = files.authority.parent
+    renewed = certs.signed(folder, "renewed", "/CN=localhost", "subjectAltName=DNS:localhost\n")
+    certificate, key = tmp_path / "s.crt", tmp_path / "s.key"
+    shutil.copy(files.certificate, certificate)
+    shutil.copy(files.key, key)
+    extra = ["--tls", "optional", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", files.authority,
+             "--tls-auth-clients", "no"]
+    with servers.Server("server", extra=map(str, extra), tls=False) as server, redis.Redis(port=server.port) as client:
+        first = served_serial(server.port)
+        certificate.write_text("no certificate")
+        with pytest.raises(redis.ResponseError, match="Unable to update TLS configuration"):
+            client.config_set("tls-cert-file", str(certificate))
+        assert served_serial(server.port) == first
+        shutil.copy(renewed[0], certificate)
+        shutil.copy(renewed[1], key)
+        client.config_set("tls-key-file", str(key))
+        assert served_serial(server.port) not in (first, None)
 
 
 def test_a_certificate_logs_its_user_in():
