@@ -444,12 +444,7 @@ impl Engine {
 
     /// A client has gone.
     pub fn disconnect(&mut self, id: SessionId) {
-        self.unwatch(id);
-        self.unblock(id);
-        self.unsubscribe_all(id);
-        self.end_tracking(id);
-        self.master.remove(id, self.keyspace.now.mono_us);
-        self.monitors.retain(|m| *m != id);
+        self.let_go(id);
         if let Some(session) = self.sessions.remove(id) {
             self.clients_bytes -= session.counted_bytes;
         }
@@ -461,6 +456,19 @@ impl Engine {
     #[inline]
     pub(crate) fn is_let_in(&self, session: &Session) -> bool {
         session.authenticated || session.user == crate::acl::DEFAULT_USER && self.acl.default_is_open()
+    }
+
+    /// Takes a client out of everything by which it is served, fed or asked for: no other request meets it any more.
+    pub(crate) fn let_go(&mut self, id: SessionId) {
+        self.unwatch(id);
+        self.unblock(id);
+        if let Some(session) = self.sessions.find_mut(id) {
+            session.deferred = None;
+        }
+        self.unsubscribe_all(id);
+        self.end_tracking(id);
+        self.master.remove(id, self.keyspace.now.mono_us);
+        self.monitors.retain(|monitor| *monitor != id);
     }
 
     /// Whether the parser may trust this client with large requests.

@@ -158,7 +158,10 @@ impl Engine {
         r.set("client_recent_max_input_buffer", query_max as u64);
         r.set("client_recent_max_output_buffer", output_max as u64);
         // Who has gone while its request was held back is only forgotten when the pause ends.
-        let held = self.held.iter().filter(|id| self.sessions.find(**id).is_some()).count();
+        let is_held = |id: crate::session::SessionId| {
+            self.sessions.find(id).is_some_and(|session| session.deferred.is_some())
+        };
+        let held = self.held.iter().filter(|id| is_held(**id)).count();
         r.set("blocked_clients", (waiting + held) as u64);
         r.set("tracking_clients", tracking as u64);
         r.set("pubsub_clients", subscribers);

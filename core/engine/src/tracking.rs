@@ -193,9 +193,9 @@ impl Engine {
             self.push_invalidation(id, &[]);
         }
         self.stop_tracking(id);
-        if self.sessions.find(id).is_none_or(|session| !session.has_tracked) {
-            return;
-        }
+        let Some(session) = self.sessions.find_mut(id).filter(|session| session.has_tracked) else { return };
+        // It is left out once, however often it is ended.
+        session.has_tracked = false;
         self.tracking.known -= 1;
         match self.tracking.sweep_at {
             Some(_) => self.tracking.has_lost = true,

@@ -1184,6 +1184,64 @@ fn clients_are_listed_and_closed_by_what_they_are() {
 }
 
 #[test]
+fn nothing_that_follows_meets_a_client_that_was_killed() {
+    let mut b = Bench::new();
+    let [c, hearer, waiter, reader, held, replica] = std::array::from_fn(|_| b.connect());
+    b.run(hearer, "SUBSCRIBE news");
+    b.run(hearer, "PSUBSCRIBE n*");
+    b.run(waiter, "BLPOP jobs 0");
+    b.run(reader, "HELLO 3");
+    b.run(reader, "CLIENT TRACKING ON");
+    b.run(reader, "GET read");
+    b.run(replica, "REPLCONF LISTENING-PORT 7000");
+    b.run(replica, "PSYNC ? -1");
+    assert!(b.run(c, "INFO replication").contains("connected_slaves:1"));
+    b.run(c, "CLIENT PAUSE 100000 WRITE");
+    b.run(held, "SET held 1");
+    b.run(c, &format!("CLIENT KILL ID {}", held + 1));
+    b.run(c, "CLIENT UNPAUSE");
+    for client in [hearer, waiter, reader, held, replica] {
+        b.delivered(client);
+    }
+    b.run(c, "MULTI");
+    for line in [
+        "CLIENT KILL TYPE pubsub",
+        "CLIENT KILL TYPE replica",
+        "CLIENT KILL TYPE normal",
+        "PUBLISH news x",
+        "PUBSUB NUMSUB news",
+        "RPUSH jobs x",
+        "SET read x",
+        "EXISTS held jobs",
+    ] {
+        b.run(c, line);
+    }
+    let replies = ":1\r\n:1\r\n:2\r\n:0\r\n*2\r\n$4\r\nnews\r\n:0\r\n:1\r\n+OK\r\n:1\r\n";
+    assert_eq!(b.run(c, "EXEC"), format!("*8\r\n{replies}"));
+    assert_eq!(b.run(c, "EXISTS held"), ":0\r\n");
+    let info = b.run(c, "INFO");
+    for told in ["blocked_clients:0", "tracking_clients:0", "pubsub_channels:0", "connected_slaves:0"] {
+        assert!(info.contains(told), "{told}");
+    }
+    for client in [hearer, waiter, reader, held] {
+        assert_eq!(b.delivered(client), "");
+        assert!(b.closed(client));
+    }
+    // A client that goes is left out of those who read for their copies only once.
+    let [gone, other] = std::array::from_fn(|_| b.connect());
+    for client in [gone, other] {
+        b.run(client, "HELLO 3");
+        b.run(client, "CLIENT TRACKING ON");
+        b.run(client, "GET read");
+    }
+    b.run(c, &format!("CLIENT KILL ID {}", gone + 1));
+    let gone = b.id(gone);
+    b.engine.disconnect(gone);
+    b.run(c, "SET read y");
+    assert!(b.delivered(other).contains("invalidate"));
+}
+
+#[test]
 fn a_certificate_logs_in_a_user_who_is_there_and_on() {
     let mut b = Bench::new();
     let c = b.connect();

@@ -186,7 +186,7 @@ impl Engine {
         }
     }
 
-    /// Has a client's connection closed at once.
+    /// Has a client's connection closed at once. Whatever runs before its thread has seen to that finds it gone.
     pub(crate) fn close_client(&mut self, id: SessionId) {
         let Some(session) = self.sessions.find_mut(id) else { return };
         if session.is_master {
@@ -194,7 +194,7 @@ impl Engine {
         }
         session.kill = true;
         let (thread, token) = (session.info.thread, session.info.token);
-        self.unblock(id);
+        self.let_go(id);
         self.deliveries.push(Delivery { thread, token, drop: true, ..Delivery::default() });
     }
 }
