@@ -178,11 +178,11 @@ impl Engine {
             return;
         }
         let reply_end = out.len();
-        let others = self.written.take();
+        let others = self.acks.written.take();
         if self.log.len() > logged {
             self.note_write(id, command, 0..reply_end);
         }
-        let written = core::mem::replace(&mut self.written, others);
+        let written = core::mem::replace(&mut self.acks.written, others);
         self.note_bytes(command, id, Args::new(&argv), out.len());
         if self.spend_reply_mode(id) != ReplyMode::On {
             out.clear();

@@ -58,9 +58,22 @@ pub struct Written {
     pub reply: Range<usize>,
 }
 
+/// What replies wait for, and what replicas have acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct Acks {
+    /// What the last request has written.
+    pub(crate) written: Option<Written>,
+    /// Up to where in the stream somebody waits for replicas, of what was not handed over yet.
+    awaited_to: u64,
+    /// Up to where enough replicas have acknowledged which history, at most.
+    acked: Option<(ReplicationId, u64)>,
+    /// Where that was waited for in vain.
+    given_up: Option<GivenUp>,
+}
+
 /// The place in a history that a reply waited for in vain.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct GivenUp {
+struct GivenUp {
     id: ReplicationId,
     position: u64,
 }
@@ -134,43 +147,43 @@ impl Engine {
             chosen => chosen,
         };
         if durability == Durability::Replicated {
-            self.awaited_to = self.awaited_to.max(position.unwrap_or(0));
+            self.acks.awaited_to = self.acks.awaited_to.max(position.unwrap_or(0));
             self.master.ask();
         }
-        self.written = Some(Written { durability, position, reply });
+        self.acks.written = Some(Written { durability, position, reply });
     }
 
     /// What the last request of [`Engine::execute`] has written, if it has.
     #[inline]
     pub fn take_written(&mut self) -> Option<Written> {
-        self.written.take()
+        self.acks.written.take()
     }
 
     /// Up to where in the stream something was written since the last call whose writer waits for replicas; 0 for nothing.
     pub fn take_awaited(&mut self) -> u64 {
-        core::mem::take(&mut self.awaited_to)
+        core::mem::take(&mut self.acks.awaited_to)
     }
 
     /// A replica has acknowledged more of the stream.
     pub(crate) fn note_acknowledged(&mut self) {
         let (id, position) = (self.master.id(), self.master.acked_by(self.replicas_awaited()));
-        self.acked = Some((id, position.max(self.acknowledged())));
+        self.acks.acked = Some((id, position.max(self.acknowledged())));
     }
 
     /// Up to where enough replicas have acknowledged the stream. It goes back only with another history.
     pub fn acknowledged(&self) -> u64 {
-        self.acked.filter(|(id, _)| *id == self.master.id()).map_or(0, |(_, position)| position)
+        self.acks.acked.filter(|(id, _)| *id == self.master.id()).map_or(0, |(_, position)| position)
     }
 
     /// Replies were given up that waited for replicas to acknowledge the stream up to there.
     pub fn note_unacknowledged(&mut self, position: u64) {
-        self.given_up = Some(GivenUp { id: self.master.id(), position });
+        self.acks.given_up = Some(GivenUp { id: self.master.id(), position });
     }
 
     /// Whether replicas are there for a write that waits for them, as far as can be known.
     pub(crate) fn is_acknowledged_here(&self) -> bool {
         let awaited = self.replicas_awaited();
-        let has_stalled = self.given_up.is_some_and(|given_up| {
+        let has_stalled = self.acks.given_up.is_some_and(|given_up| {
             given_up.id == self.master.id() && self.master.acked_by(awaited) < given_up.position
         });
         // What clients write on a replica is not in the stream that its own replicas get.

@@ -4,7 +4,7 @@ use crate::acl::Acl;
 use crate::blocking::Waiters;
 use crate::commandlog::{CommandLogs, Measure};
 use crate::debug::switches::Switches;
-use crate::durability::{GivenUp, Written};
+use crate::durability::{Acks, Written};
 use crate::gate::Caller;
 use crate::log::Log;
 use crate::outside::{Delivery, Job, Outside};
@@ -159,14 +159,8 @@ pub struct Engine {
     pub(crate) failover: crate::replication::Failover,
     /// What the log says of the place in a history.
     pub(crate) noted_place: crate::replication::NotedPlace,
-    /// What the last request has written.
-    pub(crate) written: Option<Written>,
-    /// Up to where in the stream somebody waits for replicas, of what was not handed over yet.
-    pub(crate) awaited_to: u64,
-    /// Up to where enough replicas have acknowledged which history, at most.
-    pub(crate) acked: Option<(ReplicationId, u64)>,
-    /// Where that was waited for in vain.
-    pub(crate) given_up: Option<GivenUp>,
+    /// What replies wait for, and what replicas have acknowledged.
+    pub(crate) acks: Acks,
     /// How often that has changed.
     pub(crate) orders: u64,
     /// Clients whose request waits for the end of a pause, oldest first.
@@ -295,10 +289,7 @@ impl Engine {
             link: None,
             failover: crate::replication::Failover::None,
             noted_place: crate::replication::NotedPlace::default(),
-            written: None,
-            awaited_to: 0,
-            acked: None,
-            given_up: None,
+            acks: Acks::default(),
             orders: 0,
             held: Vec::new(),
             clients_bytes: 0,
@@ -538,7 +529,7 @@ impl Engine {
     ) -> Next {
         let Some(session) = self.sessions.find_mut(id) else { return Next::Close };
         session.last_us = self.keyspace.now.mono_us;
-        self.written = None;
+        self.acks.written = None;
         let (protocol, mode) = (session.protocol, session.reply_mode);
         let before = out.len();
         self.own_from = self.deliveries.len();
@@ -878,7 +869,7 @@ impl Engine {
         if let Some(session) = self.sessions.find_mut(id) {
             session.is_answered = false;
         }
-        let written = self.written.take().filter(|_| next != Next::Wait).map(Box::new);
+        let written = self.acks.written.take().filter(|_| next != Next::Wait).map(Box::new);
         let (resume, close) = (next != Next::Wait, next == Next::Close);
         self.leave(id, Delivery { bytes: out, resume, close, written, ..Delivery::default() });
     }
@@ -940,7 +931,7 @@ impl Engine {
     /// The request that has just run is answered later: what it has written is remembered until then.
     #[cold]
     fn note_late(&mut self, id: SessionId) {
-        let late = self.written.take().map(Box::new);
+        let late = self.acks.written.take().map(Box::new);
         if let Some(session) = self.sessions.find_mut(id) {
             session.late = late;
         }
