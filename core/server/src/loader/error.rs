@@ -115,9 +115,12 @@ fn write_record(f: &mut fmt::Formatter<'_>, path: &Path, offset: u64, error: &Re
 fn write_advice(f: &mut fmt::Formatter<'_>, why: &LoadError, dir: &Path) -> fmt::Result {
     let dir = dir.display().to_string();
     let quoted = if dir.contains(char::is_whitespace) { format!("'{dir}'") } else { dir };
+    let why = why.to_string();
+    // One line of the log.
+    let why = why.trim_end_matches('.');
     write!(
         f,
-        "{why}\n`tandem check {quoted}` tells all that is wrong there and how much is lost, and with `--repair-to DIR` it writes \
+        "{why}. `tandem check {quoted}` tells all that is wrong there and how much is lost, and with `--repair-to DIR` it writes \
          what is good to another directory; nothing is changed here."
     )
 }
@@ -155,7 +158,7 @@ mod tests {
         let refused = LoadError::First(Box::new(LoadError::NoLog.advised(Path::new("/var/my data"))));
         let text = refused.to_string();
         assert!(
-            text.starts_with("Terminating server after rdb file reading failure. There is no AOF to load.\n")
+            text.starts_with("Terminating server after rdb file reading failure. There is no AOF to load. `")
         );
         assert!(text.contains("`tandem check '/var/my data'` tells"), "{text}");
         assert!(matches!(LoadError::Stopped.advised(Path::new("/var")), LoadError::Stopped));
