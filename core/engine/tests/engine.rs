@@ -246,7 +246,7 @@ fn events_told(b: &mut Bench, client: usize) -> String {
     let told = b.delivered(client);
     let messages = told.split("*4\r\n").skip(1).map(|message| {
         let words: Vec<&str> = message.split("\r\n").filter(|word| !word.starts_with('$')).collect();
-        format!("{} {}", words[2].rsplit(':').next().unwrap(), words[3])
+        format!("{} {}", words[2].rsplit(':').next().expect("a channel has a name"), words[3])
     });
     messages.collect::<Vec<_>>().join(" ")
 }
