@@ -94,7 +94,6 @@ fn fill_persistence(shared: &Shared, report: &mut Report) {
     report.set("rdb_last_load_keys_expired", loading.keys_expired.load(Ordering::Relaxed));
     fill_saver(&shared.saver.work(), shared.clock.micros() / 1_000_000, report);
     fill_replication(shared, report);
-    fill_waits(shared, report);
     if let Some(left_ms) = shared.joined_stop.left_ms(shared.clock.micros()) {
         report.set("shutdown_in_milliseconds", left_ms);
     }
