@@ -179,6 +179,7 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("BY_PATTERN", GATE),
     ("MAY_WRITE", GATE),
     ("SETS_REPLIES", "core/engine/src/engine.rs"),
+    ("TELLS_HEALTH", GATE),
 ];
 
 /// Of a flag that only COMMAND tells.
