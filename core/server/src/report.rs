@@ -117,9 +117,9 @@ fn fill_saver(work: &Work, now_s: u64, report: &mut Report) {
     report.set("current_save_keys_total", progress.keys_total);
     let seconds = |value: Option<u64>| value.map_or(-1, |s| s as i64);
     let current = |kind| seconds(run.filter(|run| run.kind == kind).map(|run| now_s - run.began_s));
-    // What was asked for while the other kind runs is scheduled, and not in progress yet.
     // A copy for a replica is a snapshot, too.
     let is_copying = run.is_some_and(|run| run.kind == Kind::Copy);
+    // What was asked for while the other kind runs is scheduled, and not in progress yet.
     let (saves, rewrites) = (work.has(Kind::Save), work.has(Kind::Rewrite));
     let waits_for_save = rewrites && saves && run.is_none_or(|run| run.kind != Kind::Rewrite);
     report.set("rdb_bgsave_in_progress", u64::from(is_copying || saves && (waits_for_save || !rewrites)));

@@ -200,6 +200,19 @@ impl Tally {
     }
 }
 
+impl Seen {
+    fn add(&mut self, other: Seen) {
+        let Seen { records, crashes, refused, unharmed, snapshots, moved, calls } = other;
+        self.records += records;
+        self.crashes += crashes;
+        self.refused += refused;
+        self.unharmed += unharmed;
+        self.snapshots += snapshots;
+        self.moved += moved;
+        self.calls += calls;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,18 +225,5 @@ mod tests {
         assert_eq!(words(7, short), "simulate --seed 7 --dies-at 12 --killed --scene 2 --fails-at 3");
         let canary = Orders { canary: Canary::NoSync, ..Orders::default() };
         assert_eq!(words(7, canary), "simulate --seed 7 with the canary NoSync");
-    }
-}
-
-impl Seen {
-    fn add(&mut self, other: Seen) {
-        let Seen { records, crashes, refused, unharmed, snapshots, moved, calls } = other;
-        self.records += records;
-        self.crashes += crashes;
-        self.refused += refused;
-        self.unharmed += unharmed;
-        self.snapshots += snapshots;
-        self.moved += moved;
-        self.calls += calls;
     }
 }
