@@ -296,6 +296,17 @@ pub(crate) fn serial(certificate: &[u8]) -> Option<String> {
     (tag == 2).then(|| if digits.is_empty() { "0".to_owned() } else { digits.to_owned() })
 }
 
+/// The public key of a certificate with its algorithm, as DER: what follows serial number, algorithm, issuer, validity and subject;
+/// `None` when it is not understood.
+pub(crate) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    let mut tbs = to_be_signed(certificate)?;
+    for _ in 0..5 {
+        tbs = der_item(tbs)?.2;
+    }
+    let behind = der_item(tbs)?.2;
+    tbs.get(..tbs.len() - behind.len())
+}
+
 /// The part of a certificate that is signed, from the serial number on.
 fn to_be_signed(certificate: &[u8]) -> Option<&[u8]> {
     let (_, certificate, _) = der_item(certificate)?;

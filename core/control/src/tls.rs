@@ -10,12 +10,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+use crate::certs;
 use crate::client_certs::ClientVerifier;
 use crate::tickets::Tickets;
 
@@ -120,7 +123,8 @@ pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
             let path = files.client_ca.as_ref().or(files.client_ca_dir.as_ref());
             let path = path.ok_or(TlsError::NoClientAuthority)?;
             let (roots, trusted) = authorities(files.client_ca.as_deref(), files.client_ca_dir.as_deref())?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             let verifier = match wanted {
                 ClientCerts::Required => verifier,
                 _ => verifier.allow_unauthenticated(),
@@ -129,7 +133,8 @@ pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
             builder.with_client_cert_verifier(Arc::new(ClientVerifier { inner, trusted }))
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(unfit)?;
+    let shown = certified(chain, key, &provider).map_err(unfit)?;
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
     config.ignore_client_order = files.options.server_order;
     // Tickets keep the resumption state at the client; without them a thousand reconnecting clients
     // would push each other out of a table here.
@@ -142,6 +147,24 @@ pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         config.send_tls13_tickets = 1;
     }
     Ok(Arc::new(config))
+}
+
+/// The chain and its key, which must be that of the first certificate. webpki, which compares them, reads none of X.509 v1, as openssl
+/// makes them of a request without extensions. Whether such a one is good is the client's to say: here only the key must fit.
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, rustls::Error> {
+    let certified = CertifiedKey::new(chain, provider.key_provider.load_private_key(key)?);
+    match certified.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(error) => {
+            let public = certified.key.public_key();
+            let fits = public.is_some_and(|public| certs::public_key(&certified.cert[0]) == Some(&*public));
+            if fits { Ok(certified) } else { Err(error) }
+        }
+    }
 }
 
 /// All certificates of a PEM file; at least one.
@@ -245,6 +268,34 @@ mod tests {
         assert!(matches!(load(&mixed), Err(TlsError::Unfit(..))));
         let swapped = TlsFiles { cert: one.files.key.clone(), ..one.files.clone() };
         assert!(matches!(load(&swapped), Err(TlsError::Pem(..))));
+    }
+
+    /// The certificate without the number of its version, as one of X.509 v1 has none.
+    fn without_version(certificate: &[u8]) -> Vec<u8> {
+        const VERSION: [u8; 5] = [0xa0, 3, 2, 1, 2];
+        let mut cut = certificate.to_vec();
+        assert_eq!((cut[0], cut[1], cut[4], cut[5]), (0x30, 0x82, 0x30, 0x82), "both lengths have two bytes");
+        assert_eq!(cut.drain(8..13).collect::<Vec<u8>>(), VERSION);
+        for at in [2, 6] {
+            let length = u16::from_be_bytes([cut[at], cut[at + 1]]) - VERSION.len() as u16;
+            cut[at..at + 2].copy_from_slice(&length.to_be_bytes());
+        }
+        cut
+    }
+
+    #[test]
+    fn a_certificate_of_the_first_version_is_shown_with_its_own_key_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let [own, other] = ["own", "other"]
+            .map(|name| Authority::new(directory.path(), name, &[]).ensure(SystemTime::now()).unwrap().files);
+        let first = CertificateDer::from(without_version(&certificates(&own.cert).unwrap()[0]));
+        let provider = rustls::crypto::ring::default_provider();
+        let with = |files: &TlsFiles| {
+            let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+            certified(vec![first.clone()], key, &provider)
+        };
+        assert!(with(&own).unwrap().keys_match().is_err(), "webpki reads none of it");
+        assert!(with(&own).is_ok() && with(&other).is_err());
     }
 
     #[test]
