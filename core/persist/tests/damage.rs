@@ -439,3 +439,13 @@ fn damage_to_a_manifest_stops_the_start_or_changes_nothing() {
         }
     }
 }
+
+/// The size of a copy is what its sender says, and so is the length of a string in it.
+#[test]
+fn no_room_is_made_for_what_is_only_announced() {
+    let mut bytes = b"REDIS0011\x00\x01k\x81".to_vec();
+    bytes.extend_from_slice(&(1u64 << 62).to_be_bytes());
+    bytes.extend_from_slice(b"the first of them");
+    let mut reader = Reader::new(&bytes[..], Some(9_000_000_000_000_000_000), true).unwrap();
+    assert!(matches!(reader.next(), Err(rdb::Error::Truncated { .. })));
+}

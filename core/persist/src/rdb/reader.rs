@@ -1,7 +1,7 @@
 //! Reads an RDB from any source item by item, believing no length and holding one value at a time.
 //!
-//! The input may be a stranger's (RESTORE, a primary, an upload), hence: a string is allocated as its bytes
-//! arrive, never on the word of its length; an unknown type or opcode ends the reading with its number;
+//! The input may be a stranger's (RESTORE, a primary, an upload), hence: a long string is allocated as its
+//! bytes arrive, never on the word of its length; an unknown type or opcode ends the reading with its number;
 //! every count is bounded by the bytes that are left. Nothing is skipped but hints (resize, slot info).
 
 use std::io::{self, Read};
@@ -11,6 +11,10 @@ use crate::{lzf, pack::Damaged};
 
 /// The buffer between source and reader, bytes.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// Bytes of a string for which room is made before they have come, where the size of the source is known: of a copy on the wire it is
+/// known only from who sends it.
+const TRUSTED_BYTES_MAX: usize = 64 << 20;
 
 /// Why a snapshot or payload is not accepted.
 #[derive(Debug)]
@@ -426,8 +430,10 @@ impl<R: Read> Reader<R> {
             return Err(Error::Truncated { offset });
         }
         let whole = usize::try_from(length).map_err(|_| self.corrupt("a string is too long"))?;
-        // What is there to be read is no mere announcement.
-        let mut bytes = Vec::with_capacity(if self.left().is_some() { whole } else { 0 });
+        let mut bytes = match self.left() {
+            Some(_) => Vec::with_capacity(whole.min(TRUSTED_BYTES_MAX)),
+            None => Vec::new(),
+        };
         while bytes.len() < whole {
             self.refill_if_empty()?;
             let count = (whole - bytes.len()).min(self.buffer.len() - self.at);
