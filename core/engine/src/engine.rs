@@ -527,7 +527,8 @@ impl Engine {
         out: &mut Vec<u8>,
         outside: &mut dyn Outside,
     ) -> Next {
-        let Some(session) = self.sessions.find_mut(id) else { return Next::Close };
+        // What one that is being closed has sent before runs no more: nobody would hear of it, or get what it takes out.
+        let Some(session) = self.sessions.find_mut(id).filter(|s| !s.kill) else { return Next::Close };
         session.last_us = self.keyspace.now.mono_us;
         self.acks.written = None;
         let (protocol, mode) = (session.protocol, session.reply_mode);

@@ -227,3 +227,39 @@ fn a_password_that_a_transaction_sets_is_hashed_ahead_of_it() {
     let users = b.run(c, "ACL LIST");
     assert_eq!(users.matches(RECORD).count(), 2, "{users}");
 }
+
+#[test]
+fn what_a_transaction_sets_gets_its_own_record_and_other_words_none() {
+    const RECORD: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+    let mut b = Bench::new();
+    let (c, user) = (b.connect(), b.connect());
+    b.run(c, "XADD s 1-1 f v");
+    b.run(c, "XGROUP CREATE s g 0");
+    let lines = [
+        "RPUSH l x >y",
+        "XREADGROUP GROUP g me STREAMS s >",
+        "ACL SETUSER a on >p1 +@all",
+        "ACL SETUSER b on >p2 +@all",
+    ];
+    queue(&mut b, c, &lines);
+    assert_eq!(b.run(c, "EXEC"), "");
+    let reply = b.hashed(c, &[RECORD.to_owned(), RECORD.replace("c2Fs", "d2Fs")]);
+    assert!(reply.starts_with("*4\r\n:2\r\n*1\r\n") && reply.ends_with("+OK\r\n+OK\r\n"), "{reply}");
+    assert_eq!(b.run(c, "LRANGE l 1 1"), "*1\r\n$2\r\n>y\r\n");
+    assert_eq!(b.run(user, "AUTH a p1"), "+OK\r\n");
+    assert_eq!(b.run(user, "AUTH b p2"), "+OK\r\n");
+    assert_ne!(b.run(user, "AUTH a p2"), "+OK\r\n");
+}
+
+#[test]
+fn nothing_runs_that_a_client_has_sent_before_it_was_killed() {
+    let mut b = Bench::new();
+    let (c, killed) = (b.connect(), b.connect());
+    assert_eq!(b.run(c, "CLIENT KILL ID 2"), ":1\r\n");
+    assert!(b.closed(killed));
+    assert_eq!(b.run(killed, "SET k v"), "");
+    assert_eq!(b.run(killed, "BLPOP jobs 0"), "");
+    assert_eq!(b.run(c, "EXISTS k"), ":0\r\n");
+    assert_eq!(b.run(c, "RPUSH jobs 1"), ":1\r\n");
+    assert_eq!(b.run(c, "LLEN jobs"), ":1\r\n", "nobody has taken it");
+}

@@ -322,9 +322,6 @@ pub(crate) fn serve(
     if client.is_held_back(engine.keyspace.now.mono_us) {
         return Ran::HeldBack;
     }
-    if engine.limits_clients() && engine.is_ended(session) {
-        return Ran::All;
-    }
     let bounds = context.net.bounds;
     context.running_net = client.net;
     log_in_by_certificate(client, session, engine, bounds.certificate_user);
@@ -382,6 +379,8 @@ fn run(
     window: &mut Window,
     bounds: &Bounds,
 ) -> Ran {
+    // It was told for a request that is whole by now, or is told again.
+    client.missing = 0;
     let mut limits = client.request_limits(bounds);
     let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.class));
     let apart = client.conn.take_apart();

@@ -100,12 +100,19 @@ impl Engine {
         let (mut argv, mut records) = (deferred.argv, records.iter());
         if let Some(mut multi) = session.multi.take() {
             for queued in &mut multi.queue {
-                self.put_records(&mut queued.argv, &mut records);
+                if self.sets_passwords(queued) {
+                    self.put_records(&mut queued.argv, &mut records);
+                }
             }
             self.sessions.at_mut(id).multi = Some(multi);
         }
         self.put_records(&mut argv, &mut records);
         self.resume(id, &argv, outside);
+    }
+
+    /// Whether a queued request is one that may set passwords: a word that begins with `>` is none elsewhere.
+    fn sets_passwords(&self, queued: &Queued) -> bool {
+        matches!(self.table.commands[queued.command].spec.name, "config|set" | "acl|setuser")
     }
 
     /// Puts records in place of the passwords of a request, in order.
@@ -122,14 +129,12 @@ impl Engine {
         let Some(multi) = self.sessions.at(id).multi.as_ref().filter(|multi| !multi.broken) else {
             return false;
         };
-        let sets = |queued: &&Queued| {
-            matches!(self.table.commands[queued.command].spec.name, "config|set" | "acl|setuser")
-        };
         let bare = |password: &Vec<u8>| password.strip_prefix(b">").unwrap_or(password).to_vec();
         let of = |queued: &Queued| -> Vec<Vec<u8>> {
             new_passwords(&queued.argv).into_iter().map(|at| bare(&queued.argv[at])).collect()
         };
-        let passwords: Vec<Vec<u8>> = multi.queue.iter().filter(sets).flat_map(of).collect();
+        let passwords: Vec<Vec<u8>> =
+            multi.queue.iter().filter(|queued| self.sets_passwords(queued)).flat_map(of).collect();
         if passwords.is_empty() {
             return false;
         }
