@@ -1,7 +1,8 @@
 //! MIGRATE: keys that move to another server.
 //!
 //! The engine packs the keys, the world sends them, and what the other server has taken is removed here. Other clients go on
-//! meanwhile, unlike in Redis; so a key that was changed on its way stays, and the caller is told. Nothing is lost either way.
+//! meanwhile, unlike in Redis; so a key that was changed on its way stays, and so do all if by then a client's write would be refused
+//! or held back. The caller is told. Nothing is lost either way.
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::gate::Caller;
@@ -23,6 +24,9 @@ const TIMEOUT_MS_DEFAULT: u64 = 1_000;
 
 /// Most bytes of one MIGRATE: all of them are in memory at once.
 const DUMPS_BYTES_MAX: usize = 1 << 30;
+
+/// The answer where keys have moved and may not be removed: Redis says IOERR when a key may be on both servers.
+const KEPT: &str = "IOERR the keys may not be removed here now: they are on both servers";
 
 /// What is to be sent where.
 #[derive(Debug)]
@@ -164,24 +168,45 @@ impl Engine {
         outside: &mut dyn Outside,
     ) {
         let mut error = outcome.error;
-        if !migration.copy {
-            let taken = outcome.taken.iter().filter_map(|i| migration.dumps.get(*i));
-            let mut db = Db::new(&mut self.keyspace, migration.from);
-            let (same, changed): (Vec<&Dump>, Vec<&Dump>) =
-                taken.partition(|dump| db.peek(&dump.key).is_none_or(|e| encode_dump(e) == dump.payload));
-            if !changed.is_empty() && error.is_none() {
-                error = Some("ERR a key was changed while it moved: it is on both servers now".to_owned());
-            }
-            let keys = same.iter().map(|dump| dump.key.as_slice());
-            let argv: Vec<&[u8]> = std::iter::once(&b"DEL"[..]).chain(keys).collect();
-            if argv.len() > 1 {
-                self.run_as_server(migration.from, &argv, outside);
-            }
+        if !migration.copy && !outcome.taken.is_empty() {
+            let removed = match self.is_removal_allowed() {
+                true => self.remove_taken(migration, &outcome.taken, outside),
+                false => Err(KEPT),
+            };
+            error = error.or(removed.err().map(str::to_owned));
         }
         self.complete(id, |reply| match error {
             None => reply.ok(),
             Some(error) => reply.error(error.as_bytes()),
         });
+    }
+
+    /// Whether keys may be removed: the server may have become a replica since they were sent, or its data may have to stand still for
+    /// one that takes over. What is removed then is missing in the stream, and here only.
+    fn is_removal_allowed(&self) -> bool {
+        self.check_read_only(Flags::WRITE).is_ok() && !self.pause.stands_still()
+    }
+
+    /// Removes the dumps with these indexes where they are as they were sent, or says that one is not.
+    fn remove_taken(
+        &mut self,
+        migration: &Migration,
+        taken: &[usize],
+        outside: &mut dyn Outside,
+    ) -> Result<(), &'static str> {
+        let taken = taken.iter().filter_map(|i| migration.dumps.get(*i));
+        let mut db = Db::new(&mut self.keyspace, migration.from);
+        let (same, changed): (Vec<&Dump>, Vec<&Dump>) =
+            taken.partition(|dump| db.peek(&dump.key).is_none_or(|e| encode_dump(e) == dump.payload));
+        let keys = same.iter().map(|dump| dump.key.as_slice());
+        let argv: Vec<&[u8]> = std::iter::once(&b"DEL"[..]).chain(keys).collect();
+        if argv.len() > 1 {
+            self.run_as_server(migration.from, &argv, outside);
+        }
+        match changed.is_empty() {
+            true => Ok(()),
+            false => Err("ERR a key was changed while it moved: it is on both servers now"),
+        }
     }
 
     /// Runs a command on the server's own behalf: with every right, logged and told to observers like a client's.

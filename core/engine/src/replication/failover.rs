@@ -10,6 +10,7 @@
 //! From the command on what may change data is held back, keys do not expire, and nothing is put into the stream, so that a replica can
 //! have all. The replica hears of it by the request with which this server becomes its replica (PSYNC … FAILOVER). Where the connection ends
 //! behind that request, nobody knows here whether it was heard: if the other one is a master when it is asked again, it was, and is followed.
+//! As long as it says nothing of that (it is busy, loads, or has no room), it is asked on.
 
 use crate::engine::{Engine, Step, Turn};
 use crate::outside::Job;
@@ -19,6 +20,9 @@ use replication::master::{Replica, Stage};
 
 /// What a master says who is asked to take over, here and in Redis.
 const IS_MASTER: &str = "PSYNC FAILOVER can't be sent to a master.";
+
+/// What a replica says that does not take over, because it is not one of this history.
+const IS_OTHERS: &str = "PSYNC FAILOVER replid must match my replid.";
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -105,7 +109,7 @@ pub(super) fn take_over(engine: &mut Engine, turn: &Turn<'_>, id: &[u8]) -> Resu
         return Err(Error::text(format!("ERR {IS_MASTER}")));
     }
     if !id.eq_ignore_ascii_case(engine.master.id().as_bytes()) {
-        return Err(Error::new("ERR PSYNC FAILOVER replid must match my replid."));
+        return Err(Error::text(format!("ERR {IS_OTHERS}")));
     }
     let from = engine.sessions.at(turn.session).info.address.clone();
     engine.jobs.push(Job::Log { level: 2, text: format!("The failover was asked for by {from}") });
@@ -206,9 +210,9 @@ impl Engine {
         matches!(self.failover, Failover::Following { .. })
     }
 
-    /// It has, if it was to.
-    pub fn handed_over(&mut self) {
-        if self.hands_over() {
+    /// The server that is followed by this order has taken over, if it was to.
+    pub fn handed_over(&mut self, order: u64) {
+        if self.hands_over() && self.is_followed(order) {
             self.failover = Failover::None;
             self.hold_for_failover(false);
         }
@@ -224,10 +228,11 @@ impl Engine {
     /// The server that is followed by this order has refused to be followed, in these words.
     pub fn hand_over_refused(&mut self, order: u64, why: &str) {
         let Failover::Following { is_heard } = self.failover else { return };
-        match is_heard && why.contains(IS_MASTER) {
+        match is_heard {
             _ if !self.is_followed(order) => {}
-            true => self.handed_over(),
-            false => self.abort_failover("Failover target rejected psync request"),
+            true if why.contains(IS_MASTER) => self.handed_over(order),
+            true if !why.contains(IS_OTHERS) => {}
+            _ => self.abort_failover("Failover target rejected psync request"),
         }
     }
 }

@@ -121,6 +121,7 @@ impl Wire {
                 Progress::Full(point) => {
                     logger.notice(&format!("Full resync from master: {}:{}", point.id, point.offset));
                     self.state(LinkState::Sync);
+                    self.is_taken();
                     full = Some(point);
                     // The line in front of the snapshot may be there already.
                     if let Progress::Snapshot(bytes) = self.link.advance()? {
@@ -135,6 +136,7 @@ impl Wire {
                 }
                 Progress::Stream(point) => {
                     logger.notice("Successful partial resynchronization with master.");
+                    self.is_taken();
                     self.place(point);
                     break;
                 }
@@ -144,7 +146,6 @@ impl Wire {
         if let Some(line) = self.shared.replica.outage.lock().is_over(self.shared.clock.micros()) {
             logger.notice(&line);
         }
-        self.shared.with_engine(|engine, _| engine.handed_over());
         let (order, client) = (self.order.number, self.client());
         self.shared.with_engine(|engine, _| engine.link_is_up(order, client));
         loop {
@@ -157,6 +158,11 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// The master takes this server as its replica, so a failover to it is over: however the link ends now, nothing is written here again.
+    fn is_taken(&self) {
+        self.shared.with_engine(|engine, _| engine.handed_over(self.order.number));
     }
 
     /// Tells the engine where the link is.
