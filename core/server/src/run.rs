@@ -328,6 +328,8 @@ pub(crate) fn serve(
     // A log-in that has waited for its check is through: what follows it is a user's.
     client.trusted = client.trusted || engine.is_trusted(session);
     let (waiting, held) = (client.conn.pending(), client.conn.held());
+    // Of a request that is still not whole it is found again.
+    client.missing = 0;
     let ran = run(client, session, engine, context, window, &bounds);
     context.net.batch_output += client.conn.pending().saturating_sub(waiting);
     let facts = engine.facts(session);
@@ -379,8 +381,6 @@ fn run(
     window: &mut Window,
     bounds: &Bounds,
 ) -> Ran {
-    // It was told for a request that is whole by now, or is told again.
-    client.missing = 0;
     let mut limits = client.request_limits(bounds);
     let (pending, output_max) = (client.conn.pending(), bounds.output_bytes_max(client.class));
     let apart = client.conn.take_apart();
