@@ -95,6 +95,26 @@ def test_a_pipeline_of_large_reads_is_run_in_turns():
                 assert len(c.read()) == 1 << 20
 
 
+def test_a_long_argument_counts_no_more_when_it_has_come():
+    with servers.Server("server", tls=False, extra=["--save", "", "--maxmemory-clients", "1gb"]) as server:
+        with server.client() as c, server.client() as watcher:
+            c.call("CLIENT", "SETNAME", "sender")
+
+            def counted():
+                lines = watcher.call("CLIENT", "LIST").decode().splitlines()
+                (line,) = [line for line in lines if " name=sender " in line]
+                return int(re.search(r" tot-mem=(\d+)", line).group(1))
+
+            request = wire.encode("SET", "k", b"x" * 20_000_000) + wire.encode("BLPOP", "nothing", 0)
+            c.send(request[:1000])
+            until = time.monotonic() + 10
+            while counted() < 10_000_000:
+                assert time.monotonic() < until
+            c.send(request[1000:])
+            assert c.read() == b"OK"
+            assert counted() < 1_000_000
+
+
 def test_keys_that_are_evicted_between_two_requests_are_told_of_before_the_second_reply():
     with servers.Server("server", tls=False, extra=["--save", "", "--maxmemory-policy", "volatile-random"]) as server:
         with server.client(protocol=3) as c:

@@ -1,6 +1,7 @@
 """FAILOVER: a master hands over to a replica, as Redis 7.0 does, with real servers on either side."""
 
 import signal
+import socket
 import threading
 import time
 
@@ -25,6 +26,10 @@ def role(server):
 
 def to(server):
     return "TO", "127.0.0.1", server.port
+
+
+def to_listener(listener):
+    return "TO", "127.0.0.1", listener.getsockname()[1]
 
 
 def refusals(subject, nobody, follower):
@@ -154,6 +159,25 @@ def test_a_replica_that_refuses_makes_it_a_master_again():
         # Either it was promoted before the request came, which it then refuses, or by it.
         assert role(heir) == "master"
         assert info(c)["role"] == "master" or counts(heir)[0] + counts(heir)[1] == 1
+
+
+def test_who_has_been_taken_as_a_replica_does_not_write_again_when_the_copy_breaks_off():
+    with socket.create_server(("127.0.0.1", 0)) as taker, tandem() as old, old.client() as c:
+        # The replica says that it is where the one listens that plays its part.
+        with tandem("server", "--replica-announce-ip", "127.0.0.1", "--replica-announce-port", str(taker.getsockname()[1])) as heir:
+            follow(heir, old)
+            in_step(old, heir)
+            taker.settimeout(20)
+            assert c.call("FAILOVER", *to_listener(taker), "TIMEOUT", 10_000) == b"OK"
+            with taker.accept()[0] as link:
+                link.sendall(b"+PONG\r\n" * 4 + b"+FULLRESYNC " + b"a" * 40 + b" 1\r\n$1000\r\nREDIS0011")
+                eventually("it is over", lambda: info(c)["master_failover_state"] == "no-failover")
+                assert info(c)["role"] == "slave"
+            with taker.accept()[0] as link:
+                link.sendall(b"+PONG\r\n" * 4 + b"-ERR PSYNC FAILOVER replid must match my replid.\r\n")
+                eventually("it has heard that", lambda: old.log.read_text().count("replid must match") > 0)
+            assert info(c)["role"] == "slave"
+            assert c.ask("SET", "k", "v") == wire.ReplyError("READONLY You can't write against a read only replica.")
 
 
 def masters_lines(client):
