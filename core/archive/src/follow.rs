@@ -69,7 +69,8 @@ pub struct Follower {
     place: Place,
     backlog: Backlog,
     tail: Option<Tail>,
-    /// The log that was followed last.
+    /// The log that was followed last. It is known in memory only: where the server ends between a new log and the first archived base of that,
+    /// nothing tells that the one before was replaced, and the newest bases of that stay in the repository until somebody removes them.
     log: Option<HistoryId>,
     recipients_before: Option<Vec<String>>,
 }

@@ -190,6 +190,12 @@ impl Lineage {
         last.or(self.bases.last()).map(Description::at)
     }
 
+    /// Whether nothing that was archived of it is newer than that. Of a log of which nothing can be told it is not known.
+    pub(crate) fn ends_by(&self, moment: Moment) -> bool {
+        // The newest object need not be the one with the last batch: a base is as old as its file.
+        self.objects().map(Description::at).max().is_some_and(|newest| newest <= moment)
+    }
+
     /// What it reaches from and to, as people are asked about it.
     pub fn span(&self) -> Span {
         let begins = self.objects().map(|told| told.from().unwrap_or_else(|| told.at())).min();

@@ -2,7 +2,9 @@
 //!
 //! Kept is every moment since some time, and so the newest base that is older than that, all bases after it, and the segments that lead on from
 //! there; at least so many bases in any case. A log that has ended, because its server was given another data set and began another one, goes
-//! whole when all that is to be kept is in those that followed it. What tells of an object goes first, then the object: a crash between leaves one that nothing
+//! whole when all that is to be kept is in those that followed it. That another log says that it has taken its place is not enough for that:
+//! the old directory may have been put back, or the other log may be that of a copy, and the server of this one may write it all the same.
+//! So nothing of it may be newer than the base by which it was replaced, and it is not the one that is archived now. What tells of an object goes first, then the object: a crash between leaves one that nothing
 //! tells of, which is removed here, too, once it is a day old: a younger one may be told of soon. An old one may be as well, if who
 //! wrote it was stopped for so long, so it is looked once more before it goes. What is not called as objects are is left alone.
 
@@ -63,7 +65,7 @@ pub fn prune(store: &dyn Store, keep: Keep, only_tell: bool) -> Result<Pruned, A
     Ok(pruned)
 }
 
-/// The same of one lineage and those whose place it has taken: others may be another server's, which keeps them as long as it wants.
+/// The same of one lineage, which is being written, and those whose place it has taken: others may be another server's, which keeps them as long as it wants.
 ///
 /// # Errors
 /// As [`prune`].
@@ -75,7 +77,9 @@ pub fn prune_lineage(store: &dyn Store, id: HistoryId, keep: Keep) -> Result<Pru
     while let Some(before) = replaced_by(&found, own[own.len() - 1]).filter(|before| !own.contains(before)) {
         own.push(before);
     }
-    let ended = ended(&found, keep);
+    let mut ended = ended(&found, keep);
+    // It is written, whatever others say of it.
+    ended.retain(|over| *over != id);
     found.retain(|lineage| own.contains(&lineage.id));
     for lineage in in_order(found) {
         let is_over = ended.contains(&lineage.id);
@@ -99,20 +103,33 @@ fn in_order(mut found: Vec<Lineage>) -> Vec<Lineage> {
 /// The logs of which nothing is to be kept: what followed them reaches back far enough, and has as many bases as are to stay.
 fn ended(found: &[Lineage], keep: Keep) -> Vec<HistoryId> {
     let is_over = |lineage: &&Lineage| {
-        let (mut bases, mut id, mut begins) = (0, lineage.id, None);
-        // As many steps as there are logs, whatever they say of each other.
-        for _ in found {
-            let next = found.iter().find_map(|next| match next.replaces() {
-                Some((base, before)) if before == id && next.id != lineage.id => Some((next, base)),
-                _ => None,
-            });
-            let Some((next, base)) = next else { break };
-            begins.get_or_insert(base.at());
-            (bases, id) = (bases + next.bases().len(), next.id);
-        }
-        begins.is_some_and(|at| at <= keep.since) && bases >= keep.bases_min.max(1)
+        successors(found, lineage.id).any(|(next, base)| {
+            let is_replaced = base.at() <= keep.since && lineage.ends_by(base.at());
+            is_replaced && bases_since(found, lineage.id, next) >= keep.bases_min.max(1)
+        })
     };
     found.iter().filter(is_over).map(|lineage| lineage.id).collect()
+}
+
+/// The logs that say that they have taken the place of this one, and the bases by which they did.
+fn successors(found: &[Lineage], id: HistoryId) -> impl Iterator<Item = (&Lineage, &Description)> {
+    found.iter().filter_map(move |next| match next.replaces() {
+        Some((base, before)) if before == id && next.id != id => Some((next, base)),
+        _ => None,
+    })
+}
+
+/// How many bases there are of the log that followed this one, and of those behind it.
+fn bases_since(found: &[Lineage], id: HistoryId, next: &Lineage) -> usize {
+    let (mut line, mut bases) = (vec![id, next.id], next.bases().len());
+    // Each step finds another one, or ends.
+    while let Some((next, _)) =
+        successors(found, line[line.len() - 1]).find(|(next, _)| !line.contains(&next.id))
+    {
+        bases += next.bases().len();
+        line.push(next.id);
+    }
+    bases
 }
 
 fn prune_one(

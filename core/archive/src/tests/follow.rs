@@ -44,6 +44,20 @@ impl Followed {
         self.server.finish_rewrite();
     }
 
+    /// The server is given another data set, that behind batch 10, and begins another log with it, of two batches.
+    fn replace_log(&mut self, next: HistoryId) {
+        let place = self.server.place();
+        fs::remove_dir_all(place.log_dir()).unwrap();
+        let temp = place.dir.join("temp-base");
+        fs::write(&temp, base_bytes(10)).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(Real);
+        self.server.log = Log::create_behind(disk, place, &temp, Base::Snapshot, next, 10).unwrap();
+        self.server.last = 10;
+        self.server.date_base();
+        self.server.write(2);
+        self.catch_up();
+    }
+
     fn kept(&self) -> Vec<String> {
         self.follower.backlog().names().unwrap()
     }
@@ -190,17 +204,8 @@ fn a_log_that_another_one_has_replaced_is_pruned_whole_and_no_other() {
     let mut followed = Followed::new();
     followed.server.write(3);
     followed.catch_up();
-    let place = followed.server.place();
-    fs::remove_dir_all(place.log_dir()).unwrap();
-    let temp = place.dir.join("temp-base");
-    fs::write(&temp, base_bytes(10)).unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(Real);
     let next = HistoryId(0xdef);
-    followed.server.log = Log::create_behind(disk, place, &temp, Base::Snapshot, next, 10).unwrap();
-    followed.server.last = 10;
-    followed.server.date_base();
-    followed.server.write(2);
-    followed.catch_up();
+    followed.replace_log(next);
     let strangers = Server::begun(HistoryId(0x77), 1);
     back_up(&followed.repository.store(), &strangers.place(), &[], &mut |_, _| {}).unwrap();
 
@@ -215,6 +220,50 @@ fn a_log_that_another_one_has_replaced_is_pruned_whole_and_no_other() {
     assert_eq!(ids(), [HistoryId(0x77), next]);
     prune(&store, Keep { since: late, bases_min: 1 }, false).unwrap();
     assert_eq!(ids().len(), 2, "an idle server's only backup stays");
+}
+
+/// What is followed is a log that `next` says to have replaced, and that goes on all the same.
+fn replaced_and_going_on(next: HistoryId) -> Followed {
+    let mut followed = Followed::new();
+    followed.server.write(3);
+    followed.catch_up();
+    let original = followed.server.copy();
+    followed.replace_log(next);
+    followed.server = Server::from_copy(original, 3);
+    followed.restart();
+    followed
+}
+
+#[test]
+fn a_replaced_log_whose_directory_was_put_back_stays_as_long_as_it_is_written() {
+    let next = HistoryId(0xdef);
+    let mut followed = replaced_and_going_on(next);
+    let store = followed.repository.store();
+    let ids = || lineages(&store).unwrap().into_iter().map(|lineage| lineage.id).collect::<Vec<_>>();
+    let keep = Keep { since: time_of(30), bases_min: 1 };
+    prune_lineage(&store, HISTORY, keep).unwrap();
+    assert_eq!(ids(), [HISTORY, next], "it is the one that is archived, though nothing is new in it yet");
+    followed.server.write(20);
+    followed.catch_up();
+    prune_lineage(&store, HISTORY, keep).unwrap();
+    prune(&store, keep, false).unwrap();
+    assert_eq!(ids(), [HISTORY, next]);
+    followed.restart();
+    assert_eq!(followed.catch_up(), [""; 0], "all of it is there");
+}
+
+#[test]
+fn a_log_that_the_server_of_a_copy_has_replaced_stays_while_its_own_server_writes_it() {
+    let next = HistoryId(0xdef);
+    let mut followed = replaced_and_going_on(next);
+    followed.server.write(20);
+    followed.catch_up();
+    let store = followed.repository.store();
+    // The copy's server prunes what it believes to be its own past.
+    let pruned = prune_lineage(&store, next, Keep { since: time_of(30), bases_min: 1 }).unwrap();
+    assert_eq!(pruned.objects, [""; 0]);
+    followed.restart();
+    assert_eq!(followed.catch_up(), [""; 0], "all of it is there");
 }
 
 #[test]
