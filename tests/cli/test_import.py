@@ -109,6 +109,37 @@ def test_a_password_is_on_no_command_line_and_not_kept(tmp_path):
             assert n.call("CONFIG", "GET", "masterauth") == [b"masterauth", b"of before"]
 
 
+def test_a_later_run_guesses_no_settings_and_ends_nothing_that_it_has_not_begun():
+    """Who follows already keeps following where there is no link, and what it was set to before is not known any more."""
+    with servers.Server("server", reference=True, tls=False, password="old") as old, queue() as new:
+        with old.client() as o, new.client() as n:
+            fill(o)
+            password = {"TANDEM_IMPORT_FROM_PASSWORD": "old"}
+            n.call("CONFIG", "SET", "masterauth", "of before")
+            run(old, new, "--once", environment=password)
+            n.call("CONFIG", "SET", "masterauth", "wrong")
+            o.call("CLIENT", "KILL", "TYPE", "replica")
+            _, why = run(old, new, "--patience", "2", "--cutover", code=1, environment=password)
+            assert "goes on following" in why and "Nothing was changed" not in why
+            assert n.call("ROLE")[0] == b"slave"
+            n.call("CONFIG", "SET", "masterauth", "old")
+            told, _ = run(old, new, "--cutover", environment=password)
+            assert any("CONFIG SET masteruser" in line.get("text", "") for line in told)
+            assert n.call("CONFIG", "GET", "masterauth") == [b"masterauth", b"old"]
+            is_whole(n)
+
+
+def test_a_server_that_does_not_pause_is_taken_over_from_only_if_that_is_said():
+    with servers.Server("server", reference=True, tls=False, extra=("--rename-command", "CLIENT", "")) as old, queue() as new:
+        with old.client() as o, new.client() as n:
+            fill(o)
+            _, why = run(old, new, "--cutover", code=1)
+            assert "--although-unpaused" in why and n.call("ROLE")[0] == b"slave"
+            told, _ = run(old, new, "--cutover", "--although-unpaused")
+            assert told[-1]["event"] == "taken-over" and n.call("ROLE")[0] == b"master"
+            is_whole(n)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_copy_by_keys_keeps_times_to_live_and_goes_on_where_it_was(name, tmp_path):
     with references.server(name) as old, queue() as new, old.client() as o, new.client() as n:

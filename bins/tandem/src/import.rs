@@ -20,7 +20,11 @@ const INTO_PASSWORD: &str = "TANDEM_IMPORT_INTO_PASSWORD";
 const MORE_HELP: &str = "\
 The running instance follows the old server, as by REPLICAOF; nothing of it need be stopped, and this program may end at any time and be
 started again. Its data is given up when the copy is whole, and not before. With --cutover writes stand still at the old server (CLIENT PAUSE),
-the instance is waited for, and then follows nobody: move the clients now.
+the instance is waited for, and then follows nobody: move the clients now. An old server that refuses to let its writes stand still is not
+taken over from, unless --although-unpaused says that they do or that what is written meanwhile may be lost.
+
+For the link masteruser, masterauth and tls-replication of the instance are set. The run that has set them puts them back at the cutover. A later
+run does not know what they were: it leaves them and says so; set them then (CONFIG SET) if this instance is to follow another one.
 
 Passwords: --from-password-file or $TANDEM_IMPORT_FROM_PASSWORD for the old server, $TANDEM_IMPORT_INTO_PASSWORD for --into URL; those of --into
 queue and cache are found on this machine. A user stands in the URI. With rediss:// the instance believes the authorities of its own
@@ -54,6 +58,9 @@ pub(crate) struct Options {
     /// Have the instance take over as soon as everything is there.
     #[arg(long, conflicts_with = "by_keys")]
     cutover: bool,
+    /// Take over although the old server does not let its writes stand still; what is written there meanwhile is lost.
+    #[arg(long, requires = "cutover")]
+    although_unpaused: bool,
     /// End as soon as everything is there; the instance goes on following.
     #[arg(long)]
     once: bool,
@@ -110,6 +117,7 @@ fn order(options: &Options) -> anyhow::Result<Import> {
         state: options.state.clone(),
         once: options.once,
         cutover: options.cutover,
+        although_unpaused: options.although_unpaused,
         replace: options.replace,
         skip_unsupported: options.skip_unsupported,
         pause: Duration::from_secs(options.pause),

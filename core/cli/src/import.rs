@@ -38,6 +38,8 @@ pub struct Import {
     pub once: bool,
     /// Have the new one take over as soon as everything is there.
     pub cutover: bool,
+    /// Have it take over although the old one refuses to let its writes stand still: what is written there meanwhile is lost.
+    pub although_unpaused: bool,
     /// What the new one holds already may be lost.
     pub replace: bool,
     /// Leave out keys that cannot be held.

@@ -144,7 +144,7 @@ fn some_keys(
     for (key, answer) in keys.iter().zip(answers.chunks_exact(2)) {
         match answer {
             [Value::Integer(ttl), Value::Text(payload)] if *ttl >= -1 => {
-                let ttl = word(&ttl.max(&0).to_string());
+                let ttl = word(&restored_ttl_ms(*ttl).to_string());
                 requests.push(vec![word("RESTORE"), key.clone(), ttl, payload.clone(), word("REPLACE")]);
             }
             // It has gone meanwhile.
@@ -168,6 +168,11 @@ fn some_keys(
     Ok(())
 }
 
+/// The time to live that RESTORE takes, milliseconds, for one that PTTL has told: 0 is none at all for the former, and less than one for the latter.
+fn restored_ttl_ms(told: i64) -> i64 {
+    if told < 0 { 0 } else { told.max(1) }
+}
+
 fn leave_out(key: &[u8], why: &[u8], state: &mut State, listener: Listener<'_>) {
     state.skipped += 1;
     let why = String::from_utf8_lossy(why).into_owned();
@@ -177,6 +182,11 @@ fn leave_out(key: &[u8], why: &[u8], state: &mut State, listener: Listener<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_in_its_last_millisecond_is_not_kept_for_ever() {
+        assert_eq!([-1, 0, 1, 5000].map(restored_ttl_ms), [0, 1, 1, 5000]);
+    }
 
     #[test]
     fn how_far_a_copy_is_is_read_as_it_was_written_and_nothing_else_is() {

@@ -1,10 +1,12 @@
 //! The import by replication: the new server follows the old one until it is to take over.
 //!
-//! What is set at the new one for that (who logs in at the old one) is put back when it has taken over, or when nothing comes of the link.
-//! While it follows, this program only watches: it may end at any time, and be started again.
+//! What is set at the new one for that (who logs in at the old one) is put back when it has taken over, or when nothing comes of the link,
+//! by the run that has set it. While it follows, this program only watches: it may end at any time, and be started again. A later run
+//! does not know what was set before, and no guess is as good as to leave it and to say so.
 //!
 //! The cutover loses nothing: writes stand still at the old one first, then the new one is waited for, and only then it is told to
-//! follow nobody. Writes go on at the old one when that was not to be.
+//! follow nobody. Writes go on at the old one when that was not to be, and where it does not let them stand still there is no cutover
+//! unless that is accepted in so many words.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,10 @@ const TELL_PERIOD: Duration = Duration::from_secs(1);
 
 /// What is set at the new one, and put back.
 const SETTINGS: [&str; 3] = ["masteruser", "masterauth", "tls-replication"];
+
+/// What is said when it is not put back, since an earlier run has set it.
+const LEFT_SET: &str = "masteruser, masterauth and tls-replication are still set for the old server: an earlier run did that, and this one does not know what they were before. \
+     Set them as they are to be: CONFIG SET masteruser USER masterauth PASSWORD tls-replication yes|no ('' for no user or password). A restart sets them as the configuration says.";
 
 /// How the new one does.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,11 +50,8 @@ pub(super) fn until_done(
     listener: Listener<'_>,
 ) -> Result<(), Failure> {
     let before = begin(order, from, into, listener)?;
-    if let Err(failure) = until_linked(order, into, listener) {
-        // What the new one held is still there: it is given up only for a copy that is whole.
-        into.ask(&["REPLICAOF", "NO", "ONE"])?;
-        put_back(into, before)?;
-        return Err(failure);
+    if let Some(why) = until_linked(order, into, listener)? {
+        return give_up(into, before, &why);
     }
     until_in_step(order, from, into, listener)?;
     if !order.cutover {
@@ -58,25 +61,43 @@ pub(super) fn until_done(
         return Ok(());
     }
     take_over(order, from, into, listener)?;
-    put_back(into, before)?;
+    match before {
+        Some(before) => put_back(into, before)?,
+        None => listener(Told::Note(LEFT_SET.to_owned())),
+    }
     listener(Told::TakenOver);
     Ok(())
 }
 
-/// Has the new one follow, if it does not yet.
+/// Ends what this run has begun, since there is no link. What an earlier run has begun goes on: the new one may hold the copy already.
+fn give_up(into: &mut Peer, before: Option<Before>, why: &str) -> Result<(), Failure> {
+    let Some(before) = before else { return Err(unlinked(why)) };
+    // What the new one held is still there: it is given up only for a copy that is whole.
+    into.ask(&["REPLICAOF", "NO", "ONE"])?;
+    put_back(into, before)?;
+    let text =
+        format!("Nothing was changed: {why}. Where replication is forbidden, --by-keys copies key by key.");
+    Err(Failure::Refused(text.into_bytes()))
+}
+
+/// That there is no link, where there was one.
+fn unlinked(why: &str) -> Failure {
+    Failure::Refused(format!("The new one goes on following, and tries again by itself: {why}.").into_bytes())
+}
+
+/// Has the new one follow, if it does not yet. What was set before is known if this run has set something else.
 fn begin(
     order: &Import,
     from: &mut Peer,
     into: &mut Peer,
     listener: Listener<'_>,
-) -> Result<Before, Failure> {
+) -> Result<Option<Before>, Failure> {
     let target = from.options.target.clone();
     let (host, port) = (target.host.clone(), target.port.to_string());
     let told = into.info("replication")?;
     let follows = told.field("master_host") == Some(&host) && told.field("master_port") == Some(&port);
     if follows {
-        // Who logs in was said by the run before this one, and nobody does behind the cutover.
-        return Ok(Before(SETTINGS[..2].iter().map(|name| (*name, Vec::new())).collect()));
+        return Ok(None);
     }
     if told.field("master_host").is_some() {
         return Err(Failure::Sentence("Nothing was changed: the new one follows another server."));
@@ -87,18 +108,26 @@ fn begin(
         ));
     }
     let before = note_settings(into)?;
+    set_up(from, into)?;
+    if let Err(failure) = into.ask(&["REPLICAOF", &host, &port]) {
+        put_back(into, before)?;
+        return Err(failure);
+    }
+    listener(Told::Note(format!(
+        "It follows {target}. This may be ended at any time: it goes on following. A cutover by this run puts back what masteruser, masterauth and tls-replication were before; one by a later run leaves them."
+    )));
+    Ok(Some(before))
+}
+
+/// Sets at the new one who logs in at the old one, and how.
+fn set_up(from: &Peer, into: &mut Peer) -> Result<(), Failure> {
     let user = from.options.user.clone().unwrap_or_default();
     let password = from.options.password.clone().unwrap_or_default();
     let encrypted: &[u8] = if from.options.tls.is_on { b"yes" } else { b"no" };
     let [with_user, with_password, with_tls] = SETTINGS.map(str::as_bytes);
     let words: [&[u8]; 8] =
         [b"CONFIG", b"SET", with_user, &user, with_password, &password, with_tls, encrypted];
-    into.ask(&words)?;
-    into.ask(&["REPLICAOF", &host, &port])?;
-    listener(Told::Note(format!(
-        "It follows {target}. This may be ended at any time: it goes on following."
-    )));
-    Ok(before)
+    into.ask(&words).map(drop)
 }
 
 fn note_settings(into: &mut Peer) -> Result<Before, Failure> {
@@ -129,12 +158,12 @@ fn stage(into: &mut Peer) -> Result<Stage, Failure> {
     })
 }
 
-/// Waits until the data set is there.
-fn until_linked(order: &Import, into: &mut Peer, listener: Listener<'_>) -> Result<(), Failure> {
+/// Waits until the data set is there. Otherwise why there is no link.
+fn until_linked(order: &Import, into: &mut Peer, listener: Listener<'_>) -> Result<Option<String>, Failure> {
     let (mut apart_since, mut told) = (Instant::now(), Instant::now());
     loop {
         match stage(into)? {
-            Stage::Following(_) => return Ok(()),
+            Stage::Following(_) => return Ok(None),
             Stage::Copying(bytes, total) => {
                 apart_since = Instant::now();
                 if told.elapsed() >= TELL_PERIOD {
@@ -143,11 +172,7 @@ fn until_linked(order: &Import, into: &mut Peer, listener: Listener<'_>) -> Resu
                 }
             }
             Stage::Apart(why) if apart_since.elapsed() >= order.patience => {
-                let why = why.unwrap_or_else(|| "there is no link to the old one".to_owned());
-                let text = format!(
-                    "Nothing was changed: {why}. Where replication is forbidden, --by-keys copies key by key."
-                );
-                return Err(Failure::Refused(text.into_bytes()));
+                return Ok(Some(why.unwrap_or_else(|| "there is no link to the old one".to_owned())));
             }
             Stage::Apart(_) => {}
         }
@@ -172,10 +197,10 @@ fn until_in_step(
         let end = end_of(from)?;
         let lag = match stage(into)? {
             Stage::Following(applied) => end.saturating_sub(applied),
-            Stage::Copying(..) | Stage::Apart(_) => {
-                until_linked(order, into, listener)?;
-                continue;
-            }
+            Stage::Copying(..) | Stage::Apart(_) => match until_linked(order, into, listener)? {
+                None => continue,
+                Some(why) => return Err(unlinked(&why)),
+            },
         };
         let is_kept = is_kept(into)?;
         let is_enough = lag == 0 && is_kept && (order.once || order.cutover);
@@ -212,25 +237,33 @@ fn take_over(
     into: &mut Peer,
     listener: Listener<'_>,
 ) -> Result<(), Failure> {
-    let pause = order.pause.as_millis().to_string();
-    let is_paused = match from.try_ask(&["CLIENT", "PAUSE", &pause, "WRITE"])? {
-        Value::Error(text) => {
-            let why = String::from_utf8_lossy(&text).into_owned();
-            listener(Told::Note(format!(
-                "The old one does not let its writes stand still ({why}): what is written there from now on is lost."
-            )));
-            false
-        }
-        _ => {
-            listener(Told::Paused(order.pause.as_secs()));
-            true
-        }
-    };
+    let is_paused = pause(order, from, listener)?;
     let switched = switch(order, from, into);
     if switched.is_err() && is_paused {
         from.ask(&["CLIENT", "UNPAUSE"])?;
     }
     switched
+}
+
+/// Lets writes stand still at the old one. Whether they do, where it is accepted that they do not.
+fn pause(order: &Import, from: &mut Peer, listener: Listener<'_>) -> Result<bool, Failure> {
+    let pause = order.pause.as_millis().to_string();
+    let Value::Error(text) = from.try_ask(&["CLIENT", "PAUSE", &pause, "WRITE"])? else {
+        listener(Told::Paused(order.pause.as_secs()));
+        return Ok(true);
+    };
+    let why = String::from_utf8_lossy(&text).into_owned();
+    if !order.although_unpaused {
+        let text = format!(
+            "Not taken over: the old one does not let its writes stand still ({why}), so what is written there meanwhile would be lost. The new one goes on following. \
+             Have the writers stand still, and say so with --although-unpaused."
+        );
+        return Err(Failure::Refused(text.into_bytes()));
+    }
+    listener(Told::Note(format!(
+        "The old one does not let its writes stand still ({why}): what is written there from now on is lost."
+    )));
+    Ok(false)
 }
 
 fn switch(order: &Import, from: &mut Peer, into: &mut Peer) -> Result<(), Failure> {
