@@ -147,6 +147,33 @@ def test_each_reply_in_a_pipeline_is_right_when_replicas_do_not_answer():
             assert found == ["UNACKED", b"value", "UNACKED", 2, "UNACKED", b"OK", b"QUEUED", b"QUEUED", "UNACKED", b"PONG"]
 
 
+def test_writes_whose_replies_are_not_wanted_cost_no_other_reply_its_place():
+    with master_of("queue") as master, master.client() as m, follower(master, "7.0") as replica:
+        set_up(m, timeout_ms=600)
+        for mode, again, told in (("SKIP", (), "UNACKED "), ("OFF", (("CLIENT", "REPLY", "ON"),), None)):
+            eventually("replicas are there", lambda: m.ask("SET", "k", 1) == b"OK")
+            with frozen(replica), master.client() as c:
+                lines = [("CLIENT", "REPLY", mode), ("SET", "a", 1), ("SET", "b", 2), *again, ("GET", "b")]
+                c.send(b"".join(wire.encode(*line) for line in lines))
+                first = c.read()
+                assert is_error(first, told) if told else first == b"OK", first
+                assert c.read() == b"2"
+            assert m.call("GET", "b") == b"2"
+
+
+def test_a_client_goes_on_when_it_was_told_that_replicas_are_late_and_the_log_is_later():
+    with master_of("queue") as master, master.client() as m, follower(master, "7.0") as replica:
+        set_up(m, timeout_ms=500)
+        assert m.call("DEBUG", "AOF-FLUSH-SLEEP", 2_000_000) == b"OK"
+        with frozen(replica), master.client() as c:
+            c.send(wire.encode("SET", "a", 1))
+            time.sleep(0.1)
+            c.send(wire.encode("GET", "a"))
+            assert is_error(c.read(), "UNACKED ")
+            assert c.read() == b"1", "what was sent meanwhile is run"
+        assert m.call("DEBUG", "AOF-FLUSH-SLEEP", 0) == b"OK"
+
+
 def test_a_job_is_not_handed_out_before_replicas_know_that_it_is_taken():
     with master_of("queue") as master, master.client() as m, follower(master, "tandem") as replica:
         set_up(m, timeout_ms=700)

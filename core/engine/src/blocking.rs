@@ -177,23 +177,23 @@ impl Engine {
             self.sessions.at_mut(id).waiting = Some(waiting);
             return;
         }
-        let reply_end = out.len();
         let others = self.acks.written.take();
         if self.log.len() > logged {
-            self.note_write(id, command, 0..reply_end);
+            self.note_write(id, command, 0..out.len());
         }
         let written = core::mem::replace(&mut self.acks.written, others);
         self.note_bytes(command, id, Args::new(&argv), out.len());
         if self.spend_reply_mode(id) != ReplyMode::On {
             out.clear();
         }
+        // Pushes that stand behind the reply are no part of it, nor where there is none.
+        let reply = 0..out.len();
         if self.deliveries.len() > self.own_from {
             self.take_own(id, out.len(), &mut out);
         }
         self.own_from = outer;
         self.waiters.remove(id, &waiting);
-        let written =
-            written.map(|written| Box::new(Written { reply: 0..reply_end.min(out.len()), ..written }));
+        let written = written.map(|written| Box::new(Written { reply, ..written }));
         self.leave(id, Delivery { bytes: out, resume: true, written, ..Delivery::default() });
         self.observe();
     }

@@ -573,6 +573,9 @@ impl Engine {
         let is_message = spec.is_some_and(|spec| spec.flags.has(Flags::PUBSUB.and(Flags::AS_SUBSCRIBER)));
         if session.reply_mode == mode && !is_message {
             out.truncate(before);
+            if let Some(written) = &mut self.acks.written {
+                written.reply = before..before;
+            }
         }
         if mode == ReplyMode::SkipNext && !is_renewed {
             session.reply_mode = session.reply_mode.spent();

@@ -469,6 +469,29 @@ fn a_master_that_leaves_waits_for_what_its_replicas_lack_and_lets_nobody_write_m
 }
 
 #[test]
+fn a_reply_that_is_taken_back_has_no_place_in_the_output_that_could_become_an_error() {
+    let mut b = Bench::new();
+    let (_, c, d) = (b.connect_replica(), b.connect(), b.connect());
+    b.run(c, "CLIENT DURABILITY replicated");
+    b.run(c, "SET a 1");
+    assert_eq!(b.engine.take_written().unwrap().reply, 0..5);
+    b.run(c, "CLIENT REPLY SKIP");
+    b.run(c, "SET a 1");
+    assert_eq!(b.engine.take_written().unwrap().reply, 0..0);
+    b.run(c, "HELLO 3");
+    b.run(c, "CONFIG SET notify-keyspace-events KEA");
+    b.run(c, "SUBSCRIBE __keyevent@0__:lpop");
+    for (mode, reply) in [("ON", 0..23), ("SKIP", 0..0), ("OFF", 0..0)] {
+        b.run(c, &format!("CLIENT REPLY {mode}"));
+        b.run(c, "BLPOP jobs 0");
+        b.run(d, "RPUSH jobs one");
+        assert_eq!(b.late_reply(c), Some(reply), "{mode}: a message stands behind it");
+    }
+    b.run(c, "SET a 1");
+    assert_eq!(b.engine.take_written().unwrap().reply, 0..0);
+}
+
+#[test]
 fn what_is_held_for_the_end_goes_on_only_when_the_end_is_called_off() {
     let mut b = Bench::new();
     let (c, d, e) = (b.connect(), b.connect(), b.connect());

@@ -313,10 +313,7 @@ impl Connection {
     }
 
     /// Puts `text` in the place of each of these parts of the pending output, which are in order and do not overlap; places are counted
-    /// from its first byte.
-    ///
-    /// # Panics
-    /// A part is not of the pending output.
+    /// from its first byte. A part that is not of the pending output behind those before it is a fault of the caller, and is passed over.
     pub fn replace_pending(&mut self, parts: &[Range<usize>], text: &[u8]) {
         if parts.is_empty() {
             return;
@@ -324,6 +321,11 @@ impl Connection {
         let pending = &self.out[self.sent..];
         let (mut out, mut from) = (Vec::with_capacity(pending.len()), 0);
         for part in parts {
+            let is_next = from <= part.start && part.start <= part.end && part.end <= pending.len();
+            debug_assert!(is_next, "{part:?} behind {from} of {} bytes", pending.len());
+            if !is_next {
+                continue;
+            }
             out.extend_from_slice(&pending[from..part.start]);
             out.extend_from_slice(text);
             from = part.end;

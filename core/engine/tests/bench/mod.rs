@@ -162,6 +162,23 @@ impl Bench {
         text
     }
 
+    /// Where the reply to a write stands in what a client was delivered, of which the bytes are forgotten.
+    pub(crate) fn late_reply(&mut self, client: usize) -> Option<core::ops::Range<usize>> {
+        let own = |d: Delivery| d.written.filter(|_| d.token == client as u64);
+        std::mem::take(&mut self.delivered).into_iter().find_map(own).map(|written| written.reply)
+    }
+
+    /// Has a new client be a replica that has what there is.
+    pub(crate) fn connect_replica(&mut self) -> usize {
+        let replica = self.connect();
+        self.run(replica, "REPLCONF listening-port 7000 ip-address heir capa eof capa psync2");
+        self.run(replica, "PSYNC ? -1");
+        self.engine.begin_replica_snapshot();
+        self.engine.replica_snapshot_sent(self.clients[replica]);
+        self.run(replica, "REPLCONF ACK 0");
+        replica
+    }
+
     /// Whether a client was told to close.
     pub(crate) fn closed(&self, client: usize) -> bool {
         self.delivered.iter().any(|d| d.token == client as u64 && (d.close || d.drop))

@@ -87,6 +87,10 @@ impl Clients {
             }
             if !shared.durable.covers(&client.parked) {
                 mark(&mut client.listed.parked, parked, id);
+                // It waits for the log alone from here on, if that is late, too, and its next requests for nothing.
+                if has_waited && !client.unacked.is_some() {
+                    self.go_on(id);
+                }
                 return false;
             }
         }
