@@ -80,9 +80,12 @@ fn give_up(into: &mut Peer, before: Option<Before>, why: &str) -> Result<(), Fai
     Err(Failure::Refused(text.into_bytes()))
 }
 
-/// That there is no link, where there was one.
+/// That there is no link, and how the following ends that this does not end.
 fn unlinked(why: &str) -> Failure {
-    Failure::Refused(format!("The new one goes on following, and tries again by itself: {why}.").into_bytes())
+    let text = format!(
+        "There is no link: {why}. The new one goes on following, and tries again by itself; REPLICAOF NO ONE there ends that."
+    );
+    Failure::Refused(text.into_bytes())
 }
 
 /// Has the new one follow, if it does not yet. What was set before is known if this run has set something else.
@@ -172,7 +175,7 @@ fn until_linked(order: &Import, into: &mut Peer, listener: Listener<'_>) -> Resu
                 }
             }
             Stage::Apart(why) if apart_since.elapsed() >= order.patience => {
-                return Ok(Some(why.unwrap_or_else(|| "there is no link to the old one".to_owned())));
+                return Ok(Some(why.unwrap_or_else(|| "the old one does not answer the new one".to_owned())));
             }
             Stage::Apart(_) => {}
         }
