@@ -371,6 +371,8 @@ def test_a_silent_master_is_given_up():
 
 
 @pytest.mark.parametrize("answer", (b"+PONG\r\n" * 3 + b"+FULLRESYNC " + b"a" * 40 + b" 1\r\n$99999999999999\r\nREDIS0011garbage",
+                                    b"+PONG\r\n" * 3 + b"+FULLRESYNC " + b"a" * 40 + b" 1\r\n$9000000000000000000\r\nREDIS0011\x00\x01k\x81"
+                                    + (1 << 62).to_bytes(8, "big") + b"the first of them",
                                     b"x" * 100_000, b"$-1\r\n", b"\x00\xff" * 5000 + b"\r\n", b"+PONG\r\n*1\r\n$4\r\nPING\r\n",
                                     b"+PONG\r\n" * 3 + b"+FULLRESYNC " + b"a" * 40 + b" 1\r\n$5\r\nhello*1\r\n"))
 def test_a_hostile_master_does_no_harm(answer):
