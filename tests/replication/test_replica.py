@@ -370,11 +370,14 @@ def test_a_silent_master_is_given_up():
                 assert r.call("GET", "k") == b"v"
 
 
-@pytest.mark.parametrize("answer", (b"+PONG\r\n" * 3 + b"+FULLRESYNC " + b"a" * 40 + b" 1\r\n$99999999999999\r\nREDIS0011garbage",
-                                    b"+PONG\r\n" * 3 + b"+FULLRESYNC " + b"a" * 40 + b" 1\r\n$9000000000000000000\r\nREDIS0011\x00\x01k\x81"
-                                    + (1 << 62).to_bytes(8, "big") + b"the first of them",
+# What a master answers in front of a copy: to PING, to three REPLCONF and to PSYNC.
+GREETING = b"+PONG\r\n" * 4 + b"+FULLRESYNC " + b"a" * 40 + b" 1\r\n"
+
+
+@pytest.mark.parametrize("answer", (GREETING + b"$99999999999999\r\nREDIS0011garbage",
+                                    GREETING + b"$9000000000000000000\r\nREDIS0011\x00\x01k\x81" + (1 << 62).to_bytes(8, "big") + b"some of it",
                                     b"x" * 100_000, b"$-1\r\n", b"\x00\xff" * 5000 + b"\r\n", b"+PONG\r\n*1\r\n$4\r\nPING\r\n",
-                                    b"+PONG\r\n" * 3 + b"+FULLRESYNC " + b"a" * 40 + b" 1\r\n$5\r\nhello*1\r\n"))
+                                    GREETING + b"$5\r\nhello*1\r\n"))
 def test_a_hostile_master_does_no_harm(answer):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         def serve():
