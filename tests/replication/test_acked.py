@@ -162,7 +162,8 @@ def test_writes_whose_replies_are_not_wanted_cost_no_other_reply_its_place():
 
 
 def test_a_client_goes_on_when_it_was_told_that_replicas_are_late_and_the_log_is_later():
-    with master_of("queue") as master, master.client() as m, follower(master, "7.0") as replica:
+    extra = ("--enable-debug-command", "yes")
+    with master_of("queue", *extra) as master, master.client() as m, follower(master, "7.0") as replica:
         set_up(m, timeout_ms=500)
         assert m.call("DEBUG", "AOF-FLUSH-SLEEP", 2_000_000) == b"OK"
         with frozen(replica), master.client() as c:
@@ -172,6 +173,39 @@ def test_a_client_goes_on_when_it_was_told_that_replicas_are_late_and_the_log_is
             assert is_error(c.read(), "UNACKED ")
             assert c.read() == b"1", "what was sent meanwhile is run"
         assert m.call("DEBUG", "AOF-FLUSH-SLEEP", 0) == b"OK"
+
+
+def test_a_write_of_a_history_that_is_over_is_given_up_at_once_and_not_acknowledged_by_the_next():
+    with master_of("queue") as master, master.client() as m, follower(master, "7.0") as replica:
+        set_up(m, timeout_ms=30_000)
+        m.call("CLIENT", "DURABILITY", "everysec")
+        with master.client() as c:
+            with frozen(replica):
+                c.send(wire.encode("SET", "a", 1))
+                eventually("it is written", lambda: m.call("GET", "a") == b"1")
+                m.call("REPLICAOF", "127.0.0.1", 1)
+                m.call("REPLICAOF", "NO", "ONE")
+                began = time.monotonic()
+                assert is_error(c.read(), "UNACKED ")
+                assert time.monotonic() - began < 5
+            eventually("replicas of the new one are there", lambda: c.ask("SET", "a", 2) == b"OK")
+
+
+def test_who_only_listens_has_nobodys_writes_refused():
+    """A message waits for the write that it came with; that it is let go in the end says nothing of the replicas."""
+    with master_of("queue") as master, master.client() as m, follower(master, "7.0") as replica:
+        set_up(m, timeout_ms=600)
+        with master.client() as subscriber, frozen(replica):
+            subscriber.call("SUBSCRIBE", "done")
+            with master.client() as writer:
+                number = writer.call("CLIENT", "ID")
+                script = "redis.call('SET', 'k', 1) redis.call('PUBLISH', 'done', 'k') return 1"
+                writer.send(wire.encode("EVAL", script, 0))
+                eventually("it is written", lambda: m.call("GET", "k") == b"1")
+                assert m.call("CLIENT", "KILL", "ID", number) == 1
+            assert subscriber.read() == [b"message", b"done", b"k"]
+            assert is_error(m.ask("SET", "k", 2), "UNACKED "), "it was tried, and not refused"
+        assert info(m, "stats")["tandem_unacknowledged_replies"] == "1"
 
 
 def test_a_job_is_not_handed_out_before_replicas_know_that_it_is_taken():

@@ -54,6 +54,8 @@ pub struct Written {
     pub durability: Durability,
     /// The position behind it in the stream for replicas; none where there is no stream, so that none can acknowledge it.
     pub position: Option<u64>,
+    /// The history that the position is of; see [`Engine::history_number`].
+    pub history: u64,
     /// Its reply in the client's output, messages before and behind it not included; empty where there is none.
     pub reply: Range<usize>,
 }
@@ -65,6 +67,8 @@ pub(crate) struct Acks {
     pub(crate) written: Option<Written>,
     /// Up to where in the stream somebody waits for replicas, of what was not handed over yet.
     awaited_to: u64,
+    /// The history that the stream is of, and its number.
+    history: Option<(ReplicationId, u64)>,
     /// Up to where enough replicas have acknowledged which history, at most.
     acked: Option<(ReplicationId, u64)>,
     /// Where that was waited for in vain.
@@ -135,6 +139,7 @@ impl Engine {
 
     #[inline(never)]
     fn note_awaited_write(&mut self, id: SessionId, command: usize, reply: Range<usize>) {
+        let history = self.history_number();
         let is_streamed = self.master.is_fed() && self.link.is_none();
         let position = is_streamed.then(|| self.master.offset() + self.log.stream_len() as u64);
         let chosen = self.durability(id);
@@ -150,7 +155,7 @@ impl Engine {
             self.acks.awaited_to = self.acks.awaited_to.max(position.unwrap_or(0));
             self.master.ask();
         }
-        self.acks.written = Some(Written { durability, position, reply });
+        self.acks.written = Some(Written { durability, position, history, reply });
     }
 
     /// What the last request of [`Engine::execute`] has written, if it has.
@@ -164,6 +169,24 @@ impl Engine {
         core::mem::take(&mut self.acks.awaited_to)
     }
 
+    /// The number of the history that the stream is of, among those that anything was written or acknowledged in, from 1 on. Positions of
+    /// two histories are not to be compared: what is behind a place in one may never have been in the other.
+    pub fn history_number(&mut self) -> u64 {
+        let id = self.master.id();
+        match self.acks.history {
+            Some((known, number)) if known == id => number,
+            earlier => {
+                let number = earlier.map_or(0, |(_, number)| number) + 1;
+                self.acks.history = Some((id, number));
+                // What was written before it in the same batch is acknowledged by nobody.
+                if self.acks.awaited_to > 0 {
+                    self.acks.awaited_to = u64::MAX;
+                }
+                number
+            }
+        }
+    }
+
     /// A replica has acknowledged more of the stream.
     pub(crate) fn note_acknowledged(&mut self) {
         let (id, position) = (self.master.id(), self.master.acked_by(self.replicas_awaited()));
@@ -175,9 +198,11 @@ impl Engine {
         self.acks.acked.filter(|(id, _)| *id == self.master.id()).map_or(0, |(_, position)| position)
     }
 
-    /// Replies were given up that waited for replicas to acknowledge the stream up to there.
-    pub fn note_unacknowledged(&mut self, position: u64) {
-        self.acks.given_up = Some(GivenUp { id: self.master.id(), position });
+    /// Replies were given up that waited for replicas to acknowledge a history up to there. Of one that is over nothing is to be caught up with.
+    pub fn note_unacknowledged(&mut self, history: u64, position: u64) {
+        if history == self.history_number() {
+            self.acks.given_up = Some(GivenUp { id: self.master.id(), position });
+        }
     }
 
     /// Whether replicas are there for a write that waits for them, as far as can be known.

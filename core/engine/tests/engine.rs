@@ -492,6 +492,27 @@ fn a_reply_that_is_taken_back_has_no_place_in_the_output_that_could_become_an_er
 }
 
 #[test]
+fn what_one_history_was_waited_for_in_vain_is_not_asked_of_the_next() {
+    let mut b = Bench::new();
+    let (_, c) = (b.connect_replica(), b.connect());
+    b.run(c, "CLIENT DURABILITY replicated");
+    b.run(c, "SET a 1");
+    let written = b.engine.take_written().unwrap();
+    let (first, position) = (written.history, written.position.unwrap());
+    assert_eq!(b.engine.take_awaited(), position);
+    b.engine.note_unacknowledged(first, position);
+    assert!(b.run(c, "SET a 2").starts_with("-NOREPLICAS "));
+    b.run(c, "CLIENT DURABILITY default");
+    b.run(c, "REPLICAOF 127.0.0.1 1");
+    b.run(c, "REPLICAOF NO ONE");
+    b.connect_replica();
+    b.run(c, "CLIENT DURABILITY replicated");
+    b.engine.note_unacknowledged(first, position + 1_000_000);
+    assert_eq!(b.run(c, "SET a 2"), "+OK\r\n", "of the one that is over nothing is to be caught up with");
+    assert!(b.engine.take_written().unwrap().history > first);
+}
+
+#[test]
 fn what_is_held_for_the_end_goes_on_only_when_the_end_is_called_off() {
     let mut b = Bench::new();
     let (c, d, e) = (b.connect(), b.connect(), b.connect());

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::marks::Marks;
+use crate::marks::{Acked, Marks};
 use crate::pace::Pace;
 use crate::room::{News, Room};
 use crate::waiting::Waiting;
@@ -122,7 +122,7 @@ pub struct Journal {
     /// Up to here nobody waits for a sync: it was put off for a snapshot.
     sync_excused: u64,
     /// Up to where enough replicas have the stream that they are sent.
-    acked: u64,
+    acked: Acked,
     hold: Hold,
     /// Nothing behind it may be written before the log has moved to another file.
     cut: Option<u64>,
@@ -158,7 +158,7 @@ impl Journal {
             at_hand: 0,
             sync_asked: 0,
             sync_excused: 0,
-            acked: 0,
+            acked: Acked::default(),
             hold: Hold::default(),
             cut: None,
             writing: None,
@@ -538,11 +538,11 @@ impl Journal {
         Marks { agreed: self.safe, written: self.at_hand, synced, acked: self.acked }
     }
 
-    /// Enough replicas have acknowledged the stream that they are sent up to `position`. It goes back only where another history of the
+    /// Enough replicas have acknowledged the stream that they are sent up to there. The position goes back only where another history of the
     /// stream begins: what was acknowledged in the old one says nothing of the new.
-    pub fn acknowledged(&mut self, position: u64) {
-        debug_assert!(position < Marks::NEVER, "an offset of bytes");
-        self.acked = position;
+    pub fn acknowledged(&mut self, acked: Acked) {
+        debug_assert!(acked.position < Marks::NEVER, "an offset of bytes");
+        self.acked = acked;
     }
 
     /// The position behind the last commit.

@@ -29,7 +29,7 @@ mod state;
 mod waiting;
 
 pub use journal::{Batch, Hand, Journal, LATE_SYNC_US, Need, Outcome, Policy, QUEUE_BYTES_MAX};
-pub use marks::Marks;
+pub use marks::{Acked, Marks};
 pub use refusal::Refusal;
 pub use room::{BALLAST_BYTES, News, RESERVE_BYTES, TIGHT_BYTES};
 pub use sizes::Sizes;

@@ -1,5 +1,47 @@
 //! How far things have come, and how far they must have come for a reply to leave.
 
+/// A position in one history of the stream for replicas. A position of one says nothing of another, in which what was written may not be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Acked {
+    /// Which history it is of, by the order in which they came.
+    pub history: u64,
+    /// Bytes from its beginning; 0 for nothing.
+    pub position: u64,
+}
+
+impl Acked {
+    /// Whether who waits for `wanted` need not wait any more.
+    #[inline]
+    #[must_use]
+    pub fn cover(self, wanted: Acked) -> bool {
+        !wanted.waits() || (wanted.history == self.history && wanted.position <= self.position)
+    }
+
+    /// Whether there is something to wait for.
+    #[inline]
+    #[must_use]
+    pub fn waits(self) -> bool {
+        self.position > 0
+    }
+
+    /// Whether what is waited for can never be told, since this is of a later history.
+    #[inline]
+    #[must_use]
+    pub fn is_past(self, wanted: Acked) -> bool {
+        wanted.waits() && wanted.history < self.history
+    }
+
+    /// Waits for `other`, too. Of two histories the earlier one stays: it is given up soon, and all that waits with it.
+    pub fn join(&mut self, other: Acked) {
+        *self = match (self.waits(), other.waits()) {
+            (true, true) if self.history == other.history => (*self).max(other),
+            (true, true) => (*self).min(other),
+            (true, false) => *self,
+            (false, _) => other,
+        };
+    }
+}
+
 /// Four positions. Of a journal: up to where each promise is kept. Of a reply: what it waits for; 0 for nothing.
 ///
 /// The first three are positions of the log, tickets. `acked` is one of the stream for replicas, which has commands that the log has not
@@ -13,7 +55,7 @@ pub struct Marks {
     /// The disk has it, whatever the configuration promises.
     pub synced: u64,
     /// Enough replicas have said that they have it.
-    pub acked: u64,
+    pub acked: Acked,
 }
 
 impl Marks {
@@ -32,14 +74,14 @@ impl Marks {
         wanted.agreed <= self.agreed
             && wanted.written <= self.written
             && wanted.synced <= self.synced
-            && wanted.acked <= self.acked
+            && self.acked.cover(wanted.acked)
     }
 
     /// Whether there is something to wait for.
     #[inline]
     #[must_use]
     pub fn wait(&self) -> bool {
-        *self != Marks::default()
+        self.agreed.max(self.written).max(self.synced) > 0 || self.acked.waits()
     }
 
     /// Waits for what `other` waits for, too.
@@ -47,6 +89,6 @@ impl Marks {
         self.agreed = self.agreed.max(other.agreed);
         self.written = self.written.max(other.written);
         self.synced = self.synced.max(other.synced);
-        self.acked = self.acked.max(other.acked);
+        self.acked.join(other.acked);
     }
 }

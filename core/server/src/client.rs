@@ -2,7 +2,7 @@
 //! its session that must be at hand without the engine.
 
 use engine::{ClientBuffers, SessionId};
-use journal::Marks;
+use journal::{Acked, Marks};
 use net::{Connection, Id, ReadLimits, Timers};
 use resp::{Limits, Parser};
 
@@ -295,13 +295,13 @@ impl Client {
         &mut self,
         reply: std::ops::Range<usize>,
         out_len: usize,
-        position: u64,
+        wanted: Acked,
         now_us: u64,
     ) {
         let end = self.output_end();
         let place = |at: usize| end - (out_len - at.min(out_len)) as u64;
-        self.parked.acked = self.parked.acked.max(position);
-        self.unacked.add(place(reply.start)..place(reply.end), now_us);
+        self.parked.acked.join(wanted);
+        self.unacked.add(place(reply.start)..place(reply.end), wanted, now_us);
     }
 }
 

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use config::{AppendFsync, Config};
-use journal::{Batch, Fault, Hand, Journal, Marks, Need, News, Outcome, Policy};
+use journal::{Acked, Batch, Fault, Hand, Journal, Marks, Need, News, Outcome, Policy};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use persist::aof::{AppendError, Log, Place};
 use persist::disk::Disk;
@@ -72,6 +72,38 @@ impl Claim<'_> {
     }
 }
 
+/// What replicas have acknowledged, for those that ask without a lock. It is shown under the journal's.
+#[derive(Default)]
+struct AckedMark {
+    history: AtomicU64,
+    position: AtomicU64,
+}
+
+impl AckedMark {
+    /// Shows another; whether it is one. While a history gives way to the next there is no position, so that none is taken for one of the
+    /// other.
+    fn show(&self, acked: Acked) -> bool {
+        let Acked { history, position } = acked;
+        if self.history.load(Ordering::SeqCst) == history {
+            return self.position.swap(position, Ordering::SeqCst) != position;
+        }
+        self.position.store(0, Ordering::SeqCst);
+        self.history.store(history, Ordering::SeqCst);
+        self.position.store(position, Ordering::SeqCst);
+        true
+    }
+
+    #[inline]
+    fn load(&self) -> Acked {
+        let history = self.history.load(Ordering::SeqCst);
+        let position = self.position.load(Ordering::SeqCst);
+        match self.history.load(Ordering::SeqCst) {
+            now if now == history => Acked { history, position },
+            now => Acked { history: now, position: 0 },
+        }
+    }
+}
+
 /// Shared durability state.
 pub(crate) struct Durable {
     journal: Mutex<Journal>,
@@ -82,11 +114,13 @@ pub(crate) struct Durable {
     safe: AtomicU64,
     at_hand: AtomicU64,
     synced: AtomicU64,
-    acked: AtomicU64,
+    acked: AckedMark,
     /// Replies that replicas have not acknowledged in time.
     pub(crate) unacknowledged: AtomicU64,
     /// Up to where in the stream such replies waited, until the engine is told.
-    given_up: AtomicU64,
+    given_up: Mutex<Acked>,
+    /// Whether the engine is to be told.
+    has_given_up: AtomicBool,
     looks_closer: AtomicBool,
     buffer_bytes: AtomicUsize,
     /// Rings for the log thread.
@@ -131,9 +165,10 @@ impl Durable {
             safe: AtomicU64::new(0),
             at_hand: AtomicU64::new(0),
             synced: AtomicU64::new(0),
-            acked: AtomicU64::new(0),
+            acked: AckedMark::default(),
             unacknowledged: AtomicU64::new(0),
-            given_up: AtomicU64::new(0),
+            given_up: Mutex::default(),
+            has_given_up: AtomicBool::new(false),
             looks_closer: AtomicBool::new(false),
             buffer_bytes: AtomicUsize::new(0),
             sync_wanted: Bell::default(),
@@ -168,39 +203,52 @@ impl Durable {
     /// Shows up to where promises are kept; whether that is news. The journal is held.
     fn show(&self, marks: Marks) -> bool {
         let Marks { agreed, written, synced, acked } = marks;
-        let shown =
-            [(&self.safe, agreed), (&self.at_hand, written), (&self.synced, synced), (&self.acked, acked)];
-        shown.into_iter().fold(false, |has_changed, (place, mark)| {
+        let is_acked_news = self.acked.show(acked);
+        let shown = [(&self.safe, agreed), (&self.at_hand, written), (&self.synced, synced)];
+        shown.into_iter().fold(is_acked_news, |has_changed, (place, mark)| {
             place.swap(mark, Ordering::SeqCst) != mark || has_changed
         })
     }
 
     /// Whether replicas have acknowledged another position than is known here.
     #[inline]
-    pub(crate) fn is_acked_news(&self, position: u64) -> bool {
-        self.acked.load(Ordering::SeqCst) != position
+    pub(crate) fn is_acked_news(&self, acked: Acked) -> bool {
+        self.acked.load() != acked
     }
 
-    /// Enough replicas have acknowledged the stream up to `position`. The journal was taken before the engine was let go, so that a later
+    /// Up to where enough replicas have acknowledged the stream.
+    #[inline]
+    pub(crate) fn acked(&self) -> Acked {
+        self.acked.load()
+    }
+
+    /// Enough replicas have acknowledged the stream up to there. The journal was taken before the engine was let go, so that a later
     /// position is not overtaken by an earlier one.
-    pub(crate) fn acknowledge(&self, journal: &mut Journal, position: u64, shared: &Shared) {
-        journal.acknowledged(position);
+    pub(crate) fn acknowledge(&self, journal: &mut Journal, acked: Acked, shared: &Shared) {
+        journal.acknowledged(acked);
         if self.show(journal.marks()) {
             shared.wake_parked();
         }
     }
 
-    /// `count` replies were given up that waited for replicas to acknowledge the stream up to `position`.
-    pub(crate) fn give_up(&self, count: usize, position: u64) {
+    /// `count` replies were given up that waited for replicas to acknowledge the stream up to there.
+    pub(crate) fn give_up(&self, count: usize, acked: Acked) {
         self.unacknowledged.fetch_add(count as u64, Ordering::Relaxed);
-        if position < Marks::NEVER {
-            self.given_up.fetch_max(position, Ordering::SeqCst);
+        if acked.waits() && acked.position < Marks::NEVER {
+            let mut given_up = self.given_up.lock();
+            *given_up = (*given_up).max(acked);
+            self.has_given_up.store(true, Ordering::Release);
         }
     }
 
     /// Up to where that was since the last call, if it was.
-    pub(crate) fn take_given_up(&self) -> Option<u64> {
-        (self.given_up.load(Ordering::Relaxed) > 0).then(|| self.given_up.swap(0, Ordering::SeqCst))
+    pub(crate) fn take_given_up(&self) -> Option<Acked> {
+        if !self.has_given_up.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut given_up = self.given_up.lock();
+        self.has_given_up.store(false, Ordering::Release);
+        Some(std::mem::take(&mut *given_up))
     }
 
     /// Whether a reply that waits for this may leave.
@@ -210,7 +258,7 @@ impl Durable {
             agreed: self.safe.load(Ordering::SeqCst),
             written: self.at_hand.load(Ordering::SeqCst),
             synced: self.synced.load(Ordering::SeqCst),
-            acked: self.acked.load(Ordering::SeqCst),
+            acked: self.acked.load(),
         };
         reached.cover(wanted)
     }

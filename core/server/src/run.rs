@@ -162,8 +162,8 @@ impl Writes {
             client.chosen.note(written.durability);
             context.net.note_chosen(written.durability);
             if written.durability == Durability::Replicated {
-                let position = unacked::awaited(&written);
-                client.note_unacked(written.reply, out_len, position, now_us);
+                let wanted = unacked::awaited(&written);
+                client.note_unacked(written.reply, out_len, wanted, now_us);
             }
         }
     }

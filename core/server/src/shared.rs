@@ -11,7 +11,7 @@ use std::time::Duration;
 use config::{Config, Origin};
 use control::password::Record;
 use engine::{ConfigRefusal, Delivery, Durability, Engine, Job, Trash};
-use journal::Marks;
+use journal::{Acked, Marks};
 use net::TlsHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::{Profile, Violation};
@@ -290,7 +290,9 @@ impl Shared {
         }
         engine.take_deliveries(&mut left.deliveries);
         engine.take_jobs(&mut left.jobs);
-        let (awaited, acked) = (engine.take_awaited(), engine.acknowledged());
+        let history = engine.history_number();
+        let at = |position| Acked { history, position };
+        let (awaited, acked) = (at(engine.take_awaited()), at(engine.acknowledged()));
         let is_acked_news = self.durable.is_acked_news(acked);
         if left.log.is_empty() && left.deliveries.is_empty() && !is_acked_news {
             drop(engine);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::Engine;
-use journal::Marks;
+use journal::{Acked, Marks};
 use net::{Id, Scratch};
 use parking_lot::MutexGuard;
 
@@ -270,8 +270,8 @@ impl Worker {
         self.catch_up();
         engine.begin_batch(self.shared.clock.now());
         self.clients.batch_output = 0;
-        if let Some(position) = self.shared.durable.take_given_up() {
-            engine.note_unacknowledged(position);
+        if let Some(Acked { history, position }) = self.shared.durable.take_given_up() {
+            engine.note_unacknowledged(history, position);
         }
         self.renew_bounds(engine);
         self.clients.introduce(engine);

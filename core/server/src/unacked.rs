@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use engine::{Durability, Written};
-use journal::Marks;
+use journal::{Acked, Marks};
 
 /// Replies to writes that may wait for replicas before their client's next requests do.
 const REPLIES_MAX: usize = 4096;
@@ -39,10 +39,12 @@ pub(crate) fn marks(durability: Durability, ticket: u64) -> Marks {
 }
 
 /// The position that replicas must acknowledge, if the reply waits for that.
-pub(crate) fn awaited(written: &Written) -> u64 {
+pub(crate) fn awaited(written: &Written) -> Acked {
     match written.durability {
-        Durability::Replicated => written.position.unwrap_or(Marks::NEVER),
-        _ => 0,
+        Durability::Replicated => {
+            Acked { history: written.history, position: written.position.unwrap_or(Marks::NEVER) }
+        }
+        _ => Acked::default(),
     }
 }
 
@@ -72,7 +74,7 @@ impl Chosen {
             agreed: of(self.other || !is_chosen),
             written: of(self.everysec),
             synced: of(self.always),
-            acked: 0,
+            acked: Acked::default(),
         }
     }
 }
@@ -80,19 +82,27 @@ impl Chosen {
 /// The replies of a client that wait for replicas.
 #[derive(Debug, Default)]
 pub(crate) struct Unacked {
-    /// Where they stand among all that the client was ever sent and is to be, in order.
-    replies: Vec<Range<u64>>,
+    /// Where they stand among all that the client was ever sent and is to be, in order, and what each waits for.
+    replies: Vec<(Range<u64>, Acked)>,
+    /// What its own writes wait for, those without a reply among them.
+    own: Acked,
     /// Since when the first of them waits, microseconds.
     since_us: Option<u64>,
 }
 
 impl Unacked {
-    /// A reply waits, which stands there.
-    pub(crate) fn add(&mut self, reply: Range<u64>, now_us: u64) {
-        self.since_us.get_or_insert(now_us);
+    /// A reply waits for that, which stands there.
+    pub(crate) fn add(&mut self, reply: Range<u64>, wanted: Acked, now_us: u64) {
+        self.own.join(wanted);
+        self.add_others(now_us);
         if !reply.is_empty() {
-            self.replies.push(reply);
+            self.replies.push((reply, wanted));
         }
+    }
+
+    /// Something waits that it is told because of others' writes.
+    pub(crate) fn add_others(&mut self, now_us: u64) {
+        self.since_us.get_or_insert(now_us);
     }
 
     /// Whether one waits.
@@ -112,9 +122,14 @@ impl Unacked {
     }
 
     /// Nothing waits any more. What did.
-    pub(crate) fn take(&mut self) -> Vec<Range<u64>> {
-        self.since_us = None;
-        std::mem::take(&mut self.replies)
+    pub(crate) fn take(&mut self) -> Unacked {
+        std::mem::take(self)
+    }
+
+    /// The replies that are late where replicas have acknowledged so much, and up to where its own writes were waited for, if in vain.
+    pub(crate) fn late(self, reached: Acked) -> (Vec<Range<u64>>, Option<Acked>) {
+        let late = self.replies.into_iter().filter(|(_, wanted)| !reached.cover(*wanted));
+        (late.map(|(reply, _)| reply).collect(), (!reached.cover(self.own)).then_some(self.own))
     }
 }
 
@@ -130,30 +145,53 @@ mod tests {
         assert_eq!(chosen.marks(7), Marks { written: 7, ..Marks::default() });
         chosen.note(Durability::Always);
         chosen.note(Durability::Replicated);
-        assert_eq!(chosen.marks(7), Marks { agreed: 7, written: 7, synced: 7, acked: 0 });
+        assert_eq!(chosen.marks(7), Marks { agreed: 7, written: 7, synced: 7, acked: Acked::default() });
     }
 
     #[test]
     fn who_goes_on_sending_is_held_back_by_time_and_by_number() {
         let mut unacked = Unacked::default();
         assert!(!unacked.holds_back(u64::MAX) && !unacked.is_some() && unacked.due_us(1).is_none());
-        unacked.add(0..5, 1_000);
-        unacked.add(5..5, 9_000);
+        let at = |position| Acked { history: 1, position };
+        unacked.add(0..5, at(10), 1_000);
+        unacked.add(5..5, at(20), 9_000);
         assert_eq!(unacked.due_us(5_000_000), Some(5_001_000), "by the first");
         assert!(!unacked.holds_back(1_000 + GO_ON_US) && unacked.holds_back(1_001 + GO_ON_US));
-        let told = unacked.take();
-        assert_eq!((told.len(), told[0].end), (1, 5), "of what has no reply nothing is told");
-        (0..REPLIES_MAX as u64).for_each(|n| unacked.add(n..n + 1, 0));
+        let late = unacked.take().late(at(9)).0;
+        assert_eq!((late.len(), late[0].end), (1, 5), "of what has no reply nothing is told");
+        (0..REPLIES_MAX as u64).for_each(|n| unacked.add(n..n + 1, at(1), 0));
         assert!(unacked.holds_back(0));
     }
 
     #[test]
+    fn only_what_replicas_have_not_acknowledged_is_late() {
+        let at = |history, position| Acked { history, position };
+        let both = || {
+            let mut unacked = Unacked::default();
+            unacked.add(0..5, at(2, 10), 0);
+            unacked.add(5..9, at(2, 20), 0);
+            unacked.add_others(0);
+            unacked
+        };
+        assert_eq!(both().late(at(2, 9)), (vec![0..5, 5..9], Some(at(2, 20))));
+        let (second, own) = both().late(at(2, 10));
+        assert_eq!((second.len(), second[0].start, own), (1, 5, Some(at(2, 20))));
+        assert_eq!(both().late(at(2, 20)), (vec![], None), "what it lacks is others'");
+        assert_eq!(both().late(at(3, 99)), (vec![0..5, 5..9], Some(at(2, 20))), "another history");
+        let mut listener = Unacked::default();
+        listener.add_others(7);
+        assert!(listener.is_some() && listener.late(at(2, 1)) == (vec![], None), "it has written nothing");
+    }
+
+    #[test]
     fn only_who_waits_for_replicas_waits_for_their_position() {
-        let mut written = Written { durability: Durability::Replicated, position: Some(9), reply: 0..5 };
-        assert_eq!(awaited(&written), 9);
+        let mut written =
+            Written { durability: Durability::Replicated, position: Some(9), history: 2, reply: 0..5 };
+        let at = |position| Acked { history: 2, position };
+        assert_eq!(awaited(&written), at(9));
         written.position = None;
-        assert_eq!(awaited(&written), Marks::NEVER, "nobody can acknowledge it");
+        assert_eq!(awaited(&written), at(Marks::NEVER), "nobody can acknowledge it");
         written.durability = Durability::Always;
-        assert_eq!(awaited(&written), 0);
+        assert_eq!(awaited(&written), Acked::default());
     }
 }

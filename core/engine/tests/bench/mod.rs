@@ -173,6 +173,7 @@ impl Bench {
         let replica = self.connect();
         self.run(replica, "REPLCONF listening-port 7000 ip-address heir capa eof capa psync2");
         self.run(replica, "PSYNC ? -1");
+        self.log();
         self.engine.begin_replica_snapshot();
         self.engine.replica_snapshot_sent(self.clients[replica]);
         self.run(replica, "REPLCONF ACK 0");

@@ -525,24 +525,36 @@ fn a_chosen_sync_gives_way_to_a_snapshot_as_any_other() {
 fn a_reply_that_waits_for_replicas_leaves_when_they_have_acknowledged_and_the_log_has_it() {
     let mut journal = everysec();
     let ticket = commit(&mut journal, "a");
-    let wanted = Marks { acked: 40, ..Marks::agreed(ticket) };
-    journal.acknowledged(40);
+    let at = |position| Acked { history: 1, position };
+    let wanted = Marks { acked: at(40), ..Marks::agreed(ticket) };
+    journal.acknowledged(at(40));
     assert!(!journal.marks().cover(&wanted), "not before the log has it");
     write(&mut journal, 0);
     assert!(journal.marks().cover(&wanted));
-    assert!(!journal.marks().cover(&Marks { acked: 41, ..wanted }));
-    assert!(!journal.marks().cover(&Marks { acked: Marks::NEVER, ..wanted }));
-    journal.acknowledged(3);
-    assert!(!journal.marks().cover(&wanted), "another history");
+    assert!(!journal.marks().cover(&Marks { acked: at(41), ..wanted }));
+    assert!(!journal.marks().cover(&Marks { acked: at(Marks::NEVER), ..wanted }));
+    journal.acknowledged(Acked { history: 2, position: 90 });
+    assert!(!journal.marks().cover(&wanted), "another history has it not, wherever it is");
+    assert!(journal.marks().acked.is_past(wanted.acked) && !at(90).is_past(wanted.acked));
+    assert!(!journal.marks().acked.is_past(Acked::default()), "who waits for nothing");
 }
 
 #[test]
 fn a_reply_waits_for_all_that_its_client_has_asked_for() {
     let mut wanted = Marks::default();
     assert!(!wanted.wait() && Marks::default().cover(&wanted));
-    wanted.join(Marks { written: 7, acked: 3, ..Marks::default() });
+    assert!(!Marks { acked: Acked { history: 4, position: 0 }, ..wanted }.wait(), "nothing of a history");
+    let at = |history, position| Acked { history, position };
+    wanted.join(Marks { written: 7, acked: at(2, 3), ..Marks::default() });
     wanted.join(Marks { written: 5, synced: 2, ..Marks::default() });
-    assert_eq!(wanted, Marks { agreed: 0, written: 7, synced: 2, acked: 3 });
-    assert!(wanted.wait() && !Marks { agreed: 9, written: 7, synced: 1, acked: 9 }.cover(&wanted));
-    assert!(Marks { agreed: 0, written: 7, synced: 2, acked: 3 }.cover(&wanted));
+    assert_eq!(wanted, Marks { agreed: 0, written: 7, synced: 2, acked: at(2, 3) });
+    assert!(wanted.wait() && !Marks { agreed: 9, written: 7, synced: 1, acked: at(2, 9) }.cover(&wanted));
+    assert!(Marks { agreed: 0, written: 7, synced: 2, acked: at(2, 3) }.cover(&wanted));
+    for (other, both) in
+        [(at(2, 8), at(2, 8)), (at(3, 1), at(2, 3)), (at(1, 9), at(1, 9)), (at(7, 0), at(2, 3))]
+    {
+        let mut joined = at(2, 3);
+        joined.join(other);
+        assert_eq!(joined, both);
+    }
 }

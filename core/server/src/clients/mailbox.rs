@@ -1,7 +1,7 @@
 //! What comes for clients from elsewhere: from other threads, the engine, and the network's own threads.
 
 use engine::{Delivery, Durability};
-use journal::Marks;
+use journal::{Acked, Marks};
 use net::Id;
 
 use super::Clients;
@@ -88,20 +88,20 @@ impl Client {
     /// Has its output wait for what a delivery waits for that was just put behind it.
     fn park_delivery(&mut self, delivery: &Delivery, marks: Marks, now_us: u64) {
         match &delivery.written {
-            _ if delivery.is_feed => self.parked.join(Marks { acked: 0, ..marks }),
+            _ if delivery.is_feed => self.parked.join(Marks { acked: Acked::default(), ..marks }),
             // What its own request has written waits as it has chosen.
             Some(written) => {
                 self.parked.join(unacked::marks(written.durability, marks.agreed));
                 if written.durability == Durability::Replicated {
-                    let position = unacked::awaited(written);
-                    self.note_unacked(written.reply.clone(), delivery.bytes.len(), position, now_us);
+                    let wanted = unacked::awaited(written);
+                    self.note_unacked(written.reply.clone(), delivery.bytes.len(), wanted, now_us);
                 }
             }
             // What it is told because of others' writes waits with theirs, and is no less true when that is given up.
             None => {
                 self.parked.join(marks);
-                if marks.acked > 0 {
-                    self.unacked.add(0..0, now_us);
+                if marks.acked.waits() {
+                    self.unacked.add_others(now_us);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use engine::{Delivery, Durability};
-use journal::Marks;
+use journal::{Acked, Marks};
 use net::{Flush, Id};
 
 use super::{Clients, find, mark, mark_dirty};
@@ -82,7 +82,8 @@ impl Clients {
         let has_waited = client.unacked.is_some();
         if !shared.durable.covers(&client.parked) {
             let due_us = client.unacked.due_us(bounds.acked_timeout_us);
-            if due_us.is_some_and(|due_us| shared.clock.micros() >= due_us) {
+            let is_due = due_us.is_some_and(|due_us| shared.clock.micros() >= due_us);
+            if is_due || shared.durable.acked().is_past(client.parked.acked) {
                 give_up(client, bounds.replicas_awaited, bounds.acked_timeout_us, shared);
             }
             if !shared.durable.covers(&client.parked) {
@@ -157,7 +158,11 @@ impl Clients {
     /// Whether a parked client may go on.
     pub(crate) fn parked_is_safe(&mut self) -> bool {
         let Clients { slots, parked, shared, .. } = self;
-        parked.iter().any(|id| find(slots, *id).is_none_or(|client| shared.durable.covers(&client.parked)))
+        parked.iter().any(|id| {
+            find(slots, *id).is_none_or(|client| {
+                shared.durable.covers(&client.parked) || shared.durable.acked().is_past(client.parked.acked)
+            })
+        })
     }
 
     /// Closes a client whose unread output is over its limits.
@@ -257,16 +262,18 @@ impl Clients {
     }
 }
 
-/// Replicas have not acknowledged in time what a client has written: it is told so for each reply that waits.
+/// Replicas have not acknowledged in time what a client waits for, or cannot any more: it is told so for each reply that waits for that.
+/// Who only waits because of others' writes is told what there is, and of its own replicas nothing is known by that.
 #[cold]
 fn give_up(client: &mut Client, replicas: usize, timeout_us: u64, shared: &Shared) {
-    let position = std::mem::take(&mut client.parked.acked);
+    client.parked.acked = Acked::default();
+    let (replies, own) = client.unacked.take().late(shared.durable.acked());
+    let Some(own) = own else { return };
     let sent = client.net.1;
-    let replies: Vec<_> = (client.unacked.take().into_iter())
-        .map(|reply| (reply.start - sent) as usize..(reply.end - sent) as usize)
-        .collect();
-    client.conn.replace_pending(&replies, &unacked::unacknowledged(replicas, timeout_us));
-    shared.durable.give_up(replies.len(), position);
+    let parts: Vec<_> =
+        (replies.iter()).map(|reply| (reply.start - sent) as usize..(reply.end - sent) as usize).collect();
+    client.conn.replace_pending(&parts, &unacked::unacknowledged(replicas, timeout_us));
+    shared.durable.give_up(parts.len(), own);
     let text = format!("{} was told that replicas have not acknowledged what it wrote", client.conn.peer());
     shared.notices.note(shared, Topic::Unacked, text);
 }
