@@ -172,6 +172,15 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def freeze(self):
+        """SIGSTOP, and until no thread runs any more, which takes a moment on a busy machine; SIGCONT ends it."""
+        self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        end = time.monotonic() + STOP_SECONDS_MAX
+        while any(stat.read_text().rpartition(")")[2].split()[0] not in "TZ" for stat in tasks.glob("*/stat")):
+            assert time.monotonic() < end, "it does not stand still"
+            time.sleep(0.002)
+
     def restart(self):
         self.spawn()
         self.wait_ready()

@@ -120,7 +120,7 @@ def test_a_replica_that_does_not_keep_up_takes_over_nothing():
     with tandem() as old, tandem() as heir, old.client() as c:
         follow(heir, old)
         in_step(old, heir)
-        heir.process.send_signal(signal.SIGSTOP)
+        heir.freeze()
         try:
             c.call("SET", "k", 1)
             for words in [("TIMEOUT", 300), ()]:
@@ -147,7 +147,7 @@ def test_a_replica_that_refuses_makes_it_a_master_again():
     with tandem() as old, tandem() as heir, old.client() as c, heir.client() as h:
         follow(heir, old)
         in_step(old, heir)
-        heir.process.send_signal(signal.SIGSTOP)
+        heir.freeze()
         try:
             assert c.call("FAILOVER", *to(heir), "TIMEOUT", 100, "FORCE") == b"OK"
             eventually("it follows", lambda: info(c)["role"] == "slave")

@@ -48,7 +48,7 @@ def test_what_the_backlog_has_lost_is_copied_whole(commands):
         Writer(master, commands, "lost").play(500)
         with replica_of(master, "7.0") as replica:
             in_step(master, replica)
-            replica.process.send_signal(signal.SIGSTOP)
+            replica.freeze()
             try:
                 m.call("CLIENT", "KILL", "TYPE", "replica")
                 eventually("it is gone", lambda: info(m)["connected_slaves"] == "0")
@@ -151,7 +151,7 @@ def test_wait_counts_who_has_applied_what_the_client_wrote(name):
             begun = time.monotonic()
             assert m.call("WAIT", 1, 5000) == 1
             assert time.monotonic() - begun < 0.5, "it was asked, and not only heard of after a second"
-            replica.process.send_signal(signal.SIGSTOP)
+            replica.freeze()
             try:
                 assert other.call("WAIT", 1, 100) == 1, "this client has written nothing"
                 m.call("SET", "k", 2)
@@ -192,7 +192,7 @@ def test_writes_are_refused_where_too_few_replicas_keep_up():
             in_step(master, replica)
             assert m.call("SET", "k", 3) == b"OK"
             assert info(m)["min_slaves_good_slaves"] == "1"
-            replica.process.send_signal(signal.SIGSTOP)
+            replica.freeze()
             try:
                 eventually("its lag is seen", lambda: m.ask("SET", "k", 4) == refused, seconds=6)
             finally:
@@ -351,7 +351,7 @@ def a_master_whose_replica_lags(*extra):
     with master_of("server", *extra) as master, master.client() as m, replica_of(master, "7.0") as replica:
         m.call("SET", "k", 1)
         in_step(master, replica)
-        replica.process.send_signal(signal.SIGSTOP)
+        replica.freeze()
         try:
             m.call("SET", "k", 2)
             yield master, replica, m

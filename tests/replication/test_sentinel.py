@@ -95,7 +95,7 @@ def crash(server):
 
 
 def halt(server):
-    server.process.send_signal(signal.SIGSTOP)
+    server.freeze()
     return lambda: server.process.send_signal(signal.SIGCONT)
 
 

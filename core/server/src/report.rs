@@ -139,11 +139,11 @@ fn fill_saver(work: &Work, now_s: u64, report: &mut Report) {
 /// What waits for replicas, what has waited for them in vain, and why there is no link to a master.
 fn fill_replication(shared: &Shared, report: &mut Report) {
     let waiting = shared.pulses.iter().map(|pulse| pulse.unacked.load(Ordering::Relaxed));
-    report.set("tandem_clients_waiting_for_replicas", waiting.sum::<u64>());
+    report.set("clients_waiting_for_replicas", waiting.sum::<u64>());
     if let Some(trouble) = shared.replica.trouble() {
         report.set("master_link_error", trouble.as_str());
     }
-    report.set("tandem_unacknowledged_replies", shared.durable.unacknowledged.load(Ordering::Relaxed));
+    report.set("unacknowledged_replies", shared.durable.unacknowledged.load(Ordering::Relaxed));
 }
 
 fn fill_log(shared: &Shared, report: &mut Report) {
