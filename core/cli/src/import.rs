@@ -140,5 +140,10 @@ fn at(uri: &str) -> Result<Options, Failure> {
             "A server is named as redis://[user@]host[:port], or rediss:// for TLS.",
         ));
     }
-    Ok(options::read(vec![b"-u".to_vec(), uri.as_bytes().to_vec()])?)
+    let mut options = options::read(vec![b"-u".to_vec(), uri.as_bytes().to_vec()])?;
+    // For redis-cli it would be a password; here these come from files and variables, so that none is on a command line.
+    if crate::uri::has_one_word_before_host(uri) {
+        options.user = options.password.take();
+    }
+    Ok(options)
 }

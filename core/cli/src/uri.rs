@@ -43,6 +43,12 @@ pub(crate) fn read(text: &[u8]) -> Option<Uri> {
     Some(uri)
 }
 
+/// Whether one word stands before the host, and not a name and a password.
+pub(crate) fn has_one_word_before_host(uri: &str) -> bool {
+    let identity = uri.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    identity.is_some_and(|(who, _)| !who.is_empty() && !who.contains(':'))
+}
+
 /// Name and password. A password may stand alone, and an empty name is none.
 fn identity(who: &str) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
     match who.split_once(':') {
@@ -98,6 +104,20 @@ mod tests {
 
     fn at(host: &str, port: Option<i64>, database: Option<i64>) -> Uri {
         Uri { host: Some(host.to_owned()).filter(|host| !host.is_empty()), port, database, ..Uri::default() }
+    }
+
+    #[test]
+    fn one_word_before_the_host_is_told_from_a_name_and_a_password() {
+        for (uri, is_one) in [
+            ("redis://old@host", true),
+            ("rediss://a%20b@host:1/2", true),
+            ("redis://old:pw@host", false),
+            ("redis://:pw@host", false),
+            ("redis://@host", false),
+            ("redis://host", false),
+        ] {
+            assert_eq!(has_one_word_before_host(uri), is_one, "{uri}");
+        }
     }
 
     #[test]

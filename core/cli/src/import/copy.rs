@@ -149,7 +149,9 @@ fn some_keys(
             }
             // It has gone meanwhile.
             [_, Value::Nil] | [Value::Integer(_), Value::Text(_)] => {}
-            [_, Value::Error(text)] | [Value::Error(text), _] if order.skip_unsupported => {
+            [_, Value::Error(text)] | [Value::Error(text), _]
+                if order.skip_unsupported && is_about_the_key(text) =>
+            {
                 leave_out(key, text, state, listener);
             }
             [_, Value::Error(text)] | [Value::Error(text), _] => {
@@ -160,12 +162,19 @@ fn some_keys(
     }
     for (request, answer) in requests.iter().zip(into.ask_all(&requests)?) {
         match answer {
-            Value::Error(text) if order.skip_unsupported => leave_out(&request[1], &text, state, listener),
+            Value::Error(text) if order.skip_unsupported && is_about_the_key(&text) => {
+                leave_out(&request[1], &text, state, listener);
+            }
             Value::Error(text) => return Err(Failure::Refusal("RESTORE", text)),
             _ => state.copied += 1,
         }
     }
     Ok(())
+}
+
+/// Whether an error may be one of this key alone. Rights, memory and disks, whose errors have words of their own, concern all of them.
+fn is_about_the_key(error: &[u8]) -> bool {
+    error.starts_with(b"ERR ")
 }
 
 /// The time to live that RESTORE takes, milliseconds, for one that PTTL has told: 0 is none at all for the former, and less than one for the latter.
@@ -182,6 +191,19 @@ fn leave_out(key: &[u8], why: &[u8], state: &mut State, listener: Listener<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_concerns_all_keys_is_no_reason_to_leave_out_one() {
+        assert!(is_about_the_key(b"ERR Bad data format"));
+        for error in [
+            &b"NOPERM No permissions"[..],
+            b"OOM command not allowed",
+            b"MISCONF disk",
+            b"READONLY You can't",
+        ] {
+            assert!(!is_about_the_key(error));
+        }
+    }
 
     #[test]
     fn a_key_in_its_last_millisecond_is_not_kept_for_ever() {

@@ -65,6 +65,9 @@ fn look_at(
     let questions: Vec<_> = keys.iter().map(|key| vec![b"TYPE".to_vec(), key.clone()]).collect();
     let mut found = 0;
     for (key, kind) in keys.into_iter().zip(from.ask_all(&questions)?) {
+        if let Value::Error(text) = kind {
+            return Err(Failure::Refusal("TYPE", text));
+        }
         let kind = kind.text().unwrap_or_default();
         if TYPES.contains(&kind) {
             continue;
