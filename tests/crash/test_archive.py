@@ -63,9 +63,10 @@ class Writer(threading.Thread):
 
 
 def tandem(*words, code=0):
+    """What it prints, when it ends with this code, or one of these."""
     line = [str(servers.BINARIES / "tandem"), *map(str, words)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS_MAX)
-    assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
+    assert done.returncode in (code if isinstance(code, tuple) else (code,)), f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
     return json.loads(done.stdout) if "--json" in words and done.stdout else done.stdout + done.stderr
 
 
@@ -156,7 +157,8 @@ def test_every_restored_batch_is_the_state_behind_it(tmp_path, key):
     (secret, public), repository = key, tmp_path / "repository"
     with logging_server() as server:
         known = dict(busy_life(server, repository, public, rng))
-    found = tandem("backup", "verify", "--repository", repository, "--identity", secret, "--json")
+    # 3: a rewrite fell between two runs, and what was between them is told to be missing.
+    found = tandem("backup", "verify", "--repository", repository, "--identity", secret, "--json", code=(0, 3))
     assert found["wrong"] == [] and found["opened"] == found["objects"]
     batches = restorable(repository)
     chosen = sorted({*rng.sample(batches, min(RESTORES, len(batches))), *rng.sample(sorted(known), 2), batches[-1]})

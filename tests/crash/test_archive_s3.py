@@ -93,6 +93,18 @@ def restored_digest(repository, directory, batch, secret):
         return number(restored), digest(restored)
 
 
+def until_still(log):
+    """Until the log grows no more: a second behind the last write comes a line of its own."""
+    size, since = None, time.monotonic()
+    end = since + SECONDS_MAX
+    while time.monotonic() < since + 2:
+        now = sum(file.stat().st_size for file in log.iterdir())
+        if now != size:
+            size, since = now, time.monotonic()
+        assert since < end, "the log does not come to rest"
+        time.sleep(0.05)
+
+
 @pytest.mark.timeout(300)
 def test_a_backup_goes_there_and_comes_back(repository, key, tmp_path):
     (secret, public) = key
@@ -108,6 +120,7 @@ def test_a_backup_goes_there_and_comes_back(repository, key, tmp_path):
         one = repository.backup("now", "--dir", server.data(), "--recipient", public, "--json")
         assert one["base_covers"] is not None and one["stored_bytes"] > LARGE_BYTES, "it goes up in parts"
         fill(server, 31, 60)
+        until_still(Path(server.data()) / "appendonlydir")
         two = repository.backup("now", "--dir", server.data(), "--recipient", public, "--json")
         assert "nothing new" in repository.backup("now", "--dir", server.data(), "--recipient", public)
         whole = digest(server)
