@@ -889,6 +889,31 @@ fn a_file_of_the_log_that_the_manifest_does_not_name_stops_the_start_and_nothing
 }
 
 #[test]
+fn an_unnamed_file_that_holds_nothing_new_is_told_and_left_alone() {
+    let (disk, ..) = with_base_of_commands(4);
+    let unnamed = [
+        "appendonly.aof.1.incr.aof",
+        "appendonly.aof.1.base.rdb",
+        "appendonly.aof.2.base.rdb",
+        "appendonly.aof",
+    ]
+    .map(|name| place().log_dir().join(name));
+    unnamed.iter().for_each(|path| disk.put(path, b"a killed server's"));
+    let recovered = recover(&disk, &place(), false, 7).unwrap();
+    assert_eq!((recovered.remarks().len(), recovered.leftovers().len()), (4, 0), "{:?}", recovered.remarks());
+    assert_eq!(load(&disk, &recovered), 8);
+    // Nor does a rewrite take one of their names.
+    let mut log = open(&disk, recovered).unwrap();
+    let prepared = log.plan_rewrite().unwrap().run();
+    log.begin_rewrite(prepared).unwrap();
+    let temp = base(&disk, 8).unwrap();
+    let published = log.plan_finish(Base::Snapshot).unwrap().run(&temp).unwrap();
+    drop(log.install(published));
+    assert!(unnamed.iter().all(|path| disk.bytes(path).unwrap() == b"a killed server's"));
+    assert_eq!(load(&disk, &recover(&disk, &place(), false, 7).unwrap()), 8);
+}
+
+#[test]
 fn a_name_that_is_taken_is_not_used_again() {
     let (disk, _) = written(3);
     let recovered = recover(&disk, &place(), false, 7).unwrap();

@@ -1,9 +1,12 @@
 //! What lies in the log's directory: the manifest, the files that it names, and those that it does not.
 //!
-//! A file of the log that no manifest names is either what a crash in a change of files has left, and then removed when the
-//! log is opened, or a part of the log whose line was lost, and then the start is refused: whoever passed over it would give
-//! its name to a new file one day. A crash explains an empty file, and what a manifest names that was about to replace this
-//! very one. A file with another appendfilename is somebody else's: two servers may share a directory.
+//! A file of the log that no manifest names is what a crash in a change of files has left, and then removed when the
+//! log is opened; or it can hold nothing that the named files lack, and is passed over; or it may be a part of the log whose line
+//! was lost, and then the start is refused. A crash of ours explains an empty file, and what a manifest names that was about to
+//! replace this very one. A Redis that was killed leaves a base that it had not named yet, or files that it had replaced: a base
+//! repeats what the files of commands hold, and those older than all that a manifest with a base names are in that base. Commands that
+//! are newer than what is named are the trace of a manifest that was lost, and nobody else has them. A file with another
+//! appendfilename is somebody else's: two servers may share a directory.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,9 +16,18 @@ use super::recover::{RefuseError, io_refuse, refuse};
 use super::{FileKind, Manifest, ManifestFile, Place};
 use crate::disk::{self, Disk, temp_name};
 
-/// The manifest, or none when there is no log, and what a crash has left. A single file of Redis before 7 is moved into the
+/// Files of the log that the manifest does not name, and that are no reason to refuse it.
+#[derive(Debug, Default)]
+pub(super) struct Unnamed {
+    /// A crash of ours has left them: they go when the log is opened.
+    pub(super) leftovers: Vec<PathBuf>,
+    /// They hold nothing that the named ones lack. They stay, and their names are not used again.
+    pub(super) passed_over: Vec<PathBuf>,
+}
+
+/// The manifest, or none when there is no log, and what lies beside its files. A single file of Redis before 7 is moved into the
 /// directory.
-pub(super) fn read(disk: &dyn Disk, place: &Place) -> Result<(Option<Manifest>, Vec<PathBuf>), RefuseError> {
+pub(super) fn read(disk: &dyn Disk, place: &Place) -> Result<(Option<Manifest>, Unnamed), RefuseError> {
     let dir = place.log_dir();
     let path = dir.join(place.manifest_name());
     let old = place.dir.join(&place.file_name);
@@ -23,14 +35,14 @@ pub(super) fn read(disk: &dyn Disk, place: &Place) -> Result<(Option<Manifest>, 
     let text = match disk::read_whole(disk, &path, MANIFEST_BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let left = leftovers(disk, place, None)?;
+            let left = unnamed(disk, place, None)?;
             let manifest = if has_old { Some(upgrade(disk, place).map_err(io_refuse(&old))?) } else { None };
             return Ok((manifest, left));
         }
         Err(error) => return Err(io_refuse(&path)(error)),
     };
     let manifest = Manifest::parse(&text).or_else(|error| refuse(&path, None, error.to_string()))?;
-    let left = leftovers(disk, place, Some(&manifest))?;
+    let left = unnamed(disk, place, Some(&manifest))?;
     let half_upgraded = manifest.base.as_ref().is_some_and(|base| base.name == place.file_name)
         && manifest.incrementals.is_empty()
         && disk.len(&dir.join(&place.file_name)).is_err();
@@ -48,7 +60,7 @@ pub(super) fn look(disk: &dyn Disk, place: &Place) -> Result<Option<Manifest>, R
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(io_refuse(&path)(error)),
     };
-    leftovers(disk, place, manifest.as_ref()).map(|_| manifest)
+    unnamed(disk, place, manifest.as_ref()).map(|_| manifest)
 }
 
 /// The manifest of a log that is to be replaced as a whole; nothing of it is read, moved or changed. An empty one when
@@ -63,19 +75,19 @@ pub(super) fn manifest_to_replace(disk: &dyn Disk, place: &Place) -> io::Result<
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    leftovers(disk, place, manifest.as_ref()).map_err(io::Error::other)?;
+    unnamed(disk, place, manifest.as_ref()).map_err(io::Error::other)?;
     Ok(manifest.unwrap_or_default())
 }
 
-/// The files of the log that are not named and that a crash explains.
+/// The files of the log that are not named.
 ///
 /// # Errors
-/// One that nothing explains.
-pub(super) fn leftovers(
+/// One of them may hold what the named ones do not.
+pub(super) fn unnamed(
     disk: &dyn Disk,
     place: &Place,
     manifest: Option<&Manifest>,
-) -> Result<Vec<PathBuf>, RefuseError> {
+) -> Result<Unnamed, RefuseError> {
     let dir = place.log_dir();
     let prepared = prepared(disk, place);
     let temporary =
@@ -83,13 +95,15 @@ pub(super) fn leftovers(
     let standing = manifest.map(|m| m.base.iter().chain(&m.incrementals)).into_iter().flatten();
     let explains = standing.clone().all(|file| prepared.names(&file.name));
     let is_unborn = |name: &str| explains && prepared.names(name);
-    let mut left = Vec::new();
+    let mut found = Unnamed::default();
     for name in disk.list(&dir).map_err(io_refuse(&dir))? {
         let path = dir.join(&name);
         let is_unnamed = place.is_member(&name) && !manifest.is_some_and(|manifest| manifest.names(&name));
         let is_explained = is_unborn(&name) || matches!(disk.len(&path), Ok(0));
         if temporary.contains(&name) || is_unnamed && is_explained {
-            left.push(path);
+            found.leftovers.push(path);
+        } else if is_unnamed && manifest.is_some_and(|manifest| is_held_by(manifest, place, &name)) {
+            found.passed_over.push(path);
         } else if is_unnamed && manifest.is_none() {
             let what = format!("the manifest is missing but {name} is there; restore it from a backup");
             return refuse(&dir.join(place.manifest_name()), None, what);
@@ -102,7 +116,13 @@ pub(super) fn leftovers(
             return refuse(&path, None, what);
         }
     }
-    Ok(left)
+    Ok(found)
+}
+
+/// Whether the files that a manifest names hold all that the unnamed member `name` of the log can hold.
+fn is_held_by(manifest: &Manifest, place: &Place, name: &str) -> bool {
+    let is_replaced = |seq| manifest.incrementals.first().is_some_and(|first| seq < first.seq);
+    manifest.base.is_some() && place.incremental_seq(name).is_none_or(is_replaced)
 }
 
 /// The manifest that a crash kept from its place; an empty one when there is none.

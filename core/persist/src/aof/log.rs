@@ -296,8 +296,8 @@ impl Log {
         let dir = place.log_dir();
         disk.create_dir(&dir)?;
         disk.sync_dir(&place.dir)?;
-        let left = super::inventory::leftovers(&*disk, &place, None).map_err(io::Error::other)?;
-        remove_all(&*disk, &place, &left);
+        let unnamed = super::inventory::unnamed(&*disk, &place, None).map_err(io::Error::other)?;
+        remove_all(&*disk, &place, &unnamed.leftovers);
         let base = ManifestFile::new(place.base_name(1, form), 1, FileKind::Base);
         let incremental = ManifestFile::new(place.incremental_name(1), 1, FileKind::Incremental);
         let manifest = Manifest {

@@ -112,6 +112,11 @@ impl Place {
         rest.is_empty() || numbered
     }
 
+    /// The number in the name of an incremental file; none for other names.
+    fn incremental_seq(&self, name: &str) -> Option<u64> {
+        name.strip_prefix(&self.file_name)?.strip_prefix('.')?.strip_suffix(".incr.aof")?.parse().ok()
+    }
+
     fn base_name(&self, seq: u64, form: Base) -> String {
         let ending = match form {
             Base::Snapshot => "rdb",

@@ -19,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::inventory::{self, manifest_to_replace};
+use super::inventory::{self, Unnamed, manifest_to_replace};
 use super::line::{HistoryId, MARK, find};
 use super::scan::{Damage, Scan, foreign, read_from};
 use super::verdict::{Seen, TAIL_BYTES_MAX, judge, promised_in, whole_commands};
@@ -215,16 +215,25 @@ pub fn recover(
     load_truncated: bool,
     unix_ms: i64,
 ) -> Result<Recovered, RefuseError> {
-    let (manifest, leftovers) = inventory::read(disk, place)?;
+    let (manifest, Unnamed { leftovers, passed_over }) = inventory::read(disk, place)?;
     let Some(manifest) = manifest else {
         let resume = Resume { leftovers, has_head: true, ..Resume::default() };
         return Ok(Recovered { judged: Examined::fresh(), tails: Vec::new(), resume });
     };
-    let (judged, resume, cuts) = Judge::new(disk, place, manifest, load_truncated, unix_ms)?.all()?;
+    let (mut judged, resume, cuts) = Judge::new(disk, place, manifest, load_truncated, unix_ms)?.all()?;
+    judged.remarks.extend(passed_over.iter().map(|path| told_of_unnamed(place, path)));
     let dir = place.log_dir();
     set_aside(disk, &dir, &cuts).map_err(io_refuse(&dir))?;
     let tails = cuts.into_iter().map(|(tail, _)| tail).collect();
     Ok(Recovered { judged, tails, resume: Resume { leftovers, ..resume } })
+}
+
+fn told_of_unnamed(place: &Place, path: &Path) -> String {
+    format!(
+        "{} is a file of the log that {} does not name. It is not loaded: what it can hold, the named files hold as well.",
+        path.display(),
+        place.manifest_name()
+    )
 }
 
 /// Judges a log that may be open for writing. Nothing is changed, so any damage is refused; the log must be at rest.
