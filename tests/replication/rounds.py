@@ -327,7 +327,10 @@ class Application:
     def is_working(self):
         """Jobs that are added now run."""
         before = sum(self.told["done"].values())
-        eventually("jobs run", lambda: sum(self.told["done"].values()) > before + 5)
+        try:
+            eventually("jobs run", lambda: sum(self.told["done"].values()) > before + 5)
+        except TimeoutError as problem:
+            raise TimeoutError(f"{problem}; the application has told {self.counts()}") from problem
 
     def end(self):
         self.process.kill()

@@ -10,8 +10,9 @@ const tls = process.env.TANDEM_CA && { ca: readFileSync(process.env.TANDEM_CA), 
 const connection = {
   name: 'jobs',
   sentinels: places.split(',').map((place) => ({ host: place.split(':')[0], port: Number(place.split(':')[1]) })),
-  // Sentinels tell when another one is master: a connection to one that hangs would be kept for minutes.
-  failoverDetector: true,
+  // A connection to a master that hangs would be kept for minutes; no command here waits for as long as this. (With failoverDetector, what
+  // a Sentinel tells while a connection is being made ends that for good in ioredis 6.)
+  socketTimeout: 3000,
   maxRetriesPerRequest: null,
   retryStrategy: () => 100,
   sentinelRetryStrategy: () => 100,
@@ -23,7 +24,7 @@ const tell = (...words) => process.stdout.write(`${words.join(' ')}\n`);
 const complain = (error) => process.stderr.write(`${error}\n`);
 
 const queue = new Queue(name, { connection });
-const worker = new Worker(name, async (job) => { tell('done', job.id); }, { connection, concurrency: 2, lockDuration: 3000, stalledInterval: 2000, maxStalledCount: 1000 });
+const worker = new Worker(name, async (job) => { tell('done', job.id); }, { connection, concurrency: 2, drainDelay: 1, lockDuration: 3000, stalledInterval: 2000, maxStalledCount: 1000 });
 queue.on('error', complain);
 worker.on('error', complain);
 
