@@ -6,8 +6,8 @@ before its `yield` makes the trouble, what stands behind it ends it.
 
 import contextlib
 import errno
-import socket
 import shutil
+import socket
 import threading
 import time
 
@@ -47,7 +47,7 @@ class Scene:
             ("cache", "cache", own_certificates), ("queue", "queue", [*own_certificates, *self.archives("queue")]), ("gone", "cache", []), ("restless", "cache", []),
             ("full", "queue", SMALL), ("thrashing", "cache", SMALL), ("crowded", "cache", ["--maxclients", str(CONNECTIONS)]),
             ("busy", "cache", ["--busy-reply-threshold", "100"]), ("faulty", "queue", []), ("slow", "queue", []),
-            ("jammed", "queue", ["--queues-max", "1"]), ("unsaved", "queue", [*self.archives("unsaved"), "--backup-backlog-max", "0"]),
+            ("jammed", "queue", ["--queues-max", "1"]), ("lonely", "queue", ["--min-replicas-acked-timeout", "200"]), ("unsaved", "queue", [*self.archives("unsaved"), "--backup-backlog-max", "0"]),
         ):
             faults = self.faults.get(name)
             self.begin(name, kind, extra=words, tls=False, environment=faults and faults.environment())
@@ -238,6 +238,26 @@ def unsaved(scene, prometheus):
         place.with_name("moved").rename(place)
 
 
+def lonely(scene, prometheus):
+    """Its replica is there, takes what it is sent, and acknowledges nothing."""
+    server = scene.servers["lonely"]
+    with server.client() as c, server.client() as replica:
+        replica.send(wire.encode("PSYNC", "?", -1))
+
+        def is_online():
+            replica.send(wire.encode("REPLCONF", "ACK", 0))
+            return b"state=online" in c.call("INFO", "replication")
+
+        prometheus.until(is_online, "it does not follow")
+        seen = 'tandem_unreplicated_refusals_total{instance="lonely"} == 0'
+        prometheus.until(lambda: prometheus.query(seen), "that it is well is not seen")
+        c.call("CONFIG", "SET", "min-replicas-acked", 1)
+        assert c.ask("SET", "k", 1).args[0].startswith("UNACKED ")
+        assert c.ask("SET", "k", 2).args[0].startswith("NOREPLICAS ")
+        yield
+        c.call("CONFIG", "SET", "min-replicas-acked", 0)
+
+
 def nothing(_scene, _prometheus):
     """What is wrong is so from the start."""
     yield
@@ -253,6 +273,7 @@ TROUBLES = [
     (faulty, "faulty", ["TandemLogFault", "TandemLogRewriteFails", "TandemSnapshotFails"]),
     (slow, "slow", ["TandemLogSyncsLate"]),
     (jammed, "jammed", ["TandemQueueDeep", "TandemQueueLate", "TandemQueueFails", "TandemQueueWithoutWorkers", "TandemQueuesNotFollowed"]),
+    (lonely, "lonely", ["TandemTooFewReplicas", "TandemUnacknowledged"]),
     (unsaved, "unsaved", ["TandemBackupLate", "TandemBackupGap"]),
     (nothing, "thrashing", ["TandemCacheFilling", "TandemCacheThrashes"]),
     (nothing, "guarded", ["TandemCertificateEnds"]),
