@@ -31,6 +31,9 @@ uninstall() {
         rm -f "$root/etc/systemd/system/tandem-$name.service" "$root/etc/systemd/system/multi-user.target.wants/tandem-$name.service" \
             "$root/usr/local/bin/tandem-$name"
     done
+    if [ -z "$root" ]; then systemctl disable --quiet --now tandem-backup-verify.timer 2>/dev/null || true; fi
+    rm -f "$root"/etc/systemd/system/tandem-backup-verify.service "$root"/etc/systemd/system/tandem-backup-verify.timer \
+        "$root"/etc/systemd/system/timers.target.wants/tandem-backup-verify.timer
     if [ "$(readlink "$root/usr/local/bin/redis-cli")" = tandem ]; then rm -f "$root/usr/local/bin/redis-cli"; fi
     rm -f "$root/usr/local/bin/tandem" "$root/etc/sysusers.d/tandem.conf" "$share"/man/man1/tandem.1 "$share"/man/man1/tandem-*.1 \
         "$share/bash-completion/completions/tandem" "$share/zsh/site-functions/_tandem" "$share/fish/vendor_completions.d/tandem.fish"
@@ -78,6 +81,12 @@ for name in cache queue; do
         put 0644 "$here/tandem-$name.default" "$root/etc/default/tandem-$name"
     fi
 done
+for unit in tandem-backup-verify.service tandem-backup-verify.timer; do
+    put 0644 "$here/$unit" "$root/etc/systemd/system/$unit" || true
+done
+if [ ! -e "$root/etc/default/tandem-backup-verify" ]; then
+    put 0644 "$here/tandem-backup-verify.default" "$root/etc/default/tandem-backup-verify"
+fi
 # `tandem cli` by the name that scripts call, where no package brings another one.
 if [ ! -e "$root/usr/bin/redis-cli" ] && [ ! -e "$root/usr/local/bin/redis-cli" ]; then
     ln -s tandem "$root/usr/local/bin/redis-cli"

@@ -220,7 +220,8 @@ def check_installed(report, debian, deb):
     report.equal("package: apt install starts and enables both services", debian.states(), dict.fromkeys(SERVICES, ("active", "enabled")))
     report.check("package: and says where they are", "127.0.0.1:6380" in said and "tandem cli" in said, said[-500:])
     report.equal("package: dpkg finds every file as it came", debian.inside("dpkg", "--verify", "tandem", both=True, check=False), "")
-    files = [f"/usr/lib/systemd/system/tandem-{name}.service" for name in SERVICES]
+    files = [f"/usr/lib/systemd/system/tandem-{name}" for name in
+             (*(f"{name}.service" for name in SERVICES), "backup-verify.service", "backup-verify.timer")]
     said = debian.inside("systemd-analyze", "verify", *files, both=True, check=False).strip()
     report.equal("package: systemd-analyze verify has nothing to say", said, "")
     passwords = {debian.password(name) for name in SERVICES}

@@ -149,6 +149,7 @@ def run(report, programs, tree):
         for service in SERVICES:
             check_service(report, system, service)
         check_apart(report, system)
+        check_backup_verify(report, system)
         check_journal(report, system)
         check_what_stays(report, system)
         check_drop_in(report, system)
@@ -192,14 +193,32 @@ def check_start(report, system):
 
 
 def check_units(report, system):
-    files = [f"/etc/systemd/system/tandem-{service}.service" for service in SERVICES]
-    said = system.inside("systemd-analyze", "verify", *files, both=True, check=False).strip()
+    names = [*(f"tandem-{service}.service" for service in SERVICES), "tandem-backup-verify.service"]
+    files = [f"/etc/systemd/system/{name}" for name in names]
+    said = system.inside("systemd-analyze", "verify", *files, f"{Path(files[-1]).with_suffix('.timer')}", both=True, check=False).strip()
     report.equal("systemd: systemd-analyze verify has nothing to say", said, "")
     for file in files:
         said = system.inside("systemd-analyze", "security", "--no-pager", "--offline=true", file, both=True)
         found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
         exposure = float(found[1]) if found else 10.0
         report.check(f"systemd: {Path(file).stem}: exposure {exposure}", exposure <= EXPOSURE_MAX, said[-300:])
+
+
+def check_backup_verify(report, system):
+    """What the timer starts: it is content with a backup that is whole, and has failed where one is not."""
+    place, unit = "/srv/backup", "tandem-backup-verify.service"
+    system.inside("tandem", "backup", "now", "--dir", "/var/lib/tandem-queue", "--repository", place, "--unencrypted")
+    system.inside("chown", "-R", "tandem-queue:", place)
+    (system.root / "etc/default/tandem-backup-verify").write_text(f"TANDEM_BACKUP_REPOSITORY={place}\n")
+    system.inside("systemctl", "start", unit, seconds=120)
+    report.equal("systemd: backup-verify: a backup is whole", system.show("backup-verify", "Result"), "success")
+    report.check("systemd: backup-verify: it was loaded", "restored and loaded" in system.journal("backup-verify"))
+    next((system.root / "srv/backup").glob("*/base-*.zst")).unlink()
+    system.inside("systemctl", "start", unit, check=False, seconds=120)
+    report.equal("systemd: backup-verify: a backup that is not is told", system.show("backup-verify", "Result"), "exit-code")
+    system.inside("systemctl", "reset-failed", unit)
+    system.inside("systemctl", "enable", "--quiet", "--now", "tandem-backup-verify.timer")
+    report.equal("systemd: backup-verify: its timer waits", system.inside("systemctl", "is-active", "tandem-backup-verify.timer").strip(), "active")
 
 
 def check_service(report, system, service):
