@@ -261,6 +261,22 @@ def test_no_job_of_bullmq_is_lost_with_the_machine_of_the_master(tmp_path):
 
 
 @pytest.mark.timeout(300)
+def test_no_write_of_ioredis_is_lost_with_the_machine_of_the_master(tmp_path):
+    with machines(tmp_path / "files", 3) as (network, made), watched(made, of_unit):
+        app = Application(network.machine("app"), ["node", NODE / "failover-writes.mjs", through_sentinels(made)], tmp_path / "app.log",
+                          TANDEM_PASSWORD=made[0].password, TANDEM_CA=str(made[0].folder / "tls" / "ca.crt"))
+        try:
+            app.goes_on("done")
+            _, new = lose_the_master(made)
+            app.goes_on("done")
+        finally:
+            app.end()
+        with new.client() as c:
+            there = {number for word in ("done", "refused") for number in app.told[word] if c.call("GET", f"n{number}")}
+        assert there == app.told["done"]
+
+
+@pytest.mark.timeout(300)
 def test_no_task_of_celery_is_lost_with_the_machine_of_the_master(tmp_path):
     with machines(tmp_path / "files", 3) as (network, made), watched(made, of_unit):
         machine, password = network.machine("app"), made[0].password
