@@ -25,7 +25,8 @@ pub fn read_args(args: &[String]) -> Invocation {
             invocation.stdin = true;
             rest = after;
         } else if !first.starts_with("--") {
-            invocation.file = Some(first.clone());
+            // An empty word names no file: a variable that nobody filled in.
+            invocation.file = Some(first.clone()).filter(|name| !name.is_empty());
             rest = after;
         }
     }
@@ -91,6 +92,8 @@ mod tests {
         );
         assert_eq!(args(&["-"]), Invocation { file: None, stdin: true, options: String::new() });
         assert_eq!(args(&[]), Invocation::default());
+        let options = "appendonly \"yes\"".to_owned();
+        assert_eq!(args(&["", "--appendonly", "yes"]), Invocation { file: None, stdin: false, options });
         assert_eq!(args(&["x.conf", "nodash"]).options, " \"nodash\"");
     }
 }

@@ -29,7 +29,9 @@ pub fn rewrite(config: &Config, base: &Config, old: &[u8], users: Option<&[Vec<u
                 appended.extend(lines_for(config, at));
             }
         } else if !still_right(config, base, at, own, &lines) && may_write(config, base, at) {
-            replace(&mut out, own, lines_for(config, at));
+            let needs_none =
+                follows_nobody(config, at) && !lines.has_include && config.value_at(at) == base.value_at(at);
+            replace(&mut out, own, if needs_none { Vec::new() } else { lines_for(config, at) });
         }
     }
     if let Some(users) = users {
@@ -133,9 +135,19 @@ impl Files for NoFiles {
     }
 }
 
+/// Whether this is a `replicaof` that names no master, for which Redis writes no line.
+fn follows_nobody(config: &Config, at: usize) -> bool {
+    TABLE[at].kind == ValueType::Primary
+        && matches!(config.value_at(at), Value::Words(words) if words.is_empty())
+}
+
 /// The lines that say a directive's value.
 fn lines_for(config: &Config, at: usize) -> Vec<String> {
     let row = &TABLE[at];
+    if follows_nobody(config, at) {
+        // Redis refuses an empty value here.
+        return vec![format!("{} no one", row.name)];
+    }
     match config.value_at(at) {
         Value::Save(points) if !points.is_empty() => {
             points.iter().map(|point| format!("{} {} {}", row.name, point.seconds, point.changes)).collect()
@@ -161,7 +173,7 @@ fn replace(out: &mut [Option<Vec<u8>>], own: &[usize], new: Vec<String>) {
     for number in own {
         out[*number] = None;
     }
-    out[own[0]] = Some(new.join("\n").into_bytes());
+    out[own[0]] = (!new.is_empty()).then(|| new.join("\n").into_bytes());
 }
 
 /// A user's line. Its words hold no blanks; those that a reader would change are quoted.
@@ -271,6 +283,24 @@ mod tests {
         assert_eq!(text(&profile, ""), format!("{HEADER}\nhz 20\n"));
         assert_eq!(text(&profile, "port 6000\n"), format!("port 6000\n{HEADER}\nhz 20\n"));
         assert_eq!(text(&Config::default(), "port 6000\n"), format!("port 7000\n{HEADER}\nhz 20\n"));
+    }
+
+    #[test]
+    fn a_server_that_follows_nobody_leaves_the_line_out_unless_another_file_may_name_a_master() {
+        let text = |old: &str, base: &Config| {
+            let mut config = read("replicaof 127.0.0.1 1", &[]).unwrap();
+            config.assign("replicaof", b"", Origin::Set).unwrap();
+            String::from_utf8(rewrite(&config, base, old.as_bytes(), None)).unwrap()
+        };
+        let none = Config::default();
+        assert_eq!(text("hz 10\nslaveof 127.0.0.1 1\n# x\nreplicaof a 2\n", &none), "hz 10\n# x\n");
+        assert_eq!(text("replicaof no one\n", &none), "replicaof no one\n");
+        assert_eq!(text("", &none), "");
+        let told = text("replicaof 127.0.0.1 1\ninclude x\n", &none);
+        assert_eq!(told, "replicaof no one\ninclude x\n");
+        let base = read("replicaof 127.0.0.1 1", &[]).unwrap();
+        assert_eq!(text("", &base), format!("{HEADER}\nreplicaof no one\n"));
+        assert_eq!(read("replicaof no one", &[]).unwrap().replicaof, None);
     }
 
     #[test]
