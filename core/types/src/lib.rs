@@ -14,6 +14,7 @@ pub mod hyperloglog;
 pub mod list;
 pub mod pack;
 mod pick;
+mod runs;
 pub mod set;
 pub mod stream;
 pub mod zset;

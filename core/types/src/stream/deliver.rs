@@ -2,7 +2,7 @@
 
 use super::{Group, Id, Pending, Stream};
 use std::collections::btree_map::Entry as Slot;
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 /// The entries that a read for a group delivered: `count` entries from `first` on.
@@ -153,8 +153,8 @@ impl Stream {
         let Some(this) = self.group_mut(group) else { return Vec::new() };
         this.see_consumer(consumer, now_ms);
         let Some(holder) = this.consumer(consumer) else { return Vec::new() };
-        let range = holder.pending.range((Excluded(after), Unbounded));
-        let ids: Vec<Id> = range.take(limit).copied().collect();
+        let range = holder.pending.range(Excluded(&after), Unbounded);
+        let ids: Vec<Id> = range.take(limit).map(|(id, ())| *id).collect();
         let present: Vec<Id> = ids.iter().copied().filter(|id| self.entry(*id).is_some()).collect();
         if let Some(this) = self.group_mut(group) {
             present.iter().for_each(|id| this.redeliver(*id, now_ms));
@@ -226,7 +226,7 @@ impl Stream {
         let mut result = AutoClaimed::default();
         let Some(this) = self.group(group) else { return result };
         let attempts = count.saturating_mul(ATTEMPTS_PER_CLAIM);
-        let mut ahead = this.pending.range(start..).map(|(id, _)| *id);
+        let mut ahead = this.pending.range(Included(&start), Unbounded).map(|(id, _)| *id);
         let candidates: Vec<Id> = ahead.by_ref().take(attempts).collect();
         result.next = ahead.next().unwrap_or(Id::MIN);
         for id in candidates {

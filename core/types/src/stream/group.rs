@@ -1,11 +1,15 @@
 //! A consumer group: how far it has read, and who holds which entry unacknowledged.
 //!
+//! A group may have millions of entries pending, and thousands of consumers. Both are kept in runs, so a snapshot shares
+//! them and a delivery copies the runs that it changes.
+//!
 //! Invariants: an entry is pending with exactly one consumer; each consumer's own list of pending entries and
 //! the group's agree.
 
 use super::{COUNT_MAX, Id};
 use crate::estimate;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::runs::Runs;
+use std::ops::Bound::Included;
 use std::sync::Arc;
 
 /// A consumer group of a stream.
@@ -13,8 +17,8 @@ use std::sync::Arc;
 pub struct Group {
     pub(super) last_delivered: Id,
     pub(super) entries_read: Option<u64>,
-    pub(super) pending: BTreeMap<Id, Pending>,
-    consumers: BTreeMap<Arc<[u8]>, Consumer>,
+    pub(super) pending: Runs<Id, Pending>,
+    consumers: Runs<Arc<[u8]>, Consumer>,
 }
 
 /// An entry that was delivered and not yet acknowledged.
@@ -35,7 +39,7 @@ pub struct Consumer {
     pub seen_ms: i64,
     /// When it last got something, Unix milliseconds; `None` before the first time.
     pub active_ms: Option<i64>,
-    pub(super) pending: BTreeSet<Id>,
+    pub(super) pending: Runs<Id, ()>,
 }
 
 /// Which pending entries XPENDING lists.
@@ -56,7 +60,7 @@ pub struct PendingFilter<'a> {
 impl Consumer {
     /// The entries it holds, by identity.
     pub fn pending(&self) -> impl ExactSizeIterator<Item = Id> + DoubleEndedIterator + '_ {
-        self.pending.iter().copied()
+        self.pending.iter().map(|(id, ())| *id)
     }
 }
 
@@ -104,7 +108,7 @@ impl Group {
 
     /// Make sure that consumer `name` exists; true when it is new.
     pub fn create_consumer(&mut self, name: &[u8], now_ms: i64) -> bool {
-        if self.consumers.contains_key(name) {
+        if self.consumers.contains(name) {
             return false;
         }
         self.consumers.insert(Arc::from(name), Consumer { seen_ms: now_ms, ..Consumer::default() });
@@ -138,7 +142,7 @@ impl Group {
     /// Remove consumer `name` with what it holds; returns how many entries that were, `None` without such one.
     pub fn delete_consumer(&mut self, name: &[u8]) -> Option<u64> {
         let consumer = self.consumers.remove(name)?;
-        for id in &consumer.pending {
+        for (id, ()) in consumer.pending.iter() {
             self.pending.remove(id);
         }
         Some(consumer.pending.len() as u64)
@@ -148,10 +152,10 @@ impl Group {
     pub fn assign(&mut self, id: Id, consumer: &[u8], delivery_ms: i64, deliveries: u64) {
         self.create_consumer(consumer, delivery_ms);
         self.acknowledge(id);
-        let Some((name, _)) = self.consumers.get_key_value(consumer) else { return };
+        let Some((name, _)) = self.consumers.item(consumer) else { return };
         let name = Arc::clone(name);
         if let Some(holder) = self.consumers.get_mut(consumer) {
-            holder.pending.insert(id);
+            holder.pending.insert(id, ());
         }
         let deliveries = deliveries.min(COUNT_MAX);
         self.pending.insert(id, Pending { consumer: name, delivery_ms, deliveries });
@@ -160,7 +164,7 @@ impl Group {
     /// The entry `id` is done; false when it was not pending.
     pub fn acknowledge(&mut self, id: Id) -> bool {
         let Some(pending) = self.pending.remove(&id) else { return false };
-        if let Some(consumer) = self.consumers.get_mut(&pending.consumer) {
+        if let Some(consumer) = self.consumers.get_mut(&*pending.consumer) {
             consumer.pending.remove(&id);
         }
         true
@@ -175,19 +179,19 @@ impl Group {
         if filter.start > filter.end {
             return Box::new(std::iter::empty());
         }
-        let range = filter.start..=filter.end;
+        let (start, end) = (Included(&filter.start), Included(&filter.end));
         let old_enough = move |(_, pending): &(Id, &Pending)| {
             filter.idle_ms_min == 0 || now_ms - pending.delivery_ms >= filter.idle_ms_min
         };
         match filter.consumer {
             None => {
-                let all = self.pending.range(range).map(|(id, pending)| (*id, pending));
+                let all = self.pending.range(start, end).map(|(id, pending)| (*id, pending));
                 Box::new(all.filter(old_enough).take(filter.count))
             }
             Some(name) => {
-                let own = self.consumers.get(name).map(|consumer| consumer.pending.range(range));
+                let own = self.consumers.get(name).map(|consumer| consumer.pending.range(start, end));
                 let own = own.into_iter().flatten();
-                let own = own.filter_map(|id| self.pending.get(id).map(|pending| (*id, pending)));
+                let own = own.filter_map(|(id, ())| self.pending.get(id).map(|pending| (*id, pending)));
                 Box::new(own.filter(old_enough).take(filter.count))
             }
         }
@@ -203,10 +207,8 @@ impl Group {
 
     /// Bytes on the heap, estimated.
     pub(super) fn heap_bytes(&self) -> usize {
-        // A B-tree leaf is about two thirds full.
-        let each = (size_of::<(Id, Pending)>() + size_of::<Id>()) * 3 / 2;
-        let consumers = self.consumers.keys().map(|name| name.len() + 16 + size_of::<Consumer>() * 3 / 2);
-        let consumers = estimate::sum_of_first(self.consumers.len(), consumers);
-        size_of::<Group>() + self.pending.len() * each + consumers
+        let held = |(name, consumer): (&Arc<[u8]>, &Consumer)| name.len() + 16 + consumer.pending.heap_bytes();
+        let held = estimate::sum_of_first(self.consumers.len(), self.consumers.iter().map(held));
+        size_of::<Group>() + self.pending.heap_bytes() + self.consumers.heap_bytes() + held
     }
 }

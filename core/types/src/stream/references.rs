@@ -45,7 +45,7 @@ pub struct TrimOutcome {
 impl Stream {
     /// Whether a group has not read `id` yet, or has it pending.
     pub fn is_needed(&self, id: Id) -> bool {
-        self.0.groups.values().any(|group| group.last_delivered < id || group.pending.contains_key(&id))
+        self.0.groups.values().any(|group| group.last_delivered < id || group.pending.contains(&id))
     }
 
     /// Deletes the entry `id` as [`delete`](Self::delete), minding the groups.
@@ -144,7 +144,7 @@ impl Stream {
             Unbounded => false,
         };
         for (name, group) in self.0.groups.iter_mut().filter(|_| !is_empty) {
-            let ids: Vec<Id> = group.pending.range((Included(start), end)).map(|(id, _)| *id).collect();
+            let ids: Vec<Id> = group.pending.range(Included(&start), end.as_ref()).map(|(id, _)| *id).collect();
             if !ids.is_empty() {
                 let group = Arc::make_mut(group);
                 ids.iter().for_each(|id| _ = group.acknowledge(*id));
@@ -156,7 +156,7 @@ impl Stream {
 
     /// Takes `id` out of every group's pending entries.
     fn forget(&mut self, id: Id) {
-        for group in self.0.groups.values_mut().filter(|group| group.pending.contains_key(&id)) {
+        for group in self.0.groups.values_mut().filter(|group| group.pending.contains(&id)) {
             Arc::make_mut(group).acknowledge(id);
         }
     }
