@@ -136,7 +136,10 @@ impl<T: Stored> DerefMut for Guard<'_, T> {
 
 impl<T: Stored> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        let (empty, next_expiry) = (Collection::is_empty(&**self), Collection::next_expiry(&**self));
+        // Looked up once: each look goes through the table and asks for the type.
+        let collection: &T = self;
+        let (empty, elements) = (Collection::is_empty(collection), collection.elements());
+        let next_expiry = Collection::next_expiry(collection);
         if self.created && empty {
             self.space.remove_at(self.db, self.position);
             return;
@@ -148,7 +151,7 @@ impl<T: Stored> Drop for Guard<'_, T> {
             self.space.field_expiry_changed(self.db, self.position, self.before.next_expiry);
         }
         // One of them is counted with the key.
-        let grown = Collection::elements(&**self).abs_diff(self.before.elements);
+        let grown = elements.abs_diff(self.before.elements);
         let concerned = self.counted.unwrap_or(grown);
         self.space.effects.dirty += concerned.saturating_sub(1) as u64;
         let cause = match () {

@@ -177,55 +177,31 @@ impl Hash {
 
     #[inline(never)]
     fn put(&mut self, field: &[u8], value: &[u8], bytes_max: usize) -> bool {
-        if let Form::Packed(pairs) = &mut self.form {
-            let found = pairs.find(field).map(|record| (record.span, room(record.value)));
-            let grown =
-                pairs.bytes() + room(value) + found.map_or(room(field), |_| 0) - found.map_or(0, |f| f.1);
-            let fits = grown <= bytes_max
-                && field.len().max(value.len()) <= ELEMENT_MAX
-                && (found.is_some() || pairs.len() < PACKED_FIELDS_MAX);
-            match found {
-                Some((span, _)) if fits => {
-                    pairs.set_value(span, value);
-                    return false;
-                }
-                None if fits => {
-                    pairs.push(field, value);
-                    return true;
-                }
-                _ => {}
-            }
+        if let Form::Packed(pairs) = &mut self.form
+            && let Some(new) = put_packed(pairs, field, value, bytes_max)
+        {
+            return new;
         }
         if let Form::Timed(timed) = &mut self.form {
-            return timed.plain.put(field, value, bytes_max);
+            return timed.put(field, value, bytes_max);
         }
-        let table = self.table();
-        let hash = table.hash_of(field);
-        match table.find_mut(hash, field) {
-            Some(pair) => {
-                pair.set_value(value);
-                false
-            }
-            None => {
-                table.insert_new(hash, Pair::new(field, value));
-                true
-            }
-        }
+        put_in_table(self.table(&[]), field, value)
     }
 
-    /// The table, made from the buffer if need be.
-    fn table(&mut self) -> &mut Table<Pair> {
+    /// The table of a hash that is not timed, made from the buffer if need be. `times` are those of the buffer's first fields.
+    fn table(&mut self, times: &[i64]) -> &mut Table<Pair> {
         if let Form::Packed(pairs) = &self.form {
             let mut table = Box::new(Table::new(self.seed));
-            for Record { field, value, .. } in pairs.records() {
-                table.insert_new(table.hash_of(field), Pair::new(field, value));
+            for (index, Record { field, value, .. }) in pairs.records().enumerate() {
+                let pair = Pair::timed(field, times.get(index).copied(), value);
+                table.insert_new(table.hash_of(field), pair);
             }
             self.form = Form::Table(table);
         }
         match &mut self.form {
             Form::Table(table) => table,
             Form::Packed(_) => unreachable!("the form was made a table above"),
-            Form::Timed(timed) => timed.plain.table(),
+            Form::Timed(_) => unreachable!("a timed hash asks the plain one in it, which is never timed"),
         }
     }
 
@@ -249,8 +225,8 @@ impl Hash {
     /// Every field with its value; in the order of insertion while the hash is small.
     pub fn iter(&self) -> Iter<'_> {
         match &self.form {
-            Form::Packed(pairs) => Iter { form: IterForm::Packed(pairs.records()), hiding: None },
-            Form::Table(table) => Iter { form: IterForm::Table(table.iter()), hiding: None },
+            Form::Packed(pairs) => Iter { form: IterForm::Packed(pairs.records()), hidden_ms: 0 },
+            Form::Table(table) => Iter { form: IterForm::Table(table.iter()), hidden_ms: 0 },
             Form::Timed(timed) => timed.iter(),
         }
     }
@@ -333,6 +309,38 @@ impl Hash {
     }
 }
 
+/// Sets a field in a buffer; whether it is new, or `None` when it does not fit.
+#[inline]
+fn put_packed(pairs: &mut Pairs<2>, field: &[u8], value: &[u8], bytes_max: usize) -> Option<bool> {
+    let found = pairs.find(field).map(|record| (record.span, room(record.value)));
+    let grown = pairs.bytes() + room(value) + found.map_or(room(field), |_| 0) - found.map_or(0, |f| f.1);
+    let fits = grown <= bytes_max
+        && field.len().max(value.len()) <= ELEMENT_MAX
+        && (found.is_some() || pairs.len() < PACKED_FIELDS_MAX);
+    match found {
+        _ if !fits => return None,
+        Some((span, _)) => pairs.set_value(span, value),
+        None => pairs.push(field, value),
+    }
+    Some(found.is_none())
+}
+
+/// Sets a field in a table and leaves its time; says whether it is new.
+#[inline]
+fn put_in_table(table: &mut Table<Pair>, field: &[u8], value: &[u8]) -> bool {
+    let hash = table.hash_of(field);
+    match table.find_mut(hash, field) {
+        Some(pair) => {
+            pair.set_value(value);
+            false
+        }
+        None => {
+            table.insert_new(hash, Pair::new(field, value));
+            true
+        }
+    }
+}
+
 /// The items of `iter` at the ascending indexes `chosen`.
 pub(crate) fn chosen_of<I: Iterator>(iter: I, chosen: &[usize]) -> Vec<I::Item> {
     let mut wanted = chosen.iter().copied().peekable();
@@ -360,13 +368,32 @@ pub(crate) fn distinct<'a>(table: &'a Table<Pair>, random: &mut Random, count: u
 /// The iterator of [`Hash::iter`].
 pub struct Iter<'a> {
     form: IterForm<'a>,
-    /// Whose hidden fields are left out.
-    hiding: Option<&'a Timed>,
+    /// Fields due by then are left out. Unix milliseconds; 0: none.
+    hidden_ms: i64,
 }
 
 enum IterForm<'a> {
     Packed(Records<'a, 2>),
+    /// With the times of the first of them.
+    Listed(Records<'a, 2>, std::slice::Iter<'a, i64>),
     Table(table::Iter<'a, Pair>),
+}
+
+impl<'a> Iter<'a> {
+    /// The next field, hidden or not, with its value and, where they are `wanted`, its time.
+    #[inline(always)]
+    fn step(&mut self, wanted: bool) -> Option<(&'a [u8], &'a [u8], Option<i64>)> {
+        match &mut self.form {
+            IterForm::Packed(records) => records.next().map(|record| (record.field, record.value, None)),
+            IterForm::Listed(records, times) => {
+                records.next().map(|record| (record.field, record.value, times.next().copied()))
+            }
+            IterForm::Table(pairs) => {
+                let pair = pairs.next()?;
+                Some((pair.field(), pair.value(), if wanted { pair.time() } else { None }))
+            }
+        }
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -374,11 +401,9 @@ impl<'a> Iterator for Iter<'a> {
 
     fn next(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         loop {
-            let (field, value) = match &mut self.form {
-                IterForm::Packed(records) => records.next().map(|record| (record.field, record.value)),
-                IterForm::Table(pairs) => pairs.next().map(|pair| (pair.field(), pair.value())),
-            }?;
-            if self.hiding.is_none_or(|timed| !timed.hides(field)) {
+            let hides = self.hidden_ms > 0;
+            let (field, value, at) = self.step(hides)?;
+            if !hides || at.is_none_or(|at| at > self.hidden_ms) {
                 return Some((field, value));
             }
         }

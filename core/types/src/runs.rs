@@ -84,6 +84,11 @@ impl<K, V> Runs<K, V> {
         self.len
     }
 
+    /// The first item.
+    pub(crate) fn first(&self) -> Option<(&K, &V)> {
+        self.iter().next()
+    }
+
     /// All items, upwards.
     pub(crate) fn iter(&self) -> Iter<'_, K, V> {
         let range = Range { runs: self, front: self.settled(Place(0, 0)), back: self.end() };
@@ -190,6 +195,19 @@ impl<K: Ord + Clone, V: Clone> Runs<K, V> {
         value
     }
 
+    /// Takes the first item out.
+    pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
+        let key = self.first().map(|(key, _)| key.clone())?;
+        let value = self.remove(&key)?;
+        Some((key, value))
+    }
+
+    /// How many items have keys up to and with `key`.
+    pub(crate) fn count_to(&self, key: &K) -> usize {
+        let Place(run, index) = self.place_where(|other| other <= key);
+        self.nodes.iter().take(run).map(|node| node.count).sum::<usize>() + index
+    }
+
     /// The items between the bounds, upwards; none when the bounds contradict each other.
     pub(crate) fn range(&self, start: Bound<&K>, end: Bound<&K>) -> Range<'_, K, V> {
         let front = match start {
@@ -209,9 +227,9 @@ impl<K: Ord + Clone, V: Clone> Runs<K, V> {
     where
         K: Borrow<Q>,
     {
-        let run = self.nodes.partition_point(|node| node.first.borrow() <= key).saturating_sub(1);
+        let run = self.nodes.partition_point(|node| key.cmp(node.first.borrow()).is_ge()).saturating_sub(1);
         let items = &self.nodes.get(run)?.items;
-        let index = items.binary_search_by(|(other, _)| other.borrow().cmp(key)).ok()?;
+        let index = items.binary_search_by(|(other, _)| key.cmp(other.borrow()).reverse()).ok()?;
         Some(Place(run, index))
     }
 
@@ -226,7 +244,9 @@ impl<K: Ord + Clone, V: Clone> Runs<K, V> {
             return;
         }
         let fits = |left: &usize| {
-            self.nodes.get(left + 1).is_some_and(|right| self.nodes[*left].count + right.count <= WIDTH_JOINED)
+            self.nodes
+                .get(left + 1)
+                .is_some_and(|right| self.nodes[*left].count + right.count <= WIDTH_JOINED)
         };
         let left = [Some(run), run.checked_sub(1)].into_iter().flatten().find(fits);
         if let Some(left) = left

@@ -309,3 +309,28 @@ fn a_raised_limit_keeps_long_values_in_the_order_of_insertion() {
     hash.set(&key(5), b"w", &Limits::default());
     assert!(matches!(hash.form, Form::Table(_)));
 }
+
+#[test]
+fn a_field_that_expires_keeps_its_name_once() {
+    let (mut random, limits, count) = (Random::new(3), Limits::default(), 20_000);
+    let (mut plain, mut timed) = (Hash::new(1), Hash::new(1));
+    for n in 0..count {
+        let field = format!("field:{n:09}");
+        plain.set(field.as_bytes(), &[b'v'; 16], &limits);
+        timed.set(field.as_bytes(), &[b'v'; 16], &limits);
+        timed.set_expiry(field.as_bytes(), Some(1 << 40 | random.below(1 << 24) as i64));
+    }
+    let more = (timed.heap_bytes() - plain.heap_bytes()) / count;
+    // The time, and in the index the time with a hash, in runs that are two thirds full or more.
+    assert!(more <= 8 + 16 * 3 / 2, "{more} bytes for each");
+    let small: usize = (0..10)
+        .map(|n| {
+            let (field, mut hash) = (key(n), Hash::new(1));
+            hash.set(&field, b"v", &limits);
+            let bare = hash.heap_bytes();
+            hash.set_expiry(&field, Some(50));
+            hash.heap_bytes() - bare - size_of::<timed::Timed>()
+        })
+        .sum();
+    assert!(small <= 10 * 32, "{small} bytes for ten small ones");
+}

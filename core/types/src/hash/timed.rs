@@ -1,21 +1,19 @@
 //! Fields that expire: a plain hash, and the times of those of its fields that have one.
 //!
-//! The times are a sorted set of field names with Unix milliseconds for scores, so the next field due is at
-//! its front, and a snapshot shares both parts. What it costs (the name a second time, some 20 bytes) is paid
-//! by fields with an expiry only. Rejected: the time beside the value in the table, which would still need an
-//! index by time beside it.
+//! While the hash is a buffer, its fields with an expiry come first, by time, as HGETALL shows them in Redis (of two with the same
+//! time the one that got it last is the first), so their times are a list of numbers beside it. In a table, each field has its time
+//! beside its value, and an index by time keeps the field's hash, which finds it in the table: so no name is there twice. A snapshot
+//! shares both. Other hashes pay nothing for any of this.
 //!
-//! Invariants: every name among the times is a field of `plain`, and there is at least one; `plain` is itself
-//! never timed. While `plain` is packed, its fields with an expiry come first, by time, as HGETALL shows them
-//! in Redis: of two with the same time the one that got it last is the first.
+//! Invariants: `plain` is itself never timed; there is at least one time. The times are `Listed`, ascending and no more than the
+//! fields, exactly while `plain` is packed. When they are `Indexed`, the index has what the pairs of the table have, no more and no less.
 
-use super::{Form, Hash, Iter};
-use crate::zset::{ScoreBound, ZSet};
-use crate::{Collection, Limits};
+use super::{Form, Hash, Iter, IterForm, put_in_table, put_packed};
+use crate::Collection;
+use crate::runs::Runs;
 use base::Random;
 
-/// The latest time at which a field may expire, Unix milliseconds: what Redis takes. (A score is exact up to
-/// 2^53.)
+/// The latest time at which a field may expire, Unix milliseconds: what Redis takes.
 pub const EXPIRY_MS_MAX: i64 = (1 << 46) - 1;
 /// A random field is drawn so many times before all fields are gone through for one that is not hidden.
 const DRAWS_MAX: usize = 64;
@@ -24,26 +22,70 @@ const DRAWS_MAX: usize = 64;
 #[derive(Clone)]
 pub(super) struct Timed {
     pub(super) plain: Hash,
-    times: ZSet,
+    times: Times,
     /// Fields due by then are hidden. Unix milliseconds; 0: none.
     hidden_ms: i64,
     /// See [`Hash::filed`].
     filed_ms: i64,
 }
 
-impl Timed {
-    fn at(&self, field: &[u8]) -> Option<i64> {
-        self.times.score(field).map(|at| at as i64)
+/// Unix milliseconds.
+#[derive(Clone)]
+enum Times {
+    /// Those of the buffer's first fields.
+    Listed(Vec<i64>),
+    /// With the hash of the field that has the time.
+    Indexed(Runs<(i64, u64), ()>),
+}
+
+impl Times {
+    fn is_empty(&self) -> bool {
+        self.earliest().is_none()
     }
 
     fn earliest(&self) -> Option<i64> {
-        self.times.at(0).map(|(_, at)| at as i64)
+        match self {
+            Times::Listed(times) => times.first().copied(),
+            Times::Indexed(times) => times.first().map(|((at, _), ())| *at),
+        }
+    }
+
+    /// How many are over at `now_ms`.
+    fn due(&self, now_ms: i64) -> usize {
+        match self {
+            Times::Listed(times) => times.partition_point(|at| *at <= now_ms),
+            Times::Indexed(times) => times.count_to(&(now_ms, u64::MAX)),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Times::Listed(times) => times.capacity() * size_of::<i64>(),
+            Times::Indexed(times) => times.heap_bytes(),
+        }
+    }
+}
+
+impl Timed {
+    /// The time of a field.
+    fn at(&self, field: &[u8]) -> Option<i64> {
+        match (&self.plain.form, &self.times) {
+            (Form::Packed(pairs), Times::Listed(times)) => {
+                let mut timed = pairs.records().zip(times);
+                timed.find(|(record, _)| record.field == field).map(|(_, at)| *at)
+            }
+            (Form::Table(table), _) => table.find(table.hash_of(field), field)?.time(),
+            _ => None,
+        }
+    }
+
+    fn earliest(&self) -> Option<i64> {
+        self.times.earliest()
     }
 
     /// How many fields are due at `now_ms`.
     fn due(&self, now_ms: i64) -> usize {
-        let until = ScoreBound::inclusive(now_ms as f64);
-        self.times.ranks_by_score(ScoreBound::inclusive(f64::NEG_INFINITY), until).len()
+        self.times.due(now_ms)
     }
 
     /// Whether any field is hidden.
@@ -61,7 +103,7 @@ impl Timed {
     }
 
     pub(super) fn is_packed(&self) -> bool {
-        self.plain.is_packed() && self.times.is_packed()
+        matches!(self.times, Times::Listed(_))
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -72,13 +114,60 @@ impl Timed {
         self.plain.get(field).filter(|_| !self.hides(field))
     }
 
+    /// Sets a field and leaves its time; says whether it is new.
+    pub(super) fn put(&mut self, field: &[u8], value: &[u8], bytes_max: usize) -> bool {
+        if let Form::Packed(pairs) = &mut self.plain.form
+            && let Some(new) = put_packed(pairs, field, value, bytes_max)
+        {
+            return new;
+        }
+        if let Times::Listed(listed) = &self.times {
+            let table = self.plain.table(listed);
+            let mut times = Runs::default();
+            let timed = table.iter().filter_map(|pair| Some((pair.time()?, table.hash_of(pair.field()))));
+            timed.for_each(|time| times.insert(time, ()));
+            self.times = Times::Indexed(times);
+        }
+        put_in_table(self.plain.table(&[]), field, value)
+    }
+
     pub(super) fn remove(&mut self, field: &[u8]) -> bool {
-        self.times.remove(field);
-        self.plain.remove(field)
+        match (&mut self.plain.form, &mut self.times) {
+            (Form::Packed(pairs), Times::Listed(times)) => {
+                let found = pairs.records().enumerate().find(|(_, record)| record.field == field);
+                let Some((index, span)) = found.map(|(index, record)| (index, record.span)) else {
+                    return false;
+                };
+                pairs.remove(span);
+                if index < times.len() {
+                    times.remove(index);
+                }
+                true
+            }
+            (Form::Table(table), Times::Indexed(times)) => {
+                let hash = table.hash_of(field);
+                let Some(pair) = table.remove(hash, field) else { return false };
+                if let Some(at) = pair.time() {
+                    times.remove(&(at, hash));
+                }
+                true
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn iter(&self) -> Iter<'_> {
-        Iter { hiding: self.hides_any().then_some(self), ..self.plain.iter() }
+        Iter { hidden_ms: if self.hides_any() { self.hidden_ms } else { 0 }, ..self.timed_fields() }
+    }
+
+    /// All fields, none of them hidden, with their times at hand.
+    fn timed_fields(&self) -> Iter<'_> {
+        match (&self.plain.form, &self.times) {
+            (Form::Packed(pairs), Times::Listed(times)) => {
+                Iter { form: IterForm::Listed(pairs.records(), times.iter()), hidden_ms: 0 }
+            }
+            _ => self.plain.iter(),
+        }
     }
 
     pub(super) fn scan(
@@ -103,28 +192,59 @@ impl Timed {
 
     /// Sets or removes the expiry of a field that is there.
     fn set_expiry(&mut self, field: &[u8], at_ms: Option<i64>) {
-        let before = self.times.remove(field);
-        if let Some(at) = at_ms {
-            self.times.insert(field, at as f64, &Limits::default());
-        }
-        if before.is_some() || at_ms.is_some() {
-            self.reorder(field, at_ms);
+        match (&mut self.plain.form, &mut self.times) {
+            (Form::Packed(pairs), Times::Listed(times)) => {
+                let found = pairs.records().enumerate().find(|(_, record)| record.field == field);
+                let Some((index, record)) = found else { return };
+                let (value, span) = (record.value.to_vec(), record.span);
+                if index < times.len() {
+                    times.remove(index);
+                } else if at_ms.is_none() {
+                    return;
+                }
+                pairs.remove(span);
+                match at_ms {
+                    None => pairs.push(field, &value),
+                    Some(at) => {
+                        let place = times.partition_point(|other| *other < at);
+                        times.insert(place, at);
+                        pairs.insert(place, field, &value);
+                    }
+                }
+            }
+            (Form::Table(table), Times::Indexed(times)) => {
+                let hash = table.hash_of(field);
+                let Some(pair) = table.find_mut(hash, field) else { return };
+                let before = pair.time();
+                pair.set_time(at_ms);
+                before.into_iter().for_each(|at| _ = times.remove(&(at, hash)));
+                at_ms.into_iter().for_each(|at| times.insert((at, hash), ()));
+            }
+            _ => {}
         }
     }
 
-    /// Moves a packed field to where its time wants it.
-    fn reorder(&mut self, field: &[u8], at_ms: Option<i64>) {
-        let Form::Packed(pairs) = &mut self.plain.form else { return };
-        let Some(record) = pairs.find(field) else { return };
-        let (value, span) = (record.value.to_vec(), record.span);
-        pairs.remove(span);
-        match at_ms {
-            None => pairs.push(field, &value),
-            Some(at) => {
-                let sooner = ScoreBound::exclusive(at as f64);
-                let before = self.times.ranks_by_score(ScoreBound::inclusive(f64::NEG_INFINITY), sooner);
-                pairs.insert(before.len(), field, &value);
+    /// Takes out up to `count` fields due at `now_ms`, the first ones first; their names.
+    fn take_due(&mut self, now_ms: i64, count: usize) -> Vec<Vec<u8>> {
+        let count = self.due(now_ms).min(count);
+        match (&mut self.plain.form, &mut self.times) {
+            (Form::Packed(pairs), Times::Listed(_)) => {
+                let due: Vec<Vec<u8>> =
+                    pairs.records().take(count).map(|record| record.field.to_vec()).collect();
+                due.iter().for_each(|field| _ = self.remove(field));
+                due
             }
+            (Form::Table(table), Times::Indexed(times)) => {
+                let mut due = Vec::new();
+                while due.len() < count {
+                    let Some(((at, hash), ())) = times.pop_first() else { break };
+                    // Two fields of one time whose hashes are equal are in the index twice.
+                    let place = table.find_hash(hash, &mut |pair| pair.time() == Some(at));
+                    due.extend(place.map(|place| table.remove_at(place).field().to_vec()));
+                }
+                due
+            }
+            _ => Vec::new(),
         }
     }
 }
@@ -163,12 +283,11 @@ impl Hash {
         if !matches!(self.form, Form::Timed(_)) {
             let plain = std::mem::replace(self, Hash::new(self.seed));
             (self.large, self.timed) = (plain.large, true);
-            self.form = Form::Timed(Box::new(Timed {
-                times: ZSet::new(plain.seed),
-                plain,
-                hidden_ms: 0,
-                filed_ms: 0,
-            }));
+            let times = match plain.is_packed() {
+                true => Times::Listed(Vec::new()),
+                false => Times::Indexed(Runs::default()),
+            };
+            self.form = Form::Timed(Box::new(Timed { plain, times, hidden_ms: 0, filed_ms: 0 }));
         }
         match &mut self.form {
             Form::Timed(timed) => timed,
@@ -229,10 +348,7 @@ impl Hash {
     /// Takes out up to `count` fields whose time is over at `now_ms` (Unix), the first ones first; their names.
     pub fn take_due(&mut self, now_ms: i64, count: usize) -> Vec<Vec<u8>> {
         let Form::Timed(timed) = &mut self.form else { return Vec::new() };
-        let ranks = 0..timed.due(now_ms).min(count);
-        let due: Vec<Vec<u8>> = timed.times.range(ranks.clone()).map(|(field, _)| field.to_vec()).collect();
-        timed.times.remove_ranks(ranks);
-        due.iter().for_each(|field| _ = timed.plain.remove(field));
+        let due = timed.take_due(now_ms, count);
         self.drop_empty_times();
         due
     }
@@ -255,23 +371,19 @@ impl Hash {
     /// Fields with an expiry come first while the hash is small.
     pub fn timed_fields(&self) -> TimedFields<'_> {
         match &self.form {
-            Form::Packed(_) | Form::Table(_) => TimedFields { fields: self.iter(), timed: None },
-            Form::Timed(timed) => TimedFields { fields: timed.plain.iter(), timed: Some(timed) },
+            Form::Packed(_) | Form::Table(_) => TimedFields(self.iter()),
+            Form::Timed(timed) => TimedFields(timed.timed_fields()),
         }
     }
 }
 
 /// The iterator of [`Hash::timed_fields`].
-pub struct TimedFields<'a> {
-    fields: Iter<'a>,
-    timed: Option<&'a Timed>,
-}
+pub struct TimedFields<'a>(Iter<'a>);
 
 impl<'a> Iterator for TimedFields<'a> {
     type Item = (&'a [u8], &'a [u8], Option<i64>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (field, value) = self.fields.next()?;
-        Some((field, value, self.timed.and_then(|timed| timed.at(field))))
+        self.0.step(true)
     }
 }

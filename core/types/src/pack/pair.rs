@@ -1,7 +1,8 @@
 //! A field with its value, or a set's member alone: one allocation behind a thin pointer, for tables.
 //!
 //! ```text
-//! | widths: u8 | field length: 1, 2 or 4 bytes | value length: 0, 1, 2 or 4 bytes | field | value |
+//! | widths: u8 | field length: 1, 2 or 4 bytes | value length: 0, 1, 2 or 4 bytes | field | time: i64 | value |
+//!                                                                                           if marked
 //! | widths: u8 | unused: 3 bytes | handles: u32 | the same from the lengths on |      from `COUNTED_BYTES_MIN` on, aligned to 4
 //! ```
 //!
@@ -23,6 +24,9 @@ const HANDLES_AT: usize = 4;
 const COUNTED_LENGTHS_AT: usize = 8;
 /// The bit beside the widths that says that handles are counted.
 const COUNTED: u8 = 1 << 4;
+/// Which bit beside them says that a time lies before the value.
+const TIMED_BIT: u8 = 5;
+const TIME_BYTES: usize = size_of::<i64>();
 
 /// The owning thin pointer.
 pub(crate) struct Pair(NonNull<u8>);
@@ -41,15 +45,17 @@ struct Shape {
     field_width: usize,
     value_width: usize,
     field_len: usize,
+    /// Bytes of the time: all of them or none.
+    time_len: usize,
     value_len: usize,
 }
 
 impl Shape {
-    fn new(field_len: usize, value_len: usize) -> Shape {
+    fn new(field_len: usize, time_len: usize, value_len: usize) -> Shape {
         let value_width = if value_len == 0 { 0 } else { width(value_len) };
         let is_counted = field_len + value_len >= COUNTED_BYTES_MIN;
         let lengths_at = if is_counted { COUNTED_LENGTHS_AT } else { 1 };
-        Shape { lengths_at, field_width: width(field_len), value_width, field_len, value_len }
+        Shape { lengths_at, field_width: width(field_len), value_width, field_len, time_len, value_len }
     }
 
     fn is_counted(self) -> bool {
@@ -60,8 +66,19 @@ impl Shape {
         self.lengths_at + self.field_width + self.value_width
     }
 
-    fn value_at(self) -> usize {
+    fn time_at(self) -> usize {
         self.field_at() + self.field_len
+    }
+
+    fn value_at(self) -> usize {
+        self.time_at() + self.time_len
+    }
+
+    /// The first byte of the allocation.
+    fn widths(self) -> u8 {
+        let counted = if self.is_counted() { COUNTED } else { 0 };
+        let timed = u8::from(self.time_len > 0) << TIMED_BIT;
+        code(self.field_width) | code(self.value_width) << 2 | counted | timed
     }
 
     fn layout(self) -> Layout {
@@ -94,18 +111,26 @@ impl Pair {
     /// # Panics
     /// When either has 4 GiB or more.
     pub(crate) fn new(field: &[u8], value: &[u8]) -> Pair {
+        Pair::timed(field, None, value)
+    }
+
+    /// The same with a time, if there is one.
+    ///
+    /// # Panics
+    /// When either has 4 GiB or more.
+    #[inline]
+    pub(crate) fn timed(field: &[u8], time: Option<i64>, value: &[u8]) -> Pair {
         let longest = field.len().max(value.len());
         assert!(u32::try_from(longest).is_ok(), "a protocol string is at most 512 MiB");
-        let shape = Shape::new(field.len(), value.len());
+        let shape = Shape::new(field.len(), time.map_or(0, |_| TIME_BYTES), value.len());
         let layout = shape.layout();
         // SAFETY: a size class is at least 8.
         let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         let mut pair = Pair(at);
-        // SAFETY: the allocation holds the widths, the count if there is one, to which it is aligned then, lengths, field and value;
-        // empty ones copy nothing.
+        // SAFETY: the allocation holds the widths, the count if there is one, to which it is aligned then, lengths, field, the time
+        // if there is one, and value; empty ones copy nothing.
         unsafe {
-            let counted = if shape.is_counted() { COUNTED } else { 0 };
-            at.write(code(shape.field_width) | code(shape.value_width) << 2 | counted);
+            at.write(shape.widths());
             if shape.is_counted() {
                 at.add(HANDLES_AT).cast::<AtomicU32>().write(AtomicU32::new(1));
             }
@@ -113,6 +138,9 @@ impl Pair {
             pair.write_len(shape.lengths_at + shape.field_width, shape.value_width, shape.value_len);
             ptr::copy_nonoverlapping(field.as_ptr(), at.as_ptr().add(shape.field_at()), field.len());
             ptr::copy_nonoverlapping(value.as_ptr(), at.as_ptr().add(shape.value_at()), value.len());
+            if let Some(time) = time {
+                at.add(shape.time_at()).cast::<i64>().write_unaligned(time);
+            }
         }
         pair
     }
@@ -141,7 +169,8 @@ impl Pair {
         let (field_width, value_width) = (width_of(widths), width_of(widths >> 2));
         let field_len = self.len_at(lengths_at, field_width);
         let value_len = self.len_at(lengths_at + field_width, value_width);
-        Shape { lengths_at, field_width, value_width, field_len, value_len }
+        let time_len = usize::from(widths >> TIMED_BIT & 1) * TIME_BYTES;
+        Shape { lengths_at, field_width, value_width, field_len, time_len, value_len }
     }
 
     /// The count of handles, where they are counted.
@@ -172,13 +201,34 @@ impl Pair {
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(shape.value_at()), shape.value_len) }
     }
 
-    /// Makes the value another one, in place when width and size class allow.
+    /// The time that was given to it.
+    #[inline]
+    pub(crate) fn time(&self) -> Option<i64> {
+        let shape = self.shape();
+        // SAFETY: the mark beside the widths says that a time lies there.
+        (shape.time_len > 0).then(|| unsafe { self.0.add(shape.time_at()).cast::<i64>().read_unaligned() })
+    }
+
+    /// Gives it another time, or takes it away.
+    pub(crate) fn set_time(&mut self, time: Option<i64>) {
+        let shape = self.shape();
+        match time {
+            None if shape.time_len == 0 => {}
+            Some(time) if shape.time_len > 0 && self.is_alone() => {
+                // SAFETY: the mark beside the widths says that a time lies there, and nobody else reads it.
+                unsafe { self.0.add(shape.time_at()).cast::<i64>().write_unaligned(time) };
+            }
+            _ => *self = Pair::timed(self.field(), time, self.value()),
+        }
+    }
+
+    /// Makes the value another one, in place when width and size class allow. The time stays.
     pub(crate) fn set_value(&mut self, value: &[u8]) {
         let old = self.shape();
-        let new = Shape::new(old.field_len, value.len());
+        let new = Shape::new(old.field_len, old.time_len, value.len());
         let fits = old.value_width == new.value_width && old.layout() == new.layout();
         if !fits || !self.is_alone() {
-            *self = Pair::new(self.field(), value);
+            *self = Pair::timed(self.field(), self.time(), value);
             return;
         }
         // SAFETY: the allocation has the size class of both lengths, the lengths have the same widths, and both are counted or neither
@@ -212,7 +262,9 @@ impl Drop for Pair {
 
 impl Clone for Pair {
     fn clone(&self) -> Pair {
-        let Some(handles) = self.handles() else { return Pair::new(self.field(), self.value()) };
+        let Some(handles) = self.handles() else {
+            return Pair::timed(self.field(), self.time(), self.value());
+        };
         let before = handles.fetch_add(1, Ordering::Relaxed);
         assert!(before < HANDLES_MAX, "too many handles on one pair");
         Pair(self.0)
@@ -246,6 +298,30 @@ mod tests {
             }
         }
         assert_eq!(Pair::new(b"fourteen bytes", b"").allocated(), 16);
+    }
+
+    #[test]
+    fn a_time_stays_until_it_is_taken_away() {
+        for (field, value) in [(0, 0), (5, 0), (5, 20), (300, 1), (5, 1015), (2, 2000)] {
+            let (field, value) = (vec![b'f'; field], vec![b'v'; value]);
+            let mut pair = Pair::new(&field, &value);
+            let bare = pair.allocated();
+            assert_eq!(pair.time(), None);
+            for time in [Some(1), Some(i64::MAX), None, Some(-1)] {
+                let copy = pair.clone();
+                let before = copy.time();
+                pair.set_time(time);
+                assert_eq!((pair.field(), pair.time(), pair.value()), (&field[..], time, &value[..]));
+                assert_eq!((copy.field(), copy.time(), copy.value()), (&field[..], before, &value[..]));
+            }
+            for len in [0, 3, 3, 255, 256, 2000, 1] {
+                pair.set_value(&vec![b'w'; len]);
+                assert_eq!((pair.time(), pair.value()), (Some(-1), &vec![b'w'; len][..]));
+            }
+            pair.set_value(&value);
+            pair.set_time(None);
+            assert_eq!(pair.allocated(), bare);
+        }
     }
 
     #[test]

@@ -95,7 +95,10 @@ fn a_write_beside_a_copy_copies_one_run() {
     let kept = runs.clone();
     *runs.get_mut(&50_000).expect("it is there") = 1;
     assert_eq!(runs.remove(&70_000), Some(70_000));
-    assert_eq!((runs.remove(&100_000), runs.get(&50_000), kept.get(&50_000)), (None, Some(&1), Some(&50_000)));
+    assert_eq!(
+        (runs.remove(&100_000), runs.get(&50_000), kept.get(&50_000)),
+        (None, Some(&1), Some(&50_000))
+    );
     let is_own = |(a, b): &(&Node<u64, u64>, &Node<u64, u64>)| !Arc::ptr_eq(&a.items, &b.items);
     assert_eq!(runs.nodes.iter().zip(&kept.nodes).filter(is_own).count(), 2);
 }

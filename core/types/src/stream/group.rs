@@ -207,7 +207,8 @@ impl Group {
 
     /// Bytes on the heap, estimated.
     pub(super) fn heap_bytes(&self) -> usize {
-        let held = |(name, consumer): (&Arc<[u8]>, &Consumer)| name.len() + 16 + consumer.pending.heap_bytes();
+        let held =
+            |(name, consumer): (&Arc<[u8]>, &Consumer)| name.len() + 16 + consumer.pending.heap_bytes();
         let held = estimate::sum_of_first(self.consumers.len(), self.consumers.iter().map(held));
         size_of::<Group>() + self.pending.heap_bytes() + self.consumers.heap_bytes() + held
     }

@@ -144,7 +144,8 @@ impl Stream {
             Unbounded => false,
         };
         for (name, group) in self.0.groups.iter_mut().filter(|_| !is_empty) {
-            let ids: Vec<Id> = group.pending.range(Included(&start), end.as_ref()).map(|(id, _)| *id).collect();
+            let ids: Vec<Id> =
+                group.pending.range(Included(&start), end.as_ref()).map(|(id, _)| *id).collect();
             if !ids.is_empty() {
                 let group = Arc::make_mut(group);
                 ids.iter().for_each(|id| _ = group.acknowledge(*id));
