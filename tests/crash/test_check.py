@@ -5,6 +5,8 @@ must be whole, and what a repair writes must start and hold every key that the d
 """
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -290,3 +292,42 @@ def test_a_repository_is_restored_loaded_and_compared(copy, tmp_path):
                           check=True, capture_output=True, timeout=SECONDS_MAX)
     done = json.loads(done.stdout)
     assert done["contents"] == restored["contents"] and done["is_end"] is True
+
+
+def test_a_log_whose_end_was_cut_off_in_place_is_told_as_a_start_tells_it(tmp_path):
+    with server(tmp_path) as s:
+        with s.client() as c:
+            for n in range(20):
+                c.call("SET", f"key:{n}", "x" * 50)
+        s.stop()
+        [log] = (s.data() / "appendonlydir").glob("*.incr.aof")
+        whole = log.read_bytes()
+        check(s.data(), code=WHOLE)
+        ends = [line.end() for line in re.finditer(rb"#TDM:[^\r]*\r\n", whole)]
+        os.truncate(log, ends[len(ends) // 2])
+        assert "its end was cut off" in check(s.data(), code=DAMAGED)
+        found = check(s.data(), "--json", code=DAMAGED)
+        assert "its end was cut off" in found["subjects"][0]["refusal"]
+        with pytest.raises(RuntimeError, match="its end was cut off"):
+            s.restart()
+        # A copy of a running server looks so, and starts: it is another file.
+        shutil.copytree(s.data(), tmp_path / "copy" / "data")
+        check(tmp_path / "copy" / "data", code=WHOLE)
+
+
+def test_a_refusal_names_check_before_what_is_cut_by_hand(life, tmp_path):
+    shutil.copytree(life, tmp_path / "data")
+    [*_, log] = sorted((tmp_path / "data" / "appendonlydir").glob("*.incr.aof"))
+    damaged = bytearray(log.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    log.write_bytes(damaged)
+    with pytest.raises(RuntimeError) as refused:
+        server(tmp_path).start()
+    said = str(refused.value)
+    assert 0 < said.index("tandem check") < said.index("truncate -s"), said
+
+
+def test_a_file_of_settings_is_no_log(tmp_path):
+    settings = tmp_path / "queue.conf"
+    settings.write_text("# A queue of ours\nport 6379\n")
+    assert "no file of a server" in check(settings, code=NOT_LOOKED)

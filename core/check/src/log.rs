@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use persist::aof::{
-    FileKind, Manifest, ManifestFile, Part, Place, Survey, SurveyStart, SyncedMark, Wrong, preview, survey,
+    FileKind, Manifest, ManifestFile, Part, Place, Survey, SurveyStart, SyncedMark, Wrong, cut_in_place,
+    preview, survey,
 };
 use persist::disk::Real;
 use persist::rdb::identify;
@@ -51,6 +52,7 @@ pub(crate) fn check(
         look.incremental(&manifest, at, file)?;
     }
     look.judge();
+    look.length();
     look.mark(&manifest);
     look.load(depth)
 }
@@ -322,6 +324,14 @@ impl Look<'_, '_> {
             let what = format!("{what}: that the end of the log was not cut off is told by the log alone");
             self.find(Finding::new(Level::Note, &path, what));
         }
+    }
+
+    /// Whether what had been durable of the log is there, as the mark beside it tells.
+    fn length(&mut self) {
+        let Some(what) = cut_in_place(&Real, self.place) else { return };
+        let path = self.place.log_dir();
+        self.find(Finding::new(Level::Damage, &path, what.clone()).leaves_out("what is missing there"));
+        self.report.refusal.get_or_insert(what);
     }
 
     /// Whether a start would go on, and what it would cut.

@@ -98,7 +98,9 @@ fn of_file(path: &Path) -> Result<Option<Subject>, CheckError> {
         _ if name.ends_with(".rdb") => Some(Subject::Snapshot(path.to_owned())),
         _ if name.ends_with(".aof") => Some(Subject::Commands(path.to_owned())),
         [b'R', b'E', b'D', b'I', b'S', ..] | b"VALKEY" => Some(Subject::Snapshot(path.to_owned())),
-        [b'*' | b'#', ..] => Some(Subject::Commands(path.to_owned())),
+        [b'*', ..] => Some(Subject::Commands(path.to_owned())),
+        // Anything else that begins so is a file of settings, or a script.
+        [b'#', b'T', b'S' | b'D', ..] => Some(Subject::Commands(path.to_owned())),
         [b'u', b's', b'e', b'r', b' ', ..] => Some(Subject::Users(path.to_owned())),
         _ => None,
     })

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use persist::aof::FileKind;
+use persist::aof::{Base, FileKind, HistoryId, Log, Place};
+use persist::disk::{Disk, Real};
 use tempfile::TempDir;
 
 use super::*;
@@ -226,4 +228,49 @@ fn a_snapshot_is_put_right_by_its_checksum_whichever_byte_was_changed() {
         fs::write(&path, &bad).unwrap();
         assert_eq!(look(&path).worst(), Some(Level::Damage), "byte {at}");
     }
+}
+
+#[test]
+fn a_file_of_settings_is_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text, is_log) in [
+        ("queue.conf", "# A queue\nport 6379\n", false),
+        ("run.sh", "#!/bin/sh\n", false),
+        ("log", "#TS:1700000000\r\n*1\r\n$8\r\nFLUSHALL\r\n", true),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        let found = check(&path, Depth::default(), &mut |_, _| {});
+        assert_eq!(found.is_ok(), is_log, "{name}");
+        assert!(is_log || matches!(found, Err(CheckError::Nothing(_))));
+    }
+}
+
+#[test]
+fn a_log_that_ends_before_what_had_been_durable_of_it_is_not_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, place): (Arc<dyn Disk>, Place) = (Arc::new(Real), Place::new(dir.path()));
+    let data = DataSet::new().unwrap();
+    let mut base = Vec::new();
+    { data }
+        .write(true, &mut |bytes| {
+            base.extend_from_slice(bytes);
+            Ok(())
+        })
+        .unwrap();
+    let mut log = Log::create(Arc::clone(&disk), place.clone(), &base, Base::Snapshot, HistoryId(7)).unwrap();
+    let mut ends = Vec::new();
+    for key in ["a", "b"] {
+        log.append(&mut request(&format!("SET {key} 1")), 1_700_000_000_000).unwrap();
+        ends.push(log.end().unwrap());
+    }
+    log.sync().unwrap();
+    log.synced_mark().unwrap().write(&*disk, &place).unwrap();
+    drop(log);
+    assert_eq!(look(&place.log_dir()).worst(), None);
+    let (file, bytes, _) = &ends[0];
+    fs::OpenOptions::new().write(true).open(place.log_dir().join(file)).unwrap().set_len(*bytes).unwrap();
+    let report = look(&place.log_dir());
+    assert_eq!(report.worst(), Some(Level::Damage), "{:?}", report.findings);
+    assert!(report.refusal.unwrap().contains("its end was cut off"));
 }

@@ -496,8 +496,9 @@ impl<'a> Judge<'a> {
     /// What a person can do about damage that is not cut by itself, and what that costs.
     fn remedy(&self, at: usize, good_end: u64) -> String {
         let mut text = format!(
-            "Make a copy of the directory, then restore this file from a backup; or go on without what follows: `truncate -s \
-             {good_end} {}`",
+            "Make a copy of the directory, then restore this file from a backup, or have `tandem check {} --repair-to DIR` write what is \
+             good to another directory. Last of all, what follows can be given up by hand: `truncate -s {good_end} {}`",
+            self.place.dir.display(),
             self.path(at).display()
         );
         let (mut lost, mut files) = (self.sizes[at].saturating_sub(good_end), 1);
