@@ -220,6 +220,7 @@ def test_what_is_configured_is_checked_and_followed_at_once(tmp_path, key):
 
         assert "age-keygen" in refusal("backup-repository", place)
         assert "whole path" in refusal("backup-unencrypted", "yes", "backup-repository", "backup")
+        assert "own directory" in refusal("backup-unencrypted", "yes", "backup-repository", queue.data() / "backup")
         assert "backup-recipients: that is a secret key" in refusal(
             "backup-repository", place, "backup-recipients", secret.read_text().split()[-1])
         assert c.call("CONFIG", "GET", "backup-repository")[1] == b""

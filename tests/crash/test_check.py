@@ -295,7 +295,7 @@ def test_a_repository_is_restored_loaded_and_compared(copy, tmp_path):
 
 
 def test_a_log_whose_end_was_cut_off_in_place_is_told_as_a_start_tells_it(tmp_path):
-    with server(tmp_path) as s:
+    with servers.Server("queue", directory=tmp_path, tls=False) as s:
         with s.client() as c:
             for n in range(20):
                 c.call("SET", f"key:{n}", "x" * 50)

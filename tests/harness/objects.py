@@ -15,6 +15,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import boto3
 from botocore.config import Config
@@ -115,7 +116,7 @@ class Cut:
 class Proxy:
     """Passes requests on to a server, or does what the plan says."""
 
-    def __init__(self, port):
+    def __init__(self, port, listen=0):
         self.plan = lambda request: None
         self.faults = 0
         proxy = self
@@ -131,7 +132,7 @@ class Proxy:
             def log_message(self, *_):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", listen), Handler)
         self.server.daemon_threads = True
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
@@ -179,3 +180,33 @@ class Proxy:
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Front:
+    """The way to a server as a process of its own, which can be killed like any other: what it was doing is cut off."""
+
+    def __init__(self, port):
+        self.upstream, self.port, self.process = port, servers.free_port(), None
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self):
+        line = [sys.executable, "-m", "harness.objects", str(self.port), str(self.upstream)]
+        self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, cwd=Path(__file__).resolve().parents[1])
+        end = time.monotonic() + START_SECONDS_MAX
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                assert self.process.poll() is None and time.monotonic() < end, "the way does not open"
+                time.sleep(0.02)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    stop = kill
+
+
+if __name__ == "__main__":
+    Proxy(int(sys.argv[2]), int(sys.argv[1])).thread.join()

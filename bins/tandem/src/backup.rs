@@ -30,7 +30,7 @@ Exit codes:
   0  done; with `verify`: nothing is wrong or missing
   1  not done, or something is wrong, or there is no backup in the repository; standard error says what
   2  the options are wrong
-  3  `verify`: nothing is wrong with what is there, but some moments between were never archived
+  3  `verify`: nothing is wrong with what is there, but the archive of a server that archives all the time has gaps
 
 Examples:
   age-keygen -o backup.key                       # keep it elsewhere; it prints the public key
@@ -215,6 +215,7 @@ pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
 fn now(options: &Now) -> anyhow::Result<ExitCode> {
     let recipients =
         options.recipient.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, _>>()?;
+    archive::refuse_inside(&options.repository, &options.dir)?;
     let store = options.reach.create(&options.repository)?;
     if options.unencrypted && !options.although_encrypted {
         archive::refuse_sealed(&*store)?;
@@ -353,6 +354,10 @@ fn lineage_text(lineage: &Lineage) -> String {
             }
         };
     }
+    match lineage.replaced_count() {
+        0 => {}
+        count => text += &format!("\n  {count} more segments lie in larger ones by now, and go"),
+    }
     for finding in lineage.unreadable() {
         text += &format!("\n  cannot be read: {}: {}", finding.name, finding.what);
     }
@@ -367,6 +372,7 @@ fn lineage_json(lineage: &Lineage) -> Value {
         "first_moment": lineage.span().times.map(|(from, _)| from),
         "bases": lineage.bases(),
         "segments": lineage.segments(),
+        "replaced": lineage.replaced_count(),
         "unreadable": findings_list(&lineage.unreadable()),
     })
 }

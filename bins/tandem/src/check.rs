@@ -87,7 +87,8 @@ fn look(options: &Options) -> anyhow::Result<bool> {
         let scratch = std::env::temp_dir();
         let scratch = (!options.checksums_only).then_some(scratch.as_path());
         // Moments that were never archived are told, and are no damage.
-        let found = verify::look_through(&*store, None, &keys, scratch, options.json)?;
+        let wanted = verify::Wanted { json: options.json, ..verify::Wanted::default() };
+        let found = verify::look_through(&*store, &wanted, &keys, scratch)?;
         return Ok(found.wrong.is_empty());
     }
     let depth = Depth { checksums_only: options.checksums_only };

@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// The file with the secret key; without it encrypted objects are checked as they lie there, and neither opened nor restored.
     #[arg(long)]
     identity: Option<PathBuf>,
+    /// Take what lies between two runs of `backup now` for a gap, too: every moment was to be archived.
+    #[arg(long)]
+    continuous: bool,
     /// Only look at checksums and at what is missing, and restore nothing.
     #[arg(long)]
     checksums_only: bool,
@@ -46,7 +49,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let (store, keys) = (options.reach.open(&options.repository)?, keys(options.identity.as_deref())?);
     let scratch = (!options.checksums_only).then_some(options.scratch.as_path());
-    let found = look_through(&*store, options.lineage, &keys, scratch, options.json)?;
+    let wanted = Wanted { lineage: options.lineage, continuous: options.continuous, json: options.json };
+    let found = look_through(&*store, &wanted, &keys, scratch)?;
     Ok(verdict(&found))
 }
 
@@ -61,15 +65,28 @@ fn verdict(found: &Findings) -> ExitCode {
     if wrong > 0 { ExitCode::FAILURE } else { ExitCode::from(GAP) }
 }
 
+/// What is to be looked at, and how that is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Only this log.
+    pub(crate) lineage: Option<HistoryId>,
+    /// Every moment was to be archived, whatever the repository says.
+    pub(crate) continuous: bool,
+    /// One JSON object is wanted.
+    pub(crate) json: bool,
+}
+
 /// Tells what is wrong with a repository, and gives it back. With a place for copies they are restored and loaded.
 pub(crate) fn look_through(
     store: &dyn Store,
-    lineage: Option<HistoryId>,
+    wanted: &Wanted,
     keys: &[Identity],
     scratch: Option<&Path>,
-    json: bool,
 ) -> anyhow::Result<Findings> {
+    let Wanted { lineage, continuous, json } = *wanted;
     let mut found = with_bar(|bar| archive::verify(store, lineage, keys, bar))?;
+    let between = std::mem::take(&mut found.between);
+    if continuous { &mut found.gaps } else { &mut found.remarks }.extend(between);
     let mut seen = Vec::new();
     // What is damaged is told already, and not worth the time.
     if let Some(scratch) = scratch.filter(|_| found.wrong.is_empty()) {

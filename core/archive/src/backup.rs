@@ -70,6 +70,8 @@ pub fn back_up(
             Step::Nothing => break,
         }
     }
+    // What many runs a day leave behind is as little as what a server does.
+    while follower.roll(store, &terms)?.is_some() {}
     let Some(tail) = follower.tail() else { return Err(ArchiveError::Restless) };
     Ok(BackedUp {
         lineage: tail.id(),

@@ -11,6 +11,8 @@ use crate::store::{Store, random_hex};
 
 /// The version of the format that is written. A later one is refused.
 const FORMAT: u32 = 1;
+/// That of what tells of a rolled segment: who knows only the first one does not know what it replaces.
+const FORMAT_ROLLED: u32 = 2;
 /// The longest description that is read, bytes.
 const BYTES_MAX: u64 = 16 << 10;
 /// No size and no number of a batch is larger: sums of them do not overflow.
@@ -41,6 +43,9 @@ pub struct Description {
     /// The log whose place this one has taken, as its server has seen it: a replica's that was given another data set. Of bases only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+    /// A server has archived it that archives all the time: what is missing behind it was lost to the archive.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continuous: bool,
 }
 
 /// What an object holds.
@@ -76,6 +81,9 @@ pub enum Kind {
         log_file: String,
         /// See `log_file`.
         log_end: u64,
+        /// How often what it holds was made one of several segments, which it replaces; 0 for what was archived as it is.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        rolled: u8,
     },
 }
 
@@ -121,7 +129,27 @@ impl Begin {
     }
 }
 
+fn is_zero(number: &u8) -> bool {
+    *number == 0
+}
+
+/// What the one who archives an object has to say of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Said {
+    /// See [`Description::replaces`].
+    pub(crate) replaces: Option<HistoryId>,
+    /// See [`Description::continuous`].
+    pub(crate) continuous: bool,
+}
+
 impl Kind {
+    fn format(&self) -> u32 {
+        match self {
+            Kind::Segment { rolled: 1.., .. } => FORMAT_ROLLED,
+            _ => FORMAT,
+        }
+    }
+
     fn begin(&self) -> Begin {
         match *self {
             Kind::Base { covers, commands, .. } => Begin::Base { covers, commands },
@@ -130,10 +158,13 @@ impl Kind {
     }
 
     /// The name of the JSON.
-    fn json_name(&self) -> String {
+    pub(crate) fn json_name(&self) -> String {
         match self {
             Kind::Base { covers, crc, .. } => format!("base-{covers:020}-{crc}.json"),
-            Kind::Segment { first_batch, .. } => format!("segment-{first_batch:020}.json"),
+            Kind::Segment { first_batch, rolled: 0, .. } => format!("segment-{first_batch:020}.json"),
+            Kind::Segment { first_batch, last_batch, .. } => {
+                format!("segment-{first_batch:020}-{last_batch:020}.json")
+            }
         }
     }
 }
@@ -143,7 +174,7 @@ impl Description {
         let Stored { bytes, sha256, plain_bytes, recipients } = stored;
         let encrypted = !recipients.is_empty();
         Description {
-            format: FORMAT,
+            format: kind.format(),
             kind,
             object,
             bytes,
@@ -152,12 +183,17 @@ impl Description {
             encrypted,
             recipients,
             replaces: None,
+            continuous: false,
         }
     }
 
-    /// That of a base whose log has taken the place of another one.
-    pub(crate) fn replacing(self, log: Option<HistoryId>) -> Description {
-        Description { replaces: log.map(|log| log.to_string()), ..self }
+    /// With what the one who archives it has to say of it.
+    pub(crate) fn with(self, said: Said) -> Description {
+        Description {
+            replaces: said.replaces.map(|log| log.to_string()),
+            continuous: said.continuous,
+            ..self
+        }
     }
 
     /// What kind of base it is.
@@ -214,8 +250,11 @@ impl Description {
     fn parse(name: &str, text: &[u8]) -> Result<Description, ArchiveError> {
         let damaged = |what: String| ArchiveError::Damaged(name.to_owned(), what);
         let found: Description = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-        if found.format != FORMAT {
-            return Err(damaged(format!("its format is {}, and {FORMAT} is known here", found.format)));
+        if !(FORMAT..=FORMAT_ROLLED).contains(&found.format) {
+            return Err(damaged(format!(
+                "its format is {}, and {FORMAT_ROLLED} is known here",
+                found.format
+            )));
         }
         found.contradiction(name).map_or(Ok(found), |what| Err(damaged(what.to_owned())))
     }

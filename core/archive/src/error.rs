@@ -96,6 +96,13 @@ pub enum ArchiveError {
     NothingSoOld(Moment),
     /// The directory holds data already.
     HoldsData(PathBuf),
+    /// The repository lies in the directory of the server whose log it is for.
+    Inside {
+        /// The repository.
+        repository: PathBuf,
+        /// The server's directory.
+        dir: PathBuf,
+    },
 }
 
 impl fmt::Display for ArchiveError {
@@ -158,6 +165,12 @@ impl fmt::Display for ArchiveError {
             ArchiveError::NothingSoOld(moment) => {
                 write!(f, "nothing in the repository is as old as {moment}: `list` tells what is there")
             }
+            ArchiveError::Inside { repository, dir } => write!(
+                f,
+                "{} lies in {}, the server's own directory, and would be lost with it: name another one, best on another machine",
+                repository.display(),
+                dir.display()
+            ),
             ArchiveError::HoldsData(path) => {
                 write!(f, "{} holds data: name an empty directory, or move that away", path.display())
             }
@@ -221,6 +234,11 @@ fn write_known(f: &mut fmt::Formatter<'_>, known: Option<u64>) -> fmt::Result {
 impl std::error::Error for ArchiveError {}
 
 impl ArchiveError {
+    /// Whether an object is not there.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, ArchiveError::Store(_, error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the repository could not be asked.
     pub fn is_away(&self) -> bool {
         matches!(self, ArchiveError::Store(_, error) if is_away(error))

@@ -14,10 +14,12 @@ use persist::aof::{BadBatch, Base, Batches, HistoryId, Place, WholeBatch};
 
 use crate::Progress;
 use crate::backlog::Backlog;
-use crate::describe::{Begin, Description, Kind};
+use crate::describe::{Begin, Description, Kind, Said};
 use crate::error::ArchiveError;
+use crate::mark::Mark;
 use crate::moment::Moment;
 use crate::object::ObjectWriter;
+use crate::roll::{self, Roller};
 use crate::seal::Recipient;
 use crate::source::{OpenFile, Source};
 use crate::store::Store;
@@ -50,6 +52,8 @@ pub struct Terms<'a> {
     pub wants_base: bool,
     /// Where the log ends for this step; where it ends by itself if there is none.
     pub end: Option<End<'a>>,
+    /// Whoever archives does it all the time: what is missing behind this was lost to the archive.
+    pub continuous: bool,
 }
 
 /// An end of a log.
@@ -69,16 +73,25 @@ pub struct Follower {
     place: Place,
     backlog: Backlog,
     tail: Option<Tail>,
-    /// The log that was followed last. It is known in memory only: where the server ends between a new log and the first archived base of that,
-    /// nothing tells that the one before was replaced, and the newest bases of that stay in the repository until somebody removes them.
+    roller: Option<Roller>,
+    /// The log that was followed last.
     log: Option<HistoryId>,
+    /// Where that is kept beyond the end of the server, if it is.
+    mark: Option<Mark>,
     recipients_before: Option<Vec<String>>,
 }
 
 impl Follower {
     /// Of the log at `place`; nothing is read yet.
     pub fn new(place: Place) -> Follower {
-        Follower { backlog: Backlog::of(&place), place, tail: None, log: None, recipients_before: None }
+        let backlog = Backlog::of(&place);
+        Follower { backlog, place, tail: None, roller: None, log: None, mark: None, recipients_before: None }
+    }
+
+    /// The same, for whoever follows this log all the time: which log it was is kept beside it, so that also after a start it is known which
+    /// one another has replaced.
+    pub fn remembering(place: Place) -> Follower {
+        Follower { mark: Some(Mark::of(&place)), ..Follower::new(place) }
     }
 
     /// What rewrites have replaced.
@@ -106,21 +119,55 @@ impl Follower {
         terms: &Terms<'_>,
         progress: Progress<'_>,
     ) -> Result<Step, ArchiveError> {
-        let known = self.tail.take();
+        let (known, roller) = (self.tail.take(), self.roller.take());
         let source = Source::open(&self.place, &self.backlog, terms.end)?;
         let id = source.identity.history;
-        let mut tail = match known.filter(|tail| tail.id() == id) {
-            Some(tail) => tail,
+        let (mut tail, mut roller) = match known.filter(|tail| tail.id() == id) {
+            Some(tail) => (tail, roller),
             None => {
                 let tail = Tail::of(store, id)?;
                 self.recipients_before = tail.other_recipients(terms.recipients);
-                tail
+                (tail, None)
             }
         };
+        if let (None, Some(mark)) = (self.log, &self.mark) {
+            self.log = mark.read()?;
+        }
         let replaces = self.log.filter(|log| *log != id);
         let step = advance(&mut tail, store, &source, terms, replaces, progress)?;
-        (self.tail, self.log) = (Some(tail), Some(id));
+        if let (Step::Segment(segment), Some(roller)) = (&step, &mut roller) {
+            roller.take(segment);
+        }
+        if self.log != Some(id) {
+            self.mark.as_ref().map_or(Ok(()), |mark| mark.write(id))?;
+        }
+        (self.tail, self.roller, self.log) = (Some(tail), roller, Some(id));
         Ok(step)
+    }
+
+    /// Makes one segment of many, where there are many: the next one that is due. `None` where none is, or nothing is known of the repository.
+    ///
+    /// # Errors
+    /// As [`Follower::step`].
+    pub fn roll(
+        &mut self,
+        store: &dyn Store,
+        terms: &Terms<'_>,
+    ) -> Result<Option<Description>, ArchiveError> {
+        let Some(tail) = &self.tail else { return Ok(None) };
+        let mut roller = match self.roller.take() {
+            Some(roller) => roller,
+            None => Roller::of(store, tail.id())?,
+        };
+        let said = Said { continuous: terms.continuous, ..Said::default() };
+        let work = roll::Work { store, recipients: terms.recipients, said, id: tail.id() };
+        let open = || Source::open(&self.place, &self.backlog, None);
+        let rolled = work.roll(&mut roller, tail, open)?;
+        self.roller = Some(roller);
+        if let (Some(rolled), Some(tail)) = (&rolled, &mut self.tail) {
+            tail.roll_into(rolled);
+        }
+        Ok(rolled)
     }
 
     /// Asks the repository for the newest object, which is one journey, and nothing where none is known yet.
@@ -130,7 +177,7 @@ impl Follower {
     pub fn probe(&mut self, store: &dyn Store) -> Result<(), ArchiveError> {
         let Some(name) = self.tail.as_ref().and_then(Tail::newest_name) else { return Ok(()) };
         store.age_s(&name).map(drop).map_err(|error| {
-            self.tail = None;
+            (self.tail, self.roller) = (None, None);
             ArchiveError::Store(name, error)
         })
     }
@@ -156,7 +203,8 @@ fn advance(
     let start = find_start(source, tail)?;
     let (id, left) = (source.identity.history, unread(source, &start));
     let recipients = terms.recipients;
-    let mut work = Work { store, recipients, id, replaces, leans_on: None, done: 0, left, progress };
+    let said = Said { replaces, continuous: terms.continuous };
+    let mut work = Work { store, recipients, id, said, leans_on: None, done: 0, left, progress };
     if wants_base(source, tail, &start, terms) {
         work.left += source.base.bytes;
         let base = work.base(source)?;
@@ -173,7 +221,7 @@ fn advance(
             Ok(Step::Segment(segment))
         }
         Err(Stop::Gap(error)) => {
-            tail.forget_segment();
+            tail.begin_gap();
             Ok(Step::Gap(error))
         }
         Err(Stop::Error(error)) => Err(error),
@@ -192,7 +240,9 @@ fn wants_base(source: &Source, tail: &Tail, start: &Start, terms: &Terms<'_>) ->
     }
     let is_newer = source.identity.covers > last.last_batch();
     let outweighs = tail.since_base_bytes() > source.base.bytes;
-    start.needs_base || is_newer && (terms.wants_base || outweighs)
+    // Where nothing was archived behind the last one, only that tells where to go on.
+    let is_found_again = tail.segment().is_some() || start.file >= source.own_from;
+    start.needs_base || is_found_again && is_newer && (terms.wants_base || outweighs)
 }
 
 /// Whether the archived base is the one that the log has now.
@@ -223,8 +273,26 @@ fn find_start(source: &Source, tail: &Tail) -> Result<Start, ArchiveError> {
     if let Some(start) = segment.map(|segment| resume(source, segment)).transpose()?.flatten() {
         return Ok(start);
     }
+    if covers > last && segment.is_none() && !tail.is_behind_gap() {
+        return Ok(behind_base(source, last)?.unwrap_or(anew));
+    }
     // The line of a batch that is in the base cannot be seen any more, so nothing tells whether it is the same.
     if covers >= last { Ok(anew) } else { seek(source, last, segment) }
+}
+
+/// Right behind a base that nothing was archived behind, in what rewrites have replaced since. `None` where that does not lead on from there.
+fn behind_base(source: &Source, last: u64) -> Result<Option<Start>, ArchiveError> {
+    for (at, file) in source.incrementals[..source.own_from].iter().enumerate() {
+        let mut batches = Batches::new(file.read_from(0)?, 0, source.identity.history, None);
+        let mut start = Start { file: at, offset: 0, last, line: None, needs_base: false };
+        while let Ok(Some(batch)) = batches.next() {
+            if batch.line.seq > last {
+                return Ok((batch.line.seq == last + 1).then_some(start));
+            }
+            (start.offset, start.line) = (batch.end, Some(batch.closing_line()));
+        }
+    }
+    Ok(None)
 }
 
 /// Right behind the last segment, where its file is still there and ends its batch as it did.
@@ -282,8 +350,8 @@ struct Work<'a> {
     store: &'a dyn Store,
     recipients: &'a [Recipient],
     id: HistoryId,
-    /// The log whose place it has taken.
-    replaces: Option<HistoryId>,
+    /// Of a segment never that it has taken the place of another log.
+    said: Said,
     /// What a segment is worth nothing without.
     leans_on: Option<String>,
     done: u64,
@@ -328,7 +396,7 @@ impl<'a> Work<'a> {
             commands,
             crc: format!("{:016x}", source.identity.base.crc),
         };
-        writer.finish(self.store, kind, self.replaces)
+        writer.finish(self.store, kind, self.said)
     }
 
     fn next_segment(&mut self, source: &Source, start: Start) -> Result<Option<Description>, Stop> {
@@ -397,7 +465,8 @@ impl<'a> Work<'a> {
             last_line: last.closing_line(),
             log_file: file.name.clone(),
             log_end: last.end,
+            rolled: 0,
         };
-        writer.finish(self.store, kind, None)
+        writer.finish(self.store, kind, Said { replaces: None, ..self.said })
     }
 }

@@ -9,6 +9,7 @@
 //!     base-<covers>.<random>.rdb.zst.age                   the base itself
 //!     segment-<first batch>.json                           tells of a segment: closed batches of the log, in a row
 //!     segment-<first batch>.<random>.aof.zst.age
+//!     segment-<first batch>-<last batch>.json              tells of one that replaces several, which go an hour later
 //!   temp-<random>                                          being written, or left by a crash
 //! ```
 //! Numbers have 20 digits, so names sort as batches do; `<random>` is 16 hex digits. A base of commands ends with `.base.aof.zst`. Without
@@ -48,10 +49,12 @@ mod describe;
 mod error;
 mod follow;
 mod lineage;
+mod mark;
 mod moment;
 mod object;
 mod prune;
 mod restore;
+mod roll;
 mod seal;
 mod source;
 mod store;
@@ -73,7 +76,7 @@ pub use restore::{Restored, Target, restore, restore_from_older_base};
 pub use seal::{Identity, Recipient, identities};
 pub use store::{
     CredentialsError, Directory, Provider, RepositoryUrl, Store, StoreError, StoreOptions, Upload, UrlError,
-    open_store,
+    open_store, refuse_inside,
 };
 pub use tail::Tail;
 pub use verify::{Finding, Findings, verify};

@@ -8,10 +8,13 @@ use persist::aof::HistoryId;
 use crate::describe::{Description, Kind};
 use crate::error::ArchiveError;
 use crate::moment::Moment;
+use crate::roll::REPLACED_S_MIN;
 use crate::store::Store;
 
 /// What tells of objects is read in portions of so many.
 const READS_MAX: usize = 1024;
+/// So many rolled segments that begin no later than a batch are looked at: of those that a longer one has replaced as many may be left.
+const NESTED_MAX: usize = 256;
 
 /// All that was archived of one log.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub struct Lineage {
     pub id: HistoryId,
     bases: Vec<Description>,
     segments: Vec<Description>,
+    /// Segments whose batches all lie in a rolled one.
+    pub(crate) replaced: Vec<Description>,
     /// What tells of an object and cannot be understood.
     pub(crate) broken: Vec<ArchiveError>,
     /// Objects that nothing tells of.
@@ -111,6 +116,69 @@ pub fn refuse_sealed(store: &dyn Store) -> Result<(), ArchiveError> {
     if names.iter().any(is_sealed) { Err(ArchiveError::Unsealed) } else { Ok(()) }
 }
 
+/// Whether nobody who has looked before it was there needs what it replaces.
+fn is_settled(store: &dyn Store, id: HistoryId, rolled: &Description) -> Result<bool, ArchiveError> {
+    let name = rolled.object_name(id);
+    match store.age_s(&name) {
+        Ok(age_s) => Ok(age_s >= REPLACED_S_MIN),
+        // It is lost, and what it has replaced is not.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(ArchiveError::Store(name, error)),
+    }
+}
+
+/// What the name of a JSON says of a segment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SegmentName {
+    pub(crate) first: u64,
+    /// Of a rolled one alone.
+    pub(crate) last: Option<u64>,
+    /// The name in the repository.
+    pub(crate) full: String,
+}
+
+impl SegmentName {
+    /// That of a name in the repository.
+    pub(crate) fn of(full: &str) -> Option<SegmentName> {
+        let (_, file) = split(full)?;
+        SegmentName::parse(full, file)
+    }
+
+    fn parse(full: &str, file: &str) -> Option<SegmentName> {
+        let numbers = file.strip_prefix("segment-")?.strip_suffix(".json")?;
+        let (first, last) = match numbers.split_once('-') {
+            Some((first, last)) => (first, Some(last.parse().ok()?)),
+            None => (numbers, None),
+        };
+        Some(SegmentName { first: first.parse().ok()?, last, full: full.to_owned() })
+    }
+
+    /// Those of a log, in order.
+    pub(crate) fn all(store: &dyn Store, id: HistoryId) -> Result<Vec<SegmentName>, ArchiveError> {
+        let names = store.list().map_err(|error| ArchiveError::Store("listing it".to_owned(), error))?;
+        let of_log = |name: &String| match split(name) {
+            Some((lineage, file)) if lineage == id => SegmentName::parse(name, file),
+            _ => None,
+        };
+        let mut found: Vec<SegmentName> = names.iter().filter_map(of_log).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Whether this is the name of a rolled one that holds what the other one does.
+    pub(crate) fn holds(&self, other: &SegmentName) -> bool {
+        self != other && self.first <= other.first && self.last >= Some(other.last.unwrap_or(other.first))
+    }
+
+    /// Whether one of these, which are in order, holds all of its batches, as far as names tell.
+    pub(crate) fn is_replaced(&self, all: &[SegmentName]) -> bool {
+        let begins_later = all.partition_point(|name| name.first <= self.first);
+        // What replaces it begins with it or is the last rolled one before it: rolled ones lie in one another, or apart.
+        let before = all[..begins_later].iter().rev().filter(|name| name.last.is_some());
+        before.take(NESTED_MAX).any(|name| name.holds(self))
+    }
+}
+
 /// A name in the repository as a lineage and a file in its folder.
 fn split(name: &str) -> Option<(HistoryId, &str)> {
     let (id, file) = name.split_once('/')?;
@@ -131,7 +199,14 @@ fn is_ours(file: &str) -> bool {
 
 impl Lineage {
     fn empty(id: HistoryId) -> Lineage {
-        Lineage { id, bases: Vec::new(), segments: Vec::new(), broken: Vec::new(), orphans: Vec::new() }
+        Lineage {
+            id,
+            bases: Vec::new(),
+            segments: Vec::new(),
+            replaced: Vec::new(),
+            broken: Vec::new(),
+            orphans: Vec::new(),
+        }
     }
 
     /// That of one log; an empty one if nothing of it is there.
@@ -156,7 +231,65 @@ impl Lineage {
             self.bases.iter().chain(&self.segments).map(|told| told.object.as_str()).collect();
         self.orphans.retain(|orphan| !told.contains(orphan.file.as_str()));
         self.bases.sort_by_key(|base| (base.last_batch(), base.at()));
-        self.segments.sort_by_key(Description::first_batch);
+        self.set_replaced_apart();
+    }
+
+    /// Of segments that begin with one batch the longest comes first, so whatever replaces one comes before it.
+    fn set_replaced_apart(&mut self) {
+        self.segments.sort_by_key(|told| (told.first_batch(), std::cmp::Reverse(told.last_batch())));
+        let mut stay: Vec<Description> = Vec::with_capacity(self.segments.len());
+        for told in self.segments.drain(..) {
+            match stay.last().is_some_and(|before| before.replaces_segment(&told)) {
+                true => self.replaced.push(told),
+                false => stay.push(told),
+            }
+        }
+        self.segments = stay;
+    }
+
+    /// What some names tell of.
+    pub(crate) fn told_by(
+        store: &dyn Store,
+        id: HistoryId,
+        names: &[String],
+    ) -> Result<Lineage, ArchiveError> {
+        let mut lineage = Lineage::empty(id);
+        for names in names.chunks(READS_MAX) {
+            for read in Description::read_all(store, names) {
+                lineage.take_in(read)?;
+            }
+        }
+        lineage.arrange();
+        Ok(lineage)
+    }
+
+    /// Removes the segments that others have replaced some time ago, the oldest first, if those are there. With `only_tell` nothing is. Which
+    /// those are.
+    pub(crate) fn drop_replaced(
+        &self,
+        store: &dyn Store,
+        only_tell: bool,
+    ) -> Result<Vec<&Description>, ArchiveError> {
+        let mut gone = Vec::new();
+        for rolled in &self.segments {
+            let members: Vec<&Description> =
+                self.replaced.iter().filter(|told| rolled.replaces_segment(told)).collect();
+            if members.is_empty() || !is_settled(store, self.id, rolled)? {
+                continue;
+            }
+            for told in members {
+                if !only_tell {
+                    told.remove(store, self.id)?;
+                }
+                gone.push(told);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// How many segments are there that others have replaced.
+    pub fn replaced_count(&self) -> usize {
+        self.replaced.len()
     }
 
     /// Its bases, the oldest first.
@@ -285,6 +418,25 @@ impl Description {
             Kind::Base { at, .. } => at,
             Kind::Segment { to, .. } => to,
         }
+    }
+
+    /// Whether it is a rolled segment that holds all that this one does.
+    pub(crate) fn replaces_segment(&self, other: &Description) -> bool {
+        let (Kind::Segment { rolled, last_line, .. }, Kind::Segment { rolled: others, last_line: line, .. }) =
+            (&self.kind, &other.kind)
+        else {
+            return false;
+        };
+        let holds = self.first_batch() <= other.first_batch() && other.last_batch() <= self.last_batch();
+        rolled > others && holds && (self.last_batch() > other.last_batch() || last_line == line)
+    }
+
+    /// Removes what tells of it, and then the object.
+    pub(crate) fn remove(&self, store: &dyn Store, id: HistoryId) -> Result<(), ArchiveError> {
+        for name in [self.json_name(id), self.object_name(id)] {
+            store.remove(&name).map_err(|error| ArchiveError::Store(name, error))?;
+        }
+        Ok(())
     }
 
     /// Whether it is a segment that was seen to follow the other one in the log.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use persist::aof::HistoryId;
 use ring::digest::{Context, SHA256};
 
-use crate::describe::{Begin, Description, Kind, Stored};
+use crate::describe::{Begin, Description, Kind, Said, Stored};
 use crate::error::ArchiveError;
 use crate::seal::{Identity, OpenError, Opener, Recipient, Sealer};
 use crate::store::{Store, Upload};
@@ -60,7 +60,7 @@ impl<'a> ObjectWriter<'a> {
         self,
         store: &dyn Store,
         kind: Kind,
-        replaces: Option<HistoryId>,
+        said: Said,
     ) -> Result<Description, ArchiveError> {
         let ObjectWriter { lineage, name, recipients, encoder, plain_bytes } = self;
         let failed = |error| ArchiveError::Store(format!("{lineage}/{name}"), error);
@@ -72,7 +72,7 @@ impl<'a> ObjectWriter<'a> {
         let (bytes, sha256) = sum.finish();
         upload.finish().map_err(failed)?;
         let stored = Stored { bytes, sha256, plain_bytes, recipients };
-        let description = Description::new(kind, name, stored).replacing(replaces);
+        let description = Description::new(kind, name, stored).with(said);
         description.put(store, lineage).inspect_err(|error| {
             if matches!(error, ArchiveError::Taken(_)) {
                 // What nobody tells of is pruned later if it cannot be removed now.

@@ -6,7 +6,7 @@
 //! the old directory may have been put back, or the other log may be that of a copy, and the server of this one may write it all the same.
 //! So nothing of it may be newer than the base by which it was replaced, and it is not the one that is archived now. What tells of an object goes first, then the object: a crash between leaves one that nothing
 //! tells of, which is removed here, too, once it is a day old: a younger one may be told of soon. An old one may be as well, if who
-//! wrote it was stopped for so long, so it is looked once more before it goes. What is not called as objects are is left alone.
+//! wrote it was stopped for so long, so it is looked once more before it goes. What a rolled segment has replaced goes as well, an hour later. What is not called as objects are is left alone.
 
 use persist::aof::HistoryId;
 
@@ -41,6 +41,16 @@ pub struct Pruned {
     pub unnamed: usize,
     /// Objects that nothing tells of and that are the only copy of what they hold: they stay.
     pub spared: Vec<String>,
+}
+
+impl Pruned {
+    fn take(&mut self, told: &Description, id: HistoryId) {
+        let name = told.object_name(id);
+        if !self.objects.contains(&name) {
+            self.objects.push(name);
+            self.bytes += told.bytes;
+        }
+    }
 }
 
 /// Removes what need not stay. With `only_tell` nothing is.
@@ -148,15 +158,19 @@ fn prune_one(
     let is_missed = lineage.orphans.iter().any(|orphan| lineage.is_only_copy(orphan));
     let needless = match is_over {
         _ if is_missed => Vec::new(),
-        true => lineage.segments().iter().chain(lineage.bases()).collect(),
+        true => lineage.segments().iter().chain(&lineage.replaced).chain(lineage.bases()).collect(),
         false => needless(&lineage, keep),
     };
     for told in needless {
         if !only_tell {
-            remove(store, lineage.id, told)?;
+            told.remove(store, lineage.id)?;
         }
-        pruned.objects.push(told.object_name(lineage.id));
-        pruned.bytes += told.bytes;
+        pruned.take(told, lineage.id);
+    }
+    if !is_missed {
+        for told in lineage.drop_replaced(store, only_tell)? {
+            pruned.take(told, lineage.id);
+        }
     }
     sweep_orphans(store, &lineage, only_tell, pruned)
 }
@@ -168,7 +182,8 @@ fn needless(lineage: &Lineage, keep: Keep) -> Vec<&Description> {
     let by_count = bases.len().saturating_sub(keep.bases_min.max(1));
     let oldest = by_age.min(by_count);
     let Some(covers) = bases.get(oldest).map(Description::last_batch) else { return Vec::new() };
-    let segments = lineage.segments().iter().filter(|segment| segment.last_batch() <= covers);
+    let all = lineage.segments().iter().chain(&lineage.replaced);
+    let segments = all.filter(|segment| segment.last_batch() <= covers);
     segments.chain(&bases[..oldest]).collect()
 }
 
@@ -209,11 +224,4 @@ fn sweep_orphans(
 fn is_old(store: &dyn Store, name: &str) -> Result<bool, ArchiveError> {
     let age_s = store.age_s(name).map_err(|error| ArchiveError::Store(name.to_owned(), error))?;
     Ok(age_s >= UPLOAD_S_MAX)
-}
-
-fn remove(store: &dyn Store, id: HistoryId, told: &Description) -> Result<(), ArchiveError> {
-    for name in [told.json_name(id), told.object_name(id)] {
-        store.remove(&name).map_err(|error| ArchiveError::Store(name, error))?;
-    }
-    Ok(())
 }

@@ -25,6 +25,8 @@ use crate::object::ObjectReader;
 use crate::seal::Identity;
 use crate::store::Store;
 
+/// How often a restore is begun, if what it needs goes away while it lasts.
+const ATTEMPTS_MAX: usize = 3;
 /// Bytes of a base that are written at a time.
 const PART_BYTES: usize = 256 << 10;
 
@@ -65,6 +67,25 @@ pub struct Restored {
 /// # Errors
 /// See [`ArchiveError`]; `place` holds no log then.
 pub fn restore(
+    store: &dyn Store,
+    lineage: Option<HistoryId>,
+    target: Target,
+    identities: &[Identity],
+    place: &Place,
+    progress: Progress<'_>,
+) -> Result<Restored, ArchiveError> {
+    for _ in 1..ATTEMPTS_MAX {
+        let restored = restore_once(store, lineage, target, identities, place, progress);
+        // What it began with has been rolled or pruned meanwhile, if nothing tells of it any more.
+        match restored {
+            Err(error) if error.is_gone() => {}
+            restored => return restored,
+        }
+    }
+    restore_once(store, lineage, target, identities, place, progress)
+}
+
+fn restore_once(
     store: &dyn Store,
     lineage: Option<HistoryId>,
     target: Target,

@@ -151,6 +151,27 @@ fn open_directory(path: &Path, options: &StoreOptions) -> Result<Box<dyn Store>,
     Ok(Box::new(opened?))
 }
 
+/// Refuses a repository that lies in a server's directory, by whatever name.
+///
+/// # Errors
+/// [`ArchiveError::Inside`].
+pub fn refuse_inside(url: &RepositoryUrl, dir: &Path) -> Result<(), ArchiveError> {
+    let RepositoryUrl::Directory(repository) = url else { return Ok(()) };
+    match real(repository).starts_with(real(dir)) {
+        true => Err(ArchiveError::Inside { repository: repository.clone(), dir: dir.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// A path without links, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    match there.and_then(|(part, real)| Some(real.join(path.strip_prefix(part).ok()?))) {
+        Some(real) => real,
+        None => path.to_owned(),
+    }
+}
+
 /// So much chance that two never have the same, as text.
 pub(crate) fn random_hex() -> io::Result<String> {
     let mut random = [0; 8];

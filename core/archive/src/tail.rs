@@ -4,7 +4,7 @@ use persist::aof::HistoryId;
 
 use crate::describe::{Description, Kind};
 use crate::error::ArchiveError;
-use crate::lineage::parse_id;
+use crate::lineage::{SegmentName, parse_id};
 use crate::moment::Moment;
 use crate::seal::Recipient;
 use crate::store::Store;
@@ -17,6 +17,8 @@ pub struct Tail {
     segment: Option<Description>,
     last_batch: Option<u64>,
     since_base_bytes: u64,
+    /// What comes next does not follow what is there, whatever the files say.
+    is_behind_gap: bool,
 }
 
 impl Tail {
@@ -26,16 +28,25 @@ impl Tail {
         let ours =
             |name: &&String| name.split_once('/').is_some_and(|(lineage, _)| parse_id(lineage) == Some(id));
         let told: Vec<&String> = names.iter().filter(ours).filter(|name| name.ends_with(".json")).collect();
-        let newest = |kind: &str| last_group(&told, kind);
-        let mut tail = Tail { id, base: None, segment: None, last_batch: None, since_base_bytes: 0 };
-        for name in newest("base-") {
+        let mut tail = Tail {
+            id,
+            base: None,
+            segment: None,
+            last_batch: None,
+            since_base_bytes: 0,
+            is_behind_gap: false,
+        };
+        for name in last_bases(&told) {
             let base = Description::read(store, name)?;
             if tail.base.as_ref().is_none_or(|known| known.at() <= base.at()) {
                 tail.base = Some(base);
             }
         }
-        for name in newest("segment-") {
-            tail.segment = Some(Description::read(store, name)?);
+        for name in last_segments(&told) {
+            let segment = Description::read(store, &name)?;
+            if tail.segment.as_ref().is_none_or(|known| known.last_batch() <= segment.last_batch()) {
+                tail.segment = Some(segment);
+            }
         }
         let last = [&tail.base, &tail.segment].into_iter().flatten().map(Description::last_batch).max();
         tail.last_batch = last;
@@ -99,8 +110,13 @@ impl Tail {
         }
     }
 
-    pub(crate) fn forget_segment(&mut self) {
-        self.segment = None;
+    /// What was kept does not lead on.
+    pub(crate) fn begin_gap(&mut self) {
+        (self.segment, self.is_behind_gap) = (None, true);
+    }
+
+    pub(crate) fn is_behind_gap(&self) -> bool {
+        self.is_behind_gap
     }
 
     /// A base was added; `is_anew`: what comes next follows it, and no segment.
@@ -109,8 +125,15 @@ impl Tail {
             self.segment = None;
         }
         self.last_batch = self.last_batch.max(Some(base.last_batch()));
-        self.since_base_bytes = 0;
+        (self.since_base_bytes, self.is_behind_gap) = (0, false);
         self.base = Some(base.clone());
+    }
+
+    /// What holds the last segment and some before it takes its place.
+    pub(crate) fn roll_into(&mut self, rolled: &Description) {
+        if self.segment.as_ref().is_some_and(|last| rolled.replaces_segment(last)) {
+            self.segment = Some(rolled.clone());
+        }
     }
 
     pub(crate) fn take_segment(&mut self, segment: &Description) {
@@ -120,12 +143,25 @@ impl Tail {
     }
 }
 
-/// Of the names of a kind, which are in order, those with the highest number.
-fn last_group<'a>(names: &[&'a String], kind: &str) -> Vec<&'a String> {
+/// Of the segments the one that begins last and the rolled one that ends last: one of them is the newest.
+fn last_segments(names: &[&String]) -> Vec<String> {
+    let segments: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::of(name)).collect();
+    let last = segments.iter().max_by_key(|name| (name.first, name.last));
+    let rolled =
+        segments.iter().filter(|name| name.last.is_some()).max_by_key(|name| (name.last, name.first));
+    [last, rolled.filter(|rolled| Some(*rolled) != last)]
+        .into_iter()
+        .flatten()
+        .map(|name| name.full.clone())
+        .collect()
+}
+
+/// Of the names of bases, which are in order, those with the highest number.
+fn last_bases<'a>(names: &[&'a String]) -> Vec<&'a String> {
     const DIGITS: usize = 20;
     let number = |name: &str| {
         let (_, file) = name.split_once('/')?;
-        file.strip_prefix(kind)?.get(..DIGITS).map(str::to_owned)
+        file.strip_prefix("base-")?.get(..DIGITS).map(str::to_owned)
     };
     let highest = names.iter().filter_map(|name| number(name)).max();
     let is_highest = |name: &&&String| highest.is_some() && number(name) == highest;

@@ -14,6 +14,7 @@ use super::*;
 use crate::seal::tests::identity;
 
 mod follow;
+mod roll;
 mod untold;
 
 const HISTORY: HistoryId = HistoryId(0xabc);
@@ -293,7 +294,8 @@ fn a_rewrite_that_took_what_was_not_archived_leaves_a_gap_that_is_told() {
     let (done, _dir) = repository.restore(Target::At(time_of(3))).unwrap();
     assert_eq!((done.last_batch, done.gap_to, done.archived_batch), (3, Some(7), 9));
     let found = repository.verify();
-    assert_eq!((found.wrong.len(), found.gaps.len(), found.remarks.len()), (0, 1, 0), "{found:?}");
+    assert_eq!((found.wrong.len(), found.gaps.len(), found.between.len()), (0, 0, 1), "{found:?}");
+    assert_eq!(found.remarks, []);
 }
 
 #[test]
@@ -631,4 +633,16 @@ fn a_log_gets_the_names_that_its_server_has_and_none_is_hidden_by_them() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("queue.log"), "x").unwrap();
     assert!(matches!(restore_to(&named(dir.path())), Err(ArchiveError::HoldsData(_))));
+}
+
+#[test]
+fn a_repository_is_not_taken_where_it_would_be_lost_with_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, link) = (dir.path().join("data"), dir.path().join("link"));
+    fs::create_dir(&data).unwrap();
+    std::os::unix::fs::symlink(&data, &link).unwrap();
+    let refused = |repository: PathBuf| refuse_inside(&RepositoryUrl::Directory(repository), &data).is_err();
+    assert!(refused(data.clone()) && refused(data.join("backup/one")) && refused(link.join("backup")));
+    assert!(!refused(dir.path().join("backup")) && !refused(dir.path().join("data-backup")));
+    assert!(refuse_inside(&"s3://bucket/one".parse().unwrap(), &data).is_ok());
 }

@@ -2,7 +2,8 @@
 //!
 //! Each object is read as it lies there, for size and SHA-256; where that needs no key, or one is given, it is opened too, and each batch's
 //! own checksum and number is looked at. Then: is anything missing between what is there? Where archiving itself began anew with a base,
-//! because a rewrite had removed what was not archived yet, nothing is damaged and moments are lost for good: that is a gap.
+//! because a rewrite had removed what was not archived yet, nothing is damaged and moments are lost for good: that is a gap where a server had archived
+//! them all the time, and else what lies between two runs of `backup now`.
 
 use std::io::{self, Read};
 
@@ -36,8 +37,10 @@ pub struct Findings {
     pub bytes: u64,
     /// What is wrong.
     pub wrong: Vec<Finding>,
-    /// Moments that cannot be restored, though all that is there is whole.
+    /// Moments that were lost to an archive that goes on all the time, though all that is there is whole.
     pub gaps: Vec<Finding>,
+    /// Moments that lie between two runs, and that nobody has promised to archive.
+    pub between: Vec<Finding>,
     /// What is worth knowing.
     pub remarks: Vec<Finding>,
 }
@@ -79,12 +82,21 @@ pub fn verify(
                 if error.is_away() {
                     return Err(error);
                 }
+                if error.is_gone() && !is_told(store, &told.json_name(lineage.id)) {
+                    // It was rolled or pruned since it was listed.
+                    continue;
+                }
                 findings.wrong.push(Finding { name: told.object_name(lineage.id), what: bare(&error) });
             }
         }
         findings.judge(lineage);
     }
     Ok(findings)
+}
+
+/// Whether something tells of an object still.
+fn is_told(store: &dyn Store, json_name: &str) -> bool {
+    !matches!(store.age_s(json_name), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// What is wrong, without the name that stands beside it.
@@ -204,13 +216,23 @@ impl Findings {
                 }
                 // The base is the state behind the only batch that is missing.
                 _ if first == reached + 2 => {}
-                _ => self.gaps.push(finding(format!(
+                _ => self.gaps_for(before.or(lineage.bases().first()), segment).push(finding(format!(
                     "the states behind batches {} to {} were never archived: the log had been rewritten; a base goes on behind them",
                     reached + 1,
                     first - 2
                 ))),
             }
             before = Some(segment);
+        }
+    }
+}
+
+impl Findings {
+    /// Where it is told that something is not there between two objects: whoever archives all the time has lost it.
+    fn gaps_for(&mut self, before: Option<&Description>, behind: &Description) -> &mut Vec<Finding> {
+        match before.is_some_and(|before| before.continuous) && behind.continuous {
+            true => &mut self.gaps,
+            false => &mut self.between,
         }
     }
 }

@@ -291,3 +291,65 @@ fn a_repository_that_was_emptied_gets_a_base_first() {
     assert!(matches!(followed.step(Terms::default()), Err(ArchiveError::Store(..))), "and it is told");
     assert_eq!(followed.catch_up(), ["base 0", "1-3"]);
 }
+
+#[test]
+fn what_a_server_has_lost_that_archives_all_the_time_is_a_gap_and_else_lies_between_two_runs() {
+    for continuous in [true, false] {
+        let mut followed = Followed::new();
+        let terms = Terms { continuous, ..Terms::default() };
+        let catch_up =
+            |followed: &mut Followed| while !matches!(followed.step(terms).unwrap(), Step::Nothing) {};
+        followed.server.write(2);
+        catch_up(&mut followed);
+        followed.server.write(4);
+        followed.server.rewrite();
+        followed.server.write(1);
+        catch_up(&mut followed);
+        let found = followed.repository.verify();
+        let (gaps, between) = if continuous { (1, 0) } else { (0, 1) };
+        assert_eq!((found.wrong.len(), found.gaps.len(), found.between.len()), (0, gaps, between));
+    }
+}
+
+#[test]
+fn which_log_another_one_has_replaced_is_known_after_a_start() {
+    let next = HistoryId(0xdef);
+    for remembers in [true, false] {
+        let mut followed = Followed::new();
+        let anew = |followed: &mut Followed| {
+            let place = followed.server.place();
+            followed.follower = if remembers { Follower::remembering(place) } else { Follower::new(place) };
+        };
+        anew(&mut followed);
+        followed.server.write(3);
+        followed.catch_up();
+        // The server ends before anything of the new log is archived.
+        anew(&mut followed);
+        followed.replace_log(next);
+        let found = lineages(&followed.repository.store()).unwrap();
+        let replaced = found.iter().find(|lineage| lineage.id == next).and_then(Lineage::replaces);
+        assert_eq!(replaced.map(|(_, before)| before), remembers.then_some(HISTORY));
+    }
+}
+
+#[test]
+fn what_rewrites_replace_before_anything_was_archived_behind_the_base_is_no_gap() {
+    for restarts in [false, true] {
+        let mut followed = Followed::new();
+        assert_eq!(followed.catch_up(), ["base 0"]);
+        for _ in 0..2 {
+            followed.server.write(2);
+            followed.rewrite_keeping();
+        }
+        followed.server.write(1);
+        if restarts {
+            followed.restart();
+        }
+        let mut done = followed.catch_up();
+        done.retain(|step| step != "base 4");
+        assert_eq!(done, ["1-2", "3-4", "5-5"]);
+        for batch in 0..=5 {
+            assert_eq!(followed.repository.state(Target::Batch(batch)).unwrap(), batch);
+        }
+    }
+}

@@ -67,7 +67,7 @@ impl Archiver {
         Archiver {
             plan,
             version,
-            follower: Follower::new(place),
+            follower: Follower::remembering(place),
             store: None,
             failures: 0,
             told_us: None,
@@ -108,12 +108,13 @@ impl Archiver {
     fn follow(&mut self, store: &dyn Store, goal: &Goal, shared: &Shared) -> Result<(), ArchiveError> {
         let plan = Arc::clone(&self.plan);
         let end = End { file: &goal.file, bytes: goal.bytes, is_durable: goal.is_durable };
+        let recipients = &plan.recipients[..];
+        let terms = Terms { recipients, wants_base: false, end: Some(end), continuous: true };
         let mut is_asked = self.follower.tail().is_none();
         loop {
             let now_ms = shared.clock.now().unix_ms;
             let wants_base = self.follower.tail().is_some_and(|tail| is_base_due(&plan, tail, now_ms));
-            let terms = Terms { recipients: &plan.recipients, wants_base, end: Some(end) };
-            let step = self.follower.step(store, &terms, &mut |_, _| {})?;
+            let step = self.follower.step(store, &Terms { wants_base, ..terms }, &mut |_, _| {})?;
             is_asked |= !matches!(step, Step::Nothing);
             crate::allocator::publish();
             if let Some(tail) = self.follower.tail() {
@@ -135,6 +136,10 @@ impl Archiver {
                     shared.archiving.give_up(self.follower.backlog(), shared);
                 }
             }
+        }
+        // Before the files of the log go in which it all stands.
+        while self.follower.roll(store, &terms)?.is_some() {
+            crate::allocator::publish();
         }
         let tidied = self.follower.tidy();
         tidied.map_err(|error| ArchiveError::File(self.follower.backlog().dir().to_owned(), error))?;

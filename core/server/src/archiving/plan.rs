@@ -1,7 +1,7 @@
 //! What a configuration says about archiving, read once.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use archive::{ArchiveError, Recipient, RepositoryUrl, StoreOptions, UrlError};
 use config::Config;
@@ -32,6 +32,8 @@ pub(crate) enum PlanError {
     NoRecipients,
     /// A recipient is none.
     Recipient(ArchiveError),
+    /// The repository would be lost with the server.
+    Place(ArchiveError),
 }
 
 impl fmt::Display for PlanError {
@@ -46,6 +48,7 @@ impl fmt::Display for PlanError {
                  `age-keygen -o backup.key` prints, and keep that file elsewhere; or say backup-unencrypted yes",
             ),
             PlanError::Recipient(error) => write!(f, "backup-recipients: {error}"),
+            PlanError::Place(error) => write!(f, "backup-repository: {error}"),
         }
     }
 }
@@ -81,6 +84,7 @@ impl Plan {
         if matches!(&url, RepositoryUrl::Directory(path) if !path.is_absolute()) {
             return Err(PlanError::Relative);
         }
+        archive::refuse_inside(&url, Path::new(&config.dir)).map_err(PlanError::Place)?;
         if config.backup_recipients.is_empty() && !config.backup_unencrypted {
             return Err(PlanError::NoRecipients);
         }
@@ -128,6 +132,7 @@ mod tests {
         for (pairs, directive) in [
             (&[("backup-repository", "ftp://x")][..], "backup-repository: "),
             (&[("backup-repository", "backup")], "backup-repository: "),
+            (&[("backup-repository", "/d/e/b"), ("dir", "/d")], "backup-repository: /d/e/b lies in"),
             (&[("backup-repository", "/b")], "backup-recipients: who"),
             (&[("backup-repository", "/b"), ("backup-recipients", "age1x")], "backup-recipients: "),
         ] {
