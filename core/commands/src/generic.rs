@@ -4,6 +4,7 @@ use crate::call::{Args, Call, Handled, LOGGED_ELEMENTS_MAX, done, help, read};
 use crate::error::Error;
 use crate::scan;
 use crate::spec::{Flags, Group, Keys, Row};
+use core::ops::Range;
 use keyspace::{Cause, Event, EventClass};
 use types::{Entry, Kind, View};
 
@@ -665,12 +666,28 @@ enum Weight {
     Text(Option<Vec<u8>>),
 }
 
-fn sort_elements(call: &mut Call<'_>, key: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+impl SortOptions<'_> {
+    /// The places of the elements that LIMIT leaves.
+    fn places(&self) -> Range<usize> {
+        let Some((offset, count)) = self.limit else { return 0..usize::MAX };
+        let start = usize::try_from(offset).unwrap_or(0);
+        start..usize::try_from(count).map_or(usize::MAX, |count| start.saturating_add(count))
+    }
+}
+
+/// The elements at `places` of the order that the value has, which `descending` turns round unless it is a set's: of a list or a sorted
+/// set no others are visited.
+fn sort_elements(
+    call: &mut Call<'_>,
+    key: &[u8],
+    places: Range<usize>,
+    descending: bool,
+) -> Result<Vec<Vec<u8>>, Error> {
     let Some(entry) = call.db.entry(key) else { return Ok(Vec::new()) };
     let elements = match entry.kind() {
-        Kind::List => entry.get().map(crate::list::elements),
-        Kind::Set => entry.get().map(crate::set::elements),
-        Kind::ZSet => entry.get().map(crate::zset::elements),
+        Kind::List => entry.get().map(|list| crate::list::elements(list, places, descending)),
+        Kind::Set => entry.get().map(|set| crate::set::elements(set, places)),
+        Kind::ZSet => entry.get().map(|set| crate::zset::elements(set, places, descending)),
         _ => None,
     };
     elements.ok_or(Error::WRONG_TYPE)
@@ -680,14 +697,14 @@ fn sort_with(call: &mut Call<'_>, may_store: bool) -> Handled {
     let options = sort_options(call, may_store)?;
     let key = call.args.at(1);
     let is_set = call.db.peek(key).is_some_and(|e| e.kind() == Kind::Set);
-    let mut elements = sort_elements(call, key)?;
     let unsorted = options.by.is_some_and(|pattern| !pattern.contains(&b'*'));
-    if !unsorted || is_set && (options.store.is_some() || call.db.space().in_script) {
-        elements = ordered(call, elements, &options, unsorted)?;
-    } else if options.descending {
-        elements.reverse();
-    }
-    let elements = limited(elements, options.limit);
+    let elements = if !unsorted || is_set && (options.store.is_some() || call.db.space().in_script) {
+        let all = sort_elements(call, key, 0..usize::MAX, false)?;
+        let places = options.places();
+        ordered(call, all, &options, unsorted)?.into_iter().skip(places.start).take(places.len()).collect()
+    } else {
+        sort_elements(call, key, options.places(), options.descending)?
+    };
     let found: Vec<Option<Vec<u8>>> = if options.get.is_empty() {
         elements.into_iter().map(Some).collect()
     } else {
@@ -751,13 +768,6 @@ fn sort_weight(text: &[u8]) -> Option<f64> {
     (!beyond).then_some(weight)
 }
 
-fn limited(elements: Vec<Vec<u8>>, limit: Option<(i64, i64)>) -> Vec<Vec<u8>> {
-    let Some((offset, count)) = limit else { return elements };
-    let offset = offset.max(0) as usize;
-    let count = if count < 0 { usize::MAX } else { count as usize };
-    elements.into_iter().skip(offset).take(count).collect()
-}
-
 fn sort_store(call: &mut Call<'_>, target: &[u8], found: Vec<Option<Vec<u8>>>) -> Handled {
     call.reply.count(found.len());
     if found.is_empty() {
@@ -780,5 +790,78 @@ fn propagate_list(call: &mut Call<'_>, key: &[u8], values: &[Vec<u8>]) {
         let mut argv: Vec<&[u8]> = vec![b"RPUSH", key];
         argv.extend(part.iter().map(Vec::as_slice));
         call.propagate(&argv);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::tests::ask;
+    use keyspace::{Db, Keyspace};
+    use resp::Protocol;
+    use types::{Collection, list::List, zset::ZSet};
+
+    #[test]
+    fn what_is_not_sorted_is_cut_in_the_order_that_it_has() {
+        let mut space = Keyspace::new(1, 1);
+        ask(crate::list::COMMANDS, &mut space, Protocol::Resp2, "RPUSH l a b c d");
+        ask(crate::zset::COMMANDS, &mut space, Protocol::Resp2, "ZADD z 1 a 2 b 3 c 4 d");
+        let mut asks = |line: &str| ask(COMMANDS, &mut space, Protocol::Resp2, line);
+        for key in ["l", "z"] {
+            for (limit, found) in [
+                ("1 2", "*2 $1 b $1 c"),
+                ("1 2 DESC", "*2 $1 c $1 b"),
+                ("3 9 DESC", "*1 $1 a"),
+                ("-1 1", "*1 $1 a"),
+                ("2 -1 DESC", "*2 $1 b $1 a"),
+                ("4 1", "*0"),
+                ("4 1 DESC", "*0"),
+                ("9223372036854775807 9223372036854775807", "*0"),
+                ("0 0 DESC", "*0"),
+                ("1 1 DESC GET # GET none_*", "*2 $1 c $-1"),
+                ("2 1 STORE kept", ":1"),
+            ] {
+                assert_eq!(asks(&format!("SORT {key} BY nosort LIMIT {limit}")), found, "{key} {limit}");
+            }
+        }
+        ask(crate::set::COMMANDS, &mut space, Protocol::Resp2, "SADD s 3 1 2");
+        let first = ask(COMMANDS, &mut space, Protocol::Resp2, "SORT s BY nosort DESC LIMIT 0 1");
+        assert_eq!(first, "*1 $1 1", "that of a set is not turned round");
+    }
+
+    /// The least time of several tries.
+    fn least(mut work: impl FnMut()) -> std::time::Duration {
+        let time = |work: &mut dyn FnMut()| {
+            let begun = std::time::Instant::now();
+            work();
+            begun.elapsed()
+        };
+        (0..5).map(|_| time(&mut work)).min().unwrap()
+    }
+
+    #[test]
+    fn a_part_of_what_is_not_sorted_takes_no_walk_through_all() {
+        let mut space = Keyspace::new(1, 1);
+        let limits = space.limits.clone();
+        let (mut list, mut set) = (List::new(1), ZSet::new(1));
+        for number in 0..50_000u32 {
+            let text = number.to_string();
+            list.push_back(text.as_bytes(), &limits);
+            set.insert(text.as_bytes(), f64::from(number), &limits);
+        }
+        Db::new(&mut space, 0).put(b"l", list.into(), None);
+        Db::new(&mut space, 0).put(b"z", set.into(), None);
+        for key in ["l", "z"] {
+            for end in ["ASC", "DESC"] {
+                let mut time = |places: &str| {
+                    least(|| {
+                        let line = format!("SORT {key} BY nosort {end} LIMIT {places}");
+                        ask(COMMANDS, &mut space, Protocol::Resp2, &line);
+                    })
+                };
+                let (all, one) = (time("0 -1"), time("0 1"));
+                assert!(all > 20 * one, "{key} {end}: {all:?} for all, {one:?} for one");
+            }
+        }
     }
 }

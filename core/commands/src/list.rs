@@ -6,6 +6,7 @@
 use crate::call::{Args, Call, Handled, OnTimeout, Outcome, done, read};
 use crate::error::Error;
 use crate::spec::{Flags, Group, Keys, Row};
+use core::ops::Range;
 use keyspace::{Db, Event, EventClass};
 use types::list::{End, List, Side};
 
@@ -48,9 +49,15 @@ pub static COMMANDS: &[Row] = &[
     row("rpushx", -3, rpushx).key().grows().fast(),
 ];
 
-/// All elements, for SORT.
-pub(crate) fn elements(list: &List) -> Vec<Vec<u8>> {
-    list.iter().map(<[u8]>::to_vec).collect()
+/// The elements at these places (cut to what exists), for SORT. `reverse` counts and walks from the end.
+pub(crate) fn elements(list: &List, places: Range<usize>, reverse: bool) -> Vec<Vec<u8>> {
+    let from_end = |place: usize| list.len().saturating_sub(place);
+    let walk = if reverse {
+        list.range_rev(from_end(places.end)..from_end(places.start))
+    } else {
+        list.range(places)
+    };
+    walk.map(<[u8]>::to_vec).collect()
 }
 
 /// Replaces whatever is at `key` by a list of `values`, for SORT STORE.

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::hash::{chance, random_count};
 use crate::scan;
 use crate::spec::{Group, Keys, Row};
+use core::ops::Range;
 use keyspace::{Event, EventClass};
 use resp::Reply;
 use types::set::Set;
@@ -47,9 +48,9 @@ pub static COMMANDS: &[Row] = &[
     row("sunionstore", -3, sunionstore).keys(1, -1, 1).grows(),
 ];
 
-/// All members, for SORT.
-pub(crate) fn elements(set: &Set) -> Vec<Vec<u8>> {
-    set.iter().map(|member| member.to_vec()).collect()
+/// The members at these places (cut to what exists) of the order that the set happens to have, for SORT.
+pub(crate) fn elements(set: &Set, places: Range<usize>) -> Vec<Vec<u8>> {
+    set.iter().skip(places.start).take(places.len()).map(|member| member.to_vec()).collect()
 }
 
 // Writes.

@@ -7,6 +7,7 @@ use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
 use crate::scan;
 use crate::spec::{Group, Keys, Row};
+use core::ops::Range;
 use keyspace::{Event, EventClass};
 use resp::Reply;
 use smallvec::SmallVec;
@@ -69,9 +70,10 @@ pub static COMMANDS: &[Row] = &[
     row("zunionstore", -4, combine::zunionstore).movable_keys(STORE).grows(),
 ];
 
-/// All members, for SORT.
-pub(crate) fn elements(set: &ZSet) -> Vec<Vec<u8>> {
-    set.iter().map(|(member, _)| member.to_vec()).collect()
+/// The members of these ranks (cut to what exists), for SORT. `reverse` counts and walks from the end.
+pub(crate) fn elements(set: &ZSet, places: Range<usize>, reverse: bool) -> Vec<Vec<u8>> {
+    let walk = if reverse { set.range_rev(set.mirrored(places)) } else { set.range(places) };
+    walk.map(|(member, _)| member.to_vec()).collect()
 }
 
 // Additions.
