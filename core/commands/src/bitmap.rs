@@ -219,11 +219,12 @@ fn bitop(call: &mut Call<'_>) -> Handled {
     }
     let mut sources = Vec::with_capacity(args.len() - 3);
     for key in args.rest(3) {
-        sources.push(with_bytes(call.db.text(key)?, <[u8]>::to_vec).unwrap_or_default());
+        sources.push(call.db.share_text(key)?.unwrap_or_default());
     }
+    let sources: Vec<&[u8]> = sources.iter().map(|source| source.as_slice()).collect();
     let result = match operation {
         Some(operation) => bits::combine(operation, &sources),
-        None => sources[0].iter().map(|byte| !byte).collect(),
+        None => bits::invert(sources[0]),
     };
     call.reply.count(result.len());
     if result.is_empty() {

@@ -175,6 +175,15 @@ impl<'a> Db<'a> {
         text_of(self.entry(key))
     }
 
+    /// The string at `key`, printed where it is an integer, to be read beside others: a long one is not copied, but shared.
+    ///
+    /// # Errors
+    /// When the key holds another type.
+    pub fn share_text(&mut self, key: &[u8]) -> Result<Option<Arc<Vec<u8>>>, WrongType> {
+        let Some(entry) = self.entry(key) else { return Ok(None) };
+        entry.share_text().map(Some).ok_or(WrongType)
+    }
+
     /// The string at `key`, to make another one of it: an access, but neither a hit nor a miss.
     ///
     /// # Errors

@@ -206,6 +206,12 @@ impl Entry {
         }
     }
 
+    /// The same, to be kept: a long string shares its buffer, a short one is copied.
+    pub fn share_text(&self) -> Option<Arc<Vec<u8>>> {
+        let shared = self.0.buffer().map(Arc::clone);
+        shared.or_else(|| self.text().map(|text| Arc::new(text.into_owned())))
+    }
+
     /// The collection, when it is one of this type.
     #[inline]
     pub fn get<T: Collection + 'static>(&self) -> Option<&T> {
