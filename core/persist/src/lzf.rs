@@ -90,10 +90,25 @@ impl Encoder {
         if at - from > DISTANCE_MAX {
             return None;
         }
-        let length = input[at..].iter().zip(&input[from..]).take(MATCH_BYTES_MAX).take_while(|(a, b)| a == b);
-        let length = length.count();
+        let most = MATCH_BYTES_MAX.min(input.len() - at);
+        let length = same_bytes(&input[at..][..most], &input[from..][..most]);
         (length >= MATCH_BYTES_MIN).then_some((at - from, length))
     }
+}
+
+/// How many bytes are the same at the beginning of both, which are equally long.
+fn same_bytes(a: &[u8], b: &[u8]) -> usize {
+    const WORD: usize = 8;
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
+    let mut same = 0;
+    for (a, b) in a.chunks_exact(WORD).zip(b.chunks_exact(WORD)) {
+        let difference = word(a) ^ word(b);
+        if difference != 0 {
+            return same + difference.trailing_zeros() as usize / 8;
+        }
+        same += WORD;
+    }
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
 }
 
 fn push_literals(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -210,6 +225,20 @@ mod tests {
             let fits = used.compress(&bytes, &mut by_used, max);
             assert_eq!(Encoder::new().compress(&bytes, &mut by_new, max), fits, "seed {seed}");
             assert_eq!(by_used, by_new, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_is_measured_to_the_byte() {
+        let bytes = [7; 40];
+        for length in 0..=bytes.len() {
+            let mut other = bytes;
+            if let Some(byte) = other.get_mut(length) {
+                *byte ^= 0x40;
+            }
+            assert_eq!(same_bytes(&bytes, &other), length);
+            let most = length.min(20);
+            assert_eq!(same_bytes(&bytes[..20], &other[..20]), most);
         }
     }
 

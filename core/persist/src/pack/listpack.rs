@@ -56,7 +56,9 @@ impl Builder {
 
     /// Appends `value`, as an integer when it is the canonical text of one.
     pub fn push(&mut self, value: &[u8]) {
-        match (value.len() <= 20).then(|| base::number::parse_i64(value)).flatten() {
+        // Most of what is no number shows it by how it begins.
+        let may_be_number = matches!(value, [b'-' | b'0'..=b'9', ..]) && value.len() <= 20;
+        match may_be_number.then(|| base::number::parse_i64(value)).flatten() {
             Some(number) => self.push_int(number),
             None => self.push_bytes(value),
         }
@@ -100,14 +102,18 @@ impl Builder {
     }
 
     fn close_element(&mut self, start: usize) {
+        self.elements += 1;
         let length = self.bytes.len() - start;
+        // Nearly all elements are so short.
+        if length < 0x80 {
+            return self.bytes.extend_from_slice(&[length as u8, END]);
+        }
         let count = back_length_bytes(length);
         for at in (0..count).rev() {
             let mark = if at + 1 == count { 0 } else { 0x80 };
             self.bytes.push(((length >> (7 * at)) & 0x7f) as u8 | mark);
         }
         self.bytes.push(END);
-        self.elements += 1;
     }
 
     /// Appends all elements of another list.

@@ -180,7 +180,7 @@ impl Encoder {
     pub fn push<'a>(
         &mut self,
         id: StreamId,
-        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        fields: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
     ) -> Option<Node> {
         let names: usize = self.master.iter().map(Vec::len).sum();
         let full = self.in_node == NODE_ENTRIES_MAX
@@ -191,7 +191,7 @@ impl Encoder {
             self.first = id;
             self.master = fields.clone().map(|(field, _)| field.to_vec()).collect();
         }
-        let count = fields.clone().count();
+        let count = fields.len();
         let same = count == self.master.len() && fields.clone().zip(&self.master).all(|((f, _), m)| f == m);
         let body = &mut self.body;
         body.push_int(if same { FLAG_SAME_FIELDS } else { 0 });
