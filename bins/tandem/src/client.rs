@@ -8,12 +8,11 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cli::{FindError, Finder, FoundPassword, Place, Role, Screen, Surroundings};
+use cli::{FindError, Finder, Place, Role, Screen, Surroundings};
 use control::health::find;
-use control::secrets::{self, SecretError};
 
-use crate::health::{Name, is_closed};
-use crate::{image, up};
+use crate::container;
+use crate::instances::{DIRECTORY, Name, health_socket, is_closed, password_file};
 
 /// What it is called where it is not called otherwise.
 pub(crate) const NAME: &str = "tandem cli";
@@ -86,7 +85,7 @@ fn with_surroundings_of<T>(name: &str, version: &str, run: impl FnOnce(&Surround
         name,
         version,
         finder: &Instances,
-        ports: if image::is_here() { &PORTS_IN_IMAGE } else { &PORTS_IN_IMAGE[..1] },
+        ports: if container::is_here() { &PORTS_IN_IMAGE } else { &PORTS_IN_IMAGE[..1] },
         history: std::env::var_os("HOME").map(|home| PathBuf::from(home).join(HISTORY_FILE)),
     })
 }
@@ -137,8 +136,8 @@ impl Site {
     /// Under the folder of `tandem up`.
     fn of_up(root: &Path, name: Name) -> Site {
         Site {
-            socket: up::health_socket(root, name),
-            password: Password::File(root.join("secrets").join(format!("{}-password", name.as_str()))),
+            socket: health_socket(root, name),
+            password: Password::File(password_file(root, name)),
             authority: root.join("tls").join("ca.crt"),
         }
     }
@@ -154,14 +153,14 @@ impl Site {
     }
 
     fn of_container(socket: PathBuf) -> Site {
-        Site { socket, password: Password::Variables, authority: image::authority() }
+        Site { socket, password: Password::Variables, authority: container::authority() }
     }
 
     fn place(&self) -> anyhow::Result<Place> {
         let found = find(&self.socket, PATIENCE)?;
         let password = match &self.password {
-            Password::File(file) => Some(found_in(file)?),
-            Password::Variables => image::password()?,
+            Password::File(file) => Some(container::found_in(file)?),
+            Password::Variables => container::password()?,
         };
         Ok(Place {
             host: found.address.ip().to_string(),
@@ -170,12 +169,6 @@ impl Site {
             authority: found.needs_tls.then(|| self.authority.clone()),
         })
     }
-}
-
-/// The password in a file.
-pub(crate) fn found_in(file: &Path) -> Result<FoundPassword, SecretError> {
-    let secret = secrets::read(file)?.secret.reveal().to_vec();
-    Ok(FoundPassword { secret, source: file.display().to_string() })
 }
 
 impl Finder for Instances {
@@ -194,9 +187,9 @@ fn site(name: Name, folder: Option<&str>) -> Option<Site> {
     if let Some(folder) = folder {
         return Some(Site::of_up(Path::new(folder), name));
     }
-    let mut sites = vec![Site::of_system(name), Site::of_up(Path::new(up::DIRECTORY), name)];
-    if image::is_here() {
-        sites.extend(image::health_sockets().map(Site::of_container));
+    let mut sites = vec![Site::of_system(name), Site::of_up(Path::new(DIRECTORY), name)];
+    if container::is_here() {
+        sites.extend(container::health_sockets().map(Site::of_container));
     }
     let seen = sites.iter().position(|site| site.socket.exists());
     seen.or_else(|| sites.iter().position(|site| is_closed(&site.socket))).map(|at| sites.swap_remove(at))

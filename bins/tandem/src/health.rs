@@ -4,50 +4,23 @@
 //! network instead: the endpoint of the metrics, or a server as a client would. There `NOAUTH`, `LOADING` and `MISCONF`
 //! are a no, unlike with `redis-cli ping`, whose exit code is 0 for any reply.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use control::health::{Answer, LINE_BYTES_MAX, ask, ask_json};
 use control::probe::speaks_tls;
 
-use crate::{image, say, up};
+use crate::instances::{DIRECTORY, Name, health_socket, is_closed};
+use crate::{container, say};
 
 /// The socket to ask where the command line names nothing. Not an option's default for clap: there it would
 /// count as given, and in a container that sets it no other server could be asked.
 const SOCKET_VARIABLE: &str = "TANDEM_HEALTH_SOCKET";
-
-/// Which instance of the pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Name {
-    /// The evicting cache.
-    Cache,
-    /// The durable queue.
-    Queue,
-}
-
-impl Name {
-    pub(crate) const BOTH: [Name; 2] = [Name::Cache, Name::Queue];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Name::Cache => "cache",
-            Name::Queue => "queue",
-        }
-    }
-
-    /// The name of its program and of its certificate.
-    pub(crate) fn program(self) -> &'static str {
-        match self {
-            Name::Cache => "tandem-cache",
-            Name::Queue => "tandem-queue",
-        }
-    }
-}
 
 /// What stands below the options in the help.
 const MORE_HELP: &str = "\
@@ -141,7 +114,7 @@ fn asked(options: &Options) -> anyhow::Result<Asked<'_>> {
         (None, None, Some(socket)) => Asked::Socket(socket.clone()),
         (None, None, None) => match std::env::var_os(SOCKET_VARIABLE) {
             Some(socket) => Asked::Socket(PathBuf::from(socket)),
-            None => match image::health_sockets().find(|socket| socket.exists()) {
+            None => match container::health_sockets().find(|socket| socket.exists()) {
                 Some(socket) => Asked::Socket(socket),
                 None => bail!("say which: cache, queue, --socket PATH or --address HOST:PORT"),
             },
@@ -158,10 +131,10 @@ fn told_in_json(socket: &Path, timeout: Duration) -> anyhow::Result<Told> {
 /// there: to ask it tells why it cannot be asked.
 fn socket_of(name: Name, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(dir) = dir {
-        return Ok(up::health_socket(dir, name));
+        return Ok(health_socket(dir, name));
     }
     let system = Path::new("/run").join(name.program()).join("health.sock");
-    let local = up::health_socket(Path::new(up::DIRECTORY), name);
+    let local = health_socket(Path::new(DIRECTORY), name);
     let both = [system, local];
     let seen = both.iter().position(|socket| socket.exists());
     match seen.or_else(|| both.iter().position(|socket| is_closed(socket))) {
@@ -174,11 +147,6 @@ fn socket_of(name: Name, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
             both[1].display()
         ),
     }
-}
-
-/// Whether there may be a socket which this user may not look at.
-pub(crate) fn is_closed(socket: &Path) -> bool {
-    socket.try_exists().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// One PING as any client sends it, whose first line decides; the address of the metrics is asked for `/readyz` instead.

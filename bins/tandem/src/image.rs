@@ -14,40 +14,29 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::bail;
-use cli::FoundPassword;
 use profiles::Profile;
 use rustix::fs::{Access, access};
 use rustix::process::{geteuid, umask};
 use server::Surroundings;
 
-use crate::{client, say};
+use crate::container::{IMAGE_VARIABLE, SECRET_FILES, SOCKET_FOLDER, is_here, place, variable};
+use crate::say;
 
 /// The user and the group that a server in a container runs as; also named in the image's `Dockerfile`.
 const USER: u32 = 10_001;
 
-/// Where data is kept unless the working directory is another one.
-const PLACE: &str = "/data";
-
-/// Where Bitnami's images keep their data: a volume that is mounted there must not be passed by.
-const FOREIGN_PLACES: [&str; 2] = ["/bitnami/redis", "/bitnami/valkey"];
-
-/// The folders for the health socket, best first; the data's own comes last.
-const SOCKET_FOLDER: &str = "/run/tandem";
-
 /// The variable that says which server the image is when its command line does not; also known to `config`.
 const ROLE_VARIABLE: &str = "TANDEM_ROLE";
 
-/// The variable that the image's `Dockerfile` sets; also known to `config`.
-const IMAGE_VARIABLE: &str = "TANDEM_IN_IMAGE";
-
-/// Variables that name the file of the password.
-const SECRET_FILES: [&str; 3] = ["REDIS_PASSWORD_FILE", "VALKEY_PASSWORD_FILE", "TANDEM_REQUIREPASS_FILE"];
-
-/// Variables that hold the password itself.
-const SECRETS: [&str; 3] = ["REDIS_PASSWORD", "VALKEY_PASSWORD", "TANDEM_REQUIREPASS"];
-
 /// The two prefixes of the variables of other images.
 const FAMILIES: [&str; 2] = ["VALKEY_", "REDIS_"];
+
+/// The prefixes of the variables that name the server which a replica follows.
+const MASTERS: [&str; 2] = ["VALKEY_PRIMARY_", "REDIS_MASTER_"];
+
+/// Variables that name the file of the password which that server asks for.
+const MASTER_SECRET_FILES: [&str; 3] =
+    ["VALKEY_PRIMARY_PASSWORD_FILE", "REDIS_MASTER_PASSWORD_FILE", "TANDEM_MASTERAUTH_FILE"];
 
 /// Variables of Bitnami's images behind the prefix, and the directives that they are.
 const DIRECTIVES: [(&str, &str); 4] = [
@@ -112,17 +101,6 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// A variable of the environment that says something.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Whether this process runs in the image: a server is then started as here also where its entry is passed by, as by `command` of
-/// Kubernetes and `--entrypoint`.
-pub(crate) fn is_here() -> bool {
-    variable(IMAGE_VARIABLE).is_some()
 }
 
 /// Starts a server with the image's defaults.
@@ -197,17 +175,6 @@ fn named_place(words: &[String], variable: Option<String>) -> Option<PathBuf> {
     option.or(variable).map(PathBuf::from).filter(|place| place.is_absolute() && place.parent().is_some())
 }
 
-/// Where the data is where nobody says: a volume that was made for another image, the working directory, or the image's own place.
-fn place(current: &Path, is_folder: &dyn Fn(&Path) -> bool) -> PathBuf {
-    if let Some(foreign) = FOREIGN_PLACES.into_iter().find(|folder| is_folder(Path::new(folder))) {
-        return Path::new(foreign).join("data");
-    }
-    match current.parent() {
-        Some(_) => current.to_owned(),
-        None => PathBuf::from(PLACE),
-    }
-}
-
 /// Gives the data to the ordinary user and becomes that user by starting anew, which does not come back. Comes back, with what
 /// to tell, where the container may do neither; then the server runs as it is.
 fn hand_over(place: &Path, profile: Profile, words: &[String]) -> Vec<String> {
@@ -224,7 +191,7 @@ fn hand_over(place: &Path, profile: Profile, words: &[String]) -> Vec<String> {
         Ok(own) => {
             let mut command = Command::new(own);
             command.arg0("tandem").args(["image", name]).args(words).uid(USER).gid(USER);
-            for file in SECRET_FILES {
+            for file in SECRET_FILES.into_iter().chain(MASTER_SECRET_FILES) {
                 let Some((plain, secret)) = secret_of_root(file, variable(file)) else { continue };
                 command.env_remove(file).env(plain, secret);
             }
@@ -344,33 +311,6 @@ fn may_write(folder: &Path) -> bool {
     access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
-/// Where a server in this container may have its health socket.
-pub(crate) fn health_sockets() -> impl Iterator<Item = PathBuf> {
-    let place = place(&std::env::current_dir().unwrap_or_default(), &|path| path.is_dir());
-    [PathBuf::from(SOCKET_FOLDER), place].into_iter().map(|folder| folder.join("health.sock"))
-}
-
-/// The password that the variables of this container give, in the order in which a server takes them.
-///
-/// # Errors
-/// A variable names a file that cannot be read.
-pub(crate) fn password() -> anyhow::Result<Option<FoundPassword>> {
-    if let Some(file) = SECRET_FILES.into_iter().find_map(variable) {
-        return Ok(Some(client::found_in(Path::new(&file))?));
-    }
-    Ok(SECRETS.into_iter().find_map(|name| {
-        let secret = variable(name)?.into_bytes();
-        Some(FoundPassword { secret, source: format!("the variable {name}") })
-    }))
-}
-
-/// Where a server in this container has its certificates.
-pub(crate) fn authority() -> PathBuf {
-    let place = variable("TANDEM_DIR").map(PathBuf::from);
-    let usual = || self::place(&std::env::current_dir().unwrap_or_default(), &|path| path.is_dir());
-    place.unwrap_or_else(usual).join("tls").join("ca.crt")
-}
-
 /// What variables of other images ask for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
@@ -385,7 +325,7 @@ struct Options {
 /// Reads the variables of other images. Passwords and memory are not among them: the server itself knows those.
 ///
 /// # Errors
-/// A replica is asked for.
+/// A replica is asked for, and not of whom.
 fn options_of(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Options> {
     let of_families = |name: &str| FAMILIES.iter().find_map(|family| variable(&format!("{family}{name}")));
     let is = |name: &str| of_families(name).map(|value| is_yes(&value));
@@ -394,8 +334,8 @@ fn options_of(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Optio
         options.before.push(format!("--{directive}"));
         options.before.extend(words.iter().map(|word| (*word).to_owned()));
     };
-    if let Some(mode) = of_families("REPLICATION_MODE").filter(|mode| mode != "master" && mode != "primary") {
-        bail!("REPLICATION_MODE={mode} asks for a replica, which Tandem cannot be yet");
+    if of_families("REPLICATION_MODE").is_some_and(|mode| mode == "slave" || mode == "replica") {
+        set_master(variable, &mut set)?;
     }
     for (name, directive) in DIRECTIVES {
         of_families(name).inspect(|value| set(directive, &[value]));
@@ -425,6 +365,30 @@ fn options_of(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Optio
     }
     options.needs_password = variable("ALLOW_EMPTY_PASSWORD").is_some_and(|value| !is_yes(&value));
     Ok(options)
+}
+
+/// The server that a replica follows, as Bitnami's images name it.
+///
+/// # Errors
+/// It is not named.
+fn set_master(
+    variable: &dyn Fn(&str) -> Option<String>,
+    set: &mut dyn FnMut(&str, &[&str]),
+) -> anyhow::Result<()> {
+    const PORT: &str = "6379";
+    let of_master = |name: &str| MASTERS.iter().find_map(|prefix| variable(&format!("{prefix}{name}")));
+    let Some(host) = of_master("HOST") else {
+        bail!(
+            "REPLICATION_MODE asks for a replica, and no REDIS_MASTER_HOST names the server that it follows"
+        );
+    };
+    set("replicaof", &[&host, &of_master("PORT_NUMBER").unwrap_or_else(|| PORT.to_owned())]);
+    if let Some(file) = of_master("PASSWORD_FILE") {
+        set("masterauth-file", &[&file]);
+    } else if let Some(password) = of_master("PASSWORD") {
+        set("masterauth", &[&password]);
+    }
+    Ok(())
 }
 
 /// TLS as Bitnami's images have it: on its own port, and where that is the ordinary one, nothing else on it.
@@ -530,6 +494,23 @@ mod tests {
             (&[("REDIS_RDB_POLICY", "900#1 600#5")], "--save 900 1 600 5"),
             (&[("REDIS_ALLOW_REMOTE_CONNECTIONS", "no")], "--bind 127.0.0.1 -::1"),
             (&[("REDIS_REPLICATION_MODE", "master"), ("REDIS_DATABASE", "redis")], ""),
+            (
+                &[
+                    ("REDIS_REPLICATION_MODE", "slave"),
+                    ("REDIS_MASTER_HOST", "a"),
+                    ("REDIS_MASTER_PASSWORD", "p"),
+                ],
+                "--replicaof a 6379 --masterauth p",
+            ),
+            (
+                &[
+                    ("VALKEY_REPLICATION_MODE", "replica"),
+                    ("VALKEY_PRIMARY_HOST", "a"),
+                    ("VALKEY_PRIMARY_PORT_NUMBER", "7000"),
+                    ("VALKEY_PRIMARY_PASSWORD_FILE", "/p"),
+                ],
+                "--replicaof a 7000 --masterauth-file /p",
+            ),
             (&[("REDIS_TLS_CERT_FILE", "/c"), ("REDIS_TLS_ENABLED", "no")], ""),
             (
                 &[("REDIS_TLS_CERT_FILE", "/c"), ("REDIS_TLS_ENABLED", "yes")],
@@ -545,7 +526,7 @@ mod tests {
         assert_eq!(hidden, ["--rename-command", "FLUSHDB", "", "--rename-command", "FLUSHALL", ""]);
         assert_eq!(options(&[("REDIS_RDB_POLICY_DISABLED", "yes")]).before, ["--save", ""]);
         let replica = |name: &str| (name == "REDIS_REPLICATION_MODE").then(|| "slave".to_owned());
-        assert!(options_of(&replica).unwrap_err().to_string().contains("replica"));
+        assert!(options_of(&replica).unwrap_err().to_string().contains("REDIS_MASTER_HOST"));
     }
 
     #[test]
@@ -583,17 +564,11 @@ mod tests {
     }
 
     #[test]
-    fn the_place_is_where_the_volume_is() {
-        let none = |_: &Path| false;
-        assert_eq!(place(Path::new("/data"), &none), Path::new("/data"));
-        assert_eq!(place(Path::new("/srv/x"), &none), Path::new("/srv/x"));
-        assert_eq!(place(Path::new("/"), &none), Path::new("/data"));
+    fn the_place_may_be_named() {
         let named = |text: &str| named_place(&words(text), Some("/v".to_owned()));
         assert_eq!(named("--dir /a --port 1 --dir /b"), Some("/b".into()));
         assert_eq!(named("--port 1"), Some("/v".into()));
         assert_eq!((named("--dir ./a"), named("--dir /")), (None, None));
-        let bitnami = |path: &Path| path == Path::new("/bitnami/redis");
-        assert_eq!(place(Path::new("/data"), &bitnami), Path::new("/bitnami/redis/data"));
     }
 
     #[test]

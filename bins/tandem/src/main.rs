@@ -11,9 +11,11 @@
 mod backup;
 mod check;
 mod client;
+mod container;
 mod health;
 mod image;
 mod import;
+mod instances;
 mod pages;
 mod rehearse;
 mod repository;
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::{CommandFactory, Parser, Subcommand};
+use instances::Name;
 use profiles::Profile;
 
 /// What stands below the subcommands in the help.
@@ -116,7 +119,7 @@ enum Task {
         /// The process of `tandem up`, with which this one ends.
         #[arg(long)]
         parent: Option<i32>,
-        name: health::Name,
+        name: Name,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
@@ -154,14 +157,14 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Queue { words } => serve(Profile::Queue, words),
         Task::Image { words } => image::run(&words),
         Task::Instance { parent, name, words } => {
-            up::end_with(parent).and_then(|()| server::run(profile(name), words))
+            up::end_with(parent).and_then(|()| server::run(name.profile(), words))
         }
     }
 }
 
 /// Runs a server, in the container image with the defaults that belong there.
 fn serve(role: Profile, words: Vec<String>) -> anyhow::Result<ExitCode> {
-    if image::is_here() { image::serve(role, words) } else { server::run(role, words) }
+    if container::is_here() { image::serve(role, words) } else { server::run(role, words) }
 }
 
 /// Does what `tandem WORDS` does.
@@ -192,8 +195,8 @@ fn called(name: &Path) -> Called {
         "redis-cli" | "valkey-cli" => Called::Client(name.to_owned()),
         "sh" => Called::Shell,
         _ => {
-            let role = health::Name::BOTH.into_iter().find(|role| name == role.program());
-            role.map_or(Called::Tool, |role| Called::Server(profile(role)))
+            let role = Name::BOTH.into_iter().find(|role| name == role.program());
+            role.map_or(Called::Tool, |role| Called::Server(role.profile()))
         }
     }
 }
@@ -204,13 +207,6 @@ fn plain_text(words: impl Iterator<Item = OsString>) -> anyhow::Result<Vec<Strin
         word.into_string().map_err(|word| anyhow!("{}: the word is not UTF-8", word.to_string_lossy()))
     };
     words.map(text).collect()
-}
-
-fn profile(name: health::Name) -> Profile {
-    match name {
-        health::Name::Cache => Profile::Cache,
-        health::Name::Queue => Profile::Queue,
-    }
 }
 
 /// One line, or several, on standard output; a closed pipe is not a reason to stop serving.
