@@ -107,3 +107,23 @@ def test_shutdown_nosave_loses_nothing_that_a_queue_has_acknowledged():
         server.restart()
         with server.client() as c:
             assert c.call("LLEN", "l") == 1000
+
+
+def test_an_interrupt_after_a_stop_that_failed_stops_and_saves():
+    with servers.Server("server", tls=False, extra=["--save", "3600 1"]) as server:
+        with server.client() as c:
+            assert c.call("SET", "k", "v") == b"OK"
+        snapshot = server.data() / "dump.rdb"
+        snapshot.mkdir()
+        server.process.send_signal(signal.SIGINT)
+        end = time.monotonic() + 30
+        while "Errors trying to shut down" not in server.log.read_text():
+            assert server.process.poll() is None and time.monotonic() < end, server.log_tail()
+            time.sleep(0.02)
+        snapshot.rmdir()
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0, server.log_tail()
+        assert "You insist" not in server.log.read_text()
+        server.restart()
+        with server.client() as c:
+            assert c.call("GET", "k") == b"v"

@@ -48,10 +48,8 @@ pub enum Level {
 /// Why the server is asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// SIGINT: somebody at a terminal.
+    /// SIGINT: somebody at a terminal. A second one, while a signal's stop is under way, means: leave at once.
     Interrupted,
-    /// A second SIGINT while stopping: leave at once.
-    Insisted,
     /// SIGTERM: the service manager.
     Terminated,
 }

@@ -33,8 +33,8 @@ const IGNORED: &[(i32, &str)] = &[
 pub(crate) fn watch(plane: &Arc<Plane>) -> io::Result<()> {
     let (terminate, interrupt, hang_up) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-    tokio::spawn(stop_on(terminate, Arc::clone(plane), [Stop::Terminated; 2]));
-    tokio::spawn(stop_on(interrupt, Arc::clone(plane), [Stop::Interrupted, Stop::Insisted]));
+    tokio::spawn(stop_on(terminate, Arc::clone(plane), Stop::Terminated));
+    tokio::spawn(stop_on(interrupt, Arc::clone(plane), Stop::Interrupted));
     tokio::spawn(reload_on(hang_up, Arc::clone(plane)));
     for number in [SIGABRT, libc::SIGQUIT] {
         tokio::spawn(crash_on(signal(SignalKind::from_raw(number))?, number, Arc::clone(plane)));
@@ -59,14 +59,12 @@ async fn tell_of(mut signals: Signal, name: String, plane: Arc<Plane>) {
     }
 }
 
-/// The first signal asks with the first reason, each further one with the second.
-async fn stop_on(mut signals: Signal, plane: Arc<Plane>, [first, further]: [Stop; 2]) {
-    let mut reason = first;
+/// Each signal asks with this reason; the instance knows whether it is stopping already.
+async fn stop_on(mut signals: Signal, plane: Arc<Plane>, reason: Stop) {
     while signals.recv().await.is_some() {
         if plane.call(move |instance| instance.shutdown(reason)).await.is_none() {
             plane.log(Level::Warning, "the server did not take the request to stop".to_owned()).await;
         }
-        reason = further;
     }
 }
 

@@ -418,7 +418,7 @@ fn signals_reach_the_instance() {
     signal(&child, "INT");
     eventually("an interrupt", || told("stops") == "[Interrupted]");
     signal(&child, "INT");
-    eventually("insistence", || told("stops") == "[Interrupted, Insisted]");
+    eventually("a second one", || told("stops") == "[Interrupted, Interrupted]");
     signal(&child, "TERM");
     assert!(child.wait().unwrap().success());
 }

@@ -128,13 +128,14 @@ impl Instance for Front {
     }
 
     fn shutdown(&self, reason: Stop) {
+        let is_second = self.shared.joined_stop.by_signal();
         let text = match reason {
-            Stop::Terminated => "Received SIGTERM scheduling shutdown...",
+            Stop::Interrupted if is_second => "You insist... exiting now.",
             Stop::Interrupted => "Received SIGINT scheduling shutdown...",
-            Stop::Insisted => "You insist... exiting now.",
+            Stop::Terminated => "Received SIGTERM scheduling shutdown...",
         };
         self.shared.logger.warning(text);
-        if reason == Stop::Insisted {
+        if reason == Stop::Interrupted && is_second {
             self.shared.life.end_now();
             crate::stop::let_go(self.shared);
             return;

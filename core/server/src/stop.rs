@@ -33,6 +33,8 @@ pub(crate) struct Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Joined {
     sessions: Mutex<Vec<SessionId>>,
+    /// A signal has asked, and the stop that it asked for has not failed.
+    is_by_signal: AtomicBool,
     /// One of them does not want to wait for replicas.
     is_urgent: AtomicBool,
     /// Until when replicas are waited for, monotonic microseconds; 0 while they are not.
@@ -52,6 +54,11 @@ impl Joined {
         is_one
     }
 
+    /// A signal asks for a stop; true when one has before, and that stop is under way.
+    pub(crate) fn by_signal(&self) -> bool {
+        self.is_by_signal.swap(true, Ordering::Relaxed)
+    }
+
     /// Milliseconds for which replicas are waited for yet; `None` while they are not.
     pub(crate) fn left_ms(&self, now_us: u64) -> Option<u64> {
         let until_us = self.until_us.load(Ordering::Relaxed);
@@ -60,6 +67,7 @@ impl Joined {
 
     /// The stop is none any more: who is to be told.
     fn take(&self) -> Vec<SessionId> {
+        self.is_by_signal.store(false, Ordering::Relaxed);
         self.is_urgent.store(false, Ordering::Relaxed);
         self.until_us.store(0, Ordering::Relaxed);
         std::mem::take(&mut self.sessions.lock())
@@ -151,7 +159,7 @@ fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
         if !engine.is_cron_paused() {
             let flags = match signal {
                 Stop::Terminated => engine.config.shutdown_on_sigterm,
-                Stop::Interrupted | Stop::Insisted => engine.config.shutdown_on_sigint,
+                Stop::Interrupted => engine.config.shutdown_on_sigint,
             };
             let save = if flags.save() { Some(true) } else { flags.nosave().then_some(false) };
             return Ok(Wanted { save, force: flags.force(), now: flags.now(), ..wanted });
