@@ -582,6 +582,10 @@ impl Journal {
 
     /// The configuration says this from now on.
     pub fn set_policy(&mut self, policy: Policy, now_us: u64) {
+        if policy.need == Need::Synced && self.policy.need != Need::Synced {
+            // What waits because the disk lags has its bound no longer: it leaves with its sync, like all that comes.
+            self.hold_from(self.safe);
+        }
         self.policy = policy;
         self.advance(now_us);
     }

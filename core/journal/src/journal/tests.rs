@@ -55,6 +55,24 @@ fn a_ticket_is_the_position_behind_a_commit() {
 }
 
 #[test]
+fn replies_that_a_lagging_disk_holds_back_do_not_leave_by_a_change_to_always_and_back() {
+    let mut journal = everysec();
+    let first = commit(&mut journal, "a");
+    write(&mut journal, 0);
+    assert!(journal.begin_sync(3 * SECOND_US), "it takes long");
+    let second = commit(&mut journal, "b");
+    write(&mut journal, 3 * SECOND_US);
+    assert_eq!(journal.safe(), first);
+    journal.set_policy(Policy { need: Need::Synced, ..Policy::default() }, 3 * SECOND_US);
+    journal.set_policy(everysec().policy(), 3 * SECOND_US);
+    assert_eq!(journal.safe(), first, "it may be lost, and more than two seconds with it");
+    journal.synced(4 * SECOND_US);
+    assert!(journal.wants_sync(4 * SECOND_US));
+    sync(&mut journal, 4 * SECOND_US);
+    assert_eq!(journal.safe(), second);
+}
+
+#[test]
 fn memory_is_taken_until_a_commit_is_written_also_while_it_is() {
     let mut journal = everysec();
     journal.commit(&mut vec![b'x'; 1000]);
