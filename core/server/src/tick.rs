@@ -30,6 +30,10 @@ const BUFFERS_PERIOD_US: u64 = 1_000_000;
 /// How long clients wait for the next look at a busy engine, microseconds.
 const BUSY_SLEEP_US: u64 = 10_000;
 
+/// Bytes of replies after which the rest of a batch waits for the next: what there is leaves first, and clients that are closed for what
+/// they hold give it back, so that many who ask for much at once do not fill the memory.
+const OUTPUT_PER_BATCH: usize = 4 << 20;
+
 /// Deliveries to clients after which the rest of a batch waits for the next: what there is leaves first, so that a few publishers with
 /// deep pipelines and many subscribers do not fill the memory, and other threads keep up.
 const DELIVERIES_PER_BATCH: usize = 65_536;
@@ -282,7 +286,8 @@ impl Worker {
     fn execute(&mut self, engine: &mut Engine) {
         // Taken one by one: while a script holds the engine, those behind it are served by `serve_others`.
         for _ in 0..self.clients.runnable.len() {
-            if engine.waiting_deliveries() >= DELIVERIES_PER_BATCH {
+            let is_full = self.clients.batch_output >= OUTPUT_PER_BATCH;
+            if is_full || engine.waiting_deliveries() >= DELIVERIES_PER_BATCH {
                 break;
             }
             let Some(id) = self.clients.runnable.pop_front() else { break };
