@@ -95,6 +95,27 @@ def test_a_pipeline_of_large_reads_is_run_in_turns():
                 assert len(c.read()) == 1 << 20
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_what_clients_may_hold_together_bounds_memory_whoever_serves_them(threads):
+    limit = 20 << 20
+    options = ["--save", "", "--io-threads", threads, "--maxmemory-clients", limit]
+    with servers.Server("server", tls=False, extra=[str(option) for option in options]) as server:
+        with server.client() as c:
+            assert c.call("SET", "large", b"x" * 1_000_000) == b"OK"
+            before = high_water(server)
+            readers = [server.client() for _ in range(150)]
+            for reader in readers:
+                reader.send(wire.encode("GET", "large") * 20)
+            end = time.monotonic() + 30
+            while info(c, "evicted_clients") < 100:
+                assert time.monotonic() < end, "they hold too much"
+                time.sleep(0.05)
+            # All that they asked for is 3 GB. Beside what may be held there is a batch and what is on its way out, of each thread.
+            assert high_water(server) - before < limit + (15 << 20) + threads * (10 << 20)
+            for reader in readers:
+                reader.close()
+
+
 def test_a_long_argument_counts_no_more_when_it_has_come():
     with servers.Server("server", tls=False, extra=["--save", "", "--maxmemory-clients", "1gb"]) as server:
         with server.client() as c, server.client() as watcher:

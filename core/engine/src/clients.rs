@@ -1,15 +1,21 @@
 //! The memory of all clients together, and who goes when it is too much (`maxmemory-clients`).
 //!
 //! Each client is counted with what it took when it was last looked at; the server tells the sizes of buffers after each batch of a
-//! client's requests as long as there is a limit. Who takes the most goes first; CLIENT NO-EVICT protects. Those who have not
-//! logged in are not counted: the server bounds what they hold, and no user goes for it. Nor do they keep a user from coming in
-//! when all places are taken.
+//! client's requests as long as there is a limit. Who takes the most goes first; CLIENT NO-EVICT protects. What it
+//! took is there until its thread has closed it, so others' requests wait for that when it is much. Those who have not logged in are not
+//! counted: the server bounds what they hold, and no user goes for it. Nor do they keep a user from coming in when all places are taken.
 
 use crate::engine::Engine;
 use crate::outside::{Delivery, Outside};
 use crate::session::{Session, SessionId};
 use commands::Args;
 use std::collections::HashMap;
+
+/// Bytes of the least limit.
+const CLIENTS_LIMIT_MIN: usize = 128 << 10;
+
+/// The part of the limit that may be held by clients on their way out before others wait for them.
+const LEAVING_PART: usize = 4;
 
 impl Engine {
     /// Counts a client anew.
@@ -31,6 +37,20 @@ impl Engine {
     /// Whether the memory of clients has a limit, so that the server must tell their buffers at once.
     pub fn limits_clients(&self) -> bool {
         self.config.maxmemory_clients > 0
+    }
+
+    /// Whether those that were closed for what they hold have not given it back yet, and it is much: the other clients' requests had
+    /// better wait for the threads that have them.
+    pub fn waits_for_evicted(&self) -> bool {
+        self.leaving_bytes > 0 && self.leaving_bytes > self.clients_limit() / LEAVING_PART
+    }
+
+    /// What all clients may hold, bytes; 0 for no limit. A limit below what a few ordinary clients take would close each that comes.
+    fn clients_limit(&self) -> usize {
+        match self.config.maxmemory_clients as usize {
+            0 => 0,
+            limit => limit.max(CLIENTS_LIMIT_MIN),
+        }
     }
 
     /// Whether this client is to be closed: none of its requests may run.
@@ -65,7 +85,7 @@ impl Engine {
     /// Closes the largest clients until all together are below the limit; not beside a script, whose client may be one of them.
     #[inline]
     pub fn evict_clients(&mut self) {
-        let limit = self.config.maxmemory_clients as usize;
+        let limit = self.clients_limit();
         if limit > 0 && self.clients_bytes > limit && self.busy.is_none() {
             self.evict_clients_to(limit);
         }
@@ -89,7 +109,9 @@ impl Engine {
                 format!("Evicting client, all together are over maxmemory-clients ({limit} bytes): {line}");
             self.jobs.push(crate::outside::Job::Log { level: 2, text });
             self.clients_bytes -= bytes;
-            self.sessions.at_mut(id).counted_bytes = 0;
+            self.leaving_bytes += bytes;
+            let session = self.sessions.at_mut(id);
+            (session.counted_bytes, session.leaving_bytes) = (0, session.leaving_bytes + bytes);
             self.close_client(id);
         }
     }

@@ -222,6 +222,7 @@ fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if !engine.is_let_in(engine.sessions.at(turn.session)) {
         return Err(Hello::NOAUTH);
     }
+    let is_replica = engine.is_replica();
     let session = engine.sessions.at_mut(turn.session);
     if let Some(name) = hello.name {
         session.name = name.to_vec();
@@ -229,12 +230,12 @@ fn hello(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if let Some(protocol) = hello.protocol {
         session.protocol = protocol;
     }
-    push_greeting(&mut turn.reply, session.protocol, session.id);
+    push_greeting(&mut turn.reply, session.protocol, session.id, is_replica);
     Ok(Step::Done(None))
 }
 
 /// The reply of HELLO to the client with this number, in the protocol that it now speaks.
-fn push_greeting(reply: &mut Reply<'_>, protocol: Protocol, client_id: u64) {
+fn push_greeting(reply: &mut Reply<'_>, protocol: Protocol, client_id: u64, is_replica: bool) {
     reply.set_protocol(protocol);
     reply.map(7);
     for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
@@ -245,7 +246,7 @@ fn push_greeting(reply: &mut Reply<'_>, protocol: Protocol, client_id: u64) {
     reply.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
     reply.bulk(b"id");
     reply.integer(client_id as i64);
-    for (name, value) in [("mode", "standalone"), ("role", "master")] {
+    for (name, value) in [("mode", "standalone"), ("role", if is_replica { "replica" } else { "master" })] {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
     }

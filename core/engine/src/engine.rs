@@ -167,6 +167,8 @@ pub struct Engine {
     pub(crate) held: Vec<SessionId>,
     /// Memory of all clients as last counted, bytes.
     pub(crate) clients_bytes: usize,
+    /// Of all clients what those hold that were closed for it and have not gone yet, bytes.
+    pub(crate) leaving_bytes: usize,
     /// The log has been told that some queues are not followed.
     pub(crate) told_of_dropped_queues: bool,
 }
@@ -293,6 +295,7 @@ impl Engine {
             orders: 0,
             held: Vec::new(),
             clients_bytes: 0,
+            leaving_bytes: 0,
             told_of_dropped_queues: false,
             config,
         };
@@ -438,6 +441,7 @@ impl Engine {
         self.let_go(id);
         if let Some(session) = self.sessions.remove(id) {
             self.clients_bytes -= session.counted_bytes;
+            self.leaving_bytes -= session.leaving_bytes;
         }
         self.observe();
     }

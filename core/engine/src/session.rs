@@ -255,6 +255,8 @@ pub(crate) struct Session {
     pub(crate) watched_bytes: usize,
     /// What this client is counted with in the memory of all clients, bytes.
     pub(crate) counted_bytes: usize,
+    /// What it was closed for, bytes.
+    pub(crate) leaving_bytes: usize,
 }
 
 impl Session {
@@ -368,6 +370,7 @@ impl Sessions {
             running_bytes: 0,
             watched_bytes: 0,
             counted_bytes: 0,
+            leaving_bytes: 0,
         };
         let index = self.slab.insert(session) as u32;
         SessionId { index, serial }

@@ -782,12 +782,15 @@ fn the_largest_client_goes_when_all_hold_too_much() {
     let (c, d) = (b.connect(), b.connect());
     assert_eq!(b.run(c, "CLIENT NO-EVICT on"), "+OK\r\n");
     b.run(d, "MULTI");
-    b.call(d, &["SET", "k", &"x".repeat(100_000)]);
-    assert_eq!(b.run(c, "CONFIG SET maxmemory-clients 50000"), "+OK\r\n");
+    b.call(d, &["SET", "k", &"x".repeat(200_000)]);
+    assert_eq!(b.run(c, "CONFIG SET maxmemory-clients 1000"), "+OK\r\n");
     b.tell_buffers();
     b.engine.evict_clients();
+    assert!(b.engine.waits_for_evicted(), "it still has what it is closed for");
     b.tick();
     assert!(b.closed(d) && !b.closed(c));
+    b.leave(d);
+    assert!(!b.engine.waits_for_evicted());
     assert!(b.run(c, "INFO stats").contains("evicted_clients:1\r\n"));
     let mut jobs = Vec::new();
     b.engine.take_jobs(&mut jobs);

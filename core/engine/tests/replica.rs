@@ -41,6 +41,7 @@ fn masters(b: &mut Bench, line: &str) -> Result<(), ReplayError> {
 #[test]
 fn only_the_master_writes_and_its_commands_are_logged_as_they_came() {
     let (mut b, _, c) = replica();
+    assert!(b.run(c, "HELLO 2").contains("$4\r\nrole\r\n$7\r\nreplica\r\n"));
     b.engine.set_logging(true);
     for line in ["SET k v", "MULTI", "EVAL return(redis.call('SET','k','v')) 0"] {
         let reply = b.run(c, line);

@@ -82,6 +82,18 @@ pub(crate) fn free_in_background(on: bool) {
     let _ = tikv_jemalloc_ctl::background_thread::write(on);
 }
 
+/// Gives back to the system what the allocator keeps of this thread's freed memory for its next allocations: after much was freed at
+/// once that nobody will ask for again. Otherwise it goes back over some seconds, and as much as that may be taken meanwhile.
+pub(crate) fn give_back() {
+    let Ok(arena) = Access::<u32>::read(b"thread.arena\0".name()) else { return };
+    let name = format!("arena.{arena}.dirty_decay_ms\0");
+    // Keeping for no time gives all back at once.
+    if let Ok(usual) = Access::<isize>::read(name.as_bytes().name()) {
+        let _ = Access::<isize>::write(name.as_bytes().name(), 0);
+        let _ = Access::<isize>::write(name.as_bytes().name(), usual);
+    }
+}
+
 /// Figures of the allocator, bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Figures {

@@ -44,6 +44,8 @@ pub(crate) struct Clients {
     pub(crate) pool: Pool,
     /// Bytes of the replies that this tick has made so far.
     pub(crate) batch_output: usize,
+    /// Bytes that clients held which were closed for what they held, or by somebody, since memory was given back for that.
+    pub(crate) dropped_bytes: usize,
     pub(crate) timers: Timers,
     pub(crate) bounds: Bounds,
     /// Bytes that those hold who have not logged in.
@@ -109,6 +111,7 @@ impl Clients {
             slots: Slots::new(),
             pool: Pool::new(),
             batch_output: 0,
+            dropped_bytes: 0,
             timers: Timers::new(0),
             bounds,
             strangers_bytes: 0,
@@ -350,6 +353,9 @@ impl Clients {
     pub(crate) fn close(&mut self, id: Id) {
         let Some(Some(client)) = self.slots.remove(id) else { return };
         self.strangers_bytes -= client.counted;
+        if client.dropped {
+            self.dropped_bytes += client.conn.buffer_bytes().0 + client.conn.buffer_bytes().1;
+        }
         self.turned_away -= usize::from(client.turned_away);
         if !client.trusted {
             self.shared.jobs.forget_client(client.id);

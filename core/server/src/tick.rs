@@ -34,6 +34,9 @@ const BUSY_SLEEP_US: u64 = 10_000;
 /// they hold give it back, so that many who ask for much at once do not fill the memory.
 const OUTPUT_PER_BATCH: usize = 4 << 20;
 
+/// Bytes of clients that were closed for what they held after which memory is given back to the system: whole batches of it.
+const GIVEN_BACK_BYTES: usize = 4 << 20;
+
 /// Deliveries to clients after which the rest of a batch waits for the next: what there is leaves first, so that a few publishers with
 /// deep pipelines and many subscribers do not fill the memory, and other threads keep up.
 const DELIVERIES_PER_BATCH: usize = 65_536;
@@ -159,6 +162,10 @@ impl Worker {
             self.trimmed_s = self.clients.now_s;
             self.clients.pool.trim();
             self.window.trim();
+        }
+        if self.clients.dropped_bytes >= GIVEN_BACK_BYTES {
+            self.clients.dropped_bytes = 0;
+            crate::allocator::give_back();
         }
         crate::allocator::publish();
         crate::allocator::keep(self.clients.pool.bytes());
@@ -292,6 +299,10 @@ impl Worker {
             }
             let Some(id) = self.clients.runnable.pop_front() else { break };
             self.clients.execute_one(engine, id, &self.scratch, &mut self.window);
+            // Behind one client's requests, not before: whoever does not go holds up nobody.
+            if engine.waits_for_evicted() {
+                break;
+            }
         }
         engine.evict_clients();
     }
