@@ -102,6 +102,8 @@ pub struct Engine {
     pub(crate) scripts: Option<Interpreter>,
     /// Taken out while a function runs.
     pub(crate) functions: Option<Functions>,
+    /// What all interpreters start with, and share.
+    pub(crate) script_limits: Limits,
     /// The script that runs too long.
     pub(crate) busy: Option<Box<crate::busy::BusyScript>>,
     pub(crate) log: Log,
@@ -241,6 +243,7 @@ impl Engine {
         let number =
             u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
         let commands = table.commands.len();
+        let script_limits = script_limits();
         let mut engine = Engine {
             keyspace: Keyspace::new(config.databases, number),
             table,
@@ -253,8 +256,9 @@ impl Engine {
             watchers: HashMap::new(),
             tracking: TrackingTable::default(),
             monitors: Vec::new(),
-            scripts: Some(Interpreter::new(script_limits())),
-            functions: Some(Functions::new(script_limits())),
+            scripts: Some(Interpreter::new(script_limits.clone())),
+            functions: Some(Functions::new(script_limits.clone())),
+            script_limits,
             busy: None,
             log: Log::default(),
             deliveries: Vec::new(),
@@ -949,8 +953,8 @@ impl Engine {
 /// What a client gets that is one too many.
 pub const TOO_MANY_CLIENTS: &str = "-ERR max number of clients reached\r\n";
 
-/// The bounds of interpreters.
-pub(crate) fn script_limits() -> Limits {
+/// The bounds of all interpreters of one engine.
+fn script_limits() -> Limits {
     let version = crate::REDIS_VERSION.to_owned();
     Limits { version, version_number: 0x0007_0402, ..Limits::default() }
 }

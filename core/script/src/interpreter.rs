@@ -11,6 +11,7 @@ use resp::{Protocol, Sink};
 use sha1::{Digest, Sha1};
 
 use crate::convert::{self, Name};
+use crate::random::Numbers;
 use crate::raw::{Lua, LuaType, Machine, Raise, Reference};
 use crate::recency::{NodeIndex, Recency};
 use crate::sandbox::{self, Role};
@@ -35,6 +36,8 @@ pub struct Limits {
     pub version: String,
     /// `redis.REDIS_VERSION_NUM`, as 0x00MMmmpp.
     pub version_number: u32,
+    /// What `math.random` takes; shared by those whose limits are clones.
+    pub numbers: Numbers,
 }
 
 impl Default for Limits {
@@ -44,6 +47,7 @@ impl Default for Limits {
             eval_scripts: 500,
             version: "7.4.0".into(),
             version_number: 0x0007_0400,
+            numbers: Numbers::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod structs;
 
 pub use functions::{Function, Functions, Library, Policy};
 pub use interpreter::{CompileError, Interpreter, Limits, Origin, RunError, Sha, sha_of};
+pub use random::Numbers;
 pub use shebang::{Flags, flags_of};
 
 /// What the running of a script needs from whoever runs it.

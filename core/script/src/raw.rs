@@ -36,6 +36,7 @@ use resp::Protocol;
 
 use crate::convert::{Frame, NAMES, Name};
 use crate::library::Registered;
+use crate::random::Numbers;
 use crate::{Host, Interrupt};
 
 /// How many units of work lie between two questions to the host. An instruction is one; all take some 3 ns.
@@ -134,10 +135,8 @@ pub(crate) struct Context {
     argv: Cell<Vec<&'static [u8]>>,
     /// The protocol in which the running script wants its replies.
     pub(crate) protocol: Cell<Protocol>,
-    /// The state of `math.random`: 48 bits.
-    pub(crate) random: Cell<u64>,
-    /// That state as it was before the running script set a seed of its own.
-    pub(crate) random_before: Cell<Option<u64>>,
+    /// What `math.random` takes.
+    pub(crate) numbers: Numbers,
     /// Counts runs: what a script has set for itself only holds for its own.
     pub(crate) run: Cell<u64>,
     /// Text under construction; taken and put back so that its capacity is reused.
@@ -170,8 +169,8 @@ unsafe impl Send for Machine {}
 
 impl Machine {
     /// A fresh state without any library, in which Lua may hold up to `limit_bytes`.
-    pub(crate) fn new(limit_bytes: usize) -> Self {
-        let context = Box::new(Context::default());
+    pub(crate) fn new(limit_bytes: usize, numbers: Numbers) -> Self {
+        let context = Box::new(Context { numbers, ..Context::default() });
         context.limit.set(limit_bytes.min(LIMIT_BYTES_MAX));
         context.ours.set(true);
         let context = NonNull::from(Box::leak(context));
@@ -244,9 +243,6 @@ impl Machine {
         unsafe { tandem_set_floor(self.lua.raw(), floor) };
         let result = work(self.lua);
         context.host.set(None);
-        if let Some(random) = context.random_before.take() {
-            context.random.set(random);
-        }
         if context.killed.take().is_some() {
             self.lua.set_budget(QUANTUM);
         }

@@ -43,13 +43,12 @@ end";
 
 /// A fresh machine with everything open. It leaves the real table of globals on the stack, which is else empty.
 pub(crate) fn machine(limits: &Limits, role: Role) -> Machine {
-    let machine = Machine::new(limits.memory_bytes);
+    let machine = Machine::new(limits.memory_bytes, limits.numbers.clone());
     let lua = machine.lua();
     lua.context().names.set(NAMES.map(|name| {
         lua.push_bytes(name.as_bytes());
         lua.keep()
     }));
-    lua.context().random.set(random::INITIAL);
     open(lua, limits, role);
     machine
 }

@@ -38,6 +38,18 @@ fn fresh() -> Functions {
     Functions::new(Limits::default())
 }
 
+/// One sequence goes on through all states that share it.
+#[test]
+fn random_numbers_go_on_after_a_flush() {
+    let mut functions = fresh();
+    let body = "redis.register_function('f', function() return math.random(1000000000) end)";
+    load(&mut functions, "l", body).unwrap();
+    let before = call(&mut functions, "f");
+    functions.flush();
+    load(&mut functions, "l", body).unwrap();
+    assert_ne!(call(&mut functions, "f"), before);
+}
+
 fn load(functions: &mut Functions, name: &str, body: &str) -> Result<Vec<u8>, String> {
     load_over(functions, name, body, false)
 }

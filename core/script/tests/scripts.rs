@@ -215,6 +215,21 @@ fn random_numbers_are_those_of_redis() {
     );
 }
 
+/// Names that scripts make of them would repeat otherwise.
+#[test]
+fn random_numbers_go_on_after_a_flush_and_with_whoever_shares_them() {
+    const RANDOM: &str = "return math.random(1000000)";
+    let limits = Limits::default();
+    let mut lua = Interpreter::new(limits.clone());
+    let mut other = Interpreter::new(limits);
+    let next = |lua: &mut Interpreter, source: &str| run_in(lua, source.as_bytes(), &[], Protocol::Resp2);
+    assert_eq!(next(&mut lua, "math.randomseed(7) return math.random(1000000)"), b":266445\r\n");
+    assert_eq!(next(&mut lua, RANDOM), b":682036\r\n");
+    lua.flush();
+    assert_eq!(next(&mut lua, RANDOM), b":265491\r\n");
+    assert_eq!(next(&mut other, RANDOM), b":129111\r\n");
+}
+
 /// The same recurrence, written down a second time.
 fn expected_random() -> String {
     let mut x: u128 = 0x1234_ABCD_330E;

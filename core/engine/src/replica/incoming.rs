@@ -1,6 +1,6 @@
 //! A data set that comes from the master: it is filled beside the one that serves, without the engine, and takes its place in one step.
 
-use crate::engine::{Engine, script_limits};
+use crate::engine::Engine;
 use crate::functions::Loading;
 use crate::outside::{Job, Outside};
 use keyspace::{Keyspace, Trash};
@@ -37,7 +37,7 @@ impl Incoming {
 impl Engine {
     /// An empty data set that is to be filled and adopted.
     pub fn incoming(&self) -> Incoming {
-        let mut functions = Functions::new(script_limits());
+        let mut functions = Functions::new(self.script_limits.clone());
         functions.set_memory_limit(self.script_limit());
         Incoming { keyspace: self.keyspace.beside(), functions, jobs: Vec::new() }
     }
