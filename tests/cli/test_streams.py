@@ -193,6 +193,19 @@ def test_replies_that_nobody_waits_for_do_not_stand_in_the_way(open_server, tls,
     assert done.stdout.endswith(f"errors: 0, replies: {count}\n".encode()) and done.returncode == 0, done
 
 
+def test_what_nobody_watches_ends_where_the_user_or_the_database_is_refused(open_server):
+    """Its requests would be carried out in the first database."""
+    calls(open_server, ["DEL", "stray"])
+    for start in (["-a", "wrong", "--user", "nobody"], ["-n", "9999"]):
+        for work in (["--pipe"], ["--scan"], ["--bigkeys"]):
+            for program in (["redis-cli"], OURS):
+                words = [*program, "-p", str(open_server.port), *start, *work]
+                done = subprocess.run(words, input=b"SET stray 1\r\n", capture_output=True, timeout=SECONDS_MAX)
+                assert done.returncode == 1 and done.stdout == b"", (words, done)
+    with open_server.client() as c:
+        assert c.call("EXISTS", "stray") == 0
+
+
 def test_a_reader_that_leaves_is_no_error(open_server):
     calls(open_server, ["DEL", "long"], ["EVAL", "for i = 1, 100 do redis.call('RPUSH', 'long', ('x'):rep(10000)) end", "0"])
     words = " ".join([*OURS, "-p", str(open_server.port), "-r", "1000", "lrange", "long", "0", "-1"])

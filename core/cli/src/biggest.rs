@@ -55,7 +55,7 @@ pub(crate) enum Measure {
 
 /// Walks and tells.
 pub(crate) fn keys(session: &mut Session<'_>, measure: Measure) -> Result<(), Failure> {
-    session.connect()?;
+    session.connect_as_asked()?;
     let all = keys_in_database(session)?;
     session.screen.print(remark("biggest"))?;
     let (mut types, mut sampled, mut name_bytes, mut steps) = (types(), 0_u64, 0_u64, 0_u64);

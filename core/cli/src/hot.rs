@@ -15,7 +15,7 @@ const KEYS_TOLD: u64 = 1_000_000;
 
 /// Walks and tells.
 pub(crate) fn keys(session: &mut Session<'_>) -> Result<(), Failure> {
-    session.connect()?;
+    session.connect_as_asked()?;
     let all = keys_in_database(session)?;
     session.screen.print(remark("hot"))?;
     // From the hottest on.

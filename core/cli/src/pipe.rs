@@ -28,7 +28,7 @@ struct Count {
 
 /// Sends everything, then waits for the last reply.
 pub(crate) fn load(session: &mut Session<'_>) -> Result<(), Failure> {
-    session.connect()?;
+    session.connect_as_asked()?;
     let mark = mark();
     let mut count = Count::default();
     session.link()?.stop_waiting()?;

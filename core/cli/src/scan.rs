@@ -45,7 +45,7 @@ impl Walk {
 
 /// Prints all names.
 pub(crate) fn keys(session: &mut Session<'_>) -> Result<(), Failure> {
-    session.connect()?;
+    session.connect_as_asked()?;
     let mut walk = Walk::new();
     while let Some(names) = walk.next(session)? {
         for name in names {

@@ -38,6 +38,8 @@ pub(crate) struct Session<'a> {
     pub(crate) hints: Rc<Cell<bool>>,
     /// Standard input is a terminal with a prompt, whose keys end what would go on for ever.
     pub(crate) has_keys: bool,
+    /// The server has granted all that was said at the start of this connection: user, database and protocol.
+    is_granted: bool,
 }
 
 /// What a command does to the conversation.
@@ -83,6 +85,7 @@ impl<'a> Session<'a> {
             shows_pushes,
             hints: Rc::new(Cell::new(true)),
             has_keys: false,
+            is_granted: false,
         }
     }
 
@@ -92,11 +95,19 @@ impl<'a> Session<'a> {
         self.is_in_transaction = false;
         self.hearing = Hearing::Replies;
         self.link = Some(self.reach()?);
-        if let Err(error) = self.greet() {
+        self.is_granted = self.greet().unwrap_or_else(|error| {
             // The first command will meet it again.
             self.screen.tell(format!("Error: {error}"));
-        }
+            false
+        });
         Ok(())
+    }
+
+    /// Connects for work that nobody watches: what was refused at the start ends it, since it would be done in another database,
+    /// or be refused piece by piece.
+    pub(crate) fn connect_as_asked(&mut self) -> Result<(), Failure> {
+        self.connect()?;
+        if self.is_granted { Ok(()) } else { Err(Failure::Told) }
     }
 
     /// A connection to the target or, where its port was not named and nobody is there, to the first further one that is open;
@@ -153,8 +164,9 @@ impl<'a> Session<'a> {
         format!("{place}{database}{transaction}> ")
     }
 
-    fn greet(&mut self) -> Result<(), LinkError> {
-        let Some(link) = self.link.as_mut() else { return Ok(()) };
+    /// Says what is said at the start. Whether all of it was granted; what was not is told.
+    fn greet(&mut self) -> Result<bool, LinkError> {
+        let Some(link) = self.link.as_mut() else { return Ok(false) };
         if let Some((password, source)) = self.options.password_here() {
             let user = self.options.user.iter().map(Vec::as_slice);
             let words: Vec<&[u8]> = std::iter::once(&b"AUTH"[..]).chain(user).chain([password]).collect();
@@ -163,17 +175,18 @@ impl<'a> Session<'a> {
                 if let Some(source) = source {
                     self.screen.tell(not_let_in(source));
                 }
-                return Ok(());
+                return Ok(false);
             }
         }
         if !self.choose()? {
-            return Ok(());
+            return Ok(false);
         }
-        let (Some(link), Some(3)) = (self.link.as_mut(), self.options.protocol) else { return Ok(()) };
+        let (Some(link), Some(3)) = (self.link.as_mut(), self.options.protocol) else { return Ok(true) };
         if let Value::Error(text) = link.ask(&["HELLO", "3"])? {
             self.screen.tell([b"HELLO 3 failed: ", text.as_slice()].concat());
+            return Ok(false);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Selects the database that was asked for. Whether that went well.
