@@ -200,6 +200,18 @@ def test_hang_up_has_both_read_their_passwords_again(tmp_path):
         assert up.stop() == 0, up.log.read_text()[-3000:]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_twice_at_once_stops_in_order(tmp_path, number):
+    """Wrappers signal the process, and its group with it."""
+    up = Up(tmp_path / "tandem-data", free_ports())
+    up.wait_urls()
+    up.process.send_signal(number)
+    time.sleep(0.002)
+    up.process.send_signal(number)
+    assert up.process.wait(60) == 0, up.log.read_text()[-3000:]
+    assert "killing" not in up.log.read_text()
+
+
 def test_both_stop_when_their_terminal_is_closed(tmp_path):
     folder, ports = tmp_path / "tandem-data", free_ports()
     words = [str(servers.BINARIES / "tandem"), "up", "--dir", str(folder)]

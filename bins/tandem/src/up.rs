@@ -17,8 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use control::Wish;
 use control::health::ask;
+use control::{Stop, Wish};
 use rustix::process::Signal;
 
 use crate::instances::{Name, health_socket};
@@ -37,6 +37,9 @@ const ROUND: Duration = Duration::from_millis(100);
 
 /// How long a child may take to stop before it is killed; a last save of a small machine fits.
 const STOP_PATIENCE: Duration = Duration::from_secs(120);
+
+/// What comes so soon after the first signal was caused by the same wish: wrappers signal a process, and its group with it.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// How often certificates are checked for renewal.
 const RENEWAL_PERIOD: Duration = Duration::from_secs(3600);
@@ -210,8 +213,8 @@ fn stop(pair: &mut [Instance], wishes: &Receiver<Wish>) -> bool {
     let (mut killed, mut told) = (false, begin);
     while pair.iter_mut().any(|instance| !instance.has_ended()) {
         let again = match wishes.recv_timeout(ROUND) {
-            Ok(Wish::End(_)) => true,
-            Ok(Wish::HangUp) | Err(RecvTimeoutError::Timeout) => false,
+            Ok(wish) => insists(wish, begin.elapsed()),
+            Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => {
                 thread::sleep(ROUND);
                 false
@@ -232,9 +235,24 @@ fn stop(pair: &mut [Instance], wishes: &Receiver<Wish>) -> bool {
     pair.iter().all(|instance| instance.ended().is_some_and(|status| status.success()))
 }
 
+/// Whether a signal that comes so long after the beginning of the stop asks for more than that. Only a person at a terminal does:
+/// who sends SIGTERM has SIGKILL, too.
+fn insists(wish: Wish, stopping: Duration) -> bool {
+    wish == Wish::End(Stop::Interrupted) && stopping >= SAME_WISH
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_later_interrupt_insists() {
+        let (soon, later) = (Duration::from_millis(2), Duration::from_secs(2));
+        assert!(insists(Wish::End(Stop::Interrupted), later));
+        assert!(!insists(Wish::End(Stop::Interrupted), soon));
+        assert!(!insists(Wish::End(Stop::Terminated), later));
+        assert!(!insists(Wish::HangUp, later));
+    }
 
     #[test]
     fn a_taken_port_is_told_with_the_option_that_helps() {

@@ -10,8 +10,9 @@ use crate::instances::{DIRECTORY, Name};
 
 /// What stands below the options in the help.
 const MORE_HELP: &str = "\
-Ctrl-C and SIGTERM stop both in order, a second Ctrl-C kills; SIGHUP has passwords and certificates read again. Directives for
-both come from the environment (TANDEM_MAXMEMORY=500mb), for one of them from DIR/cache.conf and DIR/queue.conf.
+Ctrl-C and SIGTERM stop both in order, Ctrl-C again, after a second or more, kills; SIGHUP has passwords and certificates read
+again. Directives for both come from the environment (TANDEM_MAXMEMORY=500mb), for one of them from DIR/cache.conf and
+DIR/queue.conf.
 
 Exit codes:
   0  both were stopped as asked
