@@ -75,6 +75,12 @@ impl Flags {
     /// Whoever watches the server takes its answer for all being well: it is refused while writes are, for the disk (PING).
     pub const TELLS_HEALTH: Flags = Flags(1 << 28);
 
+    /// `enable-debug-command` says who may ask for it.
+    pub const DEBUGS: Flags = Flags(1 << 29);
+
+    /// `enable-module-command` says who may ask for it.
+    pub const LOADS_MODULES: Flags = Flags(1 << 30);
+
     /// Whether every bit of `other` is set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0

@@ -4,7 +4,7 @@ use crate::engine::{Engine, EngineHandler, Step, Turn};
 use commands::{Error, Flags, Group, Row};
 
 const OPERATOR: Flags = Flags::ADMIN.and(Flags::NOSCRIPT);
-const LOADS: Flags = OPERATOR.and(Flags::NO_ASYNC_LOADING);
+const LOADS: Flags = OPERATOR.and(Flags::NO_ASYNC_LOADING).and(Flags::LOADS_MODULES);
 
 const fn row(name: &'static str, arity: i32, run: EngineHandler) -> Row<EngineHandler> {
     Row::new(name, arity, Group::Server, run)
@@ -32,29 +32,14 @@ fn module_list(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Ok(Step::Done(None))
 }
 
-/// Whether `enable-module-command` lets this client try.
-fn check_allowed(engine: &Engine, turn: &Turn<'_>) -> Result<(), Error> {
-    let value = engine.config.get(&[b"enable-module-command"]).pop().map(|(_, value)| value);
-    let local = engine.sessions.at(turn.session).info.local;
-    match value.as_deref() {
-        Some(b"yes") => Ok(()),
-        Some(b"local") if local => Ok(()),
-        _ => Err(Error::new(
-            "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
-        )),
-    }
-}
-
 fn load(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    check_allowed(engine, turn)?;
     let path = String::from_utf8_lossy(turn.args.at(2)).into_owned();
     let text = format!("Module {path} was not loaded: this server loads no code from outside.");
     engine.jobs.push(crate::outside::Job::Log { level: 3, text });
     Err(Error::new("ERR Error loading the extension. Please check the server logs."))
 }
 
-fn unload(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    check_allowed(engine, turn)?;
+fn unload(_: &mut Engine, _: &mut Turn<'_>) -> Result<Step, Error> {
     Err(Error::new("ERR Error unloading module: no such module with that name"))
 }
 

@@ -7,7 +7,6 @@
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::outside::Job;
 use commands::{Args, Error, Flags, Group, Row};
-use config::DebugAccess;
 
 mod data;
 mod objects;
@@ -17,7 +16,7 @@ pub(crate) mod switches;
 /// The row of DEBUG.
 pub(crate) static COMMANDS: &[Row<EngineHandler>] =
     &[Row::new("debug", -2, Group::Server, debug as EngineHandler)
-        .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE))];
+        .flags(Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::DEBUGS))];
 
 /// One subcommand.
 struct Subcommand {
@@ -84,17 +83,6 @@ static TABLE: &[Subcommand] = &[
 ];
 
 fn debug(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
-    let local = engine.sessions.at(turn.session).info.local;
-    let allowed = match engine.config.enable_debug_command {
-        DebugAccess::Yes => true,
-        DebugAccess::Local => local,
-        DebugAccess::No => false,
-    };
-    if !allowed {
-        return Err(Error::new(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
-        ));
-    }
     let args = turn.args;
     if args.is(1, "help") && args.len() == 2 {
         return help(turn);

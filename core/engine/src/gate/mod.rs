@@ -1,11 +1,12 @@
 //! The gate: whether a command may run, and what becomes of it if not now. Whoever wants one to run asks here: clients, EXEC, scripts,
 //! those who have waited for a key, the log at start, and the master of a replica.
 //!
-//! One order for all: form, session, rights, what the server does just now, room and disk, pause, queue. Which of these a caller
+//! One order for all: form, access, session, rights, what the server does just now, room and disk, pause, queue. Which of these a caller
 //! meets is said at each. What a command needs is in the flags of its row; its name means nothing here.
 //!
 //! Refusals are the cheapest path in the server, because a client in trouble repeats itself thousands of times a second.
 
+mod access;
 mod rights;
 mod room;
 
@@ -131,10 +132,17 @@ impl Engine {
         match caller {
             Caller::Client => {
                 check_form(command, asked.argv)?;
+                self.check_access(asked)?;
                 self.check_session(asked.id, spec)?;
             }
-            Caller::Replay | Caller::Master => check_form(command, asked.argv)?,
-            Caller::Script(_) => self.check_called(command, asked.argv)?,
+            Caller::Replay | Caller::Master => {
+                check_form(command, asked.argv)?;
+                self.check_access(asked)?;
+            }
+            Caller::Script(_) => {
+                self.check_called(command, asked.argv)?;
+                self.check_access(asked)?;
+            }
             Caller::Transaction | Caller::Ready => {}
         }
         if !self.acl.is_unlimited(self.sessions.at(asked.id).user) {
