@@ -148,6 +148,13 @@ impl Engine {
         if !self.acl.is_unlimited(self.sessions.at(asked.id).user) {
             self.check_rights(asked, caller)?;
         }
+        // Behind the rights: who lacks one hears of that, whatever else stands against it.
+        if caller == Caller::Client
+            && !spec.flags.has(Flags::AS_SUBSCRIBER)
+            && self.sessions.at(asked.id).is_restricted()
+        {
+            return Err(subscribers_may_not(spec));
+        }
         if caller == Caller::Client && outside.is_loading() && !spec.flags.has(Flags::LOADING) {
             return Err(LOADING);
         }
@@ -199,9 +206,6 @@ impl Engine {
         }
         if session.multi.is_some() && spec.flags.has(Flags::NO_MULTI) {
             return Err(NO_MULTI);
-        }
-        if session.is_restricted() && !spec.flags.has(Flags::AS_SUBSCRIBER) {
-            return Err(subscribers_may_not(spec));
         }
         Ok(())
     }
