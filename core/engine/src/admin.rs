@@ -128,7 +128,8 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         |ConfigRefusal { directive, why }| Error::text(SetError::failed(directive, why).to_string()),
     )?;
     engine.config = proposed.config;
-    if password.is_some() {
+    // Who says what is so already takes nothing from what ACL SETUSER has given the default user since.
+    if proposed.changed.contains(&"requirepass") {
         let secrets = secret.map(crate::acl::Secret::Argon2id).into_iter().collect();
         engine.acl.set_default_secrets(secrets);
     }
