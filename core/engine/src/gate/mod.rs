@@ -304,6 +304,7 @@ impl Engine {
             return Ok(());
         }
         if program.read_only {
+            self.check_read_only(Flags::WRITE)?;
             return Err(Error::new("ERR Can not execute a script with write flag using *_ro command."));
         }
         if !flags.allow_oom && self.over_memory {
