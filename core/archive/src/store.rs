@@ -163,8 +163,9 @@ pub fn refuse_inside(url: &RepositoryUrl, dir: &Path) -> Result<(), ArchiveError
     }
 }
 
-/// A path without links, as far as it is there.
+/// A path without links, as far as it is there. An empty one is that of the present directory, and not the beginning of every other.
 fn real(path: &Path) -> PathBuf {
+    let path = &Path::new(".").join(path);
     let there = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
     match there.and_then(|(part, real)| Some(real.join(path.strip_prefix(part).ok()?))) {
         Some(real) => real,
