@@ -377,20 +377,24 @@ fn write_fields(call: &mut Call<'_>, steps: &[FieldStep], last_bit: u64) -> Hand
     }
     let mut text = call.db.edit_text(key)?;
     let bytes = text.bytes();
+    let length = bytes.len();
     reach(bytes, last_bit);
+    let grown = bytes.len() > length;
     call.reply.array(steps.len());
-    let mut wrote = false;
+    let (mut wrote, mut changes) = (false, 0);
     for step in steps {
         let before = step.before(bytes);
         let after = step.outcome(before);
         if let (Some(after), FieldAction::Set(_) | FieldAction::Add(_)) = (after, step.action) {
             step.field.set(bytes, step.offset, after);
             wrote = true;
+            changes += usize::from(grown || after != before);
         }
         let told = if matches!(step.action, FieldAction::Set(_)) { after.map(|_| before) } else { after };
         reply_field(&mut call.reply, told);
     }
     if wrote {
+        text.count(changes);
         return done(SETBIT);
     }
     // Redis lets the string grow even if every step failed, but tells nobody.

@@ -269,7 +269,7 @@ fn rename_unless(call: &mut Call<'_>, only_if_absent: bool) -> Handled {
         }
         return read();
     }
-    call.db.announce(to);
+    call.db.announce_anew(to);
     if let Some(entry) = call.db.take(from, Cause::Named(RENAME_FROM)) {
         call.db.put_used(entry.renamed(to));
     }
@@ -778,6 +778,7 @@ fn sort_store(call: &mut Call<'_>, target: &[u8], found: Vec<Option<Vec<u8>>>) -
     }
     let values: Vec<Vec<u8>> = found.into_iter().map(Option::unwrap_or_default).collect();
     crate::list::replace(&mut call.db, target, &values);
+    call.db.space().effects.recount(values.len());
     propagate_list(call, target, &values);
     done(Event::new(EventClass::LIST, "sortstore"))
 }

@@ -110,6 +110,7 @@ fn geoadd(call: &mut Call<'_>) -> Handled {
     if new + changed == 0 {
         guard.leave_unchanged();
     }
+    guard.count((new + changed) as usize);
     drop(guard);
     call.reply.integer(if count_changed { new + changed } else { new });
     done(ZADD)
@@ -467,6 +468,7 @@ fn store(call: &mut Call<'_>, search: &Search<'_>, target: Target<'_>, hits: Vec
         set.insert(&hit.member, score, &space.limits);
     }
     call.db.put(target.key, set.into(), None);
+    call.db.space().effects.recount(hits.len());
     done(target.event)
 }
 

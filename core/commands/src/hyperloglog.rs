@@ -62,11 +62,12 @@ fn pfadd(call: &mut Call<'_>) -> Handled {
         Some(true) => add_all(call, key, elements, sparse_bytes)?,
         None => {
             let mut sketch = sketches::empty();
-            for element in elements {
-                sketches::add(&mut sketch, element, sparse_bytes)?;
-            }
+            let raised = raise_all(&mut sketch, elements, sparse_bytes)?;
             sketches::invalidate(&mut sketch);
-            call.db.edit_text(key)?.bytes().append(&mut sketch);
+            let mut text = call.db.edit_text(key)?;
+            text.bytes().append(&mut sketch);
+            // The key is a change as well.
+            text.count(1 + raised);
         }
     }
     call.reply.integer(1);
@@ -81,16 +82,24 @@ fn add_all(call: &mut Call<'_>, key: &[u8], elements: &[&[u8]], sparse_bytes: us
     })?;
     let Some(mut sketch) = copy.flatten() else {
         let mut text = call.db.edit_text(key)?;
-        for element in elements {
-            sketches::add(text.bytes(), element, sparse_bytes)?;
-        }
+        let raised = raise_all(text.bytes(), elements, sparse_bytes)?;
+        text.count(raised);
         return Ok(());
     };
-    for element in elements {
-        sketches::add(&mut sketch, element, sparse_bytes)?;
-    }
-    *call.db.edit_text(key)?.bytes() = sketch;
+    let raised = raise_all(&mut sketch, elements, sparse_bytes)?;
+    let mut text = call.db.edit_text(key)?;
+    *text.bytes() = sketch;
+    text.count(raised);
     Ok(())
+}
+
+/// Adds elements to a sketch; how many of them have raised a register.
+fn raise_all(sketch: &mut Vec<u8>, elements: &[&[u8]], sparse_bytes: usize) -> Result<usize, Error> {
+    let mut raised = 0;
+    for element in elements {
+        raised += usize::from(sketches::add(sketch, element, sparse_bytes)?);
+    }
+    Ok(raised)
 }
 
 fn pfcount(call: &mut Call<'_>) -> Handled {

@@ -276,8 +276,11 @@ fn lrem(call: &mut Call<'_>) -> Handled {
 fn ltrim(call: &mut Call<'_>) -> Handled {
     let (start, stop) = (call.args.int(2)?, call.args.int(3)?);
     if let Some(mut list) = call.db.find_mut::<List>(call.args.at(1))? {
-        // Told as a change even if it cuts nothing, as in Redis.
+        // Told as a change even if it cuts nothing, as in Redis, but not counted as one.
+        let before = list.len();
         list.trim(start, stop);
+        let cut = before - list.len();
+        list.count(cut);
     }
     call.reply.ok();
     done(LTRIM)
@@ -501,6 +504,8 @@ fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Error> 
     let mut guard = call.db.upsert::<List>(target)?;
     let (list, limits, _) = guard.parts();
     list.push(to, &value, limits);
+    // It was counted where it went.
+    guard.count(0);
     Ok(true)
 }
 

@@ -435,6 +435,10 @@ impl<'a> Db<'a> {
         let hash = self.space.dbs[self.index].table.hash_of(entry.key());
         let position = self.locate_hashed(hash, entry.key());
         let replaced = self.replaced_by(&entry).map(|by_other_type| (entry.key().to_vec(), by_other_type));
+        if position.is_some() {
+            // Redis removes what is there first.
+            self.space.effects.creates(self.index, entry.key());
+        }
         self.place(hash, position, entry);
         // It is told behind the event of the command, as Redis does.
         if let Some((key, by_other_type)) = replaced {
@@ -510,6 +514,11 @@ impl<'a> Db<'a> {
         if self.space.effects.tells_new && self.locate(key).is_none() {
             self.space.effects.announce(self.index, key);
         }
+    }
+
+    /// The same of a key whose place an entry is about to take (see [`Db::put_used`]), whether or not something is there.
+    pub fn announce_anew(&mut self, key: &[u8]) {
+        self.space.effects.announce(self.index, key);
     }
 
     /// A random key, or `None` when there is none that lives.

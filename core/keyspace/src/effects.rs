@@ -175,6 +175,12 @@ impl Effects {
         }
     }
 
+    /// Declares how many changes the last touch is: it was counted as one.
+    #[inline]
+    pub fn recount(&mut self, changes: usize) {
+        self.dirty = self.dirty.saturating_sub(1).saturating_add(changes as u64);
+    }
+
     /// Records that `key` is created, ahead of the change that does it.
     #[inline]
     pub(crate) fn creates(&mut self, db: usize, key: &[u8]) {

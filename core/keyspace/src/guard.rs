@@ -83,7 +83,8 @@ impl<'a, T: Stored> Guard<'a, T> {
         self.beside = !self.created;
     }
 
-    /// Declares how many elements the change concerns, where the length does not tell: for whoever saves after so many changes.
+    /// Declares how many elements the change concerns, where the length does not tell: for whoever saves after so many changes. None,
+    /// where the command is told of as a change that it is not, or counts elsewhere.
     pub fn count(&mut self, elements: usize) {
         self.counted = Some(elements);
     }
@@ -150,10 +151,8 @@ impl<T: Stored> Drop for Guard<'_, T> {
         if next_expiry != self.before.next_expiry {
             self.space.field_expiry_changed(self.db, self.position, self.before.next_expiry);
         }
-        // One of them is counted with the key.
         let grown = elements.abs_diff(self.before.elements);
-        let concerned = self.counted.unwrap_or(grown);
-        self.space.effects.dirty += concerned.saturating_sub(1) as u64;
+        let concerned = self.counted.unwrap_or(grown.max(1));
         let cause = match () {
             () if empty => Cause::Emptied,
             () if self.beside => Cause::Beside,
@@ -165,6 +164,7 @@ impl<T: Stored> Drop for Guard<'_, T> {
             self.space.effects.creates(self.db, key);
         }
         self.space.effects.touch_offering(self.db, key, cause, self.offer);
+        self.space.effects.recount(concerned);
         // Streams tell by themselves what came and was taken; what they are asked is whether somebody has made a group.
         match T::KIND {
             Kind::Stream if !is_followed => self.space.note_groups(self.db, self.position),
@@ -186,17 +186,25 @@ pub struct StringGuard<'a> {
     position: Position,
     /// The contents stay as they are.
     beside: bool,
+    /// Changes that it counts as.
+    counted: usize,
 }
 
 impl<'a> StringGuard<'a> {
     pub(crate) fn new(space: &'a mut Keyspace, db: usize, position: Position) -> StringGuard<'a> {
         space.preimage(db, position);
-        StringGuard { space, db, position, beside: false }
+        StringGuard { space, db, position, beside: false, counted: 1 }
     }
 
-    /// Declares that the string has at most grown by zero bytes, which nobody is told of: see [`Cause::Beside`].
+    /// Declares that the string has at most grown by zero bytes, which nobody is told of: see [`Cause::Beside`]. It is no change for
+    /// whoever saves after so many.
     pub fn keep_contents(&mut self) {
-        self.beside = true;
+        (self.beside, self.counted) = (true, 0);
+    }
+
+    /// Declares how many changes it is, for whoever saves after so many.
+    pub fn count(&mut self, changes: usize) {
+        self.counted = changes;
     }
 
     /// The bytes, as a buffer that grows geometrically.
@@ -210,5 +218,6 @@ impl Drop for StringGuard<'_> {
         let key = self.space.dbs[self.db].table.at(self.position).key();
         let cause = if self.beside { Cause::Beside } else { Cause::Changed };
         self.space.effects.touch(self.db, key, cause);
+        self.space.effects.recount(self.counted);
     }
 }

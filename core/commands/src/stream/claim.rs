@@ -96,6 +96,7 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> Handled {
         guard.leave_unchanged();
         return Ok(crate::Outcome::Done(None));
     }
+    guard.count(usize::from(moved) + usize::from(created) + claimed.len() + gone.len());
     drop(guard);
     if moved {
         propagate_position(call, key, name);
@@ -179,6 +180,7 @@ pub(super) fn xautoclaim(call: &mut Call<'_>) -> Handled {
         guard.leave_unchanged();
         return Ok(crate::Outcome::Done(None));
     }
+    guard.count(usize::from(created) + claimed.len() + gone.len());
     drop(guard);
     propagate_claims(call, consumer, created, claimed.iter().chain(&gone))
 }
