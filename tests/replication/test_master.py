@@ -382,6 +382,18 @@ def test_a_stop_waits_for_what_a_replica_lacks(how):
             assert r.call("GET", "k") == b"2"
 
 
+def test_what_keeps_clients_waiting_is_done_while_a_stop_waits(tmp_path):
+    users = tmp_path / "users.acl"
+    users.write_text("user default on nopass ~* &* +@all\n")
+    with a_master_whose_replica_lags("--aclfile", str(users)) as (master, _, m), master.client() as asks:
+        asks.send(wire.encode("SHUTDOWN"))
+        waits_for_replicas(m)
+        assert m.call("ACL", "SETUSER", "late", "on", "nopass") == b"OK"
+        assert m.call("ACL", "SAVE") == b"OK" and "user late" in users.read_text()
+        assert "shutdown_in_milliseconds" in info(m, "server")
+        assert m.call("SHUTDOWN", "ABORT") == b"OK"
+
+
 def test_a_stop_waits_no_longer_than_it_may():
     with a_master_whose_replica_lags("--shutdown-timeout", "1") as (master, replica, _):
         began = time.monotonic()

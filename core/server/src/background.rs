@@ -4,7 +4,8 @@ mod error;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use config::{Config, Origin};
 use control::password::Record;
@@ -24,32 +25,44 @@ const SIGSEGV: i32 = 11;
 /// Works until the server ends.
 pub(crate) fn keep(shared: &'static Shared, jobs: &Receiver<BackgroundJob>) {
     while let Ok(job) = jobs.recv() {
-        shared.background_waiting.fetch_sub(1, Ordering::Relaxed);
-        match job {
-            BackgroundJob::Engine(job) => run(shared, job),
-            BackgroundJob::Reread => {
-                reread_password(shared);
-                reread_masters_password(shared);
-            }
-            BackgroundJob::Stop(wanted) => {
-                crate::stop::stop(shared, wanted);
-            }
-            BackgroundJob::Second => {
-                let now_s = shared.clock.now().unix_ms.unsigned_abs() / 1000;
-                shared.loading.progress(now_s).into_iter().for_each(|line| shared.logger.notice(&line));
-                shared.saver.second(shared);
-                shared.archiving.second(shared);
-                shared.links.close_idle(shared.clock.micros());
-            }
-        }
-        crate::allocator::publish();
+        take(shared, jobs, job);
         if shared.life.has_ended() {
             return;
         }
     }
 }
 
-fn run(shared: &'static Shared, job: Job) {
+fn take(shared: &'static Shared, jobs: &Receiver<BackgroundJob>, job: BackgroundJob) {
+    shared.background_waiting.fetch_sub(1, Ordering::Relaxed);
+    match job {
+        BackgroundJob::Engine(job) => run(shared, jobs, job),
+        BackgroundJob::Reread => {
+            reread_password(shared);
+            reread_masters_password(shared);
+        }
+        BackgroundJob::Stop(wanted) => stop(shared, jobs, wanted),
+        BackgroundJob::Second => {
+            let now_s = shared.clock.now().unix_ms.unsigned_abs() / 1000;
+            shared.loading.progress(now_s).into_iter().for_each(|line| shared.logger.notice(&line));
+            shared.saver.second(shared);
+            shared.archiving.second(shared);
+            shared.links.close_idle(shared.clock.micros());
+        }
+    }
+    crate::allocator::publish();
+}
+
+/// Stops the server. While that waits for replicas it goes on with what else comes, one job at a time: clients wait for some of them,
+/// and the stop may be called off.
+fn stop(shared: &'static Shared, jobs: &Receiver<BackgroundJob>, wanted: Wanted) {
+    crate::stop::stop(shared, wanted, &mut |patience: Duration| match jobs.recv_timeout(patience) {
+        Ok(job) => take(shared, jobs, job),
+        Err(RecvTimeoutError::Timeout) => {}
+        Err(RecvTimeoutError::Disconnected) => std::thread::sleep(patience),
+    });
+}
+
+fn run(shared: &'static Shared, jobs: &Receiver<BackgroundJob>, job: Job) {
     match job {
         Job::VerifyPassword { .. } | Job::HashPasswords { .. } | Job::FindPasswords { .. } => {
             crate::passwords::begin(&shared.jobs, &shared.completions, job);
@@ -63,7 +76,7 @@ fn run(shared: &'static Shared, job: Job) {
         Job::Flushed { save, session } => shared.saver.flushed(shared, save, session),
         Job::RewriteLog => shared.saver.add(Task::Rewrite),
         Job::Shutdown { session, save, now, force } => {
-            crate::stop::stop(shared, Wanted { save, force, now, session: Some(session), signal: None });
+            stop(shared, jobs, Wanted { save, force, now, session: Some(session), signal: None });
         }
         Job::Follow => {
             crate::replica::follow(shared);

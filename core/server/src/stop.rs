@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use control::Stop;
 use engine::{Engine, SessionId};
@@ -82,13 +83,17 @@ enum Stay {
     Aborted,
 }
 
-/// Brings the server to its end. False when saving has failed and the server goes on.
-pub(crate) fn stop(shared: &Shared, wanted: Wanted) -> bool {
+/// Lets so much time pass, as who stops the server wants it spent.
+pub(crate) type Pause<'a> = &'a mut dyn FnMut(Duration);
+
+/// Brings the server to its end, unless saving fails or it is called off: then the server goes on. What waits for others passes its time
+/// with `pause`.
+pub(crate) fn stop(shared: &Shared, wanted: Wanted, pause: Pause<'_>) {
     if !shared.life.begin_stop() {
-        return true;
+        return;
     }
     // Whoever calls it off later than its end is told that nothing stops any more.
-    let stopped = try_to_stop(shared, wanted).and_then(|()| match shared.life.end() {
+    let stopped = try_to_stop(shared, wanted, pause).and_then(|()| match shared.life.end() {
         true => Ok(()),
         false => Err(Stay::Aborted),
     });
@@ -96,17 +101,13 @@ pub(crate) fn stop(shared: &Shared, wanted: Wanted) -> bool {
         Ok(()) => {
             shared.logger.warning("Tandem is now ready to exit, bye bye...");
             let_go(shared);
-            true
         }
-        Err(why) => {
-            go_on(shared, wanted.session, why);
-            false
-        }
+        Err(why) => go_on(shared, wanted.session, why),
     }
 }
 
-fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
-    let wanted = as_configured(shared, wanted)?;
+fn try_to_stop(shared: &Shared, wanted: Wanted, pause: Pause<'_>) -> Result<(), Stay> {
+    let wanted = as_configured(shared, wanted, pause)?;
     shared.logger.notice("User requested shutdown...");
     end_script(shared, wanted.save == Some(false));
     if shared.is_loading() {
@@ -114,7 +115,7 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
         return Ok(());
     }
     if !wanted.now {
-        wait_for_replicas(shared)?;
+        wait_for_replicas(shared, pause)?;
     }
     let keeps = |why: String| match wanted.force {
         true => {
@@ -152,7 +153,7 @@ fn try_to_stop(shared: &Shared, wanted: Wanted) -> Result<(), Stay> {
 }
 
 /// A signal's way of stopping, once the cron runs that would notice it.
-fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
+fn as_configured(shared: &Shared, wanted: Wanted, pause: Pause<'_>) -> Result<Wanted, Stay> {
     let Some(signal) = wanted.signal else { return Ok(wanted) };
     loop {
         let Some(engine) = engine_to_look_at(shared)? else { return Ok(wanted) };
@@ -165,12 +166,12 @@ fn as_configured(shared: &Shared, wanted: Wanted) -> Result<Wanted, Stay> {
             return Ok(Wanted { save, force: flags.force(), now: flags.now(), ..wanted });
         }
         drop(engine);
-        std::thread::sleep(LOOK_PERIOD);
+        pause(LOOK_PERIOD);
     }
 }
 
 /// Lets replicas that are online get what they lack, for no longer than `shutdown-timeout`. No write comes in from then on.
-fn wait_for_replicas(shared: &Shared) -> Result<(), Stay> {
+fn wait_for_replicas(shared: &Shared, pause: Pause<'_>) -> Result<(), Stay> {
     let Some(engine) = engine_to_look_at(shared)? else { return Ok(()) };
     let timeout_us = engine.config.shutdown_timeout_seconds.saturating_mul(1_000_000);
     drop(engine);
@@ -193,7 +194,7 @@ fn wait_for_replicas(shared: &Shared) -> Result<(), Stay> {
             shared.logger.notice("Waiting for replicas before shutting down.");
             shared.joined_stop.until_us.store(until_us, Ordering::Relaxed);
         }
-        std::thread::sleep(LOOK_PERIOD);
+        pause(LOOK_PERIOD);
     };
     shared.joined_stop.until_us.store(0, Ordering::Relaxed);
     lag.lagging.iter().for_each(|line| shared.logger.warning(line));
@@ -246,18 +247,18 @@ fn end_script(shared: &Shared, is_urgent: bool) {
             }
             std::process::exit(i32::from(!is_urgent));
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(LOOK_PERIOD);
     }
 }
 
 /// How long a stop waits for a script that has written.
-const SCRIPT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const SCRIPT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a stop waits to read the configuration.
-const ENGINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+const ENGINE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a stop that waits looks whether it was aborted.
-const LOOK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
+const LOOK_PERIOD: Duration = Duration::from_millis(10);
 
 fn save(shared: &Shared) -> Result<Result<(), SaveError>, Stay> {
     shared.logger.notice("Saving the final RDB snapshot before exiting.");
