@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
@@ -53,6 +53,9 @@ impl fmt::Display for OutgoingError {
                 f.write_str("no authority is named that could vouch for it (tls-ca-cert-file)")
             }
             OutgoingError::Files(error) => error.fmt(f),
+            OutgoingError::Handshake(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                f.write_str("it closed the connection while hands were shaken")
+            }
             OutgoingError::Handshake(error) => match error.to_string() {
                 text if text.contains("UnknownIssuer") => {
                     write!(f, "{text}: it comes from none of the authorities in tls-ca-cert-file")
@@ -92,7 +95,7 @@ fn config(files: &OutgoingFiles) -> Result<Arc<ClientConfig>, TlsError> {
     let (roots, _) = authorities(files.ca.as_deref(), files.ca_dir.as_deref())?;
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
     let chain = chain.map_err(|error| TlsError::Unfit(place.clone(), error.to_string()))?;
-    let verifier = Arc::new(Verifier { chain, provider: Arc::clone(&provider) });
+    let verifier = Arc::new(Verifier { chain });
     let unfit = |error: rustls::Error| TlsError::Unfit(place.clone(), error.to_string());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions(files.options))
@@ -119,7 +122,6 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 #[derive(Debug)]
 struct Verifier {
     chain: Arc<WebPkiServerVerifier>,
-    provider: Arc<CryptoProvider>,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -146,7 +148,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        self.chain.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -155,11 +157,11 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        self.chain.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.chain.supported_verify_schemes()
     }
 }
 

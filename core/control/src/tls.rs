@@ -118,7 +118,11 @@ pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         .with_protocol_versions(versions(files.options))
         .map_err(unfit)?;
     let builder = match files.clients {
-        ClientCerts::Ignored => builder.with_no_client_auth(),
+        ClientCerts::Ignored => {
+            // Nobody asks for them, but a file that is named must be one: a link to a master believes it, and Redis refuses another.
+            files.client_ca.as_deref().map(certificates).transpose()?;
+            builder.with_no_client_auth()
+        }
         wanted => {
             let path = files.client_ca.as_ref().or(files.client_ca_dir.as_ref());
             let path = path.ok_or(TlsError::NoClientAuthority)?;
@@ -306,6 +310,11 @@ mod tests {
         assert!(matches!(load(&required), Err(TlsError::NoClientAuthority)));
         let by_file = TlsFiles { client_ca: Some(issued.ca), ..required.clone() };
         assert!(load(&by_file).is_ok());
+        let missing = directory.path().join("missing.crt");
+        for clients in [ClientCerts::Ignored, ClientCerts::Optional] {
+            let named = TlsFiles { client_ca: Some(missing.clone()), clients, ..required.clone() };
+            assert!(matches!(load(&named), Err(TlsError::Io(..))), "{clients:?}");
+        }
         let by_folder = TlsFiles { client_ca_dir: Some(directory.path().to_owned()), ..required.clone() };
         assert!(load(&by_folder).is_ok());
         let empty = tempfile::tempdir().unwrap();

@@ -142,6 +142,9 @@ fn keep(shared: &'static Shared) {
                 Ended::Fault(Fault::Refused(why) | Fault::NotYet(why)) => {
                     engine.hand_over_refused(order.number, why);
                 }
+                Ended::Fault(fault @ Fault::NeedsTls) => {
+                    engine.hand_over_refused(order.number, &fault.to_string());
+                }
                 Ended::Lost(_) | Ended::Closed | Ended::Fault(Fault::Silent) => {
                     engine.hand_over_unanswered(order.number);
                 }

@@ -177,4 +177,6 @@ fn certificates_of_clients_stay_wanted_until_somebody_says_otherwise() {
     let mut client = server.client();
     client.ask("CONFIG SET tls-ca-cert-file \"\"", &refused("tls-ca-cert-file"));
     client.ask("CONFIG SET tls-auth-clients no tls-ca-cert-file \"\"", "+OK\r\n");
+    // Nor is one named that is not there, though nobody is asked for a certificate now.
+    client.ask("CONFIG SET tls-ca-cert-file /nonexistent/ca.crt", &refused("tls-ca-cert-file"));
 }

@@ -14,6 +14,8 @@ pub enum Fault {
     LogIn(String),
     /// The master answers with an error.
     Refused(String),
+    /// The master, one of ours, speaks only TLS where it was asked.
+    NeedsTls,
     /// The master says what makes no sense.
     Strange(String),
     /// A line of an answer does not end.
@@ -34,6 +36,7 @@ impl fmt::Display for Fault {
             }
             Fault::LogIn(why) => write!(f, "Unable to AUTH to MASTER: {why}"),
             Fault::Refused(why) => write!(f, "MASTER aborted replication with an error: {why}"),
+            Fault::NeedsTls => f.write_str("MASTER speaks only TLS on this port: set tls-replication yes"),
             Fault::Strange(what) => write!(f, "Unexpected reply from the MASTER: {what}"),
             Fault::LongLine => f.write_str("A reply of the MASTER has no end"),
             Fault::Stream(why) => write!(f, "The stream of the MASTER cannot be read: {why}"),
@@ -59,6 +62,8 @@ pub(super) fn text(line: &[u8]) -> String {
 pub(super) fn refused(line: &[u8]) -> Fault {
     match line {
         [b'-', error @ ..] if is_passing(error) => Fault::NotYet(text(line)),
+        // What it says of it is for clients, who are told by the scheme of an address.
+        [b'-', error @ ..] if error.starts_with(b"ERR this port requires TLS") => Fault::NeedsTls,
         [b'-', ..] => Fault::Refused(text(line)),
         _ => strange(line),
     }

@@ -85,6 +85,7 @@ fn what_cannot_be_now_is_told_from_what_cannot_be_at_all() {
         ("-NOMASTERLINK Can't SYNC", Fault::NotYet("NOMASTERLINK Can't SYNC".into())),
         ("-LOADING Redis is loading", Fault::NotYet("LOADING Redis is loading".into())),
         ("-NOPERM no", Fault::Refused("NOPERM no".into())),
+        ("-ERR this port requires TLS, connect with rediss://", Fault::NeedsTls),
         ("+WHAT", Fault::Strange("+WHAT".into())),
         ("+CONTINUE", Fault::Strange("+CONTINUE".into())),
         ("+FULLRESYNC abc 1", Fault::Strange("+FULLRESYNC abc 1".into())),

@@ -56,6 +56,8 @@ pub(crate) enum SnapshotFault {
     Database { wanted: usize, there_are: usize },
     /// A key stands in it twice.
     Twice { key: Vec<u8>, db: usize },
+    /// Bytes follow it where none may.
+    Behind,
 }
 
 impl LoadError {
@@ -137,6 +139,7 @@ impl fmt::Display for SnapshotFault {
             SnapshotFault::Twice { key, db } => {
                 write!(f, "RDB has duplicated key '{}' in DB {db}", String::from_utf8_lossy(key))
             }
+            SnapshotFault::Behind => f.write_str("there are bytes behind its end"),
         }
     }
 }

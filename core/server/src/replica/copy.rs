@@ -3,13 +3,13 @@
 use std::io::{self, Read};
 
 use engine::Incoming;
-use persist::rdb::{Item, Reader};
+use persist::rdb::{self, Item, Reader};
 use replication::replica::Part;
 
 use super::ended::Ended;
 use super::wire::Wire;
 use crate::context::BackgroundContext;
-use crate::loader::{Loaded, Overdue, take_in_entry};
+use crate::loader::{Loaded, Overdue, SnapshotFault, take_in_entry};
 
 /// Entries between two looks at how much memory is in use.
 const PUBLISH_PERIOD: u64 = 4096;
@@ -66,17 +66,18 @@ fn fill(
     verify: bool,
     incoming: &mut Incoming,
     outside: &BackgroundContext<'_>,
-) -> Result<Loaded, String> {
-    let mut reader = Reader::new(&mut *source, bytes, verify).map_err(|error| error.to_string())?;
+) -> Result<Loaded, SnapshotFault> {
+    let mut reader = Reader::new(&mut *source, bytes, verify)?;
     let mut loaded = Loaded::default();
-    while let Some(item) = reader.next().map_err(|error| error.to_string())? {
+    while let Some(item) = reader.next()? {
         match item {
             Item::Aux { key, value } => loaded.facts.hear(&key, &value),
             Item::SelectDb(_) | Item::Resize { .. } | Item::EmptyKey(_) => {}
-            Item::Function(code) => incoming.take_in_library(&code, outside)?,
+            Item::Function(code) => {
+                incoming.take_in_library(&code, outside).map_err(SnapshotFault::Library)?;
+            }
             Item::Entry(entry) => {
-                take_in_entry(&mut incoming.keyspace, entry, Overdue::Kept, &mut loaded)
-                    .map_err(|fault| fault.to_string())?;
+                take_in_entry(&mut incoming.keyspace, entry, Overdue::Kept, &mut loaded)?;
                 if loaded.keys % PUBLISH_PERIOD == 0 {
                     crate::allocator::publish();
                 }
@@ -85,9 +86,9 @@ fn fill(
     }
     // The reader may have read ahead, so what came is compared with what it has used.
     let used = reader.offset();
-    let more = source.read(&mut [0; 1]).map_err(|error| error.to_string())?;
+    let more = source.read(&mut [0; 1]).map_err(rdb::Error::Io)?;
     match more > 0 || source.wire.copied.is_some_and(|(came, _)| came > used) {
-        true => Err("there are bytes behind its end".to_owned()),
+        true => Err(SnapshotFault::Behind),
         false => Ok(loaded),
     }
 }

@@ -6,6 +6,8 @@ use std::io;
 use control::outgoing::OutgoingError;
 use replication::replica::Fault;
 
+use crate::loader::SnapshotFault;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -22,7 +24,7 @@ pub(super) enum Ended {
     /// What the protocol says.
     Fault(Fault),
     /// The master's data set cannot be held here, or not be read.
-    Unusable(String),
+    Unusable(SnapshotFault),
     /// The master's data set cannot take the place of the own one now.
     Unadopted(String),
     /// A command of the stream did not fit: the data is not that of the master any more.
@@ -30,6 +32,14 @@ pub(super) enum Ended {
 }
 
 impl Ended {
+    /// By what a socket says. A connection over TLS that is cut says so, and what it adds to that is for programmers.
+    pub(super) fn by(error: io::Error) -> Ended {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Ended::Closed,
+            _ => Ended::Lost(error),
+        }
+    }
+
     /// Whether the master has made a snapshot in vain, or is to make one because of it.
     pub(super) fn is_costly(&self) -> bool {
         matches!(self, Ended::Unusable(_) | Ended::Unadopted(_) | Ended::Diverged(_))

@@ -198,7 +198,7 @@ impl Wire {
             Ok(0) => return Err(Ended::Closed),
             Ok(count) => self.link.receive(&self.buffer[..count], self.shared.clock.micros()),
             Err(error) if is_passing(error.kind()) => {}
-            Err(error) => return Err(Ended::Lost(error)),
+            Err(error) => return Err(Ended::by(error)),
         }
         self.tend()
     }
@@ -235,7 +235,7 @@ impl Wire {
 
     fn flush(&mut self) -> Result<(), Ended> {
         let output = self.link.take_output();
-        if output.is_empty() { Ok(()) } else { self.socket.write_all(&output).map_err(Ended::Lost) }
+        if output.is_empty() { Ok(()) } else { self.socket.write_all(&output).map_err(Ended::by) }
     }
 
     // The whole data set.
