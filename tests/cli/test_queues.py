@@ -60,10 +60,10 @@ def test_a_folder_of_up_is_enough_to_name_the_queue_in_it(tmp_path):
 def test_what_cannot_be_told_is_an_error(closed_server):
     refused = tell("-p", str(closed_server.port))
     assert refused.returncode == 1 and "NOAUTH" in refused.stderr and not refused.stdout, refused
-    for words in (("--watch", "--json"), ("--json", "--csv"), ("-i", "2"), ("--scan",)):
+    for words in (("--watch", "--json"), ("--json", "--csv"), ("-i", "2"), ("--watch", "-i", "0"), ("--scan",)):
         refused = tell("-p", str(closed_server.port), *words)
-        assert refused.returncode == 1 and refused.stderr and not refused.stdout, refused
+        assert refused.returncode == 2 and refused.stderr and not refused.stdout, refused
     wrong = tell("-p", str(closed_server.port), "mail")
-    assert wrong.returncode == 1 and "'mail'" in wrong.stderr and not wrong.stdout, wrong
+    assert wrong.returncode == 2 and "'mail'" in wrong.stderr and not wrong.stdout, wrong
     helped = tell("--help")
     assert helped.returncode == 0 and "Usage: tandem queues" in helped.stdout and "Examples:" in helped.stdout, helped

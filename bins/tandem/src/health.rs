@@ -226,7 +226,11 @@ fn judged_by_http(said: &str) -> Answer {
         Some("200") => {
             let state = |name, word| text_in(said, name).map(|why| format!("{word} {why}; "));
             let state = state("busy", "BUSY").or_else(|| state("full", "FULL")).unwrap_or_default();
-            Answer::Ready(state + &text_in(said, "status").unwrap_or_default())
+            let status = text_in(said, "status").unwrap_or_default();
+            // As the health socket's line has them.
+            let troubles = ["link", "archive"].map(|name| text_in(said, name));
+            let line = std::iter::once(status).chain(troubles.into_iter().flatten());
+            Answer::Ready(state + &line.collect::<Vec<_>>().join("; "))
         }
         _ => Answer::NotReady(text_in(said, "reason").unwrap_or_else(|| first.to_owned())),
     }
@@ -305,6 +309,8 @@ mod tests {
         assert_eq!(judged_by_http(&ready), Answer::Ready("7 keys, serving".to_owned()));
         let tight = ready.replace("\"reason\":null", "\"reason\":null,\"busy\":null,\"full\":\"9M of 10M\"");
         assert_eq!(judged_by_http(&tight), Answer::Ready("FULL 9M of 10M; 7 keys, serving".to_owned()));
+        let apart = ready.replace("\"reason\":null", "\"archive\":\"late\",\"link\":\"no link\"");
+        assert_eq!(judged_by_http(&apart), Answer::Ready("7 keys, serving; no link; late".to_owned()));
         let full = "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"ready\":false,\"reason\":\"loading\",\"status\":\"\"}";
         assert_eq!(judged_by_http(full), Answer::NotReady("loading".to_owned()));
         let other = "HTTP/1.1 404 Not Found\r\n\r\nnot found";

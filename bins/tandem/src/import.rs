@@ -25,10 +25,11 @@ taken over from, unless --although-unpaused says that they do or that what is wr
 
 For the link masteruser, masterauth and tls-replication of the instance are set. The run that has set them puts them back at the cutover. A later
 run does not know what they were: it leaves them and says so; set them then (CONFIG SET) if this instance is to follow another one.
+A CONFIG REWRITE at the instance while it follows writes that down, so it follows again after a restart: do one after the cutover.
 
 Passwords: --from-password-file or $TANDEM_IMPORT_FROM_PASSWORD for the old server, $TANDEM_IMPORT_INTO_PASSWORD for --into URL; those of --into
 queue and cache are found on this machine. A user stands in the URI. With rediss:// the instance believes the authorities of its own
-tls-ca-cert-file, and --cacert is for this program.
+tls-ca-cert-file; --cacert is for this program, and --into-cacert for its connection to --into URL.
 
 --by-keys copies by SCAN, DUMP and RESTORE where a service forbids replication: with times to live, and not as of one moment.
 
@@ -55,6 +56,9 @@ pub(crate) struct Options {
     /// Authority of the old server's certificate, PEM.
     #[arg(long, value_name = "FILE")]
     cacert: Option<String>,
+    /// Authority of the certificate of --into URL, PEM.
+    #[arg(long, value_name = "FILE")]
+    into_cacert: Option<String>,
     /// Have the instance take over as soon as everything is there.
     #[arg(long, conflicts_with = "by_keys")]
     cutover: bool,
@@ -113,6 +117,7 @@ fn order(options: &Options) -> anyhow::Result<Import> {
         from_password,
         into_password: variable(INTO_PASSWORD),
         authority: options.cacert.clone(),
+        into_authority: options.into_cacert.clone(),
         by_keys: options.by_keys,
         state: options.state.clone(),
         once: options.once,

@@ -30,6 +30,8 @@ pub struct Import {
     pub into_password: Option<Vec<u8>>,
     /// The authority of the first one's certificate; none for the system's.
     pub authority: Option<String>,
+    /// The authority of the second one's, where that is named by its URI; none for the system's.
+    pub into_authority: Option<String>,
     /// Key by key, and not by replication.
     pub by_keys: bool,
     /// Where a copy by keys notes how far it is; what it has noted is not copied again.
@@ -126,6 +128,7 @@ fn target(order: &Import, surroundings: &Surroundings<'_>) -> Result<Options, Fa
         uri => {
             let mut options = at(uri)?;
             options.password = options.password.or_else(|| order.into_password.clone());
+            options.tls.authority_file = options.tls.authority_file.or_else(|| order.into_authority.clone());
             return Ok(options);
         }
     };

@@ -82,8 +82,11 @@ pub fn run(words: Vec<OsString>, screen: &mut Screen, surroundings: &Surrounding
     finish(outcome, screen)
 }
 
+/// The exit code of a command of `tandem` whose options are wrong; redis-cli's, and so that of [`run`], is another.
+const MISUSED: u8 = 2;
+
 /// Tells the queues of a server, of the queue of this machine where no other is named: as a table, or in the form that an option names.
-/// The exit code is as that of [`run`].
+/// The exit code is as that of [`run`], but for wrong options.
 pub fn queues(words: Vec<OsString>, screen: &mut Screen, surroundings: &Surroundings<'_>) -> u8 {
     let outcome = read(words, options::read_for_queues).and_then(|options| {
         if options.mode == Mode::Help {
@@ -95,7 +98,9 @@ pub fn queues(words: Vec<OsString>, screen: &mut Screen, surroundings: &Surround
         let options = prepare(options, screen, surroundings)?;
         tell_queues(options, screen, surroundings)
     });
-    finish(outcome, screen)
+    let is_misuse = matches!(&outcome, Err(Failure::Misuse(_)));
+    let code = finish(outcome, screen);
+    if is_misuse { MISUSED } else { code }
 }
 
 fn tell_queues(

@@ -139,7 +139,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects, with each attempt bounded by `patience` if there is one.
+    /// Connects, with each attempt, and each part of shaking hands, bounded by `patience` if there is one.
     pub(crate) fn connect(
         target: &Target,
         tls: &Tls,
@@ -153,7 +153,7 @@ impl Link {
                     u16::try_from(target.port).map_err(|_| ConnectError::NoSuchPort(target.clone()))?;
                 let (stream, address) = over_tcp(&target.host, port, patience).map_err(refused)?;
                 match tls.is_on {
-                    true => Wire::Tls(encrypted(stream, address, target, tls)?),
+                    true => Wire::Tls(encrypted(stream, address, target, tls, patience)?),
                     false => Wire::Tcp(stream),
                 }
             }
@@ -373,17 +373,23 @@ fn encrypted(
     address: SocketAddr,
     target: &Target,
     asked: &Tls,
+    patience: Option<Duration>,
 ) -> Result<Box<StreamOwned<ClientConnection, TcpStream>>, ConnectError> {
     let is_here = is_loopback(address.ip());
     let connection = tls::connection(&target.host, is_here, asked).map_err(ConnectError::Tls)?;
     let mut stream = StreamOwned::new(connection, stream);
+    let failed = |error| ConnectError::Tls(TlsError::Handshake(error));
+    set_patience(&stream.sock, patience).map_err(failed)?;
     while stream.conn.is_handshaking() {
-        stream
-            .conn
-            .complete_io(&mut stream.sock)
-            .map_err(|error| ConnectError::Tls(TlsError::Handshake(error)))?;
+        stream.conn.complete_io(&mut stream.sock).map_err(failed)?;
     }
+    set_patience(&stream.sock, None).map_err(failed)?;
     Ok(Box::new(stream))
+}
+
+fn set_patience(socket: &TcpStream, patience: Option<Duration>) -> io::Result<()> {
+    socket.set_read_timeout(patience)?;
+    socket.set_write_timeout(patience)
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -398,6 +404,16 @@ fn is_loopback(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_says_nothing_to_a_handshake_is_not_waited_for_for_ever() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = i64::from(silent.local_addr().unwrap().port());
+        let target = Target { host: "127.0.0.1".to_owned(), port, socket: None };
+        let tls = Tls { is_on: true, is_unchecked: true, ..Tls::default() };
+        let why = Link::connect(&target, &tls, Some(Duration::from_millis(50))).err().unwrap().to_string();
+        assert!(why.ends_with("it does not answer; does it speak TLS on this port?"), "{why}");
+    }
 
     #[test]
     fn an_error_has_the_same_text_whatever_it_is_linked_with() {

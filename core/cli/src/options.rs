@@ -487,7 +487,10 @@ fn shows_pushes(options: &mut Options, value: &str) {
 fn watches(options: &mut Options, rest: &mut Rest) -> Result<bool, Misuse> {
     match rest.word.as_slice() {
         b"--watch" => options.mode = Mode::Watch,
-        b"-i" => options.interval = seconds(&rest.value()?).unwrap_or_default(),
+        b"-i" => {
+            let given = seconds(&rest.value()?).filter(|interval| !interval.is_zero());
+            options.interval = given.ok_or(Misuse::Value("-i", "seconds, more than none"))?;
+        }
         _ => return Ok(false),
     }
     Ok(true)
@@ -627,6 +630,9 @@ mod tests {
         }
         assert_eq!(read("--json --csv"), Err(Misuse::BothForms));
         assert_eq!(read("-i 2"), Err(Misuse::IntervalAlone));
+        for none in ["0", "-1", "often"] {
+            assert!(matches!(read(&format!("--watch -i {none}")), Err(Misuse::Value("-i", _))), "{none}");
+        }
         for other in ["--scan", "--stat", "--pipe", "-r", "-x", "--eval", "--count"] {
             assert_eq!(read(&format!("{other} 1")), Err(Misuse::Option(other.as_bytes().to_vec())));
         }

@@ -40,6 +40,7 @@ How they are shown:
 Exit codes:
   0  the server has answered
   1  it has not; standard error says why
+  2  the options are wrong
 
 Examples:
   {name}

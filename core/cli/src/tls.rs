@@ -68,6 +68,11 @@ impl fmt::Display for TlsError {
             TlsError::NoSuites => f.write_str("none of the suites named is one that there is"),
             TlsError::Name(name) => write!(f, "{name} is no name that a certificate could have; see --sni"),
             TlsError::Settings(error) => error.fmt(f),
+            TlsError::Handshake(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+            {
+                f.write_str("it does not answer; does it speak TLS on this port?")
+            }
             TlsError::Handshake(error) => match error.to_string() {
                 text if text.contains("NotValidForName") || text.contains("not valid for name") => {
                     write!(f, "{text}; --sni names the server as its certificate does")

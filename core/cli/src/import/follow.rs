@@ -117,7 +117,7 @@ fn begin(
         return Err(failure);
     }
     listener(Told::Note(format!(
-        "It follows {target}. This may be ended at any time: it goes on following. A cutover by this run puts back what masteruser, masterauth and tls-replication were before; one by a later run leaves them."
+        "It follows {target}. This may be ended at any time: it goes on following. A cutover by this run puts back what masteruser, masterauth and tls-replication were before; one by a later run leaves them. A CONFIG REWRITE at the new one meanwhile makes it follow again after a restart: do another one after the cutover."
     )));
     Ok(Some(before))
 }
