@@ -12,7 +12,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "differential")]
 
-from harness import servers  # noqa: E402
+from harness import certs, servers  # noqa: E402
 from machine import references  # noqa: E402
 
 NAMES = ["7.0", "8.2", "valkey"]
@@ -23,7 +23,8 @@ def queue(*extra, password=None):
 
 
 def run(old, new, *words, code=0, environment=None):
-    line = [servers.BINARIES / "tandem", "import", f"redis://127.0.0.1:{old.port}", "--into", f"redis://127.0.0.1:{new.port}",
+    scheme = "rediss" if new.tls else "redis"
+    line = [servers.BINARIES / "tandem", "import", f"redis://127.0.0.1:{old.port}", "--into", f"{scheme}://127.0.0.1:{new.port}",
             "--json", *words]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60,
                           env={"PATH": "/usr/bin:/bin", **(environment or {})})
@@ -107,6 +108,17 @@ def test_a_password_is_on_no_command_line_and_not_kept(tmp_path):
             run(old, new, "--cutover", "--from-password-file", secret, environment=passwords)
             is_whole(n)
             assert n.call("CONFIG", "GET", "masterauth") == [b"masterauth", b"of before"]
+
+
+def test_the_new_server_is_believed_by_an_authority_of_its_own():
+    unasked = ("--tls-auth-clients", "no")
+    with servers.Server("server", reference=True, tls=False) as old, old.client() as o:
+        with servers.Server("queue", reference=False, tls=True, extra=unasked) as new, new.client() as n:
+            fill(o)
+            _, why = run(old, new, "--cacert", certs.made().authority, "--by-keys", code=1)
+            assert "Could not negotiate a TLS connection" in why and n.call("DBSIZE") == 0
+            run(old, new, "--into-cacert", certs.made().authority, "--by-keys")
+            is_whole(n)
 
 
 def test_a_later_run_guesses_no_settings_and_ends_nothing_that_it_has_not_begun():
