@@ -705,6 +705,7 @@ impl Engine {
             }
             Ok(Step::Block(wait)) => {
                 self.settle(id, db, None, args, raw);
+                self.track_if_read(id, command, args); // that there was nothing was read, too
                 Called::Block(wait)
             }
             Ok(Step::Later) => Called::Later,

@@ -133,6 +133,18 @@ fn subscribers_get_messages_and_resp2_ones_may_do_little_else() {
 }
 
 #[test]
+fn who_waits_for_a_stream_is_told_that_it_has_changed_and_gets_it() {
+    let mut b = Bench::new();
+    let (c, writer) = (b.connect(), b.connect());
+    b.run(c, "HELLO 3");
+    b.run(c, "CLIENT TRACKING on");
+    assert_eq!(b.run(c, "XREAD BLOCK 0 STREAMS s $"), "");
+    b.run(writer, "XADD s 1-1 a b");
+    let told = b.delivered(c);
+    assert!(told.starts_with(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\ns\r\n%1\r\n$1\r\ns\r\n"), "{told}");
+}
+
+#[test]
 fn a_client_that_tracks_is_told_behind_its_own_reply() {
     let mut b = Bench::new();
     let c = b.connect();
