@@ -159,7 +159,7 @@ const KEY_PASS: &str =
 pub static TABLE: &[Directive] = &[
     // Network
     row("bind", Words, "* -::*", "Addresses to listen on; a leading '-' makes a missing one no error."),
-    row("bind-source-addr", Text, "", "Local address of connections to a primary.").accepted(),
+    row("bind-source-addr", Text, "", "Local address of connections to a primary, and to the target of a MIGRATE."),
     row("port", PORT, "6379", "TCP port; 0 for none."),
     row("protected-mode", Bool, "yes", "Without a password, refuse clients from other machines."),
     row("tcp-backlog", NUMBER, "511", "Connections that may wait to be accepted.").boot(),

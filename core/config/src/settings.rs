@@ -211,6 +211,7 @@ settings! {
     replica_read_only: bool = "replica-read-only", Values::flag, "A replica refuses clients' writes.";
     replica_priority: u64 = "replica-priority", Values::count, "Preference in a failover; 0 for never.";
     replica_announced: bool = "replica-announced", Values::flag, "Sentinel may list this replica.";
+    bind_source_addr: String = "bind-source-addr", Values::text, "Address from which this server connects to others; empty for any.";
     replica_announce_ip: String = "replica-announce-ip", Values::text, "Address told to the primary; empty for that of the connection.";
     replica_announce_port: u16 = "replica-announce-port", Values::port, "Port told to the primary; 0 for the one that is listened on.";
     replica_ignore_maxmemory: bool = "replica-ignore-maxmemory", Values::flag, "A replica evicts nothing by itself.";

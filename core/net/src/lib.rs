@@ -19,6 +19,7 @@ mod buffers;
 mod connection;
 mod listen;
 mod mailbox;
+mod outgoing;
 mod poller;
 mod slots;
 mod stream;
@@ -33,6 +34,7 @@ pub use connection::{Connection, Flush, Parts, ReadLimits, ReadOutcome, Refusal}
 pub use listen::{Accepted, Accepting, ListenError, ListenOptions, Listeners, UnixOptions};
 pub use mailbox::{Full, Mailbox};
 pub use mio::Waker;
+pub use outgoing::{ConnectError, connect};
 pub use poller::{Poller, Ready};
 pub use slots::{Id, Slots};
 pub use stream::Peer;

@@ -1,7 +1,7 @@
 //! Sends keys to another server for MIGRATE, on a thread of its own that waits for nobody but that server.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -124,10 +124,11 @@ impl Fault {
 fn send(shared: &Shared, migration: &Migration) -> Migrated {
     let mut outcome = Migrated::default();
     let mut kept = shared.links.take(migration);
+    let source = shared.engine.lock().config.bind_source_addr.clone();
     loop {
         let was_kept = kept.is_some();
         let mut heard = false;
-        let error = match talk(migration, kept.take(), &mut heard, &mut outcome) {
+        let error = match talk(migration, &source, kept.take(), &mut heard, &mut outcome) {
             Ok(stream) => {
                 shared.links.put(migration, stream, shared.clock.micros());
                 return outcome;
@@ -141,10 +142,11 @@ fn send(shared: &Shared, migration: &Migration) -> Migrated {
     }
 }
 
-/// Sends all keys, over the connection that was `kept` if there is one. `heard`: whether an answer came. A connection that is
+/// Sends all keys, over the connection that was `kept` if there is one, else over one that comes from `source`. `heard`: whether an answer came. A connection that is
 /// given back may be used again.
 fn talk(
     migration: &Migration,
+    source: &str,
     kept: Option<BufReader<TcpStream>>,
     heard: &mut bool,
     outcome: &mut Migrated,
@@ -153,7 +155,7 @@ fn talk(
     let timeout = Some(Duration::from_millis(migration.timeout_ms));
     let mut stream = match kept {
         Some(stream) => stream,
-        None => BufReader::new(connect(migration).map_err(|error| match error.kind() {
+        None => BufReader::new(connect(migration, source).map_err(|error| match error.kind() {
             // As Redis tells it, which notices at its first write.
             io::ErrorKind::ConnectionRefused => Fault::Other(WRITING.to_owned()),
             _ => Fault::Other("IOERR error or timeout connecting to the client".to_owned()),
@@ -197,20 +199,10 @@ fn refused(text: String) -> String {
     format!("ERR Target instance replied with error: {text}")
 }
 
-/// A connection to the first address that takes one.
-fn connect(migration: &Migration) -> io::Result<TcpStream> {
-    let timeout = Duration::from_millis(migration.timeout_ms);
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for to in (migration.host.as_str(), migration.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&to, timeout) {
-            Err(error) => last = error,
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-        }
-    }
-    Err(last)
+fn connect(migration: &Migration, source: &str) -> io::Result<TcpStream> {
+    let Migration { host, port, timeout_ms, .. } = migration;
+    let wait = Duration::from_millis(*timeout_ms);
+    net::connect(host, *port, source, wait).map_err(net::ConnectError::into_io)
 }
 
 /// What the other server says to a request.

@@ -1,7 +1,7 @@
 //! One connection to a master: its socket, its protocol, and what comes of it in the engine.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
@@ -76,9 +76,12 @@ impl Wire {
         let told = shared.with_engine(|engine, _| {
             engine.link_is(order.number, LinkState::Connecting);
             let profile = shared.profile;
-            engine.is_followed(order.number).then(|| (settings(engine), tls(profile, &engine.config)))
+            engine.is_followed(order.number).then(|| {
+                let source = engine.config.bind_source_addr.clone();
+                (settings(engine), tls(profile, &engine.config), source)
+            })
         });
-        let Some((settings, tls)) = told else { return Err(Ended::Changed) };
+        let Some((settings, tls, source)) = told else { return Err(Ended::Changed) };
         let is_new = shared.replica.outage.lock().is_new();
         let tell = |line: &str| {
             if is_new {
@@ -87,7 +90,19 @@ impl Wire {
         };
         tell(&format!("Connecting to MASTER {host}:{port}"));
         let wait = Duration::from_micros(settings.timeout_us).min(Duration::from_secs(CONNECT_S_MAX));
-        let socket = connect(host, *port, wait).map_err(Ended::Unreachable)?;
+        let socket = match net::connect(host, *port, &source, wait) {
+            // As Redis does: from elsewhere is better than not at all.
+            Err(net::ConnectError::Source(error)) => {
+                tell(&format!(
+                    "Connecting from any address, for bind-source-addr {source} is not to be had: {error}"
+                ));
+                net::connect(host, *port, "", wait)
+            }
+            connected => connected,
+        };
+        let socket = socket.map_err(|error| Ended::Unreachable(error.into_io()))?;
+        socket.set_read_timeout(Some(wait)).map_err(Ended::Unreachable)?;
+        socket.set_write_timeout(Some(WRITE_WAIT)).map_err(Ended::Unreachable)?;
         let socket = match tls {
             Some(files) => Socket::encrypted(&files, host, socket).map_err(Ended::NotEncrypted)?,
             None => Socket::Plain(socket),
@@ -335,23 +350,6 @@ fn settings(engine: &Engine) -> Settings {
         resume: engine.history(),
         hands_over: engine.hands_over(),
     }
-}
-
-/// A connection to the first address that takes one.
-fn connect(host: &str, port: u16, wait: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-    for to in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&to, wait) {
-            Err(error) => last = error,
-            Ok(socket) => {
-                socket.set_nodelay(true)?;
-                socket.set_read_timeout(Some(wait))?;
-                socket.set_write_timeout(Some(WRITE_WAIT))?;
-                return Ok(socket);
-            }
-        }
-    }
-    Err(last)
 }
 
 /// Whether nothing has come for now, which is no error.
