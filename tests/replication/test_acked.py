@@ -10,6 +10,7 @@ import pytest
 from conftest import eventually, in_step, info, master_of
 from harness import servers, wire
 from machine import references
+from test_master import as_replica, loaded
 
 ROUNDS = 20
 TOO_FEW = "NOREPLICAS Not enough replicas acknowledge what is written."
@@ -191,6 +192,24 @@ def test_a_write_of_a_history_that_is_over_is_given_up_at_once_and_not_acknowled
             eventually("replicas of the new one are there", lambda: c.ask("SET", "a", 2) == b"OK")
 
 
+def test_a_write_that_the_next_master_has_is_answered_as_done():
+    """Its replica has it, could not say so, and is the master now: what it has is in the history that goes on."""
+    with master_of("queue") as master, master.client() as m, follower(master, "tandem") as replica:
+        set_up(m, timeout_ms=30_000)
+        m.call("CLIENT", "DURABILITY", "everysec")
+        with master.client() as c, replica.client() as r:
+            with frozen(replica):
+                c.send(wire.encode("SET", "a", 1))
+                eventually("it is written", lambda: m.call("GET", "a") == b"1")
+                m.call("CLIENT", "KILL", "TYPE", "replica")
+                # From here on it takes no replicas, so nobody can acknowledge anything.
+                m.call("REPLICAOF", "127.0.0.1", replica.port)
+            eventually("the replica has it", lambda: r.call("GET", "a") == b"1")
+            r.call("REPLICAOF", "NO", "ONE")
+            assert c.read() == b"OK"
+            assert info(m, "stats")["unacknowledged_replies"] == "0"
+
+
 def test_who_only_listens_has_nobodys_writes_refused():
     """A message waits for the write that it came with; that it is let go in the end says nothing of the replicas."""
     with master_of("queue") as master, master.client() as m, follower(master, "7.0") as replica:
@@ -270,6 +289,29 @@ def test_a_message_waits_with_the_write_that_it_comes_with():
                 assert subscriber.read() == [b"message", b"done", b"k"]
                 assert time.monotonic() - began > 0.8, "it came before the write was given up"
                 assert is_error(m.read(), "UNACKED ")
+
+
+def test_what_a_client_is_told_leaves_when_its_own_write_is_acknowledged_and_not_the_newest():
+    with master_of("queue") as master, master.client() as m, as_replica(master) as replica:
+        loaded(replica)
+        eventually("it is online", lambda: "state=online" in info(m)["slave0"])
+        set_up(m, timeout_ms=30_000)
+        with master.client() as listener, master.client() as first, master.client() as second:
+            listener.call("SUBSCRIBE", "done")
+            ends = []
+            for key, writer in (("a", first), ("b", second)):
+                script = "redis.call('SET', KEYS[1], 1) redis.call('PUBLISH', 'done', KEYS[1]) return KEYS[1]"
+                writer.send(wire.encode("EVAL", script, 1, key))
+                eventually("it is written", lambda: m.call("GET", key) == b"1")
+                ends.append(int(info(m)["master_repl_offset"]))
+            for end, key, writer in ((ends[0], b"a", first), (ends[1], b"b", second)):
+                replica.send(wire.encode("REPLCONF", "ACK", end))
+                assert listener.read() == [b"message", b"done", key] and writer.read() == key
+                if key == b"a":
+                    listener.socket.settimeout(0.3)
+                    with pytest.raises(TimeoutError):
+                        listener.read()
+                    listener.socket.settimeout(10)
 
 
 def test_always_and_everysec_are_chosen_by_connection():

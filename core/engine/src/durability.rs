@@ -71,6 +71,8 @@ pub(crate) struct Acks {
     history: Option<(ReplicationId, u64)>,
     /// Up to where enough replicas have acknowledged which history, at most.
     acked: Option<(ReplicationId, u64)>,
+    /// Up to where a history is in that of the master which is followed now.
+    carried: Option<(u64, u64)>,
     /// Where that was waited for in vain.
     given_up: Option<GivenUp>,
 }
@@ -196,6 +198,17 @@ impl Engine {
     /// Up to where enough replicas have acknowledged the stream. It goes back only with another history.
     pub fn acknowledged(&self) -> u64 {
         self.acks.acked.filter(|(id, _)| *id == self.master.id()).map_or(0, |(_, position)| position)
+    }
+
+    /// A master that was followed since has the history up to there: it is one that has it, and enough where one is waited for.
+    pub(crate) fn carry_acknowledged(&mut self, position: u64) {
+        let number = self.history_number();
+        self.acks.carried = (self.replicas_awaited() == 1).then_some((number, position));
+    }
+
+    /// Up to where which history, by its number, is acknowledged because the master that is followed has it.
+    pub fn carried(&self) -> Option<(u64, u64)> {
+        self.acks.carried
     }
 
     /// Replies were given up that waited for replicas to acknowledge a history up to there. Of one that is over nothing is to be caught up with.

@@ -364,6 +364,14 @@ impl Engine {
         }
     }
 
+    /// The master's history goes on at this place, at which the data set is.
+    pub fn goes_on_at(&mut self, order: u64, point: Point) {
+        if self.is_followed(order) {
+            self.carry_acknowledged(point.offset);
+        }
+        self.replica_is_at(order, point, &[]);
+    }
+
     /// The data set is at this place of the master's history, and these bytes of the stream lead there from the place that was told last.
     pub fn replica_is_at(&mut self, order: u64, point: Point, passed: &[u8]) {
         let Some(master) = self.link.as_mut().filter(|master| master.order.number == order) else { return };

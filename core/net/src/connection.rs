@@ -94,6 +94,8 @@ pub enum Flush {
     More,
     /// The socket is full; the poller reports when it is writable again.
     Pending,
+    /// All that may leave is written, and the rest is held: flush again when more of it may.
+    Held,
     /// Everything is written and the connection was to be closed then: drop it.
     Finished,
     /// The connection has failed; drop it.
@@ -279,8 +281,15 @@ impl Connection {
 
     /// Write pending output, at most 1 MiB. When the socket is full, the poller is asked to report room.
     pub fn flush(&mut self, poller: &Poller, pool: &mut Pool) -> Flush {
-        match self.write_out() {
+        self.flush_first(usize::MAX, poller, pool)
+    }
+
+    /// The same for the first `bytes` of the pending output; what is behind them is held.
+    pub fn flush_first(&mut self, bytes: usize, poller: &Poller, pool: &mut Pool) -> Flush {
+        let end = self.sent.saturating_add(bytes).min(self.out.len());
+        match self.write_out(end) {
             Err(error) => Flush::Failed(error),
+            Ok(Written::All) if end < self.out.len() => self.held_back(end, poller),
             Ok(Written::All) => self.drained(poller, pool),
             Ok(Written::Budget) => {
                 self.compact();
@@ -607,18 +616,19 @@ enum Written {
 
 /// Output.
 impl Connection {
-    fn write_out(&mut self) -> io::Result<Written> {
+    /// Writes what stands in front of `end`.
+    fn write_out(&mut self, end: usize) -> io::Result<Written> {
         match &mut self.wire {
-            Wire::Tls(_) => self.write_tls(),
+            Wire::Tls(_) => self.write_tls(end),
             // Before the first byte nobody knows what the client speaks, and what is said in the wrong one of the two is
             // not understood: it waits for that byte.
             Wire::Undecided(_, TlsMode::Required) => Ok(Written::All),
-            Wire::Plain | Wire::Undecided(..) => self.write_plain(),
+            Wire::Plain | Wire::Undecided(..) => self.write_plain(end),
         }
     }
 
-    fn write_plain(&mut self) -> io::Result<Written> {
-        let end = self.out.len().min(self.sent + FLUSH_MAX);
+    fn write_plain(&mut self, all: usize) -> io::Result<Written> {
+        let end = all.min(self.sent + FLUSH_MAX);
         while self.sent < end {
             let Some(count) = wire::write_once(&mut self.stream, &self.out[self.sent..end])? else {
                 return Ok(Written::SocketFull);
@@ -630,12 +640,12 @@ impl Connection {
                 return Ok(Written::SocketFull);
             }
         }
-        Ok(if self.sent < self.out.len() { Written::Budget } else { Written::All })
+        Ok(if self.sent < all { Written::Budget } else { Written::All })
     }
 
-    fn write_tls(&mut self) -> io::Result<Written> {
+    fn write_tls(&mut self, all: usize) -> io::Result<Written> {
         let Wire::Tls(tls) = &mut self.wire else { return Ok(Written::All) };
-        let end = self.out.len().min(self.sent + FLUSH_MAX);
+        let end = all.min(self.sent + FLUSH_MAX);
         loop {
             if !wire::write_records(tls, &mut self.stream)? {
                 return Ok(Written::SocketFull);
@@ -646,8 +656,20 @@ impl Connection {
             self.sent += wire::encrypt(tls, &self.out[self.sent..end])?;
         }
         // During a handshake it is the peer's next bytes that move things on, not the socket's room.
-        let waits = tls.is_handshaking() || self.sent == self.out.len();
+        let waits = tls.is_handshaking() || self.sent == all;
         Ok(if waits { Written::All } else { Written::Budget })
+    }
+
+    /// What may leave, up to `end`, is written, or waits for the peer to say what it speaks.
+    fn held_back(&mut self, end: usize, poller: &Poller) -> Flush {
+        if self.sent < end {
+            return Flush::Pending;
+        }
+        self.compact();
+        match self.watch_writable(poller, false) {
+            Ok(()) => Flush::Held,
+            Err(error) => Flush::Failed(error),
+        }
     }
 
     fn drained(&mut self, poller: &Poller, pool: &mut Pool) -> Flush {

@@ -148,6 +148,26 @@ fn pending_output_is_bounded_by_one_flush_and_freed_when_drained() {
 }
 
 #[test]
+fn a_part_of_the_output_leaves_and_the_rest_is_held() {
+    let mut bench = Bench::plain();
+    let (id, mut client) = bench.connect();
+    let connection = bench.slots.get_mut(id).unwrap();
+    connection.out(&mut bench.pool).extend_from_slice(b"safe, and not yet");
+    connection.close_after_flush();
+    assert!(matches!(connection.flush_first(0, &bench.poller, &mut bench.pool), Flush::Held));
+    assert!(matches!(connection.flush_first(4, &bench.poller, &mut bench.pool), Flush::Held));
+    assert_eq!((connection.pending(), connection.is_stuck()), (13, false));
+    let mut part = [0; 4];
+    client.read_exact(&mut part).unwrap();
+    assert_eq!(&part, b"safe");
+    assert!(matches!(connection.flush_first(100, &bench.poller, &mut bench.pool), Flush::Finished));
+    bench.slots.remove(id);
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, ", and not yet");
+}
+
+#[test]
 fn a_long_output_grows_by_a_quarter_of_itself() {
     let mut bench = Bench::plain();
     let (id, _client) = bench.connect();

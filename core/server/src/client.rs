@@ -2,11 +2,12 @@
 //! its session that must be at hand without the engine.
 
 use engine::{ClientBuffers, SessionId};
-use journal::{Acked, Marks};
+use journal::Acked;
 use net::{Connection, Id, ReadLimits, Timers};
 use resp::{Limits, Parser};
 
-use crate::unacked::{Chosen, Unacked};
+use crate::parked::Parked;
+use crate::unacked::Chosen;
 
 /// Bytes that one read may take in; more waits in the kernel and holds the sender back.
 const READ_BUDGET: usize = 1 << 20;
@@ -168,11 +169,9 @@ pub(crate) struct Client {
     /// Bytes that its unfinished request lacks, at least.
     pub(crate) missing: usize,
     /// What its output waits for.
-    pub(crate) parked: Marks,
+    pub(crate) parked: Parked,
     /// What it has chosen for what it wrote in this batch.
     pub(crate) chosen: Chosen,
-    /// Its replies that wait for replicas.
-    pub(crate) unacked: Unacked,
     pub(crate) listed: Listed,
     /// Bytes received and sent since it came.
     pub(crate) net: (u64, u64),
@@ -211,9 +210,8 @@ impl Client {
             unlogged: false,
             ended: false,
             missing: 0,
-            parked: Marks::default(),
+            parked: Parked::default(),
             chosen: Chosen::default(),
-            unacked: Unacked::default(),
             listed: Listed::default(),
             net: (0, 0),
             heard_s: now_s,
@@ -282,11 +280,11 @@ impl Client {
     /// Whether they stay there until replicas have acknowledged what it has written.
     #[inline]
     pub(crate) fn is_held_back(&self, now_us: u64) -> bool {
-        self.unacked.is_some() && self.unacked.holds_back(now_us)
+        self.parked.holds_back(now_us)
     }
 
     /// The place behind its output so far, among all that it was ever sent.
-    fn output_end(&self) -> u64 {
+    pub(crate) fn output_end(&self) -> u64 {
         self.net.1 + self.conn.pending() as u64
     }
 
@@ -300,8 +298,7 @@ impl Client {
     ) {
         let end = self.output_end();
         let place = |at: usize| end - (out_len - at.min(out_len)) as u64;
-        self.parked.acked.join(wanted);
-        self.unacked.add(place(reply.start)..place(reply.end), wanted, now_us);
+        self.parked.add_reply(place(reply.start)..place(reply.end), end, wanted, now_us);
     }
 }
 

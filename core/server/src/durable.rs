@@ -115,6 +115,8 @@ pub(crate) struct Durable {
     at_hand: AtomicU64,
     synced: AtomicU64,
     acked: AckedMark,
+    /// Up to where an earlier history is in that of the master which was followed after it.
+    carried: AckedMark,
     /// Replies that replicas have not acknowledged in time.
     pub(crate) unacknowledged: AtomicU64,
     /// Up to where in the stream such replies waited, until the engine is told.
@@ -166,6 +168,7 @@ impl Durable {
             at_hand: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             acked: AckedMark::default(),
+            carried: AckedMark::default(),
             unacknowledged: AtomicU64::new(0),
             given_up: Mutex::default(),
             has_given_up: AtomicBool::new(false),
@@ -216,10 +219,22 @@ impl Durable {
         self.acked.load() != acked
     }
 
-    /// Up to where enough replicas have acknowledged the stream.
+    /// Whether what is waited for was acknowledged, or is in the history of the master that was followed since.
     #[inline]
-    pub(crate) fn acked(&self) -> Acked {
-        self.acked.load()
+    pub(crate) fn has_acked(&self, wanted: Acked) -> bool {
+        self.acked.load().cover(wanted) || self.carried.load().cover(wanted)
+    }
+
+    /// Whether what is waited for can never be acknowledged.
+    #[inline]
+    pub(crate) fn is_past(&self, wanted: Acked) -> bool {
+        // In this order: what is carried is shown first.
+        self.acked.load().is_past(wanted) && !self.carried.load().cover(wanted)
+    }
+
+    /// A history is carried on up to there in the next one, which is shown after this.
+    pub(crate) fn carry(&self, acked: Acked) {
+        self.carried.show(acked);
     }
 
     /// Enough replicas have acknowledged the stream up to there. The journal was taken before the engine was let go, so that a later
@@ -261,6 +276,8 @@ impl Durable {
             acked: self.acked.load(),
         };
         reached.cover(wanted)
+            || (self.carried.load().cover(wanted.acked)
+                && reached.cover(&Marks { acked: Acked::default(), ..*wanted }))
     }
 
     /// Has a sync made for a commit, whose client has asked for that.

@@ -34,6 +34,7 @@ mod mail;
 mod meters;
 mod migrate;
 mod notices;
+mod parked;
 mod passwords;
 mod plane;
 mod replica;

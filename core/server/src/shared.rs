@@ -293,7 +293,7 @@ impl Shared {
         let history = engine.history_number();
         let at = |position| Acked { history, position };
         let (awaited, acked) = (at(engine.take_awaited()), at(engine.acknowledged()));
-        let is_acked_news = self.durable.is_acked_news(acked);
+        let (is_acked_news, carried) = (self.durable.is_acked_news(acked), engine.carried());
         if left.log.is_empty() && left.deliveries.is_empty() && !is_acked_news {
             drop(engine);
             self.hand_on(&mut left.jobs);
@@ -302,6 +302,9 @@ impl Shared {
         let mut journal = self.durable.journal();
         drop(engine);
         if is_acked_news {
+            if let Some((history, position)) = carried {
+                self.durable.carry(Acked { history, position });
+            }
             self.durable.acknowledge(&mut journal, acked, self);
         }
         let ticket = self.durable.commit(&mut journal, &mut left.log);

@@ -85,25 +85,23 @@ impl Clients {
 }
 
 impl Client {
-    /// Has its output wait for what a delivery waits for that was just put behind it.
-    fn park_delivery(&mut self, delivery: &Delivery, marks: Marks, now_us: u64) {
-        match &delivery.written {
-            _ if delivery.is_feed => self.parked.join(Marks { acked: Acked::default(), ..marks }),
+    /// Has its output wait for what a delivery waits for that was just put behind it; `batch` is empty where the batch has no ticket yet.
+    fn park_delivery(&mut self, delivery: &Delivery, batch: Marks, now_us: u64) {
+        let marks = match &delivery.written {
+            _ if delivery.is_feed => Marks { acked: Acked::default(), ..batch },
             // What its own request has written waits as it has chosen.
             Some(written) => {
-                self.parked.join(unacked::marks(written.durability, marks.agreed));
                 if written.durability == Durability::Replicated {
                     let wanted = unacked::awaited(written);
                     self.note_unacked(written.reply.clone(), delivery.bytes.len(), wanted, now_us);
                 }
+                unacked::marks(written.durability, batch.agreed)
             }
             // What it is told because of others' writes waits with theirs, and is no less true when that is given up.
-            None => {
-                self.parked.join(marks);
-                if marks.acked.waits() {
-                    self.unacked.add_others(now_us);
-                }
-            }
+            None => batch,
+        };
+        if batch.wait() {
+            self.parked.add(self.output_end(), marks, now_us);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What clients are sent: writing it, holding it back until it is logged, and its limits.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use engine::{Delivery, Durability};
@@ -7,7 +8,7 @@ use journal::{Acked, Marks};
 use net::{Flush, Id};
 
 use super::{Clients, find, mark, mark_dirty};
-use crate::client::{Class, Client};
+use crate::client::{Bounds, Class, Client};
 use crate::logger::Level;
 use crate::notices::Topic;
 use crate::shared::Shared;
@@ -32,15 +33,13 @@ impl Clients {
         if client.unlogged {
             return;
         }
-        if client.parked.wait() && !self.release(id) {
-            return;
-        }
+        let may_leave = if client.parked.is_empty() { usize::MAX } else { self.release(id) };
         let Some(client) = find(&mut self.slots, id) else { return };
-        if !client.conn.wants_flush() {
+        if may_leave == 0 || !client.conn.wants_flush() {
             return;
         }
         let pending = client.conn.pending();
-        let outcome = client.conn.flush(&self.poller, &mut self.pool);
+        let outcome = client.conn.flush_first(may_leave, &self.poller, &mut self.pool);
         self.writes += 1;
         let sent = (pending - client.conn.pending()) as u64;
         self.bytes_out += sent;
@@ -49,6 +48,7 @@ impl Clients {
             mark(&mut client.listed.resized, &mut self.resized, id);
         }
         match outcome {
+            Flush::Held => {}
             _ if client.dropped => self.close(id),
             Flush::Drained if client.has_got_enough() => {
                 self.close_stranger(id, "has been refused too often")
@@ -75,32 +75,25 @@ impl Clients {
         self.close(id);
     }
 
-    /// Lets the output of a client go, if what it waits for has happened, or for too long has not. Whether it may leave.
-    fn release(&mut self, id: Id) -> bool {
+    /// Lets go what of a client's output need not wait any more, or has waited for too long. How many bytes may leave.
+    fn release(&mut self, id: Id) -> usize {
         let Clients { slots, shared, bounds, parked, .. } = self;
-        let Some(client) = find(slots, id) else { return false };
-        let has_waited = client.unacked.is_some();
-        if !shared.durable.covers(&client.parked) {
-            let due_us = client.unacked.due_us(bounds.acked_timeout_us);
-            let is_due = due_us.is_some_and(|due_us| shared.clock.micros() >= due_us);
-            if is_due || shared.durable.acked().is_past(client.parked.acked) {
-                give_up(client, bounds.replicas_awaited, bounds.acked_timeout_us, shared);
-            }
-            if !shared.durable.covers(&client.parked) {
-                mark(&mut client.listed.parked, parked, id);
-                // It waits for the log alone from here on, if that is late, too, and its next requests for nothing.
-                if has_waited && !client.unacked.is_some() {
-                    self.go_on(id);
-                }
-                return false;
-            }
+        let Some(client) = find(slots, id) else { return 0 };
+        let (is_safe, awaited) =
+            (|wanted: &Marks| shared.durable.covers(wanted), client.parked.awaits_replicas());
+        let mut has_moved = client.parked.release(is_safe);
+        if client.parked.awaits_replicas() && give_up(client, bounds, shared) {
+            client.parked.release(is_safe);
+            has_moved = true;
         }
-        client.parked = Marks::default();
-        if has_waited {
-            client.unacked.take();
+        if !client.parked.is_empty() {
+            mark(&mut client.listed.parked, parked, id);
+        }
+        let may_leave = client.parked.may_leave(client.net.1);
+        if has_moved && awaited {
             self.go_on(id);
         }
-        true
+        may_leave
     }
 
     /// What a client has sent meanwhile is read and run.
@@ -123,7 +116,7 @@ impl Clients {
     /// How many clients' replies wait for replicas, and when the first of them has waited for too long.
     pub(crate) fn unacked(&mut self) -> (u64, Option<u64>) {
         let Clients { slots, parked, bounds, .. } = self;
-        let due = parked.iter().filter_map(|id| find(slots, *id)?.unacked.due_us(bounds.acked_timeout_us));
+        let due = parked.iter().filter_map(|id| find(slots, *id)?.parked.due_us(bounds.acked_timeout_us));
         due.fold((0, None), |(count, first), due_us| {
             (count + 1, Some(first.map_or(due_us, |first: u64| first.min(due_us))))
         })
@@ -160,7 +153,8 @@ impl Clients {
         let Clients { slots, parked, shared, .. } = self;
         parked.iter().any(|id| {
             find(slots, *id).is_none_or(|client| {
-                shared.durable.covers(&client.parked) || shared.durable.acked().is_past(client.parked.acked)
+                let is_past = |wanted| shared.durable.is_past(wanted);
+                client.parked.may_go_on(|wanted| shared.durable.covers(wanted), is_past)
             })
         })
     }
@@ -250,7 +244,8 @@ impl Clients {
                 if let Some(client) = find(&mut self.slots, *id) {
                     client.unlogged = false;
                     if waits {
-                        client.parked.join(std::mem::take(&mut client.chosen).marks(ticket));
+                        let marks = std::mem::take(&mut client.chosen).marks(ticket);
+                        client.parked.add(client.output_end(), marks, 0);
                     }
                     mark_dirty(&mut self.dirty, client, *id);
                 }
@@ -262,17 +257,30 @@ impl Clients {
     }
 }
 
-/// Replicas have not acknowledged in time what a client waits for, or cannot any more: it is told so for each reply that waits for that.
-/// Who only waits because of others' writes is told what there is, and of its own replicas nothing is known by that.
+/// Where replicas have not acknowledged in time what a client waits for, or cannot any more, it is told so for each reply that waits for
+/// that. Who only waits because of others' writes is told what there is, and of its own replicas nothing is known by that. Whether
+/// anything was given up.
+fn give_up(client: &mut Client, bounds: &Bounds, shared: &Shared) -> bool {
+    let (durable, now_us) = (&shared.durable, shared.clock.micros());
+    let is_over = |since_us: u64, wanted| {
+        now_us >= since_us.saturating_add(bounds.acked_timeout_us) || durable.is_past(wanted)
+    };
+    let given_up = client.parked.give_up(|wanted| durable.has_acked(wanted), is_over);
+    let Some(given_up) = given_up else { return false };
+    if let Some(own) = given_up.own {
+        tell_unacked(client, &given_up.replies, own, bounds, shared);
+    }
+    true
+}
+
 #[cold]
-fn give_up(client: &mut Client, replicas: usize, timeout_us: u64, shared: &Shared) {
-    client.parked.acked = Acked::default();
-    let (replies, own) = client.unacked.take().late(shared.durable.acked());
-    let Some(own) = own else { return };
-    let sent = client.net.1;
-    let parts: Vec<_> =
-        (replies.iter()).map(|reply| (reply.start - sent) as usize..(reply.end - sent) as usize).collect();
-    client.conn.replace_pending(&parts, &unacked::unacknowledged(replicas, timeout_us));
+fn tell_unacked(client: &mut Client, replies: &[Range<u64>], own: Acked, bounds: &Bounds, shared: &Shared) {
+    let (sent, text) =
+        (client.net.1, unacked::unacknowledged(bounds.replicas_awaited, bounds.acked_timeout_us));
+    let pending = |reply: &Range<u64>| (reply.start - sent) as usize..(reply.end - sent) as usize;
+    let parts: Vec<_> = replies.iter().map(pending).collect();
+    client.conn.replace_pending(&parts, &text);
+    client.parked.replaced(replies, text.len() as u64);
     shared.durable.give_up(parts.len(), own);
     let text = format!("{} was told that replicas have not acknowledged what it wrote", client.conn.peer());
     shared.notices.note(shared, Topic::Unacked, text);

@@ -200,7 +200,7 @@ impl Wire {
     /// Tells the engine where its data is.
     fn place(&self, point: Point) {
         let order = self.order.number;
-        self.shared.with_engine(|engine, _| engine.replica_is_at(order, point, &[]));
+        self.shared.with_engine(|engine, _| engine.goes_on_at(order, point));
     }
 
     // Bytes.
