@@ -303,6 +303,7 @@ impl Engine {
         self.rate.sample(now.mono_us / 1000, self.counters.commands);
         self.tick_queues();
         self.tick_replicas();
+        self.expire_own();
         self.counters.memory_peak = self.counters.memory_peak.max(outside.used_memory());
     }
 }

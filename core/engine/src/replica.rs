@@ -3,9 +3,11 @@
 //! The connection is the server's. Each REPLICAOF makes an *order* with a number of its own; whatever a connection wants here names the
 //! order that it was made by, and nothing of it is done once there is a newer one. What the master sends is run by one session with every
 //! right, under no limit, through the one gate as [`Caller::Master`]; nobody is answered. Keys do not expire by themselves: to clients
-//! those whose time is over are gone, for the master's commands they are there until it says otherwise.
+//! those whose time is over are gone, for the master's commands they are there until it says otherwise; but for what clients write here
+//! themselves (`own.rs`).
 
 pub(crate) mod incoming;
+mod own;
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::gate::Caller;
@@ -102,11 +104,14 @@ pub(crate) struct MasterLink {
     down_since_us: Option<u64>,
     /// Runs what it sends.
     session: Option<SessionId>,
+    /// What clients have written here that is to go by itself.
+    own: own::OwnExpiries,
 }
 
 impl MasterLink {
     pub(crate) fn new(order: MasterOrder) -> MasterLink {
-        MasterLink { order, state: LinkState::Connect, is_in_step: false, down_since_us: None, session: None }
+        let (state, own) = (LinkState::Connect, own::OwnExpiries::default());
+        MasterLink { order, state, is_in_step: false, down_since_us: None, session: None, own }
     }
 
     pub(crate) fn is_in_step(&self) -> bool {
@@ -212,7 +217,7 @@ impl Engine {
         match self.link.take() {
             Some(old) => {
                 self.drop_transaction(old.session);
-                (master.is_in_step, master.session) = (old.is_in_step, old.session);
+                (master.is_in_step, master.session, master.own) = (old.is_in_step, old.session, old.own);
             }
             None => {
                 self.feed_replicas();

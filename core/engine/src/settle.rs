@@ -48,6 +48,9 @@ impl Engine {
                 self.log_call(db, args, raw);
             }
         }
+        if self.link.is_some() {
+            self.note_own_expiries(id);
+        }
         if self.keyspace.effects.has_touches() || self.keyspace.effects.is_upheaval() {
             self.tell_observers(Some(id), event);
         }

@@ -255,3 +255,34 @@ fn what_was_written_in_front_of_replicaof_is_of_the_history() {
     }
     assert_eq!(b.engine.history(), None);
 }
+
+#[test]
+fn what_clients_write_on_a_replica_goes_in_its_time_and_what_the_master_writes_does_not() {
+    let (mut b, _, c) = replica();
+    b.engine.set_logging(true);
+    masters(&mut b, "SET theirs v PX 100").unwrap();
+    b.run(c, "CONFIG SET replica-read-only no");
+    for line in [
+        "SET own v PX 100",
+        "SET longer v PX 100",
+        "SET kept v PX 100",
+        "PEXPIRE longer 1000",
+        "PERSIST kept",
+    ] {
+        b.run(c, line);
+    }
+    b.log();
+    b.pass_ms(200);
+    b.tick();
+    assert_eq!(b.run(c, "DBSIZE"), ":4\r\n", "it is looked at now and then");
+    b.cron();
+    assert_eq!((b.run(c, "DBSIZE"), b.log()), (":3\r\n".to_owned(), "DEL own".to_owned()));
+    b.pass_ms(1000);
+    b.cron();
+    assert_eq!(b.run(c, "DBSIZE"), ":2\r\n");
+    assert_eq!(b.run(c, "GET kept"), "$1\r\nv\r\n");
+    // As a master it lets go all of them.
+    b.run(c, "REPLICAOF NO ONE");
+    b.tick();
+    assert_eq!(b.run(c, "DBSIZE"), ":1\r\n");
+}

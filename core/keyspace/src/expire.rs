@@ -77,6 +77,24 @@ impl Keyspace {
         self.discard(entry);
     }
 
+    /// When the time of a key will be, or was, over, if it has one. Nobody's look.
+    pub fn expiry_of(&self, db: usize, key: &[u8]) -> Option<i64> {
+        let table = &self.dbs.get(db)?.table;
+        table.at(table.locate(table.hash_of(key), key)?).expiry()
+    }
+
+    /// Removes a key if its time is over, whatever else holds such keys; else when that will be, if it has one.
+    pub fn expire_key(&mut self, db: usize, key: &[u8]) -> Option<i64> {
+        let table = &self.dbs.get(db)?.table;
+        let position = table.locate(table.hash_of(key), key)?;
+        let at_ms = table.at(position).expiry()?;
+        if at_ms > self.now.unix_ms {
+            return Some(at_ms);
+        }
+        self.expire_at(db, position);
+        None
+    }
+
     /// Takes the entry at `position` out: pre-image, counters, table. Books no touch.
     pub(crate) fn take_at(&mut self, db: usize, position: Position) -> Entry {
         self.preimage(db, position);

@@ -73,6 +73,7 @@ impl Engine {
         // Nobody's writes are in it.
         self.sessions.iter_mut().for_each(|(_, session)| session.written_to = 0);
         self.restart_masters_session();
+        self.forget_own_expiries();
         self.replica_is_at(order, place.point, &[]);
         self.begin_in_step(db);
         self.record();
