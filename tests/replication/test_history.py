@@ -226,6 +226,24 @@ def test_replicas_go_on_at_a_master_that_starts_again(end, commands):
             assert counts(master) == (0, 2)
 
 
+def test_a_master_that_is_demoted_after_a_silence_needs_no_copy():
+    """It has told another replica that it is there since the new master was promoted, and written nothing."""
+    with tandem("server", "--repl-ping-replica-period", "1") as old, tandem() as new, tandem() as other:
+        follow(new, old), follow(other, old)
+        with old.client() as c:
+            c.call("SET", "k", 1)
+            in_step(old, new), in_step(old, other)
+            promote(new)
+            reached = int(info(c)["master_repl_offset"])
+            eventually("there were pings since", lambda: int(info(c)["master_repl_offset"]) > reached + 20)
+        follow(old, new)
+        eventually("it goes on", lambda: counts(new) == (0, 1))
+        with new.client() as c:
+            c.call("SET", "k", 2)
+        assert_equal(new, old)
+        assert counts(new) == (0, 1)
+
+
 def test_a_snapshot_tells_its_place_as_that_of_redis_does(commands):
     """A replica that saves at its end goes on behind it, also with the file of the other."""
     with references.server("7.0") as master:

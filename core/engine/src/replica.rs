@@ -175,7 +175,12 @@ impl Engine {
 
     /// The history of the data set and the place in it from which the link may go on, if there is one.
     pub fn history(&self) -> Option<Point> {
-        self.link.as_ref().filter(|master| master.is_in_step).and_then(|_| self.master.place())
+        self.link.as_ref().filter(|master| master.is_in_step)?;
+        // Whoever takes over must have all there is.
+        match self.hands_over() {
+            true => self.master.place(),
+            false => self.master.settled(),
+        }
     }
 
     /// The data set is not that of the master any more: the next link asks for a whole copy.

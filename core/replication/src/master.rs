@@ -110,6 +110,8 @@ pub struct Master<I> {
     settings: Settings,
     id: ReplicationId,
     offset: u64,
+    /// The position behind what was executed last: nothing behind it changes data.
+    settled: u64,
     /// The name that the history had before, and up to where it is the same.
     former: Option<Point>,
     /// Others know `id`: replicas were told, or the master has told it.
@@ -138,6 +140,7 @@ impl<I: Copy + Eq> Master<I> {
             settings: Settings::default(),
             id,
             offset: 0,
+            settled: 0,
             former: None,
             is_told: false,
             relays: false,
@@ -181,6 +184,12 @@ impl<I: Copy + Eq> Master<I> {
         let own = Point { id: self.id, offset: self.offset };
         let former = self.former.filter(|former| former.offset == self.offset && !self.is_told);
         self.is_fed().then_some(former.unwrap_or(own))
+    }
+
+    /// The first place in a history at which the data set is as it is now. What a master has put behind it by itself, pings, its replicas
+    /// may never have seen: one that was promoted can let it go on from here.
+    pub fn settled(&self) -> Option<Point> {
+        self.place().map(|place| Point { offset: self.settled, ..place })
     }
 
     /// Bytes of the stream so far.
@@ -274,8 +283,9 @@ impl<I: Copy + Eq> Master<I> {
     pub fn feed(&mut self, executed: &[u8]) {
         let due = std::mem::take(&mut self.due);
         self.asks = false;
-        for bytes in [executed, &due] {
-            self.add(bytes);
+        self.add(executed);
+        if !executed.is_empty() {
+            self.settled = self.offset;
         }
     }
 
@@ -332,7 +342,7 @@ impl<I: Copy + Eq> Master<I> {
         } else if self.id != point.id {
             self.rename_to(point.id);
         }
-        self.is_told = true;
+        (self.is_told, self.settled) = (true, self.offset);
     }
 
     /// Puts nothing into the stream by itself from now on: it is, or is to be, that of a master.
@@ -350,6 +360,7 @@ impl<I: Copy + Eq> Master<I> {
     /// What was applied of a master's stream.
     pub fn relay(&mut self, bytes: &[u8]) {
         self.add(bytes);
+        self.settled = self.offset;
     }
 
     /// The stream is its own from now on, under another name. The former one holds up to here.
@@ -392,6 +403,7 @@ impl<I: Copy + Eq> Master<I> {
         if self.backlog.is_none() {
             self.id = fresh;
             self.backlog = Some(Backlog::new(self.settings.backlog_bytes, self.offset));
+            self.settled = self.offset;
         }
         let is_plain = asked == Asked::Snapshot;
         let part = self.part(asked);

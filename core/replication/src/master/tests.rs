@@ -394,3 +394,17 @@ fn a_name_that_others_know_is_the_one_to_go_on_under() {
     replica.lead(FRESH, 0);
     assert_eq!(replica.former(), Some(Point { id: own(), offset: 30 }));
 }
+
+#[test]
+fn what_a_master_says_by_itself_changes_no_data() {
+    let mut master = master();
+    online(&mut master, 1);
+    master.feed(b"data");
+    let settled = master.settled();
+    master.ask();
+    master.feed(b"");
+    assert!(master.offset() > 4);
+    assert_eq!((master.settled(), settled), (settled, Some(Point { id: id(), offset: 4 })));
+    master.feed(b"more");
+    assert_eq!(master.settled(), master.place());
+}
