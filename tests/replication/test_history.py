@@ -244,6 +244,20 @@ def test_a_master_that_is_demoted_after_a_silence_needs_no_copy():
         assert counts(new) == (0, 1)
 
 
+def test_a_master_that_is_killed_in_a_silence_needs_no_copies_for_its_replicas():
+    """They had its pings, and its log knows of them."""
+    with tandem("queue", "--repl-ping-replica-period", "1") as master, tandem() as replica, master.client() as m:
+        follow(replica, master)
+        m.call("SET", "k", 1)
+        in_step(master, replica)
+        reached = int(info(m)["master_repl_offset"])
+        eventually("there were pings since", lambda: int(info(m)["master_repl_offset"]) > reached + 20)
+        in_step(master, replica)
+        kill(master)
+        master.restart()
+        eventually("it goes on", lambda: counts(master) == (0, 1))
+
+
 def test_a_snapshot_tells_its_place_as_that_of_redis_does(commands):
     """A replica that saves at its end goes on behind it, also with the file of the other."""
     with references.server("7.0") as master:

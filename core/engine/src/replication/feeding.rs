@@ -164,6 +164,8 @@ impl Engine {
         self.look_at_failover();
         let fresh = self.draw_history();
         self.master.tick(self.keyspace.now.mono_us, || fresh);
+        // A ping, which a replica must not have when the log knows nothing of it after a crash.
+        self.noted_place.is_due |= self.log.has_file && self.master.has_due();
         self.record();
         self.carry_out();
     }
