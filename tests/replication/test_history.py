@@ -244,6 +244,73 @@ def test_a_master_that_is_demoted_after_a_silence_needs_no_copy():
         assert counts(new) == (0, 1)
 
 
+LONG_LOG = ("--enable-debug-command", "yes", "--repl-backlog-size", "1mb", "--repl-ping-replica-period", "1",
+            "--auto-aof-rewrite-percentage", "0")
+
+
+def write_long(master, rounds):
+    """Writes about a megabyte in each round, of all that a stream has, and some of what only replicas are told."""
+    with master.client() as c:
+        for n in range(rounds):
+            requests = [("SELECT", n % 3), ("SET", f"k:{n}", "v" * 300_000)]
+            requests += [("RPUSH", f"list:{n % 7}", "e" * 1000, f"#REPL-FROM:{n}:0\r\n") for _ in range(500)]
+            requests += [("MULTI",), ("SET", "in", n), ("SELECT", 1), ("INCR", "in"), ("PUBLISH", "c", n), ("EXEC",)]
+            requests += [("PUBLISH", "c", "m" * 100), ("SET", f"gone:{n}", 1, "PX", 1 + n % 3), ("EVAL", EFFECTS, 0)]
+            c.pipeline(requests)
+
+
+EFFECTS = "redis.call('INCR', 'a') redis.call('PUBLISH', 'c', 'x') redis.call('LPUSH', 'b', redis.call('INCR', 'a'))"
+
+
+@pytest.mark.parametrize("end", [None, kill, stop])
+@pytest.mark.parametrize("name", ["tandem", "7.0"])
+def test_a_replica_that_was_away_for_long_goes_on_from_the_log(name, end):
+    with tandem("queue", *LONG_LOG) as master, tandem() as other:
+        follow(other, master)
+        with tandem() if name == "tandem" else references.server(name) as replica:
+            follow(replica, master)
+            write_long(master, 2)
+            in_step(master, replica), in_step(master, other)
+            replica.freeze()
+            with master.client() as m:
+                m.call("CLIENT", "KILL", "TYPE", "replica")
+            in_step(master, other)
+            write_long(master, 50)
+            in_step(master, other)
+            full, partial = counts(master)
+            if end:
+                end(master)
+                master.restart()
+                full, partial = 0, 0
+                in_step(master, other)
+            replica.process.send_signal(signal.SIGCONT)
+            thread = threading.Thread(target=write_long, args=(master, 3))
+            thread.start()
+            eventually("it is sent what it lacks", lambda: counts(master)[1] > partial + bool(end), 60)
+            thread.join()
+            write_long(master, 1)
+            assert_equal(master, replica)
+            assert_equal(master, other)
+            assert counts(master)[0] == full, "nobody was sent a copy"
+            assert "sent from the log what the backlog has no more" in master.log.read_text()
+
+
+def test_what_the_log_has_no_more_is_sent_as_a_copy():
+    with tandem("queue", *LONG_LOG) as master, tandem() as replica, master.client() as m:
+        follow(replica, master)
+        write_long(master, 1)
+        in_step(master, replica)
+        replica.freeze()
+        m.call("CLIENT", "KILL", "TYPE", "replica")
+        write_long(master, 5)
+        m.call("BGREWRITEAOF")
+        eventually("it is rewritten", lambda: info(m, "persistence")["aof_rewrite_in_progress"] == "0")
+        write_long(master, 1)
+        replica.process.send_signal(signal.SIGCONT)
+        eventually("it is sent one", lambda: counts(master)[0] == 2, 30)
+        assert_equal(master, replica)
+
+
 def test_a_master_that_is_killed_in_a_silence_needs_no_copies_for_its_replicas():
     """They had its pings, and its log knows of them."""
     with tandem("queue", "--repl-ping-replica-period", "1") as master, tandem() as replica, master.client() as m:

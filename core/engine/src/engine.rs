@@ -355,9 +355,13 @@ impl Engine {
         self.feed_replicas();
         let from = into.len();
         self.log.take(into);
-        match self.log.has_file {
-            true => self.push_place(into.len() > from, into),
-            false => into.truncate(from),
+        if !self.log.has_file {
+            into.truncate(from);
+        }
+        let has_records = into.len() > from;
+        self.push_stretch(from, into);
+        if self.log.has_file {
+            self.push_place(has_records, into);
         }
     }
 
@@ -374,6 +378,7 @@ impl Engine {
     /// The log goes on in a new file: the next record tells its database.
     pub fn log_switched(&mut self) {
         self.log.forget_database();
+        self.end_stretch();
     }
 
     /// What other clients get, in order.

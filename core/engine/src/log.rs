@@ -225,6 +225,11 @@ impl Log {
         self.bytes.is_empty() && self.asides.is_empty()
     }
 
+    /// Whether replicas are to be told something that the log is not.
+    pub(crate) fn has_asides(&self) -> bool {
+        !self.asides.is_empty()
+    }
+
     /// The next record tells its database again: it goes into another file, or to others.
     pub(crate) fn forget_database(&mut self) {
         self.forgotten = self.stream_database();

@@ -265,6 +265,15 @@ pub enum Job {
     },
     /// Send the replicas that wait for one a snapshot; see [`crate::Engine::begin_replica_snapshot`].
     FeedReplicas,
+    /// Look in the log for what a replica lacks; tell `Engine::replica_searched`.
+    FeedFromLog {
+        /// The replica.
+        session: SessionId,
+        /// The position in the stream behind which it lacks it.
+        from: u64,
+        /// That up to which it does.
+        to: u64,
+    },
     /// FLUSHALL has run: give up a snapshot that is being written, which would bring back what is gone.
     Flushed {
         /// Write another one.
@@ -369,6 +378,7 @@ impl core::fmt::Debug for Job {
             Job::Save { .. } => "Save",
             Job::Copy { .. } => "Copy",
             Job::FeedReplicas => "FeedReplicas",
+            Job::FeedFromLog { .. } => "FeedFromLog",
             Job::Flushed { .. } => "Flushed",
             Job::RewriteLog => "RewriteLog",
             Job::Shutdown { .. } => "Shutdown",

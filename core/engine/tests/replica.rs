@@ -286,3 +286,35 @@ fn what_clients_write_on_a_replica_goes_in_its_time_and_what_the_master_writes_d
     b.tick();
     assert_eq!(b.run(c, "DBSIZE"), ":1\r\n");
 }
+
+#[test]
+fn the_log_tells_which_of_its_records_are_the_stream() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.engine.set_logging(true);
+    b.run(c, "SET before 1");
+    assert_eq!(b.log(), "SELECT 0|SET before 1", "nobody is fed");
+    b.connect_replica();
+    let from = |b: &Bench, is_loose: u8| {
+        let line = format!("#REPL-FROM:{}:{is_loose}|", b.engine.place().unwrap().point.offset);
+        move |log: String| log.starts_with(&line) && log.contains("#REPL:")
+    };
+    let begins = from(&b, 0);
+    b.run(c, "SET a 1");
+    assert!(begins(b.log()));
+    b.run(c, "SET a 2");
+    assert!(b.log().starts_with("SET a 2 #REPL:"), "as before");
+    let begins = from(&b, 1);
+    b.run(c, "PUBLISH channel message");
+    b.run(c, "SET a 3");
+    assert!(begins(b.log()), "what is in front of it is not in the log");
+    let begins = from(&b, 0);
+    b.engine.log_switched();
+    b.run(c, "SET a 4");
+    assert!(begins(b.log()), "another file");
+    b.run(c, "REPLICAOF somewhere 7000");
+    masters(&mut b, "SET a 5").unwrap();
+    assert!(b.log().starts_with("#REPL-END|"));
+    masters(&mut b, "SET a 6").unwrap();
+    assert!(!b.log().contains("#REPL-"));
+}

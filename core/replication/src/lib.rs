@@ -12,6 +12,7 @@ mod id;
 pub mod master;
 pub mod place;
 pub mod replica;
+pub mod stretch;
 
 pub use id::ReplicationId;
 pub use master::Master;

@@ -31,6 +31,9 @@ const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
 /// How often a replica that waits for a snapshot is shown that its master is alive, microseconds.
 const SIGN_PERIOD_US: u64 = 1_000_000;
 
+/// Replicas for which the log is read at a time; who comes beyond that gets a snapshot.
+const OLDER_MAX: usize = 4;
+
 /// What the configuration says of replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -91,6 +94,8 @@ pub enum Wish<I> {
     Close(I, Closed),
     /// A snapshot is to begin; see [`Master::begin_snapshot`].
     Snapshot,
+    /// The log is to be looked at for the stream between these two positions; see [`Master::searched`].
+    Older(I, u64, u64),
 }
 
 /// How replicas were resynchronised.
@@ -118,6 +123,8 @@ pub struct Master<I> {
     is_told: bool,
     /// The stream is that of a master, and nothing of its own is put into it.
     relays: bool,
+    /// There is a log that may have what the backlog has no more.
+    has_log: bool,
     backlog: Option<Backlog>,
     replicas: Vec<Replica<I>>,
     wishes: Vec<Wish<I>>,
@@ -144,6 +151,7 @@ impl<I: Copy + Eq> Master<I> {
             former: None,
             is_told: false,
             relays: false,
+            has_log: false,
             backlog: None,
             replicas: Vec::new(),
             wishes: Vec::new(),
@@ -165,6 +173,11 @@ impl<I: Copy + Eq> Master<I> {
             backlog.resize(settings.backlog_bytes);
         }
         self.settings = settings;
+    }
+
+    /// Whether there is a log that may have what the backlog has no more.
+    pub fn set_has_log(&mut self, has_log: bool) {
+        self.has_log = has_log;
     }
 
     // What is told.
@@ -267,9 +280,9 @@ impl<I: Copy + Eq> Master<I> {
         self.replicas.iter().map(Replica::kept_bytes).sum()
     }
 
-    /// Whether a replica is being sent a snapshot.
+    /// Whether a replica is being sent a snapshot, or a part of the log.
     pub fn is_sending(&self) -> bool {
-        self.replicas.iter().any(|replica| replica.stage == Stage::Receiving)
+        self.replicas.iter().any(|replica| matches!(replica.stage, Stage::Receiving | Stage::Fetching))
     }
 
     /// What is wanted since the last call.
@@ -287,6 +300,7 @@ impl<I: Copy + Eq> Master<I> {
         if !executed.is_empty() {
             self.settled = self.offset;
         }
+        self.add(&due);
     }
 
     fn add(&mut self, bytes: &[u8]) {
@@ -296,8 +310,8 @@ impl<I: Copy + Eq> Master<I> {
         for replica in &mut self.replicas {
             match replica.stage {
                 Stage::Waiting => {}
-                Stage::Spooling | Stage::Receiving | Stage::Loading => replica.kept.push(bytes),
                 Stage::Online => self.wishes.push(Wish::Send(replica.who, bytes.to_vec())),
+                _ => replica.kept.push(bytes),
             }
         }
         let max = self.kept_bytes_max();
@@ -411,19 +425,67 @@ impl<I: Copy + Eq> Master<I> {
         if let Some((position, bytes)) = part {
             self.counts.partial_ok += 1;
             self.is_told |= announced.takes_id;
-            let name = if announced.takes_id { format!(" {}", self.id) } else { String::new() };
-            self.wishes.push(Wish::Send(who, [format!("+CONTINUE{name}\r\n").as_bytes(), &bytes].concat()));
+            self.wishes.push(Wish::Send(who, [going_on(&announced, self.id), bytes].concat()));
             return self
                 .replicas
                 .push(Replica { acked: position, ..Replica::new(who, announced, stage, is_plain, now_us) });
         }
-        self.counts.full += 1;
+        if let Some(position) = self.position(asked).filter(|position| self.may_search(*position)) {
+            self.wishes.push(Wish::Older(who, position, self.offset));
+            let replica = Replica::new(who, announced, Stage::Searching, is_plain, now_us);
+            return self.replicas.push(Replica { acked: position, ..replica });
+        }
         self.counts.partial_err += u64::from(matches!(asked, Asked::From(id, _) if id != b"?"));
+        self.want_snapshot();
+        self.replicas.push(Replica::new(who, announced, stage, is_plain, now_us));
+        self.begin_wanted(now_us);
+    }
+
+    /// Whether the log may have what follows `position`, and is to be looked at.
+    fn may_search(&self, position: u64) -> bool {
+        let is_older = |replica: &&Replica<I>| matches!(replica.stage, Stage::Searching | Stage::Fetching);
+        // The log of who relays a stream holds what that did, and not the stream.
+        self.has_log
+            && !self.relays
+            && position < self.offset
+            && self.replicas.iter().filter(is_older).count() < OLDER_MAX
+    }
+
+    fn want_snapshot(&mut self) {
+        self.counts.full += 1;
         if !self.waits() {
             self.pace.want();
         }
-        self.replicas.push(Replica::new(who, announced, stage, is_plain, now_us));
+    }
+
+    /// The log was looked at for what a replica lacks, and has it, or not.
+    pub fn searched(&mut self, who: I, is_there: bool, now_us: u64) {
+        let (id, wishes) = (self.id, &mut self.wishes);
+        let replica = self.replicas.iter_mut().find(|replica| replica.who == who);
+        let Some(replica) = replica.filter(|replica| replica.stage == Stage::Searching) else { return };
+        replica.heard_us = now_us;
+        if is_there {
+            replica.stage = Stage::Fetching;
+            self.is_told |= replica.announced.takes_id;
+            wishes.push(Wish::Send(who, going_on(&replica.announced, id)));
+            self.counts.partial_ok += 1;
+            return;
+        }
+        (replica.acked, replica.kept) = (0, Kept::default());
+        self.counts.partial_err += 1;
+        self.want_snapshot();
+        if let Some(replica) = self.find_mut(who) {
+            replica.stage = Stage::Waiting;
+        }
         self.begin_wanted(now_us);
+    }
+
+    /// A replica was sent all that it lacked when it came.
+    pub fn fetched(&mut self, who: I, now_us: u64) {
+        if let Some(replica) = self.find_mut(who).filter(|replica| replica.stage == Stage::Fetching) {
+            (replica.stage, replica.heard_us) = (Stage::Loading, now_us);
+            self.bring_online(who);
+        }
     }
 
     fn waits(&self) -> bool {
@@ -436,18 +498,21 @@ impl<I: Copy + Eq> Master<I> {
         }
     }
 
-    /// What a replica lacks, and behind which position, if that is to be had.
+    /// What a replica lacks, and behind which position, if the backlog has it.
     fn part(&self, asked: Asked<'_>) -> Option<(u64, Vec<u8>)> {
+        let position = self.position(asked)?;
+        Some((position, self.backlog.as_ref()?.since(position)?))
+    }
+
+    /// The position behind which a replica asks for the stream, if it is one of this history.
+    fn position(&self, asked: Asked<'_>) -> Option<u64> {
         let Asked::From(id, first) = asked else { return None };
         let position = u64::try_from(first).ok()?.checked_sub(1)?;
         let is_known = id.eq_ignore_ascii_case(self.id.as_bytes())
             || self.former.is_some_and(|former| {
                 id.eq_ignore_ascii_case(former.id.as_bytes()) && position <= former.offset
             });
-        if !is_known {
-            return None;
-        }
-        Some((position, self.backlog.as_ref()?.since(position)?))
+        is_known.then_some(position)
     }
 
     /// A snapshot of this moment begins, of this version of RDB, which ends with `mark`; what was executed before was fed. Those who
@@ -584,7 +649,9 @@ impl<I: Copy + Eq> Master<I> {
             return;
         }
         self.shown_us = now_us;
-        let waits = |replica: &&Replica<I>| matches!(replica.stage, Stage::Waiting | Stage::Spooling);
+        let waits = |replica: &&Replica<I>| {
+            matches!(replica.stage, Stage::Waiting | Stage::Spooling | Stage::Searching)
+        };
         let waiting = self.replicas.iter().filter(waits);
         self.wishes.extend(waiting.map(|replica| Wish::Send(replica.who, b"\n".to_vec())));
     }
@@ -607,6 +674,12 @@ impl<I: Copy + Eq> Master<I> {
             (over_us > soft_us).then_some(Closed::Overrun)
         });
     }
+}
+
+/// What is said to a replica that goes on where it was.
+fn going_on(announced: &Announced, id: ReplicationId) -> Vec<u8> {
+    let name = if announced.takes_id { format!(" {id}") } else { String::new() };
+    format!("+CONTINUE{name}\r\n").into_bytes()
 }
 
 #[cfg(test)]

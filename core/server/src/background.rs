@@ -11,6 +11,7 @@ use config::{Config, Origin};
 use control::password::Record;
 use control::secrets::Secret;
 use engine::{Job, SessionId};
+use replication::stretch::Search;
 
 use error::{AclFileError, FileError, PasswordFileError, RewriteError};
 
@@ -73,6 +74,7 @@ fn run(shared: &'static Shared, jobs: &Receiver<BackgroundJob>, job: Job) {
         }
         Job::Copy { session, order } => shared.saver.add(Task::Copy(session, order)),
         Job::FeedReplicas => shared.saver.add(Task::FeedReplicas),
+        Job::FeedFromLog { session, from, to } => crate::older::start(shared, session, Search::new(from, to)),
         Job::Flushed { save, session } => shared.saver.flushed(shared, save, session),
         Job::RewriteLog => shared.saver.add(Task::Rewrite),
         Job::Shutdown { session, save, now, force } => {

@@ -34,6 +34,7 @@ mod mail;
 mod meters;
 mod migrate;
 mod notices;
+mod older;
 mod parked;
 mod passwords;
 mod plane;

@@ -63,6 +63,7 @@ pub(super) fn psync(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
     let announced = session.announced.as_deref().cloned().unwrap_or_default();
     let (fresh, now_us) = (engine.draw_history(), engine.keyspace.now.mono_us);
     engine.sessions.at_mut(turn.session).is_replica = true;
+    engine.master.set_has_log(engine.log.has_file);
     engine.master.resync(turn.session, announced, asked, fresh, now_us);
     engine.record();
     engine.carry_out();
@@ -83,6 +84,11 @@ impl Engine {
                 Wish::Send(id, bytes) => self.feed_copy(id, bytes),
                 Wish::Close(id, why) => self.close_replica(id, why),
                 Wish::Snapshot => self.jobs.push(Job::FeedReplicas),
+                Wish::Older(session, from, to) => {
+                    // Whoever reads the log finds in it that it has come so far.
+                    self.noted_place.is_due = self.log.has_file;
+                    self.jobs.push(Job::FeedFromLog { session, from, to });
+                }
             }
         }
     }
@@ -191,6 +197,18 @@ impl Engine {
     /// A replica was sent all of its snapshot.
     pub fn replica_snapshot_sent(&mut self, id: SessionId) {
         self.master.snapshot_sent(id, self.keyspace.now.mono_us);
+        self.carry_out();
+    }
+
+    /// The log was looked at for what a replica lacks: it has it, and what it has follows, or it has not.
+    pub fn replica_searched(&mut self, id: SessionId, is_there: bool) {
+        self.master.searched(id, is_there, self.keyspace.now.mono_us);
+        self.carry_out();
+    }
+
+    /// A replica was sent all that the log has for it.
+    pub fn replica_fetched(&mut self, id: SessionId) {
+        self.master.fetched(id, self.keyspace.now.mono_us);
         self.carry_out();
     }
 

@@ -5,7 +5,7 @@
 //! anything follows counts for nothing (`persist::aof`). In front of what changes no data the place may be behind: it comes again.
 
 use crate::engine::Engine;
-use replication::Place;
+use replication::{Place, stretch};
 
 /// How often the log is told of a place that moves while the data does not, microseconds.
 const PERIOD_US: u64 = 10_000_000;
@@ -18,6 +18,35 @@ pub(crate) struct NotedPlace {
     looked_us: u64,
     /// It is to be said with the next batch, even if there is no record.
     pub(crate) is_due: bool,
+    stretch: NotedStretch,
+}
+
+/// What the log says of its records as the stream; see [`replication::stretch`].
+#[derive(Debug, Default)]
+struct NotedStretch {
+    /// Up to where in the stream the records are it; none where they are not.
+    end: Option<u64>,
+    /// Whether they were when the server was stopped is not known.
+    is_unknown: bool,
+    /// The position of the stream in front of what replicas were fed since the log was taken last.
+    from: u64,
+    /// How often that was.
+    feeds: u32,
+    /// Among the records since is what only replicas are told.
+    has_asides: bool,
+    /// There are records since that replicas were not fed.
+    has_others: bool,
+}
+
+impl NotedStretch {
+    /// Replicas are fed what there is, from this position of the stream on.
+    fn feed(&mut self, from: u64, has_asides: bool) {
+        if self.feeds == 0 {
+            self.from = from;
+        }
+        self.feeds += 1;
+        self.has_asides |= has_asides;
+    }
 }
 
 impl Engine {
@@ -37,11 +66,43 @@ impl Engine {
 
     /// Feeds replicas what was executed; where this is one itself, that is for the log alone.
     pub(crate) fn feed_replicas(&mut self) {
+        let stretch = &mut self.noted_place.stretch;
         if self.link.is_none() && self.master.is_fed() {
+            if !self.log.is_empty() || self.master.has_due() {
+                stretch.feed(self.master.offset(), self.log.has_asides());
+            }
             self.master.feed(&self.log.stream());
             self.carry_out();
+        } else {
+            stretch.has_others |= self.log.has_records();
         }
         self.log.stream_taken();
+    }
+
+    /// Tells the log, in front of the records that begin at `at`, whether they are the stream, where that is not so as before.
+    pub(crate) fn push_stretch(&mut self, at: usize, log: &mut Vec<u8>) {
+        let stretch = core::mem::take(&mut self.noted_place.stretch);
+        let (end, is_unknown) = (stretch.end, stretch.is_unknown);
+        self.noted_place.stretch = NotedStretch { end, is_unknown, ..NotedStretch::default() };
+        if log.len() == at {
+            return;
+        }
+        let (is_stream, is_loose) = (!stretch.has_others, stretch.has_asides || stretch.feeds > 1);
+        let end = is_stream.then(|| self.master.offset());
+        self.noted_place.stretch = NotedStretch { end, ..NotedStretch::default() };
+        let mut line = Vec::new();
+        match is_stream {
+            true if stretch.end == Some(stretch.from) && !is_loose => return,
+            true => stretch::push_from(stretch.from, is_loose, &mut line),
+            false if stretch.end.is_some() || is_unknown => stretch::push_end(&mut line),
+            false => return,
+        }
+        drop(log.splice(at..at, line));
+    }
+
+    /// The log goes on in another file, which tells anew whether its records are the stream.
+    pub(crate) fn end_stretch(&mut self) {
+        (self.noted_place.stretch.end, self.noted_place.stretch.is_unknown) = (None, false);
     }
 
     /// Tells the log of the place, behind records or where it is due.
@@ -79,6 +140,7 @@ impl Engine {
         }
         self.master.restore(place.point, fresh, self.keyspace.now.mono_us);
         self.log.go_on_in(db);
+        self.noted_place.stretch.is_unknown = true;
         self.begin_in_step(db);
         self.record();
         true

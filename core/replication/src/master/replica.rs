@@ -8,10 +8,13 @@
 //!      +------------> Spooling ---------+------------------- all of it is sent ------------------+
 //!                                                                                                |
 //!   a partial resynchronisation -----------------------------------------------------------------+
+//!                                                                                                |
+//!   Searching --the log has what it lacks--> Fetching --all of that is sent-----------------------+
+//!      +------ it has not ----> Waiting
 //! ```
-//! From the beginning of its snapshot on, what is executed is kept for a replica until it is online. One that reads a snapshot up to its
-//! mark may take what follows it for a part of it, so nothing is sent before it acknowledges. Who waits, or is spooled for, is sent a
-//! newline each second.
+//! From the beginning of its snapshot, or of the search, on, what is executed is kept for a replica until it is online. One that reads a
+//! snapshot up to its mark may take what follows it for a part of it, so nothing is sent before it acknowledges. Who waits, is spooled
+//! for or searched for, is sent a newline each second.
 
 use std::fmt;
 
@@ -47,6 +50,10 @@ impl Announced {
 /// How far a replica is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// It lacks more than the backlog has, which is looked for in the log.
+    Searching,
+    /// It is sent that from the log.
+    Fetching,
     /// It waits for a snapshot to begin.
     Waiting,
     /// Its snapshot is written to a file first: it must be told the length.
@@ -63,8 +70,8 @@ impl fmt::Display for Stage {
     /// As INFO tells it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Stage::Waiting | Stage::Spooling => "wait_bgsave",
-            Stage::Receiving | Stage::Loading => "send_bulk",
+            Stage::Waiting | Stage::Spooling | Stage::Searching => "wait_bgsave",
+            Stage::Receiving | Stage::Loading | Stage::Fetching => "send_bulk",
             Stage::Online => "online",
         })
     }

@@ -29,14 +29,19 @@ fn modern() -> Announced {
 }
 
 /// What each replica has been sent, and who was closed.
-fn sent(master: &mut Master<u32>, to: u32) -> String {
+fn sent(master: &mut Master<u32>, to_whom: u32) -> String {
     let mut text = Vec::new();
     for wish in master.take_wishes() {
         match wish {
-            Wish::Send(who, bytes) if who == to => text.extend_from_slice(&bytes),
-            Wish::Close(who, why) if who == to => text.extend_from_slice(format!("<{why:?}>").as_bytes()),
+            Wish::Send(who, bytes) if who == to_whom => text.extend_from_slice(&bytes),
+            Wish::Close(who, why) if who == to_whom => {
+                text.extend_from_slice(format!("<{why:?}>").as_bytes())
+            }
             Wish::Snapshot => text.extend_from_slice(b"<snapshot>"),
-            Wish::Send(..) | Wish::Close(..) => {}
+            Wish::Older(who, from, to) if who == to_whom => {
+                text.extend_from_slice(format!("<log {from} {to}>").as_bytes());
+            }
+            Wish::Send(..) | Wish::Close(..) | Wish::Older(..) => {}
         }
     }
     String::from_utf8(text).unwrap()
@@ -393,6 +398,55 @@ fn a_name_that_others_know_is_the_one_to_go_on_under() {
     replica.follow(Point { id: own(), offset: 30 });
     replica.lead(FRESH, 0);
     assert_eq!(replica.former(), Some(Point { id: own(), offset: 30 }));
+}
+
+/// A replica that has gone at position 4 and has come again, when the backlog begins later.
+fn come_again() -> Master<u32> {
+    let mut master = master();
+    online(&mut master, 1);
+    master.feed(b"1234");
+    master.remove(1, 0);
+    master.feed(&[b'x'; 200]);
+    master.set_has_log(true);
+    master.resync(2, modern(), Asked::From(id().as_bytes(), 5), FRESH, 9);
+    assert_eq!((sent(&mut master, 2).as_str(), master.counts().full), ("<log 4 204>", 1));
+    master.feed(b"meanwhile ");
+    master
+}
+
+#[test]
+fn who_lacks_more_than_the_backlog_has_is_sent_it_from_the_log() {
+    let mut master = come_again();
+    master.searched(2, true, 10);
+    assert_eq!(sent(&mut master, 2), format!("+CONTINUE {}\r\n", id()));
+    master.feed(b"and later");
+    assert!(master.is_sending() && master.acked(0) == 0);
+    master.fetched(2, 11);
+    assert_eq!(sent(&mut master, 2), "meanwhile and later");
+    assert_eq!((master.counts().partial_ok, master.acked(4), master.acked(5)), (1, 1, 0));
+}
+
+#[test]
+fn what_the_log_has_not_is_a_snapshot() {
+    let mut master = come_again();
+    master.searched(2, false, 10);
+    assert_eq!((sent(&mut master, 2).as_str(), master.kept_bytes()), ("<snapshot>", 0));
+    assert_eq!((master.counts().full, master.counts().partial_err), (2, 1));
+    assert_eq!(master.begin_snapshot(10, b"mark").0, [2]);
+}
+
+#[test]
+fn the_log_is_read_for_some_replicas_at_a_time_and_not_by_who_relays() {
+    let mut master = come_again();
+    for who in 3..=6 {
+        master.resync(who, modern(), Asked::From(id().as_bytes(), 5), FRESH, 9);
+    }
+    let searched = master.take_wishes().iter().filter(|wish| matches!(wish, Wish::Older(..))).count();
+    assert_eq!(searched, OLDER_MAX - 1);
+    master.stop_leading();
+    master.remove(3, 9);
+    master.resync(7, modern(), Asked::From(id().as_bytes(), 5), FRESH, 9);
+    assert!(!master.take_wishes().iter().any(|wish| matches!(wish, Wish::Older(..))));
 }
 
 #[test]
