@@ -1,7 +1,7 @@
 //! One connection to a master: its socket, its protocol, and what comes of it in the engine.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
