@@ -291,7 +291,7 @@ mod tests {
             parked.add(12, acked(2, 30), 0);
             parked
         };
-        let late = |reached| {
+        let late = |reached: Acked| {
             let GivenUp { replies, own } =
                 both().give_up(|wanted| reached.cover(wanted), |_, _| true).unwrap();
             (replies.len(), own)
