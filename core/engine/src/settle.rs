@@ -197,7 +197,8 @@ impl Engine {
         self.keyspace.effects.observed = !self.watchers.is_empty()
             || !self.tracking.is_empty()
             || !self.waiters.is_empty()
-            || self.config.notify.0 != 0;
+            || self.config.notify.0 != 0
+            || self.keeps_own_expiries();
         let wants = |class: EventClass| self.config.notify.has(class.0);
         self.keyspace.effects.tells_new = wants(EventClass::NEW);
         self.keyspace.effects.tells_misses = wants(EventClass::KEY_MISS);

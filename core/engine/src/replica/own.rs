@@ -38,9 +38,14 @@ impl OwnExpiries {
 }
 
 impl Engine {
+    /// Whether clients may write on this replica, so that it has to know what they touch.
+    pub(crate) fn keeps_own_expiries(&self) -> bool {
+        self.link.is_some() && !self.config.replica_read_only
+    }
+
     /// A command of this client has touched keys here; those that a client of a replica has given a time are remembered.
     pub(crate) fn note_own_expiries(&mut self, id: SessionId) {
-        if self.config.replica_read_only || self.is_master(id) {
+        if !self.keeps_own_expiries() || self.is_master(id) {
             return;
         }
         let Some(link) = &mut self.link else { return };
