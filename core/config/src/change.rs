@@ -17,6 +17,20 @@ pub struct Proposed {
     pub changed: Vec<&'static str>,
 }
 
+impl Proposed {
+    /// Puts the path that the system knows in place of the `dir` that was asked for, so that it is no change where both are one.
+    pub fn settle_dir(&mut self, from: &Config, real: impl FnOnce(&str) -> String) {
+        if !self.changed.contains(&"dir") {
+            return;
+        }
+        let settled = self.config.assign("dir", real(&self.config.dir).as_bytes(), Origin::Set);
+        debug_assert!(settled.is_ok(), "any text is a path");
+        if self.config.dir == from.dir {
+            self.changed.retain(|name| *name != "dir");
+        }
+    }
+}
+
 impl Config {
     /// Names and values for `CONFIG GET`: a pattern finds what is not hidden, an exact name finds anything
     /// and is given back as it was written. No name appears twice.
@@ -58,6 +72,8 @@ impl Config {
             let words = match TABLE[at].kind {
                 // Only these may hold quoted words.
                 kind if kind.takes_words() => kind.words_of(text),
+                // It counts from the present one.
+                _ if TABLE[at].name == "dir" && !text.is_empty() => vec![self.beside_dir(text)],
                 _ => vec![text.to_vec()],
             };
             config.assign_at(at, &words, Origin::Set).map_err(|why| SetError::failed(lossy(name), why))?;
@@ -69,6 +85,10 @@ impl Config {
         }
         config.refresh();
         Ok(Proposed { config, changed })
+    }
+
+    fn beside_dir(&self, dir: &[u8]) -> Vec<u8> {
+        self.in_dir(&String::from_utf8_lossy(dir)).into_os_string().into_encoded_bytes()
     }
 
     /// The row of each pair, all known, changeable and named once; of two names of one row the later counts.
@@ -266,6 +286,25 @@ mod tests {
             [(b"tls-cert-file", b"s.crt"), (b"tls-ca-cert-dir", b""), (b"tls-protocols", b"")];
         let proposed = config.with(&pairs, true).unwrap();
         assert_eq!(proposed.changed, ["tls-cert-file", "tls-ca-cert-dir"]);
+    }
+
+    #[test]
+    fn a_folder_counts_from_the_present_one() {
+        let mut config = Config::default();
+        config.assign("enable-protected-configs", b"yes", Origin::Default).unwrap();
+        config.assign("dir", b"/a", Origin::Default).unwrap();
+        let mut set = |dir: &str, real: &str| {
+            let mut proposed = config.with(&[(b"dir", dir.as_bytes())], true).unwrap();
+            let asked = proposed.config.dir.clone();
+            proposed.settle_dir(&config, |_| real.to_owned());
+            config = proposed.config;
+            (asked, proposed.changed.len())
+        };
+        assert_eq!(set("b", "/a/b"), ("/a/b".to_owned(), 1));
+        assert_eq!(set("..", "/a"), ("/a/b/..".to_owned(), 1));
+        assert_eq!(set(".", "/a"), ("/a/.".to_owned(), 0));
+        assert_eq!(set("/c", "/c"), ("/c".to_owned(), 1));
+        assert_eq!(set("", ""), (String::new(), 1));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The command line is turned into the same lines, so both have one reader and one set of errors.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::directives::{self, LINES, TABLE};
@@ -30,12 +31,57 @@ pub trait Files {
     /// # Errors
     /// Those of reading folders.
     fn expand(&mut self, pattern: &str) -> io::Result<Vec<String>>;
+
+    /// The absolute path of the folder `dir`, seen from `from`, or from where the process is if that is empty. `is_made`: one that is
+    /// not there is made later. Without a disk any folder is there.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    fn enter(&mut self, from: &str, dir: &str, is_made: bool) -> io::Result<String> {
+        let _ = is_made;
+        Ok(Path::new(from).join(dir).to_string_lossy().into_owned())
+    }
+}
+
+/// The folder in which a relative path of the next line is: where the process is (empty) until a line or variable names another one.
+/// That of a profile is only where files are kept.
+pub(crate) fn place(config: &Config) -> String {
+    match config.origin("dir") {
+        None | Some(Origin::Default | Origin::Profile) => String::new(),
+        Some(_) => String::from_utf8_lossy(&config.text("dir").unwrap_or_default()).into_owned(),
+    }
+}
+
+/// Has a `dir` that was just said count from `before` and be absolute, as if the process had gone there.
+pub(crate) fn enter(
+    config: &mut Config,
+    before: &str,
+    is_made: bool,
+    files: &mut dyn Files,
+) -> Result<(), String> {
+    let dir = String::from_utf8_lossy(&config.text("dir").unwrap_or_default()).into_owned();
+    let entered = match dir.as_str() {
+        "" => Err(io::ErrorKind::NotFound.into()),
+        dir => files.enter(before, dir, is_made),
+    };
+    let entered = entered.map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "No such file or directory".to_owned(),
+            io::ErrorKind::NotADirectory => "Not a directory".to_owned(),
+            _ => error.to_string(),
+        };
+        format!("Can't chdir to '{dir}': {why}")
+    })?;
+    let origin = config.origin("dir").cloned().unwrap_or(Origin::Default);
+    config.assign("dir", entered.as_bytes(), origin)
 }
 
 /// A configuration while it is being read.
 pub(crate) struct Reader<'a> {
     pub(crate) config: Config,
     pub(crate) files: &'a mut dyn Files,
+    /// A `dir` that is not there is made later.
+    pub(crate) makes_dir: bool,
     /// The first `save` line replaces what came before; later ones add.
     save_seen: bool,
 }
@@ -65,7 +111,7 @@ impl Source {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(config: Config, files: &'a mut dyn Files) -> Reader<'a> {
-        Reader { config, files, save_seen: false }
+        Reader { config, files, makes_dir: false, save_seen: false }
     }
 
     /// Applies all lines of a text, included files in their place.
@@ -124,7 +170,7 @@ impl<'a> Reader<'a> {
             _ => {}
         }
         if kind != ValueType::Save {
-            return self.config.assign_at(at, &values, origin);
+            return self.assign(at, &values, origin);
         }
         let mut words = Vec::new();
         let clears = matches!(values.as_slice(), [word] if word.is_empty());
@@ -136,6 +182,16 @@ impl<'a> Reader<'a> {
         self.config.assign_at(at, &words, origin)?;
         self.save_seen = true;
         Ok(())
+    }
+
+    /// Assigns what a line or a variable says; a `dir` is entered.
+    pub(crate) fn assign(&mut self, at: usize, words: &[Vec<u8>], origin: Origin) -> Result<(), String> {
+        let before = place(&self.config);
+        self.config.assign_at(at, words, origin)?;
+        match TABLE[at].name {
+            "dir" => enter(&mut self.config, &before, self.makes_dir, self.files),
+            _ => Ok(()),
+        }
     }
 
     fn add_user(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
@@ -157,6 +213,8 @@ impl<'a> Reader<'a> {
         }
         let unreadable =
             |path: &str, error: io::Error| Problem::Here(format!("can't open config file '{path}': {error}"));
+        let pattern = Path::new(&place(&self.config)).join(pattern).to_string_lossy().into_owned();
+        let pattern = pattern.as_str();
         for path in self.files.expand(pattern).map_err(|error| unreadable(pattern, error))? {
             let text = self.files.read(&path).map_err(|error| unreadable(&path, error))?;
             self.read_nested(&text, &Source::File(path.as_str().into()), depth + 1)

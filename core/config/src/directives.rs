@@ -309,7 +309,7 @@ pub static TABLE: &[Directive] = &[
     row("dbfilename", FileName, "dump.rdb", "Name of the snapshot.").protected(),
     row("rdb-del-sync-files", Bool, "no", "Remove snapshots that only replication needed.").accepted(),
     row("rdb-save-incremental-fsync", Bool, "yes", "Snapshots are always made durable piece by piece.").accepted(),
-    row("dir", Text, "", "Folder of all files; the current one when empty.").protected(),
+    row("dir", Text, "", "Folder of all files, and of every relative path; where the process starts unless said.").protected(),
     // Log of writes
     row("appendonly", Bool, "no", "Keep a log of all writes."),
     row("appendfilename", FileName, "appendonly.aof", "First part of the names of the log's files.").boot(),

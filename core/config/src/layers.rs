@@ -13,7 +13,7 @@ use figment::value::Value as Item;
 
 use crate::args::Invocation;
 pub use crate::conf::Files;
-use crate::conf::{Reader, Source};
+use crate::conf::{Reader, Source, enter};
 use crate::directives::{self, TABLE};
 use crate::error::LoadError;
 use crate::values::{Config, Origin};
@@ -33,6 +33,8 @@ pub struct Layers {
     pub profile: Option<Figment>,
     /// `maxmemory` in bytes where no layer names one; 0 for no limit.
     pub maxmemory: u64,
+    /// A `dir` that is not there is made by the server, so it is no mistake.
+    pub makes_dir: bool,
     /// Name and content of the configuration file; TOML if its name ends in `.toml`, else redis.conf.
     pub file: Option<(String, Vec<u8>)>,
     /// What came on standard input.
@@ -96,6 +98,9 @@ impl Layers {
         let mut notes = Vec::new();
         if let Some(profile) = &self.profile {
             apply_map(&mut base, profile, None)?;
+            if *base.origin_at(place("dir")) == Origin::Profile {
+                enter(&mut base, "", true, sources.files).map_err(|why| about("dir", why))?;
+            }
         }
         if self.maxmemory > 0 && *base.origin_at(place("maxmemory")) == Origin::Default {
             let words = [self.maxmemory.to_string().into_bytes()];
@@ -109,11 +114,15 @@ impl Layers {
         if let Some((name, text)) = &self.file {
             if name.ends_with(".toml") {
                 apply_map(&mut config, &toml_file(name, text)?, Some(name))?;
+                if matches!(config.origin_at(place("dir")), Origin::File(..)) {
+                    enter(&mut config, "", self.makes_dir, sources.files).map_err(|why| about(name, why))?;
+                }
             } else {
                 text_file = Some((name.as_str(), text.as_slice()));
             }
         }
         let mut reader = Reader::new(config, sources.files);
+        reader.makes_dir = self.makes_dir;
         if let Some((name, text)) = text_file {
             reader.read_text(text, &Source::File(name.into()))?;
         }
@@ -125,6 +134,14 @@ impl Layers {
         reader.read_text(self.invocation.options.as_bytes(), &Source::CommandLine)?;
         for secret in SECRET_FILES {
             apply_secret_file(&mut reader, secret, &mut notes)?;
+        }
+        // Without a name it is where the process is, which a rewritten file tells unless a profile does.
+        if *reader.config.origin_at(place("dir")) == Origin::Default
+            && let Ok(here) = reader.files.enter("", ".", false)
+        {
+            for config in self.profile.as_ref().map(|_| &mut base).into_iter().chain([&mut reader.config]) {
+                config.assign("dir", here.as_bytes(), Origin::Default).map_err(|why| about("dir", why))?;
+            }
         }
         reader.config.refresh();
         note_command_line_secrets(&reader.config, &mut notes);
@@ -288,6 +305,10 @@ fn apply_variable(
         })?;
         return set_secret(reader, at, value, content);
     }
+    // A variable that nobody filled in names no folder.
+    if TABLE[at].name == "dir" && value.is_empty() {
+        return Ok(());
+    }
     // Kubernetes sets TANDEM_PORT=tcp://10.0.0.1:6379 for a service that is called "tandem".
     if TABLE[at].name.ends_with("port") && value.contains("://") {
         notes.push(format!("variable {name} holds an address that Kubernetes made; it has no effect"));
@@ -300,7 +321,7 @@ fn apply_variable(
     };
     let words = TABLE[at].kind.words_of_quoted(value.as_bytes());
     let words = words.ok_or_else(|| fail("Unbalanced quotes in configuration line".into()))?;
-    reader.config.assign_at(at, &words, origin).map_err(fail)
+    reader.assign(at, &words, origin).map_err(fail)
 }
 
 /// Directives that may be given as files, and those that name the files.
@@ -361,6 +382,7 @@ mod tests {
         let layers = Layers {
             profile: Some(Figment::from(Data::<Toml>::string(profile))),
             maxmemory: 77,
+            makes_dir: false,
             file: file.map(|(name, text)| (name.into(), text.as_bytes().to_vec())),
             stdin: None,
             invocation: read_args(&args),
@@ -383,6 +405,28 @@ mod tests {
         let origins =
             ["port", "timeout", "hz", "maxclients"].map(|name| config.origin(name).unwrap().to_string());
         assert_eq!(origins, ["profile", "x.conf, line 1", "variable TANDEM_HZ", "command line"]);
+    }
+
+    #[test]
+    fn each_dir_counts_from_the_one_before_and_includes_are_in_it() {
+        let dir = |profile: &str, text: &str, env: &[(&str, &str)], args: &[&str]| {
+            load(profile, Some(("x.conf", text)), env, args).map(|loaded| loaded.config)
+        };
+        assert_eq!(dir("", "dir /a\ndir b", &[], &["--dir", "c"]).unwrap().dir, "/a/b/c");
+        assert_eq!(dir("", "dir /a", &[("TANDEM_DIR", "b")], &["--dir", "/c"]).unwrap().dir, "/c");
+        assert_eq!(dir("", "dir /a", &[("TANDEM_DIR", "")], &[]).unwrap().dir, "/a");
+        assert!(dir("", "dir \"\"", &[], &[]).unwrap_err().why.ends_with("No such file or directory"));
+        // The folder of a profile is not where a path of the command line begins.
+        assert_eq!(dir("dir = \"/p\"", "", &[], &["--dir", "d"]).unwrap().dir, "d");
+        assert_eq!(dir("dir = \"/p\"", "", &[], &[]).unwrap().dir, "/p");
+        let included = dir("", "dir /s\ninclude none.conf", &[], &[]).unwrap_err();
+        assert!(included.why.contains("'/s/none.conf'"), "{included}");
+        let toml = load("", Some(("x.toml", "dir = \"/t\"")), &[], &["--dir", "u"]).unwrap().config;
+        assert_eq!(toml.dir, "/t/u");
+        let none = load("", None, &[], &[]).unwrap();
+        assert_eq!((none.config.dir.as_str(), none.config.is_said("dir")), (".", false));
+        assert_eq!(none.config.in_dir("x"), std::path::Path::new("./x"));
+        assert_eq!(none.config.in_dir("/x"), std::path::Path::new("/x"));
     }
 
     #[test]

@@ -41,6 +41,17 @@ impl Files for Disk {
         names.sort();
         Ok(names)
     }
+
+    fn enter(&mut self, from: &str, dir: &str, is_made: bool) -> io::Result<String> {
+        let path = Path::new(from).join(dir);
+        let entered = match path.canonicalize() {
+            Err(error) if is_made && error.kind() == io::ErrorKind::NotFound => std::path::absolute(&path)?,
+            Ok(found) if !found.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
+            entered => entered?,
+        };
+        let text = entered.into_os_string().into_string();
+        text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the path is not UTF-8"))
+    }
 }
 
 fn is_pattern(text: &str) -> bool {
@@ -81,9 +92,34 @@ pub fn load_file(path: &str) -> Result<Vec<u8>, LoadError> {
     })
 }
 
+/// The absolute path of a folder that CONFIG SET names, without links; as it is where there is none.
+pub fn real_dir(dir: &str) -> String {
+    Disk.enter("", dir, false).unwrap_or_else(|_| dir.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_are_entered_one_from_another_without_links() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(root.join("a/b"), root.join("link")).unwrap();
+        std::fs::write(root.join("file"), "").unwrap();
+        let enter = |dir: &str, is_made: bool| Disk.enter(root.to_str().unwrap(), dir, is_made);
+        let path = |tail: &str| root.join(tail).to_str().unwrap().to_owned();
+        assert_eq!(enter("a/./b/", false).unwrap(), path("a/b"));
+        assert_eq!(enter("link/..", false).unwrap(), path("a"), "the parent of what the link leads to");
+        assert_eq!(enter("/", false).unwrap(), "/");
+        assert_eq!(enter("file", false).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(enter("none", false).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(enter("none", true).unwrap(), path("none"));
+        assert_eq!(Disk.enter("", ".", false).unwrap(), std::env::current_dir().unwrap().to_str().unwrap());
+        assert_eq!(real_dir(&path("link")), path("a/b"));
+        assert_eq!(real_dir(""), "");
+    }
 
     #[test]
     fn patterns_name_files_in_order_and_missing_folders_none() {

@@ -57,6 +57,8 @@ pub fn included_users(
         lines.text[*number].clear();
     }
     let mut reader = Reader::new(base.clone(), files);
+    // It was there at the start; where it is now does not matter to users.
+    reader.makes_dir = true;
     reader.read_text(&lines.text.join(&b'\n'), &Source::CommandLine)?;
     Ok(reader.config.users)
 }
@@ -301,6 +303,19 @@ mod tests {
         let base = read("replicaof 127.0.0.1 1", &[]).unwrap();
         assert_eq!(text("", &base), format!("{HEADER}\nreplicaof no one\n"));
         assert_eq!(read("replicaof no one", &[]).unwrap().replicaof, None);
+    }
+
+    #[test]
+    fn a_folder_is_written_so_that_it_holds_wherever_the_server_starts() {
+        let text = |old: &str| {
+            let mut config = read(old, &[]).unwrap();
+            let origin = config.origin("dir").unwrap().clone();
+            config.assign("dir", b"/x y", origin).unwrap();
+            String::from_utf8(rewrite(&config, &Config::default(), old.as_bytes(), None)).unwrap()
+        };
+        assert_eq!(text(""), format!("{HEADER}\ndir \"/x y\"\n"));
+        assert_eq!(text("dir ./\n# x\n"), "dir \"/x y\"\n# x\n");
+        assert_eq!(text("dir '/x y'\n# x\n"), "dir '/x y'\n# x\n");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Rebuilt as a whole after every change, so a field can never disagree with the table.
 
+use std::path::{Path, PathBuf};
+
 use crate::choice::{
     AclPubsub, AppendFsync, DebugAccess, LogFormat, LogLevel, LogTimestamps, MaxmemoryPolicy, NotifyFlags,
     OomScoreAdj, ShutdownFlags, TlsAuthClients, TlsAuthClientsUser, TlsMode,
@@ -25,6 +27,13 @@ macro_rules! settings {
             const ROWS: &'static [(&'static str, &'static str)] = &[$(($name, stringify!($field))),*];
         }
     };
+}
+
+impl Settings {
+    /// Where a file is that a directive names: a relative path is in `dir`.
+    pub fn in_dir(&self, path: &str) -> PathBuf {
+        Path::new(&self.dir).join(path)
+    }
 }
 
 fn share(values: &Values<'_>, name: &str, whole: u64) -> u64 {
@@ -178,7 +187,7 @@ settings! {
     rdbcompression: bool = "rdbcompression", Values::flag, "Compress strings in snapshots.";
     rdbchecksum: bool = "rdbchecksum", Values::flag, "Snapshots carry a checksum.";
     dbfilename: String = "dbfilename", Values::text, "Name of the snapshot, without a folder.";
-    dir: String = "dir", Values::text, "Folder of all files; empty for the current one.";
+    dir: String = "dir", Values::text, "Folder of all files, absolute once loaded; empty for where the process is.";
     appendonly: bool = "appendonly", Values::flag, "Keep a log of all writes.";
     appendfilename: String = "appendfilename", Values::text, "First part of the names of the log's files.";
     appenddirname: String = "appenddirname", Values::text, "Folder of the log, inside `dir`.";

@@ -101,6 +101,11 @@ impl Config {
         directives::index_of(name.as_bytes()).map(|at| &self.origins[at])
     }
 
+    /// Whether anybody has said the value of a directive, be it the profile.
+    pub fn is_said(&self, name: &str) -> bool {
+        self.origin(name).is_some_and(|origin| *origin != Origin::Default)
+    }
+
     /// Sets one directive by name from text, as `CONFIG SET` would but without regard to `boot`: for what
     /// the server itself decides (REPLICAOF, a chosen port).
     ///

@@ -39,4 +39,4 @@ pub use plane::{
     CertificateFacts, Certificates, ControlPlane, Handle, HttpSettings, Settings, StartError, TlsSettings,
 };
 pub use rustls::ServerConfig;
-pub use signals::{Wish, wishes};
+pub use signals::{Wish, hold_early, wishes};

@@ -50,6 +50,22 @@ pub(crate) fn watch(plane: &Arc<Plane>) -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps those signals that do not mean the end from ending a process that is about to have a control plane, which only later hears
+/// them. What comes until then is lost.
+///
+/// # Errors
+/// The system gave no signal handler.
+pub fn hold_early() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    drop(signal(SignalKind::hangup())?);
+    for number in IGNORED.iter().map(|(number, _)| *number).chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
+        // What the process runs under may keep some for itself, as valgrind does. A handler stays once it is there.
+        let _ = signal(SignalKind::from_raw(number));
+    }
+    Ok(())
+}
+
 /// Says that a signal came and changes nothing.
 async fn tell_of(mut signals: Signal, name: String, plane: Arc<Plane>) {
     while signals.recv().await.is_some() {

@@ -115,11 +115,12 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         }
     }
     let local = engine.sessions.at(turn.session).info.local;
-    let proposed = engine.config.with(&pairs, local).map_err(|e: SetError| Error::text(e.to_string()))?;
+    let mut proposed = engine.config.with(&pairs, local).map_err(|e: SetError| Error::text(e.to_string()))?;
     // Files are read from there.
     if turn.outside.is_loading() && pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"dir")) {
         return Err(crate::gate::LOADING);
     }
+    proposed.settle_dir(&engine.config, |dir| turn.outside.real_dir(dir));
     turn.outside.check_config(&proposed.config).map_err(|ConfigRefusal { directive, why }| {
         let name = String::from_utf8_lossy(pairs[0].0).into_owned();
         Error::text(SetError::failed(name, format!("{directive}: {why}")).to_string())

@@ -30,6 +30,11 @@ pub trait Outside {
     }
     /// A script runs past `busy-reply-threshold`: others may be served meanwhile, by [`crate::Engine::serve_others`]. Whether it may go on.
     fn busy(&mut self, engine: &mut crate::Engine, what: Busy) -> BusyVerdict;
+    /// The absolute path of a folder without links; as it is where there is none.
+    fn real_dir(&self, dir: &str) -> String {
+        dir.to_owned()
+    }
+
     /// Whether the profile allows this configuration.
     ///
     /// # Errors

@@ -60,8 +60,14 @@ pub(crate) fn configure(
     });
     let path = invocation.file.clone().map(PathBuf::from).map(|path| path.canonicalize().unwrap_or(path));
     let names_none = file.is_none() && stdin.is_none();
-    let mut layers =
-        Layers { profile: profile.base_in(&surroundings.defaults), maxmemory, file, stdin, invocation };
+    let mut layers = Layers {
+        profile: profile.base_in(&surroundings.defaults),
+        maxmemory,
+        makes_dir: profile != Profile::Plain,
+        file,
+        stdin,
+        invocation,
+    };
     let variables: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -158,6 +164,9 @@ pub fn start_in(
     args: &[String],
     signals: bool,
 ) -> Result<Running, StartError> {
+    if signals {
+        control::hold_early().context("Can't take over signals")?;
+    }
     let (mut loaded, file) = configure(surroundings, profile, args)?;
     loaded.notes.extend(surroundings.notes.iter().cloned());
     let logger = Arc::new(open_logger(profile, &loaded.config, &loaded.notes)?);
@@ -245,6 +254,11 @@ fn start_logged(
 
 /// Opens the log and says who starts.
 fn open_logger(profile: Profile, config: &Config, notes: &[String]) -> anyhow::Result<Logger> {
+    if profile != Profile::Plain && !config.logfile.is_empty() && Path::new(&config.logfile).is_relative() {
+        // A profile's folder is made with the first file in it.
+        std::fs::create_dir_all(&config.dir)
+            .with_context(|| format!("Can't make the directory '{}'", config.dir))?;
+    }
     let logger =
         Logger::open(config).with_context(|| format!("Can't open the log file {}", config.logfile))?;
     logger.notice(&format!(
@@ -307,7 +321,7 @@ fn memory_there() -> usize {
 /// Writes the process number where it is wanted. That nobody finds it there is no reason not to serve: the folder that a
 /// distribution's file names is made by its own service only.
 fn write_pidfile(config: &Config, logger: &Logger) -> Option<PathBuf> {
-    let path = (!config.pidfile.is_empty()).then(|| PathBuf::from(&config.pidfile))?;
+    let path = (!config.pidfile.is_empty()).then(|| config.in_dir(&config.pidfile))?;
     match std::fs::write(&path, format!("{}\n", std::process::id())) {
         Ok(()) => Some(path),
         Err(error) => {

@@ -39,6 +39,10 @@ macro_rules! answered_by_shared {
             self.shared.durable.buffer_bytes()
         }
 
+        fn real_dir(&self, dir: &str) -> String {
+            config::load::real_dir(dir)
+        }
+
         fn check_config(&self, config: &Config) -> Result<(), engine::ConfigRefusal> {
             self.shared.check_config(config)
         }

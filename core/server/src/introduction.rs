@@ -106,7 +106,7 @@ fn transport(profile: Profile, config: &Config) -> String {
         return "TLS: off; connections are not encrypted".to_owned();
     }
     let certificate = match (config.tls_cert_file.as_str(), config.dir.as_str()) {
-        ("", "") if profile != Profile::Plain => {
+        ("", _) if !config.is_said("dir") && profile != Profile::Plain => {
             return "TLS: none, for want of a certificate: name tls-cert-file and tls-key-file, or a dir to make them in".to_owned();
         }
         ("", dir) => format!("certificates of its own in {dir}/tls"),
@@ -132,6 +132,7 @@ mod tests {
         let layers = config::Layers {
             profile: profile.base(),
             maxmemory: 3 << 29,
+            makes_dir: true,
             file: Some(("/etc/x.conf".to_owned(), b"hz 20\nmaxclients 5\n".to_vec())),
             stdin: None,
             invocation: config::read_args(&words),

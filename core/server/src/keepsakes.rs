@@ -22,7 +22,7 @@ const OWNER_ONLY: u32 = 0o600;
 
 /// Where the settings of a profile that was named no file are.
 pub(crate) fn settings_path(profile: Profile, config: &Config) -> Option<PathBuf> {
-    let has_place = profile != Profile::Plain && !config.dir.is_empty();
+    let has_place = profile != Profile::Plain && config.is_said("dir");
     has_place.then(|| Path::new(&config.dir).join(format!("{}.conf", profile.name())))
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn settings_path(profile: Profile, config: &Config) -> Option<PathBuf
 pub(crate) fn keep_users(profile: Profile, loaded: &mut Loaded) {
     let config = &loaded.config;
     let is_said = !config.aclfile.is_empty() || !config.users.is_empty();
-    if profile == Profile::Plain || config.dir.is_empty() || is_said {
+    if profile == Profile::Plain || !config.is_said("dir") || is_said {
         return;
     }
     for config in [&mut loaded.base, &mut loaded.config] {

@@ -166,7 +166,7 @@ fn reopen(doors: &mut Vec<Door>, role: Role, from: &Settings, to: &Settings) -> 
 fn options(settings: &Settings, port: Option<u16>) -> anyhow::Result<ListenOptions> {
     let unix = match port {
         None => Some(UnixOptions {
-            path: (&settings.unixsocket).into(),
+            path: settings.in_dir(&settings.unixsocket),
             mode: (settings.unixsocketperm != 0).then_some(settings.unixsocketperm),
             group: group(&settings.unixsocketgroup)?,
         }),

@@ -7,7 +7,7 @@
 
 use std::{fmt, io};
 
-use config::{Config, OomScoreAdj, Origin, TlsAuthClients};
+use config::{Config, OomScoreAdj, TlsAuthClients};
 use engine::ConfigRefusal;
 
 use crate::archiving::{Plan, PlanError};
@@ -115,7 +115,7 @@ pub(crate) fn follow(
         return Err(ConfigRefusal { directive: at_fault, why: ChangeError::Tls.to_string() });
     }
     // Who says what was only the default asks for more than that.
-    let is_said = !is_said(from, AUTH_CLIENTS) && is_said(to, AUTH_CLIENTS);
+    let is_said = !from.is_said(AUTH_CLIENTS) && to.is_said(AUTH_CLIENTS);
     let said = Some(AUTH_CLIENTS).filter(|name| is_said && !changed.contains(name));
     let changed: Vec<&'static str> = changed.iter().copied().chain(said).collect();
     let named = |names: &[&str]| changed.iter().find(|name| names.contains(name));
@@ -131,10 +131,6 @@ pub(crate) fn follow(
     }
     shared.take_over(to);
     Ok(())
-}
-
-fn is_said(config: &Config, name: &str) -> bool {
-    config.origin(name).is_some_and(|origin| *origin != Origin::Default)
 }
 
 /// Whether clients would not be asked for certificates any more, though nobody has said that they need none: an authority is gone.
@@ -253,6 +249,7 @@ fn move_sockets(shared: &Shared, from: &Config, to: &Config) -> Result<(), Chang
 mod tests {
     use std::sync::Arc;
 
+    use config::Origin;
     use persist::disk::Memory;
 
     use super::*;

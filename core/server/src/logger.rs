@@ -102,7 +102,7 @@ impl Logger {
     /// # Errors
     /// The file cannot be opened for appending.
     pub(crate) fn open(config: &Settings) -> io::Result<Logger> {
-        let path = absolute(&config.logfile)?;
+        let path = absolute(config)?;
         let file = match config.logfile.as_str() {
             "" => None,
             _ => Some(open_file(&path)?),
@@ -171,8 +171,11 @@ impl Logger {
 }
 
 /// A path that holds wherever the process goes.
-fn absolute(path: &str) -> io::Result<PathBuf> {
-    if path.is_empty() { Ok(PathBuf::new()) } else { std::path::absolute(path) }
+fn absolute(config: &Settings) -> io::Result<PathBuf> {
+    match config.logfile.as_str() {
+        "" => Ok(PathBuf::new()),
+        path => std::path::absolute(config.in_dir(path)),
+    }
 }
 
 fn open_file(path: &Path) -> io::Result<File> {

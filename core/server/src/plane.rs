@@ -102,10 +102,10 @@ pub(crate) fn tls(profile: Profile, config: &Config) -> anyhow::Result<Option<Tl
         return Err(anyhow!("tls-names: '{name}' is neither a host name nor an address"));
     }
     if !config.tls_cert_file.is_empty() {
-        let path = |text: &String| (!text.is_empty()).then(|| PathBuf::from(text));
+        let path = |text: &String| (!text.is_empty()).then(|| config.in_dir(text));
         let (client_ca, client_ca_dir) = (path(&config.tls_ca_cert_file), path(&config.tls_ca_cert_dir));
         let clients = client_certificates(config, client_ca.is_some() || client_ca_dir.is_some())?;
-        let (cert, key) = (PathBuf::from(&config.tls_cert_file), PathBuf::from(&config.tls_key_file));
+        let (cert, key) = (config.in_dir(&config.tls_cert_file), config.in_dir(&config.tls_key_file));
         return Ok(Some(TlsSettings::Files(TlsFiles {
             cert,
             key,
@@ -119,7 +119,7 @@ pub(crate) fn tls(profile: Profile, config: &Config) -> anyhow::Result<Option<Tl
         return Err(anyhow!("No tls-cert-file configured!"));
     }
     // An authority of our own needs a place that outlives the process.
-    if config.dir.is_empty() {
+    if !config.is_said("dir") {
         return Ok(None);
     }
     let directory = Path::new(&config.dir).join("tls");

@@ -125,7 +125,7 @@ mod tests {
     fn what_it_names_is_there_and_has_that_value() {
         for profile in PROFILES {
             let role = Role::of(profile);
-            let args = ["--dir".to_owned(), "/nowhere".to_owned()];
+            let args = ["--dir".to_owned(), "/".to_owned()];
             let surroundings = crate::Surroundings::default();
             let own = if profile == Profile::Queue { &args[..0] } else { &args[..] };
             let (loaded, _) = crate::boot::configure(&surroundings, profile, own).unwrap();

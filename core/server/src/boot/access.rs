@@ -26,7 +26,7 @@ pub(super) fn exposed_files(profile: Profile, config: &Config, file: Option<&Pat
         named.iter().filter(|name| !name.is_empty()).map(|name| dir.join(name)).collect();
     // The authority's key may lie beside the one that is used.
     paths.extend(Path::new(&config.tls_key_file).parent().map(|place| dir.join(place).join("ca.key")));
-    if config.tls_cert_file.is_empty() && !config.dir.is_empty() {
+    if config.tls_cert_file.is_empty() && config.is_said("dir") {
         // Those of our own authority.
         let leaf = format!("{}.key", crate::plane::program(profile));
         paths.extend(["ca.key", &leaf].map(|name| dir.join("tls").join(name)));

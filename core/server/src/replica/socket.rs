@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use config::Config;
 use control::outgoing::{Encrypted, OutgoingError, OutgoingFiles, encrypt};
@@ -64,10 +64,10 @@ pub(super) fn tls(profile: Profile, config: &Config) -> Option<OutgoingFiles> {
     if !config.tls_replication {
         return None;
     }
-    let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+    let path = |text: &str| (!text.is_empty()).then(|| config.in_dir(text));
     let (ca, ca_dir) = (path(&config.tls_ca_cert_file), path(&config.tls_ca_cert_dir));
     let own = || Path::new(&config.dir).join("tls").join("ca.crt");
-    let is_own = ca.is_none() && ca_dir.is_none() && profile != Profile::Plain && !config.dir.is_empty();
+    let is_own = ca.is_none() && ca_dir.is_none() && profile != Profile::Plain && config.is_said("dir");
     let shown = match config.tls_client_cert_file.is_empty() {
         true => (&config.tls_cert_file, &config.tls_key_file),
         false => (&config.tls_client_cert_file, &config.tls_client_key_file),
