@@ -160,6 +160,8 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("BLOCKING", "core/commands/src/spec.rs"),
     ("LOADING", GATE),
     ("STALE", GATE),
+    ("DEBUGS", GATE),
+    ("LOADS_MODULES", GATE),
     ("SKIP_MONITOR", "core/engine/src/monitor.rs"),
     ("SKIP_SLOWLOG", "core/engine/src/commandlog.rs"),
     ("FAST", "core/engine/src/engine.rs"),

@@ -240,8 +240,7 @@ impl Engine {
     pub fn new(config: Config, acl: Acl, seed: [u8; 32], now: Now) -> Result<Engine, RenameError> {
         let mut table = Table::new();
         config.renames.iter().try_for_each(|rename| table.rename(rename))?;
-        let number =
-            u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
+        let number = seed.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let commands = table.commands.len();
         let script_limits = script_limits();
         let mut engine = Engine {

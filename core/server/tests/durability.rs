@@ -219,16 +219,26 @@ fn snapshot_with_an_expired_key() -> Vec<u8> {
     writer.take()
 }
 
-/// What `kill -9` would leave of a server's directory at this moment: the kernel has all that was written.
+/// What `kill -9` would leave of a server's directory at this moment: the kernel has all that was written. A copy beside which a file
+/// got another name is none of any moment, and is made anew.
 fn copied(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+    while let Err(error) = try_to_copy(from, to) {
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+        std::fs::remove_dir_all(to).unwrap();
+    }
+}
+
+fn try_to_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
         let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copied(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        match entry.file_type()?.is_dir() {
+            true => try_to_copy(&entry.path(), &target)?,
+            false => drop(std::fs::copy(entry.path(), target)?),
         }
     }
+    Ok(())
 }
 
 #[test]

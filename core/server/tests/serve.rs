@@ -277,7 +277,13 @@ fn a_client_that_is_evicted_gets_what_it_has_taken_and_takes_no_more() {
     let (mut operator, mut client) = (server.client(), server.client());
     operator.ask("CLIENT NO-EVICT on", "+OK\r\n");
     operator.ask("RPUSH list a b c d", ":4\r\n");
-    client.ask("LPOP list\r\nCONFIG SET maxmemory-clients 1\r\nLPOP list", "$1\r\na\r\n+OK\r\n");
+    // What it has not taken yet is more than the least limit.
+    let large = "x".repeat(150_000);
+    operator.ask(&format!("SET large {large}"), "+OK\r\n");
+    client.ask(
+        "GET large\r\nLPOP list\r\nCONFIG SET maxmemory-clients 1\r\nLPOP list",
+        &format!("$150000\r\n{large}\r\n$1\r\na\r\n+OK\r\n"),
+    );
     client.closed();
     operator.ask("LRANGE list 0 -1", "*3\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n");
     assert_eq!(operator.info("evicted_clients"), "1");
