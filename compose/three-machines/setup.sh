@@ -32,12 +32,14 @@ for address in "$@"; do
     cp authority/password "$folder/password"
     cp compose.yaml "$folder/"
     printf 'SELF=%s\n' "$address" >"$folder/.env"
+    # By a file: what stands on a command line can be read by everybody on the machine.
+    printf 's/@SELF@/%s/; s/@FIRST@/%s/; s/@PASSWORD@/%s/\n' "$address" "$1" "$(cat authority/password)" >authority/changes
     for file in sentinel.conf tandem-queue.conf; do
-        sed "s/@SELF@/$address/; s/@FIRST@/$1/; s/@PASSWORD@/$(cat authority/password)/" "$file" >"$folder/$file"
+        sed -f authority/changes "$file" >"$folder/$file"
     done
     # Who may enter the folder, its owner, may read them; so may the containers' users, who get each file by itself.
     chmod 0444 "$folder"/tls/* "$folder/password" "$folder/sentinel.conf"
     [ $# = 3 ] || rm -f "$folder/sentinel.conf"
 done
-rm authority/names
+rm authority/names authority/changes
 echo "made authority and machines: copy machines/ADDRESS to each of $*, and look after authority"

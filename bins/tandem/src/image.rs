@@ -334,8 +334,10 @@ fn options_of(variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Optio
         options.before.push(format!("--{directive}"));
         options.before.extend(words.iter().map(|word| (*word).to_owned()));
     };
-    if of_families("REPLICATION_MODE").is_some_and(|mode| mode == "slave" || mode == "replica") {
-        set_master(variable, &mut set)?;
+    match of_families("REPLICATION_MODE").as_deref() {
+        None | Some("master" | "primary") => {}
+        Some("slave" | "replica") => set_master(variable, &mut set)?,
+        Some(mode) => bail!("REPLICATION_MODE is master or replica, not '{mode}'"),
     }
     for (name, directive) in DIRECTIVES {
         of_families(name).inspect(|value| set(directive, &[value]));
@@ -527,6 +529,8 @@ mod tests {
         assert_eq!(options(&[("REDIS_RDB_POLICY_DISABLED", "yes")]).before, ["--save", ""]);
         let replica = |name: &str| (name == "REDIS_REPLICATION_MODE").then(|| "slave".to_owned());
         assert!(options_of(&replica).unwrap_err().to_string().contains("REDIS_MASTER_HOST"));
+        let odd = |name: &str| (name == "REDIS_REPLICATION_MODE").then(|| "Replica".to_owned());
+        assert!(options_of(&odd).is_err(), "it is no master by a slip");
     }
 
     #[test]

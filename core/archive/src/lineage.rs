@@ -221,6 +221,8 @@ impl Lineage {
             Ok(told) if matches!(told.kind, Kind::Base { .. }) => self.bases.push(told),
             Ok(told) => self.segments.push(told),
             Err(error) if error.is_away() => return Err(error),
+            // It was rolled or pruned since it was listed.
+            Err(error) if error.is_gone() => {}
             Err(error) => self.broken.push(error),
         }
         Ok(())

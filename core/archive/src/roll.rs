@@ -202,8 +202,11 @@ impl Work<'_> {
         };
         roller.run.drain(range.clone());
         roller.run.insert(range.start, rolled.clone());
-        remove_replaced(self.store, self.id)?;
-        Ok(Some(rolled))
+        match remove_replaced(self.store, self.id) {
+            Err(error) if error.is_away() => Err(error),
+            // What may not be removed from here, or is gone already, is no reason not to archive: whoever prunes removes it.
+            _ => Ok(Some(rolled)),
+        }
     }
 
     /// One of several, from the log. `None` where that is not there any more, or not as it was.

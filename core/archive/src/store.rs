@@ -151,13 +151,15 @@ fn open_directory(path: &Path, options: &StoreOptions) -> Result<Box<dyn Store>,
     Ok(Box::new(opened?))
 }
 
-/// Refuses a repository that lies in a server's directory, by whatever name.
+/// Refuses a repository that lies in a server's directory, by whatever name. In `/`, where a server is that was told no directory, lies
+/// everything.
 ///
 /// # Errors
 /// [`ArchiveError::Inside`].
 pub fn refuse_inside(url: &RepositoryUrl, dir: &Path) -> Result<(), ArchiveError> {
     let RepositoryUrl::Directory(repository) = url else { return Ok(()) };
-    match real(repository).starts_with(real(dir)) {
+    let dir_is_root = real(dir).parent().is_none();
+    match !dir_is_root && real(repository).starts_with(real(dir)) {
         true => Err(ArchiveError::Inside { repository: repository.clone(), dir: dir.to_owned() }),
         false => Ok(()),
     }

@@ -65,6 +65,7 @@ pub fn verify(
     let total: u64 = chosen.iter().flat_map(Lineage::objects).map(|told| told.bytes).sum();
     let mut findings = Findings::default();
     for lineage in &chosen {
+        let mut is_missed = false;
         for told in lineage.objects() {
             let mut hears = |bytes| {
                 findings.bytes += bytes;
@@ -84,10 +85,15 @@ pub fn verify(
                 }
                 if error.is_gone() && !is_told(store, &told.json_name(lineage.id)) {
                     // It was rolled or pruned since it was listed.
+                    is_missed = true;
                     continue;
                 }
                 findings.wrong.push(Finding { name: told.object_name(lineage.id), what: bare(&error) });
             }
+        }
+        if is_missed && !lineages(store)?.iter().any(|now| now.id == lineage.id) {
+            let what = "all of it went away while it was looked at".to_owned();
+            findings.wrong.push(Finding { name: lineage.id.to_string(), what });
         }
         findings.judge(lineage);
     }

@@ -302,7 +302,7 @@ impl Engine {
         self.forget_gone_readers();
         self.rate.sample(now.mono_us / 1000, self.counters.commands);
         self.tick_queues();
-        self.tick_replicas();
+        self.tick_replicas(outside);
         self.expire_own();
         self.counters.memory_peak = self.counters.memory_peak.max(outside.used_memory());
     }

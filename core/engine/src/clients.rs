@@ -42,7 +42,7 @@ impl Engine {
     /// Whether those that were closed for what they hold have not given it back yet, and it is much: the other clients' requests had
     /// better wait for the threads that have them.
     pub fn waits_for_evicted(&self) -> bool {
-        self.leaving_bytes > 0 && self.leaving_bytes > self.clients_limit() / LEAVING_PART
+        self.limits_clients() && self.leaving_bytes > self.clients_limit() / LEAVING_PART
     }
 
     /// What all clients may hold, bytes; 0 for no limit. A limit below what a few ordinary clients take would close each that comes.

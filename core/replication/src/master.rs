@@ -125,6 +125,8 @@ pub struct Master<I> {
     relays: bool,
     /// There is a log that may have what the backlog has no more.
     has_log: bool,
+    /// Somebody was closed because more waited for it than may while the log was read for it: who comes next gets a snapshot.
+    log_was_slow: bool,
     backlog: Option<Backlog>,
     replicas: Vec<Replica<I>>,
     wishes: Vec<Wish<I>>,
@@ -152,6 +154,7 @@ impl<I: Copy + Eq> Master<I> {
             is_told: false,
             relays: false,
             has_log: false,
+            log_was_slow: false,
             backlog: None,
             replicas: Vec::new(),
             wishes: Vec::new(),
@@ -315,7 +318,7 @@ impl<I: Copy + Eq> Master<I> {
             }
         }
         let max = self.kept_bytes_max();
-        self.close_those(|replica| (replica.kept.bytes as u64 > max).then_some(Closed::Overrun));
+        self.close_overrun(|replica| replica.kept.bytes as u64 > max);
     }
 
     /// As Redis has it, a limit that is smaller than the backlog is as large as that.
@@ -333,6 +336,13 @@ impl<I: Copy + Eq> Master<I> {
             wishes.extend(closed.map(|why| Wish::Close(replica.who, why)));
             closed.is_none()
         });
+    }
+
+    /// Closes those for whom too much waits.
+    fn close_overrun(&mut self, is_over: impl Fn(&Replica<I>) -> bool) {
+        let is_from_log = |replica: &Replica<I>| matches!(replica.stage, Stage::Searching | Stage::Fetching);
+        self.log_was_slow |= self.replicas.iter().any(|replica| is_from_log(replica) && is_over(replica));
+        self.close_those(|replica| is_over(replica).then_some(Closed::Overrun));
     }
 
     /// Has all replicas acknowledge what they have applied, as soon as they have been sent what was executed until now.
@@ -430,7 +440,9 @@ impl<I: Copy + Eq> Master<I> {
                 .replicas
                 .push(Replica { acked: position, ..Replica::new(who, announced, stage, is_plain, now_us) });
         }
-        if let Some(position) = self.position(asked).filter(|position| self.may_search(*position)) {
+        if let Some(position) = self.position(asked).filter(|position| self.may_search(*position))
+            && !std::mem::take(&mut self.log_was_slow)
+        {
             self.wishes.push(Wish::Older(who, position, self.offset));
             let replica = Replica::new(who, announced, Stage::Searching, is_plain, now_us);
             return self.replicas.push(Replica { acked: position, ..replica });
@@ -667,11 +679,11 @@ impl<I: Copy + Eq> Master<I> {
         self.close_those(|replica| {
             // Who came by SYNC says nothing; who is sent a snapshot is watched by whoever sends it.
             let speaks = matches!(replica.stage, Stage::Online | Stage::Loading) && !replica.is_plain;
-            if speaks && now_us.saturating_sub(replica.heard_us) > timeout_us {
-                return Some(Closed::Silent);
-            }
-            let over_us = replica.over_soft_since_us.map_or(0, |since_us| now_us - since_us);
-            (over_us > soft_us).then_some(Closed::Overrun)
+            let is_silent = now_us.saturating_sub(replica.heard_us) > timeout_us;
+            (speaks && is_silent).then_some(Closed::Silent)
+        });
+        self.close_overrun(|replica| {
+            replica.over_soft_since_us.is_some_and(|since_us| now_us - since_us > soft_us)
         });
     }
 }

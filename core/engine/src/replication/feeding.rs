@@ -5,7 +5,7 @@
 
 use crate::copy::copy;
 use crate::engine::{Engine, Step, Turn};
-use crate::outside::Job;
+use crate::outside::{Job, Outside};
 use crate::session::SessionId;
 use commands::Error;
 use config::Config;
@@ -162,16 +162,20 @@ impl Engine {
     }
 
     /// The regular work: pings, time limits, and the end of a backlog that nobody needs.
-    pub(crate) fn tick_replicas(&mut self) {
+    pub(crate) fn tick_replicas(&mut self, outside: &dyn Outside) {
         if !self.master.is_fed() {
             return;
         }
-        self.tick_place();
+        // While the log takes nothing, pings go without it: a replica that hears none takes its master for lost.
+        let log_takes = self.log.has_file && outside.write_refusal(false, &|| 0).is_none();
+        if log_takes {
+            self.tick_place();
+        }
         self.look_at_failover();
         let fresh = self.draw_history();
         self.master.tick(self.keyspace.now.mono_us, || fresh);
         // A ping, which a replica must not have when the log knows nothing of it after a crash.
-        self.noted_place.is_due |= self.log.has_file && self.master.has_due();
+        self.noted_place.is_due |= log_takes && self.master.has_due();
         self.record();
         self.carry_out();
     }

@@ -436,6 +436,19 @@ fn what_the_log_has_not_is_a_snapshot() {
 }
 
 #[test]
+fn who_was_closed_while_the_log_was_read_for_it_is_sent_a_snapshot() {
+    let mut master = come_again();
+    master.feed(&[b'y'; 200]);
+    assert_eq!(sent(&mut master, 2), "<Overrun>");
+    let again = |master: &mut Master<u32>, who| {
+        master.resync(who, modern(), Asked::From(id().as_bytes(), 5), FRESH, 9);
+        sent(master, who)
+    };
+    assert_eq!(again(&mut master, 2), "<snapshot>", "it would go on like that for ever");
+    assert_eq!(again(&mut master, 3), format!("<log 4 {}>", master.offset()));
+}
+
+#[test]
 fn the_log_is_read_for_some_replicas_at_a_time_and_not_by_who_relays() {
     let mut master = come_again();
     for who in 3..=6 {
