@@ -647,4 +647,5 @@ fn a_repository_is_not_taken_where_it_would_be_lost_with_the_server() {
     assert!(refuse_inside(&"s3://bucket/one".parse().unwrap(), &data).is_ok());
     let beside = RepositoryUrl::Directory(dir.path().join("backup"));
     assert!(refuse_inside(&beside, Path::new("")).is_ok(), "a server without `dir` is where it was started");
+    assert!(refuse_inside(&beside, Path::new("/")).is_ok(), "everything lies in the root");
 }

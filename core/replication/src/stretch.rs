@@ -66,6 +66,9 @@ pub struct Stretch {
     is_new_file: bool,
 }
 
+/// Records that stand behind one another without a place are none of the stream if they are more bytes: no batch is so large.
+const RECORDS_BYTES_MAX: usize = 1 << 30;
+
 impl Stretch {
     /// Which stretch is being read.
     pub fn number(&self) -> u64 {
@@ -76,6 +79,8 @@ impl Stretch {
     pub fn record(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         match self.is_new_file {
             true => self.end(),
+            // Nothing tells what they are, however many come.
+            false if self.records.len() > RECORDS_BYTES_MAX => self.end(),
             false if self.at.is_some() => encode(&mut self.records),
             false => {}
         }
@@ -109,7 +114,8 @@ impl Stretch {
             Some(at) if self.records.is_empty() && offset >= at => self.close(offset),
             _ => None,
         };
-        if self.at != Some(offset) {
+        // Records that no place has followed are not of the stream.
+        if self.at != Some(offset) || !self.records.is_empty() {
             self.end();
             self.at = Some(offset);
         }

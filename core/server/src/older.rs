@@ -39,7 +39,7 @@ pub(crate) fn start(shared: &'static Shared, session: SessionId, wanted: Search)
 }
 
 fn serve(shared: &Shared, session: SessionId, mut wanted: Search) {
-    let found = find(shared, &mut wanted);
+    let found = find(shared, session, &mut wanted);
     if let Err(why) = &found {
         shared.logger.warning(&format!("The log cannot be read for a replica: {why}"));
     }
@@ -58,16 +58,22 @@ fn serve(shared: &Shared, session: SessionId, mut wanted: Search) {
 }
 
 /// Whether the log has it: in which stretch, and the files that are to be read for it.
-fn find(shared: &Shared, wanted: &mut Search) -> io::Result<Option<(u64, Vec<LogFile>)>> {
+fn find(shared: &Shared, session: SessionId, wanted: &mut Search) -> io::Result<Option<(u64, Vec<LogFile>)>> {
     wait_until_written(shared)?;
     let Some(paths) = paths(shared) else { return Ok(None) };
     let all = || paths.iter().map(|path| open(shared, path)).collect::<io::Result<Vec<LogFile>>>();
     let (first, second) = (all()?, all()?);
+    let (mut looked, mut is_there) = (0, true);
     let last = read(first, |part, number| {
         wanted.look(&part, number);
-        Ok(true)
+        looked += part.bytes.len();
+        if looked > PART_BYTES {
+            looked = 0;
+            is_there = shared.engine.lock().copy_pending(session).is_some();
+        }
+        Ok(is_there)
     })?;
-    Ok(wanted.found(last).map(|number| (number, second)))
+    Ok(wanted.found(last).filter(|_| is_there).map(|number| (number, second)))
 }
 
 fn wait_until_written(shared: &Shared) -> io::Result<()> {
