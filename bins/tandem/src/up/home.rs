@@ -90,21 +90,21 @@ impl Home {
         let addresses = std::iter::once(outer).chain(listened_on(&[bind.to_string()]));
         let mut names: Vec<String> = named.chain(addresses.map(|address| address.to_string())).collect();
         names.dedup();
-        let house = Home { root, outer, names };
+        let home = Home { root, outer, names };
         for name in Name::BOTH {
-            make_private(&house.root.join(name.as_str()))?;
-            make_kept(&house.users(name), "")?;
-            make_kept(&house.settings(name), SETTINGS_HEAD)?;
-            let found = secrets::read_or_create(&house.password_file(name))?;
+            make_private(&home.root.join(name.as_str()))?;
+            make_kept(&home.users(name), "")?;
+            make_kept(&home.settings(name), SETTINGS_HEAD)?;
+            let found = secrets::read_or_create(&home.password_file(name))?;
             if let Some(warning) = found.warning {
                 say(&format!("warning: {warning}"));
             }
         }
-        if house.is_public() {
-            secrets::read_or_create(&house.metrics_token())?;
+        if home.is_public() {
+            secrets::read_or_create(&home.metrics_token())?;
         }
-        house.renew_certificates()?;
-        Ok(house)
+        home.renew_certificates()?;
+        Ok(home)
     }
 
     pub(super) fn password_file(&self, name: Name) -> PathBuf {
