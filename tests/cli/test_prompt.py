@@ -259,6 +259,11 @@ def test_a_connection_that_stood_idle_is_made_anew(prompt, open_server):
     t.ask("incr n", "(integer) 1\n")
     with open_server.client() as c:
         c.call("CLIENT", "KILL", "TYPE", "normal")
+        # What is sent to a connection that is just being closed is lost.
+        end = time.monotonic() + 10
+        while b"connected_clients:1\r\n" not in c.call("INFO", "clients"):
+            assert time.monotonic() < end
+            time.sleep(0.01)
     t.ask("incr n", "(integer) 2\n")
 
 
