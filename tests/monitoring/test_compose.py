@@ -35,7 +35,7 @@ def both(project):
 
 
 def test_it_goes_with_the_other_files(project, both):
-    assert set(both["services"]) == {"cache", "queue", "prometheus", "grafana"}
+    assert set(both["services"]) == {"cache", "queue", "backup-verify", "prometheus", "grafana"}
     developed = configured(project, "compose.yaml", "compose.override.yaml", "compose.dev.yaml", OVERRIDE)
     assert len(developed["services"]["cache"]["ports"]) == 2
 
@@ -48,7 +48,7 @@ def test_the_line_in_env_names_it(project):
 
 def test_instances_stay_as_they_are(project, both):
     alone = configured(project, "compose.yaml", "compose.override.yaml")
-    assert {name: both["services"][name] for name in ("cache", "queue")} == alone["services"]
+    assert {name: both["services"][name] for name in ("cache", "queue", "backup-verify")} == alone["services"]
 
 
 def test_every_file_that_is_mounted_is_there(project, both):
