@@ -139,7 +139,7 @@ def check_emulated(report, home, folder):
     emulator, program, port = "qemu-aarch64-static", folder / "tandem", free_port()
     data = home / "emulated"
     data.mkdir()
-    told = command(emulator, program, "--version", both=True, env={**os.environ, "_RJEM_MALLOC_CONF": "stats_print:true"})
+    told = command(emulator, program, "--version", both=True, env={**os.environ, "MALLOC_CONF": "stats_print:true"})
     report.check("package: aarch64: its allocator is ready for pages of 64 KB", "Page size: 65536" in told, told[:300])
     words = [emulator, program, "queue", "--port", port, "--dir", data, "--metrics-port", "0", "--requirepass", "secret"]
 
