@@ -14,7 +14,6 @@ use crate::gate::CHANGES;
 use crate::session::SessionId;
 use commands::{Error, Flags};
 use core::ops::Range;
-use replication::ReplicationId;
 
 /// What a client's replies to its writes wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,22 +64,21 @@ pub struct Written {
 pub(crate) struct Acks {
     /// What the last request has written.
     pub(crate) written: Option<Written>,
-    /// Up to where in the stream somebody waits for replicas, of what was not handed over yet.
-    awaited_to: u64,
-    /// The history that the stream is of, and its number.
-    history: Option<(ReplicationId, u64)>,
-    /// Up to where enough replicas have acknowledged which history, at most.
-    acked: Option<(ReplicationId, u64)>,
+    /// Up to where somebody waits for replicas, of what was not handed over yet.
+    awaited: Place,
+    /// Up to where enough replicas have acknowledged, at most.
+    acked: Place,
     /// Up to where a history is in that of the master which is followed now.
     carried: Option<(u64, u64)>,
     /// Where that was waited for in vain.
-    given_up: Option<GivenUp>,
+    given_up: Option<Place>,
 }
 
-/// The place in a history that a reply waited for in vain.
-#[derive(Clone, Copy, Debug)]
-struct GivenUp {
-    id: ReplicationId,
+/// A place in a history, by its number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    history: u64,
+    /// Bytes from the beginning of the stream; 0 for nothing.
     position: u64,
 }
 
@@ -141,7 +139,6 @@ impl Engine {
 
     #[inline(never)]
     fn note_awaited_write(&mut self, id: SessionId, command: usize, reply: Range<usize>) {
-        let history = self.history_number();
         let is_streamed = self.master.is_fed() && self.link.is_none();
         let position = is_streamed.then(|| self.master.offset() + self.log.stream_len() as u64);
         let chosen = self.durability(id);
@@ -154,9 +151,11 @@ impl Engine {
             chosen => chosen,
         };
         if durability == Durability::Replicated {
-            self.acks.awaited_to = self.acks.awaited_to.max(position.unwrap_or(0));
+            let position = self.take_awaited().max(position.unwrap_or(0));
+            self.acks.awaited = Place { history: self.history_number(), position };
             self.master.ask();
         }
+        let history = self.history_number();
         self.acks.written = Some(Written { durability, position, history, reply });
     }
 
@@ -167,37 +166,30 @@ impl Engine {
     }
 
     /// Up to where in the stream something was written since the last call whose writer waits for replicas; 0 for nothing.
+    #[inline]
     pub fn take_awaited(&mut self) -> u64 {
-        core::mem::take(&mut self.acks.awaited_to)
+        let Place { history, position } = core::mem::take(&mut self.acks.awaited);
+        // What was written in the same batch before the history got another name is acknowledged by nobody.
+        if position > 0 && history != self.history_number() { u64::MAX } else { position }
     }
 
-    /// The number of the history that the stream is of, among those that anything was written or acknowledged in, from 1 on. Positions of
-    /// two histories are not to be compared: what is behind a place in one may never have been in the other.
-    pub fn history_number(&mut self) -> u64 {
-        let id = self.master.id();
-        match self.acks.history {
-            Some((known, number)) if known == id => number,
-            earlier => {
-                let number = earlier.map_or(0, |(_, number)| number) + 1;
-                self.acks.history = Some((id, number));
-                // What was written before it in the same batch is acknowledged by nobody.
-                if self.acks.awaited_to > 0 {
-                    self.acks.awaited_to = u64::MAX;
-                }
-                number
-            }
-        }
+    /// The number of the history that the stream is of; see [`replication::master::Master::history`].
+    #[inline]
+    pub fn history_number(&self) -> u64 {
+        self.master.history()
     }
 
     /// A replica has acknowledged more of the stream.
     pub(crate) fn note_acknowledged(&mut self) {
-        let (id, position) = (self.master.id(), self.master.acked_by(self.replicas_awaited()));
-        self.acks.acked = Some((id, position.max(self.acknowledged())));
+        let position = self.master.acked_by(self.replicas_awaited()).max(self.acknowledged());
+        self.acks.acked = Place { history: self.history_number(), position };
     }
 
     /// Up to where enough replicas have acknowledged the stream. It goes back only with another history.
+    #[inline]
     pub fn acknowledged(&self) -> u64 {
-        self.acks.acked.filter(|(id, _)| *id == self.master.id()).map_or(0, |(_, position)| position)
+        let Place { history, position } = self.acks.acked;
+        if history == self.history_number() { position } else { 0 }
     }
 
     /// A master that was followed since has the history up to there: it is one that has it, and enough where one is waited for.
@@ -214,7 +206,7 @@ impl Engine {
     /// Replies were given up that waited for replicas to acknowledge a history up to there. Of one that is over nothing is to be caught up with.
     pub fn note_unacknowledged(&mut self, history: u64, position: u64) {
         if history == self.history_number() {
-            self.acks.given_up = Some(GivenUp { id: self.master.id(), position });
+            self.acks.given_up = Some(Place { history, position });
         }
     }
 
@@ -222,7 +214,7 @@ impl Engine {
     pub(crate) fn is_acknowledged_here(&self) -> bool {
         let awaited = self.replicas_awaited();
         let has_stalled = self.acks.given_up.is_some_and(|given_up| {
-            given_up.id == self.master.id() && self.master.acked_by(awaited) < given_up.position
+            given_up.history == self.history_number() && self.master.acked_by(awaited) < given_up.position
         });
         // What clients write on a replica is not in the stream that its own replicas get.
         self.link.is_none() && self.good_replicas() >= awaited && !has_stalled

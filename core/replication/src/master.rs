@@ -114,6 +114,8 @@ pub struct Counts {
 pub struct Master<I> {
     settings: Settings,
     id: ReplicationId,
+    /// Which of its histories `id` names.
+    history: u64,
     offset: u64,
     /// The position behind what was executed last: nothing behind it changes data.
     settled: u64,
@@ -148,6 +150,7 @@ impl<I: Copy + Eq> Master<I> {
         Master {
             settings: Settings::default(),
             id,
+            history: 1,
             offset: 0,
             settled: 0,
             former: None,
@@ -188,6 +191,14 @@ impl<I: Copy + Eq> Master<I> {
     /// The name of the history.
     pub fn id(&self) -> ReplicationId {
         self.id
+    }
+
+    /// The number of the history among those that this stream was of, from 1 on: it rises with each other name, and who asks at every
+    /// request compares it instead of names. Positions of two histories are not to be compared: what is behind a place in one may never
+    /// have been in the other.
+    #[inline]
+    pub fn history(&self) -> u64 {
+        self.history
     }
 
     /// The former name of the history, and the offset up to which it holds.
@@ -362,7 +373,8 @@ impl<I: Copy + Eq> Master<I> {
         self.asks = false;
         if self.backlog.is_none() || self.offset != point.offset {
             self.backlog = Some(Backlog::new(self.settings.backlog_bytes, point.offset));
-            (self.id, self.offset, self.former) = (point.id, point.offset, None);
+            self.set_id(point.id);
+            (self.offset, self.former) = (point.offset, None);
         } else if self.id != point.id {
             self.rename_to(point.id);
         }
@@ -397,7 +409,13 @@ impl<I: Copy + Eq> Master<I> {
         if let Some(place) = self.place() {
             self.former = Some(place);
         }
-        (self.id, self.is_told) = (id, false);
+        self.set_id(id);
+        self.is_told = false;
+    }
+
+    fn set_id(&mut self, id: ReplicationId) {
+        self.history += u64::from(self.id != id);
+        self.id = id;
     }
 
     /// The data set was read from a disk, and is at this place of a history. `fresh` names what follows, if it is not relayed.
@@ -425,7 +443,7 @@ impl<I: Copy + Eq> Master<I> {
             return;
         }
         if self.backlog.is_none() {
-            self.id = fresh;
+            self.set_id(fresh);
             self.backlog = Some(Backlog::new(self.settings.backlog_bytes, self.offset));
             self.settled = self.offset;
         }
@@ -646,14 +664,16 @@ impl<I: Copy + Eq> Master<I> {
 
     /// What was executed is of no history any more that a replica could go on in: there is no backlog, and another name.
     pub fn forget(&mut self, fresh: ReplicationId) {
-        (self.backlog, self.id, self.former, self.is_told) = (None, fresh, None, false);
+        self.backlog = None;
+        self.rename(fresh);
         self.due.clear();
         self.asks = false;
     }
 
     /// The history has another name from now on, under which replicas cannot go on.
     pub fn rename(&mut self, fresh: ReplicationId) {
-        (self.id, self.former, self.is_told) = (fresh, None, false);
+        self.set_id(fresh);
+        (self.former, self.is_told) = (None, false);
     }
 
     fn show_signs(&mut self, now_us: u64) {

@@ -288,18 +288,22 @@ impl Shared {
         if engine.has_log() {
             engine.take_log(&mut left.log);
         }
-        engine.take_deliveries(&mut left.deliveries);
+        if engine.has_deliveries() {
+            engine.take_deliveries(&mut left.deliveries);
+        }
         engine.take_jobs(&mut left.jobs);
         let history = engine.history_number();
         let at = |position| Acked { history, position };
         let (awaited, acked) = (at(engine.take_awaited()), at(engine.acknowledged()));
-        let (is_acked_news, carried) = (self.durable.is_acked_news(acked), engine.carried());
+        let is_acked_news = self.durable.is_acked_news(acked);
+        // Most batches are of those who only ask.
         if left.log.is_empty() && left.deliveries.is_empty() && !is_acked_news {
             drop(engine);
             self.hand_on(&mut left.jobs);
             return (Marks::default(), None);
         }
         let mut journal = self.durable.journal();
+        let carried = engine.carried();
         drop(engine);
         if is_acked_news {
             if let Some((history, position)) = carried {
@@ -328,6 +332,9 @@ impl Shared {
 
     /// Hands on what is to be done.
     pub(crate) fn hand_on(&self, jobs: &mut Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
         for job in jobs.drain(..) {
             match job {
                 Job::Free { trash } => self.free(trash),

@@ -73,6 +73,22 @@ fn what_one_history_was_waited_for_in_vain_is_not_asked_of_the_next() {
 }
 
 #[test]
+fn what_was_written_before_its_history_was_over_is_acknowledged_by_nobody() {
+    let mut b = Bench::new();
+    let (_, c) = (b.connect_replica(), b.connect());
+    b.run(c, "CLIENT DURABILITY replicated");
+    b.run(c, "SET a 1");
+    b.run(c, "REPLICAOF 127.0.0.1 1");
+    b.run(c, "REPLICAOF NO ONE");
+    assert_eq!(b.engine.take_awaited(), u64::MAX, "in the same batch");
+    assert_eq!(b.engine.take_awaited(), 0, "it is told once");
+    b.connect_replica();
+    b.run(c, "SET a 2");
+    let position = b.engine.take_written().unwrap().position;
+    assert_eq!(Some(b.engine.take_awaited()), position);
+}
+
+#[test]
 fn what_is_held_for_the_end_goes_on_only_when_the_end_is_called_off() {
     let mut b = Bench::new();
     let (c, d, e) = (b.connect(), b.connect(), b.connect());

@@ -385,6 +385,31 @@ fn a_history_with_another_name_is_the_same_and_one_at_another_offset_is_not() {
 }
 
 #[test]
+fn each_other_name_has_a_number_of_its_own_and_the_same_name_has_the_same() {
+    let mut master = master();
+    let mut numbers = vec![master.history()];
+    let steps: [&dyn Fn(&mut Master<u32>); 6] = [
+        &|m| m.follow(followed(10)),
+        &|m| m.lead(own(), 0),
+        &|m| m.rename(FRESH),
+        &|m| m.forget(own()),
+        &|m| m.resync(1, modern(), Asked::Snapshot, id(), 0),
+        &|m| m.restore(Point { id: own(), offset: 5 }, FRESH, 0),
+    ];
+    for step in steps {
+        step(&mut master);
+        numbers.push(master.history());
+    }
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    master.follow(followed(10));
+    let number = master.history();
+    master.relay(b"relayed");
+    master.follow(followed(17));
+    master.follow(followed(3));
+    assert_eq!((master.history(), master.offset()), (number, 3));
+}
+
+#[test]
 fn a_name_that_others_know_is_the_one_to_go_on_under() {
     let mut master = master();
     master.restore(followed(30), own(), 0);
