@@ -35,22 +35,21 @@ impl Engine {
     }
 
     /// Whether the memory of clients has a limit, so that the server must tell their buffers at once.
+    #[inline]
     pub fn limits_clients(&self) -> bool {
         self.config.maxmemory_clients > 0
     }
 
     /// Whether those that were closed for what they hold have not given it back yet, and it is much: the other clients' requests had
     /// better wait for the threads that have them.
+    #[inline]
     pub fn waits_for_evicted(&self) -> bool {
         self.limits_clients() && self.leaving_bytes > self.clients_limit() / LEAVING_PART
     }
 
-    /// What all clients may hold, bytes; 0 for no limit. A limit below what a few ordinary clients take would close each that comes.
+    /// What all clients may hold where that has a limit, bytes. A limit below what a few ordinary clients take would close each that comes.
     fn clients_limit(&self) -> usize {
-        match self.config.maxmemory_clients as usize {
-            0 => 0,
-            limit => limit.max(CLIENTS_LIMIT_MIN),
-        }
+        (self.config.maxmemory_clients as usize).max(CLIENTS_LIMIT_MIN)
     }
 
     /// Whether this client is to be closed: none of its requests may run.
@@ -85,9 +84,8 @@ impl Engine {
     /// Closes the largest clients until all together are below the limit; not beside a script, whose client may be one of them.
     #[inline]
     pub fn evict_clients(&mut self) {
-        let limit = self.clients_limit();
-        if limit > 0 && self.clients_bytes > limit && self.busy.is_none() {
-            self.evict_clients_to(limit);
+        if self.limits_clients() && self.clients_bytes > self.clients_limit() && self.busy.is_none() {
+            self.evict_clients_to(self.clients_limit());
         }
     }
 

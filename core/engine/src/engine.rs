@@ -412,7 +412,9 @@ impl Engine {
 
     /// Work for the control plane, in order.
     pub fn take_jobs(&mut self, into: &mut Vec<Job>) {
-        into.append(&mut self.jobs);
+        if !self.jobs.is_empty() {
+            into.append(&mut self.jobs);
+        }
         if let Some(trash) = self.keyspace.take_trash() {
             into.push(Job::Free { trash });
         }

@@ -212,8 +212,7 @@ impl Connection {
     /// # Panics
     /// When that is more than the input holds.
     pub fn consume(&mut self, bytes: usize) {
-        let input = self.range.len() + self.own.len() - self.own_consumed;
-        assert!(bytes <= input, "only received input can be consumed");
+        assert!(bytes <= self.held_together(), "only received input can be consumed");
         match self.range.is_empty() {
             true => self.own_consumed += bytes,
             false => self.range.start += bytes,
@@ -249,9 +248,15 @@ impl Connection {
     }
 
     /// Bytes of input received and not consumed.
+    #[inline]
     pub fn held(&self) -> usize {
-        let apart = self.apart.as_ref().map_or(0, |apart| apart.held());
-        self.range.len() + self.own.len() - self.own_consumed + apart
+        self.held_together() + self.apart.as_ref().map_or(0, |apart| apart.held())
+    }
+
+    /// The same without what was set apart.
+    #[inline]
+    fn held_together(&self) -> usize {
+        self.range.len() + self.own.len() - self.own_consumed
     }
 
     /// Bytes of long arguments that have come whole and were not consumed.

@@ -275,12 +275,10 @@ impl Clients {
 
     /// Handles deadlines: handshakes, idle clients, output that is not read.
     pub(crate) fn expire(&mut self) {
-        let mut due = std::mem::take(&mut self.due);
-        self.timers.advance(self.now_s, TIMERS_PER_TICK_MAX, &mut due);
-        for id in due.drain(..) {
+        self.timers.advance(self.now_s, TIMERS_PER_TICK_MAX, &mut self.due);
+        while let Some(id) = self.due.pop() {
             self.expire_one(id);
         }
-        self.due = due;
     }
 
     fn expire_one(&mut self, id: Id) {
@@ -399,9 +397,10 @@ impl Clients {
 
     /// Puts a client back whose requests were executed, as far as `ran` tells.
     pub(crate) fn finish(&mut self, id: Id, client: Box<Client>, ran: Ran) {
-        let (ended, held) = (client.ended, client.conn.held());
+        let goes_on = ran == Ran::Budget && client.conn.held() > 0;
+        let ended = client.ended;
         self.put_back(id, client);
-        if ran == Ran::Budget && held > 0 {
+        if goes_on {
             self.mark_runnable(id);
         } else if ended && ran != Ran::HeldBack {
             self.end(id);

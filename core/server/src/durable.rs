@@ -257,13 +257,16 @@ impl Durable {
     }
 
     /// Up to where that was since the last call, if it was.
+    #[inline]
     pub(crate) fn take_given_up(&self) -> Option<Acked> {
-        if !self.has_given_up.load(Ordering::Acquire) {
-            return None;
-        }
+        self.has_given_up.load(Ordering::Acquire).then(|| self.take_given_up_now())
+    }
+
+    #[cold]
+    fn take_given_up_now(&self) -> Acked {
         let mut given_up = self.given_up.lock();
         self.has_given_up.store(false, Ordering::Release);
-        Some(std::mem::take(&mut *given_up))
+        std::mem::take(&mut *given_up)
     }
 
     /// Whether a reply that waits for this may leave.

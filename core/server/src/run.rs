@@ -300,6 +300,11 @@ impl<'a> Turn<'a, '_> {
         next
     }
 
+    /// How far the input was executed, how long the output is, what was written, and whether long arguments wait for the rest of theirs.
+    fn end(self) -> (usize, usize, Writes, bool) {
+        (self.at, self.out.len(), self.writes, self.apart.is_some())
+    }
+
     /// Remembers what a request has written that is answered now.
     #[inline]
     fn note_written(&mut self, next: Next) {
@@ -431,11 +436,11 @@ fn run(
             turn.output_end += OUTPUT_PER_TICK;
         }
     };
-    let (at, out_len, writes) = (turn.at, turn.out.len(), std::mem::take(&mut turn.writes));
-    let is_unfinished = turn.apart.is_some();
-    drop(turn);
+    let (at, out_len, writes, is_unfinished) = turn.end();
     client.conn.consume(at);
-    client.conn.give_back_apart(apart.filter(|_| is_unfinished));
+    if is_unfinished {
+        client.conn.give_back_apart(apart);
+    }
     if next == Next::Continue && ran == Ran::All && client.missing >= LONG_ARGUMENT_BYTES {
         set_apart(client, context.scratch, bounds);
     }

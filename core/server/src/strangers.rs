@@ -72,10 +72,10 @@ impl Client {
         self.is_stranger() && self.net.1 - self.stranger_since_sent > OUTPUT_BYTES_MAX
     }
 
-    /// Whether what it has sent is enough for now: it waits, or nobody has received it yet.
-    pub(crate) fn has_sent_enough(&self) -> bool {
+    /// Whether the `held` bytes that it has sent are enough for now: it waits, or nobody has received it yet.
+    pub(crate) fn has_sent_enough(&self, held: usize) -> bool {
         let may_not_go_on = self.waiting || self.session.is_none();
-        !self.trusted && may_not_go_on && self.conn.held() >= AHEAD_BYTES_MAX
+        !self.trusted && may_not_go_on && held >= AHEAD_BYTES_MAX
     }
 
     /// Bytes that it takes of the strangers' pool.

@@ -286,7 +286,9 @@ impl Worker {
         }
         self.renew_bounds(engine);
         self.clients.introduce(engine);
-        self.tell_resized(engine);
+        if !self.clients.resized.is_empty() {
+            self.tell_resized(engine);
+        }
     }
 
     /// Runs the requests of all runnable clients, within each one's budget.
@@ -383,6 +385,13 @@ impl Worker {
         let marks = std::mem::take(&mut self.marks);
         let waits = !self.shared.durable.is_safe(marks.agreed);
         self.clients.note_logged(marks.agreed, waits);
+        if !self.left.deliveries.is_empty() {
+            self.deliver(marks);
+        }
+    }
+
+    /// Delivers what the batch has left for our clients; it waits for `marks` with them.
+    fn deliver(&mut self, marks: Marks) {
         let mut deliveries = std::mem::take(&mut self.left.deliveries);
         for delivery in deliveries.drain(..) {
             self.clients.deliver(delivery, marks);

@@ -116,7 +116,14 @@ impl Clients {
 
     /// Tells the engine who has come and who has gone. Gone first: a blocked client whose socket has closed
     /// must not be served any more.
+    #[inline]
     pub(crate) fn introduce(&mut self, engine: &mut Engine) {
+        if !self.gone.is_empty() || !self.fresh.is_empty() {
+            self.introduce_all(engine);
+        }
+    }
+
+    fn introduce_all(&mut self, engine: &mut Engine) {
         self.gone_told = 0;
         for session in self.gone.drain(..) {
             engine.disconnect(session);

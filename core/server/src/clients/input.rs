@@ -20,24 +20,23 @@ impl Clients {
 
     fn read_one(&mut self, id: Id, scratch: &mut Scratch) {
         let Some(client) = find(&mut self.slots, id) else { return };
-        if client.listed.runnable && client.conn.held() > 0 && !client.waiting {
+        let held = client.conn.held();
+        if held > 0 && client.listed.runnable && !client.waiting {
             // What it sent before is not executed yet; the rest waits in the kernel.
             mark(&mut client.listed.again, &mut self.again, id);
             return;
         }
-        if client.has_sent_enough()
-            || (client.conn.held() > 0 && client.is_held_back(self.shared.clock.micros()))
-        {
+        if held > 0 && (client.has_sent_enough(held) || client.is_held_back(self.shared.clock.micros())) {
             // The rest waits in the kernel, and holds the sender back.
             client.unread = true;
             return;
         }
         let limits = client.read_limits(&self.bounds);
-        let held = client.conn.held();
         let outcome = client.conn.read(scratch, limits);
         self.reads += 1;
-        let received = (client.conn.held() - held) as u64;
-        self.shared.meters.input.note(self.now_s, client.conn.held());
+        let held_now = client.conn.held();
+        let received = (held_now - held) as u64;
+        self.shared.meters.input.note(self.now_s, held_now);
         self.bytes_in += received;
         client.net.0 += received;
         mark(&mut client.listed.touched, &mut self.touched, id);

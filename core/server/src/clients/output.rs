@@ -17,7 +17,9 @@ use crate::unacked;
 impl Clients {
     /// Writes what can be written.
     pub(crate) fn write(&mut self) {
-        self.unpark();
+        if self.has_parked() {
+            self.unpark();
+        }
         let mut dirty = std::mem::take(&mut self.dirty);
         for id in dirty.drain(..) {
             self.write_one(id);
@@ -33,8 +35,14 @@ impl Clients {
         if client.unlogged {
             return;
         }
-        let may_leave = if client.parked.is_empty() { usize::MAX } else { self.release(id) };
-        let Some(client) = find(&mut self.slots, id) else { return };
+        let (may_leave, client) = match client.parked.is_empty() {
+            true => (usize::MAX, client),
+            false => {
+                let may_leave = self.release(id);
+                let Some(client) = find(&mut self.slots, id) else { return };
+                (may_leave, client)
+            }
+        };
         if may_leave == 0 || !client.conn.wants_flush() {
             return;
         }
@@ -135,7 +143,7 @@ impl Clients {
 
     /// Tries those again whose output waits for the log.
     fn unpark(&mut self) {
-        for id in std::mem::take(&mut self.parked) {
+        for id in self.parked.drain(..) {
             if let Some(client) = find(&mut self.slots, id) {
                 client.listed.parked = false;
                 mark_dirty(&mut self.dirty, client, id);
@@ -237,23 +245,21 @@ impl Clients {
 
     /// The batch is logged as `ticket`, and not safe yet if it is to be waited for: those who have written hold their replies for it.
     pub(crate) fn note_logged(&mut self, ticket: u64, waits: bool) {
-        let wrote = std::mem::take(&mut self.wrote);
-        let waits = waits || std::mem::take(&mut self.has_chosen);
-        if waits || self.holds_unlogged {
-            for id in &wrote {
-                if let Some(client) = find(&mut self.slots, *id) {
-                    client.unlogged = false;
-                    if waits {
-                        let marks = std::mem::take(&mut client.chosen).marks(ticket);
-                        client.parked.add(client.output_end(), marks, 0);
-                    }
-                    mark_dirty(&mut self.dirty, client, *id);
-                }
-            }
-            self.holds_unlogged = false;
+        let waits = waits | std::mem::take(&mut self.has_chosen);
+        let holds_unlogged = std::mem::take(&mut self.holds_unlogged);
+        if !waits && !holds_unlogged {
+            return self.wrote.clear();
         }
-        self.wrote = wrote;
-        self.wrote.clear();
+        for id in self.wrote.drain(..) {
+            if let Some(client) = find(&mut self.slots, id) {
+                client.unlogged = false;
+                if waits {
+                    let marks = std::mem::take(&mut client.chosen).marks(ticket);
+                    client.parked.add(client.output_end(), marks, 0);
+                }
+                mark_dirty(&mut self.dirty, client, id);
+            }
+        }
     }
 }
 
