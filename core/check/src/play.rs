@@ -153,7 +153,7 @@ impl<'a> Play<'a> {
             }
             self.database = selected(&argv).unwrap_or(self.database);
             if let Err(error) = self.data.run(&argv) {
-                self.refused(path, at, commands.offset(), &error, findings);
+                self.refused(path, survey, (at, commands.offset()), &error, findings);
             }
         }
         Ok(())
@@ -187,14 +187,27 @@ impl<'a> Play<'a> {
         WITHOUT_DATABASE.iter().any(|name| is(name))
     }
 
-    fn refused(&mut self, path: &Path, from: u64, to: u64, error: &ReplayError, findings: &mut Vec<Finding>) {
+    fn refused(
+        &mut self,
+        path: &Path,
+        survey: &Survey,
+        (from, to): (u64, u64),
+        error: &ReplayError,
+        findings: &mut Vec<Finding>,
+    ) {
         self.refused += 1;
         let what = match error {
             ReplayError::Unknown(name) => format!("the command {name} is not known here"),
-            ReplayError::Failed { command, why } => format!("the command {command} is refused: {why}"),
+            ReplayError::Refused { command, why } | ReplayError::Failed { command, why } => {
+                format!("the command {command} is refused: {why}")
+            }
         };
         if self.refused <= TOLD_MAX {
-            findings.push(Finding::new(Level::Damage, path, what).at(from, to).leaves_out("this command"));
+            let (level, left_out) = match is_passed_over(survey, error) {
+                true => (Level::Note, "this command, as a start does"),
+                false => (Level::Damage, "this command"),
+            };
+            findings.push(Finding::new(level, path, what).at(from, to).leaves_out(left_out));
         }
     }
 
@@ -206,6 +219,12 @@ impl<'a> Play<'a> {
             findings.push(Finding::new(Level::Damage, path, what).leaves_out("these commands"));
         }
     }
+}
+
+/// Whether a start goes on without the command: in a whole file that another server has written.
+fn is_passed_over(survey: &Survey, error: &ReplayError) -> bool {
+    let is_whole = matches!(survey.parts[..], [Part::Good { .. }]);
+    is_whole && !survey.has_head && matches!(error, ReplayError::Failed { .. })
 }
 
 fn reader<R: Read>(source: R, survey: &Survey, from: u64, to: u64) -> Commands<R> {

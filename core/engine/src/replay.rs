@@ -1,7 +1,8 @@
 //! Running the log's commands again at start: one internal session with every right, under no limit.
 //!
 //! What was acknowledged is replayed whatever the users and their rights are today. A record that meets an error does not fit what is
-//! in memory: whoever went on would lose it without a word, so the caller is told which command it was.
+//! in memory: whoever went on would lose it without a word, so the caller is told which command it was, and whether what follows can
+//! be run without it.
 
 use crate::engine::{Engine, Turn};
 use crate::gate::{Asked, Caller, Verdict};
@@ -15,7 +16,14 @@ use resp::{Protocol, Reply, Sink};
 pub enum ReplayError {
     /// There is no command of this name here.
     Unknown(String),
-    /// The command was refused or failed.
+    /// It is no request to a command of here, or selects a database that there is not: what follows would run otherwise than it did.
+    Refused {
+        /// Its name; where it stands in a transaction, with its place there.
+        command: String,
+        /// The error reply, without the leading `-`.
+        why: String,
+    },
+    /// The command ran and failed. Nothing else depends on it than what it would have written.
     Failed {
         /// Its name; where it stands in a transaction, with its place there.
         command: String,
@@ -67,9 +75,11 @@ impl Engine {
             Verdict::Queue | Verdict::Hold => {
                 let mut outcome = Outcome::default();
                 self.queue(asked, &mut Reply::sink(&mut outcome));
-                outcome.error.map_or(Ok(()), |(_, why)| Err(failed(name_of(argv), why)))
+                outcome.errors.pop().map_or(Ok(()), |(_, why)| Err(failed(name_of(argv), why)))
             }
-            Verdict::Refuse(error) => Err(failed(name_of(argv), error.shown().into_owned())),
+            Verdict::Refuse(error) => {
+                Err(ReplayError::Refused { command: name_of(argv), why: error.shown().into_owned() })
+            }
         }
     }
 
@@ -91,10 +101,24 @@ impl Engine {
         self.keyspace.limits.string_bytes = base::limits::STRING_BYTES_MAX;
         self.call(command, turn, record.raw);
         self.keyspace.limits.string_bytes = crate::admin::limits(&self.config).string_bytes;
-        let Some((at, why)) = outcome.error else { return Ok(()) };
-        let inner = queued.get(at).map(|queued| self.table.commands[*queued].spec.name);
-        let place = |inner| format!("{}, of which command {} ({inner})", name_of(argv), at + 1);
-        Err(failed(inner.map_or_else(|| name_of(argv), place), why))
+        let name = |at: usize| match queued.get(at) {
+            Some(inner) => self.table.commands[*inner].spec.name,
+            None => self.table.commands[command].spec.name,
+        };
+        let errors = &mut outcome.errors;
+        let selects = errors.iter().position(|(at, _)| name(*at) == "select");
+        let (at, why) = match selects.or((!errors.is_empty()).then_some(0)) {
+            Some(told) => errors.swap_remove(told),
+            None => return Ok(()),
+        };
+        let place = match at < queued.len() {
+            true => format!("{}, of which command {} ({})", name_of(argv), at + 1, name(at)),
+            false => name_of(argv),
+        };
+        Err(match selects {
+            Some(_) => ReplayError::Refused { command: place, why },
+            None => failed(place, why),
+        })
     }
 
     /// Ends the replay; a transaction that was not finished is dropped.
@@ -126,8 +150,8 @@ fn failed(command: String, why: String) -> ReplayError {
     ReplayError::Failed { command, why }
 }
 
-/// A reply of which only the first error is kept: the reply itself, or an element of what EXEC gives. Errors further inside are values
-/// that a script has made.
+/// A reply of which only the errors are kept: the reply itself, or elements of what EXEC gives. Errors further inside are values that a
+/// script has made.
 #[derive(Debug, Default)]
 struct Outcome {
     is_transaction: bool,
@@ -135,8 +159,8 @@ struct Outcome {
     open: Vec<usize>,
     /// Elements of the outermost aggregate that are complete.
     elements: usize,
-    /// The error and which element it was; beyond all of them when it was the reply itself.
-    error: Option<(usize, String)>,
+    /// The errors, and which elements they were; beyond all of them when it was the reply itself.
+    errors: Vec<(usize, String)>,
 }
 
 impl Outcome {
@@ -167,9 +191,9 @@ impl Sink for Outcome {
         self.end_part();
     }
     fn error(&mut self, text: &[u8]) {
-        if self.open.len() <= usize::from(self.is_transaction) && self.error.is_none() {
+        if self.open.len() <= usize::from(self.is_transaction) {
             let at = if self.open.is_empty() { usize::MAX } else { self.elements };
-            self.error = Some((at, String::from_utf8_lossy(text).into_owned()));
+            self.errors.push((at, String::from_utf8_lossy(text).into_owned()));
         }
         self.end_part();
     }

@@ -57,7 +57,16 @@ fn a_replay_names_the_command_that_fails() {
     let wrong_type = "WRONGTYPE Operation against a key holding the wrong kind of value";
     assert_eq!(b.replay("SET s x"), Ok(()));
     assert_eq!(b.replay("lpush s y"), failed("lpush", wrong_type));
-    assert_eq!(b.replay("SET s"), failed("SET", "ERR wrong number of arguments for 'set' command"));
+    let refused = |command: &str, why: &str| {
+        Err(ReplayError::Refused { command: command.to_owned(), why: why.to_owned() })
+    };
+    assert_eq!(b.replay("SET s"), refused("SET", "ERR wrong number of arguments for 'set' command"));
+    let no_database = "ERR DB index is out of range";
+    assert_eq!(b.replay("SELECT 99"), refused("SELECT", no_database));
+    for line in ["MULTI", "LPUSH s x", "SELECT 99", "SET t x"] {
+        assert_eq!(b.replay(line), Ok(()), "{line}");
+    }
+    assert_eq!(b.replay("EXEC"), refused("EXEC, of which command 2 (select)", no_database));
     assert_eq!(b.replay("NOSUCH s"), Err(ReplayError::Unknown("NOSUCH".to_owned())));
     for line in
         ["MULTI", "LRANGE none 0 -1", "HGETALL none", "RPUSH l a b", "LRANGE l 0 -1", "LPUSH s y", "SET t x"]

@@ -2,7 +2,8 @@
 //!
 //! Reading and decoding happen without the engine; it is taken for one batch of records at a time. What
 //! cannot be read ends the start: a server that began with half of its data would soon save that half over
-//! the whole.
+//! the whole. A command that failed where it was logged fails here, too: other servers log such ones, and in their files they are passed
+//! over and told, as these servers do. This one logs what was done, so in its own files a failure is a sign that something is missing.
 
 mod error;
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use engine::{Engine, REDIS_VERSION};
+use engine::{Engine, REDIS_VERSION, ReplayError};
 use keyspace::{GIVEN_BYTES_MIN, Keyspace};
 use persist::aof::{BadRecord, Base, Commands, Examined, Log, LogFile, Recovered};
 use persist::rdb::{Entry, Item, Reader, Writer, identify};
@@ -37,6 +38,9 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Names of empty keys that are told; there may be any number.
 const EMPTY_KEYS_TOLD_MAX: u64 = 10;
 
+/// Commands that fail of which each is told; there may be any number.
+const FAILED_TOLD_MAX: u64 = 20;
+
 /// The longest rest at a time of a start that is slowed down, microseconds.
 const REST_US: u64 = 20_000;
 
@@ -46,6 +50,8 @@ pub(crate) struct Loaded {
     pub(crate) keys: u64,
     pub(crate) expired: u64,
     pub(crate) commands: u64,
+    /// Commands, or transactions, of other servers' files that failed and were passed over.
+    failed: u64,
     /// Keys that held nothing.
     empty: u64,
     /// What is loaded replaces what is there of the same name; else that is an error.
@@ -84,7 +90,7 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, LoadError> {
     engine.keyspace.effects.clear();
     engine.keyspace.effects.dirty = 0;
     engine.set_logging(appendonly && !starts_log);
-    if let Some(place) = loaded.place
+    if let Some(place) = loaded.place.filter(|_| loaded.failed == 0)
         && engine.restore_place(&place)
     {
         let point = place.point;
@@ -128,6 +134,7 @@ pub(crate) fn reload(shared: &Shared, how: engine::Reload) -> Result<(), LoadErr
         Some(log) => log.files().iter().try_for_each(|file| load_file(shared, file, &mut loaded)),
         None => load_snapshot(shared, loaded, true).map(|_| ()),
     };
+    tell_failed(shared, loaded.failed);
     let mut engine = shared.engine.lock();
     engine.replay_end();
     engine.keyspace.keep_expired = false;
@@ -268,6 +275,7 @@ fn load_log(shared: &Shared) -> Result<(Loaded, bool), LoadError> {
     shared.loading.begin(shared, total(&recovered));
     let verified = recovered.load(|file| load_file(shared, file, &mut loaded));
     let verified = verified.map_err(|why| why.advised(&shared.files.place()))?;
+    tell_failed(shared, loaded.failed);
     let log = match is_fresh {
         true => create_log(shared),
         false => draw_history().and_then(|id| Log::open(disk.clone(), place, verified, id)),
@@ -351,7 +359,7 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
             loaded.place = None;
             loaded.commands += batch.len() as u64;
             let count = batch.len();
-            replay(shared, batch, &file.path)?;
+            loaded.failed += replay(shared, batch, file, commands.has_head(), loaded.failed)?;
             pace.rest(shared, count)?;
             shared.loading.bytes_done.store(before + commands.offset(), Ordering::Relaxed);
         }
@@ -361,9 +369,16 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
     Ok(())
 }
 
-/// Runs records again, each with the byte of the file at which it begins.
-fn replay(shared: &Shared, batch: Vec<(u64, Vec<Vec<u8>>)>, path: &Path) -> Result<(), LoadError> {
+/// Runs records again, each with the byte of the file at which it begins; how many failed. None may in a file of this server's own.
+fn replay(
+    shared: &Shared,
+    batch: Vec<(u64, Vec<Vec<u8>>)>,
+    file: &LogFile,
+    is_own: bool,
+    failed_before: u64,
+) -> Result<u64, LoadError> {
     let mut engine = shared.engine.lock();
+    let mut failed = 0;
     engine.begin_batch(shared.clock.now());
     for (offset, mut words) in batch {
         let long = take_long(&mut words);
@@ -373,11 +388,30 @@ fn replay(shared: &Shared, batch: Vec<(u64, Vec<Vec<u8>>)>, path: &Path) -> Resu
         let done = engine.replay(&argv, &mut crate::context::BackgroundContext { shared });
         shared.busy.end();
         engine.keyspace.given = Vec::new();
-        done.map_err(|error| LoadError::Record { path: path.to_owned(), offset, error })?;
+        let Err(error) = done else { continue };
+        let may_fail = !is_own && matches!(error, ReplayError::Failed { .. });
+        let why = LoadError::Record { path: file.path.clone(), offset, error };
+        if !may_fail {
+            return Err(why);
+        }
+        failed += 1;
+        if failed_before + failed <= FAILED_TOLD_MAX {
+            shared.logger.warning(&format!("{why}. It is passed over."));
+        }
     }
     finish_batch(&mut engine);
     crate::allocator::publish();
-    Ok(())
+    Ok(failed)
+}
+
+/// Tells how many commands failed.
+fn tell_failed(shared: &Shared, failed: u64) {
+    if failed > 0 {
+        shared.logger.warning(&format!(
+            "{failed} commands of the append only file failed and were passed over: their writes are not in the data set. The file \
+             was written by another server; `tandem check` tells where they are."
+        ));
+    }
 }
 
 /// Takes the long words of a record out, into buffers that values may take over; each with its place.

@@ -179,6 +179,44 @@ fn a_record_that_cannot_be_replayed_stops_the_start_and_is_named() {
     server(dir.path(), &words).client().ask("GET string", "$1\r\nx\r\n");
 }
 
+/// A log as other servers write it.
+fn write_foreign_log(dir: &Path, lines: &[&str]) {
+    let folder = dir.join("appendonlydir");
+    std::fs::create_dir_all(&folder).unwrap();
+    let words = |line: &str| request(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+    let text: Vec<u8> = lines.iter().flat_map(|line| words(line)).collect();
+    std::fs::write(folder.join("appendonly.aof.1.incr.aof"), text).unwrap();
+    std::fs::write(folder.join("appendonly.aof.manifest"), "file appendonly.aof.1.incr.aof seq 1 type i\n")
+        .unwrap();
+}
+
+#[test]
+fn what_failed_in_another_servers_log_is_passed_over_and_told() {
+    let words = ["--save", "", "--appendonly", "yes"];
+    let failing = ["SET string x", "RPUSH string a", "MULTI", "SET t 1", "INCR string", "SET u 1", "EXEC"];
+    let dir = tempfile::tempdir().unwrap();
+    write_foreign_log(dir.path(), &[&failing[..], &["SET v 1"]].concat());
+    let first = server(dir.path(), &words);
+    first.client().ask("MGET string t u v", "*4\r\n$1\r\nx\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n1\r\n");
+    first.client().ask("RPUSH w 1", ":1\r\n");
+    first.stop();
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    for part in
+        ["byte 32 (RPUSH)", "(EXEC, of which command 2 (incr))", "2 commands of the append only file failed"]
+    {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    // What was written since rests on what is there.
+    server(dir.path(), &words).client().ask("MGET v", "*1\r\n$1\r\n1\r\n");
+    // What follows these would run otherwise than it did.
+    for ending in ["NOSUCH string", "SET string", "SELECT 99"] {
+        let dir = tempfile::tempdir().unwrap();
+        write_foreign_log(dir.path(), &[&failing[..], &[ending, "SET v 1"]].concat());
+        let why = support::refusal(dir.path(), &words);
+        assert!(why.contains("the append only file"), "{why}");
+    }
+}
+
 #[test]
 fn a_snapshot_alone_brings_everything_back() {
     let dir = tempfile::tempdir().unwrap();

@@ -282,6 +282,11 @@ impl<R: Read> Commands<R> {
         Commands { scanner: self.scanner.of(history), ..self }
     }
 
+    /// Whether the file began with a head, as those that this server has written.
+    pub fn has_head(&self) -> bool {
+        self.scanner.history.is_some()
+    }
+
     /// Offset in the file at which the last command begins.
     pub fn began(&self) -> u64 {
         self.began

@@ -107,7 +107,7 @@ fn write_record(f: &mut fmt::Formatter<'_>, path: &Path, offset: u64, error: &Re
             f,
             "Unknown command '{name}' reading the append only file {path}: the record at byte {offset}"
         ),
-        ReplayError::Failed { command, why } => write!(
+        ReplayError::Refused { command, why } | ReplayError::Failed { command, why } => write!(
             f,
             "Bad file format reading the append only file {path}: the record at byte {offset} ({command}) was refused: {why}"
         ),

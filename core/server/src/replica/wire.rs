@@ -361,6 +361,8 @@ fn is_passing(kind: ErrorKind) -> bool {
 fn refused(error: &ReplayError) -> String {
     match error {
         ReplayError::Unknown(name) => format!("there is no command '{name}' here"),
-        ReplayError::Failed { command, why } => format!("{command} was refused: {why}"),
+        ReplayError::Refused { command, why } | ReplayError::Failed { command, why } => {
+            format!("{command} was refused: {why}")
+        }
     }
 }
