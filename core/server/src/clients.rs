@@ -69,6 +69,8 @@ pub(crate) struct Clients {
     counted_anew: Vec<Id>,
     /// Whose buffers have changed since the engine was told, while clients have a limit.
     pub(crate) resized: Vec<Id>,
+    /// Some buffers have changed since the engine heard of all.
+    pub(crate) untold: bool,
     /// Whom the engine does not know yet.
     pub(crate) fresh: Vec<Id>,
     /// Whom the engine must forget.
@@ -125,6 +127,7 @@ impl Clients {
             touched: Vec::new(),
             counted_anew: Vec::new(),
             resized: Vec::new(),
+            untold: false,
             fresh: Vec::new(),
             gone: Vec::new(),
             gone_told: 0,
@@ -243,8 +246,9 @@ impl Clients {
         find(&mut self.slots, id)
     }
 
-    /// Its buffers have changed: the engine is told, while it wants to know.
+    /// Its buffers have changed: the engine is told, at once while it wants to know, else with those of all.
     pub(crate) fn mark_resized(&mut self, id: Id) {
+        self.untold = true;
         if self.bounds.tells_buffers
             && let Some(client) = find(&mut self.slots, id)
         {
@@ -352,7 +356,8 @@ impl Clients {
         let Some(Some(client)) = self.slots.remove(id) else { return };
         self.strangers_bytes -= client.counted;
         if client.dropped {
-            self.dropped_bytes += client.conn.buffer_bytes().0 + client.conn.buffer_bytes().1;
+            let (input, output) = client.conn.buffer_bytes();
+            self.dropped_bytes += input + output;
         }
         self.turned_away -= usize::from(client.turned_away);
         if !client.trusted {
@@ -422,6 +427,7 @@ impl Clients {
 
     /// Tells the engine how large the clients' buffers are, for CLIENT LIST.
     pub(crate) fn tell_buffers(&mut self, engine: &mut engine::Engine) {
+        self.untold = false;
         for (_, slot) in self.slots.iter() {
             if let Some(client) = slot
                 && let Some(session) = client.session

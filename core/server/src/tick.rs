@@ -220,6 +220,9 @@ impl Worker {
         if self.thread == 0 {
             due_us = due_us.min(self.cron_due_us);
         }
+        if self.clients.untold {
+            due_us = due_us.min(self.buffers_due_us);
+        }
         let (unacked, unacked_due_us) = self.clients.unacked();
         self.shared.pulses[self.thread].unacked.store(unacked, Ordering::Relaxed);
         due_us = due_us.min(unacked_due_us.unwrap_or(u64::MAX));
@@ -248,7 +251,10 @@ impl Worker {
             return true;
         }
         let now_us = self.shared.clock.micros();
+        // A thread whose clients are only written to has nothing else to take it for.
+        let tells_buffers = clients.untold && now_us >= self.buffers_due_us;
         now_us >= self.engine_due_us
+            || tells_buffers
             || (self.thread == 0 && (now_us >= self.cron_due_us || self.shared.completions.has_some()))
     }
 

@@ -112,3 +112,32 @@ fn states(operator: &mut Client, server: &Server, tls_port: &str, socket: &str) 
     deaf.send("GET large\r\n".repeat(30).as_bytes());
     rests("a client who does not read");
 }
+
+#[test]
+fn what_waits_for_a_client_is_told_whichever_thread_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(
+        dir.path(),
+        &["--save", "", "--io-threads", "4", "--client-output-buffer-limit", "pubsub 0 0 0"],
+    );
+    let mut operator = server.client();
+    let mut deaf: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    for client in &mut deaf {
+        client.ask("SUBSCRIBE c", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+    }
+    // Time for each thread to have told what there was before.
+    std::thread::sleep(Duration::from_millis(1_500));
+    operator.send(&support::request(&[b"PUBLISH", b"c", &vec![b'x'; 16 << 20]]));
+    operator.expect(":4\r\n");
+    let told = |operator: &mut Client| operator.info("mem_clients_normal").parse::<usize>().unwrap();
+    let mut waits_for = |wanted: &dyn Fn(usize) -> bool| {
+        let end = std::time::Instant::now() + support::PATIENCE;
+        while !wanted(told(&mut operator)) {
+            assert!(std::time::Instant::now() < end, "{} bytes are told", told(&mut operator));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    waits_for(&|bytes| bytes > 4 * (8 << 20));
+    drop(deaf);
+    waits_for(&|bytes| bytes < 8 << 20);
+}

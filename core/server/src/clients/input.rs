@@ -40,6 +40,7 @@ impl Clients {
         self.bytes_in += received;
         client.net.0 += received;
         mark(&mut client.listed.touched, &mut self.touched, id);
+        self.untold = true;
         if self.bounds.tells_buffers {
             mark(&mut client.listed.resized, &mut self.resized, id);
         }

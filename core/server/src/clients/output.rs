@@ -52,6 +52,7 @@ impl Clients {
         let sent = (pending - client.conn.pending()) as u64;
         self.bytes_out += sent;
         client.net.1 += sent;
+        self.untold = true;
         if self.bounds.tells_buffers {
             mark(&mut client.listed.resized, &mut self.resized, id);
         }
