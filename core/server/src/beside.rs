@@ -108,7 +108,7 @@ pub(crate) fn put(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Resul
     if let Some(old) = identify(disk, &path)?
         && !shared.snapshots.is_known(&path, old)
     {
-        let kept = dir.join(format!("{name}.kept-{}", shared.clock.now().unix_ms));
+        let kept = dir.join(name_to_keep(shared, name));
         disk.rename(&path, &kept)?;
         shared.logger.warning(&format!(
             "{} was put there by somebody else and never loaded; it is kept as {}.",
@@ -124,6 +124,11 @@ pub(crate) fn put(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Resul
     disk.rename(temp, &path).and_then(|()| disk.sync_dir(dir))?;
     shared.snapshots.know(&path, new);
     Ok(())
+}
+
+/// What a snapshot is called that may not have its name.
+pub(crate) fn name_to_keep(shared: &Shared, name: &str) -> String {
+    format!("{name}.kept-{}", shared.clock.now().unix_ms)
 }
 
 fn note(shared: &Shared, place: &Place, name: &str, identity: Identity) -> Result<(), SaveError> {

@@ -7,7 +7,8 @@
 //! tandem-dump.rdb.lock                         exclusive: whoever writes that snapshot
 //! ```
 //! As in Redis, several servers may share a directory if their files have different names. Two that write the same ones
-//! would each lose what the other has. A lock is taken before the first file is written, or cut at a start, and held until
+//! would each lose what the other has, so the second can neither save nor begin a log; when it ends, its last snapshot gets a name of
+//! its own. A lock is taken before the first file is written, or cut at a start, and held until
 //! the process ends, however it ends: the kernel gives it back. The files stay; they hold the number of the process that has
 //! them.
 

@@ -22,6 +22,7 @@ pub(crate) use self::work::{Progress, Work};
 use crate::feed::Feed;
 use crate::life::Phase;
 use crate::loader::LoadError;
+use crate::locks::LockError;
 use crate::rewrite::{replace, rewrite, start_log};
 use crate::shared::Shared;
 use crate::view::{View, discard};
@@ -323,7 +324,7 @@ impl Saver {
                 shared.logger.notice(&due.to_string());
                 self.save(shared, |_| Ok(()))
             }
-            Task::LastSave(_) => self.save(shared, |engine| hold_writes(shared, engine)),
+            Task::LastSave(_) => self.save_last(shared),
             Task::Rewrite => rewrite(shared),
             Task::Replace => replace(shared),
             Task::StartLog(_) => start_log(shared),
@@ -391,14 +392,41 @@ impl Saver {
         shared: &Shared,
         also: impl FnOnce(&mut Engine) -> Result<(), SaveError>,
     ) -> Result<(), SaveError> {
+        let name = shared.engine.lock().config.dbfilename.clone();
+        shared.locks.take_snapshot(&shared.files.place(), &name)?;
+        self.save_as(shared, &name, also)
+    }
+
+    /// The last snapshot of a server that ends. Where another server has its name, and no log keeps the data, it gets a name of its own:
+    /// a stop must end, and neither server's data may be lost by it.
+    fn save_last(&self, shared: &Shared) -> Result<(), SaveError> {
+        let hold = |engine: &mut Engine| hold_writes(shared, engine);
+        let why = match self.save(shared, hold) {
+            Err(SaveError::Locked(LockError::Taken(why) | LockError::Used(why)))
+                if !shared.durable.is_logging() =>
+            {
+                why
+            }
+            result => return result,
+        };
+        let name = crate::beside::name_to_keep(shared, &shared.engine.lock().config.dbfilename);
+        shared.logger.warning(&format!("{why}. The last snapshot is written as {name}."));
+        self.save_as(shared, &name, hold)
+    }
+
+    /// The same, as a file of this name, which is ours.
+    fn save_as(
+        &self,
+        shared: &Shared,
+        name: &str,
+        also: impl FnOnce(&mut Engine) -> Result<(), SaveError>,
+    ) -> Result<(), SaveError> {
         shared.logger.notice("Background saving started");
         let place = shared.files.place();
-        let name = shared.engine.lock().config.dbfilename.clone();
-        shared.locks.take_snapshot(&place, &name)?;
         let view = View::begin(shared, also)?;
         let changes = view.changes;
         let temp = view.write(shared, &place, false)?.finish_in_place()?;
-        crate::beside::put(shared, &place, &temp, &name).inspect_err(|_| discard(shared, &temp))?;
+        crate::beside::put(shared, &place, &temp, name).inspect_err(|_| discard(shared, &temp))?;
         {
             let effects = &mut shared.engine.lock().keyspace.effects;
             effects.dirty = effects.dirty.saturating_sub(changes);

@@ -177,6 +177,24 @@ fn of_two_servers_with_the_same_snapshot_the_second_starts_and_does_not_save() {
     drop(client);
     two.stop();
     one.stop();
+    // Where it ends it leaves what it has under a name of its own.
+    let one = server(dir.path(), &["--save", "3600 1"]);
+    let two = server(dir.path(), &["--save", "3600 1"]);
+    two.client().ask("SET k 3", "+OK\r\n");
+    two.finish();
+    one.client().ask("SET k 4", "+OK\r\n");
+    one.finish();
+    let mut names: Vec<String> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".rdb") && !name.ends_with(".lock"))
+        .collect();
+    names.sort();
+    assert!(names.len() == 2 && names[1].starts_with("dump.rdb.kept-"), "{names:?}");
+    for (name, value) in names.iter().zip(["4", "3"]) {
+        let read = server(dir.path(), &["--save", "", "--dbfilename", name]);
+        read.client().ask("GET k", &format!("$1\r\n{value}\r\n"));
+    }
     // With nothing to keep, nothing is taken and nothing is left behind.
     let empty = tempfile::tempdir().unwrap();
     server(empty.path(), &["--save", ""]).client().ask("SET k 1", "+OK\r\n");
