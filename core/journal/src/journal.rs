@@ -622,6 +622,11 @@ impl Journal {
 
     // Room and refusals.
 
+    /// The log's disk holds so many bytes in all.
+    pub fn set_disk(&mut self, total: u64) {
+        self.room.set_disk(total);
+    }
+
     /// A look at the disk has found so many bytes free, when all up to `written` was written.
     pub fn found_room(&mut self, free: u64, written: u64) -> Option<News> {
         self.room.looked(free, self.end - written)

@@ -4,10 +4,14 @@
 //!   Unknown --> Left(bytes) <--> Exhausted
 //! ```
 //! Between two looks at the disk what is let in is counted. *Exhausted* stays until there is twice the reserve: what would grow is
-//! refused, what takes from the data goes on inside the reserve, so that consumers can make room.
+//! refused, what takes from the data goes on inside the reserve, so that consumers can make room. On a disk that is so small that the
+//! reserve would leave little of it, it is a share of the disk.
 
 /// Bytes that must stay free on the log's disk: room for what is in flight and for a manifest.
 pub const RESERVE_BYTES: u64 = 16 << 20;
+
+/// The reserve is no more than this part of the disk.
+const RESERVE_SHARE: u64 = 8;
 
 /// With less room than this above the reserve each write is measured before it is let in: more than what is executed between two
 /// looks at whether it is to be.
@@ -50,6 +54,8 @@ enum Ballast {
 #[derive(Debug)]
 pub(crate) struct Room {
     left: Left,
+    /// Bytes that must stay free.
+    reserve: u64,
     /// Writes were too large since the last look.
     turned_away: bool,
     /// Writes were too large since there was twice the reserve.
@@ -62,6 +68,7 @@ impl Room {
     pub(crate) fn new() -> Room {
         Room {
             left: Left::Unknown,
+            reserve: RESERVE_BYTES,
             turned_away: false,
             is_short: false,
             reported_us: None,
@@ -105,11 +112,16 @@ impl Room {
         is_too_small
     }
 
+    /// The disk holds so many bytes in all.
+    pub(crate) fn set_disk(&mut self, total: u64) {
+        self.reserve = RESERVE_BYTES.min(total / RESERVE_SHARE);
+    }
+
     /// A look at the disk has found so many bytes free, of which `waiting` will be taken by what is not written yet.
     pub(crate) fn looked(&mut self, free: u64, waiting: u64) -> Option<News> {
-        let bytes = free.saturating_sub(RESERVE_BYTES.saturating_add(waiting));
+        let bytes = free.saturating_sub(self.reserve.saturating_add(waiting));
         let was_exhausted = self.is_exhausted();
-        let has_room = free >= 2 * RESERVE_BYTES;
+        let has_room = free >= 2 * self.reserve;
         self.is_short &= !has_room;
         let is_exhausted = if was_exhausted { !has_room } else { bytes == 0 };
         self.left = if is_exhausted { Left::Exhausted(bytes) } else { Left::Bytes(bytes) };

@@ -416,6 +416,23 @@ fn what_would_grow_is_refused_in_the_reserve_and_what_takes_goes_on() {
 }
 
 #[test]
+fn of_a_small_disk_the_reserve_is_a_small_part() {
+    let mut journal = everysec();
+    journal.set_disk(16 << 20);
+    assert_eq!(journal.found_room(16 << 20, 0), None);
+    assert_eq!(refused(&mut journal, true, 14 << 20), None);
+    assert!(refused(&mut journal, true, (14 << 20) + 1).is_some());
+    assert_eq!(journal.found_room(2 << 20, 0), Some(News::NearlyFull));
+    assert_eq!(journal.found_room(4 << 20, 0), Some(News::Room));
+    journal.set_disk(u64::MAX);
+    assert_eq!(
+        journal.found_room(RESERVE_BYTES, 0),
+        Some(News::NearlyFull),
+        "of a large one no more than that"
+    );
+}
+
+#[test]
 fn more_may_not_wait_than_the_bound() {
     let mut journal = everysec();
     journal.commit(&mut vec![b'x'; QUEUE_BYTES_MAX]);

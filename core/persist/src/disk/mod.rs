@@ -55,6 +55,14 @@ pub trait Disk: Send + Sync {
     fn fill(&self, path: &Path, bytes: u64) -> io::Result<()>;
     /// Bytes that may still be written to the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Bytes that the file system of `path` holds in all; a disk that does not say is a large one.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    fn total_bytes(&self, _path: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 /// A file open for appending.

@@ -139,6 +139,13 @@ impl Disk for Real {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        // Some file systems, as those over a network, say nothing.
+        let total = stat.f_blocks.saturating_mul(stat.f_frsize);
+        Ok(if total == 0 { u64::MAX } else { total })
+    }
 }
 
 fn stat(metadata: &fs::Metadata) -> Stat {

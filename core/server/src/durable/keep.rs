@@ -175,7 +175,11 @@ impl Durable {
         let written = self.journal().written();
         // A file system that does not say how much room it has is taken to have some.
         let free = self.disk.free_bytes(&dir).unwrap_or(u64::MAX);
-        let news = self.tell(shared, |journal| journal.found_room(free, written));
+        let total = self.disk.total_bytes(&dir).unwrap_or(u64::MAX);
+        let news = self.tell(shared, |journal| {
+            journal.set_disk(total);
+            journal.found_room(free, written)
+        });
         tell_people(news, shared);
         self.keep_ballast(free, shared);
         let now_us = shared.clock.micros();
