@@ -339,7 +339,11 @@ impl Lineage {
 
     /// The segments that lead on from a base, without a gap.
     pub(crate) fn chain(&self, base: &Description) -> Vec<&Description> {
-        let covers = base.last_batch();
+        self.chain_behind(base.last_batch())
+    }
+
+    /// The segments that lead on from the state behind a batch, without a gap.
+    pub(crate) fn chain_behind(&self, covers: u64) -> Vec<&Description> {
         let mut chain: Vec<&Description> = Vec::new();
         for segment in self.segments.iter().filter(|segment| segment.last_batch() > covers) {
             let fits = match chain.last() {

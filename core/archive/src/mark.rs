@@ -1,14 +1,16 @@
 //! Which log a server has archived last.
 //!
 //! ```text
-//! DIR/backup-log     the identity of a log, 32 hex digits and an end of line
+//! DIR/backup-log     the identity of a log, 32 hex digits, a blank, the inode of this file, and an end of line
 //! ```
 //! Where a server's log begins anew, the first base that is archived of it tells which one it has replaced. Between the two the server may end,
 //! so it is not enough that the thread which archives knows it. It is written when something of a log is archived, and read at the start.
+//! Of a directory that was copied the file is another one: the log that the copy begins anew has replaced none, since the server that was copied
+//! may go on with its own.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use persist::aof::{HistoryId, Place};
@@ -32,11 +34,11 @@ impl Mark {
         Mark { dir: place.dir.clone() }
     }
 
-    /// The log; `None` where none was archived, and where a crash has left nothing that can be understood.
+    /// The log; `None` where none was archived here, and where a crash has left nothing that can be understood.
     pub(crate) fn read(&self) -> Result<Option<HistoryId>, ArchiveError> {
-        let (path, mut text) = (self.dir.join(NAME), String::new());
-        match File::open(&path).and_then(|file| file.take(BYTES_MAX).read_to_string(&mut text)) {
-            Ok(_) => Ok(parse_id(text.trim_end())),
+        let path = self.dir.join(NAME);
+        match File::open(&path).and_then(told) {
+            Ok(log) => Ok(log),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             Err(error) => Err(ArchiveError::File(path, error)),
@@ -45,15 +47,41 @@ impl Mark {
 
     pub(crate) fn write(&self, log: HistoryId) -> Result<(), ArchiveError> {
         let (path, temp) = (self.dir.join(NAME), self.dir.join(format!("temp-{NAME}")));
-        let written = put(&temp, &format!("{log}\n"))
+        let written = put(&temp, log)
             .and_then(|()| fs::rename(&temp, &path))
             .and_then(|()| File::open(&self.dir)?.sync_all());
         written.map_err(|error| ArchiveError::File(path, error))
     }
 }
 
-fn put(path: &Path, text: &str) -> io::Result<()> {
+/// What a file says that was written here.
+fn told(file: File) -> io::Result<Option<HistoryId>> {
+    let (inode, mut text) = (file.metadata()?.ino().to_string(), String::new());
+    file.take(BYTES_MAX).read_to_string(&mut text)?;
+    let told = text.trim_end().split_once(' ').filter(|(_, written)| *written == inode);
+    Ok(told.and_then(|(log, _)| parse_id(log)))
+}
+
+fn put(path: &Path, log: HistoryId) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
+    let inode = file.metadata()?.ino();
+    file.write_all(format!("{log} {inode}\n").as_bytes())?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_directory_has_archived_nothing() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mark = Mark::of(&Place::new(dir.path()));
+        assert_eq!(mark.read().unwrap(), None);
+        mark.write(HistoryId(7)).unwrap();
+        mark.write(HistoryId(8)).unwrap();
+        assert_eq!(mark.read().unwrap(), Some(HistoryId(8)));
+        fs::copy(dir.path().join(NAME), copy.path().join(NAME)).unwrap();
+        assert_eq!(Mark::of(&Place::new(copy.path())).read().unwrap(), None);
+    }
 }

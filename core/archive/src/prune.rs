@@ -8,6 +8,8 @@
 //! tells of, which is removed here, too, once it is a day old: a younger one may be told of soon. An old one may be as well, if who
 //! wrote it was stopped for so long, so it is looked once more before it goes. What a rolled segment has replaced goes as well, an hour later. What is not called as objects are is left alone.
 
+use std::collections::HashSet;
+
 use persist::aof::HistoryId;
 
 use crate::describe::Description;
@@ -41,12 +43,14 @@ pub struct Pruned {
     pub unnamed: usize,
     /// Objects that nothing tells of and that are the only copy of what they hold: they stay.
     pub spared: Vec<String>,
+    /// The same as `objects`, to look one up.
+    taken: HashSet<String>,
 }
 
 impl Pruned {
     fn take(&mut self, told: &Description, id: HistoryId) {
         let name = told.object_name(id);
-        if !self.objects.contains(&name) {
+        if self.taken.insert(name.clone()) {
             self.objects.push(name);
             self.bytes += told.bytes;
         }

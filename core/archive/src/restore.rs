@@ -25,7 +25,7 @@ use crate::object::ObjectReader;
 use crate::seal::Identity;
 use crate::store::Store;
 
-/// How often a restore is begun, if what it needs goes away while it lasts.
+/// How often a restore is begun, if the base that it needs goes away while it lasts.
 const ATTEMPTS_MAX: usize = 3;
 /// Bytes of a base that are written at a time.
 const PART_BYTES: usize = 256 << 10;
@@ -74,15 +74,15 @@ pub fn restore(
     place: &Place,
     progress: Progress<'_>,
 ) -> Result<Restored, ArchiveError> {
-    for _ in 1..ATTEMPTS_MAX {
-        let restored = restore_once(store, lineage, target, identities, place, progress);
-        // What it began with has been rolled or pruned meanwhile, if nothing tells of it any more.
-        match restored {
-            Err(error) if error.is_gone() => {}
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        // What it began with has been pruned meanwhile, if nothing tells of it any more.
+        match restore_once(store, lineage, target, identities, place, progress) {
+            Err(error) if error.is_gone() && attempts < ATTEMPTS_MAX => {}
             restored => return restored,
         }
     }
-    restore_once(store, lineage, target, identities, place, progress)
 }
 
 fn restore_once(
@@ -277,6 +277,63 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Appends what leads on from the base. Of a segment that has been rolled since it was listed, what follows is looked up anew, and what
+    /// was appended stays: a restore may take longer than what is replaced is kept. What was seen last of the lineage, if that is
+    /// something else, and the last batch to which that leads.
+    fn append_all(
+        &self,
+        store: &dyn Store,
+        id: HistoryId,
+        identities: &[Identity],
+        making: &mut Making,
+        hears: &mut dyn FnMut(u64),
+    ) -> Result<(Option<Lineage>, u64), ArchiveError> {
+        let mut reach = self.chain.last().map_or(making.last, |segment| segment.last_batch());
+        let chain = self.chain.iter().copied();
+        let Err(mut gone) = self.append_chain(store, id, chain, identities, making, hears)? else {
+            return Ok((None, reach));
+        };
+        let mut looked_behind = None;
+        // Each look brings it on by a batch at least, or is the last.
+        while looked_behind != Some(making.last) {
+            looked_behind = Some(making.last);
+            let now = Lineage::of(store, id)?;
+            let chain = now.chain_behind(making.last);
+            let reaches = chain.last().map_or(making.last, |segment| segment.last_batch());
+            if reaches < reach {
+                // It was pruned: there is a newer base.
+                return Err(gone);
+            }
+            reach = reaches;
+            match self.append_chain(store, id, chain.into_iter(), identities, making, hears)? {
+                Ok(()) => return Ok((Some(now), reach)),
+                Err(error) => gone = error,
+            }
+        }
+        Err(gone)
+    }
+
+    /// Appends what is wanted of these segments. The inner error is that one of them is gone.
+    fn append_chain<'s>(
+        &self,
+        store: &dyn Store,
+        id: HistoryId,
+        chain: impl Iterator<Item = &'s Description>,
+        identities: &[Identity],
+        making: &mut Making,
+        hears: &mut dyn FnMut(u64),
+    ) -> Result<Result<(), ArchiveError>, ArchiveError> {
+        for segment in chain.filter(|told| self.is_needed(told)) {
+            match self.append(store, id, segment, identities, making, hears) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if error.is_gone() => return Ok(Err(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Ok(()))
+    }
+
     fn is_needed(&self, segment: &Description) -> bool {
         match segment.kind {
             Kind::Segment { first_batch, .. } => match self.target {
@@ -295,13 +352,13 @@ impl<'a> Plan<'a> {
         staging: &Place,
         progress: Progress<'_>,
     ) -> Result<Restored, ArchiveError> {
-        let needed: Vec<&Description> =
-            self.chain.iter().copied().filter(|told| self.is_needed(told)).collect();
-        let total: u64 = needed.iter().chain([&self.base]).map(|told| told.plain_bytes).sum();
+        let needed = self.chain.iter().copied().filter(|told| self.is_needed(told));
+        let total: u64 = needed.chain([self.base]).map(|told| told.plain_bytes).sum();
         let mut done = 0;
         let mut hears = |bytes: u64| {
             done += bytes;
-            progress(done, total);
+            // What was looked up anew may be read once more.
+            progress(done.min(total), total);
         };
         let failed = |error| ArchiveError::File(staging.dir.clone(), error);
         let history = HistoryId(random()?);
@@ -315,14 +372,10 @@ impl<'a> Plan<'a> {
             moment: self.base.at(),
             bytes: self.base.plain_bytes,
         };
-        for segment in needed {
-            if !self.append(store, lineage.id, segment, identities, &mut making, &mut hears)? {
-                break;
-            }
-        }
+        let (newer, reach) = self.append_all(store, lineage.id, identities, &mut making, &mut hears)?;
+        let lineage = newer.as_ref().unwrap_or(lineage);
         making.log.sync().map_err(|error| failed(io::Error::other(error)))?;
         let archived_batch = lineage.last_batch().unwrap_or(making.last);
-        let reach = self.chain.last().map_or(covers, |segment| segment.last_batch());
         let is_at_end = making.last == reach && reach < archived_batch;
         Ok(Restored {
             lineage: lineage.id,

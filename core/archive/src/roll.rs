@@ -230,7 +230,9 @@ impl Work<'_> {
             return Ok(None);
         };
         let json = kind.json_name();
-        match writer.finish(self.store, kind, self.said) {
+        // Whoever archived them has said whether something may be missing beside them, not who rolls.
+        let continuous = members.iter().all(|member| member.continuous);
+        match writer.finish(self.store, kind, Said { continuous, ..self.said }) {
             // A crash has kept somebody from telling that it is done.
             Err(ArchiveError::Taken(_)) => {
                 Description::read(self.store, &format!("{}/{json}", self.id)).map(Some)

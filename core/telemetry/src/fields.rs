@@ -229,7 +229,7 @@ pub static TABLE: &[Field] = &[
     o(Backup, "backup_last_base_time", Gauge("tandem_backup_last_base_timestamp_seconds", "The time of the newest base in the archive, Unix time; 0 for none.")),
     o(Backup, "backup_bases", Counter("tandem_backup_bases_total", "Bases archived since the start.")),
     o(Backup, "backup_segments", Counter("tandem_backup_segments_total", "Segments of the log archived since the start.")),
-    o(Backup, "backup_bytes", Counter("tandem_backup_bytes_total", "Bytes sent to the repository since the start, compressed and encrypted.")),
+    o(Backup, "backup_bytes", Counter("tandem_backup_bytes_total", "Bytes of the objects that were added to the repository since the start, compressed and encrypted.")),
     o(Backup, "backup_failures", Counter("tandem_backup_failures_total", "Tries to archive that failed since the start.")),
     o(Backup, "backup_gaps", Counter("tandem_backup_gaps_total", "How often since the start a part of the log was given up, so that no moment in it can be restored.")),
     o(Backup, "backup_backlog_bytes", Gauge("tandem_backup_backlog_bytes", "Bytes of the log that are not archived yet.")),

@@ -206,6 +206,51 @@ impl Store for Leaving<'_> {
 }
 
 #[test]
+fn a_restore_goes_on_however_often_what_leads_on_is_rolled_meanwhile() {
+    let mut rolling = Rolling::new();
+    rolling.rounds(63);
+    let (store, keys) = (rolling.repository.store(), rolling.repository.keys.clone());
+    let rolling = std::sync::Mutex::new((rolling, 0));
+    let leave = || {
+        let (rolling, times) = &mut *rolling.lock().unwrap();
+        *times += 1;
+        // More often than a restore is begun.
+        if *times <= 9 {
+            rolling.rounds(64);
+            rolling.age();
+            rolling.repository.prune(0, 1);
+        }
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::new(dir.path());
+    let mut told = (0, 0);
+    let hears = &mut |done, total| told = (done, total);
+    let done =
+        restore(&Leaving { store, leave: &leave }, None, Target::Latest, &keys, &place, hears).unwrap();
+    assert!(done.last_batch >= 63 && done.gap_to.is_none(), "{done:?}");
+    assert_eq!(state(dir.path(), 0), done.last_batch);
+    assert!(told.0 <= told.1, "{told:?}");
+}
+
+#[test]
+fn a_rolled_segment_is_as_continuous_as_what_it_was_made_of() {
+    for continuous in [true, false] {
+        let mut rolling = Rolling::new();
+        let (store, recipients) = (rolling.repository.store(), rolling.repository.recipients.clone());
+        let terms = |continuous| Terms { recipients: &recipients, continuous, ..Terms::default() };
+        for _ in 0..64 {
+            rolling.server.write(1);
+            let mut step = || rolling.follower.step(&store, &terms(continuous), &mut |_, _| {}).unwrap();
+            while !matches!(step(), Step::Nothing) {}
+        }
+        assert!(rolling.follower.roll(&store, &terms(!continuous)).unwrap().is_some());
+        let [lineage] = &lineages(&store).unwrap()[..] else { panic!("it is one") };
+        let told = |told: &Description| (told.first_batch(), told.last_batch(), told.continuous);
+        assert_eq!(lineage.segments().iter().map(told).collect::<Vec<_>>(), [(1, 64, continuous)]);
+    }
+}
+
+#[test]
 fn a_restore_and_a_look_go_on_where_what_they_began_with_is_rolled_meanwhile() {
     for looks in [false, true] {
         let mut rolling = Rolling::new();

@@ -288,7 +288,10 @@ impl Pace for Bandwidth<'_> {
         if !archiving.is_current(self.shared, self.version) {
             return Err(io::Error::other("archiving was changed or has ended"));
         }
-        archiving.status.lock().bytes += bytes as u64;
         Ok(())
+    }
+
+    fn arrived(&self, bytes: u64) {
+        self.shared.archiving.status.lock().bytes += bytes;
     }
 }
