@@ -8,6 +8,7 @@ use crate::space::{GIVEN_BYTES_MIN, Keyspace};
 use persist::dump::{self, Error as DumpError};
 use persist::pack::{intset, listpack};
 use persist::rdb::{self, StreamId, StreamMeta, Writer, kind};
+use std::collections::HashMap;
 use std::sync::Arc;
 use types::stream::{Id, Stream};
 use types::{Collection, Entry, Limits, Value, View};
@@ -319,12 +320,14 @@ fn for_each_stream_node(stream: &Stream, visit: &mut dyn FnMut(rdb::StreamNode))
 
 fn group_parts(name: &[u8], group: &types::stream::Group) -> rdb::Group {
     let consumers: Vec<(&[u8], &types::stream::Consumer)> = group.consumers().collect();
-    let index = |name: &[u8]| consumers.iter().position(|(n, _)| *n == name).unwrap_or_default();
+    // There may be very many of both.
+    let indexes: HashMap<&[u8], usize> =
+        consumers.iter().enumerate().map(|(index, (name, _))| (*name, index)).collect();
     let pending = |(id, p): (Id, &types::stream::Pending)| rdb::Pending {
         id: stream_id(id),
         delivered_ms: p.delivery_ms,
         delivery_count: p.deliveries,
-        consumer: index(&p.consumer),
+        consumer: indexes.get(&*p.consumer).copied().unwrap_or_default(),
     };
     rdb::Group {
         name: name.to_vec(),
