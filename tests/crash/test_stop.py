@@ -4,7 +4,9 @@ A script is one unit of the log. A stop that comes while it runs finds it whole 
 gets some seconds to end, and one that does not end by then goes down with the process.
 """
 
+import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -127,3 +129,31 @@ def test_an_interrupt_after_a_stop_that_failed_stops_and_saves():
         server.restart()
         with server.client() as c:
             assert c.call("GET", "k") == b"v"
+
+
+def test_who_starts_a_server_behind_the_terminal_gets_it_back_when_it_serves(tmp_path):
+    """What scripts do: start, ask at once, and stop by the number in the file."""
+    tandem, pidfile = servers.BINARIES / "tandem", tmp_path / "pid"
+
+    def start(port, *words):
+        line = [tandem, "server", "--port", str(port), "--bind", "127.0.0.1", "--dir", tmp_path, "--save", "", *words]
+        # The output is read to its end: nobody may go on holding it.
+        return subprocess.run([str(word) for word in line], capture_output=True, text=True, timeout=30, cwd=tmp_path)
+
+    port = servers.free_port()
+    began = start(port, "--daemonize", "yes", "--pidfile", pidfile)
+    assert began.returncode == 0, began.stderr
+    pid = int(pidfile.read_text())
+    try:
+        with wire.Client("127.0.0.1", port) as c:
+            assert c.call("PING") == b"PONG"
+            assert c.call("CONFIG", "GET", "daemonize") == [b"daemonize", b"yes"]
+        assert os.getsid(pid) != os.getsid(0)
+        taken = start(port, "--daemonize", "yes")
+        assert taken.returncode != 0 and "in use" in taken.stderr, taken
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + 10
+    while pidfile.exists():
+        assert time.monotonic() < end, "it does not end"
+        time.sleep(0.02)

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod crc64;
+pub mod fault;
 pub mod glob;
 mod grisu;
 pub mod hash;

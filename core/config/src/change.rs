@@ -308,6 +308,15 @@ mod tests {
     }
 
     #[test]
+    fn of_two_names_of_a_choice_the_first_is_told() {
+        let mut config = Config::default();
+        for said in ["yes", "Relative"] {
+            set(&mut config, &[("oom-score-adj", said)]);
+            assert_eq!(config.get(&[b"oom-score-adj"])[0].1, b"yes", "{said}");
+        }
+    }
+
+    #[test]
     fn percentages_follow_maxmemory() {
         let mut config = Config::default();
         set(&mut config, &[("maxmemory", "1000"), ("maxmemory-clients", "10%"), ("queue-reserve", "5%")]);

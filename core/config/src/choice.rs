@@ -11,7 +11,7 @@ macro_rules! choice {
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 
         impl $name {
-            /// The names, in the order of the variants.
+            /// The names, in the order of the variants. Of several, with bars between them, the first is the one that is told.
             pub const NAMES: &'static [&'static str] = &[$($text),*];
             const ALL: &'static [$name] = &[$($name::$variant),*];
 
@@ -224,10 +224,8 @@ choice! {
     OomScoreAdj {
         /// As it was at the start.
         No = "no",
-        /// By an amount over that; the older name of `relative`.
-        Yes = "yes",
         /// By an amount over that.
-        Relative = "relative",
+        Relative = "yes|relative",
         /// To a value.
         Absolute = "absolute",
     }

@@ -80,7 +80,7 @@ pub(crate) fn enter(
 pub(crate) struct Reader<'a> {
     pub(crate) config: Config,
     pub(crate) files: &'a mut dyn Files,
-    /// A `dir` that is not there is made later.
+    /// A profile starts: a `dir` that is not there is made later, and one that is said at the start counts from where that is.
     pub(crate) makes_dir: bool,
     /// The first `save` line replaces what came before; later ones add.
     save_seen: bool,
@@ -186,7 +186,9 @@ impl<'a> Reader<'a> {
 
     /// Assigns what a line or a variable says; a `dir` is entered.
     pub(crate) fn assign(&mut self, at: usize, words: &[Vec<u8>], origin: Origin) -> Result<(), String> {
-        let before = place(&self.config);
+        // With a profile, whoever starts the server means the folder from where it is started, whatever a file says.
+        let is_starters = matches!(origin, Origin::CommandLine | Origin::Variable(_));
+        let before = if self.makes_dir && is_starters { String::new() } else { place(&self.config) };
         self.config.assign_at(at, words, origin)?;
         match TABLE[at].name {
             "dir" => enter(&mut self.config, &before, self.makes_dir, self.files),

@@ -207,7 +207,7 @@ pub static TABLE: &[Directive] = &[
     row("tls-session-cache-timeout", NUMBER, "300", "Seconds a session is remembered."),
     row("tls-auto-reload-interval", NUMBER, "0", "Seconds between two looks at the certificates; they are always watched.").accepted(),
     // Identity, process, log
-    row("daemonize", Bool, "no", "Accepted for the sake of existing files; the server stays in the foreground, where systemd and containers want it.").boot().accepted(),
+    row("daemonize", Bool, "no", "On the command line: give the terminal back once the server serves. In a file, of which stock ones have it, without effect: systemd and containers want the server in the foreground.").boot(),
     row("supervised", Choice(&["upstart", "systemd", "auto", "no"]), "no", "Readiness is told whenever systemd asks for it.").boot().accepted(),
     row("pidfile", Text, "", "File that holds the process number while the server runs.").boot(),
     row("loglevel", Choice(LogLevel::NAMES), "notice", "The least important lines that are logged."),

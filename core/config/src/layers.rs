@@ -33,7 +33,8 @@ pub struct Layers {
     pub profile: Option<Figment>,
     /// `maxmemory` in bytes where no layer names one; 0 for no limit.
     pub maxmemory: u64,
-    /// A `dir` that is not there is made by the server, so it is no mistake.
+    /// A profile starts: a `dir` that is not there is made by the server, so it is no mistake, and one that is said at the start counts
+    /// from where that is.
     pub makes_dir: bool,
     /// Name and content of the configuration file; TOML if its name ends in `.toml`, else redis.conf.
     pub file: Option<(String, Vec<u8>)>,
@@ -72,6 +73,7 @@ const SHORT_NAMES: &[(&str, &str)] = &[
 const OTHER_NAMES: &[&str] = &[
     "TANDEM_ROLE",
     "TANDEM_IN_IMAGE",
+    "TANDEM_BEHIND_TERMINAL",
     "TANDEM_IMAGE",
     "TANDEM_DOCKERFILE",
     "TANDEM_NETWORK",
@@ -96,10 +98,12 @@ impl Layers {
     pub fn load(self, sources: &mut Sources<'_>) -> Result<Loaded, LoadError> {
         let mut base = Config::default();
         let mut notes = Vec::new();
+        // Only of account if no other layer names another one.
+        let mut unentered = None;
         if let Some(profile) = &self.profile {
             apply_map(&mut base, profile, None)?;
             if *base.origin_at(place("dir")) == Origin::Profile {
-                enter(&mut base, "", true, sources.files).map_err(|why| about("dir", why))?;
+                unentered = enter(&mut base, "", true, sources.files).err();
             }
         }
         if self.maxmemory > 0 && *base.origin_at(place("maxmemory")) == Origin::Default {
@@ -142,6 +146,11 @@ impl Layers {
             for config in self.profile.as_ref().map(|_| &mut base).into_iter().chain([&mut reader.config]) {
                 config.assign("dir", here.as_bytes(), Origin::Default).map_err(|why| about("dir", why))?;
             }
+        }
+        if let Some(why) = unentered
+            && *reader.config.origin_at(place("dir")) == Origin::Profile
+        {
+            return Err(about("dir", why));
         }
         reader.config.refresh();
         note_command_line_secrets(&reader.config, &mut notes);
@@ -427,6 +436,28 @@ mod tests {
         assert_eq!((none.config.dir.as_str(), none.config.is_said("dir")), (".", false));
         assert_eq!(none.config.in_dir("x"), std::path::Path::new("./x"));
         assert_eq!(none.config.in_dir("/x"), std::path::Path::new("/x"));
+    }
+
+    #[test]
+    fn whoever_starts_a_profile_says_a_dir_from_where_he_is_and_may_leave_that_of_the_profile() {
+        let start = |profile: &str, args: &[&str]| {
+            let mut files = InMemory::of(&[("/blocked", "a file")]);
+            let args: Vec<_> = args.iter().map(|word| (*word).to_string()).collect();
+            let layers = Layers {
+                profile: Some(Figment::from(Data::<Toml>::string(profile))),
+                makes_dir: true,
+                file: Some(("x.conf".into(), b"dir /a\ndir b".to_vec())),
+                invocation: read_args(&args),
+                ..Layers::default()
+            };
+            layers
+                .load(&mut Sources { variables: &[], files: &mut files })
+                .map(|loaded| loaded.config.dir.clone())
+        };
+        assert_eq!(start("", &[]).unwrap(), "/a/b");
+        assert_eq!(start("", &["--dir", "data"]).unwrap(), "data");
+        assert_eq!(start("dir = \"\"", &["--dir", "/data"]).unwrap(), "/data");
+        assert!(load("dir = \"\"", None, &[], &[]).unwrap_err().why.contains("Can't chdir"));
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn step(folders: &[PathBuf], part: &str) -> io::Result<Vec<PathBuf>> {
 /// That it cannot be opened, in Redis' words.
 pub fn load_file(path: &str) -> Result<Vec<u8>, LoadError> {
     Disk.read(path).map_err(|error| {
+        let error = base::fault::text(&error);
         LoadError::about(path, "", format!("Fatal error, can't open config file '{path}': {error}"))
     })
 }

@@ -134,6 +134,7 @@ settings! {
     tls_session_caching: bool = "tls-session-caching", Values::flag, "Let clients resume sessions.";
     tls_session_cache_timeout_seconds: u64 = "tls-session-cache-timeout", Values::count, "Seconds in which a session may be resumed; 0 for none.";
     tls_prefer_server_ciphers: bool = "tls-prefer-server-ciphers", Values::flag, "Choose suites in the server's order.";
+    daemonize: bool = "daemonize", Values::flag, "Go on behind the terminal, if the command line says so.";
     pidfile: String = "pidfile", Values::text, "File of the process number; empty for none.";
     loglevel: LogLevel = "loglevel", |v: V<'_, '_>, n| LogLevel::at(v.choice(n)), "Least important lines that are logged.";
     log_format: LogFormat = "log-format", |v: V<'_, '_>, n| LogFormat::at(v.choice(n)), "The form of the log's lines.";

@@ -204,7 +204,7 @@ impl ValueType {
             (ValueType::MemoryOrPercent, Value::Int(value)) if *value < 0 => format!("{}%", -value).into(),
             (_, Value::Int(value)) => value.to_string().into(),
             (_, Value::Text(text)) => text.clone(),
-            (ValueType::Choice(names), Value::Choice(index)) => names[*index].into(),
+            (ValueType::Choice(names), Value::Choice(index)) => first_name(names[*index]).into(),
             (_, Value::Choice(index)) => index.to_string().into(),
             (_, Value::Words(words)) => words.join(&b' '),
             (_, Value::Save(points)) => {
@@ -336,11 +336,18 @@ fn file_name(name: &str, word: &[u8]) -> Result<Value, String> {
     Ok(Value::Text(word.to_vec()))
 }
 
+/// The one of the names of a choice that is told.
+fn first_name(names: &str) -> &str {
+    names.split('|').next().unwrap_or_default()
+}
+
 fn choice(word: &[u8], names: &[&str]) -> Result<usize, String> {
     names
         .iter()
-        .position(|name| name.as_bytes().eq_ignore_ascii_case(word))
-        .ok_or_else(|| format!("argument(s) must be one of the following: {}", names.join(", ")))
+        .position(|name| name.split('|').any(|name| name.as_bytes().eq_ignore_ascii_case(word)))
+        .ok_or_else(|| {
+            format!("argument(s) must be one of the following: {}", names.join(", ").replace('|', ", "))
+        })
 }
 
 fn shutdown(words: &[Vec<u8>]) -> Result<Value, String> {

@@ -17,6 +17,7 @@ mod clock;
 mod completions;
 mod context;
 mod copy;
+mod daemon;
 mod durable;
 mod feed;
 mod files;
@@ -86,7 +87,15 @@ pub fn run_in(surroundings: &Surroundings, profile: Profile, args: Vec<String>) 
         return Ok(ExitCode::SUCCESS);
     }
     limits::keep_others_out();
-    match start_in(surroundings, profile, &args, true) {
+    if daemon::is_wanted(surroundings, profile, &args)? {
+        return daemon::start();
+    }
+    let starter = daemon::Starter::leave();
+    let started = start_in(surroundings, profile, &args, true);
+    if let Some(starter) = starter {
+        starter.tell(started.as_ref().map(|_| ()).map_err(|failed| &failed.error));
+    }
+    match started {
         Ok(running) => Ok(running.wait()),
         Err(failed) if failed.is_told => Ok(ExitCode::FAILURE),
         Err(failed) => Err(failed.error),

@@ -206,7 +206,7 @@ pub(crate) fn adjust_oom_score(shared: &Shared, _: &Config, to: &Config) -> Resu
     };
     let score = match to.oom_score_adj {
         OomScoreAdj::No => base,
-        OomScoreAdj::Yes | OomScoreAdj::Relative => base + to.oom_score,
+        OomScoreAdj::Relative => base + to.oom_score,
         OomScoreAdj::Absolute => to.oom_score,
     };
     crate::limits::set_oom_score(score).map_err(|error| {

@@ -54,6 +54,7 @@ impl std::fmt::Display for AppendError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             AppendError::Retry(error) => {
+                let error = base::fault::text(error);
                 write!(f, "writing the append only file failed, nothing is lost: {error}")
             }
             AppendError::Failed(why) => write!(f, "the append only file must be replaced: {why}"),

@@ -20,7 +20,7 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FileError::NoName => f.write_str("the file has no name"),
-            FileError::Io(error) => error.fmt(f),
+            FileError::Io(error) => f.write_str(&base::fault::text(error)),
         }
     }
 }
@@ -81,6 +81,7 @@ impl fmt::Display for AclFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AclFileError::Unread(path, error) => {
+                let error = base::fault::text(error);
                 write!(f, "ERR Error loading ACLs, opening file '{}': {error}", path.display())
             }
             AclFileError::Rules(why) => write!(f, "ERR {why}"),

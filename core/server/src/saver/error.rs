@@ -45,7 +45,7 @@ impl fmt::Display for SaveError {
             SaveError::Log(error) => error.fmt(f),
             SaveError::Snapshot(error) => error.fmt(f),
             SaveError::Commands(error) => error.fmt(f),
-            SaveError::Io(error) => error.fmt(f),
+            SaveError::Io(error) => f.write_str(&base::fault::text(error)),
         }
     }
 }
