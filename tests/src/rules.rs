@@ -38,7 +38,8 @@ pub const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("tandem-net", &["tandem-base"]),
-    ("tandem-control", &["tandem-base"]),
+    ("tandem-console", &[]),
+    ("tandem-control", &["tandem-base", "tandem-console"]),
     (
         "tandem-server",
         &[
@@ -126,6 +127,7 @@ pub const PURE: &[&str] = &[
     "commands",
     "script",
     "engine",
+    "console",
     "journal",
     "queues",
     "replication",

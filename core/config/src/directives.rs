@@ -414,6 +414,7 @@ pub static TABLE: &[Directive] = &[
     row("queues-max", Int(0, 10_000), "1000", "Queues whose depths, rates and ages are followed; 0 for none."),
     row("metrics-tls", Bool, "no", "Speak TLS on the Prometheus endpoint.").boot(),
     row("metrics-token-file", Text, "", "File of the token that a scraper must show.").boot(),
+    row("console", Bool, "no", "Show users of the server its live state, as a web page on the Prometheus endpoint.").boot(),
     row("health-socket", Text, "", "Unix socket that answers health checks.").boot(),
     // For tests of servers
     row("watchdog-period", NUMBER, "0", "A stack trace when the loop is late.").hidden().accepted(),

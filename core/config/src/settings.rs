@@ -248,6 +248,7 @@ settings! {
     queues_max: usize = "queues-max", Values::size, "Queues that are followed; 0 for none.";
     metrics_tls: bool = "metrics-tls", Values::flag, "Speak TLS there.";
     metrics_token_file: String = "metrics-token-file", Values::text, "File of the token a scraper must show; empty for none.";
+    console: bool = "console", Values::flag, "A web page of the live state there.";
     health_socket: String = "health-socket", Values::text, "Unix socket of health checks; empty for none.";
     loading_process_events_interval_bytes: u64 = "loading-process-events-interval-bytes", Values::count, "Bytes loaded between two looks at clients.";
     key_load_delay: i64 = "key-load-delay", Values::int, "Microseconds to wait after each loaded key; negative: keys a microsecond.";

@@ -1,8 +1,9 @@
-//! `/metrics`, `/healthz` and `/readyz` over HTTP/1.1 or HTTPS.
+//! `/metrics`, `/healthz`, `/readyz` and `/console` over HTTP/1.1 or HTTPS.
 //!
 //! One request a connection: a scraper comes every fifteen seconds, and a connection that stays open
 //! between would only be one more thing to bound. The token guards the metrics. The probes answer without
-//! it, since orchestrators cannot hold one, but tell their reason only to those who have it.
+//! it, since orchestrators cannot hold one, but tell their reason only to those who have it. The console, if it was asked for, lets
+//! in who logs in as a user of the server (`visits.rs`).
 //!
 //! Every connection has a bound in number, size and time, and one that says nothing gives its place to the
 //! next, so that nobody can keep the endpoint from a scrape or a probe.
@@ -31,6 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::health::to_json;
 use crate::plane::Plane;
 use crate::secrets::Secret;
+use crate::visits::{self, Origin};
 
 /// Connections at a time. One more takes the place of the oldest that has not asked for anything yet; if all have, it is closed at
 /// once, which a scraper sees as a failed scrape.
@@ -53,29 +55,40 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The content type that Prometheus knows its text format by.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-const TEXT_TYPE: &str = "text/plain; charset=utf-8";
-const JSON_TYPE: &str = "application/json";
+pub(crate) const TEXT_TYPE: &str = "text/plain; charset=utf-8";
+pub(crate) const JSON_TYPE: &str = "application/json";
 
 const INDEX: &str = "Tandem\n/metrics  Prometheus\n/healthz  alive?\n/readyz   ready for clients?\n";
+const INDEX_OF_CONSOLE: &str = "Tandem\n/metrics  Prometheus\n/healthz  alive?\n/readyz   ready for clients?\n/console  the live state, for users of the server\n";
 
-type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// A bound endpoint.
 pub(crate) struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
-    token: Option<Secret>,
-    tls: bool,
+    doors: Doors,
+}
+
+/// What is spoken at an endpoint, and to whom.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    /// What scrapers must show; `None` lets everybody in.
+    pub(crate) token: Option<Secret>,
+    /// HTTPS, and nothing else.
+    pub(crate) tls: bool,
+    /// There is a console.
+    pub(crate) console: bool,
 }
 
 impl HttpServer {
     /// Takes the address. Needs a runtime around it.
-    pub(crate) fn bind(address: SocketAddr, token: Option<Secret>, tls: bool) -> io::Result<HttpServer> {
+    pub(crate) fn bind(address: SocketAddr, doors: Doors) -> io::Result<HttpServer> {
         // The standard listener sets SO_REUSEADDR, so a restart does not wait for old connections.
         let listener = net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        Ok(HttpServer { address: listener.local_addr()?, listener, token, tls })
+        Ok(HttpServer { address: listener.local_addr()?, listener, doors })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -85,10 +98,10 @@ impl HttpServer {
 
 /// Serves until the runtime ends.
 pub(crate) async fn serve(server: HttpServer, plane: Arc<Plane>) {
-    let token = Arc::new(server.token);
+    let doors = Arc::new(server.doors);
     let mut guests: VecDeque<Guest> = VecDeque::new();
     loop {
-        let Ok((stream, _)) = server.listener.accept().await else {
+        let Ok((stream, peer)) = server.listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -98,13 +111,13 @@ pub(crate) async fn serve(server: HttpServer, plane: Arc<Plane>) {
             let Some(oldest) = idle.and_then(|at| guests.remove(at)) else { continue };
             oldest.task.abort();
         }
-        let (plane, token, tls) = (Arc::clone(&plane), Arc::clone(&token), server.tls);
+        let (plane, doors) = (Arc::clone(&plane), Arc::clone(&doors));
         let has_asked = Arc::new(AtomicBool::new(false));
         let asks = Arc::clone(&has_asked);
         let task = tokio::spawn(async move {
             let connection = async {
-                if !tls {
-                    return converse(stream, &plane, &token, &asks).await;
+                if !doors.tls {
+                    return converse(stream, peer, &plane, &doors, &asks).await;
                 }
                 if !begins_handshake(&stream).await {
                     return say_tls(stream).await;
@@ -112,7 +125,7 @@ pub(crate) async fn serve(server: HttpServer, plane: Arc<Plane>) {
                 // Taken per connection, so that a renewed certificate is used at once.
                 let Some(config) = plane.http_tls() else { return };
                 if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
-                    converse(stream, &plane, &token, &asks).await;
+                    converse(stream, peer, &plane, &doors, &asks).await;
                 }
             };
             // Who is too slow is cut off without a word.
@@ -153,13 +166,14 @@ struct Guest {
 
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
     plane: &Plane,
-    token: &Option<Secret>,
+    doors: &Doors,
     asks: &AtomicBool,
 ) {
     let service = service_fn(async |request: Request<Incoming>| {
         asks.store(true, Ordering::Relaxed);
-        Ok::<_, Infallible>(respond(&request, plane, token.as_ref()).await)
+        Ok::<_, Infallible>(respond(&request, peer, plane, doors).await)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -172,13 +186,13 @@ async fn converse(
     let _ = served.await;
 }
 
-async fn respond(request: &Request<Incoming>, plane: &Plane, token: Option<&Secret>) -> Answer {
+async fn respond(request: &Request<Incoming>, peer: SocketAddr, plane: &Plane, doors: &Doors) -> Answer {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    let trusted = is_trusted(request, token);
+    let trusted = is_trusted(request, doors.token.as_ref());
     match request.uri().path() {
         "/metrics" if !trusted => unauthorized(),
         "/metrics" => match plane.metrics().await {
@@ -193,9 +207,17 @@ async fn respond(request: &Request<Incoming>, plane: &Plane, token: Option<&Secr
             let health = plane.health().await;
             verdict(health.not_ready(), trusted, to_json(&health))
         }
+        path if doors.console && is_console(path) => {
+            visits::respond(request, Origin { peer, tls: doors.tls }, plane).await
+        }
+        "/" if doors.console => plain(StatusCode::OK, INDEX_OF_CONSOLE),
         "/" => plain(StatusCode::OK, INDEX),
         _ => plain(StatusCode::NOT_FOUND, "not found\n"),
     }
+}
+
+fn is_console(path: &str) -> bool {
+    path == "/console" || path.starts_with("/console/")
 }
 
 fn verdict(problem: Option<String>, trusted: bool, details: String) -> Answer {
@@ -226,11 +248,11 @@ fn unauthorized() -> Answer {
     answer
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Answer {
+pub(crate) fn plain(status: StatusCode, text: &'static str) -> Answer {
     answer(status, TEXT_TYPE, text)
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(crate) fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

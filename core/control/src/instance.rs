@@ -5,6 +5,7 @@
 //! the engine's lock would make a busy server look like a dead one.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -19,6 +20,10 @@ pub trait Instance: Send + Sync + 'static {
 
     /// Where a client on this machine reaches the server; none without a port, or while a script keeps what knows it.
     fn place(&self) -> Option<Place>;
+
+    /// A connection to the server, over which a client's requests go as if it had come from `peer` itself, encrypted or not: its rights,
+    /// its limits and its address are that of any client there. `None` when the server takes no more.
+    fn connect(&self, peer: SocketAddr) -> Option<UnixStream>;
 
     /// A stop was asked for; begin it and return. The server ends its process by itself.
     fn shutdown(&self, reason: Stop);

@@ -1,6 +1,6 @@
 //! The control plane: everything of an instance that may wait, kept off the threads that serve clients.
 //!
-//! Signals, password hashing, certificates, secrets, the metrics and health endpoints and
+//! Signals, password hashing, certificates, secrets, the endpoints of metrics, health and the console, and
 //! the service manager's protocol live here, on threads of their own, because each of them can take
 //! milliseconds and none of them may be felt by a client.
 //!
@@ -31,6 +31,7 @@ mod signals;
 mod socket;
 mod tickets;
 pub mod tls;
+mod visits;
 
 pub use checks::{Answered, Asker, Question};
 pub use instance::{Health, Instance, Level, Place, Stop};

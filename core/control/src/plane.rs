@@ -17,13 +17,14 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::certs::{self, Authority, CertError};
-use crate::http::{self, HttpServer};
+use crate::http::{self, Doors, HttpServer};
 use crate::instance::{Health, Instance, Level};
 use crate::notify::Notifier;
 use crate::secrets::Secret;
 use crate::signals;
 use crate::socket::HealthSocket;
 use crate::tls::{self, ClientCerts, Fingerprint, TlsError, TlsFiles, TlsOptions};
+use crate::visits::Visits;
 
 /// Longest a call into the server may take before the server counts as hung.
 pub(crate) const INSTANCE_PATIENCE: Duration = Duration::from_secs(2);
@@ -58,7 +59,7 @@ pub struct Settings {
     pub signals: bool,
 }
 
-/// The endpoint that serves `/metrics`, `/healthz` and `/readyz`.
+/// The endpoint that serves `/metrics`, `/healthz`, `/readyz` and, if it may, `/console`.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
     /// Where to listen; port 0 takes a free one.
@@ -67,6 +68,8 @@ pub struct HttpSettings {
     pub token: Option<Secret>,
     /// Whether to speak HTTPS, with the certificate of [`Settings::tls`].
     pub tls: bool,
+    /// Whether users of the server may see its state there.
+    pub console: bool,
 }
 
 /// Where certificates come from.
@@ -132,6 +135,7 @@ impl ControlPlane {
             slots: Arc::new(Semaphore::new(INSTANCE_CALLS_MAX)),
             tls: Mutex::new(settings.tls.map(|tls| Tls::start(tls, instance.as_ref())).transpose()?),
             notifier: Notifier::from_environment(),
+            visits: Visits::default(),
             instance,
         });
         let http_addresses = {
@@ -161,8 +165,8 @@ fn start_http(settings: HttpSettings, plane: &Arc<Plane>) -> Result<Vec<SocketAd
     }
     let mut bound = Vec::new();
     for &address in &settings.addresses {
-        let server = HttpServer::bind(address, settings.token.clone(), settings.tls)
-            .map_err(|error| StartError::Http(address, error))?;
+        let doors = Doors { token: settings.token.clone(), tls: settings.tls, console: settings.console };
+        let server = HttpServer::bind(address, doors).map_err(|error| StartError::Http(address, error))?;
         bound.push(server.address());
         tokio::spawn(http::serve(server, Arc::clone(plane)));
     }
@@ -262,6 +266,7 @@ pub(crate) struct Plane {
     slots: Arc<Semaphore>,
     tls: Mutex<Option<Tls>>,
     notifier: Notifier,
+    pub(crate) visits: Visits,
 }
 
 impl Plane {

@@ -63,6 +63,9 @@ impl Instance for Puppet {
     fn place(&self) -> Option<Place> {
         Some(place())
     }
+    fn connect(&self, _: SocketAddr) -> Option<UnixStream> {
+        None
+    }
     fn shutdown(&self, reason: Stop) {
         self.stops.lock().unwrap().push(reason);
     }
@@ -84,7 +87,12 @@ fn settings() -> Settings {
 }
 
 fn http(token: Option<&str>, tls: bool) -> Option<HttpSettings> {
-    Some(HttpSettings { addresses: vec!["127.0.0.1:0".parse().unwrap()], token: token.map(Secret::new), tls })
+    Some(HttpSettings {
+        addresses: vec!["127.0.0.1:0".parse().unwrap()],
+        token: token.map(Secret::new),
+        tls,
+        console: false,
+    })
 }
 
 fn exchange(mut stream: impl Read + Write, path: &str, header: &str) -> String {
@@ -295,7 +303,7 @@ fn metrics_ask_no_client_certificate_and_other_files_can_be_set() {
 #[test]
 fn a_taken_address_is_an_error_at_start() {
     let (_handle, address) = start_http(&Puppet::new(), None);
-    let wanted = HttpSettings { addresses: vec![address], token: None, tls: false };
+    let wanted = HttpSettings { addresses: vec![address], token: None, tls: false, console: false };
     let error =
         ControlPlane::start(Settings { http: Some(wanted), ..settings() }, Puppet::new()).unwrap_err();
     assert!(matches!(error, StartError::Http(..)) && error.to_string().contains(&address.to_string()));

@@ -134,6 +134,7 @@ impl Connection {
     /// Take over an accepted socket. `mode` is its listener's; the certificate is looked up in `tls` when
     /// the first byte opens a TLS handshake.
     pub fn new(accepted: Accepted, tls: &Arc<TlsHandle>, mode: TlsMode) -> Connection {
+        let mode = if accepted.within { TlsMode::Off } else { mode };
         Connection {
             stream: accepted.stream,
             wire: Wire::Undecided(Arc::clone(tls), mode),

@@ -94,6 +94,17 @@ pub struct Accepted {
     pub(crate) stream: Stream,
     /// Where it comes from.
     pub peer: Peer,
+    /// It was made in this process: nobody reads along, so there is no TLS on it whatever holds for others.
+    pub(crate) within: bool,
+}
+
+impl Accepted {
+    /// One end of a connection within this process, over which somebody goes on who has come from `peer`.
+    pub fn within(stream: std::os::unix::net::UnixStream, peer: SocketAddr) -> io::Result<Accepted> {
+        stream.set_nonblocking(true)?;
+        let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
+        Ok(Accepted { stream, peer: Peer::Tcp(peer), within: true })
+    }
 }
 
 /// What is left after [`Listeners::accept`].
@@ -232,12 +243,15 @@ impl Listeners {
 impl Listener {
     fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Listener::Tcp(tcp) => tcp
-                .accept()
-                .map(|(stream, peer)| Accepted { stream: Stream::Tcp(stream), peer: Peer::Tcp(peer) }),
+            Listener::Tcp(tcp) => tcp.accept().map(|(stream, peer)| Accepted {
+                stream: Stream::Tcp(stream),
+                peer: Peer::Tcp(peer),
+                within: false,
+            }),
             Listener::Unix(unix, path) => unix.accept().map(|(stream, _)| Accepted {
                 stream: Stream::Unix(stream),
                 peer: Peer::Unix(Arc::clone(path)),
+                within: false,
             }),
         }
     }

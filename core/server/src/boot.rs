@@ -229,7 +229,7 @@ fn start_logged(
     load_users(shared, &config)?;
     look_for_open_access(shared, &config, surroundings.needs_password)?;
     let pidfile = write_pidfile(&config, logger);
-    let front = Arc::new(Front { shared, last: Mutex::default() });
+    let front = Arc::new(Front { shared, last: Mutex::default(), visits: Default::default() });
     let plane = crate::plane::start(profile, &config, signals, &front, logger)?;
     shared.tls.set(plane.tls_config());
     // Nobody else sets it.

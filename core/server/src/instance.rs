@@ -1,12 +1,14 @@
 //! The server as its control plane sees it.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use control::{Health, Instance, Level, Place, ServerConfig, Stop};
 use engine::QueueWalk;
+use net::Accepted;
 use parking_lot::{Mutex, MutexGuard};
 use telemetry::Report;
 
@@ -28,6 +30,8 @@ pub(crate) struct Front {
     pub(crate) shared: &'static Shared,
     /// What was told last, for when the engine is busy, and how often it was asked for.
     pub(crate) last: Mutex<(Option<Report>, u64)>,
+    /// Connections that were made for visits of the console.
+    pub(crate) visits: AtomicUsize,
 }
 
 impl Front {
@@ -125,6 +129,16 @@ impl Instance for Front {
             (port, _) => (port, mode == net::TlsMode::Required),
         };
         Some(Place { address: SocketAddr::new(ip, port), needs_tls })
+    }
+
+    fn connect(&self, peer: SocketAddr) -> Option<UnixStream> {
+        let (theirs, ours) = UnixStream::pair().ok()?;
+        let accepted = Accepted::within(ours, peer).ok()?;
+        // Threads take turns, so that a busy one does not keep every console from being told.
+        let inboxes = &self.shared.inboxes;
+        let thread = self.visits.fetch_add(1, Ordering::Relaxed) % inboxes.len();
+        inboxes[thread].send_connection(accepted, false).ok()?;
+        Some(theirs)
     }
 
     fn shutdown(&self, reason: Stop) {

@@ -58,7 +58,7 @@ fn is_uncalled_for(config: &Config, wanted: &Settings) -> bool {
 /// The settings of the control plane.
 ///
 /// # Errors
-/// A metrics address that is none, a token that cannot be read, TLS without certificates.
+/// A metrics address that is none, a token that cannot be read, TLS without certificates, a console without a port.
 pub(crate) fn settings(profile: Profile, config: &Config, signals: bool) -> anyhow::Result<Settings> {
     Ok(Settings {
         name: program(profile).to_owned(),
@@ -71,6 +71,9 @@ pub(crate) fn settings(profile: Profile, config: &Config, signals: bool) -> anyh
 
 fn http(config: &Config) -> anyhow::Result<Option<HttpSettings>> {
     if config.metrics_port == 0 {
+        if config.console {
+            return Err(anyhow!("console: it is served on metrics-port, which is 0"));
+        }
         return Ok(None);
     }
     let mut addresses = Vec::new();
@@ -86,7 +89,7 @@ fn http(config: &Config) -> anyhow::Result<Option<HttpSettings>> {
         "" => None,
         path => Some(control::secrets::read(Path::new(path)).context("metrics-token-file")?.secret),
     };
-    Ok(Some(HttpSettings { addresses, token, tls: config.metrics_tls }))
+    Ok(Some(HttpSettings { addresses, token, tls: config.metrics_tls, console: config.console }))
 }
 
 /// Where the certificates come from, if TLS is spoken anywhere.

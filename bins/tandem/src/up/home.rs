@@ -67,6 +67,12 @@ fn tls_variable() -> String {
     std::env::var("TANDEM_TLS").unwrap_or_default()
 }
 
+/// Whether an instance has a console: unless the variable of that directive says otherwise, wherever it has a port for it.
+pub(super) fn has_console(options: &Options, name: Name) -> bool {
+    let said = std::env::var("TANDEM_CONSOLE");
+    options.metrics_port(name) != 0 && said.map_or(true, |said| said.eq_ignore_ascii_case("yes"))
+}
+
 /// What clients may speak where the variable of `tls` says `tls`; without it the profile's `auto` decides.
 fn schemes(tls: &str, is_public: bool) -> &'static [&'static str] {
     match (tls, is_public) {
@@ -188,6 +194,9 @@ impl Home {
                 let metrics = SocketAddr::new(self.outer, options.metrics_port(name));
                 let scheme = if self.is_public() { "https" } else { "http" };
                 text += &format!("           {scheme}://{metrics}/metrics\n");
+                if has_console(options, name) {
+                    text += &format!("           {scheme}://{metrics}/console\n");
+                }
             }
         }
         if !is_watched {
@@ -300,6 +309,7 @@ mod tests {
         assert_eq!(first, again);
         assert_eq!(std::fs::read_to_string(home.users(Name::Queue)).unwrap(), "user worker on");
         assert!(first.contains("@127.0.0.1:6380\n") && first.contains("http://127.0.0.1:9121/metrics"));
+        assert!(first.contains("http://127.0.0.1:9122/console\n"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use control::health::{Answer, ask};
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use super::ASK_PATIENCE;
-use super::home::Home;
+use super::home::{self, Home};
 use super::options::Options;
 use crate::instances::{Name, health_socket};
 use crate::say;
@@ -164,6 +164,8 @@ fn arguments(home: &Home, options: &Options, name: Name) -> Vec<String> {
         // Said in both cases: CONFIG REWRITE may have kept what was so at another start.
         ("metrics-token-file", token),
         ("metrics-tls", tls.to_owned()),
+        // Who reaches it must log in, and without TLS it is for this machine alone.
+        ("console", if home::has_console(options, name) { "yes" } else { "no" }.to_owned()),
     ];
     let options = directives.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]);
     std::iter::once(path(home.settings(name))).chain(options).collect()
@@ -213,6 +215,12 @@ mod tests {
             assert!(!words.contains(free), "{free} is the operator's");
         }
         assert!(words.contains("--port 7000 ") && words.contains("--requirepass-file /"));
+        assert!(words.contains("--console yes"), "{words}");
+        let options = Options::of(&["--queue-metrics-port", "0"]);
+        assert!(
+            arguments(&home, &options, Name::Queue).join(" ").contains("--console no"),
+            "there is no port for it"
+        );
     }
 
     #[test]
