@@ -18,7 +18,7 @@ def play(*words):
 
 
 @pytest.mark.timeout(240)
-def test_nothing_acknowledged_is_lost():
-    status, counted, said = play("--rounds", "2", "--kinds", "part,part-with-clients")
+def test_nothing_acknowledged_is_lost_where_the_master_comes_back_while_another_one_is_made():
+    status, counted, said = play("--rounds", "2", "--kinds", "brief-part,part-with-clients")
     assert status == 0, said
-    assert counted["done"] > 1000 and counted["jobs"] > 50 and counted["failovers"] == 2, said
+    assert counted["done"] > 1000 and counted["jobs"] > 50 and counted["failovers"] >= 1, said

@@ -51,7 +51,7 @@ impl Answer {
         } else if let Some(full) = &health.full {
             Answer::Ready(format!("FULL {full}; {}", health.status))
         } else {
-            let troubles = [&health.link, &health.archive].into_iter().flatten();
+            let troubles = [&health.replicas, &health.link, &health.archive].into_iter().flatten();
             let parts = std::iter::once(&health.status).chain(troubles).map(String::as_str);
             Answer::Ready(parts.collect::<Vec<_>>().join("; "))
         }
@@ -64,7 +64,7 @@ impl Answer {
             Answer::NotReady(reason) => (true, false, Some(reason.as_str()), ""),
             Answer::NotAlive(reason) => (false, false, Some(reason.as_str()), ""),
         };
-        object((alive, ready), reason, None, [None; 4], (false, status))
+        object((alive, ready), reason, None, [None; 5], (false, status))
     }
 
     /// The line without its break.
@@ -129,7 +129,7 @@ pub fn to_json(health: &Health) -> String {
         (health.not_alive().is_none(), health.not_ready().is_none()),
         health.not_ready().as_deref(),
         percent,
-        [health.busy.as_deref(), health.full.as_deref(), health.archive.as_deref(), health.link.as_deref()],
+        [&health.busy, &health.full, &health.archive, &health.replicas, &health.link].map(Option::as_deref),
         (health.stopping, &health.status),
     )
 }
@@ -138,18 +138,19 @@ fn object(
     (alive, ready): (bool, bool),
     reason: Option<&str>,
     loading_percent: Option<u32>,
-    [busy, full, archive, link]: [Option<&str>; 4],
+    [busy, full, archive, replicas, link]: [Option<&str>; 5],
     (stopping, status): (bool, &str),
 ) -> String {
     let text = |value: Option<&str>| value.map_or("null".to_owned(), json_string);
     format!(
         "{{\"alive\":{alive},\"ready\":{ready},\"reason\":{},\"loading_percent\":{},\"busy\":{},\"full\":{},\
-         \"archive\":{},\"link\":{},\"stopping\":{stopping},\"status\":{}}}",
+         \"archive\":{},\"replicas\":{},\"link\":{},\"stopping\":{stopping},\"status\":{}}}",
         text(reason),
         loading_percent.map_or("null".to_owned(), |percent| percent.to_string()),
         text(busy),
         text(full),
         text(archive),
+        text(replicas),
         text(link),
         json_string(status),
     )
@@ -303,7 +304,7 @@ mod tests {
         assert_eq!(
             to_json(&health),
             "{\"alive\":true,\"ready\":false,\"reason\":\"persistence fault: disk \\\"full\\\"\\u000a\",\
-             \"loading_percent\":null,\"busy\":null,\"full\":null,\"archive\":null,\"link\":null,\"stopping\":false,\"status\":\"a\\\\b\"}"
+             \"loading_percent\":null,\"busy\":null,\"full\":null,\"archive\":null,\"replicas\":null,\"link\":null,\"stopping\":false,\"status\":\"a\\\\b\"}"
         );
     }
 
@@ -346,11 +347,14 @@ mod tests {
         let health = Health {
             link: Some("no link".into()),
             archive: Some("late".into()),
+            replicas: Some("too few".into()),
             status: "7 keys".into(),
             ..Health::good()
         };
-        assert_eq!(Answer::of(&health).to_line(), "READY 7 keys; no link; late");
-        assert!(to_json(&health).contains("\"archive\":\"late\",\"link\":\"no link\""));
+        assert_eq!(Answer::of(&health).to_line(), "READY 7 keys; too few; no link; late");
+        assert!(
+            to_json(&health).contains("\"archive\":\"late\",\"replicas\":\"too few\",\"link\":\"no link\"")
+        );
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub struct Health {
     pub full: Option<String>,
     /// The archive of the log is behind, in words; clients are served.
     pub archive: Option<String>,
+    /// Writes are refused for want of replicas, in words; what is read is served.
+    pub replicas: Option<String>,
     /// The link to the master of a replica is not up, in words; clients are served what is there.
     pub link: Option<String>,
     /// While the data set is being read: how much of it is in, in percent.
@@ -98,6 +100,7 @@ impl Health {
             busy: None,
             full: None,
             archive: None,
+            replicas: None,
             link: None,
             loading: None,
             persistence_fault: None,

@@ -72,6 +72,8 @@ pub(crate) struct Acks {
     carried: Option<(u64, u64)>,
     /// Where that was waited for in vain.
     given_up: Option<Place>,
+    /// Replicas may come with what the former master has acknowledged and this server lacks; see `replication/tail.rs`.
+    pub(crate) awaits_tail: bool,
 }
 
 /// A place in a history, by its number.
@@ -81,9 +83,6 @@ struct Place {
     /// Bytes from the beginning of the stream; 0 for nothing.
     position: u64,
 }
-
-/// The refusal where too few replicas acknowledge.
-const NOREPLICAS: Error = Error::new("NOREPLICAS Not enough replicas acknowledge what is written.");
 
 /// How often a client is looked at that waits to take what no replica would acknowledge, microseconds.
 pub(crate) const REPLICAS_LOOK_US: u64 = 100_000;
@@ -226,6 +225,35 @@ impl Engine {
             return Ok(());
         }
         self.counters.unreplicated_refusals += 1;
-        Err(NOREPLICAS)
+        Err(Error::text(format!("NOREPLICAS This was not done: {}.", self.lack_of_replicas())))
+    }
+
+    /// Why nothing is acknowledged here, in words.
+    fn lack_of_replicas(&self) -> String {
+        let (good, awaited) = (self.good_replicas(), self.replicas_awaited());
+        let by = if self.config.min_replicas_acked > 0 { "min-replicas-acked" } else { "CLIENT DURABILITY" };
+        let wanted = format!("{by} wants {awaited} to acknowledge it");
+        match self.link {
+            Some(_) => format!("{wanted}, and this server is a replica itself"),
+            None if good < awaited => format!("{wanted}, and {good} replicas keep up"),
+            None => format!(
+                "{wanted}, and {good} replicas are here, of which too few have what was written before"
+            ),
+        }
+    }
+
+    /// Why writes are refused here for want of replicas, in words, while they are.
+    pub fn replicas_complaint(&self) -> Option<String> {
+        let (good, least) = (self.good_replicas(), self.config.min_replicas_to_write);
+        if self.link.is_some() {
+            return None;
+        }
+        if good < least {
+            return Some(format!(
+                "writes are refused: min-replicas-to-write is {least}, and {good} replicas keep up"
+            ));
+        }
+        let is_lacking = self.config.min_replicas_acked > 0 && !self.is_acknowledged_here();
+        is_lacking.then(|| format!("writes are refused: {}", self.lack_of_replicas()))
     }
 }

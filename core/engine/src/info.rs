@@ -253,6 +253,7 @@ impl Engine {
             ("acl_access_denied_tls_cert", counters.certificates_denied),
             ("tandem_oom_refusals", counters.oom_refusals),
             ("unreplicated_refusals", counters.unreplicated_refusals),
+            ("too_few_replicas", u64::from(self.replicas_complaint().is_some())),
             ("tandem_queues", self.keyspace.queues.len() as u64),
             ("tandem_queues_dropped", self.keyspace.queues.dropped()),
             ("rdb_changes_since_last_save", self.keyspace.effects.dirty),

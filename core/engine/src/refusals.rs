@@ -13,6 +13,8 @@ pub struct Refusals {
     pub passwords: u64,
     /// Connections, because they spoke HTTP.
     pub http: u64,
+    /// Writes, because too few replicas keep up or acknowledge.
+    pub unreplicated: u64,
 }
 
 /// Memory that is full: what needs more of it is refused.
@@ -35,6 +37,7 @@ impl Engine {
             clients: counters.rejected_connections,
             passwords: counters.acl_denied[0],
             http: counters.http_requests,
+            unreplicated: counters.unreplicated_refusals,
         }
     }
 

@@ -281,6 +281,7 @@ impl Engine {
         self.log.go_on_in(db);
         self.disconnect_replicas();
         self.master.lead(fresh, self.keyspace.now.mono_us);
+        self.await_tail();
     }
 
     /// Ends the waiting of all clients but `own`, and their connections: what they wait for is now written elsewhere.
@@ -299,8 +300,7 @@ impl Engine {
 
     /// Whether keys whose time is over stay where they are, as nobody but the master, or the end of a pause, lets them go.
     pub(crate) fn hold_expired(&mut self) {
-        self.keyspace.hold_expired = self.is_replica() || self.pause.stands_still();
-        self.observe();
+        self.keyspace.hold_expired = self.is_replica() || self.acks.awaits_tail || self.pause.stands_still();
     }
 
     // The gate.
@@ -421,6 +421,25 @@ impl Engine {
         }
         self.serve_ready(outside);
         done
+    }
+
+    /// Has what follows run as a master's stream, on from the database that the own stream is in.
+    pub(crate) fn begin_to_be_led(&mut self) {
+        let order = MasterOrder { number: self.orders, host: String::new(), port: 0 };
+        self.link = Some(Box::new(MasterLink::new(order)));
+        self.begin_in_step(self.log.stream_database());
+        self.record();
+    }
+
+    /// That is over; the own stream goes on in the database that the other one was left in.
+    pub(crate) fn end_to_be_led(&mut self) {
+        // What was executed for the log alone is in no stream.
+        self.feed_replicas();
+        let Some(old) = self.link.take() else { return };
+        let db = old.session.and_then(|id| self.sessions.find(id)).map_or(0, |session| session.db);
+        self.log.go_on_in(db);
+        old.session.into_iter().for_each(|id| self.disconnect(id));
+        self.record();
     }
 
     fn master_session(&mut self) -> SessionId {

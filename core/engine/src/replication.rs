@@ -6,6 +6,7 @@ mod failover;
 mod feeding;
 mod leaving;
 mod place;
+mod tail;
 mod waits;
 
 pub(crate) use failover::Failover;
@@ -81,6 +82,10 @@ fn replconf(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         if args.is(i, "getack") {
             return Ok(Step::Done(None));
         }
+        if args.is(i, "tail") && args.len() == i + 4 {
+            engine.hear_tail(turn, i + 1)?;
+            break;
+        }
         announce(engine, turn.session, args, i)?;
     }
     turn.reply.ok();
@@ -112,6 +117,7 @@ fn announce(engine: &mut Engine, id: SessionId, args: Args<'_>, i: usize) -> Res
             announced.takes_mark |= args.is(i + 1, "eof");
             announced.takes_id |= args.is(i + 1, "psync2");
             announced.reads_rdb12 |= args.is(i + 1, "rdb12");
+            announced.gives_tail |= args.is(i + 1, "tail");
         }
         b"version" => announced.version = version(args.at(i + 1)),
         _ if is_about_copy => {}

@@ -98,6 +98,17 @@ pub enum Wish<I> {
     Older(I, u64, u64),
 }
 
+/// What a replica has of the former history that its master lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// That history, and up to where it is that of the master.
+    pub former: Point,
+    /// Bytes that the replica has behind that.
+    pub lacked: u64,
+    /// The master has executed nothing since, so that it can go on there first.
+    pub can_catch_up: bool,
+}
+
 /// How replicas were resynchronised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -425,6 +436,25 @@ impl<I: Copy + Eq> Master<I> {
         self.follow(point);
         if !relays {
             self.lead(fresh, now_us);
+        }
+    }
+
+    /// How far this history had come in the former one, and how much more of that somebody has who asks to go on there; none where nobody
+    /// does.
+    pub fn behind(&self, asked: Asked<'_>) -> Option<Behind> {
+        let (Asked::From(id, first), Some(former)) = (asked, self.former) else { return None };
+        let position = u64::try_from(first).ok()?.checked_sub(1)?;
+        let is_ahead = id.eq_ignore_ascii_case(former.id.as_bytes()) && position > former.offset;
+        let lacked = position.saturating_sub(former.offset);
+        is_ahead.then_some(Behind { former, lacked, can_catch_up: self.offset == former.offset })
+    }
+
+    /// These bytes of the former history were executed here, behind the place at which this one left it and before anything else: up to
+    /// their end both are the same.
+    pub fn catch_up(&mut self, bytes: &[u8]) {
+        self.add(bytes);
+        if let Some(former) = &mut self.former {
+            former.offset = self.offset;
         }
     }
 

@@ -3,8 +3,13 @@
 //! ```text
 //!   Ping -> Auth -> Port -> Address -> Capabilities -> Version -> Psync --+CONTINUE---------------------> Stream
 //!                                                                   |                                       ^
-//!                                                                   +-+FULLRESYNC-> Header -> Snapshot -> Loading
+//!                                                              ^    +-+FULLRESYNC-> Header -> Snapshot -> Loading
+//!                                                              |    +-+TAIL---> Tail --+
+//!                                                              +-----------------------+
 //! ```
+//! A master that was promoted may lack what the former one has written and this replica has acknowledged. It says `+TAIL` and from where on,
+//! and asks for nothing else before it has that ([`Link::give_tail`]). Only Tandems do.
+//!
 //! Bytes that came go in ([`Link::receive`]), bytes to send come out ([`Link::take_output`]). Whoever drives it asks [`Link::advance`]
 //! until the stream begins, or takes the snapshot in between by [`Link::snapshot`]; then it runs what [`Link::request`] gives and says
 //! so ([`Link::applied`]). Any [`Fault`] ends the connection; [`Link::point`] is where the next one may go on.
@@ -95,6 +100,7 @@ enum State {
     Capabilities,
     Version,
     Psync,
+    Tail,
     Header(Point),
     Snapshot(Point, Rest),
     Loading(Point),
@@ -121,6 +127,8 @@ pub enum Progress {
     Snapshot(Option<u64>),
     /// The stream goes on from this place.
     Stream(Point),
+    /// The master lacks what is behind this place of the history; see [`Link::give_tail`].
+    Tail(Point),
 }
 
 /// What [`Link::snapshot`] has found.
@@ -205,6 +213,14 @@ impl Link {
             told_us: now_us,
         };
         link.send(&[b"PING"]);
+        link
+    }
+
+    /// What a replica has given of a history behind this place, to be run as the stream of a master is.
+    pub fn of_tail(point: Point, bytes: &[u8]) -> Link {
+        let mut link = Link::new(Settings::default(), 0);
+        link.begin(point);
+        link.receive(bytes, 0);
         link
     }
 
@@ -322,9 +338,10 @@ impl Link {
             }
             State::Port | State::Address => {
                 self.state = State::Capabilities;
-                // The last is between Tandems: by its version alone this would pass for a Valkey, which does not read that. Others
-                // pass over it.
-                self.send(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rdb12"]);
+                // The last two are between Tandems: by its version alone this would pass for a Valkey, which does not read that. Others
+                // pass over them.
+                let words = ["REPLCONF", "capa", "eof", "capa", "psync2", "capa", "rdb12", "capa", "tail"];
+                self.send(&words.map(str::as_bytes));
             }
             State::Capabilities => {
                 self.state = State::Version;
@@ -332,6 +349,7 @@ impl Link {
             }
             State::Version => self.ask(),
             State::Psync => return self.decided(line).map(Some),
+            State::Tail => self.tail_answered(line),
             State::Header(point) => return self.headed(point, line).map(Some),
             State::Snapshot(..) | State::Loading(_) | State::Stream(_) => {}
         }
@@ -402,8 +420,37 @@ impl Link {
                 self.begin(point);
                 Ok(Progress::Stream(point))
             }
+            Some(word) if word.eq_ignore_ascii_case(b"+TAIL") => {
+                let (Some(point), Some(offset)) = (self.settings.resume, words.next().and_then(number))
+                else {
+                    return Err(fault::strange(line));
+                };
+                self.state = State::Tail;
+                Ok(Progress::Tail(Point { offset, ..point }))
+            }
             _ => Err(fault::refused(line)),
         }
+    }
+
+    /// Gives the master what it lacks behind a place of the history, or the beginning of that, and asks again. Where nothing is given,
+    /// because it is not at hand any more, a whole copy is asked for.
+    pub fn give_tail(&mut self, point: Point, bytes: Option<&[u8]>) {
+        let Some(bytes) = bytes.filter(|_| self.state == State::Tail) else { return self.ask_for_all() };
+        let offset = point.offset.to_string();
+        self.send(&[b"REPLCONF", b"tail", point.id.as_bytes(), offset.as_bytes(), bytes]);
+    }
+
+    /// A master that does not take it has nothing to go on from.
+    fn tail_answered(&mut self, line: &[u8]) {
+        match line.first() {
+            Some(b'+') => self.ask(),
+            _ => self.ask_for_all(),
+        }
+    }
+
+    fn ask_for_all(&mut self) {
+        self.settings.resume = None;
+        self.ask();
     }
 
     /// The line in front of a snapshot.

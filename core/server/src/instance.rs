@@ -109,6 +109,7 @@ impl Instance for Front {
             busy,
             full: shared.notices.full.lock().clone(),
             archive: shared.archiving.complaint(shared.durable.journal().end(), shared.clock.now().unix_ms),
+            replicas: shared.notices.replicas.lock().clone(),
             link: shared.replica.complaint(shared.clock.micros()),
             loading: shared.is_loading().then(|| shared.loading.percent()),
             persistence_fault: shared.durable.write_refusal(true, &|| 0),

@@ -43,6 +43,8 @@ pub(crate) enum Topic {
     Query,
     /// Replicas that do not acknowledge.
     Unacked,
+    /// Too few replicas to write.
+    Replicas,
     /// The kernel lets nobody in.
     Accept,
 }
@@ -67,6 +69,15 @@ impl Told {
         self.since += count;
         self.text = text;
         self.due(now_s)
+    }
+
+    /// It is over; whether its last line has told all of it.
+    fn ends(&mut self) -> bool {
+        let is_told = self.at_s.is_some() && self.since == 0;
+        if is_told {
+            *self = Told::default();
+        }
+        is_told
     }
 
     fn due(&mut self, now_s: u64) -> Option<String> {
@@ -96,6 +107,8 @@ pub(crate) struct Notices {
     refusing_until_s: AtomicU64,
     /// That memory is full, in words; none while it is not.
     pub(crate) full: Mutex<Option<String>>,
+    /// That writes are refused for want of replicas, in words; none while they are not.
+    pub(crate) replicas: Mutex<Option<String>>,
 }
 
 impl Notices {
@@ -122,6 +135,7 @@ impl Notices {
     pub(crate) fn look(&self, shared: &Shared, engine: &Engine) {
         let now_s = shared.clock.micros() / 1_000_000;
         self.look_at_fullness(shared, engine, now_s);
+        self.look_at_replicas(shared, engine);
         if now_s < self.due_s.load(Ordering::Relaxed) {
             return;
         }
@@ -134,6 +148,12 @@ impl Notices {
         if memory > 0 {
             let full = self.full.lock().clone().unwrap_or_default();
             self.note_many(shared, Topic::Memory, memory, format!("A command was refused: {full}"));
+        }
+        let unreplicated = grown(now.unreplicated, before.unreplicated);
+        if unreplicated > 0 {
+            let why = self.replicas.lock().clone();
+            let why = why.unwrap_or_else(|| "too few replicas acknowledged what was written".to_owned());
+            self.note_many(shared, Topic::Replicas, unreplicated, format!("A write was refused: {why}"));
         }
         let clients = grown(now.clients, before.clients);
         if clients > 0 {
@@ -163,6 +183,15 @@ impl Notices {
         due.into_iter().for_each(|line| tell(shared, Level::Warning, line));
     }
 
+    fn look_at_replicas(&self, shared: &Shared, engine: &Engine) {
+        let complaint = engine.replicas_complaint();
+        let is_well = complaint.is_none();
+        let was_short = std::mem::replace(&mut *self.replicas.lock(), complaint).is_some();
+        if was_short && is_well && self.topics.lock()[Topic::Replicas as usize].ends() {
+            tell(shared, Level::Notice, "Enough replicas keep up again: writes are accepted.".to_owned());
+        }
+    }
+
     fn look_at_fullness(&self, shared: &Shared, engine: &Engine, now_s: u64) {
         let of = |bytes: usize| telemetry::human(bytes as f64);
         let (used, limit) = (crate::allocator::used(), engine.config.maxmemory as usize);
@@ -186,10 +215,7 @@ impl Notices {
         let full = full.or_else(refusing);
         let is_full = full.is_some();
         let was_full = std::mem::replace(&mut *self.full.lock(), full).is_some();
-        let mut topics = self.topics.lock();
-        let told = &mut topics[Topic::Memory as usize];
-        if was_full && !is_full && told.at_s.is_some() && told.since == 0 {
-            *told = Told::default();
+        if was_full && !is_full && self.topics.lock()[Topic::Memory as usize].ends() {
             tell(shared, Level::Notice, "Memory has room again.".to_owned());
         }
     }
@@ -216,5 +242,7 @@ mod tests {
         assert_eq!(told.due(1000), None);
         assert_eq!(told.note(1000, 1, "d".into()).as_deref(), Some("d"));
         assert_eq!(Told::default().note(0, 3, "e".into()).as_deref(), Some("e (3 times)"));
+        assert!(told.ends() && !told.ends(), "the end is told once");
+        assert_eq!(told.note(1001, 1, "f".into()).as_deref(), Some("f"));
     }
 }

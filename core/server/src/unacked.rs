@@ -12,7 +12,8 @@ use journal::{Acked, Marks};
 pub(crate) fn unacknowledged(replicas: usize, timeout_us: u64) -> Vec<u8> {
     let ms = timeout_us / 1000;
     format!(
-        "-UNACKED this was done here, but {replicas} replicas have not acknowledged it within {ms} ms\r\n"
+        "-UNACKED This was done here, but not acknowledged by as many replicas as min-replicas-acked wants ({replicas}) within \
+         min-replicas-acked-timeout ({ms} ms).\r\n"
     )
     .into_bytes()
 }

@@ -61,6 +61,10 @@ pub(super) fn psync(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
         _ => Asked::From(turn.args.at(1), turn.args.int(2)?),
     };
     let announced = session.announced.as_deref().cloned().unwrap_or_default();
+    if let Some(position) = engine.asks_for_tail(&announced, turn.session, asked) {
+        turn.reply.status(&format!("TAIL {position}"));
+        return Ok(Step::Done(None));
+    }
     let (fresh, now_us) = (engine.draw_history(), engine.keyspace.now.mono_us);
     engine.sessions.at_mut(turn.session).is_replica = true;
     engine.master.set_has_log(engine.log.has_file);
@@ -172,6 +176,7 @@ impl Engine {
             self.tick_place();
         }
         self.look_at_failover();
+        self.look_for_tail();
         let fresh = self.draw_history();
         self.master.tick(self.keyspace.now.mono_us, || fresh);
         // A ping, which a replica must not have when the log knows nothing of it after a crash.

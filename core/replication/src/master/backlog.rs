@@ -67,12 +67,14 @@ impl Backlog {
 
     /// The bytes behind `position`; none where some of them are gone, or it is not reached yet.
     pub(crate) fn since(&self, position: u64) -> Option<Vec<u8>> {
+        self.part(position, usize::MAX)
+    }
+
+    /// The same, but no more than so many of them.
+    pub fn part(&self, position: u64, bytes_max: usize) -> Option<Vec<u8>> {
         let skipped = position.checked_sub(self.first).and_then(|skipped| usize::try_from(skipped).ok())?;
-        (skipped <= self.bytes.len()).then(|| {
-            let (front, back) = self.bytes.as_slices();
-            let from_back = skipped.saturating_sub(front.len());
-            [&front[skipped.min(front.len())..], &back[from_back..]].concat()
-        })
+        let end = skipped.saturating_add(bytes_max).min(self.bytes.len());
+        (skipped <= self.bytes.len()).then(|| self.bytes.range(skipped..end).copied().collect())
     }
 }
 
@@ -89,6 +91,8 @@ mod tests {
         for position in 0..=stream.len() + 1 {
             let expected = (position >= backlog.first() as usize).then(|| stream.get(position..)).flatten();
             assert_eq!(backlog.since(position as u64).as_deref(), expected, "behind {position}");
+            let part = expected.map(|bytes| &bytes[..bytes.len().min(5)]);
+            assert_eq!(backlog.part(position as u64, 5).as_deref(), part, "no more than five");
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Announced {
     pub takes_id: bool,
     /// It reads what Redis 7.4 and later write (`capa rdb12`, as Tandems say).
     pub reads_rdb12: bool,
+    /// It gives what it has of the former history, and this server lacks (`capa tail`, as Tandems say).
+    pub gives_tail: bool,
     /// Its version, where it told one.
     pub version: Option<[u16; 3]>,
 }

@@ -57,7 +57,10 @@ fn the_conversation_is_that_of_a_replica() {
         ("-NOAUTH Authentication required.", "AUTH repl pw"),
         ("+OK", "REPLCONF listening-port 6380"),
         ("+OK", "REPLCONF ip-address 10.0.0.1"),
-        ("-ERR Unrecognized REPLCONF option: ip-address", "REPLCONF capa eof capa psync2 capa rdb12"),
+        (
+            "-ERR Unrecognized REPLCONF option: ip-address",
+            "REPLCONF capa eof capa psync2 capa rdb12 capa tail",
+        ),
         ("+OK", "REPLCONF version 9.1.0"),
         ("-ERR Unrecognized REPLCONF option: version", "PSYNC ? -1"),
     ] {
@@ -322,4 +325,32 @@ fn whoever_is_to_take_over_is_told_so() {
         assert_eq!(answer(&mut link, line).0, Ok(Progress::Waits));
     }
     assert_eq!(answer(&mut link, "+OK").1, format!("PSYNC {ID} 10 FAILOVER"));
+}
+
+#[test]
+fn a_master_that_lacks_something_is_given_it_and_asked_again() {
+    let mut link = asked(Settings { resume: Some(Point { id: id(), offset: 41 }), ..settings() });
+    let lacked = Point { id: id(), offset: 30 };
+    assert_eq!(answer(&mut link, "+TAIL 30"), (Ok(Progress::Tail(lacked)), String::new()));
+    link.give_tail(lacked, Some(b"bytes"));
+    assert_eq!(sent(&mut link), format!("REPLCONF tail {ID} 30 bytes"));
+    assert_eq!(answer(&mut link, "+OK").1, format!("PSYNC {ID} 42"));
+    assert_eq!(answer(&mut link, "+TAIL 35").0, Ok(Progress::Tail(Point { id: id(), offset: 35 })));
+    link.give_tail(Point { id: id(), offset: 35 }, Some(b"more"));
+    sent(&mut link);
+    assert_eq!(
+        answer(&mut link, "-ERR this history goes on").1,
+        "PSYNC ? -1",
+        "a whole copy is what is left"
+    );
+}
+
+#[test]
+fn a_master_that_lacks_what_is_gone_here_gives_a_copy() {
+    let mut link = asked(Settings { resume: Some(Point { id: id(), offset: 41 }), ..settings() });
+    assert!(answer(&mut link, "+TAIL 30").0.is_ok());
+    link.give_tail(Point { id: id(), offset: 30 }, None);
+    assert_eq!(sent(&mut link), "PSYNC ? -1");
+    let mut new = asked(settings());
+    assert!(answer(&mut new, "+TAIL 30").0.is_err(), "it has nothing to give");
 }

@@ -26,6 +26,9 @@ const CONNECT_S_MAX: u64 = 5;
 /// Longest wait for a master that takes nothing.
 const WRITE_WAIT: Duration = Duration::from_secs(5);
 
+/// Bytes that a master is given at a time of what it lacks.
+const TAIL_BYTES: usize = 1 << 20;
+
 /// Commands that are run with the engine in hand.
 const BATCH_COMMANDS: usize = 512;
 
@@ -47,6 +50,8 @@ pub(super) struct Wire {
     /// The log cannot take what comes.
     is_held: bool,
     logged: Logged,
+    /// Behind which place the master was given what it lacks last, and how many bytes at most.
+    tail: Option<(u64, usize)>,
 }
 
 /// What one hold of the engine has done.
@@ -120,6 +125,7 @@ impl Wire {
             copied: None,
             is_held: false,
             logged: Logged::default(),
+            tail: None,
         };
         wire.state(LinkState::Handshake);
         wire.flush()?;
@@ -149,6 +155,7 @@ impl Wire {
                     self.copy(point, bytes)?;
                     break;
                 }
+                Progress::Tail(point) => self.give_tail(point),
                 Progress::Stream(point) => {
                     logger.notice("Successful partial resynchronization with master.");
                     self.is_taken();
@@ -251,6 +258,35 @@ impl Wire {
     fn flush(&mut self) -> Result<(), Ended> {
         let output = self.link.take_output();
         if output.is_empty() { Ok(()) } else { self.socket.write_all(&output).map_err(Ended::by) }
+    }
+
+    // What the master lacks.
+
+    /// Gives the master a piece of what it lacks behind that place. One that holds no whole request gets it a second time, twice as large.
+    fn give_tail(&mut self, point: Point) {
+        let bytes_max = match self.tail {
+            Some((offset, bytes_max)) if offset == point.offset => bytes_max.saturating_mul(2),
+            _ => TAIL_BYTES,
+        };
+        let before = self.tail.replace((point.offset, bytes_max));
+        let order = self.order.number;
+        let bytes = self.shared.with_engine(|engine, _| engine.tail(order, point, bytes_max));
+        let had_all = before.is_some_and(|(offset, had)| {
+            offset == point.offset && bytes.as_ref().is_some_and(|bytes| bytes.len() <= had)
+        });
+        let given = bytes.as_deref().filter(|_| !had_all);
+        let text = match given {
+            Some(bytes) => format!(
+                "MASTER lacks what this replica has of its history: it is given {} bytes",
+                bytes.len()
+            ),
+            None => {
+                "MASTER lacks what this replica has of its history, and it is not in the backlog any more"
+                    .to_owned()
+            }
+        };
+        self.shared.logger.notice(&text);
+        self.link.give_tail(point, given);
     }
 
     // The whole data set.
