@@ -193,9 +193,28 @@ def test_a_write_of_a_history_that_is_over_is_given_up_at_once_and_not_acknowled
             eventually("replicas of the new one are there", lambda: c.ask("SET", "a", 2) == b"OK")
 
 
+def test_a_write_that_the_next_master_has_is_answered_as_done():
+    """Its replica has it, could not say so, and is the master now: what it has is in the history that goes on."""
+    with master_of("queue") as master, master.client() as m, follower(master, "tandem") as replica:
+        set_up(m, timeout_ms=30_000)
+        m.call("CLIENT", "DURABILITY", "everysec")
+        with master.client() as c, replica.client() as r:
+            with frozen(replica):
+                c.send(wire.encode("SET", "a", 1))
+                eventually("it is written", lambda: m.call("GET", "a") == b"1")
+                m.call("CLIENT", "KILL", "TYPE", "replica")
+                # From here on it takes no replicas, so nobody can acknowledge anything.
+                m.call("REPLICAOF", "127.0.0.1", replica.port)
+            eventually("the replica has it", lambda: r.call("GET", "a") == b"1")
+            r.call("REPLICAOF", "NO", "ONE")
+            assert c.read() == b"OK"
+            assert info(m, "stats")["unacknowledged_replies"] == "0"
+
+
 def test_what_the_former_master_has_acknowledged_is_brought_by_whoever_comes_next():
     """A Sentinel promotes one replica and tells the other later: in between, the master until then hears acknowledgements of that one."""
-    with master_of("queue") as old, master_of("queue") as brother, master_of("queue") as new:
+    debug = ("--enable-debug-command", "yes")
+    with master_of("queue", *debug) as old, master_of("queue", *debug) as brother, master_of("queue", *debug) as new:
         with old.client() as o, brother.client() as b, new.client() as n:
             for client in (o, b, n):
                 set_up(client)

@@ -198,12 +198,12 @@ impl Engine {
         self.observe();
     }
 
-    /// Whether what a client waits to do is a write that no replica would acknowledge, while it waits for that: what it would take
-    /// stays, and it waits on.
+    /// Whether what a client waits to do is a write that no replica would acknowledge, while it waits for that, or that others' may have
+    /// to go before: what it would take stays, and it waits on.
     fn would_be_in_vain(&self, id: SessionId, command: usize) -> bool {
         self.table.commands[command].spec.flags.has(Flags::WRITE)
-            && self.durability(id) == Durability::Replicated
-            && !self.is_acknowledged_here()
+            && (self.durability(id) == Durability::Replicated && !self.is_acknowledged_here()
+                || self.holds_all_for_tail())
     }
 
     /// Ends a client's waiting, of which its session knows no more, with a reply.

@@ -72,8 +72,9 @@ pub(crate) struct Acks {
     carried: Option<(u64, u64)>,
     /// Where that was waited for in vain.
     given_up: Option<Place>,
-    /// Replicas may come with what the former master has acknowledged and this server lacks; see `replication/tail.rs`.
-    pub(crate) awaits_tail: bool,
+    /// Replicas may come with what the former master has acknowledged and this server lacks; up to when, monotonic microseconds, all who
+    /// write wait for that. See `replication/tail.rs`.
+    pub(crate) tail_awaited_until_us: Option<u64>,
 }
 
 /// A place in a history, by its number.

@@ -300,7 +300,8 @@ impl Engine {
 
     /// Whether keys whose time is over stay where they are, as nobody but the master, or the end of a pause, lets them go.
     pub(crate) fn hold_expired(&mut self) {
-        self.keyspace.hold_expired = self.is_replica() || self.acks.awaits_tail || self.pause.stands_still();
+        self.keyspace.hold_expired = self.is_replica() || self.awaits_tail() || self.pause.stands_still();
+        self.observe();
     }
 
     // The gate.

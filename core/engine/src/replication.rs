@@ -70,6 +70,11 @@ const ADDRESS_BYTES_MAX: usize = 255;
 /// What a replica says of itself, of the copy that it wants, and of how far it has come.
 fn replconf(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let args = turn.args;
+    if args.len() > 4 && args.is(1, "tail") {
+        engine.hear_tail(turn, 2)?;
+        turn.reply.ok();
+        return Ok(Step::Done(None));
+    }
     if args.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
     }
@@ -81,10 +86,6 @@ fn replconf(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         }
         if args.is(i, "getack") {
             return Ok(Step::Done(None));
-        }
-        if args.is(i, "tail") && args.len() == i + 4 {
-            engine.hear_tail(turn, i + 1)?;
-            break;
         }
         announce(engine, turn.session, args, i)?;
     }

@@ -17,6 +17,7 @@ fn request(words: &str) -> String {
 /// A server that was promoted behind byte 1000, in database 3, with a key there whose time is over soon; and a client there.
 fn promoted() -> (Bench, usize) {
     let mut b = Bench::new();
+    b.engine.set_logging(true);
     let c = b.connect();
     b.run(c, "CONFIG SET min-replicas-acked 1");
     b.run(c, "REPLICAOF 127.0.0.1 1");
@@ -43,25 +44,49 @@ fn comes(b: &mut Bench, position: u64) -> (usize, String) {
     (replica, said)
 }
 
+/// Some time passes, in which background work is done; the log of that.
+fn passes_ms(b: &mut Bench, ms: i64) -> String {
+    b.pass_ms(ms);
+    b.tick();
+    b.cron();
+    let log = b.log();
+    b.tick();
+    log
+}
+
+fn give(b: &mut Bench, replica: usize, position: u64, bytes: &str) -> String {
+    b.call(replica, &["REPLCONF", "tail", HISTORY, &position.to_string(), bytes])
+}
+
 #[test]
 fn it_is_executed_before_anything_else_and_keys_live_until_then() {
     let (mut b, c) = promoted();
-    b.pass_ms(20);
-    b.tick();
-    let tail = [request("PERSIST soon"), request("SET late v"), request("SELECT 4"), request("SET other v")]
-        .concat();
-    let end = 1000 + tail.len() as u64;
+    passes_ms(&mut b, 20);
+    let (first, rest) = (request("SET late v"), [request("PERSIST soon"), request("SELECT 4")].concat());
+    let rest = rest + &request("SET other v");
+    let middle = 1000 + first.len() as u64;
+    let end = middle + rest.len() as u64;
     let (replica, said) = comes(&mut b, end);
     assert_eq!(said, "+TAIL 1000\r\n");
     assert!(b.run(c, "SET k v").starts_with("-NOREPLICAS "));
-    assert_eq!(b.call(replica, &["REPLCONF", "tail", HISTORY, "1000", &tail]), "+OK\r\n");
+    // What changes no data must not stand before it either.
+    let other = b.connect();
+    assert_eq!(b.run(c, "PUBLISH channel message") + &b.run(other, "WAIT 1 0"), ":0\r\n");
+    passes_ms(&mut b, 1000);
+    assert_eq!(give(&mut b, replica, 1000, &first), "+OK\r\n");
+    let mut log = passes_ms(&mut b, 1000);
+    assert_eq!(b.run(replica, &format!("PSYNC {HISTORY} {}", end + 1)), format!("+TAIL {middle}\r\n"));
+    let (front, back) = rest.split_at(10);
+    assert_eq!(b.call(replica, &["REPLCONF", "tail", HISTORY, &middle.to_string(), front, back]), "+OK\r\n");
     let said = b.run(replica, &format!("PSYNC {HISTORY} {}", end + 1)) + &b.delivered(replica);
     assert!(said.starts_with("+CONTINUE "), "{said}");
     assert_eq!(b.run(c, "GET soon"), "$5\r\nthere\r\n");
     assert_eq!(b.run(c, "SET k v"), "+OK\r\n");
-    let log = b.log();
-    assert!(log.contains("PERSIST soon|SET late v|SELECT 4|SET other v|SELECT 3|SET k v"), "{log}");
-    b.tick();
+    log += &passes_ms(&mut b, 1000);
+    let commands: Vec<&str> =
+        log.split('|').flat_map(|part| part.split(" #").next()).map(str::trim).collect();
+    let commands = commands.join("|");
+    assert!(commands.ends_with("SET late v|PERSIST soon|SELECT 4|SET other v|SELECT 3|SET k v"), "{log}");
     let mine = b.delivered(replica);
     assert!(mine.contains(&[request("SELECT 3"), request("SET k v")].concat()), "{mine}");
 }
@@ -70,19 +95,16 @@ fn it_is_executed_before_anything_else_and_keys_live_until_then() {
 fn it_is_refused_where_something_was_written_and_of_who_may_not_do_everything() {
     let (mut b, c) = promoted();
     let (replica, _) = comes(&mut b, 1100);
-    assert!(
-        b.call(replica, &["REPLCONF", "tail", HISTORY, "990", "x"]).starts_with("-ERR "),
-        "from another place"
-    );
+    assert!(give(&mut b, replica, 990, "x").starts_with("-ERR "), "from another place");
     b.run(c, "ACL SETUSER repl on nopass +psync +replconf +ping");
     b.run(replica, "AUTH repl x");
-    assert!(b.call(replica, &["REPLCONF", "tail", HISTORY, "1000", "x"]).starts_with("-ERR "));
+    assert!(give(&mut b, replica, 1000, "x").starts_with("-ERR "));
     b.run(c, "CONFIG SET min-replicas-acked 0");
     assert_eq!(b.run(c, "SET k v"), "+OK\r\n");
     b.log();
     let (replica, said) = comes(&mut b, 1100);
     assert_eq!(said, "", "it gets a copy");
-    assert!(b.call(replica, &["REPLCONF", "tail", HISTORY, "1000", "x"]).starts_with("-ERR "));
+    assert!(give(&mut b, replica, 1000, "x").starts_with("-ERR "));
 }
 
 #[test]
@@ -90,7 +112,20 @@ fn what_is_no_request_is_refused_and_what_stands_before_it_is_executed() {
     let (mut b, c) = promoted();
     let tail = [request("SET late v"), request("NOSUCH")].concat();
     let (replica, _) = comes(&mut b, 1000 + tail.len() as u64);
-    let said = b.call(replica, &["REPLCONF", "tail", HISTORY, "1000", &tail]);
+    let said = give(&mut b, replica, 1000, &tail);
     assert!(said.starts_with("-ERR what was offered cannot be executed"), "{said}");
     assert_eq!(b.run(c, "GET late"), "$1\r\nv\r\n");
+}
+
+#[test]
+fn who_waits_for_no_replicas_is_refused_for_a_moment_only() {
+    let (mut b, c) = promoted();
+    b.run(c, "CONFIG SET min-replicas-acked 1 appendonly yes");
+    assert_eq!(b.run(c, "CLIENT DURABILITY everysec"), "+OK\r\n");
+    assert!(b.run(c, "SET k v").starts_with("-NOREPLICAS "), "replicas may come");
+    assert!(b.run(c, "EVAL redis.call('INCR','n') 0").contains("NOREPLICAS "));
+    passes_ms(&mut b, 5001);
+    assert_eq!(b.run(c, "SET k v"), "+OK\r\n");
+    b.log();
+    assert_eq!(comes(&mut b, 1100).1, "", "it is too late");
 }

@@ -136,6 +136,8 @@ pub struct Master<I> {
     is_told: bool,
     /// The stream is that of a master, and nothing of its own is put into it.
     relays: bool,
+    /// Nothing but what is executed is put into the stream; see [`Master::be_silent`].
+    is_silent: bool,
     /// There is a log that may have what the backlog has no more.
     has_log: bool,
     /// Somebody was closed because more waited for it than may while the log was read for it: who comes next gets a snapshot.
@@ -167,6 +169,7 @@ impl<I: Copy + Eq> Master<I> {
             former: None,
             is_told: false,
             relays: false,
+            is_silent: false,
             has_log: false,
             log_was_slow: false,
             backlog: None,
@@ -369,9 +372,14 @@ impl<I: Copy + Eq> Master<I> {
 
     /// Has all replicas acknowledge what they have applied, as soon as they have been sent what was executed until now.
     pub fn ask(&mut self) {
-        if self.is_fed() && !self.relays && !std::mem::replace(&mut self.asks, true) {
+        if self.is_fed() && !self.relays && !self.is_silent && !std::mem::replace(&mut self.asks, true) {
             self.due.extend_from_slice(GETACK);
         }
+    }
+
+    /// Puts nothing into the stream by itself from now on, or does so again: another history may have to be caught up with first.
+    pub fn be_silent(&mut self, is_silent: bool) {
+        self.is_silent = is_silent;
     }
 
     // What the history is.
@@ -453,6 +461,7 @@ impl<I: Copy + Eq> Master<I> {
     /// their end both are the same.
     pub fn catch_up(&mut self, bytes: &[u8]) {
         self.add(bytes);
+        self.settled = self.offset;
         if let Some(former) = &mut self.former {
             former.offset = self.offset;
         }
@@ -680,7 +689,7 @@ impl<I: Copy + Eq> Master<I> {
             }
             return;
         }
-        if !self.relays && now_us >= self.pinged_us + self.settings.ping_period_us {
+        if !self.relays && !self.is_silent && now_us >= self.pinged_us + self.settings.ping_period_us {
             self.pinged_us = now_us;
             self.due.extend_from_slice(PING);
         }

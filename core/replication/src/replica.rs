@@ -44,6 +44,9 @@ const READS_AS_VALKEY: &[u8] = b"9.1.0";
 /// Room that the input may keep although it is mostly empty, bytes.
 const INPUT_KEPT: usize = 1 << 20;
 
+/// Longest argument in which a master is given what it lacks, bytes. Less than any `proto-max-bulk-len`.
+const TAIL_PIECE_BYTES: usize = 256 << 10;
+
 /// What comes with the end of a long request in one piece at most, bytes: with more the input is moved once.
 const INPUT_SLACK: usize = 64 << 10;
 
@@ -349,7 +352,7 @@ impl Link {
             }
             State::Version => self.ask(),
             State::Psync => return self.decided(line).map(Some),
-            State::Tail => self.tail_answered(line),
+            State::Tail => self.tail_answered(line)?,
             State::Header(point) => return self.headed(point, line).map(Some),
             State::Snapshot(..) | State::Loading(_) | State::Stream(_) => {}
         }
@@ -425,6 +428,8 @@ impl Link {
                 else {
                     return Err(fault::strange(line));
                 };
+                // Whoever was to take over has, and is not to be asked for it again.
+                self.settings.hands_over = false;
                 self.state = State::Tail;
                 Ok(Progress::Tail(Point { offset, ..point }))
             }
@@ -437,15 +442,18 @@ impl Link {
     pub fn give_tail(&mut self, point: Point, bytes: Option<&[u8]>) {
         let Some(bytes) = bytes.filter(|_| self.state == State::Tail) else { return self.ask_for_all() };
         let offset = point.offset.to_string();
-        self.send(&[b"REPLCONF", b"tail", point.id.as_bytes(), offset.as_bytes(), bytes]);
+        let words = [b"REPLCONF", &b"tail"[..], point.id.as_bytes(), offset.as_bytes()];
+        self.send(&words.into_iter().chain(bytes.chunks(TAIL_PIECE_BYTES)).collect::<Vec<_>>());
     }
 
-    /// A master that does not take it has nothing to go on from.
-    fn tail_answered(&mut self, line: &[u8]) {
-        match line.first() {
-            Some(b'+') => self.ask(),
-            _ => self.ask_for_all(),
+    /// A master that does not take it knows, when it is asked again, how to go on: another replica may have been quicker. What it cannot do
+    /// just now ends the link.
+    fn tail_answered(&mut self, line: &[u8]) -> Result<(), Fault> {
+        if !line.starts_with(b"+") && !line.starts_with(b"-ERR ") {
+            return Err(fault::refused(line));
         }
+        self.ask();
+        Ok(())
     }
 
     fn ask_for_all(&mut self) {

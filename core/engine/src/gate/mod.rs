@@ -253,7 +253,7 @@ impl Engine {
     fn check_replicas(&mut self, id: SessionId, needs: impl Fn(&Engine) -> Flags) -> Result<(), Error> {
         let least = self.config.min_replicas_to_write;
         let waits_for_them = self.durability(id) == Durability::Replicated;
-        if least == 0 && !waits_for_them && !self.acks.awaits_tail || !needs(self).has(Flags::WRITE) {
+        if least == 0 && !waits_for_them && !self.awaits_tail() || !needs(self).has(Flags::WRITE) {
             return Ok(());
         }
         if self.good_replicas() < least {
@@ -263,8 +263,7 @@ impl Engine {
         if waits_for_them {
             self.check_acknowledgement()?;
         }
-        self.await_no_tail();
-        Ok(())
+        self.check_tail()
     }
 
     /// The same for a script's call. Memory and disk are looked at before the first change only.

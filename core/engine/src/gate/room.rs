@@ -38,7 +38,7 @@ impl Engine {
         let mut limit = self.config.maxmemory as usize;
         self.is_evicting = false;
         let is_masters = self.is_replica() && self.config.replica_ignore_maxmemory;
-        if limit == 0 || self.pause.is_pending || is_masters {
+        if limit == 0 || self.pause.is_pending || is_masters || self.awaits_tail() {
             (self.over_memory, self.over_reserve) = (false, false);
             return self.note_fullness();
         }

@@ -130,7 +130,7 @@ impl Engine {
 
     /// Has replicas do this command, which changes no data and is not logged, among what is executed.
     pub(crate) fn tell_replicas(&mut self, argv: &[&[u8]]) {
-        if self.log.enabled && self.master.is_fed() && self.link.is_none() {
+        if self.log.enabled && self.master.is_fed() && self.link.is_none() && !self.awaits_tail() {
             self.log.add_aside(argv);
         }
     }

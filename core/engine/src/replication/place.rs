@@ -71,6 +71,9 @@ impl Engine {
             if !self.log.is_empty() || self.master.has_due() {
                 stretch.feed(self.master.offset(), self.log.has_asides());
             }
+            if self.awaits_tail() && self.log.stream_len() > 0 {
+                self.await_no_tail();
+            }
             self.master.feed(&self.log.stream());
             self.carry_out();
         } else {
@@ -142,6 +145,10 @@ impl Engine {
         self.log.go_on_in(db);
         self.noted_place.stretch.is_unknown = true;
         self.begin_in_step(db);
+        if !self.is_replica() {
+            self.await_tail();
+            self.hold_expired();
+        }
         self.record();
         true
     }

@@ -6,35 +6,77 @@
 //! follow it, and whoever comes to follow it has left the former master for good: it brings what is lacking (`+TAIL`, `REPLCONF tail`), and
 //! that is executed before anything else, as if it had come from the former master. Both histories are the same up to its end then.
 //!
-//! *Invariant:* nothing is executed in the new history before it, not even for keys whose time is over, while replicas are awaited
-//! that acknowledge. Who does not wait for them (CLIENT DURABILITY) writes at once, and what comes after that is told and given up.
+//! That is enough where of all servers more than half have what is acknowledged, the master among them: then one of those that the
+//! promoted waits for has it, whichever they are. A master that starts again is in the same place as one that was promoted: its disk may
+//! have less than its replicas.
+//!
+//! *Invariant:* nothing is put into the new history before it while replicas are awaited that acknowledge: no write, no key whose time is
+//! over, nothing that only replicas are told, no ping. Who does not wait for replicas (CLIENT DURABILITY) waits for
+//! [`OTHERS_WAIT_US`]; what comes after such a write is told and given up.
 
 use crate::engine::{Engine, Turn};
+use crate::gate::LOADING;
 use crate::outside::{Job, Outside};
 use crate::session::SessionId;
 use commands::Error;
 use replication::master::{Announced, Asked};
 use replication::replica::{Link, Point};
 
+/// For how long those are refused as well who do not wait for replicas, microseconds.
+const OTHERS_WAIT_US: u64 = 5_000_000;
+
 /// The refusal of what cannot be executed in front of what was.
 const TOO_LATE: Error = Error::new("ERR this history goes on without what is offered");
+/// The refusal while the server is about to stop; what begins with this word is offered again.
+const STOPPING: Error = Error::new("BUSY this server is about to stop");
+/// The refusal of those who do not wait for replicas, and may go before what these bring.
+const AWAITED: Error = Error::new(
+    "NOREPLICAS This was not done: this server is a master since a moment ago, and replicas may come with what the former one has acknowledged.",
+);
 
 impl Engine {
-    /// This server was promoted.
+    /// This server is a master from now on.
     pub(crate) fn await_tail(&mut self) {
-        self.acks.awaits_tail = self.config.min_replicas_acked > 0;
+        let until_us = self.keyspace.now.mono_us + OTHERS_WAIT_US;
+        self.acks.tail_awaited_until_us = (self.config.min_replicas_acked > 0).then_some(until_us);
+        self.master.be_silent(self.awaits_tail());
+    }
+
+    /// Whether replicas may come with what goes before all that is written here.
+    #[inline]
+    pub(crate) fn awaits_tail(&self) -> bool {
+        self.acks.tail_awaited_until_us.is_some()
     }
 
     /// Something is written, or replicas are there to acknowledge it.
     pub(crate) fn await_no_tail(&mut self) {
-        if core::mem::take(&mut self.acks.awaits_tail) {
+        if self.acks.tail_awaited_until_us.take().is_some() {
+            self.master.be_silent(false);
             self.hold_expired();
         }
     }
 
+    /// Whether nobody may write because of what replicas may bring.
+    pub(crate) fn holds_all_for_tail(&self) -> bool {
+        let until_us = self.acks.tail_awaited_until_us.filter(|_| self.config.min_replicas_acked > 0);
+        until_us.is_some_and(|until_us| self.keyspace.now.mono_us < until_us) && !self.is_acknowledged_here()
+    }
+
+    /// A write that nothing else stands against is refused if replicas may bring what goes before it, and ends the waiting for that if not.
+    pub(crate) fn check_tail(&mut self) -> Result<(), Error> {
+        if self.holds_all_for_tail() {
+            self.counters.unreplicated_refusals += 1;
+            return Err(AWAITED);
+        }
+        self.await_no_tail();
+        Ok(())
+    }
+
     /// Ends the waiting where nothing is waited for any more.
     pub(super) fn look_for_tail(&mut self) {
-        if self.link.is_some() || self.config.min_replicas_acked == 0 || self.is_acknowledged_here() {
+        let is_over =
+            self.link.is_some() || self.config.min_replicas_acked == 0 || self.is_acknowledged_here();
+        if self.awaits_tail() && is_over {
             self.await_no_tail();
         }
     }
@@ -61,21 +103,33 @@ impl Engine {
         self.acl.is_unlimited(self.sessions.at(id).user)
     }
 
-    /// `REPLCONF tail history position bytes` in the arguments from `i` on.
+    /// `REPLCONF tail history position piece …` in the arguments from `i` on.
     pub(super) fn hear_tail(&mut self, turn: &mut Turn<'_>, i: usize) -> Result<(), Error> {
         let (args, position) = (turn.args, turn.args.int(i + 1)?);
         let first = position.checked_add(2).ok_or(TOO_LATE)?;
         let behind = self.master.behind(Asked::From(args.at(i), first)).filter(|b| b.can_catch_up);
         let former = behind.ok_or(TOO_LATE)?.former;
         let is_in_order = u64::try_from(position) == Ok(former.offset) && self.log.stream().is_empty();
-        if self.link.is_some() || !is_in_order || self.log.has_open_records() || !self.may_give(turn.session)
-        {
+        if self.link.is_some() || !is_in_order || !self.may_give(turn.session) {
             return Err(TOO_LATE);
         }
-        if let Some(why) = turn.outside.write_refusal(true, &|| args.at(i + 2).len()) {
+        self.check_interruption(turn.outside)?;
+        let bytes = args.all()[i + 2..].concat();
+        if let Some(why) = turn.outside.write_refusal(true, &|| bytes.len()) {
             return Err(Error::text(why));
         }
-        self.run_tail(former, args.at(i + 2), turn.outside)
+        self.run_tail(former, &bytes, turn.outside)
+    }
+
+    /// What is given may come in the middle of a script, in a transaction, or while data is read.
+    fn check_interruption(&self, outside: &dyn Outside) -> Result<(), Error> {
+        match &self.busy {
+            Some(script) => Err(script.refusal()),
+            None if outside.is_loading() => Err(LOADING),
+            None if self.holds_writes() => Err(STOPPING),
+            None if self.depth > 0 => Err(TOO_LATE),
+            None => Ok(()),
+        }
     }
 
     /// Executes it as a master's stream, up to the end of its last whole request.

@@ -74,7 +74,12 @@ impl Backlog {
     pub fn part(&self, position: u64, bytes_max: usize) -> Option<Vec<u8>> {
         let skipped = position.checked_sub(self.first).and_then(|skipped| usize::try_from(skipped).ok())?;
         let end = skipped.saturating_add(bytes_max).min(self.bytes.len());
-        (skipped <= self.bytes.len()).then(|| self.bytes.range(skipped..end).copied().collect())
+        (skipped <= self.bytes.len()).then(|| {
+            let (front, back) = self.bytes.as_slices();
+            let (in_front, in_back) =
+                (|at: usize| at.min(front.len()), |at: usize| at.saturating_sub(front.len()));
+            [&front[in_front(skipped)..in_front(end)], &back[in_back(skipped)..in_back(end)]].concat()
+        })
     }
 }
 

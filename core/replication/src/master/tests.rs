@@ -425,6 +425,82 @@ fn a_name_that_others_know_is_the_one_to_go_on_under() {
     assert_eq!(replica.former(), Some(Point { id: own(), offset: 30 }));
 }
 
+/// A replica that has gone at position 4 and has come again, when the backlog begins later.
+fn come_again() -> Master<u32> {
+    let mut master = master();
+    online(&mut master, 1);
+    master.feed(b"1234");
+    master.remove(1, 0);
+    master.feed(&[b'x'; 200]);
+    master.set_has_log(true);
+    master.resync(2, modern(), Asked::From(id().as_bytes(), 5), FRESH, 9);
+    assert_eq!((sent(&mut master, 2).as_str(), master.counts().full), ("<log 4 204>", 1));
+    master.feed(b"meanwhile ");
+    master
+}
+
+#[test]
+fn who_lacks_more_than_the_backlog_has_is_sent_it_from_the_log() {
+    let mut master = come_again();
+    master.searched(2, true, 10);
+    assert_eq!(sent(&mut master, 2), format!("+CONTINUE {}\r\n", id()));
+    master.feed(b"and later");
+    assert!(master.is_sending() && master.acked(0) == 0);
+    master.fetched(2, 11);
+    assert_eq!(sent(&mut master, 2), "meanwhile and later");
+    assert_eq!((master.counts().partial_ok, master.acked(4), master.acked(5)), (1, 1, 0));
+}
+
+#[test]
+fn what_the_log_has_not_is_a_snapshot() {
+    let mut master = come_again();
+    master.searched(2, false, 10);
+    assert_eq!((sent(&mut master, 2).as_str(), master.kept_bytes()), ("<snapshot>", 0));
+    assert_eq!((master.counts().full, master.counts().partial_err), (2, 1));
+    assert_eq!(master.begin_snapshot(10, b"mark").0, [2]);
+}
+
+#[test]
+fn who_was_closed_while_the_log_was_read_for_it_is_sent_a_snapshot() {
+    let mut master = come_again();
+    master.feed(&[b'y'; 200]);
+    assert_eq!(sent(&mut master, 2), "<Overrun>");
+    let again = |master: &mut Master<u32>, who| {
+        master.resync(who, modern(), Asked::From(id().as_bytes(), 5), FRESH, 9);
+        sent(master, who)
+    };
+    assert_eq!(again(&mut master, 2), "<snapshot>", "it would go on like that for ever");
+    assert_eq!(again(&mut master, 3), format!("<log 4 {}>", master.offset()));
+}
+
+#[test]
+fn the_log_is_read_for_some_replicas_at_a_time_and_not_by_who_relays() {
+    let mut master = come_again();
+    for who in 3..=6 {
+        master.resync(who, modern(), Asked::From(id().as_bytes(), 5), FRESH, 9);
+    }
+    let searched = master.take_wishes().iter().filter(|wish| matches!(wish, Wish::Older(..))).count();
+    assert_eq!(searched, OLDER_MAX - 1);
+    master.stop_leading();
+    master.remove(3, 9);
+    master.resync(7, modern(), Asked::From(id().as_bytes(), 5), FRESH, 9);
+    assert!(!master.take_wishes().iter().any(|wish| matches!(wish, Wish::Older(..))));
+}
+
+#[test]
+fn what_a_master_says_by_itself_changes_no_data() {
+    let mut master = master();
+    online(&mut master, 1);
+    master.feed(b"data");
+    let settled = master.settled();
+    master.ask();
+    master.feed(b"");
+    assert!(master.offset() > 4);
+    assert_eq!((master.settled(), settled), (settled, Some(Point { id: id(), offset: 4 })));
+    master.feed(b"more");
+    assert_eq!(master.settled(), master.place());
+}
+
 #[test]
 fn what_a_replica_has_of_the_former_history_is_taken_before_anything_is_written() {
     let name = id();
@@ -432,15 +508,25 @@ fn what_a_replica_has_of_the_former_history_is_taken_before_anything_is_written(
     let mut master = master();
     master.follow(followed(50));
     master.lead(own(), 0);
+    master.configure(Settings { ping_period_us: 10, ..settings() });
+    master.be_silent(true);
     assert_eq!(master.behind(asked(51)), None, "it has no more");
     let behind = Behind { former: followed(50), lacked: 6, can_catch_up: true };
     assert_eq!(master.behind(asked(57)), Some(behind));
     assert_eq!(master.behind(Asked::From(b"another", 57)), None);
     master.catch_up(b"lacked");
     assert_eq!((master.offset(), master.former(), master.behind(asked(57))), (56, Some(followed(56)), None));
+    assert_eq!(master.settled(), Some(followed(56)), "it is not to come again");
     master.resync(1, modern(), asked(57), FRESH, 0);
     master.resync(2, modern(), asked(51), FRESH, 0);
     assert_eq!(sent(&mut master, 2), format!("+CONTINUE {}\r\nlacked", own()));
+    master.tick(50, || FRESH);
+    master.ask();
+    assert!(!master.has_due(), "another one may have more");
+    master.take_wishes();
+    master.catch_up(b"more");
+    assert_eq!(sent(&mut master, 2), "more");
+    master.be_silent(false);
     master.feed(b"written");
-    assert_eq!(master.behind(asked(60)).map(|behind| (behind.lacked, behind.can_catch_up)), Some((3, false)));
+    assert_eq!(master.behind(asked(63)).map(|behind| (behind.lacked, behind.can_catch_up)), Some((2, false)));
 }

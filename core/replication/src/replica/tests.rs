@@ -338,11 +338,10 @@ fn a_master_that_lacks_something_is_given_it_and_asked_again() {
     assert_eq!(answer(&mut link, "+TAIL 35").0, Ok(Progress::Tail(Point { id: id(), offset: 35 })));
     link.give_tail(Point { id: id(), offset: 35 }, Some(b"more"));
     sent(&mut link);
-    assert_eq!(
-        answer(&mut link, "-ERR this history goes on").1,
-        "PSYNC ? -1",
-        "a whole copy is what is left"
-    );
+    assert_eq!(answer(&mut link, "-ERR another was quicker").1, format!("PSYNC {ID} 42"));
+    assert!(answer(&mut link, "+TAIL 38").0.is_ok());
+    link.give_tail(Point { id: id(), offset: 38 }, Some(b"rest"));
+    assert!(answer(&mut link, "-MISCONF the disk is full").0.is_err(), "it may be taken later");
 }
 
 #[test]
@@ -353,4 +352,14 @@ fn a_master_that_lacks_what_is_gone_here_gives_a_copy() {
     assert_eq!(sent(&mut link), "PSYNC ? -1");
     let mut new = asked(settings());
     assert!(answer(&mut new, "+TAIL 30").0.is_err(), "it has nothing to give");
+}
+
+#[test]
+fn whoever_has_taken_over_and_lacks_something_is_not_told_so_again() {
+    let resume = Some(Point { id: id(), offset: 41 });
+    let mut link = asked(Settings { resume, hands_over: true, ..settings() });
+    assert!(answer(&mut link, "+TAIL 30").0.is_ok());
+    link.give_tail(Point { id: id(), offset: 30 }, Some(b"bytes"));
+    sent(&mut link);
+    assert_eq!(answer(&mut link, "+OK").1, format!("PSYNC {ID} 42"));
 }

@@ -155,7 +155,10 @@ impl Wire {
                     self.copy(point, bytes)?;
                     break;
                 }
-                Progress::Tail(point) => self.give_tail(point),
+                Progress::Tail(point) => {
+                    self.is_taken();
+                    self.give_tail(point);
+                }
                 Progress::Stream(point) => {
                     logger.notice("Successful partial resynchronization with master.");
                     self.is_taken();
