@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness import servers  # noqa: E402
+from harness import servers, wire  # noqa: E402
 
 # Only ends a hang.
 SECONDS_MAX = 120
@@ -331,3 +331,25 @@ def test_a_file_of_settings_is_no_log(tmp_path):
     settings = tmp_path / "queue.conf"
     settings.write_text("# A queue of ours\nport 6379\n")
     assert "no file of a server" in check(settings, code=NOT_LOOKED)
+
+
+def test_what_failed_in_another_servers_log_is_told_and_no_damage(tmp_path):
+    """A start passes it over, as other servers do; where it does not, it is damage."""
+    logs = tmp_path / "data" / "appendonlydir"
+    logs.mkdir(parents=True)
+    (logs / "appendonly.aof.manifest").write_text("file appendonly.aof.1.incr.aof seq 1 type i\n")
+    failing = wire.encode("SET", "k", "v") + wire.encode("RPUSH", "k", "v") + wire.encode("SET", "l", "v")
+    file = logs / "appendonly.aof.1.incr.aof"
+    file.write_bytes(failing)
+    told = check(tmp_path / "data", code=WHOLE)
+    assert "RPUSH is refused: WRONGTYPE" in told and "as a start does" in told
+    with server(tmp_path) as s, s.client() as c:
+        assert c.call("MGET", "k", "l") == [b"v", b"v"]
+        assert "1 commands of the append only file failed" in s.log_tail()
+    shutil.rmtree(logs)
+    logs.mkdir()
+    (logs / "appendonly.aof.manifest").write_text("file appendonly.aof.1.incr.aof seq 1 type i\n")
+    file.write_bytes(failing + wire.encode("SELECT", "99"))
+    assert "SELECT is refused" in check(tmp_path / "data", code=DAMAGED)
+    with pytest.raises(RuntimeError, match="DB index is out of range"):
+        server(tmp_path).start()

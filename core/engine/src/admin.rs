@@ -163,9 +163,9 @@ fn config_rewrite(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Erro
         engine.jobs.push(Job::RewriteConfig { session: Some(turn.session) });
         return Ok(Step::Later);
     }
-    // Sentinel promotes by a transaction that ends with this. It is done behind what the transaction changes, and what fails then is told
-    // in the log.
-    if let Some(why) = &engine.rewrite_refusal {
+    // Sentinel promotes by a transaction that ends with this. It is done behind what the transaction changes, and what fails then, though
+    // nothing was seen to stand against it, is told in the log.
+    if let Some(why) = engine.rewrite_refusal.clone().or_else(|| turn.outside.rewrite_refusal()) {
         return Err(Error::text(format!("ERR {why}")));
     }
     engine.jobs.push(Job::RewriteConfig { session: None });

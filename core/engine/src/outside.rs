@@ -55,6 +55,10 @@ pub trait Outside {
     ) -> Result<(), ConfigRefusal> {
         Ok(())
     }
+    /// Why the file of the configuration cannot be rewritten, as far as that is seen without writing.
+    fn rewrite_refusal(&self) -> Option<String> {
+        None
+    }
     /// Adds the fields of INFO that only the server knows.
     fn report(&self, _report: &mut Report) {}
     /// The most input that one client has had in the last seconds, bytes: most of it has been executed since.

@@ -56,24 +56,25 @@ pub struct UnixOptions {
 #[derive(Debug)]
 pub struct ListenError {
     text: String,
-    source: io::Error,
 }
 
 impl ListenError {
-    fn tcp(address: &str, port: u16, step: &str, source: io::Error) -> ListenError {
+    fn tcp(address: &str, port: u16, step: &str, error: &io::Error) -> ListenError {
+        let error = base::fault::text(error);
         let text = format!(
-            "Could not create server TCP listening socket {address}:{port}: {step}: {source}. \
+            "Could not create server TCP listening socket {address}:{port}: {step}: {error}. \
              Failed listening on port {port} (tcp), aborting."
         );
-        ListenError { text, source }
+        ListenError { text }
     }
 
-    fn unix(path: &Path, step: &str, source: io::Error) -> ListenError {
+    fn unix(path: &Path, step: &str, error: &io::Error) -> ListenError {
+        let error = base::fault::text(error);
         let text = format!(
-            "Failed opening Unix socket: {step}: {source}. Failed listening on {} (unix), aborting.",
+            "Failed opening Unix socket: {step}: {error}. Failed listening on {} (unix), aborting.",
             path.display()
         );
-        ListenError { text, source }
+        ListenError { text }
     }
 }
 
@@ -83,11 +84,7 @@ impl fmt::Display for ListenError {
     }
 }
 
-impl std::error::Error for ListenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+impl std::error::Error for ListenError {}
 
 /// A connection just accepted, not registered anywhere yet; may be sent to another thread.
 pub struct Accepted {
@@ -166,15 +163,15 @@ impl Listeners {
                 }
                 Ok(_) => {
                     let cause = io::Error::other("too many addresses to bind");
-                    return Err(ListenError::tcp(name, port, "bind", cause));
+                    return Err(ListenError::tcp(name, port, "bind", &cause));
                 }
                 Err((_, error)) if may_be_passed_over(&error, optional) => {}
-                Err((step, error)) => return Err(ListenError::tcp(name, port, step, error)),
+                Err((step, error)) => return Err(ListenError::tcp(name, port, step, &error)),
             }
         }
         if self.listeners.len() == before && !options.bind.is_empty() {
             let cause = io::Error::from(io::ErrorKind::AddrNotAvailable);
-            return Err(ListenError::tcp(&options.bind.join(" "), port, "bind", cause));
+            return Err(ListenError::tcp(&options.bind.join(" "), port, "bind", &cause));
         }
         Ok(())
     }
@@ -315,7 +312,7 @@ fn first_address(name: &str, port: u16) -> io::Result<SocketAddr> {
 
 fn unix_listener(options: &UnixOptions, accept_queue: u32) -> Result<UnixListener, ListenError> {
     let path = &options.path;
-    let fail = |step| move |error| ListenError::unix(path, step, error);
+    let fail = |step| move |error: io::Error| ListenError::unix(path, step, &error);
     remove_stale_socket(path).map_err(fail("unlink"))?;
     let address = SockAddr::unix(path).map_err(fail("path"))?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(fail("socket"))?;

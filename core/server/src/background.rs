@@ -280,6 +280,22 @@ pub(crate) fn settings_file(shared: &Shared) -> Result<PathBuf, RewriteError> {
     }
 }
 
+/// Why CONFIG REWRITE is certain to fail, as far as that is seen without writing.
+pub(crate) fn rewrite_refusal(shared: &Shared) -> Option<RewriteError> {
+    use rustix::fs::{Access, access};
+    let path = match settings_file(shared) {
+        Ok(path) => path,
+        Err(why) => return Some(why),
+    };
+    let refused = access(folder_of(&path), Access::WRITE_OK | Access::EXEC_OK).err()?;
+    Some(RewriteError::File(FileError::Io(refused.into())))
+}
+
+/// Where a file is.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn rewrite_config(shared: &Shared) -> Result<(), RewriteError> {
     let path = settings_file(shared)?;
     let old = std::fs::read(&path).unwrap_or_default();
@@ -364,7 +380,7 @@ fn save_acl(shared: &Shared) -> Result<(), FileError> {
 /// Puts a file in place of another such that a crash leaves one of the two. Who could read the old one can read the new one, and
 /// nobody else.
 fn replace_file(shared: &Shared, path: &Path, text: &[u8]) -> Result<(), FileError> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = folder_of(path);
     let name = path.file_name().and_then(|name| name.to_str()).ok_or(FileError::NoName)?;
     let disk = &*shared.durable.disk;
     persist::disk::replace_like(disk, dir, name, text)

@@ -43,6 +43,10 @@ macro_rules! answered_by_shared {
             config::load::real_dir(dir)
         }
 
+        fn rewrite_refusal(&self) -> Option<String> {
+            crate::background::rewrite_refusal(self.shared).map(|why| why.to_string())
+        }
+
         fn check_config(&self, config: &Config) -> Result<(), engine::ConfigRefusal> {
             self.shared.check_config(config)
         }

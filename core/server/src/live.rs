@@ -181,6 +181,7 @@ fn look_at_log_place(shared: &Shared, from: &Config, to: &Config) -> Result<(), 
     let dir = place.dir.join(&place.dir_name);
     let dir = if dir.symlink_metadata().is_ok() { dir } else { place.dir };
     access(&dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let error = base::fault::text(&error.into());
         shared.logger.warning(&format!("Can't write an AOF in {}: {error}", dir.display()));
         ChangeError::LogPlace
     })
@@ -210,6 +211,7 @@ pub(crate) fn adjust_oom_score(shared: &Shared, _: &Config, to: &Config) -> Resu
         OomScoreAdj::Absolute => to.oom_score,
     };
     crate::limits::set_oom_score(score).map_err(|error| {
+        let error = base::fault::text(&error);
         shared.logger.warning(&format!("Unable to write oom_score_adj: {error}"));
         ChangeError::OomScore
     })?;

@@ -245,3 +245,21 @@ fn users_of_an_included_file_stay_there_when_the_configuration_is_rewritten() {
     running.stop();
     running.wait();
 }
+
+#[test]
+fn a_transaction_hears_that_the_settings_cannot_be_rewritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, away) = (dir.path().join("own"), dir.path().join("away"));
+    std::fs::create_dir(&own).unwrap();
+    let server = server_as(Profile::Cache, &own, WORDS);
+    let mut client = server.client();
+    for reply in ["+OK", "-ERR Rewriting config file: No such file or directory"] {
+        client.ask("MULTI", "+OK\r\n");
+        client.ask("CONFIG SET timeout 5", "+QUEUED\r\n");
+        client.ask("CONFIG REWRITE", "+QUEUED\r\n");
+        client.ask("EXEC", &format!("*2\r\n+OK\r\n{reply}\r\n"));
+        if reply == "+OK" {
+            std::fs::rename(&own, &away).unwrap();
+        }
+    }
+}

@@ -446,12 +446,13 @@ impl Log {
 
     /// After a failed write: the file must not hold half a batch followed by others.
     fn cut_back(&mut self, error: io::Error) -> AppendError {
+        let text = base::fault::text(&error);
         match self.open.file.truncate(self.file_bytes) {
             Ok(()) if error.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()) => {
                 AppendError::Retry(error)
             }
-            Ok(()) => self.fail(format!("write: {error}")),
-            Err(second) => self.fail(format!("write: {error}; cutting back: {second}")),
+            Ok(()) => self.fail(format!("write: {text}")),
+            Err(second) => self.fail(format!("write: {text}; cutting back: {}", base::fault::text(&second))),
         }
     }
 

@@ -329,7 +329,7 @@ impl<R: Read> Commands<R> {
 impl std::fmt::Display for BadRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            BadRecord::Io(error) => write!(f, "{error}"),
+            BadRecord::Io(error) => f.write_str(&base::fault::text(error)),
             BadRecord::Torn => f.write_str("Unexpected end of file"),
             BadRecord::Format { offset, byte } => {
                 write!(f, "Bad file format: byte 0x{byte:02x} at offset {offset}")

@@ -86,11 +86,16 @@ impl fmt::Display for LoadError {
                 write!(f, "Bad data format in {}: {fault}", path.display())
             }
             LoadError::Closed { path, error } => {
+                let error = base::fault::text(error);
                 write!(f, "Fatal error: can't open the RDB file {} for reading: {error}", path.display())
             }
-            LoadError::Unreadable { path, error } => write!(f, "{}: {error}", path.display()),
+            LoadError::Unreadable { path, error } => {
+                write!(f, "{}: {}", path.display(), base::fault::text(error))
+            }
             LoadError::FirstLog(error) => write!(f, "Can't write the first append-only file: {error}"),
-            LoadError::OpenLog(error) => write!(f, "Can't open the append-only file: {error}"),
+            LoadError::OpenLog(error) => {
+                write!(f, "Can't open the append-only file: {}", base::fault::text(error))
+            }
             LoadError::First(why) => write!(f, "Terminating server after rdb file reading failure. {why}"),
             LoadError::Advised { why, dir } => write_advice(f, why, dir),
         }
