@@ -349,7 +349,7 @@ def test_what_failed_in_another_servers_log_is_told_and_no_damage(tmp_path):
     shutil.rmtree(logs)
     logs.mkdir()
     (logs / "appendonly.aof.manifest").write_text("file appendonly.aof.1.incr.aof seq 1 type i\n")
-    file.write_bytes(failing + wire.encode("SELECT", "99"))
-    assert "SELECT is refused" in check(tmp_path / "data", code=DAMAGED)
-    with pytest.raises(RuntimeError, match="DB index is out of range"):
+    file.write_bytes(failing + wire.encode("RPUSH", "l"))
+    assert "RPUSH is refused: ERR wrong number of arguments" in check(tmp_path / "data", code=DAMAGED)
+    with pytest.raises(RuntimeError, match="wrong number of arguments"):
         server(tmp_path).start()
