@@ -44,7 +44,7 @@ async function shown(...answers) {
     const answer = answers[Math.min(asked.length, answers.length) - 1];
     return { ok: !answer.status, status: answer.status, json: async () => answer, text: async () => answer.why };
   };
-  vm.runInNewContext(script, { document, fetch, AbortSignal, Intl, Date, setTimeout: (then) => timers.push(then) });
+  vm.runInNewContext(script, { document, fetch, AbortSignal, location: { origin: "http://here" }, Intl, Date, setTimeout: (then) => timers.push(then) });
   for (let round = 0; round < answers.length; round += 1) {
     while (timers.length === 0) await new Promise((then) => setImmediate(then));
     if (round + 1 < answers.length) timers.shift()();
@@ -83,7 +83,7 @@ const [all, reader] = states;
 {
   // What is not permitted is said, and not asked for again.
   const { elements, asked } = await shown(reader, reader);
-  assert.deepEqual(asked, ["/console/state?parts=info,queues,slow", "/console/state?parts=queues"]);
+  assert.deepEqual(asked, ["http://here/console/state?parts=info,queues,slow", "http://here/console/state?parts=queues"]);
   assert.equal(elements["info-note"].textContent, "not permitted for this user");
   assert.equal(elements["slow-note"].hidden, false);
   assert.equal(elements.queues.all("tbody")[0].all("tr").length, 1);

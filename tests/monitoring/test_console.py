@@ -170,6 +170,19 @@ def test_a_busy_server_is_told_as_busy_and_probes_go_on(server):
             other.call("SCRIPT", "KILL")
 
 
+def test_a_server_that_hangs_is_told_in_time_and_hangs_nobody_else():
+    with servers.Server("server", password=PASSWORD, extra=["--console", "yes", "--io-threads", "1"]) as hanging:
+        with hanging.client() as client:
+            client.send(wire.encode("DEBUG", "SLEEP", "8"))
+            began = time.monotonic()
+            status, headers, _ = Console(hanging).ask("/console/state", "default")
+            assert (status, headers["Retry-After"]) == (503, "2")
+            assert 4 < time.monotonic() - began < 7
+            assert Console(hanging).ask("/healthz")[0] == 200
+            assert client.read() == b"OK"
+        assert "told" in Console(hanging).state("info")["parts"]["info"]
+
+
 def test_a_crowd_at_the_console_takes_no_scrapes_place(server):
     def once(_):
         return Console(server).ask("/console/state", "default")[0]

@@ -264,6 +264,12 @@ function backupFigure(backup, now) {
   return figure("Backup", wrong ? backup.status : span(backup.lag_s) + " behind", wrong ? words(backup.last_error) : last, wrong);
 }
 
+function replicasFigure(replication) {
+  const good = replication.good == null ? "" : count(replication.good) + " of them near enough, ";
+  const lost = count(replication.refused_writes) + " writes refused, " + count(replication.unacknowledged_writes) + " not acknowledged";
+  return figure("Replicas", count(replication.connected), good + lost);
+}
+
 function linkFigure(master) {
   const more = words(master.host) + ":" + words(master.port) + (master.is_copying ? ", copying" : "");
   return figure("Link to the master", words(master.link), master.error || more, master.link !== "up");
@@ -284,7 +290,7 @@ function showFigures(info) {
     logFigure(durability),
     snapshotFigure(durability.snapshot, now),
     backupFigure(backup, now),
-    figure("Replicas", count(replication.connected)),
+    replicasFigure(replication),
     figure("Error replies", count(work.error_replies), count(work.refused_for_memory) + " for want of memory"),
   ];
   if (replication.master) boxes.push(linkFigure(replication.master));
@@ -359,7 +365,8 @@ async function ask() {
   const names = wanted();
   if (names.length === 0) return contact("nothing is permitted for this user", true);
   const options = { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) };
-  const answer = await fetch("/console/state?parts=" + names.join(","), options);
+  // A name and a password in the page's own address would make a relative one unfit to be asked.
+  const answer = await fetch(location.origin + "/console/state?parts=" + names.join(","), options);
   if (!answer.ok) throw new Error((await answer.text()).trim() || String(answer.status));
   render(await answer.json());
 }

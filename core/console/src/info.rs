@@ -157,6 +157,10 @@ fn replication(fields: &Fields<'_>) -> Json {
     json!({
         "replicas": told,
         "connected": fields.natural("connected_slaves"),
+        // Only where some are wanted.
+        "good": fields.natural("min_slaves_good_slaves"),
+        "refused_writes": fields.natural("unreplicated_refusals"),
+        "unacknowledged_writes": fields.natural("unacknowledged_replies"),
         "master": fields.word("master_host").map(|host| json!({
             "host": host,
             "port": fields.natural("master_port"),

@@ -370,6 +370,7 @@ fn request(words: &[&[u8]]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
 
     #[test]
     fn a_login_is_a_name_and_whatever_stands_behind_the_first_colon() {
@@ -434,6 +435,50 @@ mod tests {
         assert!(visits.enter(ip(3)).is_some() && visits.enter(ip(1)).is_some());
         drop(others);
         assert!(visits.taken().is_empty());
+    }
+
+    /// What comes of asking a server that sends these bytes and then waits.
+    fn asked(replies: &[u8], patience: Duration) -> Vec<(Part, PartAnswer)> {
+        let (ours, mut theirs) = StdStream::pair().unwrap();
+        let replies = replies.to_vec();
+        let server = std::thread::spawn(move || {
+            // Nobody need listen to the end.
+            let _ = theirs.write_all(&replies);
+            let _ = theirs.read_to_end(&mut Vec::new());
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answers = runtime.block_on(async {
+            let mut talk = Talk::over(ours).unwrap();
+            talk.ask(&[Part::Info, Part::Queues], Instant::now() + patience).await
+        });
+        server.join().unwrap();
+        answers
+    }
+
+    #[test]
+    fn replies_are_taken_in_order() {
+        let told = asked(b"$1\r\nx\r\n-BUSY wait\r\n", VISIT_PATIENCE);
+        assert_eq!(told[0], (Part::Info, PartAnswer::Reply(Value::Bulk(b"x".to_vec()))));
+        assert_eq!(told[1], (Part::Queues, PartAnswer::Reply(Value::Error(b"BUSY wait".to_vec()))));
+    }
+
+    #[test]
+    fn a_server_that_hangs_or_has_no_end_of_words_is_left() {
+        let missing = |told: Vec<(Part, PartAnswer)>| match told.as_slice() {
+            [(_, PartAnswer::Missing(first)), (_, PartAnswer::Missing(second))] => {
+                assert_eq!(first, second);
+                *first
+            }
+            other => panic!("{other:?}"),
+        };
+        let short = Duration::from_millis(50);
+        for unfinished in [&b""[..], b"*4294967295\r\n:1\r\n", b"$4294967295\r\nx"] {
+            assert_eq!(missing(asked(unfinished, short)), "the server does not answer in time");
+        }
+        let endless = format!("${}\r\n{}", REPLY_BYTES_MAX * 2, "x".repeat(REPLY_BYTES_MAX + READ_BYTES));
+        let told = missing(asked(endless.as_bytes(), Duration::from_secs(60)));
+        assert_eq!(told, "there is more of it than the console takes");
+        assert_eq!(missing(asked(b"?\r\n", VISIT_PATIENCE)), "the server's reply is none");
     }
 
     #[test]
