@@ -111,6 +111,20 @@ def first_difference(found):
     return next((i for i, n in enumerate(found, 1) if n != i), None)
 
 
+def test_a_write_waits_for_its_sync_as_configured_whatever_its_client_chooses_behind_it(faults):
+    words = ["--appendfsync", "always", *QUEUE]
+    with servers.Server("queue", tls=False, extra=words, environment=faults.environment()) as server:
+        with server.client(timeout=30) as c:
+            assert c.call("SET", "key", 0) == b"OK"
+            faults.order(SYNCS, 0, 1000, 1)
+            began = time.monotonic()
+            requests = [("SET", "key", 1), ("CLIENT", "DURABILITY", "everysec"), ("SET", "key", 2)]
+            c.send(b"".join(wire.encode(*request) for request in requests))
+            assert [c.read() for _ in requests] == [b"OK"] * 3
+            assert time.monotonic() - began > 0.9, "the first has not waited"
+            faults.order()
+
+
 @pytest.mark.parametrize("calls", [WRITES, SYNCS], ids=["writes", "syncs"])
 @pytest.mark.parametrize("policy", ["everysec", "always"])
 @pytest.mark.parametrize("threads", ["1", "4"])

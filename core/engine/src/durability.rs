@@ -13,6 +13,7 @@ use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::gate::CHANGES;
 use crate::session::SessionId;
 use commands::{Error, Flags};
+use config::Config;
 use core::ops::Range;
 
 /// What a client's replies to its writes wait for.
@@ -36,6 +37,15 @@ impl Durability {
         ("always", Durability::Always),
         ("replicated", Durability::Replicated),
     ];
+
+    /// What it comes to: the configuration, too, may say that replicas are waited for.
+    #[inline]
+    fn under(self, config: &Config) -> Durability {
+        match self {
+            Durability::Configured if config.min_replicas_acked > 0 => Durability::Replicated,
+            chosen => chosen,
+        }
+    }
 
     /// The word by which clients choose it.
     pub(crate) fn name(self) -> &'static str {
@@ -117,10 +127,7 @@ impl Engine {
     #[inline]
     pub(crate) fn durability(&self, id: SessionId) -> Durability {
         let chosen = self.sessions.find(id).map_or(Durability::Configured, |session| session.durability);
-        match chosen {
-            Durability::Configured if self.config.min_replicas_acked > 0 => Durability::Replicated,
-            chosen => chosen,
-        }
+        chosen.under(&self.config)
     }
 
     /// How many replicas must acknowledge a write that waits for them.
@@ -131,32 +138,35 @@ impl Engine {
     /// A request has made the log longer. Where nobody is fed and nothing but the log is waited for, there is nothing to remember.
     #[inline]
     pub(crate) fn note_write(&mut self, id: SessionId, command: usize, reply: Range<usize>) {
-        let has_chosen = self.sessions.find(id).is_some_and(|s| s.durability != Durability::Configured);
-        if has_chosen || self.config.min_replicas_acked > 0 || self.master.is_fed() {
+        if self.master.is_fed() || self.durability(id) != Durability::Configured {
             self.note_awaited_write(id, command, reply);
         }
     }
 
     #[inline(never)]
     fn note_awaited_write(&mut self, id: SessionId, command: usize, reply: Range<usize>) {
+        let Some(session) = self.sessions.find_mut(id) else { return };
         let is_streamed = self.master.is_fed() && self.link.is_none();
         let position = is_streamed.then(|| self.master.offset() + self.log.stream_len() as u64);
-        let chosen = self.durability(id);
-        let Some(session) = self.sessions.find_mut(id) else { return };
         session.written_to = position.unwrap_or(session.written_to);
-        // A reader may have come upon a key whose time is over: that it is gone is in the log, and it is no write of this client.
-        let may_change = self.table.commands[command].spec.flags.has_any(CHANGES.and(Flags::RUNS_QUEUE));
-        let durability = match chosen {
-            Durability::Replicated if !may_change => Durability::Configured,
+        let durability = match session.durability.under(&self.config) {
+            Durability::Replicated => self.await_replicas(command, position.unwrap_or(0)),
             chosen => chosen,
         };
-        if durability == Durability::Replicated {
-            let position = self.take_awaited().max(position.unwrap_or(0));
-            self.acks.awaited = Place { history: self.history_number(), position };
-            self.master.ask();
-        }
         let history = self.history_number();
         self.acks.written = Some(Written { durability, position, history, reply });
+    }
+
+    /// The client of a request that has made the log longer up to there waits for replicas: what this request's reply waits for.
+    fn await_replicas(&mut self, command: usize, position: u64) -> Durability {
+        // A reader may have come upon a key whose time is over: that it is gone is in the log, and it is no write of this client.
+        if !self.table.commands[command].spec.flags.has_any(CHANGES.and(Flags::RUNS_QUEUE)) {
+            return Durability::Configured;
+        }
+        let position = self.take_awaited().max(position);
+        self.acks.awaited = Place { history: self.history_number(), position };
+        self.master.ask();
+        Durability::Replicated
     }
 
     /// What the last request of [`Engine::execute`] has written, if it has.

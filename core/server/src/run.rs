@@ -146,10 +146,13 @@ struct Writes {
 }
 
 impl Writes {
-    fn note(&mut self, written: Written) {
-        match written.durability {
-            Durability::Configured => self.has_configured = true,
-            _ => self.chosen.push(written),
+    /// A request has run, which `has_logged` something. The engine says of none but the chosen ones, and where replicas are fed, what
+    /// they have written.
+    #[inline]
+    fn note(&mut self, written: Option<Written>, has_logged: bool) {
+        match written {
+            Some(written) if written.durability != Durability::Configured => self.chosen.push(written),
+            _ => self.has_configured |= has_logged,
         }
     }
 
@@ -190,6 +193,8 @@ struct Turn<'a, 'w> {
     config_version: u64,
     /// What its requests have written.
     writes: Writes,
+    /// Bytes of log behind the last of them.
+    logged: usize,
 }
 
 impl<'a, 'w> Turn<'a, 'w> {
@@ -208,6 +213,7 @@ impl<'a, 'w> Turn<'a, 'w> {
             out,
             delivery_end: engine.waiting_deliveries() + DELIVERIES_PER_TURN,
             config_version: context.shared.config_version.load(Ordering::Acquire),
+            logged: engine.log_len(),
             engine,
             context,
             at: 0,
@@ -229,7 +235,9 @@ impl<'a> Turn<'a, '_> {
                 continue;
             }
             self.argv.clear();
-            self.argv.extend(window.spans[ahead.first_span..ahead.end_span].iter().map(|span| span.of(raw)));
+            for span in &window.spans[ahead.first_span..ahead.end_span] {
+                self.argv.push(span.of(raw));
+            }
             let next = match self.apart.take() {
                 Some(apart) => self.execute_with(apart),
                 None => {
@@ -308,10 +316,10 @@ impl<'a> Turn<'a, '_> {
     /// Remembers what a request has written that is answered now.
     #[inline]
     fn note_written(&mut self, next: Next) {
-        if next != Next::Wait
-            && let Some(written) = self.engine.take_written()
-        {
-            self.writes.note(written);
+        let logged = self.engine.log_len();
+        let has_logged = logged != std::mem::replace(&mut self.logged, logged);
+        if next != Next::Wait {
+            self.writes.note(self.engine.take_written(), has_logged);
         }
     }
 }
