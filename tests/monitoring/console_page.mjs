@@ -86,6 +86,7 @@ const [all, reader] = states;
   assert.deepEqual(asked, ["http://here/console/state?parts=info,queues,slow", "http://here/console/state?parts=queues"]);
   assert.equal(elements["info-note"].textContent, "not permitted for this user");
   assert.equal(elements["slow-note"].hidden, false);
+  for (const id of ["figures", "errors-section", "slow-table"]) assert.equal(elements[id].hidden, true, id);
   assert.equal(elements.queues.all("tbody")[0].all("tr").length, 1);
 }
 

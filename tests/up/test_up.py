@@ -1,5 +1,6 @@
 """`tandem up`: one command brings both instances, with secrets and certificates made at the first start."""
 
+import base64
 import json
 import os
 import pty
@@ -13,6 +14,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -113,6 +116,39 @@ def test_first_start_second_start_and_stop(tmp_path, ports):
             assert queue.call("LLEN", "jobs") == 100
     finally:
         again.stop()
+
+
+def get(url, **headers):
+    """The status that a page answers with."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+def test_the_consoles_that_are_told_are_there_for_users_unless_a_variable_says_otherwise(tmp_path, ports, monkeypatch):
+    folder = tmp_path / "state"
+    up = Up(folder, ports)
+    try:
+        urls = up.wait_urls()
+        pages = re.findall(r"http://\S+/console\n", up.log.read_text())
+        for name, page in zip(("cache", "queue"), map(str.strip, pages), strict=True):
+            password = (folder / "secrets" / f"{name}-password").read_text().strip()
+            login = base64.b64encode(f"default:{password}".encode()).decode()
+            assert (get(page), get(page, Authorization=f"Basic {login}")) == (401, 200), page
+        for url in (url for url in urls if url.startswith("redis:")):
+            with connect(url) as client:
+                assert client.call("CONFIG", "REWRITE") == b"OK"
+    finally:
+        assert up.stop() == 0, up.log.read_text()[-3000:]
+    monkeypatch.setenv("TANDEM_CONSOLE", "no")
+    again = Up(folder, {**ports, "--queue-metrics-port": 0})
+    try:
+        again.wait_urls()
+        assert "/console" not in again.log.read_text() and get(pages[0].strip()) == 404
+    finally:
+        assert again.stop() == 0, again.log.read_text()[-3000:]
 
 
 def test_settings_stay_and_a_password_that_was_changed_is_told(tmp_path, ports):

@@ -89,10 +89,18 @@ function told(parts, name) {
     note(name + "-note", "");
     return part.told;
   }
-  if (part && "denied" in part) denied.add(name);
+  if (part && "denied" in part) deny(name);
   const why = denied.has(name) ? "not permitted for this user" : part ? "not to be had: " + part.failed : "";
   note(name + "-note", why);
   return null;
+}
+
+/// What shows a part, and has nothing to show where it is not permitted.
+const PLACES = { info: ["figures", "errors-section"], queues: ["queues-tools", "queues-table"], slow: ["slow-table"], clients: ["clients-table"] };
+
+function deny(name) {
+  denied.add(name);
+  PLACES[name].forEach((id) => { byId(id).hidden = true; });
 }
 
 // Tables. A column: heading, what is shown, what is sorted by, and whether it is a number.
