@@ -61,6 +61,7 @@ const [all, reader] = states;
   assert.equal(elements.queues.all("script").length, 0);
   assert(rows.every((row) => row[3] === "2 waiting"), JSON.stringify(rows));
   assert(elements.slow.textContent.includes("ECHO <script>alert(1)</script>"));
+  assert(elements.refused.textContent.includes("nobody"));
   assert(elements.figures.textContent.includes("MiB") || elements.figures.textContent.includes("KiB"));
   assert.equal(elements.title.textContent.startsWith("Tandem queue, port "), true);
   assert.equal(elements.contact.textContent, "live, as default");
@@ -83,10 +84,10 @@ const [all, reader] = states;
 {
   // What is not permitted is said, and not asked for again.
   const { elements, asked } = await shown(reader, reader);
-  assert.deepEqual(asked, ["http://here/console/state?parts=info,queues,slow", "http://here/console/state?parts=queues"]);
+  assert.deepEqual(asked, ["http://here/console/state?parts=info,queues,slow,refused", "http://here/console/state?parts=queues"]);
   assert.equal(elements["info-note"].textContent, "not permitted for this user");
   assert.equal(elements["slow-note"].hidden, false);
-  for (const id of ["figures", "errors-section", "slow-table"]) assert.equal(elements[id].hidden, true, id);
+  for (const id of ["figures", "errors-section", "slow-table", "refused-table"]) assert.equal(elements[id].hidden, true, id);
   assert.equal(elements.queues.all("tbody")[0].all("tr").length, 1);
 }
 

@@ -41,7 +41,7 @@ class Console:
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read().decode()
 
-    def state(self, parts="info,queues,slow,clients", user="default", password=PASSWORD):
+    def state(self, parts="info,queues,slow,refused,clients", user="default", password=PASSWORD):
         status, _, body = self.ask(f"/console/state?parts={parts}", user, password)
         assert status == 200, (status, body)
         return json.loads(body)
@@ -79,6 +79,15 @@ def own_address():
         return asking.getsockname()[0]
 
 
+def ask_from_elsewhere(server, password):
+    """The page's answer to the default user over TLS from an address that is not loopback."""
+    with socket.create_connection((own_address(), server.metrics_port), timeout=SECONDS_MAX) as plain:
+        with certs.client_context().wrap_socket(plain, server_hostname="localhost") as stream:
+            words = base64.b64encode(f"default:{password}".encode()).decode()
+            stream.sendall(f"GET /console HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {words}\r\n\r\n".encode())
+            return b"".join(iter(lambda: stream.recv(65536), b""))
+
+
 def acl_log(server):
     with server.client(protocol=3) as client:
         return client.call("ACL", "LOG")
@@ -104,7 +113,11 @@ def test_a_password_is_taken_over_tls_or_on_this_machine_only(server):
     assert status == 403, body
     status, _, body = Console(server).ask("/console/state", "default", **{"Sec-Fetch-Site": "cross-site"})
     assert status == 403, body
-    with servers.Server("cache", password=PASSWORD, extra=["--console", "yes", "--metrics-tls", "yes"]) as other:
+    # What the data port asks of other machines is no matter here: the password has come over TLS already.
+    extra = ["--console", "yes", "--metrics-tls", "yes", "--metrics-bind", "0.0.0.0", "--tls", "auto"]
+    with servers.Server("cache", password=PASSWORD, extra=extra) as other:
+        assert ask_from_elsewhere(other, PASSWORD).startswith(b"HTTP/1.1 200")
+        assert ask_from_elsewhere(other, "wrong").startswith(b"HTTP/1.1 401")
         assert Console(other, tls=True).state("info")["parts"]["info"]["told"]["server"]["profile"] == "cache"
 
 
@@ -121,6 +134,7 @@ def test_a_browser_is_told_what_the_page_may_do(server):
 
 def test_the_state_is_what_the_server_tells(server):
     console = Console(server)
+    console.ask("/console", "nobody")
     state = console.state()
     with server.client(protocol=3) as client:
         queues = as_table(client.call("TANDEM", "QUEUES"))
@@ -134,6 +148,8 @@ def test_the_state_is_what_the_server_tells(server):
     assert info["server"]["profile"] == "queue" and info["durability"]["log"]["is_writing"] is True, info
     assert info["keyspace"] == [{"db": 0, "keys": 6}] and info["memory"]["used_bytes"] > 0, info
     assert ["ECHO", SCRIPT] in [entry["command"] for entry in state["parts"]["slow"]["told"]]
+    refused = [(entry["user"], entry["reason"]) for entry in state["parts"]["refused"]["told"]]
+    assert ("nobody", "auth") in refused, refused
     assert state["parts"]["clients"]["told"]["clients"][-1]["user"] == "default"
     assert (state["user"], state["troubles"]) == ("default", [])
     assert console.ask("/console/state?parts=keys", "default")[0] == 400
@@ -142,7 +158,7 @@ def test_the_state_is_what_the_server_tells(server):
 def test_a_user_sees_what_that_users_rules_allow(server):
     state = Console(server).state(user="reader")
     assert [queue["name"] for queue in state["parts"]["queues"]["told"]] == ["mail"]
-    for part in ("info", "slow", "clients"):
+    for part in ("info", "slow", "refused", "clients"):
         assert list(state["parts"][part]) == ["denied"], state["parts"][part]
         assert state["parts"][part]["denied"].startswith("NOPERM"), state["parts"][part]
     with server.client() as client:
@@ -209,12 +225,7 @@ def test_who_needs_no_password_is_let_in_from_this_machine_only():
     with servers.Server("queue", extra=extra) as open_server:
         assert Console(open_server, tls=True).ask("/console")[0] == 401, "a name is needed"
         assert Console(open_server, tls=True).ask("/console", "default", "any")[0] == 200
-        context = certs.client_context()
-        with socket.create_connection((own_address(), open_server.metrics_port), timeout=SECONDS_MAX) as plain:
-            with context.wrap_socket(plain, server_hostname="localhost") as stream:
-                words = base64.b64encode(b"default:any").decode()
-                stream.sendall(f"GET /console HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {words}\r\n\r\n".encode())
-                answer = b"".join(iter(lambda: stream.recv(65536), b""))
+        answer = ask_from_elsewhere(open_server, "any")
     assert answer.startswith(b"HTTP/1.1 403") and b"protected mode" in answer, answer
 
 

@@ -38,6 +38,10 @@ function span(seconds) {
   return Math.floor(hours / 24) + " d " + (hours % 24) + " h";
 }
 
+function ago(seconds) {
+  return seconds == null ? NONE : span(seconds) + " ago";
+}
+
 function milliseconds(value) {
   return value == null ? NONE : span(value / 1000);
 }
@@ -96,7 +100,7 @@ function told(parts, name) {
 }
 
 /// What shows a part, and has nothing to show where it is not permitted.
-const PLACES = { info: ["figures", "errors-section"], queues: ["queues-tools", "queues-table"], slow: ["slow-table"], clients: ["clients-table"] };
+const PLACES = { info: ["figures", "errors-section"], queues: ["queues-tools", "queues-table"], slow: ["slow-table"], refused: ["refused-table"], clients: ["clients-table"] };
 
 function deny(name) {
   denied.add(name);
@@ -216,11 +220,15 @@ function makeTables() {
   ], true);
   tables.replicas = new Table("replicas", "Replicas and how far they are behind", [
     column("Address", (row) => words(row.host) + ":" + words(row.port)), named("State", "state"),
-    numbered("Behind", bytes, "behind_bytes"), numbered("Last heard", span, "heard_s_ago"),
+    numbered("Behind", bytes, "behind_bytes"), numbered("Last heard", ago, "heard_s_ago"),
   ]);
   tables.slow = new Table("slow", "Commands that took longer than slowlog-log-slower-than, the newest first", [
     column("When", (row) => moment(row.at_s)), numbered("Took", microseconds, "took_us"),
     column("Command", (row) => row.command.join(" ")), named("Client", "address"), named("Client's name", "name"),
+  ]);
+  tables.refused = new Table("refused", "Wrong passwords, and what users have asked for without having the right", [
+    numbered("Last", ago, "age_s"), numbered("Times", count, "count"), named("Reason", "reason"), named("User", "user"),
+    named("Of", "object"), named("Client", "address"),
   ]);
   tables.errors = new Table("errors", "Error replies by their code", [named("Code", "code"), numbered("Replies", count, "count")]);
   tables.clients = new Table("clients", "Connections, at most 500 of them", [
@@ -345,6 +353,8 @@ function render(state) {
   }
   const slow = told(parts, "slow");
   if (slow) tables.slow.show(slow);
+  const refused = told(parts, "refused");
+  if (refused) tables.refused.show(refused);
   const clients = told(parts, "clients");
   if (clients) {
     tables.clients.show(clients.clients);
@@ -364,7 +374,7 @@ function contact(text, lost) {
 /// The parts to ask for: what was not permitted is not asked for again, so that it does not fill the server's ACL LOG; clients only
 /// while they are looked at.
 function wanted() {
-  const names = ["info", "queues", "slow"];
+  const names = ["info", "queues", "slow", "refused"];
   if (byId("clients-details").open) names.push("clients");
   return names.filter((name) => !denied.has(name));
 }

@@ -8,10 +8,13 @@ use crate::reply::Value;
 /// Entries of the slow log that are asked for.
 const SLOW_COMMANDS: &str = "32";
 
+/// Entries of ACL LOG that are asked for.
+const REFUSALS: &str = "16";
+
 /// Clients that are told of one by one; of more than these only the number.
 const CLIENTS_MAX: usize = 500;
 
-/// Longest argument of a slow command that is told, bytes. The server has cut them already; this is for one that has not.
+/// Longest argument of a slow command, and longest name in a refusal, that is told, bytes.
 const ARGUMENT_BYTES_MAX: usize = 256;
 
 /// A part of the state: one question to the server.
@@ -23,13 +26,15 @@ pub enum Part {
     Queues,
     /// Slow commands, the newest first.
     Slow,
+    /// What was refused for want of rights, and wrong passwords, the newest first.
+    Refused,
     /// The clients one by one.
     Clients,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 4] = [Part::Info, Part::Queues, Part::Slow, Part::Clients];
+    pub const ALL: [Part; 5] = [Part::Info, Part::Queues, Part::Slow, Part::Refused, Part::Clients];
 
     /// Its name in a query and in the state.
     pub fn name(self) -> &'static str {
@@ -37,6 +42,7 @@ impl Part {
             Part::Info => "info",
             Part::Queues => "queues",
             Part::Slow => "slow",
+            Part::Refused => "refused",
             Part::Clients => "clients",
         }
     }
@@ -58,6 +64,7 @@ impl Part {
             ],
             Part::Queues => &["TANDEM", "QUEUES"],
             Part::Slow => &["SLOWLOG", "GET", SLOW_COMMANDS],
+            Part::Refused => &["ACL", "LOG", REFUSALS],
             Part::Clients => &["CLIENT", "LIST"],
         }
     }
@@ -75,6 +82,7 @@ impl Part {
             Part::Info => info::figures(&String::from_utf8_lossy(value.bytes().unwrap_or_default())),
             Part::Queues => value.items().iter().map(queue).collect(),
             Part::Slow => value.items().iter().map(slow_command).collect(),
+            Part::Refused => value.items().iter().map(refusal).collect(),
             Part::Clients => clients(&String::from_utf8_lossy(value.bytes().unwrap_or_default())),
         }
     }
@@ -170,10 +178,8 @@ fn slow_command(entry: &Value) -> Json {
     let item = |at: usize| entry.items().get(at);
     let number = |at: usize| item(at).and_then(Value::integer);
     let word = |at: usize| item(at).and_then(Value::bytes).map(text);
-    let arguments: Vec<String> = (item(3).map(Value::items).unwrap_or_default().iter())
-        .filter_map(Value::bytes)
-        .map(|argument| text(&argument[..argument.len().min(ARGUMENT_BYTES_MAX)]))
-        .collect();
+    let arguments: Vec<String> =
+        (item(3).map(Value::items).unwrap_or_default().iter()).filter_map(Value::bytes).map(short).collect();
     json!({
         "id": number(0),
         "at_s": number(1),
@@ -182,6 +188,26 @@ fn slow_command(entry: &Value) -> Json {
         "address": word(4),
         "name": word(5),
     })
+}
+
+/// Of an entry of ACL LOG. Names may be as long as a request: they are cut.
+fn refusal(entry: &Value) -> Json {
+    let value = |name: &str| pairs(entry).find(|(known, _)| known == name).map(|(_, value)| value);
+    let word = |name: &str| value(name).and_then(Value::bytes).map(short);
+    let client = value("client-info").and_then(Value::bytes).map(text).unwrap_or_default();
+    json!({
+        "reason": word("reason"),
+        "object": word("object"),
+        "user": word("username"),
+        "count": value("count").and_then(Value::integer),
+        "age_s": value("age-seconds").map(rate),
+        "address": client.split(' ').find_map(|word| word.strip_prefix("addr=")),
+    })
+}
+
+/// As much of these bytes as is told, as text.
+fn short(bytes: &[u8]) -> String {
+    text(&bytes[..bytes.len().min(ARGUMENT_BYTES_MAX)])
 }
 
 fn clients(list: &str) -> Json {
@@ -290,6 +316,21 @@ mod tests {
         assert_eq!((&told["took_us"], &told["address"]), (&json!(1500), &json!("a:1")));
         assert_eq!((&told["command"][0], &told["name"]), (&json!("GET"), &Json::Null));
         assert_eq!(told["command"][1].as_str().unwrap().len(), ARGUMENT_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_who_asked() {
+        let long = "k".repeat(ARGUMENT_BYTES_MAX * 2);
+        let entry =
+            ["reason", "key", "object", &long, "username", "ann", "age-seconds", "1.5", "client-info"];
+        let mut entry: Vec<Value> = entry.into_iter().map(bulk).collect();
+        entry.extend([bulk("id=3 addr=10.0.0.9:1 laddr=b name=x"), bulk("count"), Value::Integer(2)]);
+        let told = &of(Part::Refused, Value::Array(vec![Value::Array(entry)]))["told"][0];
+        let object = "k".repeat(ARGUMENT_BYTES_MAX);
+        let expected = json!({"reason": "key", "object": object, "user": "ann", "count": 2, "age_s": 1.5,
+            "address": "10.0.0.9:1"});
+        assert_eq!(*told, expected);
+        assert_eq!(of(Part::Refused, Value::Array(vec![Value::Null]))["told"][0]["user"], Json::Null);
     }
 
     #[test]
