@@ -59,6 +59,10 @@ pub trait Outside {
     fn rewrite_refusal(&self) -> Option<String> {
         None
     }
+    /// The same of the ACL file, as the configuration names it.
+    fn acl_save_refusal(&self, _file: &str) -> Option<String> {
+        None
+    }
     /// Adds the fields of INFO that only the server knows.
     fn report(&self, _report: &mut Report) {}
     /// The most input that one client has had in the last seconds, bytes: most of it has been executed since.
@@ -317,8 +321,8 @@ pub enum Job {
     },
     /// Write the users into the ACL file.
     SaveAcl {
-        /// Who waits.
-        session: SessionId,
+        /// Who waits; nobody does in a transaction.
+        session: Option<SessionId>,
     },
     /// Read the users from the ACL file.
     LoadAcl {

@@ -93,7 +93,12 @@ fn run(shared: &'static Shared, jobs: &Receiver<BackgroundJob>, job: Job) {
                 shared.logger.warning(&format!("CONFIG REWRITE in a transaction has failed: {why}."));
             }
         }
-        Job::SaveAcl { session } => {
+        Job::SaveAcl { session: None } => {
+            if let Err(why) = save_acl(shared) {
+                shared.logger.warning(&format!("ACL SAVE in a transaction has failed: {why}."));
+            }
+        }
+        Job::SaveAcl { session: Some(session) } => {
             finish(shared, session, save_acl(shared), "ERR There was an error trying to save the ACLs: ")
         }
         Job::LoadAcl { session } => finish(shared, session, load_acl(shared, Some(session)), ""),
@@ -282,13 +287,17 @@ pub(crate) fn settings_file(shared: &Shared) -> Result<PathBuf, RewriteError> {
 
 /// Why CONFIG REWRITE is certain to fail, as far as that is seen without writing.
 pub(crate) fn rewrite_refusal(shared: &Shared) -> Option<RewriteError> {
+    match settings_file(shared) {
+        Ok(path) => file_refusal(&path).map(RewriteError::File),
+        Err(why) => Some(why),
+    }
+}
+
+/// Why a file cannot be replaced, as far as that is seen without writing.
+pub(crate) fn file_refusal(path: &Path) -> Option<FileError> {
     use rustix::fs::{Access, access};
-    let path = match settings_file(shared) {
-        Ok(path) => path,
-        Err(why) => return Some(why),
-    };
-    let refused = access(folder_of(&path), Access::WRITE_OK | Access::EXEC_OK).err()?;
-    Some(RewriteError::File(FileError::Io(refused.into())))
+    let refused = access(folder_of(path), Access::WRITE_OK | Access::EXEC_OK).err()?;
+    Some(FileError::Io(refused.into()))
 }
 
 /// Where a file is.

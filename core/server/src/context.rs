@@ -47,6 +47,11 @@ macro_rules! answered_by_shared {
             crate::background::rewrite_refusal(self.shared).map(|why| why.to_string())
         }
 
+        fn acl_save_refusal(&self, file: &str) -> Option<String> {
+            let path = self.shared.files.place().join(file);
+            crate::background::file_refusal(&path).map(|why| why.to_string())
+        }
+
         fn check_config(&self, config: &Config) -> Result<(), engine::ConfigRefusal> {
             self.shared.check_config(config)
         }

@@ -247,18 +247,28 @@ fn users_of_an_included_file_stay_there_when_the_configuration_is_rewritten() {
 }
 
 #[test]
-fn a_transaction_hears_that_the_settings_cannot_be_rewritten() {
+fn a_transaction_hears_that_settings_and_users_cannot_be_written() {
     let dir = tempfile::tempdir().unwrap();
     let (own, away) = (dir.path().join("own"), dir.path().join("away"));
     std::fs::create_dir(&own).unwrap();
     let server = server_as(Profile::Cache, &own, WORDS);
     let mut client = server.client();
-    for reply in ["+OK", "-ERR Rewriting config file: No such file or directory"] {
+    let wrong = [
+        "-ERR Rewriting config file: No such file or directory",
+        "-ERR There was an error trying to save the ACLs: No such file or directory",
+    ];
+    for [settings, users] in [["+OK"; 2], wrong] {
         client.ask("MULTI", "+OK\r\n");
-        client.ask("CONFIG SET timeout 5", "+QUEUED\r\n");
-        client.ask("CONFIG REWRITE", "+QUEUED\r\n");
-        client.ask("EXEC", &format!("*2\r\n+OK\r\n{reply}\r\n"));
-        if reply == "+OK" {
+        for line in ["CONFIG SET timeout 5", "CONFIG REWRITE", "ACL SETUSER worker on nopass", "ACL SAVE"] {
+            client.ask(line, "+QUEUED\r\n");
+        }
+        client.ask("EXEC", &format!("*4\r\n+OK\r\n{settings}\r\n+OK\r\n{users}\r\n"));
+        if users == "+OK" {
+            let end = std::time::Instant::now() + support::PATIENCE;
+            while !std::fs::read_to_string(own.join("users.acl")).unwrap().contains("user worker") {
+                assert!(std::time::Instant::now() < end, "the users are not written");
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
             std::fs::rename(&own, &away).unwrap();
         }
     }

@@ -291,8 +291,17 @@ fn save(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if engine.config.aclfile.is_empty() {
         return Err(NO_FILE);
     }
-    engine.jobs.push(Job::SaveAcl { session: turn.session });
-    Ok(Step::Later)
+    if turn.caller.may_wait() {
+        engine.jobs.push(Job::SaveAcl { session: Some(turn.session) });
+        return Ok(Step::Later);
+    }
+    // As with CONFIG REWRITE: it is done behind what the transaction changes.
+    if let Some(why) = turn.outside.acl_save_refusal(&engine.config.aclfile) {
+        return Err(Error::text(format!("ERR There was an error trying to save the ACLs: {why}")));
+    }
+    engine.jobs.push(Job::SaveAcl { session: None });
+    turn.reply.ok();
+    Ok(Step::Done(None))
 }
 
 fn load(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
