@@ -844,7 +844,7 @@ mod tests {
     fn a_part_of_what_is_not_sorted_takes_no_walk_through_all() {
         let mut space = Keyspace::new(1, 1);
         let limits = space.limits.clone();
-        let (mut list, mut set) = (List::new(1), ZSet::new(1));
+        let (mut list, mut set) = (List::new(), ZSet::new());
         for number in 0..50_000u32 {
             let text = number.to_string();
             list.push_back(text.as_bytes(), &limits);

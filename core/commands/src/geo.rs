@@ -462,7 +462,7 @@ fn store(call: &mut Call<'_>, search: &Search<'_>, target: Target<'_>, hits: Vec
         return done(Event::DEL);
     }
     let space = call.db.space();
-    let mut set = ZSet::new(space.random.next_u64());
+    let mut set = ZSet::new();
     for hit in &hits {
         let score = if target.distances { hit.distance / search.metres } else { hit.score };
         set.insert(&hit.member, score, &space.limits);

@@ -232,13 +232,14 @@ fn hscan(call: &mut Call<'_>) -> Handled {
     let mut cursor = scan::cursor(call.args.at(2))?;
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let (mut seen, mut steps) = (0, 0);
+    let seed = call.db.space().seed();
     let Some(hash) = call.db.find::<Hash>(call.args.at(1))? else {
         scan::reply_nothing(&mut call.reply);
         return read();
     };
     let options = scan::options(call.args, 3, scan::Walked::Fields)?;
     loop {
-        cursor = hash.scan(cursor, options.count, &mut |field, value| {
+        cursor = hash.scan(cursor, options.count, seed, &mut |field, value| {
             seen += 1;
             if options.matches(field) {
                 found.push((field.to_vec(), if options.names_only { Vec::new() } else { value.to_vec() }));

@@ -250,7 +250,7 @@ fn sscan(call: &mut Call<'_>) -> Handled {
 fn sources(call: &mut Call<'_>, keys: &[&[u8]]) -> Result<Vec<Set>, Error> {
     let mut sources = Vec::with_capacity(keys.len());
     for key in keys {
-        sources.push(call.db.find::<Set>(key)?.map_or_else(|| Set::new(0), Collection::share));
+        sources.push(call.db.find::<Set>(key)?.map_or_else(Set::new, Collection::share));
     }
     Ok(sources)
 }
@@ -308,7 +308,7 @@ fn diff_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {
 fn combined(call: &mut Call<'_>, first_key: usize, combine: Combine) -> Result<Set, Error> {
     let mut sources = sources(call, call.args.rest(first_key))?;
     let space = call.db.space();
-    let mut result = Set::new(space.random.next_u64());
+    let mut result = Set::new();
     combine(&mut sources, &mut result, &space.limits);
     Ok(result)
 }

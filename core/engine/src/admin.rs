@@ -36,8 +36,8 @@ pub(crate) fn help(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Err
 
 // What the configuration says about the engine.
 
-/// The thresholds of the packed encodings.
-pub(crate) fn limits(c: &Config) -> types::Limits {
+/// The thresholds of the packed encodings, and what tables hash with.
+pub(crate) fn limits(c: &Config, seed: u64) -> types::Limits {
     types::Limits {
         hash_entries: c.hash_max_listpack_entries,
         hash_value: c.hash_max_listpack_value,
@@ -51,6 +51,7 @@ pub(crate) fn limits(c: &Config) -> types::Limits {
         stream_node_bytes: c.stream_node_max_bytes,
         stream_node_entries: c.stream_node_max_entries,
         string_bytes: c.proto_max_bulk_len.min(base::limits::STRING_BYTES_MAX),
+        seed,
     }
 }
 

@@ -311,7 +311,7 @@ impl Engine {
     /// Takes over what the configuration says about the engine.
     pub(crate) fn apply_config(&mut self) {
         let s = &self.config;
-        self.keyspace.limits = crate::admin::limits(s);
+        self.keyspace.limits = crate::admin::limits(s, self.keyspace.seed());
         self.keyspace.set_ranking(crate::admin::ranking(s));
         self.keyspace.tells_use = matches!(s.maxmemory_policy.eviction(), Eviction::Lru | Eviction::Lfu);
         self.keyspace.tells_shared_integers = crate::admin::shares_integers(s);

@@ -100,7 +100,8 @@ impl Engine {
         // What was let in once is taken again, however low the limit is now.
         self.keyspace.limits.string_bytes = base::limits::STRING_BYTES_MAX;
         self.call(command, turn, record.raw);
-        self.keyspace.limits.string_bytes = crate::admin::limits(&self.config).string_bytes;
+        self.keyspace.limits.string_bytes =
+            crate::admin::limits(&self.config, self.keyspace.seed()).string_bytes;
         let name = |at: usize| match queued.get(at) {
             Some(inner) => self.table.commands[*inner].spec.name,
             None => self.table.commands[command].spec.name,

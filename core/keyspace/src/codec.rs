@@ -100,7 +100,7 @@ pub fn encode_dump(entry: &Entry) -> Vec<u8> {
 /// Whether its frame or its value is wrong.
 pub fn decode_dump(space: &Keyspace, key: &[u8], payload: &[u8]) -> Result<Entry, DumpError> {
     let value = dump::decode(payload, !space.skip_checksums)?;
-    let built = build(value, &space.limits, space.seed());
+    let built = build(value, &space.limits);
     built.map(|value| Entry::new(key, value, None)).map_err(|_| DumpError::Value)
 }
 
@@ -120,7 +120,7 @@ pub fn entry_from_rdb(space: &Keyspace, record: rdb::Entry) -> Result<Entry, Loa
             Entry::given(&key, Arc::new(bytes), expiry_ms)
         }
         rdb::Value::String(bytes) => Entry::string(&key, &bytes, expiry_ms),
-        value => Entry::new(&key, build(value, &space.limits, space.seed())?, expiry_ms),
+        value => Entry::new(&key, build(value, &space.limits)?, expiry_ms),
     };
     let aged = idle.and_then(|seconds| space.ranking.aged(seconds, space.now.unix_ms));
     let counted = freq.and_then(|counter| space.ranking.frequent(counter, space.now.unix_ms));
@@ -346,7 +346,7 @@ fn group_parts(name: &[u8], group: &types::stream::Group) -> rdb::Group {
 
 /// Builds a value out of what was read, element by element: each is freed when it is built in, so that a large value does not
 /// stand in memory twice.
-fn build(value: rdb::Value, limits: &Limits, seed: u64) -> Result<Value, LoadError> {
+fn build(value: rdb::Value, limits: &Limits) -> Result<Value, LoadError> {
     const DUPLICATE: LoadError = "Bad data format";
     Ok(match value {
         rdb::Value::String(bytes) => match base::number::parse_i64(&bytes) {
@@ -354,26 +354,26 @@ fn build(value: rdb::Value, limits: &Limits, seed: u64) -> Result<Value, LoadErr
             None => Value::Str(bytes),
         },
         rdb::Value::List(elements) => {
-            let mut list = types::list::List::new(seed);
+            let mut list = types::list::List::new();
             elements.for_each(&mut |element| list.push_back(element, limits));
             Value::List(list)
         }
         rdb::Value::Set(members) => {
-            let mut set = types::set::Set::new(seed);
+            let mut set = types::set::Set::new();
             if !members.into_iter().all(|m| set.add(&m, limits)) {
                 return Err(DUPLICATE);
             }
             Value::Set(set)
         }
         rdb::Value::ZSet(members) => {
-            let mut zset = types::zset::ZSet::new(seed);
+            let mut zset = types::zset::ZSet::new();
             if !members.into_iter().all(|(member, score)| zset.insert(&member, score, limits)) {
                 return Err(DUPLICATE);
             }
             Value::ZSet(zset)
         }
         rdb::Value::Hash(fields) => {
-            let mut hash = types::hash::Hash::new(seed);
+            let mut hash = types::hash::Hash::new();
             let timed: Vec<(Vec<u8>, i64)> =
                 fields.iter().filter_map(|(field, _, at)| at.map(|at| (field.clone(), at))).collect();
             if !fields.into_iter().all(|(field, value, _)| hash.set_keeping_expiry(&field, &value, limits)) {
@@ -385,13 +385,13 @@ fn build(value: rdb::Value, limits: &Limits, seed: u64) -> Result<Value, LoadErr
             }
             Value::Hash(hash)
         }
-        rdb::Value::Stream(parts) => Value::Stream(build_stream(parts, seed)?),
+        rdb::Value::Stream(parts) => Value::Stream(build_stream(parts)?),
     })
 }
 
-fn build_stream(parts: rdb::StreamParts, seed: u64) -> Result<Stream, LoadError> {
+fn build_stream(parts: rdb::StreamParts) -> Result<Stream, LoadError> {
     let id = |id: StreamId| Id::new(id.ms, id.seq);
-    let mut stream = Stream::new(seed);
+    let mut stream = Stream::new();
     let mut starts = parts.node_starts.into_iter().peekable();
     for (index, entry) in parts.entries.into_iter().enumerate() {
         let fields = entry.fields.iter().map(|(f, v)| (f.as_slice(), v.as_slice()));

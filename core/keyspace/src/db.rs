@@ -312,7 +312,7 @@ impl<'a> Db<'a> {
         match self.locate_hashed(hash, key) {
             Some(position) => self.guard(position),
             None => {
-                let value = T::new(self.space.seed()).into();
+                let value = T::new().into();
                 let mut entry = Entry::new(key, value, None);
                 if self.space.queues.notes_new(T::KIND, self.index, hash, key) {
                     entry.set_followed(true);

@@ -190,7 +190,6 @@ pub struct Keyspace {
     pub(crate) trash_tables: Vec<Table<Entry>>,
     /// What both hold, about, in bytes.
     trash_bytes: usize,
-    seed: u64,
 }
 
 impl Keyspace {
@@ -209,7 +208,7 @@ impl Keyspace {
             ranking: Ranking::default(),
             tells_use: false,
             random: Random::new(seed),
-            limits: Limits::default(),
+            limits: Limits { seed, ..Limits::default() },
             stats: Stats::default(),
             no_touch: false,
             in_script: false,
@@ -224,7 +223,6 @@ impl Keyspace {
             trash: Vec::new(),
             trash_tables: Vec::new(),
             trash_bytes: 0,
-            seed,
         }
     }
 
@@ -300,14 +298,14 @@ impl Keyspace {
         }
     }
 
-    /// The seed of hashing, for collections that are created.
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
+    /// What its tables hash with.
+    pub fn seed(&self) -> u64 {
+        self.limits.seed
     }
 
     /// Removes every key of database `index`; how many there were. The memory is freed elsewhere, a running snapshot keeps what it needs.
     pub fn flush(&mut self, index: usize) -> usize {
-        let fresh = Database::new(self.seed, self.dbs[index].snapshot_number);
+        let fresh = Database::new(self.seed(), self.dbs[index].snapshot_number);
         let old = core::mem::replace(&mut self.dbs[index], fresh);
         let removed = old.table.len();
         self.effects.dirty += removed as u64;

@@ -323,7 +323,7 @@ fn a_dump_keeps_the_expiry_of_fields_in_both_forms() {
     for count in [3, 700] {
         let mut space = Keyspace::new(1, 1);
         space.set_now(Now::at_ms(START_MS));
-        let mut hash: Hash = types::Collection::new(1);
+        let mut hash: Hash = types::Collection::new();
         for n in 0..count {
             hash.set(&name("f", n), b"v", &space.limits);
             hash.set_expiry(&name("f", n), (n % 3 > 0).then_some(START_MS + n as i64));

@@ -581,7 +581,7 @@ mod tests {
     #[test]
     fn collections_live_in_the_entry_and_are_shared_by_a_clone() {
         let limits = Limits::default();
-        let mut hash = Hash::new(1);
+        let mut hash = Hash::new();
         hash.set(b"f", b"v", &limits);
         let mut entry = Entry::new(b"key", hash.into(), None);
         entry.set_expiry(Some(7));
@@ -593,10 +593,10 @@ mod tests {
         assert!(entry.get::<Set>().is_none() && entry.list_mut().is_none() && entry.text().is_none());
         entry.set_expiry(None);
         for value in [
-            Value::from(List::new(1)),
-            Set::new(1).into(),
-            ZSet::new(1).into(),
-            Stream::new(1).into(),
+            Value::from(List::new()),
+            Set::new().into(),
+            ZSet::new().into(),
+            Stream::new().into(),
             Value::Int(3),
         ] {
             let kind = value.kind();
@@ -635,8 +635,8 @@ mod tests {
             Limits { hash_value: 1 << 10, set_value: 1 << 10, zset_value: 1 << 10, ..Limits::default() };
         let of = |bytes: usize| {
             let element = vec![b'e'; bytes];
-            let (mut list, mut set, mut zset) = (List::new(1), Set::new(1), ZSet::new(1));
-            let (mut hash, mut stream) = (Hash::new(1), Stream::new(1));
+            let (mut list, mut set, mut zset) = (List::new(), Set::new(), ZSet::new());
+            let (mut hash, mut stream) = (Hash::new(), Stream::new());
             list.push_back(&element, &limits);
             set.add(&element, &limits);
             zset.insert(&element, 1.0, &limits);
@@ -656,7 +656,7 @@ mod tests {
 
     #[test]
     fn a_stream_of_few_entries_is_large_when_many_are_pending() {
-        let mut stream = Stream::new(1);
+        let mut stream = Stream::new();
         stream.create_group(b"g", crate::stream::Id::MIN, None);
         let mut count = |to: u64| {
             let group = stream.group_mut(b"g").unwrap();

@@ -34,26 +34,30 @@ const PACKED_BYTES_ASKED_MAX: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Hash {
     form: Form,
-    seed: u64,
+}
+
+#[derive(Clone)]
+enum Form {
+    Packed(Past, Pairs<2>),
+    Table(Past, Box<Table<Pair>>),
+    Timed(Past, Box<Timed>),
+}
+const _: () = assert!(size_of::<Hash>() == 16, "hashes are many");
+
+/// What `OBJECT ENCODING` remembers of a hash whatever its form is now.
+#[derive(Clone, Copy, Default)]
+struct Past {
     /// Whether a limit of the packed encoding was ever crossed.
     large: bool,
     /// Whether a field ever had an expiry.
     timed: bool,
 }
 
-#[derive(Clone)]
-enum Form {
-    Packed(Pairs<2>),
-    Table(Box<Table<Pair>>),
-    Timed(Box<Timed>),
-}
-const _: () = assert!(size_of::<Hash>() == 48, "hashes are many");
-
 impl Collection for Hash {
     const KIND: Kind = Kind::Hash;
 
-    fn new(seed: u64) -> Hash {
-        Hash { form: Form::Packed(Pairs::new()), seed, large: false, timed: false }
+    fn new() -> Hash {
+        Hash { form: Form::Packed(Past::default(), Pairs::new()) }
     }
 
     fn is_empty(&self) -> bool {
@@ -74,26 +78,26 @@ impl Collection for Hash {
     }
 
     fn encoding(&self) -> &'static str {
-        match (self.large, self.timed) {
-            (true, _) => "hashtable",
-            (false, true) => "listpackex",
-            (false, false) => "listpack",
+        match self.past() {
+            Past { large: true, .. } => "hashtable",
+            Past { timed: true, .. } => "listpackex",
+            _ => "listpack",
         }
     }
 
     fn is_packed(&self) -> bool {
         match &self.form {
-            Form::Packed(_) => true,
-            Form::Table(_) => false,
-            Form::Timed(timed) => timed.is_packed(),
+            Form::Packed(..) => true,
+            Form::Table(..) => false,
+            Form::Timed(_, timed) => timed.is_packed(),
         }
     }
 
     fn heap_bytes(&self) -> usize {
         match &self.form {
-            Form::Packed(pairs) => pairs.capacity(),
-            Form::Table(table) => table_bytes(table),
-            Form::Timed(timed) => timed.heap_bytes(),
+            Form::Packed(_, pairs) => pairs.allocated(),
+            Form::Table(_, table) => table_bytes(table),
+            Form::Timed(_, timed) => timed.heap_bytes(),
         }
     }
 }
@@ -107,12 +111,24 @@ pub(crate) fn table_bytes(table: &Table<Pair>) -> usize {
 }
 
 impl Hash {
+    fn past(&self) -> Past {
+        match &self.form {
+            Form::Packed(past, _) | Form::Table(past, _) | Form::Timed(past, _) => *past,
+        }
+    }
+
+    fn past_mut(&mut self) -> &mut Past {
+        match &mut self.form {
+            Form::Packed(past, _) | Form::Table(past, _) | Form::Timed(past, _) => past,
+        }
+    }
+
     /// How many fields it has, without those that are hidden because their time is over.
     pub fn len(&self) -> usize {
         match &self.form {
-            Form::Packed(pairs) => pairs.len(),
-            Form::Table(table) => table.len(),
-            Form::Timed(timed) => timed.len(),
+            Form::Packed(_, pairs) => pairs.len(),
+            Form::Table(_, table) => table.len(),
+            Form::Timed(_, timed) => timed.len(),
         }
     }
 
@@ -124,18 +140,18 @@ impl Hash {
     /// How many fields it holds, hidden ones included.
     pub fn stored_len(&self) -> usize {
         match &self.form {
-            Form::Packed(pairs) => pairs.len(),
-            Form::Table(table) => table.len(),
-            Form::Timed(timed) => timed.plain.stored_len(),
+            Form::Packed(_, pairs) => pairs.len(),
+            Form::Table(_, table) => table.len(),
+            Form::Timed(_, timed) => timed.plain.stored_len(),
         }
     }
 
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
         match &self.form {
-            Form::Packed(pairs) => pairs.find(field).map(|record| record.value),
-            Form::Table(table) => table.find(table.hash_of(field), field).map(Pair::value),
-            Form::Timed(timed) => timed.get(field),
+            Form::Packed(_, pairs) => pairs.find(field).map(|record| record.value),
+            Form::Table(_, table) => table.find(table.hash_of(field), field).map(Pair::value),
+            Form::Timed(_, timed) => timed.get(field),
         }
     }
 
@@ -152,14 +168,14 @@ impl Hash {
     /// Sets a field, which then lives for ever; says whether it is new. One that is hidden counts as gone.
     #[inline]
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        let was_hidden = matches!(self.form, Form::Timed(_)) && self.forget_expiry(field);
+        let was_hidden = matches!(self.form, Form::Timed(..)) && self.forget_expiry(field);
         self.set_keeping_expiry(field, value, limits) || was_hidden
     }
 
     /// Lets a field live for ever; says whether it was hidden.
     #[inline(never)]
     fn forget_expiry(&mut self, field: &[u8]) -> bool {
-        let was_hidden = matches!(&self.form, Form::Timed(timed) if timed.hides(field));
+        let was_hidden = matches!(&self.form, Form::Timed(_, timed) if timed.hides(field));
         self.set_expiry(field, None);
         was_hidden
     }
@@ -167,54 +183,61 @@ impl Hash {
     /// Sets a field and leaves its expiry as it is; says whether it is new.
     #[inline]
     pub fn set_keeping_expiry(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
-        self.large |= field.len() > limits.hash_value || value.len() > limits.hash_value;
+        let crossed = field.len() > limits.hash_value || value.len() > limits.hash_value;
+        self.past_mut().large |= crossed;
         // Who raises the limit that far wants one buffer, whatever its changes cost.
-        let asked = limits.hash_value > PACKED_BYTES_MAX && !self.large;
-        let new = self.put(field, value, if asked { PACKED_BYTES_ASKED_MAX } else { PACKED_BYTES_MAX });
-        self.large |= self.stored_len() > limits.hash_entries;
+        let asked = limits.hash_value > PACKED_BYTES_MAX && !self.past().large;
+        let new = self.put(
+            field,
+            value,
+            if asked { PACKED_BYTES_ASKED_MAX } else { PACKED_BYTES_MAX },
+            limits.seed,
+        );
+        let crossed = self.stored_len() > limits.hash_entries;
+        self.past_mut().large |= crossed;
         new
     }
 
     #[inline(never)]
-    fn put(&mut self, field: &[u8], value: &[u8], bytes_max: usize) -> bool {
-        if let Form::Packed(pairs) = &mut self.form
+    fn put(&mut self, field: &[u8], value: &[u8], bytes_max: usize, seed: u64) -> bool {
+        if let Form::Packed(_, pairs) = &mut self.form
             && let Some(new) = put_packed(pairs, field, value, bytes_max)
         {
             return new;
         }
-        if let Form::Timed(timed) = &mut self.form {
-            return timed.put(field, value, bytes_max);
+        if let Form::Timed(_, timed) = &mut self.form {
+            return timed.put(field, value, bytes_max, seed);
         }
-        put_in_table(self.table(&[]), field, value)
+        put_in_table(self.table(&[], seed), field, value)
     }
 
     /// The table of a hash that is not timed, made from the buffer if need be. `times` are those of the buffer's first fields.
-    fn table(&mut self, times: &[i64]) -> &mut Table<Pair> {
-        if let Form::Packed(pairs) = &self.form {
-            let mut table = Box::new(Table::new(self.seed));
+    fn table(&mut self, times: &[i64], seed: u64) -> &mut Table<Pair> {
+        if let Form::Packed(_, pairs) = &self.form {
+            let mut table = Box::new(Table::new(seed));
             for (index, Record { field, value, .. }) in pairs.records().enumerate() {
                 let pair = Pair::timed(field, times.get(index).copied(), value);
                 table.insert_new(table.hash_of(field), pair);
             }
-            self.form = Form::Table(table);
+            self.form = Form::Table(self.past(), table);
         }
         match &mut self.form {
-            Form::Table(table) => table,
-            Form::Packed(_) => unreachable!("the form was made a table above"),
-            Form::Timed(_) => unreachable!("a timed hash asks the plain one in it, which is never timed"),
+            Form::Table(_, table) => table,
+            Form::Packed(..) => unreachable!("the form was made a table above"),
+            Form::Timed(..) => unreachable!("a timed hash asks the plain one in it, which is never timed"),
         }
     }
 
     /// Removes a field; says whether it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
         match &mut self.form {
-            Form::Packed(pairs) => {
+            Form::Packed(_, pairs) => {
                 let Some(span) = pairs.find(field).map(|record| record.span) else { return false };
                 pairs.remove(span);
                 true
             }
-            Form::Table(table) => table.remove(table.hash_of(field), field).is_some(),
-            Form::Timed(timed) => {
+            Form::Table(_, table) => table.remove(table.hash_of(field), field).is_some(),
+            Form::Timed(_, timed) => {
                 let removed = timed.remove(field);
                 self.drop_empty_times();
                 removed
@@ -225,28 +248,38 @@ impl Hash {
     /// Every field with its value; in the order of insertion while the hash is small.
     pub fn iter(&self) -> Iter<'_> {
         match &self.form {
-            Form::Packed(pairs) => Iter { form: IterForm::Packed(pairs.records()), hidden_ms: 0 },
-            Form::Table(table) => Iter { form: IterForm::Table(table.iter()), hidden_ms: 0 },
-            Form::Timed(timed) => timed.iter(),
+            Form::Packed(_, pairs) => Iter { form: IterForm::Packed(pairs.records()), hidden_ms: 0 },
+            Form::Table(_, table) => Iter { form: IterForm::Table(table.iter()), hidden_ms: 0 },
+            Form::Timed(_, timed) => timed.iter(),
         }
     }
 
     /// Visits some fields from `cursor` on and returns the next cursor; 0 starts and ends. A field that is
     /// there all the time is visited at least once, also when the form changes meanwhile. What calls itself a
     /// `hashtable` is visited in parts: one bucket of a table, about `count` fields of a buffer, at least one. Any other
-    /// hash is visited whole, which clients of Redis count on for small ones.
-    pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
+    /// hash is visited whole, which clients of Redis count on for small ones. The `seed` is that of [`Limits`], by which the cursor stays good
+    /// when a buffer becomes a table.
+    pub fn scan(&self, cursor: u64, count: usize, seed: u64, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
         match &self.form {
-            Form::Timed(timed) => timed.scan(self.large, cursor, count, visit),
-            _ => self.scan_plain(self.large, cursor, count, visit),
+            Form::Timed(past, timed) => timed.scan(past.large, cursor, count, seed, visit),
+            _ => self.scan_plain(self.past().large, cursor, count, seed, visit),
         }
     }
 
     /// [`Hash::scan`] of a hash that is not timed: whole, or in `parts`.
-    fn scan_plain(&self, parts: bool, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
+    fn scan_plain(
+        &self,
+        parts: bool,
+        cursor: u64,
+        count: usize,
+        seed: u64,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> u64 {
         match &self.form {
-            Form::Packed(pairs) if parts => self.scan_records(pairs, cursor, count, visit),
-            Form::Table(table) if parts => table.scan(cursor, &mut |pair| visit(pair.field(), pair.value())),
+            Form::Packed(_, pairs) if parts => scan_records(pairs, cursor, count, seed, visit),
+            Form::Table(_, table) if parts => {
+                table.scan(cursor, &mut |pair| visit(pair.field(), pair.value()))
+            }
             _ => {
                 self.iter().for_each(|(field, value)| visit(field, value));
                 0
@@ -254,51 +287,24 @@ impl Hash {
         }
     }
 
-    /// Visits about `count` of a buffer's fields in the order of a table, so that the cursor goes on in the table that the hash
-    /// may have become by then. A buffer has at most [`PACKED_FIELDS_MAX`] fields, which bounds the work.
-    fn scan_records(
-        &self,
-        pairs: &Pairs<2>,
-        cursor: u64,
-        count: usize,
-        visit: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> u64 {
-        let place = |field: &[u8]| table::place(base::hash::hash(self.seed, field));
-        let mut ahead: Vec<(u64, Record<'_>)> = (pairs.records())
-            .map(|record| (place(record.field), record))
-            .filter(|(at, _)| *at >= cursor)
-            .collect();
-        ahead.sort_unstable_by_key(|(at, _)| *at);
-        let mut last = None;
-        for (index, (at, record)) in ahead.iter().enumerate() {
-            // Fields of one place come together: a cursor cannot stand between them.
-            if index >= count.max(1) && last != Some(*at) {
-                return *at;
-            }
-            visit(record.field, record.value);
-            last = Some(*at);
-        }
-        0
-    }
-
     /// A random field with its value.
     pub fn random(&self, random: &mut Random) -> Option<(&[u8], &[u8])> {
         match &self.form {
-            Form::Packed(_) => self.iter().nth(random.below(self.len() as u64) as usize),
-            Form::Table(table) => table.random(random).map(|pair| (pair.field(), pair.value())),
-            Form::Timed(timed) => timed.random(random),
+            Form::Packed(..) => self.iter().nth(random.below(self.len() as u64) as usize),
+            Form::Table(_, table) => table.random(random).map(|pair| (pair.field(), pair.value())),
+            Form::Timed(_, timed) => timed.random(random),
         }
     }
 
     /// Up to `count` different random fields with their values.
     pub fn random_distinct(&self, random: &mut Random, count: usize) -> Vec<(&[u8], &[u8])> {
         match &self.form {
-            Form::Packed(_) => self.picked(random, count),
-            Form::Table(table) => {
+            Form::Packed(..) => self.picked(random, count),
+            Form::Table(_, table) => {
                 distinct(table, random, count).into_iter().map(|pair| (pair.field(), pair.value())).collect()
             }
-            Form::Timed(timed) if !timed.hides_any() => timed.plain.random_distinct(random, count),
-            Form::Timed(_) => self.picked(random, count),
+            Form::Timed(_, timed) if !timed.hides_any() => timed.plain.random_distinct(random, count),
+            Form::Timed(..) => self.picked(random, count),
         }
     }
 
@@ -307,6 +313,33 @@ impl Hash {
         let chosen = pick(random, count, self.len());
         chosen_of(self.iter(), &chosen)
     }
+}
+
+/// Visits about `count` of a buffer's fields in the order of a table, so that the cursor goes on in the table that the hash
+/// may have become by then. A buffer has at most [`PACKED_FIELDS_MAX`] fields, which bounds the work.
+fn scan_records(
+    pairs: &Pairs<2>,
+    cursor: u64,
+    count: usize,
+    seed: u64,
+    visit: &mut dyn FnMut(&[u8], &[u8]),
+) -> u64 {
+    let place = |field: &[u8]| table::place(base::hash::hash(seed, field));
+    let mut ahead: Vec<(u64, Record<'_>)> = (pairs.records())
+        .map(|record| (place(record.field), record))
+        .filter(|(at, _)| *at >= cursor)
+        .collect();
+    ahead.sort_unstable_by_key(|(at, _)| *at);
+    let mut last = None;
+    for (index, (at, record)) in ahead.iter().enumerate() {
+        // Fields of one place come together: a cursor cannot stand between them.
+        if index >= count.max(1) && last != Some(*at) {
+            return *at;
+        }
+        visit(record.field, record.value);
+        last = Some(*at);
+    }
+    0
 }
 
 /// Sets a field in a buffer; whether it is new, or `None` when it does not fit.

@@ -60,8 +60,8 @@ impl Kind {
 pub trait Collection: Sized {
     /// The kind that `TYPE` answers.
     const KIND: Kind;
-    /// An empty collection whose tables hash with `seed`.
-    fn new(seed: u64) -> Self;
+    /// An empty collection.
+    fn new() -> Self;
     /// Whether no element is left, so that the key has to go.
     fn is_empty(&self) -> bool;
     /// How many elements there are, in a time that does not grow with them. Fields of a hash whose time is over count as long as they lie
@@ -110,6 +110,8 @@ pub struct Limits {
     pub stream_node_entries: usize,
     /// `proto-max-bulk-len`: bytes that commands may let a string grow to.
     pub string_bytes: usize,
+    /// What the table hashes with that a small collection becomes when it has grown.
+    pub seed: u64,
 }
 
 impl Default for Limits {
@@ -127,6 +129,7 @@ impl Default for Limits {
             stream_node_bytes: 4096,
             stream_node_entries: 100,
             string_bytes: base::limits::STRING_BYTES_MAX,
+            seed: 0,
         }
     }
 }

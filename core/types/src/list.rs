@@ -60,7 +60,7 @@ impl std::fmt::Debug for List {
 impl Collection for List {
     const KIND: Kind = Kind::List;
 
-    fn new(_seed: u64) -> List {
+    fn new() -> List {
         List::default()
     }
 

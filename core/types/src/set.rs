@@ -4,7 +4,7 @@
 //! follows from the form, except that a table is kept for a set that has shrunk again, as in Redis.
 
 use crate::hash::{chosen_of, distinct, table_bytes};
-use crate::pack::ints::Ints;
+use crate::pack::ints::{INTS_MAX, Ints};
 use crate::pack::pair::Pair;
 use crate::pack::pairs::{Pairs, Records, room};
 use crate::pick::pick;
@@ -21,8 +21,8 @@ const PACKED_BYTES_MAX: usize = 16 << 10;
 #[derive(Clone)]
 pub struct Set {
     form: Form,
-    seed: u64,
 }
+const _: () = assert!(size_of::<Set>() == 16, "sets are many");
 
 #[derive(Clone)]
 enum Form {
@@ -34,8 +34,8 @@ enum Form {
 impl Collection for Set {
     const KIND: Kind = Kind::Set;
 
-    fn new(seed: u64) -> Set {
-        Set { form: Form::Ints(Ints::new()), seed }
+    fn new() -> Set {
+        Set { form: Form::Ints(Ints::new()) }
     }
 
     fn is_empty(&self) -> bool {
@@ -64,8 +64,8 @@ impl Collection for Set {
 
     fn heap_bytes(&self) -> usize {
         match &self.form {
-            Form::Ints(ints) => ints.capacity(),
-            Form::Packed(members) => members.capacity(),
+            Form::Ints(ints) => ints.allocated(),
+            Form::Packed(members) => members.allocated(),
             Form::Table(table) => table_bytes(table),
         }
     }
@@ -102,8 +102,8 @@ impl Set {
                 if !ints.add(value) {
                     return false;
                 }
-                if ints.len() > limits.set_intset {
-                    self.tabled();
+                if ints.len() > limits.set_intset.min(INTS_MAX - 1) {
+                    self.tabled(limits);
                 }
                 return true;
             }
@@ -121,7 +121,7 @@ impl Set {
                 return true;
             }
         }
-        let table = self.tabled();
+        let table = self.tabled(limits);
         let hash = table.hash_of(member);
         let new = table.find(hash, member).is_none();
         if new {
@@ -139,11 +139,11 @@ impl Set {
                 } else if count <= limits.set_entries {
                     self.form = Form::Packed(Pairs::new());
                 } else {
-                    self.tabled();
+                    self.tabled(limits);
                 }
             }
-            Form::Ints(_) if count > limits.set_intset => drop(self.tabled()),
-            Form::Packed(_) if count > limits.set_entries => drop(self.tabled()),
+            Form::Ints(_) if count > limits.set_intset => drop(self.tabled(limits)),
+            Form::Packed(_) if count > limits.set_entries => drop(self.tabled(limits)),
             _ => {}
         }
     }
@@ -157,7 +157,7 @@ impl Set {
 
     /// Takes the form of integers if all members are some and the limits allow it.
     pub fn prefer_ints(&mut self, limits: &Limits) {
-        if matches!(self.form, Form::Ints(_)) || self.len() > limits.set_intset {
+        if matches!(self.form, Form::Ints(_)) || self.len() > limits.set_intset.min(INTS_MAX - 1) {
             return;
         }
         let mut ints = Ints::new();
@@ -177,14 +177,14 @@ impl Set {
             self.iter().for_each(|member| members.push(&member, &[]));
             self.form = Form::Packed(members);
         } else {
-            self.tabled();
+            self.tabled(limits);
         }
     }
 
     /// The table, made from another form if need be.
-    fn tabled(&mut self) -> &mut Table<Pair> {
+    fn tabled(&mut self, limits: &Limits) -> &mut Table<Pair> {
         if !matches!(self.form, Form::Table(_)) {
-            let mut table = Box::new(Table::new(self.seed));
+            let mut table = Box::new(Table::new(limits.seed));
             for member in self.iter() {
                 table.insert_new(table.hash_of(&member), Pair::new(&member, &[]));
             }
@@ -353,7 +353,7 @@ mod tests {
         let limits = Limits::default();
         let mut random = Random::new(3);
         for (range, words) in [(5, false), (300, false), (2_000, false), (100, true), (2_000, true)] {
-            let (mut set, mut twin) = (Set::new(1), HashSet::new());
+            let (mut set, mut twin) = (Set::new(), HashSet::new());
             for step in 0..20_000u64 {
                 let number = random.below(range);
                 let member = if words && number.is_multiple_of(3) {
@@ -387,24 +387,24 @@ mod tests {
     #[test]
     fn encodings_change_at_the_limits() {
         let limits = Limits::default();
-        let mut set = Set::new(1);
+        let mut set = Set::new();
         assert!((0..512).all(|n| set.add(n.to_string().as_bytes(), &limits)));
         assert_eq!(set.encoding(), "intset");
         set.add(b"512", &limits);
         assert_eq!(set.encoding(), "hashtable");
-        let mut set = Set::new(1);
+        let mut set = Set::new();
         assert!((0..127).all(|n| set.add(n.to_string().as_bytes(), &limits)));
         set.add(b"word", &limits);
         assert_eq!((set.encoding(), set.len()), ("listpack", 128));
         set.add(b"one more", &limits);
         assert_eq!(set.encoding(), "hashtable");
-        let mut set = Set::new(1);
+        let mut set = Set::new();
         set.add(&[b'x'; 65], &limits);
         assert_eq!(set.encoding(), "hashtable");
         for (first, count, encoding) in
             [("1", 512, "intset"), ("1", 513, "hashtable"), ("a", 128, "listpack"), ("a", 129, "hashtable")]
         {
-            let mut set = Set::new(1);
+            let mut set = Set::new();
             set.expect(first.as_bytes(), count, &limits);
             set.add(first.as_bytes(), &limits);
             assert_eq!(set.encoding(), encoding, "{first} {count}");
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn integers_come_back_as_their_text() {
         let limits = Limits::default();
-        let mut set = Set::new(1);
+        let mut set = Set::new();
         for value in [0, -1, 10, i64::MIN, i64::MAX] {
             assert!(set.add(value.to_string().as_bytes(), &limits));
             assert!(set.contains(value.to_string().as_bytes()));
@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn a_shared_set_keeps_what_it_had() {
         let limits = Limits::default();
-        let mut set = Set::new(1);
+        let mut set = Set::new();
         assert!((0..3_000).all(|n| set.add(format!("m{n}").as_bytes(), &limits)));
         let kept = set.share();
         while set.pop_random(&mut Random::new(9)).is_some() {}

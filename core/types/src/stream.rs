@@ -108,7 +108,7 @@ impl std::fmt::Debug for Stream {
 impl Collection for Stream {
     const KIND: Kind = Kind::Stream;
 
-    fn new(_seed: u64) -> Stream {
+    fn new() -> Stream {
         Stream(Box::default())
     }
 

@@ -26,9 +26,9 @@ mod tests;
 /// Members with scores, ordered by score and then by member.
 #[derive(Clone)]
 pub struct ZSet {
-    seed: u64,
     repr: Repr,
 }
+const _: () = assert!(size_of::<ZSet>() == 16, "sorted sets are many");
 
 #[derive(Clone)]
 enum Repr {
@@ -116,8 +116,8 @@ impl AddOptions {
 impl Collection for ZSet {
     const KIND: Kind = Kind::ZSet;
 
-    fn new(seed: u64) -> ZSet {
-        ZSet { seed, repr: Repr::Small(PackedSet::default()) }
+    fn new() -> ZSet {
+        ZSet { repr: Repr::Small(PackedSet::new()) }
     }
 
     fn is_empty(&self) -> bool {
@@ -145,7 +145,7 @@ impl Collection for ZSet {
 
     fn heap_bytes(&self) -> usize {
         match &self.repr {
-            Repr::Small(packed) => packed.capacity(),
+            Repr::Small(packed) => packed.allocated(),
             Repr::Large(large) => {
                 size_of::<Large>() + large.names.0.bytes() + large.order.heap_bytes() + large.member_bytes
             }
@@ -324,19 +324,19 @@ impl ZSet {
 
     fn insert_new(&mut self, member: &[u8], score: f64, limits: &Limits) {
         if let Repr::Small(packed) = &mut self.repr {
-            if packed.len() < limits.zset_entries && member.len() <= limits.zset_value {
+            let fits = packed.len() < limits.zset_entries && member.len() <= limits.zset_value;
+            if fits && packed.has_room(member) {
                 return packed.insert(score, member);
             }
-            self.enlarge();
+            self.enlarge(limits.seed);
         }
         if let Repr::Large(large) = &mut self.repr {
             large.insert_new(member, score);
         }
     }
 
-    fn enlarge(&mut self) {
-        let mut large =
-            Large { names: Names(Table::new(self.seed)), order: Order::default(), member_bytes: 0 };
+    fn enlarge(&mut self, seed: u64) {
+        let mut large = Large { names: Names(Table::new(seed)), order: Order::default(), member_bytes: 0 };
         self.iter().for_each(|(member, score)| large.insert_new(member, score));
         self.repr = Repr::Large(Box::new(large));
     }

@@ -192,7 +192,8 @@ fn aggregate(args: Args<'_>, i: usize) -> Result<Aggregate, Error> {
 }
 
 impl Combination {
-    fn result(mut self, operation: Operation, mut result: ZSet, limits: &Limits) -> ZSet {
+    fn result(mut self, operation: Operation, limits: &Limits) -> ZSet {
+        let mut result = ZSet::new();
         if operation != Operation::Diff {
             // From the smallest on, as Redis does: sums of doubles depend on the order.
             self.sources.sort_by_key(Source::len);
@@ -240,7 +241,7 @@ impl Combination {
         // Each member is looked for in the others, or, where these are many and small, in all that they have.
         let all = others.iter().map(|other| other.len()).sum::<usize>();
         let gathers = first.len().saturating_mul(others.len()) > 2 * (all + first.len());
-        let mut gathered = Set::new(0);
+        let mut gathered = Set::new();
         if gathers {
             for other in others.drain(..) {
                 other.visit(&mut |member, _| {
@@ -263,7 +264,7 @@ fn answer(call: &mut Call<'_>, form: Form) -> Handled {
     let with_scores = combination.with_scores;
     // Not packed: that would take the sign from a negative zero.
     let limits = Limits { zset_entries: 0, ..call.db.space().limits.clone() };
-    let result = result(call, form, combination, &limits);
+    let result = combination.result(form.operation, &limits);
     reply_entries(&mut call.reply, result.iter(), with_scores);
     read()
 }
@@ -271,13 +272,8 @@ fn answer(call: &mut Call<'_>, form: Form) -> Handled {
 fn store_result(call: &mut Call<'_>, form: Form, event: Event) -> Handled {
     let combination = combination(call, form)?;
     let limits = call.db.space().limits.clone();
-    let result = result(call, form, combination, &limits);
+    let result = combination.result(form.operation, &limits);
     store(call, call.args.at(1), result, event)
-}
-
-fn result(call: &mut Call<'_>, form: Form, combination: Combination, limits: &Limits) -> ZSet {
-    let empty = ZSet::new(call.db.space().random.next_u64());
-    combination.result(form.operation, empty, limits)
 }
 
 pub(super) fn zunion(call: &mut Call<'_>) -> Handled {

@@ -176,9 +176,8 @@ pub(super) fn zrevrangebylex(call: &mut Call<'_>) -> Handled {
 pub(super) fn zrangestore(call: &mut Call<'_>) -> Handled {
     let (target, source) = (call.args.at(1), call.args.at(2));
     let wanted = Wanted::read(call.args, 3, Fixed { by: None, reverse: None, store: true })?;
-    let seed = call.db.space().random.next_u64();
     let limits = call.db.space().limits.clone();
-    let mut result = ZSet::new(seed);
+    let mut result = ZSet::new();
     if let Some(set) = call.db.find::<ZSet>(source)? {
         for (member, score) in set.range(wanted.ranks(set)) {
             result.insert(member, score, &limits);

@@ -74,7 +74,7 @@ impl World {
         if is_new {
             self.queues.notes_new(T::KIND, db, base::hash::hash(7, key.as_bytes()), key.as_bytes());
         }
-        let value = self.values.0.entry(place.clone()).or_insert_with(|| T::new(7).into());
+        let value = self.values.0.entry(place.clone()).or_insert_with(|| T::new().into());
         edit(value.try_as());
         let is_empty = Collection::is_empty(&*value.try_as());
         let len = libraries::len(self.values.view(db, key.as_bytes()).unwrap());

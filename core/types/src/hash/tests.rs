@@ -3,6 +3,9 @@
 use super::*;
 use std::collections::{HashMap, HashSet};
 
+/// That of the default limits.
+const SEED: u64 = 0;
+
 fn key(n: u64) -> Vec<u8> {
     format!("field:{n}").into_bytes()
 }
@@ -12,7 +15,7 @@ fn it_agrees_with_a_naive_twin_in_both_forms() {
     let limits = Limits::default();
     let mut random = Random::new(3);
     for (range, longest) in [(5, 10), (60, 300), (120, 400), (3_000, 40)] {
-        let (mut hash, mut twin) = (Hash::new(1), HashMap::new());
+        let (mut hash, mut twin) = (Hash::new(), HashMap::new());
         for step in 0..20_000u64 {
             let field = key(random.below(range));
             let value = vec![step as u8; random.below(longest) as usize];
@@ -44,12 +47,12 @@ fn it_agrees_with_a_naive_twin_in_both_forms() {
 #[test]
 fn the_encoding_follows_the_limits_and_does_not_come_back() {
     let limits = Limits::default();
-    let mut hash = Hash::new(1);
+    let mut hash = Hash::new();
     assert!((0..128).all(|n| hash.set(&key(n), b"v", &limits)));
     assert_eq!(hash.encoding(), "listpack");
     hash.set(b"one more", b"v", &limits);
     assert_eq!(hash.encoding(), "hashtable");
-    let mut hash = Hash::new(1);
+    let mut hash = Hash::new();
     hash.set(b"f", &[0; 64], &limits);
     assert_eq!(hash.encoding(), "listpack");
     hash.set(b"f", &[0; 65], &limits);
@@ -59,10 +62,10 @@ fn the_encoding_follows_the_limits_and_does_not_come_back() {
 
 #[test]
 fn a_hash_with_one_longer_value_stays_one_buffer() {
-    let mut hash = Hash::new(1);
+    let mut hash = Hash::new();
     hash.set(b"data", &[b'x'; 300], &Limits::default());
     assert!((0..9).all(|n| hash.set(&key(n), b"some value", &Limits::default())));
-    assert!(matches!(hash.form, Form::Packed(_)));
+    assert!(matches!(hash.form, Form::Packed(..)));
     assert!(hash.heap_bytes() <= 640, "{}", hash.heap_bytes());
 }
 
@@ -70,14 +73,14 @@ fn a_hash_with_one_longer_value_stays_one_buffer() {
 fn a_shared_hash_keeps_what_it_had() {
     let limits = Limits::default();
     for count in [10, 2_000] {
-        let mut hash = Hash::new(1);
+        let mut hash = Hash::new();
         assert!((0..count).all(|n| hash.set(&key(n), b"old", &limits)));
         let kept = hash.share();
         assert!((0..count).all(|n| !hash.set(&key(n), b"new", &limits)));
         assert!(kept.iter().all(|(_, value)| value == b"old") && kept.len() == count as usize);
         let (mut seen, mut cursor) = (0, 0);
         loop {
-            cursor = hash.scan(cursor, 10, &mut |_, value| seen += usize::from(value == b"new"));
+            cursor = hash.scan(cursor, 10, SEED, &mut |_, value| seen += usize::from(value == b"new"));
             if cursor == 0 {
                 break;
             }
@@ -94,7 +97,7 @@ fn scanned(
 ) -> (Vec<Vec<u8>>, usize) {
     let (mut seen, mut cursor, mut parts) = (Vec::new(), 0, 0);
     loop {
-        cursor = hash.scan(cursor, count, &mut |field, _| seen.push(field.to_vec()));
+        cursor = hash.scan(cursor, count, SEED, &mut |field, _| seen.push(field.to_vec()));
         parts += 1;
         if cursor == 0 {
             return (seen, parts);
@@ -108,7 +111,7 @@ fn scanned(
 fn what_calls_itself_a_hashtable_is_scanned_in_parts() {
     let limits = Limits::default();
     for timed in [false, true] {
-        let mut hash = Hash::new(1);
+        let mut hash = Hash::new();
         assert!((0..72).all(|n| hash.set(&key(n), &[b'v'; 65], &limits)));
         if timed {
             (0..30).for_each(|n| _ = hash.set_expiry(&key(n), Some(1000)));
@@ -135,13 +138,13 @@ fn what_calls_itself_a_hashtable_is_scanned_in_parts() {
 fn a_scan_goes_on_when_the_form_changes() {
     let limits = Limits::default();
     for change_at in 1..7 {
-        let mut hash = Hash::new(1);
+        let mut hash = Hash::new();
         assert!((0..72).all(|n| hash.set(&key(n), &[b'v'; 65], &limits)));
-        assert!(matches!(hash.form, Form::Packed(_)));
+        assert!(matches!(hash.form, Form::Packed(..)));
         let (seen, _) = scanned(&mut hash, 10, &mut |hash, part| {
             if part == change_at {
                 (100..400).for_each(|n| _ = hash.set(&key(n), b"new", &limits));
-                assert!(matches!(hash.form, Form::Table(_)));
+                assert!(matches!(hash.form, Form::Table(..)));
             }
         });
         let missed: Vec<u64> = (0..72).filter(|n| !seen.contains(&key(*n))).collect();
@@ -152,9 +155,9 @@ fn a_scan_goes_on_when_the_form_changes() {
 #[test]
 fn what_calls_itself_a_listpack_is_scanned_whole() {
     let limits = Limits { hash_entries: 1000, ..Limits::default() };
-    let mut hash = Hash::new(1);
+    let mut hash = Hash::new();
     assert!((0..500).all(|n| hash.set(&key(n), &[b'v'; 30], &limits)));
-    assert!(matches!(hash.form, Form::Table(_)));
+    assert!(matches!(hash.form, Form::Table(..)));
     assert_eq!(
         (hash.encoding(), scanned(&mut hash, 10, &mut |_, _| {})),
         ("listpack", { (hash.iter().map(|(field, _)| field.to_vec()).collect(), 1) })
@@ -214,7 +217,7 @@ fn change(hash: &mut Hash, twin: &mut Twin, random: &mut Random, range: u64, (no
 fn fields_that_expire_agree_with_a_naive_twin_under_a_virtual_clock() {
     let mut random = Random::new(11);
     for range in [1, 4, 40, 200, 1_500] {
-        let (mut hash, mut twin, mut now, mut hidden) = (Hash::new(1), Twin::new(), 1_000, 0);
+        let (mut hash, mut twin, mut now, mut hidden) = (Hash::new(), Twin::new(), 1_000, 0);
         for step in 0..if cfg!(miri) { 100 } else { 6_000 } {
             change(&mut hash, &mut twin, &mut random, range, (now, hidden));
             now += random.below(4) as i64;
@@ -229,7 +232,7 @@ fn fields_that_expire_agree_with_a_naive_twin_under_a_virtual_clock() {
                 assert_eq!(taken.len(), due.min(count));
                 assert!(taken.iter().all(|f| twin.remove(f).is_some_and(|(_, at)| at.unwrap() <= now)));
             }
-            if !matches!(hash.form, Form::Timed(_)) {
+            if !matches!(hash.form, Form::Timed(..)) {
                 hidden = 0;
             }
             if step % 50 == 0 || range < 50 {
@@ -246,12 +249,12 @@ fn fields_that_expire_agree_with_a_naive_twin_under_a_virtual_clock() {
 #[test]
 fn a_hash_whose_last_expiry_went_is_a_plain_one_but_for_its_encoding() {
     let limits = Limits::default();
-    let mut hash = Hash::new(1);
+    let mut hash = Hash::new();
     assert!((0..3).all(|n| hash.set(&key(n), b"v", &limits)));
     assert!(hash.set_expiry(&key(1), Some(50)) && !hash.set_expiry(b"none", Some(50)));
     assert_eq!((hash.encoding(), hash.next_expiry()), ("listpackex", Some(50)));
     assert!(!hash.set(&key(1), b"w", &limits));
-    assert!(matches!(hash.form, Form::Packed(_)));
+    assert!(matches!(hash.form, Form::Packed(..)));
     assert_eq!((hash.encoding(), hash.next_expiry()), ("listpackex", None));
     hash.set_expiry(&key(2), Some(i64::MAX));
     assert_eq!(hash.expiry(&key(2)), Some(Some(EXPIRY_MS_MAX)));
@@ -261,7 +264,7 @@ fn a_hash_whose_last_expiry_went_is_a_plain_one_but_for_its_encoding() {
 
 #[test]
 fn a_small_hash_shows_fields_by_time_and_those_that_stay_last() {
-    let mut hash = Hash::new(1);
+    let mut hash = Hash::new();
     for field in [b"a", b"b", b"c", b"d"] {
         hash.set(field, b"v", &Limits::default());
     }
@@ -282,7 +285,7 @@ fn a_small_hash_shows_fields_by_time_and_those_that_stay_last() {
 fn a_shared_hash_keeps_the_fields_that_expire_later_on() {
     let limits = Limits::default();
     for count in [10, 2_000] {
-        let mut hash = Hash::new(1);
+        let mut hash = Hash::new();
         assert!((0..count).all(|n| hash.set(&key(n), b"v", &limits) && hash.set_expiry(&key(n), Some(90))));
         let kept = hash.share();
         hash.hide_due(95);
@@ -298,7 +301,7 @@ fn a_shared_hash_keeps_the_fields_that_expire_later_on() {
 #[test]
 fn a_raised_limit_keeps_long_values_in_the_order_of_insertion() {
     let limits = Limits { hash_value: 1_000_000, ..Limits::default() };
-    let mut hash = Hash::new(1);
+    let mut hash = Hash::new();
     for (n, len) in [(0, 5), (1, 65_535), (2, 9_000), (3, 1)] {
         hash.set(&key(n), &vec![b'v'; len], &limits);
     }
@@ -307,13 +310,13 @@ fn a_raised_limit_keeps_long_values_in_the_order_of_insertion() {
     hash.set(&key(4), &[b'v'; 65_536], &limits);
     assert_eq!((hash.encoding(), hash.len(), hash.value_len(&key(1))), ("listpack", 5, 65_535));
     hash.set(&key(5), b"w", &Limits::default());
-    assert!(matches!(hash.form, Form::Table(_)));
+    assert!(matches!(hash.form, Form::Table(..)));
 }
 
 #[test]
 fn a_field_that_expires_keeps_its_name_once() {
     let (mut random, limits, count) = (Random::new(3), Limits::default(), 20_000);
-    let (mut plain, mut timed) = (Hash::new(1), Hash::new(1));
+    let (mut plain, mut timed) = (Hash::new(), Hash::new());
     for n in 0..count {
         let field = format!("field:{n:09}");
         plain.set(field.as_bytes(), &[b'v'; 16], &limits);
@@ -325,7 +328,7 @@ fn a_field_that_expires_keeps_its_name_once() {
     assert!(more <= 8 + 16 * 3 / 2, "{more} bytes for each");
     let small: usize = (0..10)
         .map(|n| {
-            let (field, mut hash) = (key(n), Hash::new(1));
+            let (field, mut hash) = (key(n), Hash::new());
             hash.set(&field, b"v", &limits);
             let bare = hash.heap_bytes();
             hash.set_expiry(&field, Some(50));

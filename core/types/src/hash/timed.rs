@@ -8,7 +8,7 @@
 //! Invariants: `plain` is itself never timed; there is at least one time. The times are `Listed`, ascending and no more than the
 //! fields, exactly while `plain` is packed. When they are `Indexed`, the index has what the pairs of the table have, no more and no less.
 
-use super::{Form, Hash, Iter, IterForm, put_in_table, put_packed};
+use super::{Form, Hash, Iter, IterForm, Past, put_in_table, put_packed};
 use crate::Collection;
 use crate::runs::Runs;
 use base::Random;
@@ -70,11 +70,11 @@ impl Timed {
     /// The time of a field.
     fn at(&self, field: &[u8]) -> Option<i64> {
         match (&self.plain.form, &self.times) {
-            (Form::Packed(pairs), Times::Listed(times)) => {
+            (Form::Packed(_, pairs), Times::Listed(times)) => {
                 let mut timed = pairs.records().zip(times);
                 timed.find(|(record, _)| record.field == field).map(|(_, at)| *at)
             }
-            (Form::Table(table), _) => table.find(table.hash_of(field), field)?.time(),
+            (Form::Table(_, table), _) => table.find(table.hash_of(field), field)?.time(),
             _ => None,
         }
     }
@@ -115,25 +115,25 @@ impl Timed {
     }
 
     /// Sets a field and leaves its time; says whether it is new.
-    pub(super) fn put(&mut self, field: &[u8], value: &[u8], bytes_max: usize) -> bool {
-        if let Form::Packed(pairs) = &mut self.plain.form
+    pub(super) fn put(&mut self, field: &[u8], value: &[u8], bytes_max: usize, seed: u64) -> bool {
+        if let Form::Packed(_, pairs) = &mut self.plain.form
             && let Some(new) = put_packed(pairs, field, value, bytes_max)
         {
             return new;
         }
         if let Times::Listed(listed) = &self.times {
-            let table = self.plain.table(listed);
+            let table = self.plain.table(listed, seed);
             let mut times = Runs::default();
             let timed = table.iter().filter_map(|pair| Some((pair.time()?, table.hash_of(pair.field()))));
             timed.for_each(|time| times.insert(time, ()));
             self.times = Times::Indexed(times);
         }
-        put_in_table(self.plain.table(&[]), field, value)
+        put_in_table(self.plain.table(&[], seed), field, value)
     }
 
     pub(super) fn remove(&mut self, field: &[u8]) -> bool {
         match (&mut self.plain.form, &mut self.times) {
-            (Form::Packed(pairs), Times::Listed(times)) => {
+            (Form::Packed(_, pairs), Times::Listed(times)) => {
                 let found = pairs.records().enumerate().find(|(_, record)| record.field == field);
                 let Some((index, span)) = found.map(|(index, record)| (index, record.span)) else {
                     return false;
@@ -144,7 +144,7 @@ impl Timed {
                 }
                 true
             }
-            (Form::Table(table), Times::Indexed(times)) => {
+            (Form::Table(_, table), Times::Indexed(times)) => {
                 let hash = table.hash_of(field);
                 let Some(pair) = table.remove(hash, field) else { return false };
                 if let Some(at) = pair.time() {
@@ -163,7 +163,7 @@ impl Timed {
     /// All fields, none of them hidden, with their times at hand.
     fn timed_fields(&self) -> Iter<'_> {
         match (&self.plain.form, &self.times) {
-            (Form::Packed(pairs), Times::Listed(times)) => {
+            (Form::Packed(_, pairs), Times::Listed(times)) => {
                 Iter { form: IterForm::Listed(pairs.records(), times.iter()), hidden_ms: 0 }
             }
             _ => self.plain.iter(),
@@ -175,10 +175,11 @@ impl Timed {
         parts: bool,
         cursor: u64,
         count: usize,
+        seed: u64,
         visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> u64 {
         let hides_any = self.hides_any();
-        self.plain.scan_plain(parts, cursor, count, &mut |field, value| {
+        self.plain.scan_plain(parts, cursor, count, seed, &mut |field, value| {
             if !hides_any || !self.hides(field) {
                 visit(field, value);
             }
@@ -193,7 +194,7 @@ impl Timed {
     /// Sets or removes the expiry of a field that is there.
     fn set_expiry(&mut self, field: &[u8], at_ms: Option<i64>) {
         match (&mut self.plain.form, &mut self.times) {
-            (Form::Packed(pairs), Times::Listed(times)) => {
+            (Form::Packed(_, pairs), Times::Listed(times)) => {
                 let found = pairs.records().enumerate().find(|(_, record)| record.field == field);
                 let Some((index, record)) = found else { return };
                 let (value, span) = (record.value.to_vec(), record.span);
@@ -212,7 +213,7 @@ impl Timed {
                     }
                 }
             }
-            (Form::Table(table), Times::Indexed(times)) => {
+            (Form::Table(_, table), Times::Indexed(times)) => {
                 let hash = table.hash_of(field);
                 let Some(pair) = table.find_mut(hash, field) else { return };
                 let before = pair.time();
@@ -228,13 +229,13 @@ impl Timed {
     fn take_due(&mut self, now_ms: i64, count: usize) -> Vec<Vec<u8>> {
         let count = self.due(now_ms).min(count);
         match (&mut self.plain.form, &mut self.times) {
-            (Form::Packed(pairs), Times::Listed(_)) => {
+            (Form::Packed(_, pairs), Times::Listed(_)) => {
                 let due: Vec<Vec<u8>> =
                     pairs.records().take(count).map(|record| record.field.to_vec()).collect();
                 due.iter().for_each(|field| _ = self.remove(field));
                 due
             }
-            (Form::Table(table), Times::Indexed(times)) => {
+            (Form::Table(_, table), Times::Indexed(times)) => {
                 let mut due = Vec::new();
                 while due.len() < count {
                     let Some(((at, hash), ())) = times.pop_first() else { break };
@@ -253,7 +254,7 @@ impl Hash {
     /// When a field expires, Unix milliseconds (inner `None`: never); `None` when there is no such field.
     pub fn expiry(&self, field: &[u8]) -> Option<Option<i64>> {
         self.get(field)?;
-        let Form::Timed(timed) = &self.form else { return Some(None) };
+        let Form::Timed(_, timed) = &self.form else { return Some(None) };
         Some(timed.at(field))
     }
 
@@ -261,7 +262,7 @@ impl Hash {
     /// taken); says whether there is such a field. A time that is over stays until somebody takes the field out.
     pub fn set_expiry(&mut self, field: &[u8], at_ms: Option<i64>) -> bool {
         let at_ms = at_ms.map(|at| at.clamp(1, EXPIRY_MS_MAX));
-        if let Form::Timed(timed) = &mut self.form {
+        if let Form::Timed(_, timed) = &mut self.form {
             if timed.plain.get(field).is_none() {
                 return false;
             }
@@ -280,28 +281,29 @@ impl Hash {
 
     /// The times beside the fields, made if need be.
     fn timed(&mut self) -> &mut Timed {
-        if !matches!(self.form, Form::Timed(_)) {
-            let plain = std::mem::replace(self, Hash::new(self.seed));
-            (self.large, self.timed) = (plain.large, true);
+        if !matches!(self.form, Form::Timed(..)) {
+            let plain = std::mem::replace(self, Hash::new());
+            let past = Past { timed: true, ..plain.past() };
             let times = match plain.is_packed() {
                 true => Times::Listed(Vec::new()),
                 false => Times::Indexed(Runs::default()),
             };
-            self.form = Form::Timed(Box::new(Timed { plain, times, hidden_ms: 0, filed_ms: 0 }));
+            self.form = Form::Timed(past, Box::new(Timed { plain, times, hidden_ms: 0, filed_ms: 0 }));
         }
         match &mut self.form {
-            Form::Timed(timed) => timed,
-            Form::Packed(_) | Form::Table(_) => unreachable!("the form was made a timed one above"),
+            Form::Timed(_, timed) => timed,
+            Form::Packed(..) | Form::Table(..) => unreachable!("the form was made a timed one above"),
         }
     }
 
     /// Goes back to the plain form when no field expires any more.
     pub(super) fn drop_empty_times(&mut self) {
-        if let Form::Timed(timed) = &mut self.form
+        if let Form::Timed(past, timed) = &mut self.form
             && timed.times.is_empty()
         {
-            let plain = std::mem::replace(&mut timed.plain, Hash::new(self.seed));
-            self.form = plain.form;
+            let past = *past;
+            *self = std::mem::replace(&mut timed.plain, Hash::new());
+            *self.past_mut() = past;
         }
     }
 
@@ -309,22 +311,22 @@ impl Hash {
     #[inline]
     pub fn next_expiry(&self) -> Option<i64> {
         match &self.form {
-            Form::Packed(_) | Form::Table(_) => None,
-            Form::Timed(timed) => timed.earliest(),
+            Form::Packed(..) | Form::Table(..) => None,
+            Form::Timed(_, timed) => timed.earliest(),
         }
     }
 
     /// Whether it has fields and the time of every one is over at `now_ms` (Unix).
     pub fn is_spent(&self, now_ms: i64) -> bool {
         match &self.form {
-            Form::Packed(_) | Form::Table(_) => false,
-            Form::Timed(timed) => timed.due(now_ms) == timed.plain.stored_len(),
+            Form::Packed(..) | Form::Table(..) => false,
+            Form::Timed(_, timed) => timed.due(now_ms) == timed.plain.stored_len(),
         }
     }
 
     /// Notes that an index of times has the hash under `at_ms`, until it is noted again or no field expires any more.
     pub fn note_filed(&mut self, at_ms: i64) {
-        if let Form::Timed(timed) = &mut self.form {
+        if let Form::Timed(_, timed) = &mut self.form {
             timed.filed_ms = at_ms;
         }
     }
@@ -332,22 +334,22 @@ impl Hash {
     /// What was noted last; 0 if nothing.
     pub fn filed(&self) -> i64 {
         match &self.form {
-            Form::Packed(_) | Form::Table(_) => 0,
-            Form::Timed(timed) => timed.filed_ms,
+            Form::Packed(..) | Form::Table(..) => 0,
+            Form::Timed(_, timed) => timed.filed_ms,
         }
     }
 
     /// Hides the fields whose time is over at `now_ms` (Unix) from everything but [`Hash::timed_fields`],
     /// [`Hash::stored_len`] and what writes or removes a field by name.
     pub fn hide_due(&mut self, now_ms: i64) {
-        if let Form::Timed(timed) = &mut self.form {
+        if let Form::Timed(_, timed) = &mut self.form {
             timed.hidden_ms = now_ms;
         }
     }
 
     /// Takes out up to `count` fields whose time is over at `now_ms` (Unix), the first ones first; their names.
     pub fn take_due(&mut self, now_ms: i64, count: usize) -> Vec<Vec<u8>> {
-        let Form::Timed(timed) = &mut self.form else { return Vec::new() };
+        let Form::Timed(_, timed) = &mut self.form else { return Vec::new() };
         let due = timed.take_due(now_ms, count);
         self.drop_empty_times();
         due
@@ -355,7 +357,7 @@ impl Hash {
 
     /// Takes those of the fields `named` out whose time is over at `now_ms` (Unix); their names.
     pub fn take_due_among(&mut self, now_ms: i64, named: &[&[u8]]) -> Vec<Vec<u8>> {
-        let Form::Timed(timed) = &mut self.form else { return Vec::new() };
+        let Form::Timed(_, timed) = &mut self.form else { return Vec::new() };
         let mut due = Vec::new();
         for field in named {
             if timed.at(field).is_some_and(|at| at <= now_ms) {
@@ -371,8 +373,8 @@ impl Hash {
     /// Fields with an expiry come first while the hash is small.
     pub fn timed_fields(&self) -> TimedFields<'_> {
         match &self.form {
-            Form::Packed(_) | Form::Table(_) => TimedFields(self.iter()),
-            Form::Timed(timed) => TimedFields(timed.timed_fields()),
+            Form::Packed(..) | Form::Table(..) => TimedFields(self.iter()),
+            Form::Timed(_, timed) => TimedFields(timed.timed_fields()),
         }
     }
 }

@@ -162,7 +162,7 @@ fn a_list_is_sent_between_threads() {
 
 #[test]
 fn long_elements_take_little_more_than_their_bytes() {
-    let mut list = List::new(1);
+    let mut list = List::new();
     (0..50).for_each(|_| list.push_back(&[b'e'; 10_000], &Limits::default()));
     list.push_front(&vec![b'f'; 3 << 20], &Limits::default());
     let bytes = 50 * 10_000 + (3 << 20);

@@ -4,34 +4,41 @@
 //! | integer | integer | ..      little endian, ascending, no two alike
 //! ```
 
-use table::size_class;
+use super::thin::{self, ThinBytes};
+
+/// How many integers fit, whatever their width.
+pub(crate) const INTS_MAX: usize = thin::BYTES_MAX / size_of::<i64>();
 
 /// The integers.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Ints {
-    bytes: Vec<u8>,
-    /// Bytes of an integer, as a power of two: 1, 2 or 3.
-    shift: u8,
+    /// Its word: bytes of an integer, as a power of two above the first: 0, 1 or 2 for 2, 4 or 8 bytes.
+    bytes: ThinBytes,
 }
 
 impl Ints {
     pub(crate) fn new() -> Ints {
-        Ints { bytes: Vec::new(), shift: 1 }
+        Ints { bytes: ThinBytes::new() }
+    }
+
+    /// Bytes of an integer, as a power of two.
+    fn shift(&self) -> u32 {
+        self.bytes.word() + 1
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() >> self.shift
+        self.bytes.len() >> self.shift()
     }
 
     /// Bytes allocated.
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    pub(crate) fn allocated(&self) -> usize {
+        self.bytes.allocated()
     }
 
     /// The integer at an index below [`Ints::len`].
     pub(crate) fn at(&self, index: usize) -> i64 {
-        let width = 1 << self.shift;
+        let width = 1 << self.shift();
         let bytes = &self.bytes[index * width..(index + 1) * width];
         let mut wide = if bytes[width - 1] & 0x80 == 0 { [0; 8] } else { [0xff; 8] };
         wide[..width].copy_from_slice(bytes);
@@ -60,44 +67,38 @@ impl Ints {
     /// Adds a value; says whether it was new.
     pub(crate) fn add(&mut self, value: i64) -> bool {
         let Err(index) = self.search(value) else { return false };
-        self.widen(shift_for(value));
-        let width = 1usize << self.shift;
-        let at = index * width;
-        let needed = self.bytes.len() + width;
-        if needed > self.bytes.capacity() {
-            self.bytes.reserve_exact(size_class(needed) - self.bytes.len());
-        }
-        self.bytes.resize(needed, 0);
-        self.bytes.copy_within(at..needed - width, at + width);
-        self.bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        let shift = self.shift().max(shift_for(value));
+        self.widen(shift);
+        let width = 1usize << shift;
+        self.bytes.open(index * width, width).copy_from_slice(&value.to_le_bytes()[..width]);
+        self.bytes.set_word(shift - 1);
         true
     }
 
     /// Removes a value; says whether it was there.
     pub(crate) fn remove(&mut self, value: i64) -> bool {
         let Ok(index) = self.search(value) else { return false };
-        let width = 1usize << self.shift;
-        self.bytes.drain(index * width..(index + 1) * width);
-        if self.bytes.capacity() > 64 && self.bytes.len() * 2 < self.bytes.capacity() {
-            self.bytes.shrink_to(size_class(self.bytes.len()));
-        }
+        let width = 1usize << self.shift();
+        self.bytes.close(index * width..(index + 1) * width);
         true
     }
 
-    fn widen(&mut self, shift: u8) {
-        if shift <= self.shift {
+    /// Makes every integer that is there so wide.
+    fn widen(&mut self, shift: u32) {
+        if shift == self.shift() {
             return;
         }
-        let values: Vec<i64> = (0..self.len()).map(|index| self.at(index)).collect();
         let width = 1usize << shift;
-        let mut bytes = Vec::with_capacity(size_class((values.len() + 1) * width));
-        values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()[..width]));
-        self.bytes = bytes;
-        self.shift = shift;
+        let mut wide = ThinBytes::new();
+        let places = wide.open(0, self.len() * width).chunks_exact_mut(width);
+        for (index, place) in places.enumerate() {
+            place.copy_from_slice(&self.at(index).to_le_bytes()[..width]);
+        }
+        self.bytes = wide;
     }
 }
 
-fn shift_for(value: i64) -> u8 {
+fn shift_for(value: i64) -> u32 {
     if i16::try_from(value).is_ok() {
         1
     } else if i32::try_from(value).is_ok() {

@@ -6,3 +6,4 @@ pub(crate) mod listpack;
 pub(crate) mod member;
 pub(crate) mod pair;
 pub(crate) mod pairs;
+pub(crate) mod thin;

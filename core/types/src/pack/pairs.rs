@@ -8,7 +8,7 @@
 //! read is checked. Invariant: the buffer is a whole number of elements, which for a hash alternate between
 //! fields and values.
 
-use table::size_class;
+use super::thin::ThinBytes;
 
 /// The longest element, in bytes.
 pub(crate) const ELEMENT_MAX: usize = u16::MAX as usize;
@@ -16,10 +16,10 @@ pub(crate) const ELEMENT_MAX: usize = u16::MAX as usize;
 const LONG: u8 = 255;
 
 /// Elements in a buffer, `STEP` to a record: 2 for fields with values, 1 for members.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Pairs<const STEP: usize> {
-    bytes: Vec<u8>,
-    records: u32,
+    /// Its word: how many records there are.
+    bytes: ThinBytes,
 }
 
 /// Where a record lies.
@@ -33,12 +33,12 @@ pub(crate) struct Span {
 
 impl<const STEP: usize> Pairs<STEP> {
     pub(crate) fn new() -> Pairs<STEP> {
-        Pairs { bytes: Vec::new(), records: 0 }
+        Pairs { bytes: ThinBytes::new() }
     }
 
     /// How many records there are.
     pub(crate) fn len(&self) -> usize {
-        self.records as usize
+        self.bytes.word() as usize
     }
 
     /// Bytes in use.
@@ -47,8 +47,8 @@ impl<const STEP: usize> Pairs<STEP> {
     }
 
     /// Bytes allocated.
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    pub(crate) fn allocated(&self) -> usize {
+        self.bytes.allocated()
     }
 
     /// The bytes and the end of the element at `at`.
@@ -86,69 +86,43 @@ impl<const STEP: usize> Pairs<STEP> {
 
     /// Adds a record at the end.
     pub(crate) fn push(&mut self, field: &[u8], value: &[u8]) {
-        let grown = room(field) + if STEP == 2 { room(value) } else { 0 };
-        self.reserve(grown);
-        append(&mut self.bytes, field);
-        if STEP == 2 {
-            append(&mut self.bytes, value);
-        }
-        self.records += 1;
+        self.put(self.bytes.len(), field, value);
     }
 
     /// Adds a record so that it has `index`; at the end when there are fewer.
     pub(crate) fn insert(&mut self, index: usize, field: &[u8], value: &[u8]) {
         let at = self.records().nth(index).map_or(self.bytes.len(), |record| record.span.start);
-        let old = self.bytes.len();
-        self.push(field, value);
-        let grown = self.bytes.len() - old;
-        self.bytes[at..].rotate_right(grown);
+        self.put(at, field, value);
+    }
+
+    /// Adds a record that starts at `at`.
+    fn put(&mut self, at: usize, field: &[u8], value: &[u8]) {
+        let records = self.bytes.word() + 1;
+        let value_room = if STEP == 2 { room(value) } else { 0 };
+        let (field_place, value_place) =
+            self.bytes.open(at, room(field) + value_room).split_at_mut(room(field));
+        write(field_place, field);
+        if STEP == 2 {
+            write(value_place, value);
+        }
+        self.bytes.set_word(records);
     }
 
     /// Makes the value of a record another one.
     pub(crate) fn set_value(&mut self, span: Span, value: &[u8]) {
         let (old, new) = (span.end - span.last, room(value));
         if new > old {
-            self.reserve(new - old);
-        }
-        let tail = self.bytes.len();
-        if new > old {
-            self.bytes.resize(tail + new - old, 0);
-        }
-        self.bytes.copy_within(span.end..tail, span.last + new);
-        self.bytes.truncate(tail + new - old);
-        let mut at = span.last;
-        if value.len() >= usize::from(LONG) {
-            self.bytes[at] = LONG;
-            self.bytes[at + 1..at + 3].copy_from_slice(&(value.len() as u16).to_le_bytes());
-            at += 3;
+            self.bytes.open(span.end, new - old);
         } else {
-            self.bytes[at] = value.len() as u8;
-            at += 1;
+            self.bytes.close(span.last + new..span.end);
         }
-        self.bytes[at..at + value.len()].copy_from_slice(value);
-        self.tighten();
+        write(&mut self.bytes[span.last..span.last + new], value);
     }
 
     /// Takes a record out.
     pub(crate) fn remove(&mut self, span: Span) {
-        self.bytes.drain(span.start..span.end);
-        self.records -= 1;
-        self.tighten();
-    }
-
-    /// Grows to the next size class and no further: small hashes are many, and are seldom written often.
-    fn reserve(&mut self, more: usize) {
-        let needed = self.bytes.len() + more;
-        if needed > self.bytes.capacity() {
-            self.bytes.reserve_exact(size_class(needed) - self.bytes.len());
-        }
-    }
-
-    /// Gives memory back when more than half has become unused.
-    fn tighten(&mut self) {
-        if self.bytes.capacity() > 64 && self.bytes.len() * 2 < self.bytes.capacity() {
-            self.bytes.shrink_to(size_class(self.bytes.len()));
-        }
+        self.bytes.close(span.start..span.end);
+        self.bytes.set_word(self.bytes.word() - 1);
     }
 }
 
@@ -157,15 +131,17 @@ pub(crate) fn room(element: &[u8]) -> usize {
     element.len() + if element.len() >= usize::from(LONG) { 3 } else { 1 }
 }
 
-fn append(bytes: &mut Vec<u8>, element: &[u8]) {
-    if element.len() >= usize::from(LONG) {
+/// Writes an element into the [`room`] that it takes.
+fn write(place: &mut [u8], element: &[u8]) {
+    let lengths = place.len() - element.len();
+    if lengths > 1 {
         let len = u16::try_from(element.len()).expect("the caller keeps longer elements in a table");
-        bytes.push(LONG);
-        bytes.extend_from_slice(&len.to_le_bytes());
+        place[0] = LONG;
+        place[1..3].copy_from_slice(&len.to_le_bytes());
     } else {
-        bytes.push(element.len() as u8);
+        place[0] = element.len() as u8;
     }
-    bytes.extend_from_slice(element);
+    place[lengths..].copy_from_slice(element);
 }
 
 /// A record and where it lies.

@@ -14,7 +14,7 @@ fn add(stream: &mut Stream, id: NewId) -> Result<Id, AppendError> {
 }
 
 fn filled(n: u64) -> Stream {
-    let mut stream = Stream::new(0);
+    let mut stream = Stream::new();
     (1..=n).for_each(|i| assert_eq!(add(&mut stream, NewId::Exact(Id::new(i, 0))), Ok(Id::new(i, 0))));
     stream
 }
@@ -85,7 +85,7 @@ fn behaves_as_a_sorted_map_of_entries() {
     for node_entries in [100, 3, 0] {
         let limits = &Limits { stream_node_entries: node_entries, ..Limits::default() };
         let mut random = Random::new(node_entries as u64);
-        let (mut stream, mut twin) = (Stream::new(0), Twin::new());
+        let (mut stream, mut twin) = (Stream::new(), Twin::new());
         let mut shared: Option<(Stream, Twin)> = None;
         for i in 0..6000 {
             step(&mut random, &mut stream, &mut twin, limits);
@@ -105,7 +105,7 @@ fn behaves_as_a_sorted_map_of_entries() {
 
 #[test]
 fn identities_rise_or_are_refused() {
-    let mut stream = Stream::new(0);
+    let mut stream = Stream::new();
     assert!(stream.is_empty());
     assert_eq!(add(&mut stream, NewId::Exact(Id::MIN)), Err(AppendError::Zero));
     assert!(stream.is_empty());
@@ -139,7 +139,7 @@ fn approximate_trims_remove_whole_chunks_within_the_limit() {
 
 #[test]
 fn an_entry_of_two_short_fields_costs_less_than_twenty_bytes() {
-    let mut stream = Stream::new(0);
+    let mut stream = Stream::new();
     for i in 0..100_000u64 {
         let job = i.to_string();
         let fields = [(&b"event"[..], &b"done"[..]), (b"jobId", job.as_bytes())];
@@ -246,7 +246,7 @@ fn a_shared_stream_keeps_its_entries_and_groups() {
 
 #[test]
 fn nodes_are_counted_as_in_a_radix_tree() {
-    let mut stream = Stream::new(0);
+    let mut stream = Stream::new();
     let limits = Limits { stream_node_entries: 1, ..Limits::default() };
     let mut counts = vec![stream.radix_node_count()];
     for ms in [5, 10, 300] {

@@ -8,15 +8,16 @@
 //! below what a dictionary's cache misses cost.
 
 use super::bounds::Cut;
+use crate::pack::thin::{self, ThinBytes};
 use std::ops::Range;
 
 const SCORE_BYTES: usize = 8;
 
 /// Entries ordered by score, then member.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct PackedSet {
-    buf: Vec<u8>,
-    count: u32,
+    /// Its word: how many entries there are.
+    bytes: ThinBytes,
 }
 
 /// An entry and where it lies.
@@ -30,12 +31,22 @@ pub(super) struct Packed<'a> {
 }
 
 impl PackedSet {
-    pub(super) fn len(&self) -> usize {
-        self.count as usize
+    pub(super) fn new() -> PackedSet {
+        PackedSet { bytes: ThinBytes::new() }
     }
 
-    pub(super) fn capacity(&self) -> usize {
-        self.buf.capacity()
+    pub(super) fn len(&self) -> usize {
+        self.bytes.word() as usize
+    }
+
+    /// Bytes allocated.
+    pub(super) fn allocated(&self) -> usize {
+        self.bytes.allocated()
+    }
+
+    /// Whether one more member finds room, however many are there.
+    pub(super) fn has_room(&self, member: &[u8]) -> bool {
+        self.bytes.len() + size(member) <= thin::BYTES_MAX
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Packed<'_>> {
@@ -64,15 +75,9 @@ impl PackedSet {
         let cut = Cut::Entry(score, member);
         let behind = self.iter().take_while(|entry| cut.is_behind(entry.score, || entry.member));
         let at = behind.last().map_or(0, |entry| entry.end);
-        let size = SCORE_BYTES + width(member.len()) + member.len();
-        let old_end = self.buf.len();
-        if self.buf.capacity() - old_end < size {
-            self.buf.reserve_exact((size + old_end / 4).next_multiple_of(16));
-        }
-        self.buf.resize(old_end + size, 0);
-        self.buf.copy_within(at..old_end, at + size);
-        write(&mut self.buf[at..at + size], score, member);
-        self.count += 1;
+        let count = self.bytes.word() + 1;
+        write(self.bytes.open(at, size(member)), score, member);
+        self.bytes.set_word(count);
     }
 
     /// Give `member` another score if it is there under the conditions that `decide` tells from the old one;
@@ -86,8 +91,8 @@ impl PackedSet {
         let (result, score) = decide(entry.score);
         if let Some(score) = score {
             let (at, end) = (entry.at, entry.end);
-            self.buf.drain(at..end);
-            self.count -= 1;
+            self.bytes.close(at..end);
+            self.bytes.set_word(self.bytes.word() - 1);
             self.insert(score, member);
         }
         Some(result)
@@ -100,11 +105,8 @@ impl PackedSet {
         }
         let from = self.offset(ranks.start);
         let to = self.offset(ranks.end);
-        self.buf.drain(from..to);
-        self.count -= ranks.len() as u32;
-        if self.buf.capacity() > 4 * self.buf.len() + 64 {
-            self.buf.shrink_to(2 * self.buf.len());
-        }
+        self.bytes.close(from..to);
+        self.bytes.set_word(self.bytes.word() - ranks.len() as u32);
     }
 
     fn offset(&self, rank: usize) -> usize {
@@ -112,11 +114,11 @@ impl PackedSet {
     }
 
     fn entry(&self, at: usize, rank: usize) -> Packed<'_> {
-        let score = f64::from_le_bytes(self.buf[at..at + SCORE_BYTES].try_into().expect("eight bytes"));
+        let score = f64::from_le_bytes(self.bytes[at..at + SCORE_BYTES].try_into().expect("eight bytes"));
         let mut data = at + SCORE_BYTES;
         let (mut len, mut shift) = (0, 0);
         loop {
-            let byte = self.buf[data];
+            let byte = self.bytes[data];
             data += 1;
             len |= ((byte & 127) as usize) << shift;
             shift += 7;
@@ -124,8 +126,13 @@ impl PackedSet {
                 break;
             }
         }
-        Packed { score, member: &self.buf[data..data + len], rank, at, end: data + len }
+        Packed { score, member: &self.bytes[data..data + len], rank, at, end: data + len }
     }
+}
+
+/// Bytes that an entry takes.
+fn size(member: &[u8]) -> usize {
+    SCORE_BYTES + width(member.len()) + member.len()
 }
 
 fn width(len: usize) -> usize {

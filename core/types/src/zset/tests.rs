@@ -78,7 +78,7 @@ fn step(random: &mut Random, set: &mut ZSet, twin: &mut Twin, members: u64, limi
 fn behaves_as_a_sorted_map() {
     for (members, steps) in [(60, 4000), (400, 8000), (9000, 60_000)] {
         let mut random = Random::new(members);
-        let (mut set, mut twin) = (ZSet::new(1), Twin::new());
+        let (mut set, mut twin) = (ZSet::new(), Twin::new());
         let mut shared: Option<(ZSet, Twin)> = None;
         for i in 0..steps {
             step(&mut random, &mut set, &mut twin, members, &Limits::default());
@@ -97,7 +97,7 @@ fn behaves_as_a_sorted_map() {
 
 #[test]
 fn rising_and_falling_scores_keep_the_order() {
-    let mut set = ZSet::new(3);
+    let mut set = ZSet::new();
     let mut twin = Twin::new();
     for i in 0..40_000i32 {
         let score = if i % 2 == 0 { i } else { -i };
@@ -115,7 +115,7 @@ fn rising_and_falling_scores_keep_the_order() {
 #[test]
 fn members_with_one_score_are_found_by_name() {
     for limits in [Limits::default(), Limits { zset_entries: 0, ..Limits::default() }] {
-        let mut set = ZSet::new(1);
+        let mut set = ZSet::new();
         for member in ["a", "b", "c", "d", "e"] {
             set.insert(member.as_bytes(), 0.0, &limits);
         }
@@ -132,7 +132,7 @@ fn members_with_one_score_are_found_by_name() {
 fn conditions_decide_as_in_redis() {
     let limits = &Limits::default();
     let options = AddOptions::default();
-    let mut set = ZSet::new(1);
+    let mut set = ZSet::new();
     assert_eq!(set.add(b"a", 1.0, AddOptions { only_existing: true, ..options }, limits), Added::Refused);
     assert_eq!(set.add(b"a", 1.0, AddOptions { only_greater: true, ..options }, limits), Added::New(1.0));
     assert_eq!(set.add(b"a", 2.0, AddOptions { only_new: true, ..options }, limits), Added::Refused);
@@ -152,7 +152,7 @@ fn conditions_decide_as_in_redis() {
 #[test]
 fn the_large_form_is_kept_once_reached() {
     let limits = &Limits::default();
-    let mut set = ZSet::new(1);
+    let mut set = ZSet::new();
     set.insert(&[b'x'; 65], 1.0, limits);
     assert_eq!(set.encoding(), "skiplist");
     set.remove(&[b'x'; 65]);
@@ -163,7 +163,7 @@ fn the_large_form_is_kept_once_reached() {
 #[test]
 fn a_member_of_sixteen_bytes_costs_less_than_seventy_two() {
     let mut random = Random::new(5);
-    let mut set = ZSet::new(1);
+    let mut set = ZSet::new();
     for i in 0..100_000 {
         set.insert(format!("member:{i:09}").as_bytes(), random.unit_f64() * 1e9, &Limits::default());
     }
