@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::directives::{self, Directive, Disposition, TABLE};
 use crate::settings::Settings;
@@ -72,8 +72,18 @@ impl Deref for Config {
     }
 }
 
+/// What [`Config::default`] copies.
+static DEFAULT: LazyLock<Config> = LazyLock::new(Config::of_defaults);
+
 impl Default for Config {
     fn default() -> Config {
+        DEFAULT.clone()
+    }
+}
+
+impl Config {
+    /// Every directive as its row says.
+    fn of_defaults() -> Config {
         let value = |row: &Directive| {
             let words = row.kind.words_of(row.default.as_bytes());
             row.kind.parse(row.name, &words, None).expect("a test parses every row's default")
@@ -83,9 +93,7 @@ impl Default for Config {
         let origins = vec![Origin::Default; values.len()];
         Config { values, origins, settings, renames: Vec::new(), users: Vec::new() }
     }
-}
 
-impl Config {
     /// The value of a directive by name or alias.
     pub fn value(&self, name: &str) -> Option<&Value> {
         directives::index_of(name.as_bytes()).map(|at| &self.values[at])

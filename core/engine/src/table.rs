@@ -4,6 +4,7 @@ use crate::engine::EngineHandler;
 use commands::{Handler, KeyFinder, Row, Spec};
 use config::Rename;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// What runs a command.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +44,12 @@ impl core::fmt::Display for RenameError {
 
 impl core::error::Error for RenameError {}
 
-/// All commands by index, and names by hash.
+/// All commands by index, and names by hash. Rows are the same in every engine of a process, so they are put together once.
 #[derive(Debug)]
 pub(crate) struct Table {
-    pub(crate) commands: Vec<Command>,
+    pub(crate) commands: &'static [Command],
     /// Open addressing over a power of two.
-    slots: Vec<Slot>,
+    slots: &'static [Slot],
     /// Further names, of `rename-command`; a name of no command hides the original.
     renamed: HashMap<Vec<u8>, Option<usize>>,
 }
@@ -69,17 +70,24 @@ const SLOTS: usize = 1 << SLOT_BITS;
 /// No name of a top-level command is longer.
 const NAME_BYTES_MAX: usize = 24;
 
-impl Table {
-    pub(crate) fn new() -> Table {
-        let mut table =
-            Table { commands: Vec::new(), slots: vec![Slot::default(); SLOTS], renamed: HashMap::new() };
+/// What every [`Table`] looks at.
+struct Rows {
+    commands: Vec<Command>,
+    slots: Vec<Slot>,
+}
+
+static ROWS: LazyLock<Rows> = LazyLock::new(Rows::new);
+
+impl Rows {
+    fn new() -> Rows {
+        let mut all = Rows { commands: Vec::new(), slots: vec![Slot::default(); SLOTS] };
         for rows in commands::tables() {
-            rows.iter().for_each(|row| table.add(row, &Run::Data, None));
+            rows.iter().for_each(|row| all.add(row, &Run::Data, None));
         }
         for rows in crate::tables() {
-            rows.iter().for_each(|row| table.add(row, &Run::Engine, None));
+            rows.iter().for_each(|row| all.add(row, &Run::Engine, None));
         }
-        table
+        all
     }
 
     fn add<H: Copy>(&mut self, row: &'static Row<H>, run: &dyn Fn(H) -> Run, parent: Option<usize>) {
@@ -99,6 +107,12 @@ impl Table {
             }
         }
         row.subcommands.iter().for_each(|sub| self.add(sub, run, Some(index)));
+    }
+}
+
+impl Table {
+    pub(crate) fn new() -> Table {
+        Table { commands: &ROWS.commands, slots: &ROWS.slots, renamed: HashMap::new() }
     }
 
     /// Gives a command another name; an empty one takes it away.
