@@ -325,6 +325,27 @@ def test_a_master_that_is_killed_in_a_silence_needs_no_copies_for_its_replicas()
         eventually("it goes on", lambda: counts(master) == (0, 1))
 
 
+def test_a_replica_that_was_told_more_than_the_log_of_its_killed_master_goes_back():
+    """Messages and requests to acknowledge are in no log; the master has written again before its replica comes back."""
+    with tandem("queue", "--enable-debug-command", "yes") as master, tandem() as replica:
+        follow(replica, master)
+        with master.client() as m:
+            eventually("it follows", lambda: info(m)["connected_slaves"] == "1" and "state=online" in info(m)["slave0"])
+            m.pipeline([("SET", "before", 1), ("WAIT", 1, 1000)])
+            m.pipeline([("PUBLISH", "channel", "message"), ("WAIT", 1, 1000)])
+        in_step(master, replica)
+        with replica.client() as r:
+            r.call("REPLICAOF", "127.0.0.1", 1)
+        kill(master)
+        master.restart()
+        with master.client() as m:
+            m.call("SET", "after", 1)
+        follow(replica, master)
+        in_step(master, replica)
+        assert_equal(master, replica)
+        assert counts(master) == (0, 1)
+
+
 def test_a_snapshot_tells_its_place_as_that_of_redis_does(commands):
     """A replica that saves at its end goes on behind it, also with the file of the other."""
     with references.server("7.0") as master:

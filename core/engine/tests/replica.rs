@@ -317,4 +317,13 @@ fn the_log_tells_which_of_its_records_are_the_stream() {
     assert!(b.log().starts_with("#REPL-END|"));
     masters(&mut b, "SET a 6").unwrap();
     assert!(!b.log().contains("#REPL-"));
+    // A start that finds records and no place behind them.
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.engine.set_logging(true);
+    b.engine.log_goes_on();
+    b.run(c, "SET a 7");
+    assert!(b.log().starts_with("#REPL-END|"), "or a replica's reader takes all that follows for one batch");
+    b.run(c, "SET a 8");
+    assert!(!b.log().contains("#REPL-"));
 }

@@ -103,7 +103,7 @@ fn it_is_refused_where_something_was_written_and_of_who_may_not_do_everything() 
     assert_eq!(b.run(c, "SET k v"), "+OK\r\n");
     b.log();
     let (replica, said) = comes(&mut b, 1100);
-    assert_eq!(said, "", "it gets a copy");
+    assert_eq!(said, "+REWIND 1000\r\n", "it knows whether it does without");
     assert!(give(&mut b, replica, 1000, "x").starts_with("-ERR "));
 }
 
@@ -127,5 +127,24 @@ fn who_waits_for_no_replicas_is_refused_for_a_moment_only() {
     passes_ms(&mut b, 5001);
     assert_eq!(b.run(c, "SET k v"), "+OK\r\n");
     b.log();
-    assert_eq!(comes(&mut b, 1100).1, "", "it is too late");
+    assert_eq!(comes(&mut b, 1100).1, "+REWIND 1000\r\n", "it is too late");
+}
+
+#[test]
+fn a_replica_knows_whether_its_data_was_the_same_some_bytes_ago() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "REPLICAOF 127.0.0.1 1");
+    let (order, _) = b.engine.master_order();
+    b.engine.link_is(order, LinkState::Connected);
+    let id = replication::ReplicationId::parse(HISTORY.as_bytes()).unwrap();
+    let point = |offset| replication::replica::Point { id, offset };
+    b.engine.replica_is_at(order, point(100), &[]);
+    let (write, aside) = (request("SET k v"), request("PUBLISH channel message"));
+    let (written, told) = (100 + write.len() as u64, 100 + (write.len() + aside.len()) as u64);
+    b.engine.replica_is_at(order, point(written), write.as_bytes());
+    b.engine.replica_is_at(order, point(told), aside.as_bytes());
+    let was_same = |offset| b.engine.was_the_same_at(order, point(offset));
+    assert_eq!([99, 100, written, told, told + 1].map(was_same), [false, false, true, true, false]);
+    assert!(!b.engine.was_the_same_at(order + 1, point(written)));
 }

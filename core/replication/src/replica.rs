@@ -4,11 +4,12 @@
 //!   Ping -> Auth -> Port -> Address -> Capabilities -> Version -> Psync --+CONTINUE---------------------> Stream
 //!                                                                   |                                       ^
 //!                                                              ^    +-+FULLRESYNC-> Header -> Snapshot -> Loading
-//!                                                              |    +-+TAIL---> Tail --+
-//!                                                              +-----------------------+
+//!                                                              |    +-+TAIL, +REWIND---> Tail --+
+//!                                                              +--------------------------------+
 //! ```
 //! A master that was promoted may lack what the former one has written and this replica has acknowledged. It says `+TAIL` and from where on,
-//! and asks for nothing else before it has that ([`Link::give_tail`]). Only Tandems do.
+//! and asks for nothing else before it has that ([`Link::give_tail`]). One that has gone on meanwhile says `+REWIND` and from where on: what
+//! the replica has behind that may change no data ([`Link::rewind`]). Only Tandems say these.
 //!
 //! Bytes that came go in ([`Link::receive`]), bytes to send come out ([`Link::take_output`]). Whoever drives it asks [`Link::advance`]
 //! until the stream begins, or takes the snapshot in between by [`Link::snapshot`]; then it runs what [`Link::request`] gives and says
@@ -132,6 +133,8 @@ pub enum Progress {
     Stream(Point),
     /// The master lacks what is behind this place of the history; see [`Link::give_tail`].
     Tail(Point),
+    /// The master has gone on from this place without what is behind it here; see [`Link::rewind`].
+    Rewind(Point),
 }
 
 /// What [`Link::snapshot`] has found.
@@ -225,6 +228,21 @@ impl Link {
         link.begin(point);
         link.receive(bytes, 0);
         link
+    }
+
+    /// Whether these bytes are whole requests of a stream, none of which changes data: they are between the two servers, or messages.
+    pub fn changes_nothing(bytes: &[u8]) -> bool {
+        let mut link = Link::of_tail(Point { id: ReplicationId::NONE, offset: 0 }, bytes);
+        while let Ok(Some(request)) = link.request() {
+            let name = request.argv.first().copied().unwrap_or_default();
+            let is_message =
+                [&b"publish"[..], b"spublish"].iter().any(|word| name.eq_ignore_ascii_case(word));
+            if request.is_for_data && !is_message {
+                return false;
+            }
+            link.applied();
+        }
+        link.point().is_some_and(|point| point.offset == bytes.len() as u64)
     }
 
     /// Takes in what the master has sent.
@@ -433,8 +451,22 @@ impl Link {
                 self.state = State::Tail;
                 Ok(Progress::Tail(Point { offset, ..point }))
             }
+            Some(word) if word.eq_ignore_ascii_case(b"+REWIND") => {
+                let (Some(point), Some(offset)) = (self.settings.resume, words.next().and_then(number))
+                else {
+                    return Err(fault::strange(line));
+                };
+                self.state = State::Tail;
+                Ok(Progress::Rewind(Point { offset, ..point }))
+            }
             _ => Err(fault::refused(line)),
         }
+    }
+
+    /// Goes on from an earlier place, if the data was the same there; else a whole copy is asked for.
+    pub fn rewind(&mut self, point: Point, is_same: bool) {
+        self.settings.resume = is_same.then_some(point);
+        self.ask();
     }
 
     /// Gives the master what it lacks behind a place of the history, or the beginning of that, and asks again. Where nothing is given,

@@ -60,6 +60,8 @@ pub(crate) struct Loaded {
     pub(crate) facts: Facts,
     /// The place that the data is at, if what was read last tells it.
     place: Option<Place>,
+    /// The log may tell of its records that they are the stream for replicas.
+    has_notes: bool,
     /// The log's base is the snapshot that was loaded: one of its own is still to be written.
     pub(crate) has_lent_base: bool,
 }
@@ -90,6 +92,9 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, LoadError> {
     engine.keyspace.effects.clear();
     engine.keyspace.effects.dirty = 0;
     engine.set_logging(appendonly && !starts_log);
+    if loaded.has_notes {
+        engine.log_goes_on();
+    }
     if let Some(place) = loaded.place.filter(|_| loaded.failed == 0)
         && engine.restore_place(&place)
     {
@@ -363,6 +368,7 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
             pace.rest(shared, count)?;
             shared.loading.bytes_done.store(before + commands.offset(), Ordering::Relaxed);
         }
+        loaded.has_notes |= commands.has_notes();
         loaded.place = commands.last_note().and_then(Place::parse).or(loaded.place);
     }
     shared.loading.bytes_done.store(before + file.bytes, Ordering::Relaxed);

@@ -61,8 +61,8 @@ pub(super) fn psync(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
         _ => Asked::From(turn.args.at(1), turn.args.int(2)?),
     };
     let announced = session.announced.as_deref().cloned().unwrap_or_default();
-    if let Some(position) = engine.asks_for_tail(&announced, turn.session, asked) {
-        turn.reply.status(&format!("TAIL {position}"));
+    if let Some(wanted) = engine.asks_for_tail(&announced, turn.session, asked) {
+        turn.reply.status(&wanted);
         return Ok(Step::Done(None));
     }
     let (fresh, now_us) = (engine.draw_history(), engine.keyspace.now.mono_us);

@@ -103,6 +103,11 @@ impl Engine {
         drop(log.splice(at..at, line));
     }
 
+    /// The log goes on behind records of which it may say that they are the stream for replicas. What follows is not, unless it says so.
+    pub fn log_goes_on(&mut self) {
+        self.noted_place.stretch.is_unknown = true;
+    }
+
     /// The log goes on in another file, which tells anew whether its records are the stream.
     pub(crate) fn end_stretch(&mut self) {
         (self.noted_place.stretch.end, self.noted_place.stretch.is_unknown) = (None, false);
@@ -143,7 +148,6 @@ impl Engine {
         }
         self.master.restore(place.point, fresh, self.keyspace.now.mono_us);
         self.log.go_on_in(db);
-        self.noted_place.stretch.is_unknown = true;
         self.begin_in_step(db);
         if !self.is_replica() {
             self.await_tail();

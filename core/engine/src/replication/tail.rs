@@ -25,6 +25,9 @@ use replication::replica::{Link, Point};
 /// For how long those are refused as well who do not wait for replicas, microseconds.
 const OTHERS_WAIT_US: u64 = 5_000_000;
 
+/// What changes no data is looked for among so many bytes.
+const ASIDES_BYTES_MAX: usize = 1 << 20;
+
 /// The refusal of what cannot be executed in front of what was.
 const TOO_LATE: Error = Error::new("ERR this history goes on without what is offered");
 /// The refusal while the server is about to stop; what begins with this word is offered again.
@@ -81,12 +84,19 @@ impl Engine {
         }
     }
 
-    /// From where on a replica is asked for what it has of the former history and this server lacks, if it is; what cannot be had any more
-    /// is told.
-    pub(super) fn asks_for_tail(&mut self, who: &Announced, id: SessionId, asked: Asked<'_>) -> Option<u64> {
+    /// What a replica is told that has more of the former history than this server: to give it, or to look whether it does without, from
+    /// where on. What others have is told to the log.
+    pub(super) fn asks_for_tail(
+        &mut self,
+        who: &Announced,
+        id: SessionId,
+        asked: Asked<'_>,
+    ) -> Option<String> {
         let behind = self.master.behind(asked).filter(|_| self.link.is_none())?;
-        if behind.can_catch_up && who.gives_tail && self.log.stream().is_empty() && self.may_give(id) {
-            return Some(behind.former.offset);
+        let offset = behind.former.offset;
+        if who.gives_tail {
+            let can_take = behind.can_catch_up && self.log.stream().is_empty() && self.may_give(id);
+            return Some(format!("{} {offset}", if can_take { "TAIL" } else { "REWIND" }));
         }
         let from = self.sessions.at(id).info.address.clone();
         let text = format!(
@@ -162,6 +172,19 @@ impl Engine {
             link.applied();
         }
         Ok(())
+    }
+
+    /// Whether the data here was at this place of its history what it is now: what has come since, and is at hand, changes none.
+    pub fn was_the_same_at(&self, order: u64, point: Point) -> bool {
+        let Some(place) = self.history().filter(|place| self.is_followed(order) && place.id == point.id)
+        else {
+            return false;
+        };
+        let wanted = place.offset.checked_sub(point.offset).and_then(|bytes| usize::try_from(bytes).ok());
+        let bytes = wanted.filter(|bytes| *bytes <= ASIDES_BYTES_MAX).and_then(|bytes| {
+            self.master.backlog()?.part(point.offset, bytes).filter(|part| part.len() == bytes)
+        });
+        bytes.is_some_and(|bytes| Link::changes_nothing(&bytes))
     }
 
     /// What this server has of its history behind a place, no more than so many bytes; none where it is not at hand, or this order does not

@@ -268,13 +268,15 @@ pub struct Commands<R> {
     note: Option<Vec<u8>>,
     /// The same, once the end of its batch vouches for it.
     closed_note: Option<Vec<u8>>,
+    /// There was one.
+    has_notes: bool,
 }
 
 impl<R: Read> Commands<R> {
     /// `source` stands at byte `offset` of the file, which is good up to byte `end`.
     pub fn new(source: R, offset: u64, end: u64) -> Commands<R> {
         let scanner = Scanner::new(source.take(end.saturating_sub(offset)), offset).until(end);
-        Commands { scanner, began: offset, note: None, closed_note: None }
+        Commands { scanner, began: offset, note: None, closed_note: None, has_notes: false }
     }
 
     /// It is a part of a file with a head of this history.
@@ -297,6 +299,11 @@ impl<R: Read> Commands<R> {
         self.scanner.offset()
     }
 
+    /// Whether lines of others were read.
+    pub fn has_notes(&self) -> bool {
+        self.has_notes
+    }
+
     /// The last line of others in a batch that is whole, without its end, if no command follows it.
     pub fn last_note(&self) -> Option<&[u8]> {
         self.closed_note.as_deref()
@@ -315,7 +322,7 @@ impl<R: Read> Commands<R> {
                     (self.note, self.closed_note) = (None, None);
                     return Ok(Some(args));
                 }
-                Some(Record::Comment(line)) => self.note = Some(line),
+                Some(Record::Comment(line)) => (self.note, self.has_notes) = (Some(line), true),
                 Some(Record::Annotation(line, crc)) if line.crc == crc => {
                     self.closed_note = self.note.take().or_else(|| self.closed_note.take());
                 }

@@ -355,6 +355,25 @@ fn a_master_that_lacks_what_is_gone_here_gives_a_copy() {
 }
 
 #[test]
+fn who_has_more_that_changes_nothing_goes_back_and_others_begin_anew() {
+    for (is_same, asked_again) in [(true, format!("PSYNC {ID} 31")), (false, "PSYNC ? -1".to_owned())] {
+        let mut link = asked(Settings { resume: Some(Point { id: id(), offset: 41 }), ..settings() });
+        let place = Point { id: id(), offset: 30 };
+        assert_eq!(answer(&mut link, "+REWIND 30").0, Ok(Progress::Rewind(place)));
+        link.rewind(place, is_same);
+        assert_eq!(sent(&mut link), asked_again);
+    }
+    let ping = "*1\r\n$4\r\nPING\r\n";
+    let message = "*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$1\r\nm\r\n";
+    let asks = "*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+    let select = "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n";
+    let nothing = [ping, "\n", message, asks].concat();
+    assert!(Link::changes_nothing(nothing.as_bytes()));
+    assert!(!Link::changes_nothing([&nothing, select].concat().as_bytes()));
+    assert!(!Link::changes_nothing(&nothing.as_bytes()[..nothing.len() - 1]), "it is not whole");
+}
+
+#[test]
 fn whoever_has_taken_over_and_lacks_something_is_not_told_so_again() {
     let resume = Some(Point { id: id(), offset: 41 });
     let mut link = asked(Settings { resume, hands_over: true, ..settings() });

@@ -159,6 +159,7 @@ impl Wire {
                     self.is_taken();
                     self.give_tail(point);
                 }
+                Progress::Rewind(point) => self.rewind(point),
                 Progress::Stream(point) => {
                     logger.notice("Successful partial resynchronization with master.");
                     self.is_taken();
@@ -290,6 +291,18 @@ impl Wire {
         };
         self.shared.logger.notice(&text);
         self.link.give_tail(point, given);
+    }
+
+    /// The master has gone on from there without what this server has behind it.
+    fn rewind(&mut self, point: Point) {
+        let order = self.order.number;
+        let is_same = self.shared.with_engine(|engine, _| engine.was_the_same_at(order, point));
+        if !is_same {
+            self.shared.logger.warning(
+                "MASTER has gone on without what this replica has of its history: that is given up, and a whole copy asked for",
+            );
+        }
+        self.link.rewind(point, is_same);
     }
 
     // The whole data set.
