@@ -31,11 +31,12 @@ impl Acked {
         wanted.waits() && wanted.history < self.history
     }
 
-    /// Waits for `other`, too. Of two histories the earlier one stays: it is given up soon, and all that waits with it.
+    /// Waits for `other`, too. Of two histories nobody acknowledges both: that is given up soon, as of the earlier one, and each reply judged
+    /// by itself.
     pub fn join(&mut self, other: Acked) {
         *self = match (self.waits(), other.waits()) {
             (true, true) if self.history == other.history => (*self).max(other),
-            (true, true) => (*self).min(other),
+            (true, true) => Acked { history: self.history.min(other.history), position: Marks::NEVER },
             (true, false) => *self,
             (false, _) => other,
         };

@@ -313,8 +313,12 @@ impl Connection {
 
     /// True when [`Connection::flush`] has something to do, a requested close included.
     pub fn wants_flush(&self) -> bool {
-        let tls = matches!(&self.wire, Wire::Tls(tls) if tls.wants_write());
-        self.pending() > 0 || tls || self.close_after_flush
+        self.pending() > 0 || self.has_records() || self.close_after_flush
+    }
+
+    /// Whether what was encrypted waits for the socket. It is not among the pending output any more.
+    pub fn has_records(&self) -> bool {
+        matches!(&self.wire, Wire::Tls(tls) if tls.wants_write())
     }
 
     /// Whether the socket has taken no more of the output, and is watched for room.

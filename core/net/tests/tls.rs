@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use support::{Bench, Seen, echo, options, pattern};
-use tandem_net::{ClientAuth, Pem, TlsHandle, TlsMode, TlsSettings, TlsVersions, server_config};
+use tandem_net::{ClientAuth, Flush, Pem, TlsHandle, TlsMode, TlsSettings, TlsVersions, server_config};
 
 struct Identity {
     certificate: String,
@@ -200,4 +200,40 @@ fn broken_records_end_the_connection_and_nothing_else() {
     });
     bench.until(ended, echo);
     good.join().unwrap();
+}
+
+#[test]
+fn what_was_encrypted_leaves_although_the_rest_is_held() {
+    let identity = identity();
+    let mut bench = bench(&identity, TlsMode::Required, TlsVersions::Both);
+    let address = bench.address();
+    let (tell, hear) = std::sync::mpsc::channel::<usize>();
+    let client = thread::spawn(move || {
+        let mut stream = connect(address, &identity);
+        stream.write_all(b"begin").unwrap();
+        let mut all = vec![0; hear.recv().unwrap()];
+        stream.read_exact(&mut all).unwrap();
+        all
+    });
+    let Seen::Open(id) = bench.until(|seen| matches!(seen, Seen::Open(_)), |_, _| 0) else { unreachable!() };
+    let mut came = 0;
+    while came < 5 {
+        bench.step(&mut |input: &[u8], _: &mut Vec<u8>| {
+            came += input.len();
+            input.len()
+        });
+    }
+    let big = pattern(64 << 20);
+    let connection = bench.slots.get_mut(id).unwrap();
+    connection.out(&mut bench.pool).extend_from_slice(&big);
+    while !matches!(connection.flush(&bench.poller, &mut bench.pool), Flush::Pending) {}
+    assert!(connection.has_records() && connection.pending() > 0);
+    let encrypted = big.len() - connection.pending();
+    tell.send(encrypted).unwrap();
+    while connection.has_records() {
+        assert!(!matches!(connection.flush_first(0, &bench.poller, &mut bench.pool), Flush::Failed(_)));
+        thread::yield_now();
+    }
+    assert_eq!(big.len() - connection.pending(), encrypted, "nothing more was encrypted");
+    assert!(client.join().unwrap() == big[..encrypted]);
 }

@@ -12,6 +12,8 @@
 //! When replicas do not acknowledge in time, the replies to writes among it become errors, one each, and everything else is told as it is
 //! ([`crate::unacked`]). Who goes on sending while he waits is not read on for long, so that what is kept is bounded.
 //!
+//! What was at hand when the first stage came leaves as before, however slowly its client takes it.
+//!
 //! *Invariants:* ends of stages rise; a reply that waits for replicas lies behind what was released.
 
 use std::ops::Range;
@@ -35,7 +37,7 @@ struct Stage {
     /// The place behind it.
     end: u64,
     wanted: Marks,
-    /// What the client's own writes in it wait for, those without a reply among them.
+    /// What the client's own writes in it wait for, those without a reply among them; of two histories the later one, which goes on.
     own: Acked,
     /// Since when it waits for replicas, microseconds.
     since_us: Option<u64>,
@@ -47,7 +49,7 @@ struct Stage {
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
     stages: SmallVec<[Stage; 1]>,
-    /// The place up to which output may leave, while there are stages.
+    /// The place up to which output may leave, whatever waits behind it.
     released: u64,
     /// Where the replies stand that wait for replicas, and what each waits for.
     replies: Vec<(Range<u64>, Acked)>,
@@ -69,6 +71,14 @@ impl Parked {
         self.stages.is_empty()
     }
 
+    /// All output up to there may leave, if nothing waits.
+    #[inline]
+    pub(crate) fn is_at_hand(&mut self, end: u64) {
+        if self.is_empty() {
+            self.released = end;
+        }
+    }
+
     /// A reply of a batch that has no ticket yet waits for replicas. Output ends at `end`.
     pub(crate) fn add_reply(&mut self, reply: Range<u64>, end: u64, wanted: Acked, now_us: u64) {
         if !self.stages.last().is_some_and(|last| last.is_open) {
@@ -78,7 +88,7 @@ impl Parked {
         stage.is_open = true;
         stage.end = end;
         stage.wanted.acked.join(wanted);
-        stage.own.join(wanted);
+        stage.own = stage.own.max(wanted);
         stage.since_us.get_or_insert(now_us);
         if !reply.is_empty() {
             self.replies.push((reply, wanted));
@@ -118,7 +128,7 @@ impl Parked {
         self.released = self.stages[last].end;
         if gone == self.stages.len() {
             // Idle clients are many: nothing is kept for the next time.
-            *self = Parked::default();
+            *self = Parked { released: self.released, ..Parked::default() };
             return true;
         }
         self.stages.drain(..gone);
@@ -183,7 +193,7 @@ impl Parked {
         let mut own = Acked::default();
         for stage in &mut self.stages[..=last] {
             if !is_acked(stage.own) {
-                own.join(stage.own);
+                own = own.max(stage.own);
             }
             (stage.own, stage.since_us, stage.wanted.acked) = (Acked::default(), None, Acked::default());
         }
@@ -239,6 +249,30 @@ mod tests {
         assert_eq!((parked.may_leave(0), parked.may_leave(15), parked.may_leave(20)), (20, 5, 0));
         assert!(parked.release(|wanted| Marks::agreed(3).cover(wanted)));
         assert!(parked.is_empty() && parked.may_leave(20) == usize::MAX);
+    }
+
+    #[test]
+    fn what_was_at_hand_before_does_not_wait() {
+        let mut parked = Parked::default();
+        parked.is_at_hand(30);
+        parked.add(40, Marks::agreed(1), 0);
+        parked.is_at_hand(40);
+        assert_eq!((parked.may_leave(10), parked.may_leave(30)), (20, 0));
+        assert!(parked.release(|_| true));
+        parked.add(45, Marks::agreed(2), 0);
+        assert_eq!(parked.may_leave(30), 10, "what has waited is at hand as well");
+    }
+
+    #[test]
+    fn of_two_histories_in_one_stage_each_reply_is_judged_by_its_own() {
+        let mut parked = Parked::default();
+        parked.add_reply(0..5, 5, at(1, 10), 0);
+        parked.add_reply(5..9, 9, at(2, 20), 0);
+        parked.add(9, Marks::default(), 0);
+        let carried = at(1, 10);
+        assert!(!parked.release(|wanted| carried.cover(wanted.acked)), "the second is on no replica");
+        let given_up = parked.give_up(|wanted| carried.cover(wanted), |_, wanted| at(2, 1).is_past(wanted));
+        assert_eq!(given_up, Some(GivenUp { replies: vec![5..9; 1], own: Some(at(2, 20)) }));
     }
 
     #[test]

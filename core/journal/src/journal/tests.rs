@@ -585,9 +585,12 @@ fn a_reply_waits_for_all_that_its_client_has_asked_for() {
     assert_eq!(wanted, Marks { agreed: 0, written: 7, synced: 2, acked: at(2, 3) });
     assert!(wanted.wait() && !Marks { agreed: 9, written: 7, synced: 1, acked: at(2, 9) }.cover(&wanted));
     assert!(Marks { agreed: 0, written: 7, synced: 2, acked: at(2, 3) }.cover(&wanted));
-    for (other, both) in
-        [(at(2, 8), at(2, 8)), (at(3, 1), at(2, 3)), (at(1, 9), at(1, 9)), (at(7, 0), at(2, 3))]
-    {
+    for (other, both) in [
+        (at(2, 8), at(2, 8)),
+        (at(3, 1), at(2, Marks::NEVER)),
+        (at(1, 9), at(1, Marks::NEVER)),
+        (at(7, 0), at(2, 3)),
+    ] {
         let mut joined = at(2, 3);
         joined.join(other);
         assert_eq!(joined, both);

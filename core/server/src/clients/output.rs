@@ -36,14 +36,17 @@ impl Clients {
             return;
         }
         let (may_leave, client) = match client.parked.is_empty() {
-            true => (usize::MAX, client),
+            true => {
+                client.parked.is_at_hand(client.output_end());
+                (usize::MAX, client)
+            }
             false => {
                 let may_leave = self.release(id);
                 let Some(client) = find(&mut self.slots, id) else { return };
                 (may_leave, client)
             }
         };
-        if may_leave == 0 || !client.conn.wants_flush() {
+        if !client.conn.wants_flush() || (may_leave == 0 && !client.conn.has_records()) {
             return;
         }
         let pending = client.conn.pending();
