@@ -47,6 +47,17 @@ impl Durability {
         }
     }
 
+    /// What a word says.
+    pub(crate) fn named(word: &[u8]) -> Option<Durability> {
+        let found = Durability::NAMES.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()));
+        found.map(|(_, durability)| *durability)
+    }
+
+    /// Whether it is the log that is waited for, however that is configured.
+    fn is_of_log(self) -> bool {
+        matches!(self, Durability::Always | Durability::Everysec)
+    }
+
     /// The word by which clients choose it.
     pub(crate) fn name(self) -> &'static str {
         Durability::NAMES
@@ -101,7 +112,7 @@ pub(crate) const REPLICAS_LOOK_US: u64 = 100_000;
 /// `CLIENT DURABILITY [everysec | always | replicated | default]`: chooses, or tells what is chosen.
 pub(crate) const CLIENT_DURABILITY: EngineHandler = |engine, turn| {
     match turn.args.len() {
-        2 => turn.reply.bulk(engine.sessions.at(turn.session).durability.name().as_bytes()),
+        2 => turn.reply.bulk(engine.chosen_durability(turn.session).name().as_bytes()),
         3 => choose(engine, turn)?,
         _ => return Err(commands::bad_subcommand(turn.args, "CLIENT")),
     }
@@ -109,15 +120,14 @@ pub(crate) const CLIENT_DURABILITY: EngineHandler = |engine, turn| {
 };
 
 fn choose(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<(), Error> {
-    let chosen = Durability::NAMES.iter().find(|(name, _)| turn.args.is(2, name));
-    let (_, durability) =
-        chosen.ok_or(Error::new("ERR CLIENT DURABILITY takes everysec, always, replicated or default"))?;
-    if matches!(durability, Durability::Always | Durability::Everysec) && !engine.config.appendonly {
+    let durability = Durability::named(turn.args.at(2))
+        .ok_or(Error::new("ERR CLIENT DURABILITY takes everysec, always, replicated or default"))?;
+    if durability.is_of_log() && !engine.config.appendonly {
         return Err(Error::new(
             "ERR there is no log here (appendonly no) whose writes a reply could wait for",
         ));
     }
-    engine.sessions.at_mut(turn.session).durability = *durability;
+    engine.sessions.at_mut(turn.session).durability = durability;
     turn.reply.ok();
     Ok(())
 }
@@ -126,8 +136,24 @@ impl Engine {
     /// What the replies of a client wait for.
     #[inline]
     pub(crate) fn durability(&self, id: SessionId) -> Durability {
-        let chosen = self.sessions.find(id).map_or(Durability::Configured, |session| session.durability);
-        chosen.under(&self.config)
+        self.chosen_durability(id).under(&self.config)
+    }
+
+    /// What a client has chosen, or, where it has not, what its user's rules say (`durability=`).
+    #[inline]
+    fn chosen_durability(&self, id: SessionId) -> Durability {
+        let Some(session) = self.sessions.find(id) else { return Durability::Configured };
+        match session.durability {
+            Durability::Configured if self.acl.has_durabilities() => self.durability_of_user(session.user),
+            chosen => chosen,
+        }
+    }
+
+    /// Where there is no log, nobody can wait for it: that user waits as all others do.
+    #[cold]
+    fn durability_of_user(&self, user: usize) -> Durability {
+        let told = self.acl.user(user).map_or(Durability::Configured, |user| user.durability);
+        if told.is_of_log() && !self.config.appendonly { Durability::Configured } else { told }
     }
 
     /// How many replicas must acknowledge a write that waits for them.
@@ -145,11 +171,12 @@ impl Engine {
 
     #[inline(never)]
     fn note_awaited_write(&mut self, id: SessionId, command: usize, reply: Range<usize>) {
+        let chosen = self.durability(id);
         let Some(session) = self.sessions.find_mut(id) else { return };
         let is_streamed = self.master.is_fed() && self.link.is_none();
         let position = is_streamed.then(|| self.master.offset() + self.log.stream_len() as u64);
         session.written_to = position.unwrap_or(session.written_to);
-        let durability = match session.durability.under(&self.config) {
+        let durability = match chosen {
             Durability::Replicated => self.await_replicas(command, position.unwrap_or(0)),
             chosen => chosen,
         };

@@ -154,10 +154,12 @@ fn getuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
 
 fn describe(user: &User, reply: &mut Reply<'_>) {
     let flag = |on: bool, name: &'static str| on.then_some(name);
+    let durability = user.durability_rule();
     let flags: Vec<&str> = [
         Some(if user.enabled { "on" } else { "off" }),
         flag(user.nopass, "nopass"),
         Some(if user.skip_sanitize { "skip-sanitize-payload" } else { "sanitize-payload" }),
+        durability.as_deref(),
     ]
     .into_iter()
     .flatten()

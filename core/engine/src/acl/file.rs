@@ -155,6 +155,7 @@ impl Engine {
         if !named.iter().any(|name| name == b"default") {
             fresh.users[DEFAULT_USER] = self.acl.users[DEFAULT_USER].take();
             fresh.default_has_rules = self.acl.default_has_rules;
+            fresh.has_durabilities |= self.acl.has_durabilities;
         }
         core::mem::swap(&mut fresh.log, &mut self.acl.log);
         // Sessions know users by index.

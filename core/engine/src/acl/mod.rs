@@ -18,6 +18,7 @@ pub use self::proofs::Proof;
 pub(crate) use self::proofs::Proofs;
 pub use self::records::check_record;
 use self::selector::Selector;
+use crate::durability::Durability;
 use crate::table::Table;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -61,6 +62,8 @@ pub(crate) struct User {
     pub(crate) enabled: bool,
     pub(crate) nopass: bool,
     pub(crate) skip_sanitize: bool,
+    /// What replies to writes wait for on connections that have not chosen.
+    pub(crate) durability: Durability,
     pub(crate) secrets: Vec<Secret>,
     pub(crate) root: Selector,
     pub(crate) selectors: Vec<Selector>,
@@ -73,6 +76,7 @@ impl User {
             enabled: false,
             nopass: false,
             skip_sanitize: false,
+            durability: Durability::Configured,
             secrets: Vec::new(),
             root: Selector::new(channels_open),
             selectors: Vec::new(),
@@ -87,6 +91,12 @@ impl User {
         core::iter::once(&self.root).chain(&self.selectors)
     }
 
+    /// The rule that says what its writes wait for, where that is not what is configured: one that Redis does not know.
+    pub(crate) fn durability_rule(&self) -> Option<String> {
+        let is_chosen = self.durability != Durability::Configured;
+        is_chosen.then(|| format!("{}{}", rules::DURABILITY, self.durability.name()))
+    }
+
     /// The user as one line of the ACL file.
     pub(crate) fn line(&self) -> Vec<u8> {
         let mut out = [b"user ", self.name.as_slice()].concat();
@@ -99,6 +109,7 @@ impl User {
         } else {
             b" sanitize-payload".as_slice()
         });
+        out.extend(self.durability_rule().into_iter().flat_map(|rule| format!(" {rule}").into_bytes()));
         self.secrets.iter().for_each(|s| out.extend_from_slice(format!(" {}", s.rule()).as_bytes()));
         out.push(b' ');
         out.extend_from_slice(&self.root.describe());
@@ -162,6 +173,8 @@ pub struct Acl {
     pub(crate) log: log::DenialLog,
     /// `acl-pubsub-default allchannels`.
     pub(crate) channels_open: bool,
+    /// Some user's rules say what writes wait for, or did.
+    has_durabilities: bool,
     /// A rule has changed the default user, who is more now than `requirepass` tells.
     default_has_rules: bool,
 }
@@ -177,7 +190,8 @@ impl Acl {
         let log = log::DenialLog::default();
         let indexes = BTreeMap::from([(user.name.clone(), DEFAULT_USER)]);
         let users = vec![Some(user)];
-        Acl { users, indexes, free: Vec::new(), log, channels_open: false, default_has_rules: false }
+        let (free, has_durabilities) = (Vec::new(), false);
+        Acl { users, indexes, free, log, channels_open: false, has_durabilities, default_has_rules: false }
     }
 
     /// Replaces the default user's secrets; none: no password is needed.
@@ -248,8 +262,15 @@ impl Acl {
         self.sorted().into_iter().map(User::line).collect()
     }
 
+    /// Whether it must be looked up what the writes of a user wait for.
+    #[inline]
+    pub(crate) fn has_durabilities(&self) -> bool {
+        self.has_durabilities
+    }
+
     /// Puts a user in the place of the one of that name, or to the others.
     fn put(&mut self, user: User) {
+        self.has_durabilities |= user.durability != Durability::Configured;
         match self.indexes.get(&user.name) {
             Some(index) => self.users[*index] = Some(user),
             None => {

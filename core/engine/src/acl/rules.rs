@@ -2,11 +2,15 @@
 
 use super::selector::{KeyPattern, Selector};
 use super::{Acl, DEFAULT_USER, Secret, User, digest_of};
+use crate::durability::Durability;
 use crate::table::Table;
 use base::limits::RECORDS_MAX;
 
 /// What stands before an argon2id record in a rule.
 pub(crate) const ARGON2ID: &str = "argon2id:";
+
+/// What stands before the word that says what a user's writes wait for.
+pub(super) const DURABILITY: &str = "durability=";
 
 const UNKNOWN: &str = "Syntax error";
 
@@ -85,6 +89,10 @@ fn apply(user: &mut User, table: &Table, rule: &[u8], channels_open: bool) -> Re
         }
         b"skip-sanitize-payload" => user.skip_sanitize = true,
         b"sanitize-payload" => user.skip_sanitize = false,
+        word if word.starts_with(DURABILITY.as_bytes()) => {
+            user.durability = Durability::named(&word[DURABILITY.len()..])
+                .ok_or("What writes wait for is default, everysec, always or replicated")?;
+        }
         b"clearselectors" => user.selectors.clear(),
         b"reset" => *user = User::new(&user.name, channels_open),
         [b'(', ..] => user.selectors.push(parsed(table, rule, channels_open)?),

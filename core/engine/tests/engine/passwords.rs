@@ -1,6 +1,7 @@
 //! Who may do what: users, passwords and certificates.
 
 use crate::bench::Bench;
+use tandem_engine::Durability;
 
 #[test]
 fn a_user_of_the_configuration_has_a_name_without_blanks() {
@@ -24,6 +25,43 @@ fn users_may_do_what_their_rules_say() {
     assert_eq!(b.run(d, "DEL app:1"), "-NOPERM User bob has no permissions to run the 'del' command\r\n");
     assert_eq!(b.run(c, "ACL DELUSER bob"), ":1\r\n");
     assert!(b.closed(d));
+}
+
+#[test]
+fn what_writes_wait_for_is_a_rule_of_a_user_that_a_connection_may_overrule() {
+    let mut b = Bench::new();
+    let (_, c, d) = (b.connect_replica(), b.connect(), b.connect());
+    b.run(c, "CONFIG SET appendonly yes");
+    assert_eq!(b.run(c, "ACL SETUSER jobs on nopass ~* +@all durability=REPLICATED"), "+OK\r\n");
+    let line = "user jobs on nopass sanitize-payload durability=replicated ~* resetchannels +@all";
+    assert!(b.run(c, "ACL LIST").contains(line));
+    assert!(b.run(c, "ACL GETUSER jobs").contains("durability=replicated"));
+    b.run(d, "AUTH jobs x");
+    let written = |b: &mut Bench, client, request| {
+        b.run(client, request);
+        b.engine.take_written().map(|written| written.durability)
+    };
+    assert_eq!(written(&mut b, d, "SET a 1"), Some(Durability::Replicated));
+    assert_eq!(written(&mut b, c, "SET a 1"), Some(Durability::Configured), "others do not wait");
+    assert_eq!(b.run(d, "CLIENT DURABILITY"), "$10\r\nreplicated\r\n");
+    b.run(d, "CLIENT DURABILITY everysec");
+    assert_eq!(written(&mut b, d, "SET a 1"), Some(Durability::Everysec));
+    b.run(d, "CLIENT DURABILITY default");
+    assert_eq!(written(&mut b, d, "SET a 1"), Some(Durability::Replicated));
+    // As it is told it is read, and a file without it takes it away.
+    assert!(b.engine.load_acl_file("users", line.as_bytes(), None).is_ok());
+    assert_eq!(written(&mut b, d, "SET a 1"), Some(Durability::Replicated));
+    b.run(c, "ACL SETUSER jobs durability=always");
+    assert_eq!(written(&mut b, d, "SET a 1"), Some(Durability::Always));
+    b.run(c, "CONFIG SET appendonly no");
+    assert_eq!(written(&mut b, d, "SET a 1"), Some(Durability::Configured), "there is no log to wait for");
+    assert!(b.engine.load_acl_file("users", b"user jobs on nopass ~* +@all", None).is_ok());
+    assert_eq!(written(&mut b, d, "SET a 1"), Some(Durability::Configured));
+    assert!(!b.run(c, "ACL LIST").contains("durability"), "what is configured is not told");
+    assert!(b.run(c, "ACL SETUSER jobs durability=never").starts_with("-ERR Error in ACL SETUSER modifier"));
+    b.run(c, "ACL SETUSER jobs durability=always");
+    b.run(c, "ACL SETUSER jobs reset");
+    assert!(!b.run(c, "ACL LIST").contains("durability"));
 }
 
 #[test]
