@@ -367,7 +367,7 @@ def parting(with_clients=False, **how):
 KINDS = {"kill": kill, "stop": stop, "part": parting(), "deaf": parting(speaks=True), "mute": parting(hears=True),
          "part-with-clients": parting(with_clients=True)}
 # About the time after which a master counts as lost: it may be back while another one is being made.
-BRIEF = {"brief-stop": stop, "brief-part": parting(with_clients=True)}
+BRIEF = {"brief-stop": stop, "brief-part": parting(with_clients=True), "brief-kill": kill}
 
 
 # Rounds ---------------------------------------------------------------------------------------

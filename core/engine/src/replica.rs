@@ -183,6 +183,12 @@ impl Engine {
         }
     }
 
+    /// What the history of [`Engine::history`] was called before, and up to where, if that is known.
+    pub fn former_history(&self) -> Option<Point> {
+        let place = self.history()?;
+        self.master.former().filter(|former| place.id == self.master.id() && former.id != place.id)
+    }
+
     /// The data set is not that of the master any more: the next link asks for a whole copy.
     pub fn forget_history(&mut self, order: u64) {
         if let Some(master) = self.link.as_mut().filter(|master| master.order.number == order) {
@@ -376,12 +382,16 @@ impl Engine {
         }
     }
 
-    /// The master's history goes on at this place, at which the data set is.
-    pub fn goes_on_at(&mut self, order: u64, point: Point) {
+    /// The master's history goes on at this place, at which the data set is. It had the name by which it was asked for up to `renamed_at`, if
+    /// that is known.
+    pub fn goes_on_at(&mut self, order: u64, point: Point, renamed_at: Option<u64>) {
         if self.is_followed(order) {
             self.carry_acknowledged(point.offset);
         }
         self.replica_is_at(order, point, &[]);
+        if let Some(offset) = renamed_at.filter(|_| self.is_followed(order)) {
+            self.master.renamed_at(offset);
+        }
     }
 
     /// The data set is at this place of the master's history, and these bytes of the stream lead there from the place that was told last.

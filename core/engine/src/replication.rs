@@ -19,7 +19,9 @@ pub(crate) use waits::{AckWaiter, SYNC_LOOK_US, check_end};
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::session::SessionId;
 use commands::{Args, Error, Flags, Group, Row};
+use replication::ReplicationId;
 use replication::master::{Announced, Stage};
+use replication::replica::Point;
 
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);
 const OPERATOR: Flags = Flags::ADMIN.and(Flags::NOSCRIPT);
@@ -121,10 +123,18 @@ fn announce(engine: &mut Engine, id: SessionId, args: Args<'_>, i: usize) -> Res
             announced.gives_tail |= args.is(i + 1, "tail");
         }
         b"version" => announced.version = version(args.at(i + 1)),
+        b"former" => announced.former = former(args.at(i + 1)),
         _ if is_about_copy => {}
         _ => return Err(Error::quoting("ERR Unrecognized REPLCONF option: {}", &[args.at(i)])),
     }
     Ok(())
+}
+
+/// A place in a history, `name:offset`; none where it is not one.
+fn former(text: &[u8]) -> Option<Point> {
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    let (id, offset) = (ReplicationId::parse(&text[..colon])?, base::number::parse_u64(&text[colon + 1..])?);
+    Some(Point { id, offset })
 }
 
 /// A version in three numbers; none where it is not one.

@@ -148,3 +148,19 @@ fn a_replica_knows_whether_its_data_was_the_same_some_bytes_ago() {
     assert_eq!([99, 100, written, told, told + 1].map(was_same), [false, false, true, true, false]);
     assert!(!b.engine.was_the_same_at(order + 1, point(written)));
 }
+
+#[test]
+fn a_former_master_that_has_started_again_has_another_name_and_the_same_history() {
+    let (mut b, c) = promoted();
+    let renamed = "fedcba9876543210fedcba9876543210fedcba98";
+    let tail = [request("SELECT 3"), request("SET late v")].concat();
+    let end = 1000 + tail.len() as u64;
+    let replica = b.connect();
+    b.run(replica, "REPLCONF listening-port 7000 capa eof capa psync2 capa tail");
+    b.run(replica, &format!("REPLCONF version 9.1.0 former {HISTORY}:1010"));
+    let asks = format!("PSYNC {renamed} {}", end + 1);
+    assert_eq!(b.run(replica, &asks), "+TAIL 1000\r\n");
+    assert_eq!(b.call(replica, &["REPLCONF", "tail", renamed, "1000", &tail]), "+OK\r\n");
+    assert!(b.run(replica, &asks).starts_with("+CONTINUE "));
+    assert_eq!(b.run(c, "GET late"), "$1\r\nv\r\n");
+}

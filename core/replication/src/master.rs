@@ -103,6 +103,8 @@ pub enum Wish<I> {
 pub struct Behind {
     /// That history, and up to where it is that of the master.
     pub former: Point,
+    /// What the replica calls it.
+    pub name: ReplicationId,
     /// Bytes that the replica has behind that.
     pub lacked: u64,
     /// The master has executed nothing since, so that it can go on there first.
@@ -412,6 +414,13 @@ impl<I: Copy + Eq> Master<I> {
         self.relays = false;
     }
 
+    /// The history that is followed had its former name up to there, which may be further than the data here is.
+    pub fn renamed_at(&mut self, offset: u64) {
+        if let Some(former) = &mut self.former {
+            former.offset = former.offset.max(offset);
+        }
+    }
+
     /// What was applied of a master's stream.
     pub fn relay(&mut self, bytes: &[u8]) {
         self.add(bytes);
@@ -448,23 +457,25 @@ impl<I: Copy + Eq> Master<I> {
     }
 
     /// How far this history had come in the former one, and how much more of that somebody has who asks to go on there; none where nobody
-    /// does.
-    pub fn behind(&self, asked: Asked<'_>) -> Option<Behind> {
+    /// does. The former master may have started again and given that another name, behind the place at which this one left it: `renamed` is
+    /// what the history that is asked for was called before.
+    pub fn behind(&self, asked: Asked<'_>, renamed: Option<Point>) -> Option<Behind> {
         let (Asked::From(id, first), Some(former)) = (asked, self.former) else { return None };
         let position = u64::try_from(first).ok()?.checked_sub(1)?;
-        let is_ahead = id.eq_ignore_ascii_case(former.id.as_bytes()) && position > former.offset;
+        let name = ReplicationId::parse(id)?;
+        let is_later =
+            renamed.is_some_and(|renamed| renamed.id == former.id && renamed.offset >= former.offset);
+        let is_ahead = (name == former.id || is_later) && name != self.id && position > former.offset;
         let lacked = position.saturating_sub(former.offset);
-        is_ahead.then_some(Behind { former, lacked, can_catch_up: self.offset == former.offset })
+        is_ahead.then_some(Behind { former, name, lacked, can_catch_up: self.offset == former.offset })
     }
 
-    /// These bytes of the former history were executed here, behind the place at which this one left it and before anything else: up to
-    /// their end both are the same.
-    pub fn catch_up(&mut self, bytes: &[u8]) {
+    /// These bytes of the former history, by this name, were executed here, behind the place at which this one left it and before anything
+    /// else: up to their end both are the same.
+    pub fn catch_up(&mut self, name: ReplicationId, bytes: &[u8]) {
         self.add(bytes);
         self.settled = self.offset;
-        if let Some(former) = &mut self.former {
-            former.offset = self.offset;
-        }
+        self.former = Some(Point { id: name, offset: self.offset });
     }
 
     // Replicas.
@@ -492,7 +503,8 @@ impl<I: Copy + Eq> Master<I> {
         if let Some((position, bytes)) = part {
             self.counts.partial_ok += 1;
             self.is_told |= announced.takes_id;
-            self.wishes.push(Wish::Send(who, [going_on(&announced, self.id), bytes].concat()));
+            let answer = going_on(&announced, self.id, self.former);
+            self.wishes.push(Wish::Send(who, [answer, bytes].concat()));
             return self
                 .replicas
                 .push(Replica { acked: position, ..Replica::new(who, announced, stage, is_plain, now_us) });
@@ -529,14 +541,14 @@ impl<I: Copy + Eq> Master<I> {
 
     /// The log was looked at for what a replica lacks, and has it, or not.
     pub fn searched(&mut self, who: I, is_there: bool, now_us: u64) {
-        let (id, wishes) = (self.id, &mut self.wishes);
+        let (id, former, wishes) = (self.id, self.former, &mut self.wishes);
         let replica = self.replicas.iter_mut().find(|replica| replica.who == who);
         let Some(replica) = replica.filter(|replica| replica.stage == Stage::Searching) else { return };
         replica.heard_us = now_us;
         if is_there {
             replica.stage = Stage::Fetching;
             self.is_told |= replica.announced.takes_id;
-            wishes.push(Wish::Send(who, going_on(&replica.announced, id)));
+            wishes.push(Wish::Send(who, going_on(&replica.announced, id, former)));
             self.counts.partial_ok += 1;
             return;
         }
@@ -747,10 +759,13 @@ impl<I: Copy + Eq> Master<I> {
     }
 }
 
-/// What is said to a replica that goes on where it was.
-fn going_on(announced: &Announced, id: ReplicationId) -> Vec<u8> {
+/// What is said to a replica that goes on where it was. Tandems are told up to where the history had its former name, too: they may be
+/// behind that.
+fn going_on(announced: &Announced, id: ReplicationId, former: Option<Point>) -> Vec<u8> {
     let name = if announced.takes_id { format!(" {id}") } else { String::new() };
-    format!("+CONTINUE{name}\r\n").into_bytes()
+    let until = former.filter(|_| announced.takes_id && announced.gives_tail);
+    let until = until.map_or(String::new(), |former| format!(" {}", former.offset));
+    format!("+CONTINUE{name}{until}\r\n").into_bytes()
 }
 
 #[cfg(test)]

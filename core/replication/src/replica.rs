@@ -81,6 +81,8 @@ pub struct Settings {
     pub timeout_us: u64,
     /// Where the data set at hand is, if it may go on from there.
     pub resume: Option<Point>,
+    /// What that history was called before, and up to where.
+    pub former: Option<Point>,
     /// Whoever is followed is a replica until now, and is to be the master from that place on.
     pub hands_over: bool,
 }
@@ -192,6 +194,8 @@ pub struct Link {
     in_transaction: bool,
     /// Up to where the history is in a log on a disk here; none where there is no log.
     logged: Option<u64>,
+    /// Up to where the history had the name by which it was asked for, where the master has told.
+    renamed_at: Option<u64>,
     /// What the master has asked for when it was not in the log yet.
     owed: Option<u64>,
     heard_us: u64,
@@ -214,6 +218,7 @@ impl Link {
             given: None,
             in_transaction: false,
             logged: None,
+            renamed_at: None,
             owed: None,
             heard_us: now_us,
             told_us: now_us,
@@ -275,6 +280,11 @@ impl Link {
             State::Stream(point) => Some(point),
             _ => None,
         }
+    }
+
+    /// Up to where the history had the name by which the master was asked for it, if it has another one since, and the master has told.
+    pub fn renamed_at(&self) -> Option<u64> {
+        self.renamed_at
     }
 
     /// Bytes of the history that have come, applied or not; none before the stream.
@@ -366,7 +376,10 @@ impl Link {
             }
             State::Capabilities => {
                 self.state = State::Version;
-                self.send(&[b"REPLCONF", b"version", READS_AS_VALKEY]);
+                let former = self.settings.former.map(|Point { id, offset }| format!("{id}:{offset}"));
+                let former = former.as_ref().map(|former| [b"former", former.as_bytes()]);
+                let words = [b"REPLCONF", &b"version"[..], READS_AS_VALKEY];
+                self.send(&words.into_iter().chain(former.into_iter().flatten()).collect::<Vec<_>>());
             }
             State::Version => self.ask(),
             State::Psync => return self.decided(line).map(Some),
@@ -436,7 +449,9 @@ impl Link {
                 let Some(mut point) = self.settings.resume else { return Err(fault::strange(line)) };
                 if let Some(word) = words.next() {
                     // The master was a replica itself, and its history has another name since.
-                    point.id = ReplicationId::parse(word).ok_or_else(|| fault::strange(line))?;
+                    let id = ReplicationId::parse(word).ok_or_else(|| fault::strange(line))?;
+                    self.renamed_at = words.next().and_then(number).filter(|_| id != point.id);
+                    point.id = id;
                 }
                 self.begin(point);
                 Ok(Progress::Stream(point))

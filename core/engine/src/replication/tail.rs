@@ -7,7 +7,8 @@
 //! that is executed before anything else, as if it had come from the former master. Both histories are the same up to its end then.
 //!
 //! That is enough where of all servers more than half have what is acknowledged, the master among them: then one of those that the
-//! promoted waits for has it, whichever they are. A master that starts again is in the same place as one that was promoted: its disk may
+//! promoted waits for has it, whichever they are. The former master may have been killed and have started again meanwhile, under another
+//! name for its history: replicas tell what that was called before. A master that starts again is in the same place as one that was promoted: its disk may
 //! have less than its replicas.
 //!
 //! *Invariant:* nothing is put into the new history before it while replicas are awaited that acknowledge: no write, no key whose time is
@@ -19,7 +20,7 @@ use crate::gate::LOADING;
 use crate::outside::{Job, Outside};
 use crate::session::SessionId;
 use commands::Error;
-use replication::master::{Announced, Asked};
+use replication::master::{Announced, Asked, Behind};
 use replication::replica::{Link, Point};
 
 /// For how long those are refused as well who do not wait for replicas, microseconds.
@@ -92,7 +93,7 @@ impl Engine {
         id: SessionId,
         asked: Asked<'_>,
     ) -> Option<String> {
-        let behind = self.master.behind(asked).filter(|_| self.link.is_none())?;
+        let behind = self.master.behind(asked, who.former).filter(|_| self.link.is_none())?;
         let offset = behind.former.offset;
         if who.gives_tail {
             let can_take = behind.can_catch_up && self.log.stream().is_empty() && self.may_give(id);
@@ -117,9 +118,10 @@ impl Engine {
     pub(super) fn hear_tail(&mut self, turn: &mut Turn<'_>, i: usize) -> Result<(), Error> {
         let (args, position) = (turn.args, turn.args.int(i + 1)?);
         let first = position.checked_add(2).ok_or(TOO_LATE)?;
-        let behind = self.master.behind(Asked::From(args.at(i), first)).filter(|b| b.can_catch_up);
-        let former = behind.ok_or(TOO_LATE)?.former;
-        let is_in_order = u64::try_from(position) == Ok(former.offset) && self.log.stream().is_empty();
+        let renamed = self.sessions.at(turn.session).announced.as_deref().and_then(|replica| replica.former);
+        let behind = self.master.behind(Asked::From(args.at(i), first), renamed);
+        let behind = behind.filter(|behind| behind.can_catch_up).ok_or(TOO_LATE)?;
+        let is_in_order = u64::try_from(position) == Ok(behind.former.offset) && self.log.stream().is_empty();
         if self.link.is_some() || !is_in_order || !self.may_give(turn.session) {
             return Err(TOO_LATE);
         }
@@ -128,7 +130,7 @@ impl Engine {
         if let Some(why) = turn.outside.write_refusal(true, &|| bytes.len()) {
             return Err(Error::text(why));
         }
-        self.run_tail(former, &bytes, turn.outside)
+        self.run_tail(behind, &bytes, turn.outside)
     }
 
     /// What is given may come in the middle of a script, in a transaction, or while data is read.
@@ -143,8 +145,8 @@ impl Engine {
     }
 
     /// Executes it as a master's stream, up to the end of its last whole request.
-    fn run_tail(&mut self, former: Point, bytes: &[u8], outside: &mut dyn Outside) -> Result<(), Error> {
-        let mut link = Link::of_tail(former, bytes);
+    fn run_tail(&mut self, behind: Behind, bytes: &[u8], outside: &mut dyn Outside) -> Result<(), Error> {
+        let mut link = Link::of_tail(behind.former, bytes);
         self.begin_to_be_led();
         // Who waits for what it brings is served behind it.
         self.depth += 1;
@@ -152,7 +154,7 @@ impl Engine {
         self.depth -= 1;
         self.end_to_be_led();
         let passed = link.take_passed();
-        self.master.catch_up(&passed);
+        self.master.catch_up(behind.name, &passed);
         self.carry_out();
         let count = passed.len();
         let text = format!(

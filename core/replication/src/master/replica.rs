@@ -18,6 +18,8 @@
 
 use std::fmt;
 
+use crate::replica::Point;
+
 /// Bytes to which what is kept for a replica is put together.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -36,6 +38,8 @@ pub struct Announced {
     pub reads_rdb12: bool,
     /// It gives what it has of the former history, and this server lacks (`capa tail`, as Tandems say).
     pub gives_tail: bool,
+    /// What the history that it names was called before, and up to where (`former`, as Tandems say).
+    pub former: Option<Point>,
     /// Its version, where it told one.
     pub version: Option<[u16; 3]>,
 }

@@ -511,12 +511,15 @@ fn what_a_replica_has_of_the_former_history_is_taken_before_anything_is_written(
     master.lead(own(), 0);
     master.configure(Settings { ping_period_us: 10, ..settings() });
     master.be_silent(true);
-    assert_eq!(master.behind(asked(51)), None, "it has no more");
-    let behind = Behind { former: followed(50), lacked: 6, can_catch_up: true };
-    assert_eq!(master.behind(asked(57)), Some(behind));
-    assert_eq!(master.behind(Asked::From(b"another", 57)), None);
-    master.catch_up(b"lacked");
-    assert_eq!((master.offset(), master.former(), master.behind(asked(57))), (56, Some(followed(56)), None));
+    assert_eq!(master.behind(asked(51), None), None, "it has no more");
+    let behind = Behind { former: followed(50), name, lacked: 6, can_catch_up: true };
+    assert_eq!(master.behind(asked(57), None), Some(behind));
+    assert_eq!(master.behind(Asked::From(b"another", 57), None), None);
+    master.catch_up(name, b"lacked");
+    assert_eq!(
+        (master.offset(), master.former(), master.behind(asked(57), None)),
+        (56, Some(followed(56)), None)
+    );
     assert_eq!(master.settled(), Some(followed(56)), "it is not to come again");
     master.resync(1, modern(), asked(57), FRESH, 0);
     master.resync(2, modern(), asked(51), FRESH, 0);
@@ -525,9 +528,35 @@ fn what_a_replica_has_of_the_former_history_is_taken_before_anything_is_written(
     master.ask();
     assert!(!master.has_due(), "another one may have more");
     master.take_wishes();
-    master.catch_up(b"more");
+    master.catch_up(name, b"more");
     assert_eq!(sent(&mut master, 2), "more");
     master.be_silent(false);
     master.feed(b"written");
-    assert_eq!(master.behind(asked(63)).map(|behind| (behind.lacked, behind.can_catch_up)), Some((2, false)));
+    assert_eq!(
+        master.behind(asked(63), None).map(|behind| (behind.lacked, behind.can_catch_up)),
+        Some((2, false))
+    );
+}
+
+#[test]
+fn a_history_that_was_renamed_behind_the_place_is_the_former_one_still() {
+    let (name, later) = (ReplicationId::drawn([5, 5, 5]), |offset| Some(followed(offset)));
+    let mut master = master();
+    master.follow(followed(50));
+    master.lead(own(), 0);
+    let behind = |master: &Master<u32>, renamed| {
+        master.behind(Asked::From(name.as_bytes(), 57), renamed).map(|behind| behind.lacked)
+    };
+    assert_eq!([later(49), None].map(|renamed| behind(&master, renamed)), [None, None], "it parted before");
+    assert_eq!([later(50), later(53)].map(|renamed| behind(&master, renamed)), [Some(6), Some(6)]);
+    master.catch_up(name, b"lacked");
+    assert_eq!(master.former(), Some(Point { id: name, offset: 56 }));
+    let tandem = Announced { gives_tail: true, ..modern() };
+    master.resync(1, tandem, Asked::From(name.as_bytes(), 57), FRESH, 0);
+    assert_eq!(sent(&mut master, 1), format!("+CONTINUE {} 56\r\n", own()));
+    let mut replica = self::master();
+    replica.follow(followed(40));
+    replica.follow(Point { id: own(), offset: 40 });
+    replica.renamed_at(56);
+    assert_eq!(replica.former(), Some(followed(56)), "it follows what was renamed further on");
 }

@@ -382,3 +382,18 @@ fn whoever_has_taken_over_and_lacks_something_is_not_told_so_again() {
     sent(&mut link);
     assert_eq!(answer(&mut link, "+OK").1, format!("PSYNC {ID} 42"));
 }
+
+#[test]
+fn a_master_is_told_what_the_history_was_called_before_and_tells_it() {
+    let place = Point { id: id(), offset: 41 };
+    let mut link = Link::new(Settings { resume: Some(place), former: Some(place), ..Settings::default() }, 0);
+    for said in ["+PONG", "+OK"] {
+        answer(&mut link, said).0.unwrap();
+    }
+    assert_eq!(answer(&mut link, "+OK").1, format!("REPLCONF version 9.1.0 former {ID}:41"));
+    answer(&mut link, "+OK").0.unwrap();
+    let other = ReplicationId::drawn([3, 3, 3]);
+    let went_on = Point { id: other, offset: 41 };
+    assert_eq!(answer(&mut link, &format!("+CONTINUE {other} 50")).0, Ok(Progress::Stream(went_on)));
+    assert_eq!(link.renamed_at(), Some(50));
+}

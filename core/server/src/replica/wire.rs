@@ -211,7 +211,8 @@ impl Wire {
     /// Tells the engine where its data is.
     fn place(&self, point: Point) {
         let order = self.order.number;
-        self.shared.with_engine(|engine, _| engine.goes_on_at(order, point));
+        let renamed_at = self.link.renamed_at();
+        self.shared.with_engine(|engine, _| engine.goes_on_at(order, point, renamed_at));
     }
 
     // Bytes.
@@ -400,6 +401,7 @@ fn settings(engine: &Engine) -> Settings {
         address: config.replica_announce_ip.clone().into_bytes(),
         timeout_us: config.repl_timeout_seconds.saturating_mul(1_000_000),
         resume: engine.history(),
+        former: engine.former_history(),
         hands_over: engine.hands_over(),
     }
 }
