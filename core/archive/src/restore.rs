@@ -497,7 +497,8 @@ fn write_base(
 ) -> Result<PathBuf, ArchiveError> {
     let mut reader = ObjectReader::open(store, id, base, identities)?;
     let failed = |error| ArchiveError::File(staging.to_owned(), error);
-    let mut file = SnapshotFile::create(&Real, staging, u64::from(std::process::id())).map_err(failed)?;
+    let mut file =
+        SnapshotFile::create(&Real, staging, std::process::id(), random()? as u64).map_err(failed)?;
     let mut part = vec![0; PART_BYTES];
     loop {
         let count = reader.read(&mut part).map_err(|error| reader.damaged(error))?;

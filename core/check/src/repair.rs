@@ -77,7 +77,7 @@ fn write(subject: &Subject, report: &Report, data: &mut DataSet, to: &Path) -> R
     let failed = |error| CheckError::File(to.to_owned(), error);
     let wanted = data.contents();
     let is_log = !matches!(subject, Subject::Snapshot(_));
-    let mut file = SnapshotFile::create(&Real, to, u64::from(std::process::id())).map_err(failed)?;
+    let mut file = SnapshotFile::create(&Real, to, std::process::id(), random()? as u64).map_err(failed)?;
     data.write(is_log, &mut |bytes| file.write(bytes)).map_err(failed)?;
     let name =
         |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -101,12 +101,16 @@ fn put_log(file: SnapshotFile<'_>, report: &Report, place: &Place) -> Result<Pat
     let (dir, disk): (&Path, Arc<dyn Disk>) = (&place.dir, Arc::new(Real));
     let failed = |error| CheckError::File(dir.to_owned(), error);
     let temp = file.finish_in_place().map_err(failed)?;
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| CheckError::Engine(error.to_string()))?;
     let covers = report.last_batch.map_or(0, |(batch, _)| batch);
-    let history = HistoryId(u128::from_le_bytes(random));
+    let history = HistoryId(random()?);
     Log::create_behind(disk, place.clone(), &temp, Base::Snapshot, history, covers).map_err(failed)?;
     Ok(place.log_dir())
+}
+
+fn random() -> Result<u128, CheckError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| CheckError::Engine(error.to_string()))?;
+    Ok(u128::from_le_bytes(bytes))
 }
 
 /// What a start would find there, for whoever asks at that moment.

@@ -126,9 +126,22 @@ pub(crate) fn put(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Resul
     Ok(())
 }
 
-/// What a snapshot is called that may not have its name.
-pub(crate) fn name_to_keep(shared: &Shared, name: &str) -> String {
+/// Gives the last snapshot of a server whose snapshot's name another one has a name for such, in place of what has it.
+pub(crate) fn put_last(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Result<(), SaveError> {
+    let disk = &*shared.durable.disk;
+    Ok(disk.rename(temp, &dir.join(name)).and_then(|()| disk.sync_dir(dir))?)
+}
+
+/// What a snapshot that was put there by somebody else is called from now on.
+fn name_to_keep(shared: &Shared, name: &str) -> String {
     format!("{name}.kept-{}", shared.clock.now().unix_ms)
+}
+
+/// What tells a temporary file from those of others, whose processes may have the same number.
+pub(crate) fn chance() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 fn note(shared: &Shared, place: &Place, name: &str, identity: Identity) -> Result<(), SaveError> {
@@ -235,14 +248,15 @@ fn look_for_other_logs(shared: &Shared, place: &Place) -> Result<(), Objection> 
     Ok(())
 }
 
-/// Removes the temporary files of a server that has died: whoever has the locks is the only one that makes them, but for a
-/// process that still lives (a redis-server, or one with files of other names).
+/// Removes the temporary files of a server that has died: not those of a process that lives (a redis-server, or one with files of other
+/// names), nor what somebody is writing, whose process may not be seen from here.
 pub(crate) fn remove_debris(shared: &Shared) {
     let (disk, dir) = (&*shared.durable.disk, shared.files.place());
     let mut removed = Vec::new();
     for name in disk.list(&dir).unwrap_or_default() {
         let path = dir.join(&name);
-        if maker(&name).is_some_and(has_ended) && disk.remove(&path).is_ok() {
+        let is_left = maker(&name).is_some_and(has_ended) && !persist::disk::is_being_written(&path);
+        if is_left && disk.remove(&path).is_ok() {
             removed.push(name);
         }
     }
@@ -251,15 +265,18 @@ pub(crate) fn remove_debris(shared: &Shared) {
     }
 }
 
-/// The process that made a temporary file of this name.
+/// The process that made a temporary file of this name: a number, and of a file of ours what chance has added.
 fn maker(name: &str) -> Option<u32> {
     let number = name.strip_prefix("temp-rewriteaof-bg-").and_then(|rest| rest.strip_suffix(".aof"));
     let number = number.or_else(|| name.strip_prefix("temp-rewriteaof-")?.strip_suffix(".aof"));
     let number = number.or_else(|| name.strip_prefix("temp-")?.strip_suffix(".rdb"));
-    number.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))?.parse().ok()
+    let (number, chance) = number.map(|number| number.split_once('-').unwrap_or((number, "0")))?;
+    let is_made =
+        number.bytes().all(|digit| digit.is_ascii_digit()) && u64::from_str_radix(chance, 16).is_ok();
+    if is_made { number.parse().ok() } else { None }
 }
 
-/// In a container each process has the same number, so a file of ours by the number is of one before us.
+/// In a container each process has the same number, so a file of ours by the number is of one before us or of one elsewhere.
 fn has_ended(pid: u32) -> bool {
     pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -273,9 +290,19 @@ mod tests {
         assert_eq!(maker("temp-123.rdb"), Some(123));
         assert_eq!(maker("temp-rewriteaof-bg-7.aof"), Some(7));
         assert_eq!(maker("temp-rewriteaof-7.aof"), Some(7));
-        for name in
-            ["temp-.rdb", "temp-12a.rdb", "temp-12.rdb.gz", "dump.rdb", "temp-appendonly.aof", "12.rdb"]
-        {
+        assert_eq!(maker("temp-123-00ff00ff00ff00ff.rdb"), Some(123));
+        assert_eq!(maker("temp-rewriteaof-bg-7-00ff00ff00ff00ff.aof"), Some(7));
+        for name in [
+            "temp-.rdb",
+            "temp-1-x.rdb",
+            "temp-1-.rdb",
+            "temp--1.rdb",
+            "temp-12a.rdb",
+            "temp-12.rdb.gz",
+            "dump.rdb",
+            "temp-appendonly.aof",
+            "12.rdb",
+        ] {
             assert_eq!(maker(name), None, "{name}");
         }
         assert!(has_ended(std::process::id()) && !has_ended(1));

@@ -102,8 +102,9 @@ impl<'a> Spool<'a> {
         if takers.is_empty() {
             return None;
         }
-        let (disk, process) = (&*shared.durable.disk, u64::from(std::process::id()));
-        let created = SnapshotFile::create(disk, &shared.files.place(), process);
+        let (disk, process) = (&*shared.durable.disk, std::process::id());
+        let created = crate::beside::chance()
+            .and_then(|chance| SnapshotFile::create(disk, &shared.files.place(), process, chance));
         created.map(|file| Spool { file }).map_err(|why| takers.lose(&why)).ok()
     }
 

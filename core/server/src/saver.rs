@@ -9,6 +9,7 @@ mod error;
 mod work;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
 
@@ -394,11 +395,11 @@ impl Saver {
     ) -> Result<(), SaveError> {
         let name = shared.engine.lock().config.dbfilename.clone();
         shared.locks.take_snapshot(&shared.files.place(), &name)?;
-        self.save_as(shared, &name, also)
+        self.save_as(shared, &name, crate::beside::put, also)
     }
 
-    /// The last snapshot of a server that ends. Where another server has its name, and no log keeps the data, it gets a name of its own:
-    /// a stop must end, and neither server's data may be lost by it.
+    /// The last snapshot of a server that ends. Where another server has its name, and no log keeps what has changed, it gets another
+    /// name: a stop must end, and neither server's data may be lost by it. It is one name, so that stops do not fill the disk.
     fn save_last(&self, shared: &Shared) -> Result<(), SaveError> {
         let hold = |engine: &mut Engine| hold_writes(shared, engine);
         let why = match self.save(shared, hold) {
@@ -409,16 +410,23 @@ impl Saver {
             }
             result => return result,
         };
-        let name = crate::beside::name_to_keep(shared, &shared.engine.lock().config.dbfilename);
+        let name = {
+            let mut engine = shared.engine.lock();
+            if engine.keyspace.effects.dirty == 0 {
+                return hold_writes(shared, &mut engine);
+            }
+            format!("{}.kept-last", engine.config.dbfilename)
+        };
         shared.logger.warning(&format!("{why}. The last snapshot is written as {name}."));
-        self.save_as(shared, &name, hold)
+        self.save_as(shared, &name, crate::beside::put_last, hold)
     }
 
-    /// The same, as a file of this name, which is ours.
+    /// The same, as a file of this name, which is ours; `put` gives it that.
     fn save_as(
         &self,
         shared: &Shared,
         name: &str,
+        put: fn(&Shared, &Path, &Path, &str) -> Result<(), SaveError>,
         also: impl FnOnce(&mut Engine) -> Result<(), SaveError>,
     ) -> Result<(), SaveError> {
         shared.logger.notice("Background saving started");
@@ -426,7 +434,7 @@ impl Saver {
         let view = View::begin(shared, also)?;
         let changes = view.changes;
         let temp = view.write(shared, &place, false)?.finish_in_place()?;
-        crate::beside::put(shared, &place, &temp, name).inspect_err(|_| discard(shared, &temp))?;
+        put(shared, &place, &temp, name).inspect_err(|_| discard(shared, &temp))?;
         {
             let effects = &mut shared.engine.lock().keyspace.effects;
             effects.dirty = effects.dirty.saturating_sub(changes);

@@ -120,7 +120,9 @@ impl View {
         match self.form {
             Base::Snapshot => Ok(snapshot),
             Base::Commands => {
-                let commands = dir.join(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
+                let chance = crate::beside::chance()?;
+                let name = format!("temp-rewriteaof-bg-{}-{chance:016x}.aof", std::process::id());
+                let commands = dir.join(name);
                 let done = self.convert(shared, &snapshot, &commands);
                 discard(shared, &snapshot);
                 done.inspect_err(|_| discard(shared, &commands)).map(|()| commands)
@@ -148,7 +150,7 @@ impl View {
         is_base: bool,
     ) -> Result<SnapshotFile<'a>, SaveError> {
         let disk = &*shared.durable.disk;
-        let mut file = SnapshotFile::create(disk, dir, u64::from(std::process::id()))?;
+        let mut file = SnapshotFile::create(disk, dir, std::process::id(), crate::beside::chance()?)?;
         self.stream(shared, is_base, &mut |bytes| file.write(bytes))?;
         Ok(file)
     }

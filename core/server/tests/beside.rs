@@ -184,14 +184,21 @@ fn of_two_servers_with_the_same_snapshot_the_second_starts_and_does_not_save() {
     two.finish();
     one.client().ask("SET k 4", "+OK\r\n");
     one.finish();
+    // One that has nothing new leaves nothing, and the next one takes its place.
+    let one = server(dir.path(), &["--save", "3600 1"]);
+    server(dir.path(), &["--save", "3600 1"]).finish();
+    let two = server(dir.path(), &["--save", "3600 1"]);
+    two.client().ask("SET k 5", "+OK\r\n");
+    two.finish();
+    one.finish();
     let mut names: Vec<String> = std::fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.contains(".rdb") && !name.ends_with(".lock"))
         .collect();
     names.sort();
-    assert!(names.len() == 2 && names[1].starts_with("dump.rdb.kept-"), "{names:?}");
-    for (name, value) in names.iter().zip(["4", "3"]) {
+    assert_eq!(names, ["dump.rdb", "dump.rdb.kept-last"]);
+    for (name, value) in names.iter().zip(["4", "5"]) {
         let read = server(dir.path(), &["--save", "", "--dbfilename", name]);
         read.client().ask("GET k", &format!("$1\r\n{value}\r\n"));
     }
@@ -226,8 +233,15 @@ fn a_log_that_was_cut_where_it_lies_stops_a_queue_and_a_copy_of_a_running_one_do
 fn temporary_files_of_a_server_that_died_are_removed_and_others_stay() {
     let dir = with_jobs();
     let own = std::process::id();
-    let gone = [format!("temp-{own}.rdb"), format!("temp-rewriteaof-bg-{own}.aof")];
-    let stay = ["temp-1.rdb", "temp-notes.rdb", "temp-5.txt"];
+    let gone = [
+        format!("temp-{own}.rdb"),
+        format!("temp-{own}-00ff00ff00ff00ff.rdb"),
+        format!("temp-rewriteaof-bg-{own}-00ff00ff00ff00ff.aof"),
+    ];
+    // Whoever has the same number in another container is writing.
+    let written = format!("temp-{own}-1111111111111111.rdb");
+    let _writer = persist::disk::Disk::create(&persist::disk::Real, &dir.path().join(&written)).unwrap();
+    let stay = [&written, "temp-1.rdb", "temp-1-00ff00ff00ff00ff.rdb", "temp-notes.rdb", "temp-5.txt"];
     for name in gone.iter().map(String::as_str).chain(stay) {
         std::fs::write(dir.path().join(name), "left").unwrap();
     }

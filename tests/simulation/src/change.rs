@@ -205,7 +205,7 @@ fn write(server: &mut Server<'_>, view: View, bytes: &[u8]) -> Option<Change> {
 }
 
 fn write_snapshot<'d>(disk: &'d dyn Disk, bytes: &[u8]) -> std::io::Result<SnapshotFile<'d>> {
-    let mut file = SnapshotFile::create(disk, &place().dir, 1)?;
+    let mut file = SnapshotFile::create(disk, &place().dir, 1, 0)?;
     bytes.chunks(1000).try_for_each(|part| file.write(part))?;
     Ok(file)
 }

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use memory::{Fault, Memory};
-pub use real::Real;
+pub use real::{Real, is_being_written};
 
 /// Which file it is, and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

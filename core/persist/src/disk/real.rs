@@ -6,6 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
 use super::{Disk, File, Stat, Syncer};
 
 /// Bytes cut from the end of a removed file at a time: giving back gigabytes in one call stalls the journal of
@@ -23,6 +26,8 @@ impl Disk for Real {
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
         // Truncated after opening, not by it, so that append mode holds and a later cut cannot leave a hole.
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+        // Until it is closed others can see that somebody writes it (see `is_being_written`). A file system may not tell, and then none can.
+        let _told = flock(&file, FlockOperation::NonBlockingLockExclusive);
         file.set_len(0)?;
         Ok(Box::new(RealFile(file)))
     }
@@ -114,7 +119,6 @@ impl Disk for Real {
     }
 
     fn fill(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        use rustix::io::Errno;
         static BLOCK: [u8; 64 << 10] = [0; 64 << 10];
         if self.len(path).is_ok_and(|there| there == bytes) {
             return Ok(());
@@ -146,6 +150,12 @@ impl Disk for Real {
         let total = stat.f_blocks.saturating_mul(stat.f_frsize);
         Ok(if total == 0 { u64::MAX } else { total })
     }
+}
+
+/// Whether a process, on this machine or in another container, is writing a file that it has made by [`Disk::create`].
+pub fn is_being_written(path: &Path) -> bool {
+    let locked = |file| flock(&file, FlockOperation::NonBlockingLockShared);
+    fs::File::open(path).is_ok_and(|file| matches!(locked(file), Err(Errno::WOULDBLOCK)))
 }
 
 fn stat(metadata: &fs::Metadata) -> Stat {
@@ -235,12 +245,33 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir(place.path().join("users.acl")).unwrap();
         crate::disk::replace_like(&Real, place.path(), "users.acl", b"secret").unwrap_err();
-        let mut snapshot = crate::rdb::SnapshotFile::create(&Real, place.path(), 1).unwrap();
+        let mut snapshot = crate::rdb::SnapshotFile::create(&Real, place.path(), 1, 2).unwrap();
         snapshot.write(b"data").unwrap();
         snapshot.finish("users.acl").unwrap_err();
         let names: Vec<_> =
             fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["users.acl"]);
+    }
+
+    #[test]
+    fn snapshots_of_processes_of_the_same_number_do_not_mix() {
+        let place = tempfile::tempdir().unwrap();
+        let create = |chance| crate::rdb::SnapshotFile::create(&Real, place.path(), 1, chance).unwrap();
+        let (mut one, mut two) = (create(1), create(2));
+        for [first, second] in [["one", "two"], [" more"; 2]] {
+            one.write(first.as_bytes()).unwrap();
+            two.write(second.as_bytes()).unwrap();
+        }
+        let path = place.path().join("temp-1-0000000000000001.rdb");
+        assert!(is_being_written(&path));
+        one.finish("one.rdb").unwrap();
+        two.finish("two.rdb").unwrap();
+        for name in ["one", "two"] {
+            let path = place.path().join(format!("{name}.rdb"));
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("{name} more"));
+            assert!(!is_being_written(&path));
+        }
+        assert!(!path.exists() && !is_being_written(&path));
     }
 
     #[test]

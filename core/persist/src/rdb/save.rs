@@ -8,7 +8,7 @@ use crate::disk::{Disk, File, write_all};
 /// Bytes after which the disk is told to begin writing them.
 const BEGIN_SYNC_BYTES: u64 = 2 << 20;
 
-/// A snapshot file under construction: `temp-<pid>.rdb` beside its place. Dropped unfinished, the file is removed.
+/// A snapshot file under construction: `temp-<pid>-<chance>.rdb` beside its place. Dropped unfinished, the file is removed.
 pub struct SnapshotFile<'a> {
     disk: &'a dyn Disk,
     dir: PathBuf,
@@ -29,9 +29,10 @@ impl std::fmt::Debug for SnapshotFile<'_> {
 }
 
 impl<'a> SnapshotFile<'a> {
-    /// Creates the temporary file in `dir`; `process` tells apart the files of several (Redis uses the pid).
-    pub fn create(disk: &'a dyn Disk, dir: &Path, process: u64) -> io::Result<SnapshotFile<'a>> {
-        let temp = dir.join(format!("temp-{process}.rdb"));
+    /// Creates the temporary file in `dir`. `process` is who makes it, and `chance` tells it from those of processes elsewhere that have
+    /// the same number, as in containers that share a directory.
+    pub fn create(disk: &'a dyn Disk, dir: &Path, process: u32, chance: u64) -> io::Result<SnapshotFile<'a>> {
+        let temp = dir.join(format!("temp-{process}-{chance:016x}.rdb"));
         let file = disk.create(&temp)?;
         Ok(SnapshotFile { disk, dir: dir.to_owned(), temp, file: Some(file), bytes: 0, begun_bytes: 0 })
     }
