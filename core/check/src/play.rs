@@ -153,7 +153,9 @@ impl<'a> Play<'a> {
             }
             self.database = selected(&argv).unwrap_or(self.database);
             if let Err(error) = self.data.run(&argv) {
-                self.refused(path, survey, (at, commands.offset()), &error, findings);
+                let is_passed_over =
+                    is_foreign(survey, &commands) && matches!(error, ReplayError::Failed { .. });
+                self.refused(path, is_passed_over, (at, commands.offset()), &error, findings);
             }
         }
         Ok(())
@@ -190,7 +192,7 @@ impl<'a> Play<'a> {
     fn refused(
         &mut self,
         path: &Path,
-        survey: &Survey,
+        is_passed_over: bool,
         (from, to): (u64, u64),
         error: &ReplayError,
         findings: &mut Vec<Finding>,
@@ -203,7 +205,7 @@ impl<'a> Play<'a> {
             }
         };
         if self.refused <= TOLD_MAX {
-            let (level, left_out) = match is_passed_over(survey, error) {
+            let (level, left_out) = match is_passed_over {
                 true => (Level::Note, "this command, as a start does"),
                 false => (Level::Damage, "this command"),
             };
@@ -221,10 +223,10 @@ impl<'a> Play<'a> {
     }
 }
 
-/// Whether a start goes on without the command: in a whole file that another server has written.
-fn is_passed_over(survey: &Survey, error: &ReplayError) -> bool {
+/// Whether a start goes on without the last command if it failed: it is another server's, in a whole file.
+fn is_foreign<R: Read>(survey: &Survey, commands: &Commands<R>) -> bool {
     let is_whole = matches!(survey.parts[..], [Part::Good { .. }]);
-    is_whole && !survey.has_head && matches!(error, ReplayError::Failed { .. })
+    is_whole && survey.history.is_none() && !commands.is_own()
 }
 
 fn reader<R: Read>(source: R, survey: &Survey, from: u64, to: u64) -> Commands<R> {

@@ -3,7 +3,8 @@
 //! Reading and decoding happen without the engine; it is taken for one batch of records at a time. What
 //! cannot be read ends the start: a server that began with half of its data would soon save that half over
 //! the whole. A command that failed where it was logged fails here, too: other servers log such ones, and in their files they are passed
-//! over and told, as these servers do. This one logs what was done, so in its own files a failure is a sign that something is missing.
+//! over and told, as these servers do, if they can have failed there as well. This one logs what was done, so in its own files a failure
+//! is a sign that something is missing.
 
 mod error;
 
@@ -356,7 +357,8 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
             while batch.len() < pace.records && bytes < pace.bytes {
                 let Some(argv) = commands.next().map_err(fail)? else { break };
                 bytes += argv.iter().map(Vec::len).sum::<usize>();
-                batch.push((commands.began(), argv));
+                let is_own = file.is_own || commands.is_own();
+                batch.push(Logged { offset: commands.began(), is_own, words: argv });
             }
             if batch.is_empty() {
                 break;
@@ -364,7 +366,7 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
             loaded.place = None;
             loaded.commands += batch.len() as u64;
             let count = batch.len();
-            loaded.failed += replay(shared, batch, file, commands.has_head(), loaded.failed)?;
+            loaded.failed += replay(shared, batch, file, loaded.failed)?;
             pace.rest(shared, count)?;
             shared.loading.bytes_done.store(before + commands.offset(), Ordering::Relaxed);
         }
@@ -375,18 +377,21 @@ fn load_file(shared: &Shared, file: &LogFile, loaded: &mut Loaded) -> Result<(),
     Ok(())
 }
 
-/// Runs records again, each with the byte of the file at which it begins; how many failed. None may in a file of this server's own.
-fn replay(
-    shared: &Shared,
-    batch: Vec<(u64, Vec<Vec<u8>>)>,
-    file: &LogFile,
+/// A record of a log.
+struct Logged {
+    /// The byte of the file at which it begins.
+    offset: u64,
+    /// This server has written it.
     is_own: bool,
-    failed_before: u64,
-) -> Result<u64, LoadError> {
+    words: Vec<Vec<u8>>,
+}
+
+/// Runs records again; how many failed. None of this server's own may.
+fn replay(shared: &Shared, batch: Vec<Logged>, file: &LogFile, failed_before: u64) -> Result<u64, LoadError> {
     let mut engine = shared.engine.lock();
     let mut failed = 0;
     engine.begin_batch(shared.clock.now());
-    for (offset, mut words) in batch {
+    for Logged { offset, is_own, mut words } in batch {
         let long = take_long(&mut words);
         let mut argv: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         long.iter().for_each(|(index, bytes)| argv[*index] = bytes);

@@ -207,7 +207,16 @@ fn what_failed_in_another_servers_log_is_passed_over_and_told() {
         assert!(log.contains(part), "{part}: {log}");
     }
     // What was written since rests on what is there.
-    server(dir.path(), &words).client().ask("MGET v", "*1\r\n$1\r\n1\r\n");
+    let second = server(dir.path(), &words);
+    second.client().ask("LRANGE w 0 -1", "*1\r\n$1\r\n1\r\n");
+    second.client().ask("MGET v", "*1\r\n$1\r\n1\r\n");
+    second.stop();
+    // And it is this server's own, so that it may not fail.
+    let path = dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let mut file = std::fs::File::options().append(true).open(path).unwrap();
+    std::io::Write::write_all(&mut file, &request(&[b"RPUSH", b"string", b"b"])).unwrap();
+    let why = support::refusal(dir.path(), &words);
+    assert!(why.contains("RPUSH") && why.contains("WRONGTYPE"), "{why}");
     // What follows these would run otherwise than it did.
     for ending in ["NOSUCH string", "SET string", "SELECT 99"] {
         let dir = tempfile::tempdir().unwrap();
@@ -215,6 +224,17 @@ fn what_failed_in_another_servers_log_is_passed_over_and_told() {
         let why = support::refusal(dir.path(), &words);
         assert!(why.contains("the append only file"), "{why}");
     }
+}
+
+#[test]
+fn what_fails_in_a_base_of_commands_of_ones_own_stops_the_start() {
+    use persist::aof::{Base, HistoryId, Log, Place};
+    let dir = tempfile::tempdir().unwrap();
+    let base = [request(&[b"SET", b"string", b"x"]), request(&[b"RPUSH", b"string", b"a"])].concat();
+    let disk = std::sync::Arc::new(persist::disk::Real);
+    drop(Log::create(disk, Place::new(dir.path()), &base, Base::Commands, HistoryId(7)).unwrap());
+    let why = support::refusal(dir.path(), &["--save", "", "--appendonly", "yes"]);
+    assert!(why.contains("RPUSH") && why.contains("WRONGTYPE"), "{why}");
 }
 
 #[test]

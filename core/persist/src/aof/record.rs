@@ -270,13 +270,22 @@ pub struct Commands<R> {
     closed_note: Option<Vec<u8>>,
     /// There was one.
     has_notes: bool,
+    /// The end of a batch was met.
+    has_batches: bool,
 }
 
 impl<R: Read> Commands<R> {
     /// `source` stands at byte `offset` of the file, which is good up to byte `end`.
     pub fn new(source: R, offset: u64, end: u64) -> Commands<R> {
         let scanner = Scanner::new(source.take(end.saturating_sub(offset)), offset).until(end);
-        Commands { scanner, began: offset, note: None, closed_note: None, has_notes: false }
+        Commands {
+            scanner,
+            began: offset,
+            note: None,
+            closed_note: None,
+            has_notes: false,
+            has_batches: false,
+        }
     }
 
     /// It is a part of a file with a head of this history.
@@ -284,9 +293,10 @@ impl<R: Read> Commands<R> {
         Commands { scanner: self.scanner.of(history), ..self }
     }
 
-    /// Whether the file began with a head, as those that this server has written.
-    pub fn has_head(&self) -> bool {
-        self.scanner.history.is_some()
+    /// Whether the file tells that the last command is one that this server has written: it began with a head, or the end of a batch
+    /// stands before the command.
+    pub fn is_own(&self) -> bool {
+        self.has_batches || self.scanner.history.is_some()
     }
 
     /// Offset in the file at which the last command begins.
@@ -323,8 +333,11 @@ impl<R: Read> Commands<R> {
                     return Ok(Some(args));
                 }
                 Some(Record::Comment(line)) => (self.note, self.has_notes) = (Some(line), true),
-                Some(Record::Annotation(line, crc)) if line.crc == crc => {
-                    self.closed_note = self.note.take().or_else(|| self.closed_note.take());
+                Some(Record::Annotation(line, crc)) => {
+                    self.has_batches = true;
+                    if line.crc == crc {
+                        self.closed_note = self.note.take().or_else(|| self.closed_note.take());
+                    }
                 }
                 Some(_) => {}
                 None => return Ok(None),

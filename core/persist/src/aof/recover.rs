@@ -42,6 +42,8 @@ pub struct LogFile {
     pub bytes: u64,
     /// Commands in it, MULTI and EXEC included.
     pub commands: u64,
+    /// The manifest or a file up to this one gives the log an identity: this server has written all of it.
+    pub is_own: bool,
 }
 
 /// What was cut off.
@@ -309,7 +311,7 @@ impl<'a> Judge<'a> {
                 let cut = self.follower(at, damaged_at, first.offset)?;
                 cuts.extend(cut);
                 (resume.open_crc, resume.has_head) = (None, true);
-                judged.files.push(Scan::default().into_file(path, file.kind));
+                judged.files.push(Scan::default().into_file(path, file.kind, resume.history.is_some()));
                 continue;
             }
             let scan = self.scan(at, last_seq, resume.history)?;
@@ -323,7 +325,7 @@ impl<'a> Judge<'a> {
                 resume.open_crc = scan.open_crc();
                 resume.has_head = scan.has_head || scan.good_end == 0;
             }
-            judged.files.push(scan.into_file(path, file.kind));
+            judged.files.push(scan.into_file(path, file.kind, resume.history.is_some()));
         }
         resume.last_seq = last_seq.unwrap_or(0);
         resume.covers =

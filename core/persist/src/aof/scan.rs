@@ -372,9 +372,9 @@ impl Scan {
         (self.good_end, self.good_commands, self.good_crc) = (self.batch_start, self.batch_commands, 0);
     }
 
-    pub(super) fn into_file(self, path: PathBuf, kind: FileKind) -> LogFile {
+    pub(super) fn into_file(self, path: PathBuf, kind: FileKind, is_own: bool) -> LogFile {
         let Scan { is_rdb, commands_offset, good_end, good_commands, .. } = self;
-        LogFile { path, kind, is_rdb, commands_offset, bytes: good_end, commands: good_commands }
+        LogFile { path, kind, is_rdb, commands_offset, bytes: good_end, commands: good_commands, is_own }
     }
 }
 
