@@ -16,14 +16,15 @@ use resp::{Protocol, Reply, Sink};
 pub enum ReplayError {
     /// There is no command of this name here.
     Unknown(String),
-    /// It is no request to a command of here, or selects a database that there is not: what follows would run otherwise than it did.
+    /// It is no request to a command of here, or failed as it cannot have where it was logged: something is missing here, or is not as
+    /// it is there, and what follows would run otherwise than it did.
     Refused {
         /// Its name; where it stands in a transaction, with its place there.
         command: String,
         /// The error reply, without the leading `-`.
         why: String,
     },
-    /// The command ran and failed. Nothing else depends on it than what it would have written.
+    /// The command ran and failed as it can have where it was logged.
     Failed {
         /// Its name; where it stands in a transaction, with its place there.
         command: String,
@@ -75,7 +76,8 @@ impl Engine {
             Verdict::Queue | Verdict::Hold => {
                 let mut outcome = Outcome::default();
                 self.queue(asked, &mut Reply::sink(&mut outcome));
-                outcome.errors.pop().map_or(Ok(()), |(_, why)| Err(failed(name_of(argv), why)))
+                let refused = |why| ReplayError::Refused { command: name_of(argv), why };
+                outcome.errors.pop().map_or(Ok(()), |(_, why)| Err(refused(why)))
             }
             Verdict::Refuse(error) => {
                 Err(ReplayError::Refused { command: name_of(argv), why: error.shown().into_owned() })
@@ -107,18 +109,19 @@ impl Engine {
             None => self.table.commands[command].spec.name,
         };
         let errors = &mut outcome.errors;
-        let selects = errors.iter().position(|(at, _)| name(*at) == "select");
-        let (at, why) = match selects.or((!errors.is_empty()).then_some(0)) {
+        let is_ours = |(at, why): &(usize, String)| !may_have_failed_there(name(*at), why);
+        let ours = errors.iter().position(is_ours);
+        let (at, why) = match ours.or((!errors.is_empty()).then_some(0)) {
             Some(told) => errors.swap_remove(told),
             None => return Ok(()),
         };
-        let place = match at < queued.len() {
+        let command = match at < queued.len() {
             true => format!("{}, of which command {} ({})", name_of(argv), at + 1, name(at)),
             false => name_of(argv),
         };
-        Err(match selects {
-            Some(_) => ReplayError::Refused { command: place, why },
-            None => failed(place, why),
+        Err(match ours {
+            Some(_) => ReplayError::Refused { command, why },
+            None => ReplayError::Failed { command, why },
         })
     }
 
@@ -147,9 +150,30 @@ fn name_of(argv: &[&[u8]]) -> String {
     String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned()
 }
 
-fn failed(command: String, why: String) -> ReplayError {
-    ReplayError::Failed { command, why }
+/// Whether the server that logged a command can have met its error as well: that of a script, which older versions log whole, or one that
+/// rests on the value that the command met. All else that fails here (a payload or an option of a newer version, a database that there
+/// is not) was done there, since what changes nothing is not logged.
+fn may_have_failed_there(name: &str, why: &str) -> bool {
+    let is_script = matches!(name, "eval" | "evalsha" | "fcall");
+    let is_missing = MISSING.iter().any(|text| why.starts_with(text));
+    is_script && !is_missing || OF_VALUES.iter().any(|text| why.starts_with(text))
 }
+
+/// What a script or function that is not here is answered.
+const MISSING: [&str; 2] = ["NOSCRIPT ", "ERR Function not found"];
+
+/// How errors begin that rest on the value that a command met.
+const OF_VALUES: [&str; 9] = [
+    "WRONGTYPE ",
+    "ERR value is not an integer or out of range",
+    "ERR value is not a valid float",
+    "ERR increment or decrement would overflow",
+    "ERR decrement would overflow",
+    "ERR increment would produce NaN or Infinity",
+    "ERR hash value is not an integer",
+    "ERR hash value is not a float",
+    "ERR resulting score is not a number (NaN)",
+];
 
 /// A reply of which only the errors are kept: the reply itself, or elements of what EXEC gives. Errors further inside are values that a
 /// script has made.

@@ -74,7 +74,35 @@ fn a_replay_names_the_command_that_fails() {
         assert_eq!(b.replay(line), Ok(()), "{line}");
     }
     assert_eq!(b.replay("EXEC"), failed("EXEC, of which command 5 (lpush)", wrong_type));
-    assert_eq!(b.replay("EXEC"), failed("EXEC", "ERR EXEC without MULTI"));
+    assert_eq!(b.replay("EXEC"), refused("EXEC", "ERR EXEC without MULTI"));
+}
+
+#[test]
+fn only_what_can_have_failed_where_it_was_logged_may_be_passed_over() {
+    let mut b = Bench::new();
+    assert_eq!(b.replay("SET s x"), Ok(()));
+    for line in ["INCR s", "LPUSH s y", "EVAL return{err='x'} 0", "EVAL return{err='NOSCRIPT'} 0"] {
+        assert!(matches!(b.replay(line), Err(ReplayError::Failed { .. })), "{line}");
+    }
+    let newer = [
+        "RESTORE k 0 payload",
+        "SET k v NEWER",
+        "SWAPDB 0 20",
+        "MOVE s 20",
+        "COPY s t DB 20",
+        "FUNCTION LOAD #!newer",
+        "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0",
+        "FCALL none 0",
+        "RENAME none s",
+    ];
+    for line in newer {
+        assert!(matches!(b.replay(line), Err(ReplayError::Refused { .. })), "{line}");
+        for line in ["MULTI", "INCR s", line, "SET t x"] {
+            assert_eq!(b.replay(line), Ok(()), "{line}");
+        }
+        let Err(ReplayError::Refused { command, .. }) = b.replay("EXEC") else { panic!("{line}") };
+        assert!(command.starts_with("EXEC, of which command 2 ("), "{command}");
+    }
 }
 
 #[test]

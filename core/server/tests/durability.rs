@@ -217,8 +217,15 @@ fn what_failed_in_another_servers_log_is_passed_over_and_told() {
     std::io::Write::write_all(&mut file, &request(&[b"RPUSH", b"string", b"b"])).unwrap();
     let why = support::refusal(dir.path(), &words);
     assert!(why.contains("RPUSH") && why.contains("WRONGTYPE"), "{why}");
-    // What follows these would run otherwise than it did.
-    for ending in ["NOSUCH string", "SET string", "SELECT 99"] {
+    // These did not fail there, or what follows them would run otherwise than it did.
+    for ending in [
+        "NOSUCH string",
+        "SET string",
+        "SELECT 99",
+        "SWAPDB 0 20",
+        "COPY string t DB 20",
+        "RESTORE t 0 newer",
+    ] {
         let dir = tempfile::tempdir().unwrap();
         write_foreign_log(dir.path(), &[&failing[..], &[ending, "SET v 1"]].concat());
         let why = support::refusal(dir.path(), &words);
