@@ -55,12 +55,12 @@ pub trait Outside {
     ) -> Result<(), ConfigRefusal> {
         Ok(())
     }
-    /// Why the file of the configuration cannot be rewritten, as far as that is seen without writing.
+    /// Why the file of the configuration cannot be rewritten, as far as is known without asking a disk, which may hang.
     fn rewrite_refusal(&self) -> Option<String> {
         None
     }
-    /// The same of the ACL file, as the configuration names it.
-    fn acl_save_refusal(&self, _file: &str) -> Option<String> {
+    /// The same of the ACL file.
+    fn acl_save_refusal(&self) -> Option<String> {
         None
     }
     /// Adds the fields of INFO that only the server knows.

@@ -42,6 +42,7 @@ fn take(shared: &'static Shared, jobs: &Receiver<BackgroundJob>, job: Background
             reread_masters_password(shared);
         }
         BackgroundJob::Stop(wanted) => stop(shared, jobs, wanted),
+        BackgroundJob::LookAtFiles => look_at_files(shared),
         BackgroundJob::Second => {
             let now_s = shared.clock.now().unix_ms.unsigned_abs() / 1000;
             shared.loading.progress(now_s).into_iter().for_each(|line| shared.logger.notice(&line));
@@ -285,16 +286,43 @@ pub(crate) fn settings_file(shared: &Shared) -> Result<PathBuf, RewriteError> {
     }
 }
 
-/// Why CONFIG REWRITE is certain to fail, as far as that is seen without writing.
-pub(crate) fn rewrite_refusal(shared: &Shared) -> Option<RewriteError> {
-    match settings_file(shared) {
-        Ok(path) => file_refusal(&path).map(RewriteError::File),
-        Err(why) => Some(why),
+/// What stood against replacing files when they were last looked at: at the start, when one was to be replaced, or behind an answer that
+/// it cannot be. Who asks may have the engine in hand, and a disk may hang.
+#[derive(Debug, Default)]
+pub(crate) struct FileRefusals {
+    /// Against that of the configuration.
+    settings: Option<String>,
+    /// Against that of the users.
+    users: Option<String>,
+}
+
+/// Why CONFIG REWRITE is certain to fail, as far as is known.
+pub(crate) fn rewrite_refusal(shared: &Shared) -> Option<String> {
+    if let Err(why) = settings_file(shared) {
+        return Some(why.to_string());
     }
+    let known = shared.file_refusals.lock().settings.clone();
+    known.inspect(|_| shared.in_background(BackgroundJob::LookAtFiles))
+}
+
+/// Why ACL SAVE is certain to fail, as far as is known.
+pub(crate) fn acl_save_refusal(shared: &Shared) -> Option<String> {
+    let known = shared.file_refusals.lock().users.clone();
+    known.inspect(|_| shared.in_background(BackgroundJob::LookAtFiles))
+}
+
+/// Looks what stands against replacing files. Not with the engine in hand.
+pub(crate) fn look_at_files(shared: &Shared) {
+    let settings = settings_file(shared).ok().and_then(|path| file_refusal(&path));
+    let users = file_refusal(&acl_path(shared));
+    *shared.file_refusals.lock() = FileRefusals {
+        settings: settings.map(|why| RewriteError::File(why).to_string()),
+        users: users.map(|why| why.to_string()),
+    };
 }
 
 /// Why a file cannot be replaced, as far as that is seen without writing.
-pub(crate) fn file_refusal(path: &Path) -> Option<FileError> {
+fn file_refusal(path: &Path) -> Option<FileError> {
     use rustix::fs::{Access, access};
     let refused = access(folder_of(path), Access::WRITE_OK | Access::EXEC_OK).err()?;
     Some(FileError::Io(refused.into()))
@@ -306,6 +334,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn rewrite_config(shared: &Shared) -> Result<(), RewriteError> {
+    look_at_files(shared);
     let path = settings_file(shared)?;
     let old = std::fs::read(&path).unwrap_or_default();
     let (config, users) = {
@@ -381,6 +410,7 @@ fn acl_path(shared: &Shared) -> PathBuf {
 }
 
 fn save_acl(shared: &Shared) -> Result<(), FileError> {
+    look_at_files(shared);
     let mut text = shared.engine.lock().acl.lines().join(&b'\n');
     text.push(b'\n');
     replace_file(shared, &acl_path(shared), &text)

@@ -225,6 +225,7 @@ fn start_logged(
     *shared.password_file.lock() = password_file;
     let refusal = crate::background::settings_file(shared).err();
     shared.engine.lock().rewrite_refusal = refusal.map(|why| why.to_string());
+    crate::background::look_at_files(shared);
     take_limits(shared, &config);
     load_users(shared, &config)?;
     look_for_open_access(shared, &config, surroundings.needs_password)?;

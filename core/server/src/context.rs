@@ -44,12 +44,11 @@ macro_rules! answered_by_shared {
         }
 
         fn rewrite_refusal(&self) -> Option<String> {
-            crate::background::rewrite_refusal(self.shared).map(|why| why.to_string())
+            crate::background::rewrite_refusal(self.shared)
         }
 
-        fn acl_save_refusal(&self, file: &str) -> Option<String> {
-            let path = self.shared.files.place().join(file);
-            crate::background::file_refusal(&path).map(|why| why.to_string())
+        fn acl_save_refusal(&self) -> Option<String> {
+            crate::background::acl_save_refusal(self.shared)
         }
 
         fn check_config(&self, config: &Config) -> Result<(), engine::ConfigRefusal> {

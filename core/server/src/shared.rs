@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use profiles::{Profile, Violation};
 
 use crate::archiving::Archiving;
+use crate::background::FileRefusals;
 use crate::beside::Snapshots;
 use crate::busy::BusyState;
 use crate::clock::Clock;
@@ -146,6 +147,8 @@ pub(crate) struct Shared {
     /// Figures of the allocator, as of the last second.
     pub(crate) allocator: Mutex<crate::allocator::Figures>,
     pub(crate) files: Files,
+    /// What stands against replacing them.
+    pub(crate) file_refusals: Mutex<FileRefusals>,
     /// What of them is this process' alone to write.
     pub(crate) locks: Locks,
     /// The snapshot that is ours.
@@ -175,6 +178,8 @@ pub(crate) enum BackgroundJob {
     Stop(Wanted),
     /// Once a second.
     Second,
+    /// Somebody has asked whether files could be replaced.
+    LookAtFiles,
 }
 
 /// Jobs that may wait there. Counted beside the channel: one with this bound of its own takes 6 MB from the start.
@@ -267,6 +272,7 @@ impl Shared {
             files,
             locks,
             snapshots: Snapshots::default(),
+            file_refusals: Mutex::default(),
             base_config,
             insisted: insisted(&config),
             password_file: Mutex::default(),

@@ -298,7 +298,7 @@ fn save(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
         return Ok(Step::Later);
     }
     // As with CONFIG REWRITE: it is done behind what the transaction changes.
-    if let Some(why) = turn.outside.acl_save_refusal(&engine.config.aclfile) {
+    if let Some(why) = turn.outside.acl_save_refusal() {
         return Err(Error::text(format!("ERR There was an error trying to save the ACLs: {why}")));
     }
     engine.jobs.push(Job::SaveAcl { session: None });
