@@ -5,8 +5,9 @@
 //! ```
 //! Where a server's log begins anew, the first base that is archived of it tells which one it has replaced. Between the two the server may end,
 //! so it is not enough that the thread which archives knows it. It is written when something of a log is archived, and read at the start.
-//! Of a directory that was copied the file is another one: the log that the copy begins anew has replaced none, since the server that was copied
-//! may go on with its own.
+//! Of a directory that was copied file by file the file is another one: the log that the copy begins anew has replaced none, since the server
+//! that was copied may go on with its own. A snapshot of a whole volume keeps the inode and is not told from it: the log that begins anew there
+//! says that it has replaced the one before, whatever the server that was copied does.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

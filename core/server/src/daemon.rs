@@ -37,7 +37,9 @@ pub(crate) fn is_wanted(
     args: &[String],
 ) -> anyhow::Result<bool> {
     let asks = args.iter().any(|word| word.trim_start_matches('-').eq_ignore_ascii_case("daemonize"));
-    let is_watched = std::process::id() == 1 || std::env::var_os("NOTIFY_SOCKET").is_some();
+    let is_systemds = std::env::var_os("INVOCATION_ID").is_some();
+    let is_watched = ends_a_container(std::process::id(), std::os::unix::process::parent_id(), is_systemds)
+        || std::env::var_os("NOTIFY_SOCKET").is_some();
     if !asks || is_watched || is_behind() {
         return Ok(false);
     }
@@ -46,6 +48,12 @@ pub(crate) fn is_wanted(
     }
     let config = configure(surroundings, profile, args)?.0.config;
     Ok(config.daemonize && config.origin("daemonize") == Some(&Origin::CommandLine))
+}
+
+/// Whether a container would end with a process: its first one, or the one that its init (`docker run --init`) has started. That of a
+/// machine starts programs, too, and systemd may wait for this one to go behind (`Type=forking`); it tells them who they are.
+fn ends_a_container(process: u32, parent: u32, is_systemds: bool) -> bool {
+    process == 1 || parent == 1 && !is_systemds
 }
 
 /// Whether this is the second process.
@@ -97,5 +105,16 @@ impl Starter {
             Err(why) => self.0.write_all(format!("{why:#}").as_bytes()),
         };
         let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ends_a_container;
+
+    #[test]
+    fn the_first_process_of_a_container_and_the_one_that_its_init_starts_stay_before_the_terminal() {
+        assert!(ends_a_container(1, 0, false) && ends_a_container(7, 1, false));
+        assert!(!ends_a_container(700, 650, false) && !ends_a_container(700, 1, true));
     }
 }
