@@ -18,7 +18,7 @@ use crate::change::Change;
 use crate::clients::{self, Words};
 use crate::disk::{Canary, SimDisk};
 use crate::history::History;
-use crate::world::{Clock, World, policy};
+use crate::world::{Clock, World, looser, policy};
 
 /// Clients of a server.
 const CLIENTS: usize = 4;
@@ -283,11 +283,12 @@ impl<'a> Server<'a> {
                 self.acknowledge(units, need);
             }
         }
+        self.world.lag_us_max = Some(0);
     }
 
     fn acknowledge(&mut self, units: usize, need: Need) {
         self.tell(|| format!("replies up to record {units} have left ({need:?})"));
-        let lag_us_max = self.journal.borrow().policy().lag_us_max;
+        let lag_us_max = looser(self.world.lag_us_max, self.journal.borrow().policy().lag_us_max);
         let left = Left { units, need, at_us: self.clock.micros(), lag_us_max };
         // Also while it is given up.
         if self.log.as_ref().is_none_or(Log::is_starting) {

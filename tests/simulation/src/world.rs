@@ -42,11 +42,20 @@ pub(crate) struct World {
     pub(crate) journal: Option<Rc<RefCell<Journal>>>,
     pub(crate) is_saving: bool,
     pub(crate) is_rewriting: bool,
+    /// The loosest bound of what is not synced that was in force since replies could leave the last time, none being the loosest: what
+    /// it lets go may leave behind a CONFIG SET of a stricter one.
+    pub(crate) lag_us_max: Option<u64>,
 }
 
 impl World {
     pub(crate) fn of_replay(clock: &Clock) -> World {
-        World { clock: clock.clone(), journal: None, is_saving: false, is_rewriting: false }
+        World {
+            clock: clock.clone(),
+            journal: None,
+            is_saving: false,
+            is_rewriting: false,
+            lag_us_max: Some(0),
+        }
     }
 }
 
@@ -64,6 +73,11 @@ pub(crate) fn policy(config: &Config) -> Policy {
         keeps_history: config.aof_disable_auto_gc,
         ..Policy::default()
     }
+}
+
+/// The looser of two bounds.
+pub(crate) fn looser(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    Some(one?.max(other?))
 }
 
 impl Outside for World {
@@ -87,6 +101,7 @@ impl Outside for World {
         _changed: &[&'static str],
     ) -> Result<(), ConfigRefusal> {
         if let Some(journal) = &self.journal {
+            self.lag_us_max = looser(self.lag_us_max, journal.borrow().policy().lag_us_max);
             journal.borrow_mut().set_policy(policy(to), self.clock.micros());
         }
         Ok(())
