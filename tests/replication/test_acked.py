@@ -241,6 +241,43 @@ def test_what_the_former_master_has_acknowledged_is_brought_by_whoever_comes_nex
             assert (stats["sync_full"], stats["sync_partial_ok"]) == ("0", "2"), "both go on where they are"
 
 
+def test_what_a_replica_is_promoted_to_save_is_not_undone_by_another_one():
+    """It was promoted because it lacks what the others have: a FLUSHALL."""
+    with master_of("queue") as old, master_of("queue") as brother, master_of("queue") as new:
+        with old.client() as o, brother.client() as b, new.client() as n:
+            o.call("SET", "k", "v")
+            for client in (b, n):
+                client.call("REPLICAOF", "127.0.0.1", old.port)
+            in_step(old, brother), in_step(old, new)
+            n.call("REPLICAOF", "NO", "ONE")
+            o.call("FLUSHALL")
+            in_step(old, brother)
+            b.call("REPLICAOF", "127.0.0.1", new.port)
+            in_step(new, brother)
+            assert [client.call("GET", "k") for client in (n, b)] == [b"v", b"v"]
+
+
+def test_older_data_in_a_masters_place_replaces_that_of_its_replicas():
+    with master_of("server", "--min-replicas-acked", "1") as master, follower(master, "tandem") as replica:
+        with master.client() as m:
+            assert m.pipeline([("SET", "k", "v"), ("SAVE",)]) == [b"OK"] * 2
+            dump = master.data() / "dump.rdb"
+            older = dump.read_bytes()
+            assert b"repl-offset" in older, "it tells its place"
+            assert m.call("FLUSHALL") == b"OK"
+        in_step(master, replica)
+        master.process.kill()
+        master.process.wait()
+        dump.write_bytes(older)
+        master.restart()
+        with master.client() as m, replica.client() as r:
+            in_step(master, replica)
+            eventually("it takes writes", lambda: m.ask("SET", "other", 1) == b"OK")
+            in_step(master, replica)
+            assert [client.call("GET", "k") for client in (m, r)] == [b"v", b"v"]
+            assert info(m, "stats")["sync_full"] == "1"
+
+
 def test_who_only_listens_has_nobodys_writes_refused():
     """A message waits for the write that it came with; that it is let go in the end says nothing of the replicas."""
     with master_of("queue") as master, master.client() as m, follower(master, "7.0") as replica:

@@ -100,6 +100,8 @@ pub(crate) struct MasterLink {
     state: LinkState,
     /// The data set is at the place of a master's history that [`replication::Master::place`] tells, which is to be gone on from.
     is_in_step: bool,
+    /// A master has led it since this server was started: the place is not only what a disk has told.
+    was_led: bool,
     /// Since when there is no link, monotonic microseconds; none where there never was one.
     down_since_us: Option<u64>,
     /// Runs what it sends.
@@ -111,7 +113,15 @@ pub(crate) struct MasterLink {
 impl MasterLink {
     pub(crate) fn new(order: MasterOrder) -> MasterLink {
         let (state, own) = (LinkState::Connect, own::OwnExpiries::default());
-        MasterLink { order, state, is_in_step: false, down_since_us: None, session: None, own }
+        MasterLink {
+            order,
+            state,
+            is_in_step: false,
+            was_led: false,
+            down_since_us: None,
+            session: None,
+            own,
+        }
     }
 
     pub(crate) fn is_in_step(&self) -> bool {
@@ -228,7 +238,8 @@ impl Engine {
         match self.link.take() {
             Some(old) => {
                 self.drop_transaction(old.session);
-                (master.is_in_step, master.session, master.own) = (old.is_in_step, old.session, old.own);
+                (master.is_in_step, master.was_led) = (old.is_in_step, old.was_led);
+                (master.session, master.own) = (old.session, old.own);
             }
             None => {
                 self.feed_replicas();
@@ -287,7 +298,7 @@ impl Engine {
         self.log.go_on_in(db);
         self.disconnect_replicas();
         self.master.lead(fresh, self.keyspace.now.mono_us);
-        self.await_tail();
+        self.await_tail(old.was_led);
     }
 
     /// Ends the waiting of all clients but `own`, and their connections: what they wait for is now written elsewhere.
@@ -398,6 +409,7 @@ impl Engine {
     pub fn replica_is_at(&mut self, order: u64, point: Point, passed: &[u8]) {
         let Some(master) = self.link.as_mut().filter(|master| master.order.number == order) else { return };
         let goes_on = core::mem::replace(&mut master.is_in_step, true);
+        master.was_led = true;
         if goes_on && self.master.offset() + passed.len() as u64 == point.offset && self.master.is_fed() {
             self.master.relay(passed);
         } else {

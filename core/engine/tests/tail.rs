@@ -164,3 +164,68 @@ fn a_former_master_that_has_started_again_has_another_name_and_the_same_history(
     assert!(b.run(replica, &asks).starts_with("+CONTINUE "));
     assert_eq!(b.run(c, "GET late"), "$1\r\nv\r\n");
 }
+
+#[test]
+fn where_no_replicas_are_waited_for_nothing_is_taken_over() {
+    let (mut b, c) = promoted();
+    b.run(c, "CONFIG SET min-replicas-acked 0");
+    let tail = request("FLUSHALL");
+    let (replica, said) = comes(&mut b, 1000 + tail.len() as u64);
+    assert_eq!(said, "+REWIND 1000\r\n", "it was promoted for the sake of its data");
+    assert!(give(&mut b, replica, 1000, &tail).starts_with("-ERR "));
+    assert_eq!(b.run(c, "EXISTS soon"), ":1\r\n");
+}
+
+/// A server that was started with data that is at byte 1000, which may be older data that somebody has put there.
+fn started() -> (Bench, usize) {
+    let mut b = Bench::new();
+    b.engine.set_logging(true);
+    let c = b.connect();
+    b.run(c, "CONFIG SET min-replicas-acked 1");
+    (b, c)
+}
+
+fn restore(b: &mut Bench) {
+    let id = replication::ReplicationId::parse(HISTORY.as_bytes()).unwrap();
+    let point = replication::replica::Point { id, offset: 1000 };
+    assert!(b.engine.restore_place(&replication::Place { point, db: 0 }));
+}
+
+/// Whether a snapshot for replicas has been wanted since the last call.
+fn wants_snapshot(b: &mut Bench) -> bool {
+    let mut jobs = Vec::new();
+    b.engine.take_jobs(&mut jobs);
+    jobs.iter().any(|job| matches!(job, tandem_engine::Job::FeedReplicas))
+}
+
+/// Its replicas have more than it, and get a whole copy.
+fn begins_anew(b: &mut Bench) {
+    let tail = request("FLUSHALL");
+    let position = 1000 + tail.len() as u64;
+    let (replica, said) = comes(b, position);
+    assert_eq!(said, "+REWIND 1000\r\n");
+    assert!(give(b, replica, 1000, &tail).starts_with("-ERR "));
+    let other = b.connect();
+    b.run(other, "REPLCONF capa eof capa psync2");
+    wants_snapshot(b);
+    let said = b.run(other, &format!("PSYNC {HISTORY} {}", position + 1)) + &b.delivered(other);
+    assert_eq!(said, "", "it does not go on");
+    assert!(wants_snapshot(b));
+}
+
+#[test]
+fn what_a_master_has_started_with_is_not_added_to_by_its_replicas() {
+    let (mut b, c) = started();
+    restore(&mut b);
+    assert!(!b.run(c, "SET k v").contains("a master since a moment ago"));
+    begins_anew(&mut b);
+}
+
+#[test]
+fn nor_is_that_of_a_replica_that_nobody_has_led_since_it_was_started() {
+    let (mut b, c) = started();
+    b.run(c, "REPLICAOF 127.0.0.1 1");
+    restore(&mut b);
+    b.run(c, "REPLICAOF NO ONE");
+    begins_anew(&mut b);
+}

@@ -149,10 +149,6 @@ impl Engine {
         self.master.restore(place.point, fresh, self.keyspace.now.mono_us);
         self.log.go_on_in(db);
         self.begin_in_step(db);
-        if !self.is_replica() {
-            self.await_tail();
-            self.hold_expired();
-        }
         self.record();
         true
     }

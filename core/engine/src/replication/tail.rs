@@ -8,8 +8,11 @@
 //!
 //! That is enough where of all servers more than half have what is acknowledged, the master among them: then one of those that the
 //! promoted waits for has it, whichever they are. The former master may have been killed and have started again meanwhile, under another
-//! name for its history: replicas tell what that was called before. A master that starts again is in the same place as one that was promoted: its disk may
-//! have less than its replicas.
+//! name for its history: replicas tell what that was called before.
+//!
+//! Nobody else takes a tail. A master that starts again may lack what its replicas have, too, but somebody may have put older data in its
+//! place because of what these have (a FLUSHALL): so its data wins, and they begin anew. The same goes for a replica that is promoted
+//! before it was led since its start, and, where no replicas are waited for, for every promotion.
 //!
 //! *Invariant:* nothing is put into the new history before it while replicas are awaited that acknowledge: no write, no key whose time is
 //! over, nothing that only replicas are told, no ping. Who does not wait for replicas (CLIENT DURABILITY) waits for
@@ -39,10 +42,11 @@ const AWAITED: Error = Error::new(
 );
 
 impl Engine {
-    /// This server is a master from now on.
-    pub(crate) fn await_tail(&mut self) {
+    /// This server, which was led by a master since it was started, or was not, is a master from now on.
+    pub(crate) fn await_tail(&mut self, was_led: bool) {
         let until_us = self.keyspace.now.mono_us + OTHERS_WAIT_US;
-        self.acks.tail_awaited_until_us = (self.config.min_replicas_acked > 0).then_some(until_us);
+        let awaits = was_led && self.config.min_replicas_acked > 0;
+        self.acks.tail_awaited_until_us = awaits.then_some(until_us);
         self.master.be_silent(self.awaits_tail());
     }
 
@@ -50,6 +54,11 @@ impl Engine {
     #[inline]
     pub(crate) fn awaits_tail(&self) -> bool {
         self.acks.tail_awaited_until_us.is_some()
+    }
+
+    /// Whether what a replica brings is taken. The tick that ends the waiting may be still to come.
+    fn takes_tail(&self) -> bool {
+        self.awaits_tail() && self.config.min_replicas_acked > 0 && self.log.stream().is_empty()
     }
 
     /// Something is written, or replicas are there to acknowledge it.
@@ -96,7 +105,7 @@ impl Engine {
         let behind = self.master.behind(asked, who.former).filter(|_| self.link.is_none())?;
         let offset = behind.former.offset;
         if who.gives_tail {
-            let can_take = behind.can_catch_up && self.log.stream().is_empty() && self.may_give(id);
+            let can_take = behind.can_catch_up && self.takes_tail() && self.may_give(id);
             return Some(format!("{} {offset}", if can_take { "TAIL" } else { "REWIND" }));
         }
         let from = self.sessions.at(id).info.address.clone();
@@ -121,7 +130,7 @@ impl Engine {
         let renamed = self.sessions.at(turn.session).announced.as_deref().and_then(|replica| replica.former);
         let behind = self.master.behind(Asked::From(args.at(i), first), renamed);
         let behind = behind.filter(|behind| behind.can_catch_up).ok_or(TOO_LATE)?;
-        let is_in_order = u64::try_from(position) == Ok(behind.former.offset) && self.log.stream().is_empty();
+        let is_in_order = u64::try_from(position) == Ok(behind.former.offset) && self.takes_tail();
         if self.link.is_some() || !is_in_order || !self.may_give(turn.session) {
             return Err(TOO_LATE);
         }
