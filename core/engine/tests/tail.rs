@@ -166,6 +166,31 @@ fn a_former_master_that_has_started_again_has_another_name_and_the_same_history(
 }
 
 #[test]
+fn a_replica_is_not_kept_in_silence_for_the_sake_of_others_until_it_takes_its_master_for_lost() {
+    let (mut b, c) = promoted();
+    b.run(c, "CONFIG SET min-replicas-acked 2 repl-timeout 60");
+    let (replica, said) = comes(&mut b, 1000);
+    assert!((said + &b.delivered(replica)).starts_with("+CONTINUE "));
+    passes_ms(&mut b, 15_000);
+    passes_ms(&mut b, 14_000);
+    b.run(c, "PUBLISH channel first");
+    assert_eq!(
+        (passes_ms(&mut b, 0), b.delivered(replica)),
+        (String::new(), String::new()),
+        "others may come"
+    );
+    passes_ms(&mut b, 16_000);
+    passes_ms(&mut b, 100);
+    assert!(b.delivered(replica).contains("PING"));
+    b.run(c, "PUBLISH channel second");
+    passes_ms(&mut b, 100);
+    assert!(b.delivered(replica).contains("second"));
+    let late = comes(&mut b, 1100).1;
+    assert_eq!(late, "+REWIND 1000\r\n", "it is too late");
+    assert!(b.run(c, "SET k v").starts_with("-NOREPLICAS "), "one is too few, still");
+}
+
+#[test]
 fn where_no_replicas_are_waited_for_nothing_is_taken_over() {
     let (mut b, c) = promoted();
     b.run(c, "CONFIG SET min-replicas-acked 0");

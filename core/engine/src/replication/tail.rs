@@ -16,7 +16,8 @@
 //!
 //! *Invariant:* nothing is put into the new history before it while replicas are awaited that acknowledge: no write, no key whose time is
 //! over, nothing that only replicas are told, no ping. Who does not wait for replicas (CLIENT DURABILITY) waits for
-//! [`OTHERS_WAIT_US`]; what comes after such a write is told and given up.
+//! [`OTHERS_WAIT_US`]; what comes after such a write is told and given up. Where several replicas are awaited and not all of them come, those
+//! that did hear nothing and would take their master for lost, so half of `repl-timeout` after the first the others are not awaited any more.
 
 use crate::engine::{Engine, Turn};
 use crate::gate::LOADING;
@@ -47,6 +48,7 @@ impl Engine {
         let until_us = self.keyspace.now.mono_us + OTHERS_WAIT_US;
         let awaits = was_led && self.config.min_replicas_acked > 0;
         self.acks.tail_awaited_until_us = awaits.then_some(until_us);
+        self.acks.silent_until_us = None;
         self.master.be_silent(self.awaits_tail());
     }
 
@@ -89,9 +91,26 @@ impl Engine {
     pub(super) fn look_for_tail(&mut self) {
         let is_over =
             self.link.is_some() || self.config.min_replicas_acked == 0 || self.is_acknowledged_here();
-        if self.awaits_tail() && is_over {
+        if self.awaits_tail() && (is_over || self.ends_silence()) {
             self.await_no_tail();
         }
+    }
+
+    /// Whether a replica that is here has heard nothing for so long that it is told something, whatever others may bring.
+    fn ends_silence(&mut self) -> bool {
+        if self.master.good(self.keyspace.now.mono_us, u64::MAX) == 0 {
+            return false;
+        }
+        let now_us = self.keyspace.now.mono_us;
+        let patience_us = self.config.repl_timeout_seconds.saturating_mul(500_000);
+        let ends_us = *self.acks.silent_until_us.get_or_insert(now_us.saturating_add(patience_us));
+        if now_us < ends_us {
+            return false;
+        }
+        let text = "Fewer replicas have come than min-replicas-acked: what others may have of the stream of the former master, and is not here, \
+                    is not awaited any more";
+        self.jobs.push(Job::Log { level: 3, text: text.to_owned() });
+        true
     }
 
     /// What a replica is told that has more of the former history than this server: to give it, or to look whether it does without, from
