@@ -47,3 +47,11 @@ def made():
 @functools.cache
 def client_context():
     return ssl.create_default_context(cafile=str(made().authority))
+
+
+@functools.cache
+def certified_context():
+    """That of a client that shows a certificate."""
+    context = ssl.create_default_context(cafile=str(made().authority))
+    context.load_cert_chain(made().client_certificate, made().client_key)
+    return context

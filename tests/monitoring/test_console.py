@@ -23,8 +23,9 @@ PAGE = Path(__file__).resolve().parent / "console_page.mjs"
 class Console:
     """The console of a server as a browser asks for it."""
 
-    def __init__(self, server, host="127.0.0.1", tls=False):
+    def __init__(self, server, host="127.0.0.1", tls=False, context=None):
         self.port, self.host, self.tls = server.metrics_port, host, tls
+        self.context = context or certs.client_context()
 
     def ask(self, path, user=None, password=PASSWORD, **headers):
         """Status, headers and body."""
@@ -33,7 +34,7 @@ class Console:
             headers["Authorization"] = f"Basic {words}"
         if self.tls:
             connection = http.client.HTTPSConnection(self.host, self.port, timeout=SECONDS_MAX,
-                                                     context=certs.client_context())
+                                                     context=self.context)
         else:
             connection = http.client.HTTPConnection(self.host, self.port, timeout=SECONDS_MAX)
         with contextlib.closing(connection):
@@ -119,6 +120,21 @@ def test_a_password_is_taken_over_tls_or_on_this_machine_only(server):
         assert ask_from_elsewhere(other, PASSWORD).startswith(b"HTTP/1.1 200")
         assert ask_from_elsewhere(other, "wrong").startswith(b"HTTP/1.1 401")
         assert Console(other, tls=True).state("info")["parts"]["info"]["told"]["server"]["profile"] == "cache"
+
+
+def test_where_clients_must_show_a_certificate_so_must_the_console(server):
+    wants = ["--console", "yes", "--tls-auth-clients", "yes"]
+    with servers.Server("queue", password=PASSWORD, extra=[*wants, "--metrics-tls", "yes"]) as other:
+        status, headers, body = Console(other, tls=True).ask("/console", "default")
+        assert status == 403 and "tls-auth-clients" in body, (status, body)
+        assert Console(other, tls=True).ask("/metrics")[0] == 200, "scrapers need none"
+        shown = Console(other, tls=True, context=certs.certified_context())
+        assert [shown.ask("/console", "default", password)[0] for password in (PASSWORD, "wrong")] == [200, 401]
+        with other.client() as client:
+            client.call("CONFIG", "SET", "tls-auth-clients", "optional")
+        assert Console(other, tls=True).ask("/console", "default")[0] == 200
+    with servers.Server("queue", password=PASSWORD, extra=wants) as other:
+        assert Console(other).ask("/console", "default")[0] == 200, "the data port takes plaintext from this machine, too"
 
 
 def test_a_browser_is_told_what_the_page_may_do(server):

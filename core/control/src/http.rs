@@ -117,7 +117,8 @@ pub(crate) async fn serve(server: HttpServer, plane: Arc<Plane>) {
         let task = tokio::spawn(async move {
             let connection = async {
                 if !doors.tls {
-                    return converse(stream, peer, &plane, &doors, &asks).await;
+                    let origin = Origin { peer, tls: false, is_certified: false };
+                    return converse(stream, origin, &plane, &doors, &asks).await;
                 }
                 if !begins_handshake(&stream).await {
                     return say_tls(stream).await;
@@ -125,7 +126,10 @@ pub(crate) async fn serve(server: HttpServer, plane: Arc<Plane>) {
                 // Taken per connection, so that a renewed certificate is used at once.
                 let Some(config) = plane.http_tls() else { return };
                 if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
-                    converse(stream, peer, &plane, &doors, &asks).await;
+                    let shown = stream.get_ref().1.peer_certificates();
+                    let is_certified = shown.is_some_and(|chain| !chain.is_empty());
+                    let origin = Origin { peer, tls: true, is_certified };
+                    converse(stream, origin, &plane, &doors, &asks).await;
                 }
             };
             // Who is too slow is cut off without a word.
@@ -166,14 +170,14 @@ struct Guest {
 
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: SocketAddr,
+    origin: Origin,
     plane: &Plane,
     doors: &Doors,
     asks: &AtomicBool,
 ) {
     let service = service_fn(async |request: Request<Incoming>| {
         asks.store(true, Ordering::Relaxed);
-        Ok::<_, Infallible>(respond(&request, peer, plane, doors).await)
+        Ok::<_, Infallible>(respond(&request, origin, plane, doors).await)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -186,7 +190,7 @@ async fn converse(
     let _ = served.await;
 }
 
-async fn respond(request: &Request<Incoming>, peer: SocketAddr, plane: &Plane, doors: &Doors) -> Answer {
+async fn respond(request: &Request<Incoming>, origin: Origin, plane: &Plane, doors: &Doors) -> Answer {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -207,9 +211,7 @@ async fn respond(request: &Request<Incoming>, peer: SocketAddr, plane: &Plane, d
             let health = plane.health().await;
             verdict(health.not_ready(), trusted, to_json(&health))
         }
-        path if doors.console && is_console(path) => {
-            visits::respond(request, Origin { peer, tls: doors.tls }, plane).await
-        }
+        path if doors.console && is_console(path) => visits::respond(request, origin, plane).await,
         "/" if doors.console => plain(StatusCode::OK, INDEX_OF_CONSOLE),
         "/" => plain(StatusCode::OK, INDEX),
         _ => plain(StatusCode::NOT_FOUND, "not found\n"),

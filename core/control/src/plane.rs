@@ -131,9 +131,12 @@ impl ControlPlane {
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
+        let has_console = settings.http.as_ref().is_some_and(|http| http.console);
+        let tls = settings.tls.map(|tls| Tls::start(tls, has_console, instance.as_ref())).transpose()?;
         let plane = Arc::new(Plane {
             slots: Arc::new(Semaphore::new(INSTANCE_CALLS_MAX)),
-            tls: Mutex::new(settings.tls.map(|tls| Tls::start(tls, instance.as_ref())).transpose()?),
+            tls: Mutex::new(tls),
+            has_console,
             notifier: Notifier::from_environment(),
             visits: Visits::default(),
             instance,
@@ -245,7 +248,8 @@ impl Certificates {
     /// # Errors
     /// See [`StartError`]; the old ones stay in use.
     pub fn replace(&self, settings: Option<TlsSettings>) -> Result<Option<Arc<ServerConfig>>, StartError> {
-        let fresh = settings.map(|tls| Tls::start(tls, self.0.instance.as_ref())).transpose()?;
+        let Plane { instance, has_console, .. } = &*self.0;
+        let fresh = settings.map(|tls| Tls::start(tls, *has_console, instance.as_ref())).transpose()?;
         let config = fresh.as_ref().map(|tls| tls.loaded.data.clone());
         *self.0.tls() = fresh;
         Ok(config)
@@ -265,6 +269,7 @@ pub(crate) struct Plane {
     instance: Arc<dyn Instance>,
     slots: Arc<Semaphore>,
     tls: Mutex<Option<Tls>>,
+    has_console: bool,
     notifier: Notifier,
     pub(crate) visits: Visits,
 }
@@ -313,6 +318,11 @@ impl Plane {
         Some(self.tls().as_ref()?.loaded.http.clone())
     }
 
+    /// Whether clients must show a certificate where TLS is spoken.
+    pub(crate) fn wants_certificates(&self) -> bool {
+        self.tls().as_ref().is_some_and(|tls| tls.loaded.files.clients == ClientCerts::Required)
+    }
+
     fn tls(&self) -> std::sync::MutexGuard<'_, Option<Tls>> {
         // Nothing panics while it is held, and what it guards is whole at every moment.
         self.tls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -331,7 +341,7 @@ impl Plane {
             loaded.seen = seen.clone();
             (loaded.files.clone(), seen)
         };
-        let fresh = match Loaded::from(files) {
+        let fresh = match Loaded::from(files, self.has_console) {
             Ok(fresh) => fresh,
             Err(error) => return Some(Err(error)),
         };
@@ -385,20 +395,25 @@ struct Loaded {
     files: TlsFiles,
     seen: Fingerprint,
     data: Arc<ServerConfig>,
-    /// The same certificate without asking clients for theirs: scrapers show a token.
+    /// The same certificate without demanding one of clients: scrapers show a token. Where they are demanded elsewhere and there is a
+    /// console, they are asked for, since users of it need one then (`visits.rs`).
     http: Arc<ServerConfig>,
     /// Of the server's certificate and of the authority.
     facts: [Option<CertificateFacts>; 2],
 }
 
 impl Loaded {
-    fn from(files: TlsFiles) -> Result<Loaded, TlsError> {
+    fn from(files: TlsFiles, has_console: bool) -> Result<Loaded, TlsError> {
         // Looked at before reading: a change during the read is then seen at the next look.
         let seen = Fingerprint::of(&files);
         let data = tls::load(&files)?;
+        let asked = match files.clients {
+            ClientCerts::Required if has_console => ClientCerts::Optional,
+            _ => ClientCerts::Ignored,
+        };
         let http = match files.clients {
             ClientCerts::Ignored => data.clone(),
-            _ => tls::load(&TlsFiles { clients: ClientCerts::Ignored, ..files.clone() })?,
+            _ => tls::load(&TlsFiles { clients: asked, ..files.clone() })?,
         };
         let facts =
             [CertificateFacts::of(&files.cert), files.client_ca.as_deref().and_then(CertificateFacts::of)];
@@ -407,7 +422,7 @@ impl Loaded {
 }
 
 impl Tls {
-    fn start(settings: TlsSettings, instance: &dyn Instance) -> Result<Tls, StartError> {
+    fn start(settings: TlsSettings, has_console: bool, instance: &dyn Instance) -> Result<Tls, StartError> {
         let (authority, files) = match settings {
             TlsSettings::Files(files) => (None, files),
             TlsSettings::Own(authority, clients, options) => {
@@ -419,7 +434,7 @@ impl Tls {
                 (Some(authority), TlsFiles { client_ca, clients, options, ..issued.files })
             }
         };
-        Ok(Tls { authority, loaded: Loaded::from(files).map_err(StartError::Tls)? })
+        Ok(Tls { authority, loaded: Loaded::from(files, has_console).map_err(StartError::Tls)? })
     }
 }
 

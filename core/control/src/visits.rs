@@ -5,7 +5,9 @@
 //! log-ins stand in ACL LOG and wait in the line of password checks like others, and nothing here holds the engine.
 //!
 //! Passwords come over TLS or from this machine only. Without TLS the name in `Host` must be one of this machine, too: another one
-//! is that of a foreign page, whose name somebody has led to this address.
+//! is that of a foreign page, whose name somebody has led to this address. Where clients must show a certificate, so must a browser: one
+//! that the data port trusts, over HTTPS. Without it are only those let in who reach the data port without TLS: on this machine, where
+//! that is open to it.
 //!
 //! Every visit has a bound in time and bytes, there are few at a time, and fewer of one address, so that a console that hangs takes
 //! no scrape's place.
@@ -36,6 +38,9 @@ const VISITS_OF_ONE_MAX: usize = 2;
 
 /// Longest a visit may take: a password check in a crowd, and a state from a server that is busy.
 const VISIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Rest before a server is asked again where it is reached.
+const PLACE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes of replies that one visit may read: what 10,000 queues have to tell.
 const REPLY_BYTES_MAX: usize = 8 << 20;
@@ -68,6 +73,8 @@ const RETRY_AFTER_S: &str = "2";
 pub(crate) struct Origin {
     pub(crate) peer: SocketAddr,
     pub(crate) tls: bool,
+    /// It has shown a certificate that clients of the data port may show.
+    pub(crate) is_certified: bool,
 }
 
 /// Answers a request for `/console` or something below it.
@@ -150,6 +157,30 @@ fn welcome<B>(request: &Request<B>, origin: Origin) -> Result<Login, Refusal> {
     }
     let login = header(AUTHORIZATION).and_then(login);
     login.ok_or_else(|| Refusal::of(StatusCode::UNAUTHORIZED, "a user's name and password are needed"))
+}
+
+/// Refuses who shows no certificate where the data port would not take him without one.
+async fn check_certificate(plane: &Plane, origin: Origin, deadline: Instant) -> Result<(), Refusal> {
+    if origin.is_certified || !plane.wants_certificates() {
+        return Ok(());
+    }
+    if !origin.tls && !needs_tls(plane, deadline).await? {
+        return Ok(());
+    }
+    let text = "this server wants clients to show a certificate (tls-auth-clients): the console is told over HTTPS (metrics-tls) to who \
+                shows one";
+    Err(Refusal::of(StatusCode::FORBIDDEN, text))
+}
+
+/// Whether clients on this machine need TLS. A server that is busy is asked again.
+async fn needs_tls(plane: &Plane, deadline: Instant) -> Result<bool, Refusal> {
+    while Instant::now() < deadline {
+        if let Some(place) = plane.call(|instance| instance.place()).await.flatten() {
+            return Ok(place.needs_tls);
+        }
+        tokio::time::sleep(PLACE_PAUSE).await;
+    }
+    Err(Refusal::unavailable("the server does not say where it is reached"))
 }
 
 /// Whether the name in `Host` can mean no other machine than this one.
@@ -248,6 +279,7 @@ async fn visit(
         return Err(Refusal::unavailable("too many ask at once"));
     };
     let deadline = Instant::now() + VISIT_PATIENCE;
+    check_certificate(plane, origin, deadline).await?;
     let stream = plane.call(move |instance| instance.connect(origin.peer)).await.flatten();
     let Some(mut talk) = stream.and_then(Talk::over) else {
         return Err(Refusal::unavailable("the server takes no connection"));
@@ -411,7 +443,7 @@ mod tests {
         let asked = |peer: &str, tls, host: &str, path: &str, site: &str| {
             let request = Request::builder().uri(path).header(HOST, host).header("sec-fetch-site", site);
             let request = request.header(AUTHORIZATION, "Basic YTpi").body(()).unwrap();
-            let origin = Origin { peer: peer.parse().unwrap(), tls };
+            let origin = Origin { peer: peer.parse().unwrap(), tls, is_certified: false };
             welcome(&request, origin).map_or_else(|refusal| refusal.status.as_u16(), |_| 200)
         };
         assert_eq!(asked("127.0.0.1:1", false, "localhost:1", "/console", "none"), 200);

@@ -301,6 +301,38 @@ fn metrics_ask_no_client_certificate_and_other_files_can_be_set() {
 }
 
 #[test]
+fn the_console_wants_the_certificate_that_clients_must_show() {
+    let directory = tempfile::tempdir().unwrap();
+    let issued = Authority::new(directory.path(), "a", &[]).ensure(SystemTime::now()).unwrap();
+    let files = TlsFiles { client_ca: Some(issued.ca.clone()), ..issued.files };
+    let asking = |clients| Some(TlsSettings::Files(TlsFiles { clients, ..files.clone() }));
+    for speaks_tls in [true, false] {
+        let http = http(None, speaks_tls).map(|http| HttpSettings { console: true, ..http });
+        let wanted = Settings { http, tls: asking(ClientCerts::Required), ..settings() };
+        let handle = ControlPlane::start(wanted, Puppet::new()).unwrap();
+        let address = handle.http_addresses()[0];
+        let get = |path| match speaks_tls {
+            true => exchange(tls_client(address, &issued.ca), path, LOGIN),
+            false => get(address, path, LOGIN),
+        };
+        for path in ["/console", "/console/state"] {
+            let answer = get(path);
+            assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("certificate"), "{answer}");
+        }
+        assert!(get("/metrics").contains("redis_up 1"), "scrapers need none");
+        for clients in [ClientCerts::Optional, ClientCerts::Ignored] {
+            handle.certificates().replace(asking(clients)).unwrap();
+            assert!(get("/console").starts_with("HTTP/1.1 503"), "the server is asked, and takes nobody");
+        }
+        handle.certificates().replace(asking(ClientCerts::Required)).unwrap();
+        assert!(get("/console").starts_with("HTTP/1.1 403"));
+    }
+}
+
+/// The header of a user's log-in.
+const LOGIN: &str = "Authorization: Basic YTpi\r\n";
+
+#[test]
 fn a_taken_address_is_an_error_at_start() {
     let (_handle, address) = start_http(&Puppet::new(), None);
     let wanted = HttpSettings { addresses: vec![address], token: None, tls: false, console: false };
