@@ -152,7 +152,7 @@ fn fill_log(shared: &Shared, report: &mut Report) {
     report.set("aof_enabled", u64::from(is_logging));
     report.set("aof_last_write_status", status(journal.is_well()));
     if is_logging {
-        report.set("aof_current_size", journal.sizes().all);
+        report.set("aof_current_size", journal.sizes().all());
         report.set("aof_base_size", journal.sizes().base);
         report.set("aof_pending_rewrite", 0u64);
         report.set("aof_pending_bio_fsync", 0u64);

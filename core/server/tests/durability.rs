@@ -151,6 +151,22 @@ fn what_was_acknowledged_comes_back_whatever_the_users_may() {
 }
 
 #[test]
+fn the_size_of_the_log_that_is_told_grows_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), &["--save", "", "--appendonly", "yes"]);
+    let mut client = server.client();
+    let (first, base) = (client.info("aof_current_size"), client.info("aof_base_size"));
+    client.send(&request(&[b"SET", b"large", &[b'x'; 50_000]]));
+    assert_eq!(client.line(), "+OK");
+    let files = std::fs::read_dir(dir.path().join("appendonlydir")).unwrap().map(Result::unwrap);
+    let logs = files.filter(|file| file.path().extension().is_some_and(|end| end == "aof" || end == "rdb"));
+    let there: u64 = logs.map(|file| file.metadata().unwrap().len()).sum();
+    assert!(there > first.parse::<u64>().unwrap() + 50_000, "{there}");
+    assert_eq!(client.info("aof_current_size"), there.to_string());
+    assert_eq!(client.info("aof_base_size"), base);
+}
+
+#[test]
 fn a_record_that_cannot_be_replayed_stops_the_start_and_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let words = ["--save", "", "--appendonly", "yes"];

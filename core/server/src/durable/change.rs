@@ -169,7 +169,7 @@ impl Durable {
         let all = log.as_ref().map_or(0, |log| self.bytes(log));
         let mut journal = self.journal();
         let sizes = journal.sizes_mut();
-        (sizes.file, sizes.all) = (file, all);
+        (sizes.file, sizes.others) = (file, all.saturating_sub(file));
         if is_base {
             sizes.base = all;
         }
