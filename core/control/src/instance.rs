@@ -81,6 +81,8 @@ pub struct Health {
     pub replicas: Option<String>,
     /// The link to the master of a replica is not up, in words; clients are served what is there.
     pub link: Option<String>,
+    /// The master to follow follows this server: neither will ever have a link, nor take a write.
+    pub circular: bool,
     /// While the data set is being read: how much of it is in, in percent.
     pub loading: Option<u8>,
     /// Why acknowledged writes cannot be kept at the moment (failed fsync, full disk).
@@ -102,6 +104,7 @@ impl Health {
             archive: None,
             replicas: None,
             link: None,
+            circular: false,
             loading: None,
             persistence_fault: None,
             status: String::new(),
@@ -131,6 +134,9 @@ impl Health {
         if let Some(percent) = self.loading {
             return Some(format!("LOADING the data set, {percent}% done"));
         }
+        if self.circular {
+            return self.link.clone();
+        }
         self.persistence_fault.as_ref().map(|fault| format!("persistence fault: {fault}"))
     }
 }
@@ -138,6 +144,13 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_servers_that_follow_each_other_are_not_ready_and_a_replica_without_its_master_is() {
+        let away = Health { link: Some("no link".into()), ..Health::good() };
+        assert_eq!(away.not_ready(), None);
+        assert_eq!(Health { circular: true, ..away }.not_ready().as_deref(), Some("no link"));
+    }
 
     #[test]
     fn a_fault_takes_readiness_but_not_life() {

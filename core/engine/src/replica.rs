@@ -128,6 +128,11 @@ impl MasterLink {
         self.is_in_step
     }
 
+    /// Where the master is: host and port, as they were said.
+    pub(crate) fn place(&self) -> (&str, u16) {
+        (&self.order.host, self.order.port)
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.state == LinkState::Connected
     }

@@ -260,6 +260,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// The address that it comes from, without the port.
+    pub(crate) fn host(&self) -> &str {
+        let address = self.info.address.as_str();
+        address.rsplit_once(':').map_or(address, |(host, _)| host.trim_matches(['[', ']']))
+    }
+
     /// Whether it is the server's own: nobody has connected.
     pub(crate) fn is_internal(&self) -> bool {
         self.id == 0 || self.is_master

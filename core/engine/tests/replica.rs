@@ -91,6 +91,21 @@ fn an_exact_trim_of_a_master_may_say_limit() {
 }
 
 #[test]
+fn a_master_who_asks_to_be_a_replica_hears_that_each_follows_the_other() {
+    let mut b = Bench::new();
+    let (c, asker) = (b.connect(), b.connect());
+    b.run(c, "REPLICAOF 10.0.0.7 7000");
+    b.run(asker, "REPLCONF listening-port 7000 ip-address 10.0.0.8");
+    let away = "-NOMASTERLINK Can't SYNC while not connected with my master";
+    assert_eq!(b.run(asker, "PSYNC ? -1"), format!("{away}\r\n"));
+    b.run(asker, "REPLCONF ip-address 10.0.0.7");
+    assert_eq!(
+        b.run(asker, "PSYNC ? -1"),
+        format!("{away}, who asks for it: {}\r\n", replication::EACH_OTHER)
+    );
+}
+
+#[test]
 fn a_command_that_does_not_fit_is_named() {
     let (mut b, ..) = replica();
     masters(&mut b, "SET s x").unwrap();

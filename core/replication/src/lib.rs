@@ -17,3 +17,7 @@ pub mod stretch;
 pub use id::ReplicationId;
 pub use master::Master;
 pub use place::Place;
+
+/// What two servers tell each other of which each takes the other for its master.
+pub const EACH_OTHER: &str =
+    "each follows the other, say REPLICAOF NO ONE to the one that is to be the master";

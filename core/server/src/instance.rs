@@ -111,6 +111,7 @@ impl Instance for Front {
             archive: shared.archiving.complaint(shared.durable.journal().end(), shared.clock.now().unix_ms),
             replicas: shared.notices.replicas.lock().clone(),
             link: shared.replica.complaint(shared.clock.micros()),
+            circular: shared.replica.trouble().is_some_and(|why| why.contains(replication::EACH_OTHER)),
             loading: shared.is_loading().then(|| shared.loading.percent()),
             persistence_fault: shared.durable.write_refusal(true, &|| 0),
             status: self.status(),

@@ -6,11 +6,11 @@
 use crate::copy::copy;
 use crate::engine::{Engine, Step, Turn};
 use crate::outside::{Job, Outside};
-use crate::session::SessionId;
+use crate::session::{Session, SessionId};
 use commands::Error;
 use config::Config;
-use replication::ReplicationId;
 use replication::master::{Asked, Closed, Replica, Settings, Wish};
+use replication::{EACH_OTHER, ReplicationId};
 
 /// What the configuration says of replicas.
 pub(crate) fn settings(config: &Config) -> Settings {
@@ -38,6 +38,18 @@ pub struct SnapshotTakers {
     pub mark: Vec<u8>,
 }
 
+/// That nobody is served while the master is away; and that this is for ever if it is the master who asks. One that is known by a
+/// name is not recognised by its address.
+fn no_master_link(session: &Session, (host, port): (&str, u16)) -> Error {
+    const AWAY: &str = "NOMASTERLINK Can't SYNC while not connected with my master";
+    let announced = session.announced.as_deref().cloned().unwrap_or_default();
+    let is_there = host == session.host() || host == announced.address;
+    match is_there && port == announced.port {
+        true => Error::text(format!("{AWAY}, who asks for it: {EACH_OTHER}")),
+        false => Error::new(AWAY),
+    }
+}
+
 /// SYNC, and PSYNC of a history from a byte on: the client becomes a replica, unless it wants a copy and nothing behind it.
 pub(super) fn psync(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let session = engine.sessions.at(turn.session);
@@ -47,8 +59,8 @@ pub(super) fn psync(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Er
     if turn.args.len() > 3 && turn.args.is(3, "failover") {
         super::failover::take_over(engine, turn, turn.args.at(1))?;
     }
-    if engine.link.as_ref().is_some_and(|master| !master.is_connected()) {
-        return Err(Error::new("NOMASTERLINK Can't SYNC while not connected with my master"));
+    if let Some(master) = engine.link.as_ref().filter(|master| !master.is_connected()) {
+        return Err(no_master_link(engine.sessions.at(turn.session), master.place()));
     }
     let session = engine.sessions.at(turn.session);
     if !session.copy.takes_mark && turn.outside.save_refusal().is_some() {
@@ -159,8 +171,7 @@ impl Engine {
     /// Where a replica says that it is to be found, or comes from, and the port that it listens on.
     pub(crate) fn replica_place(&self, replica: &Replica<SessionId>) -> (String, u16) {
         let announced = replica.announced();
-        let from = self.sessions.find(replica.who()).map_or("", |session| session.info.address.as_str());
-        let from = from.rsplit_once(':').map_or(from, |(host, _)| host.trim_matches(['[', ']']));
+        let from = self.sessions.find(replica.who()).map_or("", Session::host);
         let address = if announced.address.is_empty() { from } else { &announced.address };
         (address.to_owned(), announced.port)
     }
