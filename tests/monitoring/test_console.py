@@ -139,6 +139,7 @@ def test_where_clients_must_show_a_certificate_so_must_the_console(server):
 
 def test_a_browser_is_told_what_the_page_may_do(server):
     status, headers, page = Console(server).ask("/console", "default")
+    assert Console(server).ask("/console/", "default")[::2] == (200, page)
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy, policy

@@ -54,7 +54,7 @@ pub(crate) struct Options {
     /// Milliseconds to wait for each step.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     timeout_ms: u64,
-    /// Print one JSON object: alive, ready, reason, loading_percent, busy, full, stopping, status.
+    /// Print one JSON object: alive, ready, reason, loading_percent, busy, full, archive, replicas, link, stopping, status.
     #[arg(long)]
     json: bool,
 }

@@ -82,7 +82,7 @@ pub(crate) async fn respond<B>(request: &Request<B>, origin: Origin, plane: &Pla
     let path = request.uri().path();
     let (answer, policy) = match (path, welcome(request, origin)) {
         (_, Err(refusal)) => (refusal.answer(), NO_PAGE),
-        ("/console", Ok(login)) => match visit(plane, origin, &login, &[]).await {
+        (path, Ok(login)) if is_page(path) => match visit(plane, origin, &login, &[]).await {
             Ok(_) => {
                 let page = console::page();
                 (http::answer(StatusCode::OK, HTML_TYPE, page.html.as_str()), page.policy.as_str())
@@ -93,6 +93,11 @@ pub(crate) async fn respond<B>(request: &Request<B>, origin: Origin, plane: &Pla
         _ => (http::plain(StatusCode::NOT_FOUND, "not found\n"), NO_PAGE),
     };
     guarded(answer, policy)
+}
+
+/// Whether this is the page's path, as people type it.
+fn is_page(path: &str) -> bool {
+    path == "/console" || path == "/console/"
 }
 
 /// The answer with the headers that keep a browser from making anything else of it.
@@ -128,6 +133,7 @@ fn troubles(health: Health) -> Vec<Trouble> {
         ("loading", loading),
         ("writes", health.persistence_fault),
         ("memory", health.full),
+        ("replicas", health.replicas),
         ("busy", health.busy),
         ("backup", health.archive),
         ("replication", health.link),
@@ -152,7 +158,7 @@ fn welcome<B>(request: &Request<B>, origin: Origin) -> Result<Login, Refusal> {
         return Err(Refusal::of(StatusCode::FORBIDDEN, text));
     }
     let site = header(HeaderName::from_static("sec-fetch-site")).unwrap_or("none");
-    if request.uri().path() != "/console" && !["same-origin", "none"].contains(&site) {
+    if !is_page(request.uri().path()) && !["same-origin", "none"].contains(&site) {
         return Err(Refusal::of(StatusCode::FORBIDDEN, "the state is for the console's own page"));
     }
     let login = header(AUTHORIZATION).and_then(login);
@@ -451,6 +457,7 @@ mod tests {
         assert_eq!(asked("192.0.2.1:1", false, "localhost", "/console", "none"), 403);
         assert_eq!(asked("127.0.0.1:1", false, "rebound.example", "/console", "none"), 403);
         assert_eq!(asked("192.0.2.1:1", true, "cache.example", "/console", "cross-site"), 200);
+        assert_eq!(asked("192.0.2.1:1", true, "cache.example", "/console/", "cross-site"), 200);
         assert_eq!(asked("192.0.2.1:1", true, "cache.example", "/console/state", "same-origin"), 200);
         assert_eq!(asked("192.0.2.1:1", true, "cache.example", "/console/state", "cross-site"), 403);
     }
@@ -515,10 +522,14 @@ mod tests {
 
     #[test]
     fn troubles_are_told_the_worst_first() {
-        let health =
-            Health { full: Some("full".into()), persistence_fault: Some("disk".into()), ..Health::hung() };
+        let health = Health {
+            full: Some("full".into()),
+            replicas: Some("none".into()),
+            persistence_fault: Some("disk".into()),
+            ..Health::hung()
+        };
         let told: Vec<&str> = troubles(health).iter().map(|trouble| trouble.what).collect();
-        assert_eq!(told, ["server", "writes", "memory"]);
+        assert_eq!(told, ["server", "writes", "memory", "replicas"]);
         assert!(troubles(Health::good()).is_empty());
     }
 }

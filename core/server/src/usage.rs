@@ -15,6 +15,7 @@ const COMMON: &[(&str, &str)] = &[
     ("timeout SECONDS", "idle clients are closed after it; 0 for never"),
     ("logfile FILE", "the log, in place of standard output; log-format json is for machines"),
     ("metrics-port NUMBER", "Prometheus' metrics, /healthz and /readyz; 0 for none"),
+    ("console yes", "a page of the live state at /console on that port, for users of the server"),
 ];
 
 /// The text under the line of the version.
