@@ -199,7 +199,7 @@ fn nowhere(name: Name) -> String {
     let name = name.as_str();
     format!(
         "no {name} was found: none of systemd's is running, nor one of a `tandem up` in this folder. Name the folder of that \
-         `tandem up` with --dir, or the server with -h and -p"
+         `tandem up` with --dir, or the server by its address"
     )
 }
 

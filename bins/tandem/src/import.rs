@@ -38,6 +38,7 @@ Exit codes: 0 done, 1 not done (standard error says why), 2 the options are wron
 Examples:
   tandem import redis://old.example:6379 --into queue
   tandem import redis://old.example:6379 --into queue --cutover
+  tandem import redis://old.example:6379 --into queue --dir /srv/app/tandem-data
   tandem import rediss://user@service.example:6380 --into queue --by-keys --state /var/tmp/import --from-password-file /run/secrets/old";
 
 /// Options of `tandem import`.
@@ -50,6 +51,9 @@ pub(crate) struct Options {
     /// Where it goes: this machine's queue or cache, or the URI of a running Tandem.
     #[arg(long, value_name = "queue|cache|URL")]
     into: String,
+    /// The folder of the `tandem up` whose queue or cache that is, where it is neither systemd's nor below this folder.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<String>,
     /// File that holds the password for the old server.
     #[arg(long, value_name = "FILE")]
     from_password_file: Option<PathBuf>,
@@ -114,6 +118,7 @@ fn order(options: &Options) -> anyhow::Result<Import> {
     Ok(Import {
         from: options.from.clone(),
         into: options.into.clone(),
+        folder: options.dir.clone(),
         from_password,
         into_password: variable(INTO_PASSWORD),
         authority: options.cacert.clone(),

@@ -24,6 +24,8 @@ pub struct Import {
     pub from: String,
     /// `queue`, `cache`, or the URI of a running Tandem.
     pub into: String,
+    /// The folder of the `tandem up` whose queue or cache that is; none for the usual places.
+    pub folder: Option<String>,
     /// The password of the first, where its URI has none.
     pub from_password: Option<Vec<u8>>,
     /// The password of the second, where its URI has none and it is not found on this machine.
@@ -125,6 +127,11 @@ fn target(order: &Import, surroundings: &Surroundings<'_>) -> Result<Options, Fa
     let role = match order.into.as_str() {
         "queue" => Role::Queue,
         "cache" => Role::Cache,
+        _ if order.folder.is_some() => {
+            return Err(Failure::Sentence(
+                "A folder is that of a queue or cache of this machine, and not of a server named by its URI.",
+            ));
+        }
         uri => {
             let mut options = at(uri)?;
             options.password = options.password.or_else(|| order.into_password.clone());
@@ -133,7 +140,7 @@ fn target(order: &Import, surroundings: &Surroundings<'_>) -> Result<Options, Fa
         }
     };
     let mut options = options::read(Vec::new())?;
-    crate::settle_at(&mut options, surroundings.finder.find(role, None)?);
+    crate::settle_at(&mut options, surroundings.finder.find(role, order.folder.as_deref())?);
     Ok(options)
 }
 
