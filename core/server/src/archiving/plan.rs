@@ -21,6 +21,9 @@ pub(crate) const DIRECTIVES: &[&str] = &[
     "backup-endpoint",
 ];
 
+/// What is kept for a shorter time is hardly meant to be, milliseconds.
+const HOUR_MS: i64 = 3_600_000;
+
 /// What is wrong with what is configured.
 #[derive(Debug)]
 pub(crate) enum PlanError {
@@ -107,6 +110,15 @@ impl Plan {
             backlog_bytes_max: config.backup_backlog_bytes_max,
         }))
     }
+
+    /// What is allowed and hardly meant, in words.
+    pub(crate) fn doubt(&self) -> Option<String> {
+        let seconds = self.keep_ms.filter(|keep_ms| *keep_ms < HOUR_MS)? / 1000;
+        Some(format!(
+            "backup-keep is {seconds} seconds, after which what was archived is removed: a number without a unit is one of seconds, and \
+             {seconds}d are days"
+        ))
+    }
 }
 
 fn milliseconds(seconds: u64) -> i64 {
@@ -142,6 +154,17 @@ mod tests {
         let words = [("backup-repository", "/b"), ("backup-unencrypted", "yes"), ("backup-keep", "0")];
         let plan = plan(&words).unwrap().unwrap();
         assert_eq!((plan.keep_ms, plan.interval_us, plan.base_every_ms), (None, 10_000_000, 86_400_000));
+        assert_eq!(plan.doubt(), None);
+    }
+
+    #[test]
+    fn a_time_to_keep_that_lacks_its_unit_is_doubted() {
+        let doubt = |keep: &str| {
+            let words = [("backup-repository", "/b"), ("backup-unencrypted", "yes"), ("backup-keep", keep)];
+            plan(&words).unwrap().unwrap().doubt()
+        };
+        assert!(doubt("30").unwrap().starts_with("backup-keep is 30 seconds"));
+        assert_eq!((doubt("30d"), doubt("1h")), (None, None));
     }
 
     #[test]
