@@ -35,7 +35,7 @@ const LOGIN_PATIENCE: Duration = Duration::from_secs(10);
 const SETTINGS_HEAD: &str = "\
 # Directives of this instance, in the language of redis.conf. CONFIG REWRITE writes them here.
 # Variables (TANDEM_…) win over this file, and so does what `tandem up` says on the command line:
-# addresses, ports, folders, certificates.
+# addresses, ports, folders, certificates. `console no` and `metrics-tls yes` count.
 ";
 
 /// The address that other machines would use for a bound one: itself, or, when all are bound, that of the
@@ -67,10 +67,17 @@ fn tls_variable() -> String {
     std::env::var("TANDEM_TLS").unwrap_or_default()
 }
 
-/// Whether an instance has a console: unless the variable of that directive says otherwise, wherever it has a port for it.
-pub(super) fn has_console(options: &Options, name: Name) -> bool {
-    let said = std::env::var("TANDEM_CONSOLE");
-    options.metrics_port(name) != 0 && said.map_or(true, |said| said.eq_ignore_ascii_case("yes"))
+/// What a file of directives says of one that is `yes` or `no`; the last line of it counts.
+fn said_in(settings: &str, directive: &str) -> Option<bool> {
+    let value = |line: &str| {
+        let (name, value) = line.trim().split_once(char::is_whitespace)?;
+        name.eq_ignore_ascii_case(directive).then(|| is_yes(value.trim().trim_matches(['"', '\''])))
+    };
+    settings.lines().filter_map(value).next_back()
+}
+
+fn is_yes(value: &str) -> bool {
+    value.eq_ignore_ascii_case("yes")
 }
 
 /// What clients may speak where the variable of `tls` says `tls`; without it the profile's `auto` decides.
@@ -102,7 +109,7 @@ impl Home {
             make_kept(&home.users(name), "")?;
             make_kept(&home.settings(name), SETTINGS_HEAD)?;
             let found = secrets::read_or_create(&home.password_file(name))?;
-            if let Some(warning) = found.warning {
+            for warning in found.warning.into_iter().chain(home.overruled(name)) {
                 say(&format!("warning: {warning}"));
             }
         }
@@ -125,6 +132,34 @@ impl Home {
     /// The file of an instance's directives: it is read at each start, and CONFIG REWRITE writes it.
     pub(super) fn settings(&self, name: Name) -> PathBuf {
         self.root.join(format!("{}.conf", name.as_str()))
+    }
+
+    /// What the variable of a directive says that is `yes` or `no`, or else the instance's settings.
+    fn said(&self, name: Name, directive: &str) -> Option<bool> {
+        let variable = format!("TANDEM_{}", directive.to_uppercase().replace('-', "_"));
+        let of_file = || said_in(&std::fs::read_to_string(self.settings(name)).ok()?, directive);
+        std::env::var(variable).ok().map(|value| is_yes(&value)).or_else(of_file)
+    }
+
+    /// Whether an instance has a console: unless a variable or its settings say otherwise, wherever it has a port for it.
+    pub(super) fn has_console(&self, options: &Options, name: Name) -> bool {
+        options.metrics_port(name) != 0 && self.said(name, "console").unwrap_or(true)
+    }
+
+    /// Whether the port of the metrics speaks TLS: where other machines can reach it, and where a variable or the settings say so.
+    pub(super) fn encrypts_metrics(&self, name: Name) -> bool {
+        self.is_public() || self.said(name, "metrics-tls").unwrap_or(false)
+    }
+
+    /// What is configured and has no effect, in words.
+    fn overruled(&self, name: Name) -> Option<String> {
+        let is_overruled = self.is_public() && self.said(name, "metrics-tls") == Some(false);
+        is_overruled.then(|| {
+            let name = name.as_str();
+            format!(
+                "metrics-tls no has no effect on the {name}: other machines can reach its metrics and console"
+            )
+        })
     }
 
     /// Whether the password in the instance's file lets the default user in, asked of the running instance as a client would.
@@ -192,9 +227,9 @@ impl Home {
             }
             if options.metrics_port(name) != 0 {
                 let metrics = SocketAddr::new(self.outer, options.metrics_port(name));
-                let scheme = if self.is_public() { "https" } else { "http" };
+                let scheme = if self.encrypts_metrics(name) { "https" } else { "http" };
                 text += &format!("           {scheme}://{metrics}/metrics\n");
-                if has_console(options, name) {
+                if self.has_console(options, name) {
                     text += &format!("           {scheme}://{metrics}/console\n");
                 }
             }

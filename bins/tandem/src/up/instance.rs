@@ -13,7 +13,7 @@ use control::health::{Answer, ask};
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use super::ASK_PATIENCE;
-use super::home::{self, Home};
+use super::home::Home;
 use super::options::Options;
 use crate::instances::{Name, health_socket};
 use crate::say;
@@ -146,10 +146,8 @@ fn arguments(home: &Home, options: &Options, name: Name) -> Vec<String> {
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     let certificate = |extension: &str| path(home.tls().join(format!("{}.{extension}", name.program())));
     let bind = options.bind.to_string();
-    let (token, tls) = match home.is_public() {
-        true => (path(home.metrics_token()), "yes"),
-        false => (String::new(), "no"),
-    };
+    let token = if home.is_public() { path(home.metrics_token()) } else { String::new() };
+    let word = |is_on: bool| if is_on { "yes" } else { "no" }.to_owned();
     let directives = [
         ("bind", bind.clone()),
         ("port", options.port(name).to_string()),
@@ -163,9 +161,9 @@ fn arguments(home: &Home, options: &Options, name: Name) -> Vec<String> {
         ("health-socket", path(health_socket(&home.root, name))),
         // Said in both cases: CONFIG REWRITE may have kept what was so at another start.
         ("metrics-token-file", token),
-        ("metrics-tls", tls.to_owned()),
+        ("metrics-tls", word(home.encrypts_metrics(name))),
         // Who reaches it must log in, and without TLS it is for this machine alone.
-        ("console", if home::has_console(options, name) { "yes" } else { "no" }.to_owned()),
+        ("console", word(home.has_console(options, name))),
     ];
     let options = directives.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]);
     std::iter::once(path(home.settings(name))).chain(options).collect()
@@ -221,6 +219,21 @@ mod tests {
             arguments(&home, &options, Name::Queue).join(" ").contains("--console no"),
             "there is no port for it"
         );
+    }
+
+    #[test]
+    fn settings_have_the_last_word_on_console_and_encrypted_metrics() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options::of(&["--dir", directory.path().to_str().unwrap()]);
+        let home = Home::prepare(&options).unwrap();
+        let words = || arguments(&home, &options, Name::Queue).join(" ");
+        assert!(words().contains("--metrics-tls no --console yes"), "{}", words());
+        std::fs::write(home.settings(Name::Queue), "console yes\nCONSOLE \"no\"\n# x\nmetrics-tls yes\n")
+            .unwrap();
+        assert!(words().contains("--metrics-tls yes --console no"), "{}", words());
+        let text = home.connection_strings(&options, &[], true).unwrap();
+        assert!(text.contains("https://127.0.0.1:9122/metrics") && !text.contains("9122/console"), "{text}");
+        assert!(text.contains("http://127.0.0.1:9121/console"), "the cache is another one: {text}");
     }
 
     #[test]
