@@ -97,8 +97,10 @@ fn look(options: &Options) -> anyhow::Result<bool> {
         Some(to) => with_bar(|bar| check::repair(path, to, bar))?,
     };
     let is_whole = reports.iter().all(|report| report.worst().is_none());
-    let advice =
-        if is_whole || options.repair_to.is_some() { None } else { Some(advice(&options.what, &reports)) };
+    let advice = match &options.repair_to {
+        Some(to) => takeover(path, to, &reports)?,
+        None => (!is_whole).then(|| advice(&options.what, &reports)),
+    };
     say(&match options.json {
         true => report_json(&reports, &repaired, is_whole).to_string(),
         false => report_text(&reports, &repaired, advice),
@@ -127,6 +129,37 @@ fn advice(what: &str, reports: &[Report]) -> String {
         ),
         false => format!("{copy}; nothing is lost by that"),
     }
+}
+
+/// What a directory of a server has besides its data, and the new one has not: settings, certificates, the owner. None where there
+/// is no such directory.
+fn takeover(from: &Path, to: &Path, reports: &[Report]) -> anyhow::Result<Option<String>> {
+    let from = from.canonicalize().with_context(|| from.display().to_string())?;
+    let named = reports.iter().map(|report| report.path.canonicalize().unwrap_or_default());
+    let data: Vec<PathBuf> = named.collect();
+    if !from.is_dir() || data.contains(&from) {
+        return Ok(None);
+    }
+    let mut left: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(&from).with_context(|| from.display().to_string())? {
+        let path = entry?.path();
+        let is_left = is_settings(&path) && !data.contains(&path);
+        left.extend(is_left.then(|| path.display().to_string()));
+    }
+    left.sort_unstable();
+    let (from, to) = (from.display(), to.display());
+    let owner = format!("`chown -R --reference={from} {to}` before it takes the other's place");
+    Ok(Some(match left.is_empty() {
+        true => owner,
+        false => format!("`cp -a {} {to}`, which are no data; then {owner}", left.join(" ")),
+    }))
+}
+
+/// Whether it may belong to a server's settings: no socket, and nothing that a server makes of its log.
+fn is_settings(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_of_log = name.starts_with("temp-") || name.ends_with(".ballast") || name == "backup-backlog";
+    !is_of_log && (path.is_file() || path.is_dir())
 }
 
 fn report_text(reports: &[Report], repaired: &[Repaired], advice: Option<String>) -> String {
