@@ -212,6 +212,15 @@ def test_a_flipped_byte_of_a_snapshot_is_put_right(copy, tmp_path, at):
     assert "damage" in text and "Left out" in text
 
 
+def test_a_repair_says_what_is_not_taken_over(copy, tmp_path):
+    (copy / "queue.conf").write_text("maxclients 100\n")
+    (copy / "tls").mkdir()
+    text = check(copy, "--repair-to", tmp_path / "new", code=WHOLE)
+    [line] = [line for line in text.splitlines() if line.startswith("what to do")]
+    assert f"`cp -a {copy}/queue.conf {copy}/tls {tmp_path}/new`" in line, text
+    assert f"chown -R --reference={copy} {tmp_path}/new" in line and "appendonlydir" not in line, text
+
+
 def test_users_are_judged_line_by_line(copy, tmp_path):
     users = copy / "users.acl"
     check(users, code=WHOLE)

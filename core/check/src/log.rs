@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use persist::aof::{
     FileKind, Manifest, ManifestFile, Part, Place, Survey, SurveyStart, SyncedMark, Wrong, cut_in_place,
-    preview, survey,
+    preview, short_copy, survey,
 };
 use persist::disk::Real;
 use persist::rdb::identify;
@@ -328,6 +328,9 @@ impl Look<'_, '_> {
 
     /// Whether what had been durable of the log is there, as the mark beside it tells.
     fn length(&mut self) {
+        if let Some((path, what)) = short_copy(&Real, self.place) {
+            self.find(Finding::new(Level::Note, &path, what));
+        }
         let Some(what) = cut_in_place(&Real, self.place) else { return };
         let path = self.place.log_dir();
         self.find(Finding::new(Level::Damage, &path, what.clone()).leaves_out("what is missing there"));

@@ -51,7 +51,7 @@ pub use commands::{ConvertError, snapshot_to_commands};
 pub use line::{Annotation, Head, HistoryId, LogIdentity};
 pub use log::{AppendError, Log, State, SyncDone, SyncHandle};
 pub use manifest::{FileKind, Manifest, ManifestError, ManifestFile};
-pub use notes::{KnownSnapshot, Notes, Source, SyncedMark, cut_in_place};
+pub use notes::{KnownSnapshot, Notes, Source, SyncedMark, cut_in_place, short_copy};
 pub use record::{BadRecord, Commands, Record, Scanner};
 pub use recover::{Examined, LogFile, Recovered, RefuseError, Tail, Verified, examine, preview, recover};
 pub use rewrite::{Base, Cleaning, Prepared, Publication, Published, Retired, RewritePlan, replace_files};

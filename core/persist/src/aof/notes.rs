@@ -13,7 +13,7 @@
 //! it speaks of; this one is a lower bound from outside.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Place;
 use super::manifest::{quoted, split};
@@ -195,28 +195,55 @@ impl SyncedMark {
     }
 }
 
-/// Whether the end of a log was cut off where it lies: the very file that was marked is shorter than what had been durable
-/// of it. A sentence that tells it. No crash does that; a copy of a running server may look so, and is another file.
-pub fn cut_in_place(disk: &dyn Disk, place: &Place) -> Option<String> {
+/// A log's file that is shorter than what had been durable of it.
+struct Shortfall {
+    path: PathBuf,
+    bytes: u64,
+    synced: u64,
+    /// It is the very file that was marked, and no copy of it.
+    is_original: bool,
+}
+
+fn shortfall(disk: &dyn Disk, place: &Place) -> Option<Shortfall> {
     let mark = SyncedMark::read(disk, place)?;
     let path = place.log_dir().join(&mark.file);
     let there = disk.stat(&path).ok()?;
-    (there.id.1 == mark.inode && there.bytes < mark.synced).then(|| {
-        format!(
-            "{} has {} bytes, but {} had been made durable: its end was cut off. Restore it from a backup; or remove {} to go \
-             on without what is missing",
-            path.display(),
-            there.bytes,
-            mark.synced,
-            place.log_dir().join(place.synced_name()).display()
-        )
-    })
+    let is_original = there.id.1 == mark.inode;
+    let found = Shortfall { path, bytes: there.bytes, synced: mark.synced, is_original };
+    (found.bytes < found.synced).then_some(found)
+}
+
+/// Whether the end of a log was cut off where it lies: the very file that was marked is shorter than what had been durable
+/// of it. A sentence that tells it. No crash does that; a copy of a running server may look so, and is another file.
+pub fn cut_in_place(disk: &dyn Disk, place: &Place) -> Option<String> {
+    let Shortfall { path, bytes, synced, .. } = shortfall(disk, place).filter(|found| found.is_original)?;
+    Some(format!(
+        "{} has {bytes} bytes, but {synced} had been made durable: its end was cut off. Restore it from a backup; or remove {} to go \
+         on without what is missing",
+        path.display(),
+        place.log_dir().join(place.synced_name()).display()
+    ))
+}
+
+/// The file of a copied log that is shorter than what had been durable of its original, and a sentence that tells it: cut off
+/// since, or copied while a server was writing to it.
+pub fn short_copy(disk: &dyn Disk, place: &Place) -> Option<(PathBuf, String)> {
+    let found = shortfall(disk, place).filter(|found| !found.is_original)?;
+    let text = short_text(&found.path, found.bytes, found.synced);
+    Some((found.path, text))
+}
+
+/// That a file may lack its end, and when that is no fault.
+pub(super) fn short_text(path: &Path, bytes: u64, synced: u64) -> String {
+    format!(
+        "{} has {bytes} bytes, but {synced} had been made durable. Its end is missing, unless this is a copy of files that a \
+         server was writing to.",
+        path.display()
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::disk::Memory;
 

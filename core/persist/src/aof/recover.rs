@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use super::inventory::{self, Unnamed, manifest_to_replace};
 use super::line::{HistoryId, MARK, find};
+use super::notes::short_text;
 use super::scan::{Damage, Scan, foreign, read_from};
 use super::verdict::{Seen, TAIL_BYTES_MAX, judge, promised_in, whole_commands};
 use super::{FileKind, Manifest, ManifestFile, Notes, Place, Record, Scanner, SyncedMark};
@@ -483,16 +484,7 @@ impl<'a> Judge<'a> {
 
     fn remarks(&self) -> Vec<String> {
         let short = self.marked().filter(|(at, mark)| mark.synced > self.sizes[*at]);
-        let told = short.map(|(at, mark)| {
-            format!(
-                "{} has {} bytes, but {} had been made durable. Its end is missing, unless this is a copy of files that a \
-                 server was writing to.",
-                self.path(at).display(),
-                self.sizes[at],
-                mark.synced
-            )
-        });
-        told.into_iter().collect()
+        short.map(|(at, mark)| short_text(&self.path(at), self.sizes[at], mark.synced)).into_iter().collect()
     }
 
     /// What a person can do about damage that is not cut by itself, and what that costs.
