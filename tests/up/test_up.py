@@ -380,6 +380,10 @@ def test_the_command_line_finds_both_without_a_password(tmp_path):
         for name in ("cache", "queue"):
             assert asked(tmp_path / "tandem-data", "--dir", str(tmp_path / "tandem-data"), f"--{name}", "get", "mine") == (name + "\n", "", 0)
         assert asked(tmp_path, "--queue", "--user", "default", "get", "mine") == ("queue\n", "", 0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("REDISCLI_AUTH", "another")
+            out, err, code = asked(tmp_path, "--queue", "get", "mine")
+            assert "WRONGPASS" in err and "queue" not in out, "the variable's password is asked with"
         out, err, code = asked(tmp_path, "--queue", "--user", "nobody", "get", "mine")
         assert out == "" and "default user's" in err and "--askpass" in err and code == 1, "another user has another password"
         other = asked(tmp_path, "--queue", "config", "set", "port", str(servers.free_port()))

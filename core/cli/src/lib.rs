@@ -152,6 +152,10 @@ fn prepare(
     if options.is_password_shown && options.warns {
         screen.tell(SHOWN_PASSWORD);
     }
+    if options.password.is_none() && !options.asks_password {
+        let mut named = PASSWORD_VARIABLES.iter().filter_map(std::env::var_os);
+        options.password = named.next().map(OsStringExt::into_vec);
+    }
     if let Some(role) = options.role {
         let place = surroundings.finder.find(role, options.folder.as_deref())?;
         settle_at(&mut options, place);
@@ -162,9 +166,6 @@ fn prepare(
     }
     if options.asks_password {
         options.password = Some(commands::asked_password(screen)?);
-    } else if options.password.is_none() && options.found.is_none() {
-        let mut named = PASSWORD_VARIABLES.iter().filter_map(std::env::var_os);
-        options.password = named.next().map(OsStringExt::into_vec);
     }
     match (&options.role, &options.user) {
         // Elsewhere it is redis-cli's way to ask without a name then, and to be refused.

@@ -410,7 +410,7 @@ impl<'a> Session<'a> {
 fn not_let_in(source: &str) -> String {
     format!(
         "The password is that in {source}. Another one has been set since then (ACL SAVE and CONFIG REWRITE keep such a one): give it \
-         with --askpass"
+         with --askpass or in $REDISCLI_AUTH"
     )
 }
 
