@@ -380,6 +380,13 @@ def test_the_command_line_finds_both_without_a_password(tmp_path):
         for name in ("cache", "queue"):
             assert asked(tmp_path / "tandem-data", "--dir", str(tmp_path / "tandem-data"), f"--{name}", "get", "mine") == (name + "\n", "", 0)
         assert asked(tmp_path, "--queue", "--user", "default", "get", "mine") == ("queue\n", "", 0)
+        assert asked(tmp_path, "--cache", "set", "brought", "1") == ("OK\n", "", 0)
+        line = [str(servers.BINARIES / "tandem"), "import", f"redis://127.0.0.1:{ports['--cache-port']}", "--into", "queue", "--by-keys", "--replace",
+                "--dir", str(tmp_path / "tandem-data"), "--from-password-file", str(tmp_path / "tandem-data" / "secrets" / "cache-password")]
+        done = subprocess.run(line, cwd="/", capture_output=True, timeout=60, text=True)
+        assert done.returncode == 0, done
+        assert asked(tmp_path, "--queue", "mget", "brought", "mine") == ("1\ncache\n", "", 0)
+        assert asked(tmp_path, "--queue", "set", "mine", "queue") == ("OK\n", "", 0)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("REDISCLI_AUTH", "another")
             out, err, code = asked(tmp_path, "--queue", "get", "mine")

@@ -155,11 +155,12 @@ fn takeover(from: &Path, to: &Path, reports: &[Report]) -> anyhow::Result<Option
     }))
 }
 
-/// Whether it may belong to a server's settings: no socket, and nothing that a server makes of its log.
+/// Whether it may belong to a server's settings: no socket, and nothing that a server makes for itself.
 fn is_settings(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_of_log = name.starts_with("temp-") || name.ends_with(".ballast") || name == "backup-backlog";
-    !is_of_log && (path.is_file() || path.is_dir())
+    let is_of_process =
+        name.starts_with("temp-") || [".lock", ".ballast"].iter().any(|end| name.ends_with(end));
+    !is_of_process && name != "backup-backlog" && (path.is_file() || path.is_dir())
 }
 
 fn report_text(reports: &[Report], repaired: &[Repaired], advice: Option<String>) -> String {
