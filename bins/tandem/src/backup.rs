@@ -21,6 +21,7 @@ use persist::aof::{HistoryId, Place};
 use serde_json::{Value, json};
 
 use crate::check::contents_json;
+use crate::instances::refuse_home;
 use crate::rehearse::load_log;
 use crate::repository::Reach;
 use crate::{say, verify};
@@ -190,6 +191,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 /// Does what `tandem restore` is asked for.
 pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
+    refuse_home(&options.dir)?;
     let store = options.reach.open(&options.from)?;
     let target = match (options.at, options.batch) {
         (Some(moment), _) => Target::At(moment),
@@ -215,6 +217,7 @@ pub(crate) fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
 fn now(options: &Now) -> anyhow::Result<ExitCode> {
     let recipients =
         options.recipient.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, _>>()?;
+    refuse_home(&options.dir)?;
     archive::refuse_inside(&options.repository, &options.dir)?;
     let store = options.reach.create(&options.repository)?;
     if options.unencrypted && !options.although_encrypted {

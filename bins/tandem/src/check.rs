@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::backup::{keys, with_bar};
+use crate::instances::refuse_home;
 use crate::repository::Reach;
 use crate::{say, verify};
 
@@ -91,6 +92,7 @@ fn look(options: &Options) -> anyhow::Result<bool> {
         let found = verify::look_through(&*store, &wanted, &keys, scratch)?;
         return Ok(found.wrong.is_empty());
     }
+    refuse_home(path)?;
     let depth = Depth { checksums_only: options.checksums_only };
     let (reports, repaired) = match &options.repair_to {
         None => (with_bar(|bar| check::check(path, depth, bar))?, Vec::new()),

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::ValueEnum;
 use profiles::Profile;
 
@@ -54,7 +55,40 @@ pub(crate) fn password_file(root: &Path, name: Name) -> PathBuf {
     root.join("secrets").join(format!("{}-password", name.as_str()))
 }
 
+/// Refuses the folder of `tandem up` where the directory of a server is wanted.
+///
+/// # Errors
+/// It is such a folder; and which directories are in it.
+pub(crate) fn refuse_home(dir: &Path) -> anyhow::Result<()> {
+    if password_file(dir, Name::Queue).exists() {
+        let of = |name: Name| dir.join(name.as_str()).display().to_string();
+        bail!(
+            "{} is the folder of a `tandem up`: name the directory of one server in it, {} or {}",
+            dir.display(),
+            of(Name::Queue),
+            of(Name::Cache)
+        );
+    }
+    Ok(())
+}
+
 /// Whether there may be a socket which this user may not look at.
 pub(crate) fn is_closed(socket: &Path) -> bool {
     socket.try_exists().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_pair_is_no_directory_of_a_server() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(refuse_home(home.path()).is_ok());
+        std::fs::create_dir(home.path().join("secrets")).unwrap();
+        std::fs::write(password_file(home.path(), Name::Queue), "word").unwrap();
+        let why = refuse_home(home.path()).unwrap_err().to_string();
+        assert!(why.contains(&home.path().join("queue").display().to_string()), "{why}");
+        assert!(refuse_home(&home.path().join("queue")).is_ok());
+    }
 }
