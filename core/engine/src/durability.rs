@@ -163,6 +163,11 @@ impl Engine {
         self.config.min_replicas_acked.max(1)
     }
 
+    /// Whether replicas are waited for by a rule that outlives connections, and so a failover: by the directive, or by that of a user.
+    pub(crate) fn has_rule_of_replicas(&self) -> bool {
+        self.config.min_replicas_acked > 0 || self.acl.has_replicated()
+    }
+
     /// A request has made the log longer. Where nobody is fed and nothing but the log is waited for, there is nothing to remember.
     #[inline]
     pub(crate) fn note_write(&mut self, id: SessionId, command: usize, reply: Range<usize>) {
@@ -265,13 +270,16 @@ impl Engine {
             return Ok(());
         }
         self.counters.unreplicated_refusals += 1;
-        Err(Error::text(format!("NOREPLICAS This was not done: {}.", self.lack_of_replicas())))
+        Err(Error::text(format!(
+            "NOREPLICAS This was not done: {}.",
+            self.lack_of_replicas("CLIENT DURABILITY")
+        )))
     }
 
-    /// Why nothing is acknowledged here, in words.
-    fn lack_of_replicas(&self) -> String {
+    /// Why nothing is acknowledged here, in words; `choice` is what wants it where it is not the directive.
+    fn lack_of_replicas(&self, choice: &str) -> String {
         let (good, awaited) = (self.good_replicas(), self.replicas_awaited());
-        let by = if self.config.min_replicas_acked > 0 { "min-replicas-acked" } else { "CLIENT DURABILITY" };
+        let by = if self.config.min_replicas_acked > 0 { "min-replicas-acked" } else { choice };
         let wanted = format!("{by} wants {awaited} to acknowledge it");
         match self.link {
             Some(_) => format!("{wanted}, and this server is a replica itself"),
@@ -293,7 +301,8 @@ impl Engine {
                 "writes are refused: min-replicas-to-write is {least}, and {good} replicas keep up"
             ));
         }
-        let is_lacking = self.config.min_replicas_acked > 0 && !self.is_acknowledged_here();
-        is_lacking.then(|| format!("writes are refused: {}", self.lack_of_replicas()))
+        let whose = if self.config.min_replicas_acked > 0 { "writes" } else { "writes of some users" };
+        let is_lacking = self.has_rule_of_replicas() && !self.is_acknowledged_here();
+        is_lacking.then(|| format!("{whose} are refused: {}", self.lack_of_replicas("durability=replicated")))
     }
 }

@@ -16,10 +16,15 @@ fn request(words: &str) -> String {
 
 /// A server that was promoted behind byte 1000, in database 3, with a key there whose time is over soon; and a client there.
 fn promoted() -> (Bench, usize) {
+    promoted_with("CONFIG SET min-replicas-acked 1")
+}
+
+/// The same with another rule.
+fn promoted_with(rule: &str) -> (Bench, usize) {
     let mut b = Bench::new();
     b.engine.set_logging(true);
     let c = b.connect();
-    b.run(c, "CONFIG SET min-replicas-acked 1");
+    b.run(c, rule);
     b.run(c, "REPLICAOF 127.0.0.1 1");
     let (order, _) = b.engine.master_order();
     b.engine.link_is(order, LinkState::Connected);
@@ -188,6 +193,34 @@ fn a_replica_is_not_kept_in_silence_for_the_sake_of_others_until_it_takes_its_ma
     let late = comes(&mut b, 1100).1;
     assert_eq!(late, "+REWIND 1000\r\n", "it is too late");
     assert!(b.run(c, "SET k v").starts_with("-NOREPLICAS "), "one is too few, still");
+}
+
+#[test]
+fn a_user_whose_rule_waits_for_replicas_is_as_good_as_the_directive() {
+    let (mut b, c) = promoted_with("ACL SETUSER jobs on nopass ~* +@all durability=replicated");
+    let tail = [request("SELECT 3"), request("SET late v")].concat();
+    let end = 1000 + tail.len() as u64;
+    assert!(b.run(c, "SET k v").starts_with("-NOREPLICAS "), "others wait for a moment");
+    let complaint = b.engine.replicas_complaint().unwrap();
+    assert_eq!(
+        complaint,
+        "writes of some users are refused: durability=replicated wants 1 to acknowledge it, and 0 replicas keep up"
+    );
+    passes_ms(&mut b, 1000);
+    let (replica, said) = comes(&mut b, end);
+    assert_eq!(said, "+TAIL 1000\r\n");
+    assert_eq!(give(&mut b, replica, 1000, &tail), "+OK\r\n");
+    let said = b.run(replica, &format!("PSYNC {HISTORY} {}", end + 1)) + &b.delivered(replica);
+    assert!(said.starts_with("+CONTINUE "), "{said}");
+    assert_eq!(b.run(c, "GET late"), "$1\r\nv\r\n");
+    assert_eq!((b.engine.replicas_complaint(), b.run(c, "SET k v")), (None, "+OK\r\n".to_owned()));
+}
+
+#[test]
+fn the_rule_of_a_user_counts_for_as_long_as_it_is_there() {
+    let (mut b, c) = promoted_with("ACL SETUSER jobs on nopass ~* +@all durability=replicated");
+    b.run(c, "ACL SETUSER jobs durability=default");
+    assert_eq!((b.engine.replicas_complaint(), b.run(c, "SET k v")), (None, "+OK\r\n".to_owned()));
 }
 
 #[test]

@@ -268,6 +268,12 @@ impl Acl {
         self.has_durabilities
     }
 
+    /// Whether some user's rules say that writes wait for replicas.
+    pub(crate) fn has_replicated(&self) -> bool {
+        let waits = |user: &User| user.durability == Durability::Replicated;
+        self.has_durabilities && self.users.iter().flatten().any(waits)
+    }
+
     /// Puts a user in the place of the one of that name, or to the others.
     fn put(&mut self, user: User) {
         self.has_durabilities |= user.durability != Durability::Configured;

@@ -12,7 +12,7 @@
 //!
 //! Nobody else takes a tail. A master that starts again may lack what its replicas have, too, but somebody may have put older data in its
 //! place because of what these have (a FLUSHALL): so its data wins, and they begin anew. The same goes for a replica that is promoted
-//! before it was led since its start, and, where no replicas are waited for, for every promotion.
+//! before it was led since its start, and, where neither `min-replicas-acked` nor a user's rule waits for replicas, for every promotion.
 //!
 //! *Invariant:* nothing is put into the new history before it while replicas are awaited that acknowledge: no write, no key whose time is
 //! over, nothing that only replicas are told, no ping. Who does not wait for replicas (CLIENT DURABILITY) waits for
@@ -46,7 +46,7 @@ impl Engine {
     /// This server, which was led by a master since it was started, or was not, is a master from now on.
     pub(crate) fn await_tail(&mut self, was_led: bool) {
         let until_us = self.keyspace.now.mono_us + OTHERS_WAIT_US;
-        let awaits = was_led && self.config.min_replicas_acked > 0;
+        let awaits = was_led && self.has_rule_of_replicas();
         self.acks.tail_awaited_until_us = awaits.then_some(until_us);
         self.acks.silent_until_us = None;
         self.master.be_silent(self.awaits_tail());
@@ -60,7 +60,7 @@ impl Engine {
 
     /// Whether what a replica brings is taken. The tick that ends the waiting may be still to come.
     fn takes_tail(&self) -> bool {
-        self.awaits_tail() && self.config.min_replicas_acked > 0 && self.log.stream().is_empty()
+        self.awaits_tail() && self.has_rule_of_replicas() && self.log.stream().is_empty()
     }
 
     /// Something is written, or replicas are there to acknowledge it.
@@ -73,7 +73,7 @@ impl Engine {
 
     /// Whether nobody may write because of what replicas may bring.
     pub(crate) fn holds_all_for_tail(&self) -> bool {
-        let until_us = self.acks.tail_awaited_until_us.filter(|_| self.config.min_replicas_acked > 0);
+        let until_us = self.acks.tail_awaited_until_us.filter(|_| self.has_rule_of_replicas());
         until_us.is_some_and(|until_us| self.keyspace.now.mono_us < until_us) && !self.is_acknowledged_here()
     }
 
@@ -89,9 +89,11 @@ impl Engine {
 
     /// Ends the waiting where nothing is waited for any more.
     pub(super) fn look_for_tail(&mut self) {
-        let is_over =
-            self.link.is_some() || self.config.min_replicas_acked == 0 || self.is_acknowledged_here();
-        if self.awaits_tail() && (is_over || self.ends_silence()) {
+        if !self.awaits_tail() {
+            return;
+        }
+        let is_over = self.link.is_some() || !self.has_rule_of_replicas() || self.is_acknowledged_here();
+        if is_over || self.ends_silence() {
             self.await_no_tail();
         }
     }
