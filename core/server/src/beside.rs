@@ -16,6 +16,9 @@ use profiles::Profile;
 use crate::saver::SaveError;
 use crate::shared::Shared;
 
+/// Last snapshots of servers that could not save that are kept, the newest among them.
+const LASTS_MAX: usize = 4;
+
 /// The snapshot that was loaded or written last.
 #[derive(Default)]
 pub(crate) struct Snapshots {
@@ -126,10 +129,53 @@ pub(crate) fn put(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Resul
     Ok(())
 }
 
-/// Gives the last snapshot of a server whose snapshot's name another one has a name for such, in place of what has it.
+/// Gives the last snapshot of a server whose snapshot's name another one has a name for such. What has that name is of a server that has
+/// ended before, perhaps all that there is of its data: it is kept under another, and only of those are the oldest removed.
 pub(crate) fn put_last(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Result<(), SaveError> {
+    let (disk, path) = (&*shared.durable.disk, dir.join(name));
+    if disk.len(&path).is_ok() {
+        let free = |ms: &i64| disk.len(&dir.join(earlier_last(name, *ms))).is_err();
+        let kept = (shared.clock.now().unix_ms..).find(free).map(|ms| dir.join(earlier_last(name, ms)));
+        let kept = kept.ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
+        disk.rename(&path, &kept)?;
+        shared.logger.warning(&format!(
+            "{} was left by a server that has ended before; it is kept as {}.",
+            path.display(),
+            kept.display()
+        ));
+    }
+    disk.rename(temp, &path).and_then(|()| disk.sync_dir(dir))?;
+    remove_old_lasts(shared, dir, name);
+    Ok(())
+}
+
+fn earlier_last(name: &str, unix_ms: i64) -> String {
+    format!("{name}-{unix_ms}")
+}
+
+fn remove_old_lasts(shared: &Shared, dir: &Path, name: &str) {
     let disk = &*shared.durable.disk;
-    Ok(disk.rename(temp, &dir.join(name)).and_then(|()| disk.sync_dir(dir))?)
+    for old in old_lasts(disk.list(dir).unwrap_or_default(), name) {
+        let path = dir.join(old);
+        let said = match disk.remove(&path) {
+            Ok(()) => format!("Removed {}: {LASTS_MAX} newer ones are there.", path.display()),
+            Err(error) => format!("{} cannot be removed: {error}", path.display()),
+        };
+        shared.logger.warning(&said);
+    }
+}
+
+/// Which of these files are earlier last snapshots that are too many beside the one of this name.
+fn old_lasts(names: Vec<String>, name: &str) -> Vec<String> {
+    let time = |file: &str| -> Option<i64> {
+        let digits = file.strip_prefix(name)?.strip_prefix('-')?;
+        if digits.bytes().all(|digit| digit.is_ascii_digit()) { digits.parse().ok() } else { None }
+    };
+    let mut lasts: Vec<(i64, String)> =
+        names.into_iter().filter_map(|file| Some((time(&file)?, file))).collect();
+    lasts.sort_unstable();
+    lasts.truncate(lasts.len().saturating_sub(LASTS_MAX - 1));
+    lasts.into_iter().map(|(_, file)| file).collect()
 }
 
 /// What a snapshot that was put there by somebody else is called from now on.
@@ -284,6 +330,19 @@ fn has_ended(pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_last_snapshots_the_newest_are_kept_and_nothing_else_is_touched() {
+        let name = "dump.rdb.kept-last";
+        let lasts = |times: &[i64]| times.iter().map(|ms| earlier_last(name, *ms)).collect::<Vec<_>>();
+        assert!(old_lasts(lasts(&[9, 100, 11]), name).is_empty());
+        let mut there = lasts(&[100, 9, 11, 1000, 12]);
+        there.extend(
+            ["dump.rdb", name, "dump.rdb.kept-1", "dump.rdb.kept-last-", "dump.rdb.kept-last-1x"]
+                .map(str::to_owned),
+        );
+        assert_eq!(old_lasts(there, name), lasts(&[9, 11]));
+    }
 
     #[test]
     fn only_names_of_temporary_files_tell_a_maker() {

@@ -399,7 +399,7 @@ impl Saver {
     }
 
     /// The last snapshot of a server that ends. Where another server has its name, and no log keeps what has changed, it gets another
-    /// name: a stop must end, and neither server's data may be lost by it. It is one name, so that stops do not fill the disk.
+    /// name: a stop must end, and neither server's data may be lost by it. Few such are kept, so that stops do not fill the disk.
     fn save_last(&self, shared: &Shared) -> Result<(), SaveError> {
         let hold = |engine: &mut Engine| hold_writes(shared, engine);
         let why = match self.save(shared, hold) {
