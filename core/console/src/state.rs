@@ -110,11 +110,16 @@ pub struct Trouble {
 pub fn state(user: &str, troubles: &[Trouble], answers: &[(Part, Answer)]) -> String {
     let parts: Map<String, Json> =
         answers.iter().map(|(part, answer)| (part.name().to_owned(), tell(*part, answer))).collect();
-    let may_know = answers.iter().any(|(part, answer)| *part == Part::Info && !is_denied(answer));
+    let may_know = answers.iter().any(|(part, answer)| *part == Part::Info && is_permitted(answer));
     let troubles: Vec<Json> = (troubles.iter().filter(|_| may_know))
         .map(|trouble| json!({"what": trouble.what, "text": trouble.text}))
         .collect();
     json!({"user": user, "troubles": troubles, "parts": parts}).to_string()
+}
+
+/// Whether the server has answered and not refused: where no reply came it is not known whether it would have.
+fn is_permitted(answer: &Answer) -> bool {
+    matches!(answer, Answer::Reply(_)) && !is_denied(answer)
 }
 
 fn is_denied(answer: &Answer) -> bool {
@@ -304,6 +309,7 @@ mod tests {
         assert_eq!(count(&[(Part::Info, Answer::Reply(bulk("role:master\r\n")))]), 1);
         assert_eq!(count(&[(Part::Info, error("BUSY a script"))]), 1);
         assert_eq!(count(&[(Part::Info, error("NOPERM no"))]), 0);
+        assert_eq!(count(&[(Part::Info, Answer::Missing("too long"))]), 0);
         assert_eq!(count(&[(Part::Queues, Answer::Reply(Value::Array(Vec::new())))]), 0);
     }
 
