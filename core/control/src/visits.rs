@@ -9,10 +9,10 @@
 //! that the data port trusts, over HTTPS. Without it are only those let in who reach the data port without TLS: on this machine, where
 //! that is open to it.
 //!
-//! Every visit has a bound in time and bytes, there are few at a time, and fewer of one address, so that a console that hangs takes
+//! Every visit has a bound in time and bytes, there are few at a time, and fewer of one machine, so that a console that hangs takes
 //! no scrape's place.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixStream as StdStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::instance::Health;
 use crate::plane::Plane;
 use crate::secrets::Secret;
 
-/// Requests for the console that are answered at a time, of all and of one address. More are refused, and may come again.
+/// Requests for the console that are answered at a time, of all and of one machine. More are refused, and may come again.
 const VISITS_MAX: usize = 4;
 const VISITS_OF_ONE_MAX: usize = 2;
 
@@ -237,14 +237,14 @@ impl Refusal {
     }
 }
 
-/// The addresses that are answered just now.
+/// The machines that are answered just now, by what [`machine_of`] says.
 #[derive(Debug, Default)]
 pub(crate) struct Visits(Mutex<Vec<IpAddr>>);
 
 impl Visits {
     /// A place for one more from there, which is given back when the value is dropped.
     fn enter(&self, from: IpAddr) -> Option<Visit<'_>> {
-        let mut taken = self.taken();
+        let (mut taken, from) = (self.taken(), machine_of(from));
         let of_one = taken.iter().filter(|ip| **ip == from).count();
         if taken.len() >= VISITS_MAX || of_one >= VISITS_OF_ONE_MAX {
             return None;
@@ -256,6 +256,15 @@ impl Visits {
     fn taken(&self) -> std::sync::MutexGuard<'_, Vec<IpAddr>> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the addresses of one machine have in common: all of it, or in IPv6 the network, of which it may have every address. A server tells
+/// strangers apart by the same.
+fn machine_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        ip => ip,
     }
 }
 
@@ -281,7 +290,7 @@ async fn visit(
     login: &Login,
     parts: &[Part],
 ) -> Result<Vec<(Part, PartAnswer)>, Refusal> {
-    let Some(_place) = plane.visits.enter(origin.peer.ip().to_canonical()) else {
+    let Some(_place) = plane.visits.enter(origin.peer.ip()) else {
         return Err(Refusal::unavailable("too many ask at once"));
     };
     let deadline = Instant::now() + VISIT_PATIENCE;
@@ -473,6 +482,21 @@ mod tests {
         drop(kept);
         assert!(visits.enter(ip(3)).is_some() && visits.enter(ip(1)).is_some());
         drop(others);
+        assert!(visits.taken().is_empty());
+    }
+
+    #[test]
+    fn a_machine_does_not_take_all_places_however_many_addresses_it_has() {
+        let visits = Visits::default();
+        let enter = |address: &str| visits.enter(address.parse().unwrap());
+        let kept: Vec<_> =
+            ["2001:db8::1", "2001:db8::ffff:1:2"].map(|address| enter(address).unwrap()).into();
+        assert_eq!(kept.len(), VISITS_OF_ONE_MAX);
+        assert!(enter("2001:db8::3").is_none());
+        let mapped: Vec<_> = ["192.0.2.1", "::ffff:192.0.2.1"].map(|address| enter(address).unwrap()).into();
+        drop(kept);
+        assert!(enter("192.0.2.1").is_none() && enter("2001:db8:0:1::1").is_some());
+        drop(mapped);
         assert!(visits.taken().is_empty());
     }
 
