@@ -10,6 +10,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
@@ -37,9 +38,10 @@ pub(crate) fn is_wanted(
     args: &[String],
 ) -> anyhow::Result<bool> {
     let asks = args.iter().any(|word| word.trim_start_matches('-').eq_ignore_ascii_case("daemonize"));
-    let is_systemds = std::env::var_os("INVOCATION_ID").is_some();
-    let is_watched = ends_a_container(std::process::id(), std::os::unix::process::parent_id(), is_systemds)
-        || std::env::var_os("NOTIFY_SOCKET").is_some();
+    let (process, parent) = (std::process::id(), std::os::unix::process::parent_id());
+    let variable = |name: &str| std::env::var_os(name).is_some();
+    let is_contained = || is_in_container(&variable, &Path::exists);
+    let is_watched = ends_a_container(process, parent, is_contained) || variable("NOTIFY_SOCKET");
     if !asks || is_watched || is_behind() {
         return Ok(false);
     }
@@ -51,9 +53,19 @@ pub(crate) fn is_wanted(
 }
 
 /// Whether a container would end with a process: its first one, or the one that its init (`docker run --init`) has started. That of a
-/// machine starts programs, too, and systemd may wait for this one to go behind (`Type=forking`); it tells them who they are.
-fn ends_a_container(process: u32, parent: u32, is_systemds: bool) -> bool {
-    process == 1 || parent == 1 && !is_systemds
+/// machine starts programs, too, and is the parent of those whose own has ended: nobody waits for these to end.
+fn ends_a_container(process: u32, parent: u32, is_contained: impl FnOnce() -> bool) -> bool {
+    process == 1 || parent == 1 && is_contained()
+}
+
+/// Whether something tells of a container: our image, Docker, Podman, what most others set, or Kubernetes. In one that runs systemd it is as on
+/// a machine: systemd tells what it starts who they are, and may wait for this one to go behind (`Type=forking`).
+fn is_in_container(has_variable: &dyn Fn(&str) -> bool, is_there: &dyn Fn(&Path) -> bool) -> bool {
+    let variables = ["TANDEM_IN_IMAGE", "container", "KUBERNETES_SERVICE_HOST"];
+    let files = ["/.dockerenv", "/run/.containerenv"];
+    !has_variable("INVOCATION_ID")
+        && (variables.into_iter().any(has_variable)
+            || files.into_iter().any(|file| is_there(Path::new(file))))
 }
 
 /// Whether this is the second process.
@@ -110,11 +122,28 @@ impl Starter {
 
 #[cfg(test)]
 mod tests {
-    use super::ends_a_container;
+    use super::*;
 
     #[test]
     fn the_first_process_of_a_container_and_the_one_that_its_init_starts_stay_before_the_terminal() {
-        assert!(ends_a_container(1, 0, false) && ends_a_container(7, 1, false));
-        assert!(!ends_a_container(700, 650, false) && !ends_a_container(700, 1, true));
+        assert!(ends_a_container(1, 0, || false) && ends_a_container(7, 1, || true));
+        assert!(!ends_a_container(700, 650, || true), "a shell's");
+        assert!(
+            !ends_a_container(700, 1, || false),
+            "a machine's init has started it, or a script that has ended"
+        );
+    }
+
+    #[test]
+    fn a_container_has_signs_and_systemd_in_one_is_as_on_a_machine() {
+        let of = |variables: &[&str], file: &str| {
+            is_in_container(&|name| variables.contains(&name), &|path| path == Path::new(file))
+        };
+        assert!(!of(&[], "") && !of(&["PATH"], "/etc/passwd"));
+        assert!(
+            of(&["TANDEM_IN_IMAGE"], "") && of(&["container"], "") && of(&["KUBERNETES_SERVICE_HOST"], "")
+        );
+        assert!(of(&[], "/.dockerenv") && of(&[], "/run/.containerenv"));
+        assert!(!of(&["INVOCATION_ID", "container"], "/.dockerenv"));
     }
 }
