@@ -94,6 +94,19 @@ impl Follower {
         Follower { mark: Some(Mark::of(&place)), ..Follower::new(place) }
     }
 
+    /// What of the log that was followed last is not known, and what follows from it, in words: whoever moves a directory by copying it hears
+    /// nothing of it else. What cannot be read, a step tells.
+    pub fn doubt(&self) -> Option<String> {
+        let mark = self.mark.as_ref()?;
+        let log = mark.read_copy().ok()??;
+        Some(format!(
+            "{} is a copy, as its directory may be (cp -a, rsync, tar). If the log here has begun anew since, or does before the repository \
+             has been reached once, it does not tell that it has taken the place of the log {log}, and what is archived of that one stays \
+             there whatever backup-keep says",
+            mark.path().display()
+        ))
+    }
+
     /// What rewrites have replaced.
     pub fn backlog(&self) -> &Backlog {
         &self.backlog

@@ -35,11 +35,24 @@ impl Mark {
         Mark { dir: place.dir.clone() }
     }
 
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join(NAME)
+    }
+
     /// The log; `None` where none was archived here, and where a crash has left nothing that can be understood.
     pub(crate) fn read(&self) -> Result<Option<HistoryId>, ArchiveError> {
-        let path = self.dir.join(NAME);
+        Ok(self.told()?.filter(|told| told.is_original).map(|told| told.log))
+    }
+
+    /// The log that a copy tells of, if that is what lies here.
+    pub(crate) fn read_copy(&self) -> Result<Option<HistoryId>, ArchiveError> {
+        Ok(self.told()?.filter(|told| !told.is_original).map(|told| told.log))
+    }
+
+    fn told(&self) -> Result<Option<Told>, ArchiveError> {
+        let path = self.path();
         match File::open(&path).and_then(told) {
-            Ok(log) => Ok(log),
+            Ok(told) => Ok(told),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             Err(error) => Err(ArchiveError::File(path, error)),
@@ -47,7 +60,7 @@ impl Mark {
     }
 
     pub(crate) fn write(&self, log: HistoryId) -> Result<(), ArchiveError> {
-        let (path, temp) = (self.dir.join(NAME), self.dir.join(format!("temp-{NAME}")));
+        let (path, temp) = (self.path(), self.dir.join(format!("temp-{NAME}")));
         let written = put(&temp, log)
             .and_then(|()| fs::rename(&temp, &path))
             .and_then(|()| File::open(&self.dir)?.sync_all());
@@ -55,12 +68,18 @@ impl Mark {
     }
 }
 
-/// What a file says that was written here.
-fn told(file: File) -> io::Result<Option<HistoryId>> {
+/// What a file says.
+struct Told {
+    log: HistoryId,
+    /// It is the file that was written, and no copy of it.
+    is_original: bool,
+}
+
+fn told(file: File) -> io::Result<Option<Told>> {
     let (inode, mut text) = (file.metadata()?.ino().to_string(), String::new());
     file.take(BYTES_MAX).read_to_string(&mut text)?;
-    let told = text.trim_end().split_once(' ').filter(|(_, written)| *written == inode);
-    Ok(told.and_then(|(log, _)| parse_id(log)))
+    let words = text.trim_end().split_once(' ');
+    Ok(words.and_then(|(log, written)| Some(Told { log: parse_id(log)?, is_original: written == inode })))
 }
 
 fn put(path: &Path, log: HistoryId) -> io::Result<()> {
@@ -81,8 +100,9 @@ mod tests {
         assert_eq!(mark.read().unwrap(), None);
         mark.write(HistoryId(7)).unwrap();
         mark.write(HistoryId(8)).unwrap();
-        assert_eq!(mark.read().unwrap(), Some(HistoryId(8)));
+        assert_eq!((mark.read().unwrap(), mark.read_copy().unwrap()), (Some(HistoryId(8)), None));
         fs::copy(dir.path().join(NAME), copy.path().join(NAME)).unwrap();
-        assert_eq!(Mark::of(&Place::new(copy.path())).read().unwrap(), None);
+        let mark = Mark::of(&Place::new(copy.path()));
+        assert_eq!((mark.read().unwrap(), mark.read_copy().unwrap()), (None, Some(HistoryId(8))));
     }
 }

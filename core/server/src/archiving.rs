@@ -102,11 +102,11 @@ impl Archiving {
                 Next::Changed(new, plan) => {
                     self.status.lock().begin(plan.as_deref(), shared.clock.now().unix_ms);
                     drop_backlog(shared, plan.is_none());
-                    if let Some(doubt) = plan.as_deref().and_then(Plan::doubt) {
-                        shared.logger.warning(&doubt);
-                    }
                     due_us = if plan.is_some() { 0 } else { u64::MAX };
                     archiver = plan.map(|plan| Archiver::new(plan, new, shared.files.log_place()));
+                    for doubt in archiver.iter().flat_map(Archiver::doubts) {
+                        shared.logger.warning(&doubt);
+                    }
                     version = new;
                 }
                 Next::Round => {

@@ -4,6 +4,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use profiles::Profile;
 use support::{Server, server, try_server};
@@ -228,6 +229,34 @@ fn a_log_that_was_cut_where_it_lies_stops_a_queue_and_a_copy_of_a_running_one_do
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
     assert!(log.contains("Its end is missing, unless this is a copy"), "{log}");
     copy.client().ask("PING", "+PONG\r\n");
+}
+
+fn until(is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < end, "it does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_directory_that_was_copied_tells_what_is_not_known_of_its_backups() {
+    let (dir, repository) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let to = ["--backup-repository", repository.path().to_str().unwrap(), "--backup-unencrypted", "yes"];
+    let start = || server(dir.path(), &[LOG, &to].concat());
+    let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
+    let (mark, copy) = (dir.path().join("backup-log"), dir.path().join("copy"));
+    for _ in 0..2 {
+        let archives = start();
+        archives.client().ask("SET k 1", "+OK\r\n");
+        until(|| mark.exists());
+        archives.stop();
+        assert!(!log().contains("backup-log is a copy"), "{}", log());
+    }
+    std::fs::copy(&mark, &copy).unwrap();
+    std::fs::rename(&copy, &mark).unwrap();
+    let _moved = start();
+    until(|| log().contains("backup-log is a copy"));
 }
 
 #[test]

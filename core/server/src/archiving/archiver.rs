@@ -76,6 +76,11 @@ impl Archiver {
         }
     }
 
+    /// What is to be told before it begins, in words.
+    pub(super) fn doubts(&self) -> impl Iterator<Item = String> {
+        self.plan.doubt().into_iter().chain(self.follower.doubt())
+    }
+
     /// Archives what is new; how long to wait before the next time, microseconds.
     pub(super) fn round(&mut self, shared: &Shared) -> u64 {
         if shared.is_loading() {
