@@ -47,6 +47,7 @@ pub struct Position {
 
 /// A segment of 64 buckets (448 places) splits when it holds this many, about 89 %.
 const SPLIT_AT: usize = 400;
+const _: () = assert!(SPLIT_AT < SLOTS << HOME_BITS_MAX);
 /// Two siblings become one when they hold together at most this many: far from a split again.
 const MERGE_AT: usize = 160;
 
