@@ -96,7 +96,7 @@ pub(crate) struct Acks {
     /// Replicas may come with what the former master has acknowledged and this server lacks; up to when, monotonic microseconds, all who
     /// write wait for that. See `replication/tail.rs`.
     pub(crate) tail_awaited_until_us: Option<u64>,
-    /// A replica has come meanwhile, and is not kept in silence for the sake of others beyond this moment, monotonic microseconds.
+    /// A replica has come meanwhile and is here, and is not kept in silence for the sake of others beyond this moment, monotonic microseconds.
     pub(crate) silent_until_us: Option<u64>,
 }
 

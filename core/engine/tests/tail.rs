@@ -196,6 +196,24 @@ fn a_replica_is_not_kept_in_silence_for_the_sake_of_others_until_it_takes_its_ma
 }
 
 #[test]
+fn a_replica_that_went_and_has_come_again_has_heard_nothing_since_then_only() {
+    let (mut b, c) = promoted();
+    b.run(c, "CONFIG SET min-replicas-acked 2 repl-timeout 60");
+    let (replica, _) = comes(&mut b, 1000);
+    passes_ms(&mut b, 100);
+    passes_ms(&mut b, 5_000);
+    b.leave(replica);
+    passes_ms(&mut b, 26_000);
+    let (replica, _) = comes(&mut b, 1000);
+    b.delivered(replica);
+    passes_ms(&mut b, 100);
+    assert_eq!(comes(&mut b, 1100).1, "+TAIL 1000\r\n", "others are awaited");
+    passes_ms(&mut b, 30_000);
+    passes_ms(&mut b, 100);
+    assert_eq!(comes(&mut b, 1100).1, "+REWIND 1000\r\n", "it is too late");
+}
+
+#[test]
 fn a_user_whose_rule_waits_for_replicas_is_as_good_as_the_directive() {
     let (mut b, c) = promoted_with("ACL SETUSER jobs on nopass ~* +@all durability=replicated");
     let tail = [request("SELECT 3"), request("SET late v")].concat();

@@ -101,6 +101,7 @@ impl Engine {
     /// Whether a replica that is here has heard nothing for so long that it is told something, whatever others may bring.
     fn ends_silence(&mut self) -> bool {
         if self.master.good(self.keyspace.now.mono_us, u64::MAX) == 0 {
+            self.acks.silent_until_us = None;
             return false;
         }
         let now_us = self.keyspace.now.mono_us;
