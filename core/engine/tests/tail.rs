@@ -168,6 +168,25 @@ fn a_former_master_that_has_started_again_has_another_name_and_the_same_history(
     assert_eq!(b.call(replica, &["REPLCONF", "tail", renamed, "1000", &tail]), "+OK\r\n");
     assert!(b.run(replica, &asks).starts_with("+CONTINUE "));
     assert_eq!(b.run(c, "GET late"), "$1\r\nv\r\n");
+    let (other, said) = comes(&mut b, 1010);
+    assert!((said + &b.delivered(other)).starts_with("+CONTINUE "), "it has not heard of the other name");
+}
+
+#[test]
+fn who_has_no_more_than_the_promoted_goes_on_although_its_history_was_renamed() {
+    let (mut b, _) = promoted();
+    let renamed = "fedcba9876543210fedcba9876543210fedcba98";
+    let replica = b.connect();
+    b.run(replica, "REPLCONF listening-port 7000 capa eof capa psync2 capa tail");
+    b.run(replica, &format!("REPLCONF version 9.1.0 former {HISTORY}:1010"));
+    assert_eq!(b.run(replica, &format!("PSYNC {renamed} 1012")), "+TAIL 1000\r\n");
+    let piece = ["REPLCONF", "tail", renamed, "1000", "*2\r\n$3"];
+    assert_eq!(b.call(replica, &piece), "+OK\r\n", "there is no whole request in it");
+    let said = b.run(replica, &format!("PSYNC {renamed} 1001")) + &b.delivered(replica);
+    assert!(said.starts_with("+CONTINUE "), "{said}");
+    let (other, said) = comes(&mut b, 1000);
+    let said = said + &b.delivered(other);
+    assert!(said.starts_with("+CONTINUE "), "nothing has another name: {said}");
 }
 
 #[test]

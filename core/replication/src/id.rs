@@ -5,8 +5,8 @@ use std::fmt;
 /// Digits of an id.
 const DIGITS: usize = 40;
 
-/// The name of a history: 40 hexadecimal digits, drawn by chance.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The name of a history: 40 hexadecimal digits, drawn by chance. Those of either case are the same.
+#[derive(Clone, Copy, Eq)]
 pub struct ReplicationId([u8; DIGITS]);
 
 impl ReplicationId {
@@ -35,6 +35,12 @@ impl ReplicationId {
     }
 }
 
+impl PartialEq for ReplicationId {
+    fn eq(&self, other: &ReplicationId) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
 impl fmt::Display for ReplicationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|&digit| write!(f, "{}", char::from(digit)))
@@ -57,6 +63,7 @@ mod tests {
         assert_eq!(id.to_string(), "fedcba9876543210ffffffffffffffff00000000");
         assert_ne!(id, ReplicationId::drawn([0x0123_4567_89ab_cdef, u64::MAX, 1]));
         assert_eq!(ReplicationId::parse(id.as_bytes()), Some(id));
+        assert_eq!(ReplicationId::parse(id.to_string().to_uppercase().as_bytes()), Some(id));
         assert_eq!(ReplicationId::parse(b"?"), None);
         assert_eq!(ReplicationId::parse(&[b'g'; 40]), None);
         assert_eq!(ReplicationId::NONE.to_string(), "0".repeat(40));

@@ -12,6 +12,7 @@
 //! behind its snapshot kept for it; what is kept is bounded, by the limit of a replica's output.
 
 mod backlog;
+mod former;
 mod pace;
 mod replica;
 
@@ -22,6 +23,7 @@ pub use replica::{Announced, Replica, Stage};
 
 use crate::ReplicationId;
 use crate::replica::Point;
+use former::Former;
 use pace::Pace;
 use replica::Kept;
 
@@ -60,6 +62,15 @@ pub enum Asked<'a> {
     Snapshot,
     /// The stream of this history from this byte on, the first being 1; a snapshot where that is not to be had (PSYNC).
     From(&'a [u8], i64),
+}
+
+impl Asked<'_> {
+    /// The position behind which the stream is asked for, and of which history, if these can be.
+    fn place(self) -> Option<(u64, ReplicationId)> {
+        let Asked::From(id, first) = self else { return None };
+        let position = u64::try_from(first).ok()?.checked_sub(1)?;
+        Some((position, ReplicationId::parse(id)?))
+    }
 }
 
 /// Why a replica is closed.
@@ -105,6 +116,8 @@ pub struct Behind {
     pub former: Point,
     /// What the replica calls it.
     pub name: ReplicationId,
+    /// What the replica's history was called before, and up to where, as far as it told.
+    pub renamed: Option<Point>,
     /// Bytes that the replica has behind that.
     pub lacked: u64,
     /// The master has executed nothing since, so that it can go on there first.
@@ -132,8 +145,8 @@ pub struct Master<I> {
     offset: u64,
     /// The position behind what was executed last: nothing behind it changes data.
     settled: u64,
-    /// The name that the history had before, and up to where it is the same.
-    former: Option<Point>,
+    /// The names that the history had before, and up to where it is the same.
+    former: Former,
     /// Others know `id`: replicas were told, or the master has told it.
     is_told: bool,
     /// The stream is that of a master, and nothing of its own is put into it.
@@ -168,7 +181,7 @@ impl<I: Copy + Eq> Master<I> {
             history: 1,
             offset: 0,
             settled: 0,
-            former: None,
+            former: Former::default(),
             is_told: false,
             relays: false,
             is_silent: false,
@@ -217,15 +230,15 @@ impl<I: Copy + Eq> Master<I> {
         self.history
     }
 
-    /// The former name of the history, and the offset up to which it holds.
+    /// The former name of the history, the last one, and the offset up to which it holds.
     pub fn former(&self) -> Option<Point> {
-        self.former
+        self.former.last()
     }
 
     /// The place of the data set in a history, by the name that others are most likely to know; none while nothing is counted.
     pub fn place(&self) -> Option<Point> {
         let own = Point { id: self.id, offset: self.offset };
-        let former = self.former.filter(|former| former.offset == self.offset && !self.is_told);
+        let former = self.former().filter(|former| former.offset == self.offset && !self.is_told);
         self.is_fed().then_some(former.unwrap_or(own))
     }
 
@@ -395,7 +408,7 @@ impl<I: Copy + Eq> Master<I> {
         if self.backlog.is_none() || self.offset != point.offset {
             self.backlog = Some(Backlog::new(self.settings.backlog_bytes, point.offset));
             self.set_id(point.id);
-            (self.offset, self.former) = (point.offset, None);
+            (self.offset, self.former) = (point.offset, Former::default());
         } else if self.id != point.id {
             self.rename_to(point.id);
         }
@@ -416,9 +429,7 @@ impl<I: Copy + Eq> Master<I> {
 
     /// The history that is followed had its former name up to there, which may be further than the data here is.
     pub fn renamed_at(&mut self, offset: u64) {
-        if let Some(former) = &mut self.former {
-            former.offset = former.offset.max(offset);
-        }
+        self.former.reaches(offset);
     }
 
     /// What was applied of a master's stream.
@@ -435,7 +446,7 @@ impl<I: Copy + Eq> Master<I> {
 
     fn rename_to(&mut self, id: ReplicationId) {
         if let Some(place) = self.place() {
-            self.former = Some(place);
+            self.former = Former::of(Some(place));
         }
         self.set_id(id);
         self.is_told = false;
@@ -460,22 +471,22 @@ impl<I: Copy + Eq> Master<I> {
     /// does. The former master may have started again and given that another name, behind the place at which this one left it: `renamed` is
     /// what the history that is asked for was called before.
     pub fn behind(&self, asked: Asked<'_>, renamed: Option<Point>) -> Option<Behind> {
-        let (Asked::From(id, first), Some(former)) = (asked, self.former) else { return None };
-        let position = u64::try_from(first).ok()?.checked_sub(1)?;
-        let name = ReplicationId::parse(id)?;
-        let is_later =
-            renamed.is_some_and(|renamed| renamed.id == former.id && renamed.offset >= former.offset);
-        let is_ahead = (name == former.id || is_later) && name != self.id && position > former.offset;
-        let lacked = position.saturating_sub(former.offset);
-        is_ahead.then_some(Behind { former, name, lacked, can_catch_up: self.offset == former.offset })
+        let (position, name) = asked.place()?;
+        let former = self.former.shared(name, renamed).filter(|_| name != self.id)?;
+        let lacked = position.checked_sub(former.offset).filter(|lacked| *lacked > 0)?;
+        let can_catch_up = self.offset == former.offset;
+        Some(Behind { former, name, renamed, lacked, can_catch_up })
     }
 
-    /// These bytes of the former history, by this name, were executed here, behind the place at which this one left it and before anything
-    /// else: up to their end both are the same.
-    pub fn catch_up(&mut self, name: ReplicationId, bytes: &[u8]) {
+    /// These bytes of the former history, of which a replica has told, were executed here, behind the place at which this one left it and
+    /// before anything else: up to their end both are the same. Where there are none, nothing is known that was not before.
+    pub fn catch_up(&mut self, behind: Behind, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.add(bytes);
         self.settled = self.offset;
-        self.former = Some(Point { id: name, offset: self.offset });
+        self.former.goes_on(behind.name, behind.renamed, self.offset);
     }
 
     // Replicas.
@@ -498,7 +509,7 @@ impl<I: Copy + Eq> Master<I> {
             self.settled = self.offset;
         }
         let is_plain = asked == Asked::Snapshot;
-        let part = self.part(asked);
+        let part = self.part(asked, announced.former);
         let stage = if part.is_some() { Stage::Online } else { Stage::Waiting };
         if let Some((position, bytes)) = part {
             self.counts.partial_ok += 1;
@@ -509,7 +520,8 @@ impl<I: Copy + Eq> Master<I> {
                 .replicas
                 .push(Replica { acked: position, ..Replica::new(who, announced, stage, is_plain, now_us) });
         }
-        if let Some(position) = self.position(asked).filter(|position| self.may_search(*position))
+        if let Some(position) =
+            self.position(asked, announced.former).filter(|position| self.may_search(*position))
             && !std::mem::take(&mut self.log_was_slow)
         {
             self.wishes.push(Wish::Older(who, position, self.offset));
@@ -580,20 +592,16 @@ impl<I: Copy + Eq> Master<I> {
     }
 
     /// What a replica lacks, and behind which position, if the backlog has it.
-    fn part(&self, asked: Asked<'_>) -> Option<(u64, Vec<u8>)> {
-        let position = self.position(asked)?;
+    fn part(&self, asked: Asked<'_>, renamed: Option<Point>) -> Option<(u64, Vec<u8>)> {
+        let position = self.position(asked, renamed)?;
         Some((position, self.backlog.as_ref()?.since(position)?))
     }
 
-    /// The position behind which a replica asks for the stream, if it is one of this history.
-    fn position(&self, asked: Asked<'_>) -> Option<u64> {
-        let Asked::From(id, first) = asked else { return None };
-        let position = u64::try_from(first).ok()?.checked_sub(1)?;
-        let is_known = id.eq_ignore_ascii_case(self.id.as_bytes())
-            || self.former.is_some_and(|former| {
-                id.eq_ignore_ascii_case(former.id.as_bytes()) && position <= former.offset
-            });
-        is_known.then_some(position)
+    /// The position behind which a replica asks for the stream, if it is one of this history; `renamed` as for [`Master::behind`].
+    fn position(&self, asked: Asked<'_>, renamed: Option<Point>) -> Option<u64> {
+        let (position, name) = asked.place()?;
+        let is_shared = || self.former.shared(name, renamed).is_some_and(|former| position <= former.offset);
+        (name == self.id || is_shared()).then_some(position)
     }
 
     /// A snapshot of this moment begins, of this version of RDB, which ends with `mark`; what was executed before was fed. Those who
@@ -724,7 +732,7 @@ impl<I: Copy + Eq> Master<I> {
     /// The history has another name from now on, under which replicas cannot go on.
     pub fn rename(&mut self, fresh: ReplicationId) {
         self.set_id(fresh);
-        (self.former, self.is_told) = (None, false);
+        (self.former, self.is_told) = (Former::default(), false);
     }
 
     fn show_signs(&mut self, now_us: u64) {
@@ -761,10 +769,10 @@ impl<I: Copy + Eq> Master<I> {
 
 /// What is said to a replica that goes on where it was. Tandems are told up to where the history had its former name, too: they may be
 /// behind that.
-fn going_on(announced: &Announced, id: ReplicationId, former: Option<Point>) -> Vec<u8> {
+fn going_on(announced: &Announced, id: ReplicationId, former: Former) -> Vec<u8> {
     let name = if announced.takes_id { format!(" {id}") } else { String::new() };
-    let until = former.filter(|_| announced.takes_id && announced.gives_tail);
-    let until = until.map_or(String::new(), |former| format!(" {}", former.offset));
+    let until = former.told(announced.former).filter(|_| announced.takes_id && announced.gives_tail);
+    let until = until.map_or(String::new(), |offset| format!(" {offset}"));
     format!("+CONTINUE{name}{until}\r\n").into_bytes()
 }
 

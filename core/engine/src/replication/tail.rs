@@ -8,7 +8,7 @@
 //!
 //! That is enough where of all servers more than half have what is acknowledged, the master among them: then one of those that the
 //! promoted waits for has it, whichever they are. The former master may have been killed and have started again meanwhile, under another
-//! name for its history: replicas tell what that was called before.
+//! name for its history: replicas tell what that was called before. They tell one name, so this goes for one such start.
 //!
 //! Nobody else takes a tail. A master that starts again may lack what its replicas have, too, but somebody may have put older data in its
 //! place because of what these have (a FLUSHALL): so its data wins, and they begin anew. The same goes for a replica that is promoted
@@ -185,8 +185,11 @@ impl Engine {
         self.depth -= 1;
         self.end_to_be_led();
         let passed = link.take_passed();
-        self.master.catch_up(behind.name, &passed);
+        self.master.catch_up(behind, &passed);
         self.carry_out();
+        if passed.is_empty() {
+            return result;
+        }
         let count = passed.len();
         let text = format!(
             "{count} bytes of the stream of the former master, which were not here, were taken over from a replica"

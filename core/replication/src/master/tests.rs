@@ -512,10 +512,10 @@ fn what_a_replica_has_of_the_former_history_is_taken_before_anything_is_written(
     master.configure(Settings { ping_period_us: 10, ..settings() });
     master.be_silent(true);
     assert_eq!(master.behind(asked(51), None), None, "it has no more");
-    let behind = Behind { former: followed(50), name, lacked: 6, can_catch_up: true };
+    let behind = Behind { former: followed(50), name, renamed: None, lacked: 6, can_catch_up: true };
     assert_eq!(master.behind(asked(57), None), Some(behind));
     assert_eq!(master.behind(Asked::From(b"another", 57), None), None);
-    master.catch_up(name, b"lacked");
+    master.catch_up(behind, b"lacked");
     assert_eq!(
         (master.offset(), master.former(), master.behind(asked(57), None)),
         (56, Some(followed(56)), None)
@@ -528,7 +528,7 @@ fn what_a_replica_has_of_the_former_history_is_taken_before_anything_is_written(
     master.ask();
     assert!(!master.has_due(), "another one may have more");
     master.take_wishes();
-    master.catch_up(name, b"more");
+    master.catch_up(behind, b"more");
     assert_eq!(sent(&mut master, 2), "more");
     master.be_silent(false);
     master.feed(b"written");
@@ -544,19 +544,83 @@ fn a_history_that_was_renamed_behind_the_place_is_the_former_one_still() {
     let mut master = master();
     master.follow(followed(50));
     master.lead(own(), 0);
-    let behind = |master: &Master<u32>, renamed| {
-        master.behind(Asked::From(name.as_bytes(), 57), renamed).map(|behind| behind.lacked)
-    };
-    assert_eq!([later(49), None].map(|renamed| behind(&master, renamed)), [None, None], "it parted before");
-    assert_eq!([later(50), later(53)].map(|renamed| behind(&master, renamed)), [Some(6), Some(6)]);
-    master.catch_up(name, b"lacked");
+    let behind = |master: &Master<u32>, renamed| master.behind(Asked::From(name.as_bytes(), 57), renamed);
+    let takes = |renamed| behind(&master, renamed).map(|behind| (behind.lacked, behind.can_catch_up));
+    assert_eq!([later(49), None].map(takes), [Some((7, false)), None], "it parted before");
+    assert_eq!([later(50), later(53)].map(takes), [Some((6, true)); 2]);
+    let behind = behind(&master, later(53)).unwrap();
+    master.catch_up(behind, b"");
+    assert_eq!(master.former(), later(50), "nothing has come");
+    master.catch_up(behind, b"lacked");
     assert_eq!(master.former(), Some(Point { id: name, offset: 56 }));
-    let tandem = Announced { gives_tail: true, ..modern() };
+    let tandem = Announced { gives_tail: true, former: later(53), ..modern() };
     master.resync(1, tandem, Asked::From(name.as_bytes(), 57), FRESH, 0);
-    assert_eq!(sent(&mut master, 1), format!("+CONTINUE {} 56\r\n", own()));
+    assert_eq!(sent(&mut master, 1), format!("+CONTINUE {} 53\r\n", own()));
     let mut replica = self::master();
     replica.follow(followed(40));
     replica.follow(Point { id: own(), offset: 40 });
     replica.renamed_at(56);
     assert_eq!(replica.former(), Some(followed(56)), "it follows what was renamed further on");
+}
+
+/// A server that was promoted at byte 50 and has taken six bytes more of the former master's history, which is `name` from byte 53 on.
+fn caught_up(name: ReplicationId) -> Master<u32> {
+    let mut master = master();
+    master.follow(followed(50));
+    master.lead(own(), 0);
+    let behind = master.behind(Asked::From(name.as_bytes(), 57), Some(followed(53))).unwrap();
+    master.catch_up(behind, b"lac");
+    let behind = master.behind(Asked::From(name.as_bytes(), 57), Some(followed(53))).unwrap();
+    master.catch_up(behind, b"ked");
+    master
+}
+
+#[test]
+fn who_has_not_heard_of_the_later_name_goes_on_by_the_earlier_one_as_far_as_that_holds() {
+    let mut master = caught_up(ReplicationId::drawn([5, 5, 5]));
+    let name = id();
+    let earlier = |first| Asked::From(name.as_bytes(), first);
+    master.resync(1, modern(), earlier(52), FRESH, 0);
+    assert_eq!(sent(&mut master, 1), format!("+CONTINUE {}\r\nacked", own()));
+    let parted = master.behind(earlier(56), None).unwrap();
+    assert_eq!((parted.former, parted.lacked, parted.can_catch_up), (followed(53), 2, false));
+    master.resync(2, modern(), earlier(56), FRESH, 0);
+    assert!(!sent(&mut master, 2).contains("CONTINUE"), "what it has is not what was taken");
+}
+
+#[test]
+fn what_has_come_by_the_earlier_name_may_go_on_by_it() {
+    let name = ReplicationId::drawn([5, 5, 5]);
+    let mut master = master();
+    master.follow(followed(50));
+    master.lead(own(), 0);
+    let behind = master.behind(Asked::From(name.as_bytes(), 54), Some(followed(90))).unwrap();
+    master.catch_up(behind, b"lac");
+    let behind = master.behind(Asked::From(followed(0).id.as_bytes(), 57), None).unwrap();
+    assert_eq!((behind.former, behind.lacked, behind.can_catch_up), (followed(53), 3, true));
+    master.catch_up(behind, b"ked");
+    assert_eq!(master.former(), Some(followed(56)));
+    master.resync(1, modern(), Asked::From(name.as_bytes(), 54), FRESH, 0);
+    assert_eq!(sent(&mut master, 1), format!("+CONTINUE {}\r\nked", own()));
+}
+
+#[test]
+fn who_follows_what_was_renamed_and_has_no_more_goes_on_where_both_are_the_same() {
+    let name = ReplicationId::drawn([5, 5, 5]);
+    let comes = |first, renamed| {
+        let mut master = master();
+        master.follow(followed(40));
+        master.relay(b"0123456789");
+        master.lead(own(), 0);
+        let announced = Announced { gives_tail: true, former: Some(renamed), ..modern() };
+        master.resync(1, announced, Asked::From(name.as_bytes(), first), FRESH, 0);
+        sent(&mut master, 1)
+    };
+    assert_eq!(comes(51, followed(50)), format!("+CONTINUE {} 50\r\n", own()));
+    assert_eq!(comes(49, followed(90)), format!("+CONTINUE {} 50\r\n89", own()));
+    assert_eq!(comes(46, followed(45)), format!("+CONTINUE {} 45\r\n56789", own()));
+    let other = Point { id: ReplicationId::drawn([6, 6, 6]), offset: 50 };
+    for (first, renamed) in [(47, followed(45)), (52, followed(90)), (46, other)] {
+        assert_eq!(comes(first, renamed), "<snapshot>");
+    }
 }
