@@ -11,6 +11,7 @@
 
 use crate::engine::{Engine, EngineHandler, Step, Turn};
 use crate::gate::CHANGES;
+use crate::outside::Job;
 use crate::session::SessionId;
 use commands::{Error, Flags};
 use config::Config;
@@ -156,6 +157,21 @@ impl Engine {
     fn durability_of_user(&self, user: usize) -> Durability {
         let told = self.acl.user(user).map_or(Durability::Configured, |user| user.durability);
         if told.is_of_log() && !self.config.appendonly { Durability::Configured } else { told }
+    }
+
+    /// Of these users somebody's rules have writes wait for a log that is not there, which is for when there is one: that is told.
+    pub(crate) fn tell_of_missing_log<'a>(&mut self, names: impl Iterator<Item = &'a [u8]>) {
+        let waits = |name: &&[u8]| {
+            let user = self.acl.find(name).and_then(|user| self.acl.user(user));
+            user.is_some_and(|user| user.durability.is_of_log())
+        };
+        let Some(name) = names.filter(|_| !self.config.appendonly).find(waits) else { return };
+        let text = format!(
+            "There is no log here (appendonly no) for which the writes of user {} could wait as its durability= says: until there is one, they \
+             wait for what those of others do",
+            String::from_utf8_lossy(name)
+        );
+        self.jobs.push(Job::Log { level: 3, text });
     }
 
     /// How many replicas must acknowledge a write that waits for them.

@@ -123,6 +123,7 @@ fn setuser(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     let theirs: Vec<_> =
         engine.sessions.iter().filter(|(_, s)| Some(s.user) == user).map(|(id, _)| id).collect();
     theirs.into_iter().for_each(|id| engine.end_forbidden_listening(id, Some(turn.session)));
+    engine.tell_of_missing_log([name].into_iter());
     turn.reply.ok();
     Ok(Step::Done(None))
 }

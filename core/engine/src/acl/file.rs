@@ -160,6 +160,7 @@ impl Engine {
         core::mem::swap(&mut fresh.log, &mut self.acl.log);
         // Sessions know users by index.
         let old = core::mem::replace(&mut self.acl, fresh);
+        self.tell_of_missing_log(named.iter().map(Vec::as_slice));
         // The default user has one place, and may have been moved here out of the old ones.
         let place = |user| if user == DEFAULT_USER { Some(user) } else { self.acl.find(old.name(user)) };
         let moves: Vec<(SessionId, Option<usize>)> = (self.sessions.iter().filter(|(_, s)| !s.is_internal()))

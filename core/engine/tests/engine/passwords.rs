@@ -1,7 +1,7 @@
 //! Who may do what: users, passwords and certificates.
 
 use crate::bench::Bench;
-use tandem_engine::Durability;
+use tandem_engine::{Durability, Job};
 
 #[test]
 fn a_user_of_the_configuration_has_a_name_without_blanks() {
@@ -62,6 +62,30 @@ fn what_writes_wait_for_is_a_rule_of_a_user_that_a_connection_may_overrule() {
     b.run(c, "ACL SETUSER jobs durability=always");
     b.run(c, "ACL SETUSER jobs reset");
     assert!(!b.run(c, "ACL LIST").contains("durability"));
+}
+
+#[test]
+fn that_a_rule_waits_for_a_log_which_is_not_there_is_told() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    let told = |b: &mut Bench| {
+        let mut jobs = Vec::new();
+        b.engine.take_jobs(&mut jobs);
+        let is_told =
+            |job: &Job| matches!(job, Job::Log { text, .. } if text.contains("the writes of user jobs"));
+        jobs.iter().any(is_told)
+    };
+    b.run(c, "CONFIG SET appendonly no");
+    assert_eq!(b.run(c, "ACL SETUSER jobs durability=everysec"), "+OK\r\n", "there may be one later");
+    assert!(told(&mut b));
+    b.run(c, "ACL SETUSER others durability=replicated");
+    assert!(!told(&mut b), "that needs none");
+    let line = b"user jobs on nopass durability=always ~* +@all";
+    assert!(b.engine.load_acl_file("users", line, None).is_ok());
+    assert!(told(&mut b));
+    b.run(c, "CONFIG SET appendonly yes");
+    assert!(b.engine.load_acl_file("users", line, None).is_ok());
+    assert!(!told(&mut b));
 }
 
 #[test]
