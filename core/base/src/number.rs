@@ -82,11 +82,11 @@ fn parse_short_integer(text: &[u8]) -> Option<f64> {
 }
 
 /// Reads a double up to the end of the text or its first NUL: nothing as 0, and what is beyond the largest double as
-/// infinity. Redis reads the bounds of score ranges like this. Refuses blanks and NaN.
+/// infinity. Redis 7 reads the bounds of score ranges like this. Blanks in front are passed over, elsewhere they are refused; so is NaN.
 pub fn parse_c_f64(text: &[u8]) -> Option<f64> {
     let end = text.iter().position(|c| *c == 0).unwrap_or(text.len());
     let text = core::str::from_utf8(&text[..end]).ok()?;
-    if text.is_empty() { Some(0.0) } else { parse_any_f64(text) }
+    if text.is_empty() { Some(0.0) } else { parse_any_f64(text.trim_start_matches(is_c_blank)) }
 }
 
 fn is_c_blank(c: char) -> bool {
@@ -334,7 +334,11 @@ mod tests {
         }
         assert_eq!((parse_f64(b"0e400"), parse_f64(b"-inf")), (Some(0.0), Some(f64::NEG_INFINITY)));
         assert_eq!((parse_c_f64(b"1e400"), parse_c_f64(b"")), (Some(f64::INFINITY), Some(0.0)));
-        assert_eq!((parse_c_f64(b"1\0x"), parse_c_f64(b" 1"), parse_c_f64(b" ")), (Some(1.0), None, None));
+        assert_eq!(
+            (parse_c_f64(b"1\0x"), parse_c_f64(b" \t1"), parse_c_f64(b" ")),
+            (Some(1.0), Some(1.0), None)
+        );
+        assert_eq!((parse_c_f64(b"1 "), parse_c_f64(b"- 1"), parse_c_f64(b" \01")), (None, None, None));
         assert_eq!([&b"01"[..], b" +1", b"1\0x"].map(parse_c_u64), [Some(1); 3]);
         assert_eq!([&b""[..], b"-1", b"1 ", b"18446744073709551616"].map(parse_c_u64), [None; 4]);
     }
