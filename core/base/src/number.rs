@@ -338,7 +338,7 @@ mod tests {
             (parse_c_f64(b"1\0x"), parse_c_f64(b" \t1"), parse_c_f64(b" ")),
             (Some(1.0), Some(1.0), None)
         );
-        assert_eq!((parse_c_f64(b"1 "), parse_c_f64(b"- 1"), parse_c_f64(b" \01")), (None, None, None));
+        assert_eq!((parse_c_f64(b"1 "), parse_c_f64(b"- 1"), parse_c_f64(b" \x001")), (None, None, None));
         assert_eq!([&b"01"[..], b" +1", b"1\0x"].map(parse_c_u64), [Some(1); 3]);
         assert_eq!([&b""[..], b"-1", b"1 ", b"18446744073709551616"].map(parse_c_u64), [None; 4]);
     }
