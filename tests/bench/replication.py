@@ -9,8 +9,8 @@ beside the load.
 
 cost      microseconds of the master's processor time for a SET in pipelines of 16, without and with one replica, and what the
           replica itself needs; the last column is the master's with a replica : that of the last server named.
-copy      a data set of strings of 1 KiB and of hashes with ten fields: seconds until the replica is whole, MB/s of the copy
-          on the wire, the master's processor time per MB, and its most memory meanwhile (proportional set size, children
+copy      a data set of strings of 1 KiB and of hashes with ten fields: seconds until the replica is whole, MB of values a
+          second, the master's processor time per MB, and its most memory meanwhile (proportional set size, children
           included, while one client overwrites) against before.
 
 What is needed: redis-benchmark (Debian's redis-tools).
@@ -186,13 +186,13 @@ class Overwriter(threading.Thread):
 
 
 def copy_cost(command, megabytes):
-    """Seconds, MB on the wire, the master's processor seconds, and its most memory : before."""
+    """Seconds, the master's processor seconds, and its most memory : before."""
     master = Server(command, 0)
     replica = Server(command, 1)
     try:
         load(master, megabytes, 1)
         before = master.resident_bytes()
-        sent, spent = int(master.info("stats")["total_net_repl_output_bytes"]), master.processor_seconds()
+        spent = master.processor_seconds()
         writer = Overwriter(master, megabytes)
         writer.start()
         began = time.monotonic()
@@ -201,8 +201,7 @@ def copy_cost(command, megabytes):
         spent = master.processor_seconds() - spent
         writer.ends.set()
         writer.join()
-        sent = int(master.info("stats")["total_net_repl_output_bytes"]) - sent
-        return [seconds, sent / MB, spent, writer.resident_most / before]
+        return [seconds, spent, writer.resident_most / before]
     finally:
         replica.stop()
         master.stop()
@@ -239,10 +238,10 @@ def main():
         for _ in range(line.rounds):
             for name, command in servers.items():
                 rounds[name].append(copy_cost(command, line.megabytes))
-        print(f"{'full copy':<14}{'seconds':>10}{'MB':>10}{'MB/s':>10}{'cpu ms/MB':>11}{'memory':>9}")
+        print(f"{'full copy':<14}{'seconds':>10}{'MB/s':>10}{'cpu ms/MB':>11}{'memory':>9}")
         for name in servers:
-            seconds, megabytes, spent, memory = medians(rounds[name])
-            print(f"{name:<14}{seconds:>10.2f}{megabytes:>10.0f}{megabytes / seconds:>10.0f}{1e3 * spent / megabytes:>11.2f}{memory:>9.3f}", flush=True)
+            seconds, spent, memory = medians(rounds[name])
+            print(f"{name:<14}{seconds:>10.2f}{line.megabytes / seconds:>10.0f}{1e3 * spent / line.megabytes:>11.2f}{memory:>9.3f}", flush=True)
 
 
 if __name__ == "__main__":
