@@ -44,12 +44,12 @@ class Up:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def wait_urls(self, seconds=30):
-        """The connection strings, with the passwords in them, which are not shown in a log."""
+        """The connection strings, with the passwords in them, which are not shown in a log. All that `up` tells has been told then."""
         end = time.monotonic() + seconds
         while True:
             text = self.log.read_text(errors="replace")
             urls = re.findall(r"rediss?://[^\s'\"]+", text)
-            if len(urls) >= 2:
+            if re.search("^  to ask them: .*\n", text, re.MULTILINE):
                 names = [("cache", self.ports["--cache-port"]), ("queue", self.ports["--queue-port"])]
                 for name, port in names:
                     password = (self.folder / "secrets" / f"{name}-password").read_text().strip()

@@ -30,14 +30,15 @@ class Command:
 
 
 def commands_of(client):
-    """{name: Command} of everything the server knows, subcommands included. `client` must speak RESP3."""
+    """{name: Command} of everything the server knows, subcommands included. `client` must speak RESP3. By name: a server lists its
+    commands in another order each time that it starts, and a seed means the same commands always."""
     flags = {}
     for row in client.call("COMMAND"):
         note_flags(row, flags)
     found = {}
     for name, doc in client.call("COMMAND", "DOCS").items():
         note_command((name.upper(),), doc, flags, found)
-    return found
+    return dict(sorted(found.items()))
 
 
 def note_flags(row, flags):
