@@ -761,7 +761,7 @@ fn ordered(
     Ok(weighed.into_iter().map(|(_, element)| element).collect())
 }
 
-/// A weight is read as C reads numbers, but for those that no double is near to.
+/// A weight is read as C reads numbers, but for those beyond the largest double. Those that are too small for one are 0, as in Redis 8.
 fn sort_weight(text: &[u8]) -> Option<f64> {
     let weight = base::number::parse_c_f64(text)?;
     let beyond = weight.is_infinite() && !text.iter().any(|c| c.eq_ignore_ascii_case(&b'n'));

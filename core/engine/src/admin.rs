@@ -143,7 +143,9 @@ fn config_set(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     if proposed.changed.contains(&"maxmemory-clients") {
         engine.recount_all(turn.session, turn.args, turn.outside);
     }
-    if proposed.changed.contains(&"appendonly") && engine.config.appendonly && !turn.outside.is_rewriting() {
+    if proposed.changed.contains(&"appendonly") && !engine.config.appendonly {
+        engine.tell_of_log_that_goes();
+    } else if proposed.changed.contains(&"appendonly") && !turn.outside.is_rewriting() {
         // The log begins with a base, and whoever waits for that asks at once.
         turn.outside.rewrite_begins();
     }

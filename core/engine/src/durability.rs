@@ -109,6 +109,9 @@ struct Place {
     position: u64,
 }
 
+/// How many users a message names.
+const NAMED_MAX: usize = 5;
+
 /// How often a client is looked at that waits to take what no replica would acknowledge, microseconds.
 pub(crate) const REPLICAS_LOOK_US: u64 = 100_000;
 
@@ -135,6 +138,17 @@ fn choose(engine: &mut Engine, turn: &mut Turn<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Users in a message; none for nobody.
+fn listed(users: &[std::borrow::Cow<'_, str>]) -> Option<String> {
+    let named = users.iter().take(NAMED_MAX).map(|name| &**name).collect::<Vec<_>>().join(", ");
+    match users.len() {
+        0 => None,
+        1 => Some(format!("user {named}")),
+        2..=NAMED_MAX => Some(format!("users {named}")),
+        all => Some(format!("users {named} and {} more", all - NAMED_MAX)),
+    }
+}
+
 impl Engine {
     /// What the replies of a client wait for.
     #[inline]
@@ -146,17 +160,17 @@ impl Engine {
     #[inline]
     fn chosen_durability(&self, id: SessionId) -> Durability {
         let Some(session) = self.sessions.find(id) else { return Durability::Configured };
-        match session.durability {
+        let chosen = match session.durability {
             Durability::Configured if self.acl.has_durabilities() => self.durability_of_user(session.user),
             chosen => chosen,
-        }
+        };
+        // Where there is no log, nobody can wait for it: such a client waits as all others do.
+        if chosen.is_of_log() && !self.config.appendonly { Durability::Configured } else { chosen }
     }
 
-    /// Where there is no log, nobody can wait for it: that user waits as all others do.
     #[cold]
     fn durability_of_user(&self, user: usize) -> Durability {
-        let told = self.acl.user(user).map_or(Durability::Configured, |user| user.durability);
-        if told.is_of_log() && !self.config.appendonly { Durability::Configured } else { told }
+        self.acl.user(user).map_or(Durability::Configured, |user| user.durability)
     }
 
     /// Of these users somebody's rules have writes wait for a log that is not there, which is for when there is one: that is told.
@@ -165,13 +179,32 @@ impl Engine {
             let user = self.acl.find(name).and_then(|user| self.acl.user(user));
             user.is_some_and(|user| user.durability.is_of_log())
         };
-        let Some(name) = names.filter(|_| !self.config.appendonly).find(waits) else { return };
-        let text = format!(
-            "There is no log here (appendonly no) for which the writes of user {} could wait as its durability= says: until there is one, they \
-             wait for what those of others do",
-            String::from_utf8_lossy(name)
-        );
-        self.jobs.push(Job::Log { level: 3, text });
+        let users: Vec<_> = names
+            .filter(|_| !self.config.appendonly)
+            .filter(waits)
+            .map(String::from_utf8_lossy)
+            .collect();
+        if let Some(whose) = listed(&users) {
+            let text = format!(
+                "There is no log here (appendonly no) for which the writes of {whose} could wait as their durability= says: until there \
+                 is one, they wait for what those of others do"
+            );
+            self.jobs.push(Job::Log { level: 3, text });
+        }
+    }
+
+    /// The log goes: who has had his writes wait for it is told of.
+    pub(crate) fn tell_of_log_that_goes(&mut self) {
+        let names: Vec<Vec<u8>> = self.acl.sorted().iter().map(|user| user.name.clone()).collect();
+        self.tell_of_missing_log(names.iter().map(Vec::as_slice));
+        let chosen = self.sessions.iter().filter(|(_, session)| session.durability.is_of_log()).count();
+        if chosen > 0 {
+            let text = format!(
+                "There is no log any more (appendonly no): the writes of {chosen} connections that have chosen by CLIENT DURABILITY to \
+                 wait for it wait for what those of others do"
+            );
+            self.jobs.push(Job::Log { level: 3, text });
+        }
     }
 
     /// How many replicas must acknowledge a write that waits for them.

@@ -10,13 +10,14 @@ use std::{fmt, io};
 
 use parking_lot::Mutex;
 use persist::aof::{KnownSnapshot, Notes, Place, Source};
+use persist::disk::Disk;
 use persist::rdb::{Identity, identify};
 use profiles::Profile;
 
 use crate::saver::SaveError;
 use crate::shared::Shared;
 
-/// Last snapshots of servers that could not save that are kept, the newest among them.
+/// Last snapshots of servers that could not save that are kept, the newest and the largest among them.
 const LASTS_MAX: usize = 4;
 
 /// The snapshot that was loaded or written last.
@@ -130,13 +131,14 @@ pub(crate) fn put(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Resul
 }
 
 /// Gives the last snapshot of a server whose snapshot's name another one has a name for such. What has that name is of a server that has
-/// ended before, perhaps all that there is of its data: it is kept under another, and only of those are the oldest removed.
+/// ended before, perhaps all that there is of its data: it is kept under another, and of those that become too many the largest stays.
 pub(crate) fn put_last(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> Result<(), SaveError> {
     let (disk, path) = (&*shared.durable.disk, dir.join(name));
-    if disk.len(&path).is_ok() {
-        let free = |ms: &i64| disk.len(&dir.join(earlier_last(name, *ms))).is_err();
-        let kept = (shared.clock.now().unix_ms..).find(free).map(|ms| dir.join(earlier_last(name, ms)));
-        let kept = kept.ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
+    let earlier = earlier_lasts(disk.list(dir)?, name);
+    if is_there(disk, &path)? {
+        // Its number says that it came later, whatever has become of the clock.
+        let number = earlier.last().map_or(0, |(newest, _)| newest.saturating_add(1)).max(shared.clock.now().unix_ms);
+        let kept = dir.join(format!("{name}-{number}"));
         disk.rename(&path, &kept)?;
         shared.logger.warning(&format!(
             "{} was left by a server that has ended before; it is kept as {}.",
@@ -149,33 +151,49 @@ pub(crate) fn put_last(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> 
     Ok(())
 }
 
-fn earlier_last(name: &str, unix_ms: i64) -> String {
-    format!("{name}-{unix_ms}")
+fn is_there(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+    match disk.len(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn remove_old_lasts(shared: &Shared, dir: &Path, name: &str) {
     let disk = &*shared.durable.disk;
-    for old in old_lasts(disk.list(dir).unwrap_or_default(), name) {
+    let sized = |(_, file): (i64, String)| Some((disk.len(&dir.join(&file)).ok()?, file));
+    let earlier = earlier_lasts(disk.list(dir).unwrap_or_default(), name);
+    for old in too_many(earlier.into_iter().filter_map(sized).collect()) {
         let path = dir.join(old);
         let said = match disk.remove(&path) {
-            Ok(()) => format!("Removed {}: {LASTS_MAX} newer ones are there.", path.display()),
+            Ok(()) => format!("Removed {}: newer ones and a larger one are there.", path.display()),
             Err(error) => format!("{} cannot be removed: {error}", path.display()),
         };
         shared.logger.warning(&said);
     }
 }
 
-/// Which of these files are earlier last snapshots that are too many beside the one of this name.
-fn old_lasts(names: Vec<String>, name: &str) -> Vec<String> {
-    let time = |file: &str| -> Option<i64> {
+/// Which of these files are earlier last snapshots, beside the one of this name, with their numbers; the oldest first.
+fn earlier_lasts(names: Vec<String>, name: &str) -> Vec<(i64, String)> {
+    let number = |file: &str| -> Option<i64> {
         let digits = file.strip_prefix(name)?.strip_prefix('-')?;
         if digits.bytes().all(|digit| digit.is_ascii_digit()) { digits.parse().ok() } else { None }
     };
-    let mut lasts: Vec<(i64, String)> =
-        names.into_iter().filter_map(|file| Some((time(&file)?, file))).collect();
+    let mut lasts: Vec<(i64, String)> = names.into_iter().filter_map(|file| Some((number(&file)?, file))).collect();
     lasts.sort_unstable();
-    lasts.truncate(lasts.len().saturating_sub(LASTS_MAX - 1));
-    lasts.into_iter().map(|(_, file)| file).collect()
+    lasts
+}
+
+/// Which of them, by their sizes in bytes and the oldest first, are one too many each. A server that is started again and again leaves many
+/// small ones: the largest, perhaps what it once held, is not taken for them.
+fn too_many(mut earlier: Vec<(u64, String)>) -> Vec<String> {
+    let mut old = Vec::new();
+    while earlier.len() > LASTS_MAX - 1 {
+        let largest = earlier.iter().map(|(size, _)| *size).max();
+        let at = usize::from(Some(earlier[0].0) == largest);
+        old.push(earlier.remove(at).1);
+    }
+    old
 }
 
 /// What a snapshot that was put there by somebody else is called from now on.
@@ -332,16 +350,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_last_snapshots_the_newest_are_kept_and_nothing_else_is_touched() {
+    fn earlier_last_snapshots_are_known_by_their_names_alone() {
         let name = "dump.rdb.kept-last";
-        let lasts = |times: &[i64]| times.iter().map(|ms| earlier_last(name, *ms)).collect::<Vec<_>>();
-        assert!(old_lasts(lasts(&[9, 100, 11]), name).is_empty());
-        let mut there = lasts(&[100, 9, 11, 1000, 12]);
-        there.extend(
-            ["dump.rdb", name, "dump.rdb.kept-1", "dump.rdb.kept-last-", "dump.rdb.kept-last-1x"]
-                .map(str::to_owned),
-        );
-        assert_eq!(old_lasts(there, name), lasts(&[9, 11]));
+        let there = ["100", "9", "1000", "", "1x"].map(|number| format!("{name}-{number}"));
+        let there = there.into_iter().chain(["dump.rdb", name, "dump.rdb.kept-1"].map(str::to_owned));
+        let numbers: Vec<i64> = earlier_lasts(there.collect(), name).into_iter().map(|(number, _)| number).collect();
+        assert_eq!(numbers, [9, 100, 1000]);
+    }
+
+    #[test]
+    fn of_earlier_last_snapshots_the_largest_stays_beside_the_newest() {
+        let removed = |sizes: &[u64]| -> Vec<usize> {
+            let named = sizes.iter().enumerate().map(|(at, size)| (*size, at.to_string())).collect();
+            too_many(named).iter().map(|at| at.parse().unwrap()).collect()
+        };
+        assert!(removed(&[1, 2, 3]).is_empty());
+        assert_eq!(removed(&[1, 2, 3, 4]), [0]);
+        assert_eq!(removed(&[700, 1, 1, 1]), [1], "the one that holds more than a loop of restarts has left");
+        assert_eq!(removed(&[700, 1, 900, 1, 1]), [0, 1]);
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn that_a_rule_waits_for_a_log_which_is_not_there_is_told() {
         let mut jobs = Vec::new();
         b.engine.take_jobs(&mut jobs);
         let is_told =
-            |job: &Job| matches!(job, Job::Log { text, .. } if text.contains("the writes of user jobs"));
+            |job: &Job| matches!(job, Job::Log { text, .. } if text.contains("the writes of user jobs could"));
         jobs.iter().any(is_told)
     };
     b.run(c, "CONFIG SET appendonly no");
@@ -86,6 +86,23 @@ fn that_a_rule_waits_for_a_log_which_is_not_there_is_told() {
     b.run(c, "CONFIG SET appendonly yes");
     assert!(b.engine.load_acl_file("users", line, None).is_ok());
     assert!(!told(&mut b));
+    b.run(c, "CONFIG SET appendonly no");
+    assert!(told(&mut b), "it was there, and goes");
+}
+
+#[test]
+fn who_waits_for_a_log_that_goes_is_told_and_waits_as_others_do() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "CONFIG SET appendonly yes");
+    assert_eq!(b.run(c, "CLIENT DURABILITY always"), "+OK\r\n");
+    b.run(c, "CONFIG SET appendonly no");
+    assert_eq!(b.run(c, "CLIENT DURABILITY"), "$7\r\ndefault\r\n");
+    let mut jobs = Vec::new();
+    b.engine.take_jobs(&mut jobs);
+    assert!(jobs.iter().any(|job| matches!(job, Job::Log { text, .. } if text.contains("1 connections that have chosen"))));
+    b.run(c, "CONFIG SET appendonly yes");
+    assert_eq!(b.run(c, "CLIENT DURABILITY"), "$6\r\nalways\r\n", "it has not chosen anew");
 }
 
 #[test]
