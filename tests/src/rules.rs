@@ -166,7 +166,7 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("LOADS_MODULES", GATE),
     ("SKIP_MONITOR", "core/engine/src/monitor.rs"),
     ("SKIP_SLOWLOG", "core/engine/src/commandlog.rs"),
-    ("FAST", "core/engine/src/engine.rs"),
+    ("FAST", "core/engine/src/call.rs"),
     ("NO_AUTH", "core/engine/src/"),
     ("NO_MULTI", GATE),
     ("MOVABLE_KEYS", TOLD),
@@ -182,7 +182,7 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("AS_SUBSCRIBER", "core/engine/src/"),
     ("BY_PATTERN", GATE),
     ("MAY_WRITE", GATE),
-    ("SETS_REPLIES", "core/engine/src/engine.rs"),
+    ("SETS_REPLIES", "core/engine/src/call.rs"),
     ("TELLS_HEALTH", GATE),
 ];
 

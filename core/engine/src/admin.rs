@@ -1,6 +1,7 @@
 //! CONFIG: what the server is told; and the settings that the engine hands down.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::{ConfigRefusal, Job};
 use commands::{Error, Flags, Group, Row};
 use config::{Config, Eviction, SetError};

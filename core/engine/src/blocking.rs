@@ -3,8 +3,9 @@
 //! A waiting client is served by running its own command again when one of its keys was touched, oldest first, after the outermost
 //! command. There is no second path that delivers values. A waiter that finds nothing keeps its place.
 
+use crate::call::{Called, Turn};
 use crate::durability::{Durability, Written};
-use crate::engine::{Called, Engine, Turn};
+use crate::engine::Engine;
 use crate::gate::{Asked, Caller, Verdict};
 use crate::outside::{Delivery, Outside};
 use crate::queue::Workers;

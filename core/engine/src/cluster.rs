@@ -1,6 +1,7 @@
 //! CLUSTER and its relatives: there is no cluster, and every question about one is told so.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use commands::{Error, Flags, Group, Row};
 
 const LATE: Flags = Flags::LOADING.and(Flags::STALE);

@@ -2,7 +2,8 @@
 //!
 //! What the gate needs of a command comes from its row, everything else from `commands::docs`.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::table::Command;
 use commands::docs::{self, positions, syntax};
 use commands::{Args, Error, Flags, Group, KeyUse, Keys, Row, Spec};

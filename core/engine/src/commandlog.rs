@@ -2,7 +2,8 @@
 //!
 //! The hot path pays one comparison for durations, together with latency events, and one for sizes.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::session::SessionId;
 use commands::{Args, Error, Flags, Group, Row};
 use telemetry::CommandLog;

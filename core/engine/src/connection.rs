@@ -1,9 +1,10 @@
 //! The connection itself: AUTH, HELLO, PING, ECHO, SELECT, QUIT, RESET.
 
 use crate::REDIS_VERSION;
+use crate::call::{EngineHandler, Step, Turn};
 use crate::copy::wish::CopyWish;
 use crate::durability::Durability;
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::session::ReplyMode;
 use commands::{Args, Error, Flags, Group, Row};
 use resp::{Protocol, Reply};

@@ -12,7 +12,8 @@
 
 pub(crate) mod wish;
 
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use crate::outside::{Delivery, Job};
 use crate::session::SessionId;
 use commands::Error;

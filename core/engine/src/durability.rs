@@ -9,7 +9,8 @@
 //! have not caught up with that place since. So a replica that stands still costs those whose writes it had not acknowledged an error that
 //! says so, once, and everybody after them a plain refusal.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::gate::CHANGES;
 use crate::outside::Job;
 use crate::session::SessionId;
@@ -179,11 +180,8 @@ impl Engine {
             let user = self.acl.find(name).and_then(|user| self.acl.user(user));
             user.is_some_and(|user| user.durability.is_of_log())
         };
-        let users: Vec<_> = names
-            .filter(|_| !self.config.appendonly)
-            .filter(waits)
-            .map(String::from_utf8_lossy)
-            .collect();
+        let users: Vec<_> =
+            names.filter(|_| !self.config.appendonly).filter(waits).map(String::from_utf8_lossy).collect();
         if let Some(whose) = listed(&users) {
             let text = format!(
                 "There is no log here (appendonly no) for which the writes of {whose} could wait as their durability= says: until there \

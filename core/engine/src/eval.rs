@@ -1,6 +1,7 @@
 //! Scripts: EVAL and its relatives, and SCRIPT.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::running::{BUSY_NESTED, COUNTED, Compiling, Program, SCRIPT};
 use commands::{Args, Error, Flags, Group, Row, Subject};
 use script::{Interpreter, Sha};

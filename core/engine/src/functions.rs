@@ -3,7 +3,8 @@
 //! Libraries are data: what changes them is logged as it came in, snapshots hold their sources, and they leave
 //! only when somebody removes them. FLUSHALL leaves them alone.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::{Job, Outside};
 use crate::running::{BUSY_NESTED, COUNTED, Program, SCRIPT};
 use commands::{Args, Error, Flags, Group, Row, Subject};

@@ -1,6 +1,7 @@
 //! INFO: what the engine tells about itself. The server adds what only it knows.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::Outside;
 use commands::{Error, Flags, Group, Row};
 use std::collections::HashSet;

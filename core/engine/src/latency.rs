@@ -3,7 +3,8 @@
 //! Events are recorded only while `latency-monitor-threshold` is above 0; the hot path pays one comparison for this and the slow log
 //! together ([`Engine::watch_durations`]).
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::Outside;
 use commands::{Args, Error, Flags, Group, Row};
 use telemetry::LatencyEvent;

@@ -10,6 +10,7 @@ mod acl;
 mod admin;
 mod blocking;
 mod busy;
+mod call;
 mod client;
 mod clients;
 mod cluster;
@@ -18,6 +19,7 @@ mod commandlog;
 mod connection;
 mod copy;
 mod debug;
+mod deliveries;
 mod durability;
 mod engine;
 mod eval;
@@ -48,10 +50,11 @@ mod transaction;
 
 pub use self::replication::{Lag, SnapshotTakers};
 pub use acl::{Acl, Proof, Secret, check_record, digest_of};
+pub use call::{Next, Request};
 pub use copy::CopyOrder;
 pub use copy::wish::CopyParts;
 pub use durability::{Durability, Written};
-pub use engine::{Counters, Engine, Facts, Next, Request, TOO_MANY_CLIENTS};
+pub use engine::{Counters, Engine, Facts, TOO_MANY_CLIENTS};
 pub use keyspace::Trash;
 pub use migrate::{Dump, Migrated, Migration};
 pub use outside::{
@@ -75,7 +78,7 @@ pub const REDIS_VERSION: &str = "7.4.2";
 pub const ALLOCATOR: &str = "jemalloc-5.3.0";
 
 /// The rows of the engine's own commands.
-fn tables() -> Vec<&'static [Row<engine::EngineHandler>]> {
+fn tables() -> Vec<&'static [Row<call::EngineHandler>]> {
     vec![
         acl::COMMANDS,
         admin::COMMANDS,

@@ -2,7 +2,8 @@
 //!
 //! The figures are those of INFO ([`Engine::report`]); nothing is counted twice in another way.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use commands::{Error, Flags, Group, Row};
 use telemetry::Report;
 

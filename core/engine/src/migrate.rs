@@ -4,7 +4,8 @@
 //! meanwhile, unlike in Redis; so a key that was changed on its way stays, and so do all if by then a client's write would be refused
 //! or held back. The caller is told. Nothing is lost either way.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::gate::Caller;
 use crate::outside::{Job, Outside};
 use crate::session::{ClientInfo, SessionId};

@@ -1,6 +1,7 @@
 //! MODULE and LOLWUT: no code is loaded from outside, and what the server looks like.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use commands::{Error, Flags, Group, Row};
 
 const OPERATOR: Flags = Flags::ADMIN.and(Flags::NOSCRIPT);

@@ -1,6 +1,7 @@
 //! MONITOR: every command as it runs, for whoever asked.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::gate::Caller;
 use crate::session::{ReplyMode, SessionId};
 use commands::{Args, Error, Flags, Group, Row};

@@ -1,6 +1,7 @@
 //! Publish and subscribe: channels, patterns, shard channels, and their messages.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::session::{NAME_BYTES, SessionId, Subscriptions};
 use commands::{Channels, Error, Flags, Group, Row};
 use resp::Reply;

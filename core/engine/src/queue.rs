@@ -3,7 +3,8 @@
 //! Everybody reads the same figures; metrics, which tell of all queues, a few at a time ([`QueueWalk`]). A user sees the queues of which every key may be read.
 
 use crate::blocking::Waiters;
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::Job;
 use crate::session::{SessionId, Sessions};
 use commands::{Error, Flags, Group, Row};

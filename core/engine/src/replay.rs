@@ -4,7 +4,8 @@
 //! in memory: whoever went on would lose it without a word, so the caller is told which command it was, and whether what follows can
 //! be run without it.
 
-use crate::engine::{Engine, Turn};
+use crate::call::Turn;
+use crate::engine::Engine;
 use crate::gate::{Asked, Caller, Verdict};
 use crate::outside::Outside;
 use crate::session::{ClientInfo, SessionId};

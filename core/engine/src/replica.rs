@@ -9,7 +9,8 @@
 pub(crate) mod incoming;
 mod own;
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::gate::Caller;
 use crate::outside::{Job, Outside};
 use crate::replay::{Record, ReplayError};

@@ -16,7 +16,8 @@ pub use leaving::Lag;
 pub(crate) use place::NotedPlace;
 pub(crate) use waits::{AckWaiter, SYNC_LOOK_US, check_end};
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::session::SessionId;
 use commands::{Args, Error, Flags, Group, Row};
 use replication::ReplicationId;

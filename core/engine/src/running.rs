@@ -4,7 +4,8 @@
 //! script is a call like any other (same table, same settle); its records are kept together in the log as one unit.
 
 use crate::busy::Pace;
-use crate::engine::{Called, Engine, Step, Turn};
+use crate::call::{Called, Step, Turn};
+use crate::engine::Engine;
 use crate::functions::RunningFunction;
 use crate::gate::{Asked, Caller, Leave, Verdict};
 use crate::outside::{Busy, Job, Outside};

@@ -1,6 +1,7 @@
 //! Saving, stopping, and the time: what is mostly done elsewhere. The engine judges the arguments and leaves a job.
 
-use crate::engine::{Engine, EngineHandler, Next, Step, Turn};
+use crate::call::{EngineHandler, Next, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::{CancelledSave, Job, Outside};
 use crate::session::{ReplyMode, SessionId};
 use commands::{Error, Flags, Group, Row};

@@ -1,6 +1,6 @@
 //! The whole command table: rows of the data types and of the engine, found by name.
 
-use crate::engine::EngineHandler;
+use crate::call::EngineHandler;
 use commands::{Handler, KeyFinder, Row, Spec};
 use config::Rename;
 use std::collections::HashMap;

@@ -1,6 +1,7 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
-use crate::engine::{Called, Engine, EngineHandler, Step, Turn};
+use crate::call::{Called, EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::gate::{Asked, Caller, Verdict};
 use crate::session::{SessionId, Transaction, Watch};
 use commands::{Args, Error, Flags, Group, Row};

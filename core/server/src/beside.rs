@@ -137,7 +137,8 @@ pub(crate) fn put_last(shared: &Shared, dir: &Path, temp: &Path, name: &str) -> 
     let earlier = earlier_lasts(disk.list(dir)?, name);
     if is_there(disk, &path)? {
         // Its number says that it came later, whatever has become of the clock.
-        let number = earlier.last().map_or(0, |(newest, _)| newest.saturating_add(1)).max(shared.clock.now().unix_ms);
+        let number =
+            earlier.last().map_or(0, |(newest, _)| newest.saturating_add(1)).max(shared.clock.now().unix_ms);
         let kept = dir.join(format!("{name}-{number}"));
         disk.rename(&path, &kept)?;
         shared.logger.warning(&format!(
@@ -179,7 +180,8 @@ fn earlier_lasts(names: Vec<String>, name: &str) -> Vec<(i64, String)> {
         let digits = file.strip_prefix(name)?.strip_prefix('-')?;
         if digits.bytes().all(|digit| digit.is_ascii_digit()) { digits.parse().ok() } else { None }
     };
-    let mut lasts: Vec<(i64, String)> = names.into_iter().filter_map(|file| Some((number(&file)?, file))).collect();
+    let mut lasts: Vec<(i64, String)> =
+        names.into_iter().filter_map(|file| Some((number(&file)?, file))).collect();
     lasts.sort_unstable();
     lasts
 }
@@ -354,7 +356,8 @@ mod tests {
         let name = "dump.rdb.kept-last";
         let there = ["100", "9", "1000", "", "1x"].map(|number| format!("{name}-{number}"));
         let there = there.into_iter().chain(["dump.rdb", name, "dump.rdb.kept-1"].map(str::to_owned));
-        let numbers: Vec<i64> = earlier_lasts(there.collect(), name).into_iter().map(|(number, _)| number).collect();
+        let numbers: Vec<i64> =
+            earlier_lasts(there.collect(), name).into_iter().map(|(number, _)| number).collect();
         assert_eq!(numbers, [9, 100, 1000]);
     }
 

@@ -1,7 +1,8 @@
 //! The ACL command.
 
 use super::{Denial, User};
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::Job;
 use commands::{Error, Flags, Group, Row};
 use resp::Reply;

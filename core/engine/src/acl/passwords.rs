@@ -5,7 +5,8 @@
 
 use super::proofs::Proofs;
 use super::{Proof, Secret, Verdict, digest_of, rules};
-use crate::engine::{Engine, Turn};
+use crate::call::Turn;
+use crate::engine::Engine;
 use crate::outside::{Asker, Job, Outside};
 use crate::session::{Queued, SessionId};
 use commands::Args;

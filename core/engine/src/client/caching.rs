@@ -1,7 +1,8 @@
 //! CLIENT TRACKING and its relatives: how a client asks to be told of changed keys. What it is told is in `tracking`.
 
 use super::on_off;
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use crate::session::{Session, Tracking};
 use commands::{Args, Error};
 use std::collections::BTreeSet;

@@ -1,7 +1,8 @@
 //! CLIENT KILL: the end of the clients that are meant.
 
 use super::filter::Filter;
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use crate::session::SessionId;
 use commands::Error;
 

@@ -3,7 +3,8 @@
 //! Sizes of buffers are the server's; they are asked for when a line is to be written, because what was told before is up to a second old.
 
 use super::filter::Filter;
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use crate::outside::Outside;
 use crate::session::{Session, SessionId};
 use commands::{Args, Error};

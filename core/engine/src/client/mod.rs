@@ -8,7 +8,8 @@ mod pause;
 
 pub(crate) use self::line::{client_line, request_bytes};
 pub(crate) use self::pause::Pause;
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::Delivery;
 use crate::session::{ReplyMode, SessionId};
 use commands::{Args, Error, Flags, Group, Row};

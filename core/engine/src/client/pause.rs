@@ -3,7 +3,8 @@
 //! A request is held after the gate has let it in, as in Redis: what would be refused is refused at once. While a pause lasts no key
 //! expires and none is evicted, so that the data stand still.
 
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use crate::gate::{Asked, LEAVES_TRACES};
 use crate::outside::Outside;
 use commands::Error;

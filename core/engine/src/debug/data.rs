@@ -1,6 +1,7 @@
 //! DEBUG on the data set as a whole: digests, reloading, filling it up.
 
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use crate::outside::{Job, Reload};
 use commands::Error;
 use keyspace::Db;

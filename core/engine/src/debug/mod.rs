@@ -4,7 +4,8 @@
 //! shrink, plain quicklist nodes, resizing dictionaries) is checked as Redis checks it and then changes nothing, so that a test that
 //! sets it goes on to what it really tests.
 
-use crate::engine::{Engine, EngineHandler, Step, Turn};
+use crate::call::{EngineHandler, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::Job;
 use commands::{Args, Error, Flags, Group, Row};
 

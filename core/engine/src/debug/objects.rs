@@ -2,7 +2,8 @@
 //!
 //! The answers have Redis' shape, because test suites take them apart; the figures are those of our own structures.
 
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use crate::outside::Job;
 use commands::Error;
 use types::{Entry, View};

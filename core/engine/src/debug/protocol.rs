@@ -1,6 +1,7 @@
 //! DEBUG PROTOCOL: one value of each type that RESP knows, for the tests of client libraries.
 
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use commands::Error;
 
 #[expect(clippy::approx_constant, reason = "the value that Redis answers, not pi")]

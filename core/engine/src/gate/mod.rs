@@ -10,8 +10,9 @@ mod access;
 mod rights;
 mod room;
 
+use crate::call::Request;
 use crate::durability::Durability;
-use crate::engine::{Engine, Request};
+use crate::engine::Engine;
 use crate::outside::Outside;
 use crate::replica::STALE_CALL;
 use crate::running::Program;

@@ -12,7 +12,8 @@
 //! behind that request, nobody knows here whether it was heard: if the other one is a master when it is asked again, it was, and is followed.
 //! As long as it says nothing of that (it is busy, loads, or has no room), it is asked on.
 
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use crate::outside::Job;
 use crate::session::SessionId;
 use commands::{Args, Error};

@@ -3,8 +3,9 @@
 //! What the state machine of a master wants is carried out here: bytes become deliveries, so they leave when the log has what they tell,
 //! and a snapshot becomes a job.
 
+use crate::call::{Step, Turn};
 use crate::copy::copy;
-use crate::engine::{Engine, Step, Turn};
+use crate::engine::Engine;
 use crate::outside::{Job, Outside};
 use crate::session::{Session, SessionId};
 use commands::Error;

@@ -19,7 +19,8 @@
 //! [`OTHERS_WAIT_US`]; what comes after such a write is told and given up. Where several replicas are awaited and not all of them come, those
 //! that did hear nothing and would take their master for lost, so half of `repl-timeout` after the first the others are not awaited any more.
 
-use crate::engine::{Engine, Turn};
+use crate::call::Turn;
+use crate::engine::Engine;
 use crate::gate::LOADING;
 use crate::outside::{Job, Outside};
 use crate::session::SessionId;

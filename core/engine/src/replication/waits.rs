@@ -3,7 +3,8 @@
 //! A client waits for what it wrote itself: the position in the stream behind its last write is kept in its session. Replicas are
 //! asked to acknowledge when somebody begins to wait, and by themselves do so once a second.
 
-use crate::engine::{Engine, Step, Turn};
+use crate::call::{Step, Turn};
+use crate::engine::Engine;
 use crate::outside::{LogTickets, Outside};
 use crate::session::SessionId;
 use commands::{Args, Error, OnTimeout, Wait};

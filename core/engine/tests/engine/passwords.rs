@@ -71,8 +71,7 @@ fn that_a_rule_waits_for_a_log_which_is_not_there_is_told() {
     let told = |b: &mut Bench| {
         let mut jobs = Vec::new();
         b.engine.take_jobs(&mut jobs);
-        let is_told =
-            |job: &Job| matches!(job, Job::Log { text, .. } if text.contains("the writes of user jobs could"));
+        let is_told = |job: &Job| matches!(job, Job::Log { text, .. } if text.contains("the writes of user jobs could"));
         jobs.iter().any(is_told)
     };
     b.run(c, "CONFIG SET appendonly no");
@@ -100,7 +99,11 @@ fn who_waits_for_a_log_that_goes_is_told_and_waits_as_others_do() {
     assert_eq!(b.run(c, "CLIENT DURABILITY"), "$7\r\ndefault\r\n");
     let mut jobs = Vec::new();
     b.engine.take_jobs(&mut jobs);
-    assert!(jobs.iter().any(|job| matches!(job, Job::Log { text, .. } if text.contains("1 connections that have chosen"))));
+    assert!(
+        jobs.iter().any(
+            |job| matches!(job, Job::Log { text, .. } if text.contains("1 connections that have chosen"))
+        )
+    );
     b.run(c, "CONFIG SET appendonly yes");
     assert_eq!(b.run(c, "CLIENT DURABILITY"), "$6\r\nalways\r\n", "it has not chosen anew");
 }
