@@ -7,12 +7,18 @@ BEFORE and AFTER are server binaries (`tandem`, or a redis-server or valkey-serv
 `valgrind --tool=callgrind`, which begins to count behind the start and a warm-up and ends before the stop: the total,
 divided by N, is what one request costs from the socket to the reply. (A start is not the same twice: clocks are
 calibrated against each other.) Requests come one at a time and in pipelines of 16, over a small set of keys.
-`list` is an LPUSH and an RPOP of one key, and `queue` the same of a key that belongs to a queue
-of a library. `blpop:N` is an LPUSH that serves the oldest of N clients blocked on one key, and that client's next BLPOP.
+`list` is an LPUSH and an RPOP of one key, and `queue` the same of a key that belongs to a queue of a library; `awaited` is that of a
+key on which clients have waited, of whose jobs the server remembers when they came; `empty` is `queue` where the push creates the
+key and the pop removes it. `job` is an EVALSHA that takes a job through several keys of a queue. `blpop:N` is an LPUSH that serves
+the oldest of N clients blocked on one key, and that client's next BLPOP.
+
+For requests at lists the last two columns tell what following queues costs in AFTER: the same requests at a server with
+`queues-max 0`, where a queue's keys are as good as any, and the ratio. That of `awaited` is at its highest there: in valgrind a
+request takes so long that each job comes in another millisecond.
 
 What is not counted: the kernel, and the look at the allocator's figures, which the server takes once a second and which costs as
 much as a hundred requests. It is known by its name, so a `tandem` must have names: `cargo build --profile symbols`. What else is
-done once a second is little; each figure is the least of several lives, in which that happened least often. The last column is
+done once a second is little; each figure is the least of several lives, in which that happened least often. `ratio` is
 AFTER : BEFORE.
 """
 
@@ -40,6 +46,20 @@ WARM_UP_PART = 4
 LOOK = "tandem_server::allocator::look"
 
 SCRIPT = b"redis.call('SET', KEYS[1], ARGV[1]); return redis.call('GET', KEYS[1])"
+# A job from one state of a queue to the next, as BullMQ's scripts take it.
+JOB_SCRIPT = b"""
+redis.call('LPUSH', KEYS[1], ARGV[1])
+local job = redis.call('RPOPLPUSH', KEYS[1], KEYS[2])
+redis.call('LREM', KEYS[2], 1, job)
+redis.call('ZADD', KEYS[3], 1, job)
+redis.call('ZPOPMIN', KEYS[3])
+return job
+"""
+JOB_KEYS = ("bull:mail:wait", "bull:mail:active", "bull:mail:prioritized")
+# Lists that are filled before the requests come; the last one is that on which clients have waited.
+FILLED = ("list:mail:work", "bull:mail:wait", "mail:work:jobs")
+# Requests with which it is measured what following queues costs, beside those that block.
+AT_LISTS = ("list", "queue", "awaited", "empty", "job")
 
 
 def request(*words):
@@ -86,7 +106,7 @@ def push_and_pop(key, value):
     return request("LPUSH", key, value) + request("RPOP", key)
 
 
-def kinds(sha):
+def kinds(sha, job_sha):
     """name -> (the request for a key number, bytes of its reply after the warm-up)"""
     value = b"v" * 32
     return {
@@ -94,8 +114,11 @@ def kinds(sha):
         "set": (lambda i: request("SET", f"string:{i:04}", value), len(b"+OK\r\n")),
         "hset": (lambda i: request("HSET", "hash", f"field:{i:04}", value), len(b":0\r\n")),
         "zadd": (lambda i: request("ZADD", "zset", i * 7 % KEYS, f"member:{i:04}"), len(b":0\r\n")),
-        "list": (lambda i: push_and_pop("list", value), len(b":6\r\n$32\r\n") + 34),
+        "list": (lambda i: push_and_pop("list:mail:work", value), len(b":6\r\n$32\r\n") + 34),
         "queue": (lambda i: push_and_pop("bull:mail:wait", value), len(b":6\r\n$32\r\n") + 34),
+        "awaited": (lambda i: push_and_pop("mail:work:jobs", value), len(b":6\r\n$32\r\n") + 34),
+        "empty": (lambda i: push_and_pop("bull:text:wait", value), len(b":1\r\n$32\r\n") + 34),
+        "job": (lambda i: request("EVALSHA", job_sha, len(JOB_KEYS), *JOB_KEYS, value), len(b"$32\r\n") + 34),
         "evalsha": (lambda i: request("EVALSHA", sha, 1, f"string:{i:04}", value), len(b"$32\r\n") + 34),
     }
 
@@ -103,7 +126,7 @@ def kinds(sha):
 class Counted:
     """A server under callgrind."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, follows):
         self.folder = Path(tempfile.mkdtemp(prefix="tandem-instructions-"))
         self.is_tandem = Path(binary).name.startswith("tandem")
         with socket.socket() as probe:
@@ -112,6 +135,8 @@ class Counted:
         server = [binary, "server"] if self.is_tandem else [binary]
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
                    "--appendonly", "no", "--hz", "1"]
+        if not follows:
+            options += ["--queues-max", "0"]
         self.errors = (self.folder / "valgrind.log").open("wb")
         self.process = subprocess.Popen(
             ["valgrind", "--tool=callgrind", "--instr-atstart=no",
@@ -165,14 +190,14 @@ def inclusive(profile, function):
     return sum(int(cost) for block in blocks for cost in re.findall(r"^[+-]?[\d*]+ (\d+)$", block, re.M))
 
 
-def cost(binary, kind, pipeline, requests):
+def cost(binary, kind, pipeline, requests, follows=True):
     """Instructions of a request, the least of several lives of a server."""
-    return min(life(binary, kind, pipeline, requests) for _ in range(LIVES))
+    return min(life(binary, kind, pipeline, requests, follows) for _ in range(LIVES))
 
 
-def life(binary, kind, pipeline, requests):
+def life(binary, kind, pipeline, requests, follows):
     """Instructions of one of so many requests."""
-    server = Counted(binary)
+    server = Counted(binary, follows)
     try:
         if kind.startswith("blpop:"):
             return served_blocked(server, int(kind.removeprefix("blpop:")), requests)
@@ -182,14 +207,17 @@ def life(binary, kind, pipeline, requests):
 
 
 def served(server, kind, pipeline, requests):
-    sha = server.client.one("SCRIPT", "LOAD", SCRIPT).decode()
-    make, reply_bytes = kinds(sha)[kind]
+    shas = [server.client.one("SCRIPT", "LOAD", script).decode() for script in (SCRIPT, JOB_SCRIPT)]
+    table = kinds(*shas)
+    make, reply_bytes = table[kind]
     for i in range(KEYS):
         for warm in ("set", "hset", "zadd"):
-            server.client.socket.sendall(kinds(sha)[warm][0](i))
+            server.client.socket.sendall(table[warm][0](i))
             server.client.socket.recv(64)
-    server.client.one("HSET", "bull:mail:meta", "version", "bullmq:6.0.0")
-    for key in ("list", "bull:mail:wait"):
+    for name in ("mail", "text"):
+        server.client.one("HSET", f"bull:{name}:meta", "version", "bullmq:6.0.0")
+    have_waited(server, FILLED[-1], clients=2)
+    for key in FILLED:
         server.client.one("LPUSH", key, *[b"v" * 32] * 5)
     each = [make(i) for i in range(KEYS)]
     batches = [b"".join(each[(first + n) % KEYS] for n in range(pipeline)) for first in range(KEYS)]
@@ -198,6 +226,19 @@ def served(server, kind, pipeline, requests):
         for n in range(count // pipeline):
             server.client.all(batches[n % KEYS], reply_bytes * pipeline)
     return counted(server, send, requests)
+
+
+def have_waited(server, key, clients):
+    """So many clients have waited on a key, so that it is a queue, and have gone."""
+    waiting = [Client(server.port) for _ in range(clients)]
+    for client in waiting:
+        client.socket.sendall(request("BLPOP", key, "0"))
+    while server.client.blocked_clients() < clients:
+        time.sleep(0.1)
+    for client in waiting:
+        client.socket.close()
+    while server.client.blocked_clients() > 0:
+        time.sleep(0.1)
 
 
 def counted(server, send, requests):
@@ -232,16 +273,23 @@ def main():
     parser.add_argument("before")
     parser.add_argument("after")
     parser.add_argument("--requests", type=int, default=10000, help="requests that are counted")
-    parser.add_argument("--only", default="get,set,hset,zadd,list,queue,evalsha,blpop:1,blpop:100,blpop:1000")
+    every = "get,set,hset,zadd,list,queue,awaited,empty,evalsha,job,blpop:1,blpop:100,blpop:1000"
+    parser.add_argument("--only", default=every)
     line = parser.parse_args()
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is missing")
-    print(f"{'request':<14}{'before':>10}{'after':>10}{'ratio':>8}")
+    follows = Path(line.after).name.startswith("tandem")
+    print(f"{'request':<14}{'before':>10}{'after':>10}{'ratio':>8}{'unfollowed':>12}{'ratio':>8}")
     for kind in line.only.split(","):
-        for pipeline in (1,) if kind.startswith("blpop:") else (1, PIPELINE):
+        is_blocking = kind.startswith("blpop:")
+        for pipeline in (1,) if is_blocking else (1, PIPELINE):
             before, after = (cost(binary, kind, pipeline, line.requests) for binary in (line.before, line.after))
             name = kind if pipeline == 1 else f"{kind} /{pipeline}"
-            print(f"{name:<14}{before:>10.0f}{after:>10.0f}{after / before:>8.3f}", flush=True)
+            print(f"{name:<14}{before:>10.0f}{after:>10.0f}{after / before:>8.3f}", end="", flush=True)
+            if follows and (is_blocking or kind in AT_LISTS):
+                plain = cost(line.after, kind, pipeline, line.requests, follows=False)
+                print(f"{plain:>12.0f}{after / plain:>8.3f}", end="")
+            print(flush=True)
 
 
 if __name__ == "__main__":

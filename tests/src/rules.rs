@@ -18,7 +18,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("tandem-config", &["tandem-base"]),
     ("tandem-telemetry", &[]),
     ("tandem-types", &["tandem-base", "tandem-table"]),
-    ("tandem-queues", &["tandem-base", "tandem-types"]),
+    ("tandem-queues", &["tandem-base", "tandem-table", "tandem-types"]),
     ("tandem-keyspace", &["tandem-base", "tandem-table", "tandem-types", "tandem-persist", "tandem-queues"]),
     ("tandem-commands", &["tandem-base", "tandem-resp", "tandem-types", "tandem-keyspace"]),
     ("tandem-script", &["tandem-base", "tandem-resp"]),

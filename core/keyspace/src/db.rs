@@ -314,8 +314,8 @@ impl<'a> Db<'a> {
             None => {
                 let value = T::new().into();
                 let mut entry = Entry::new(key, value, None);
-                if self.space.queues.notes_new(T::KIND, self.index, hash, key) {
-                    entry.set_followed(true);
+                if let Some(number) = self.space.queues.notes_new(T::KIND, self.index, hash, key) {
+                    entry.set_follower(Some(number));
                 }
                 let position = self.space.insert(self.index, hash, entry);
                 Ok(Guard::new(self.space, self.index, position, true, Before::default()))
@@ -474,7 +474,7 @@ impl<'a> Db<'a> {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         match self.take(key, Cause::Changed) {
             Some(entry) => {
-                if entry.is_followed() {
+                if entry.follower().is_some() {
                     self.space.note_removed(self.index, &entry);
                 }
                 self.space.discard(entry);

@@ -1,7 +1,9 @@
 //! What the queues are told of the keyspace, and what they see of it.
 //!
-//! An entry whose key belongs to a queue is marked, so that a write to any other costs one look at a bit. The mark may be there in
-//! vain, for the queue was forgotten; then it goes with the next write.
+//! An entry whose key belongs to a queue is marked, so that a write to any other costs one look at a bit. The mark has the number by which
+//! the queues know the key, so that a write to one of theirs costs no look-up either; it is 0 where there are too many keys for that,
+//! and where the key names queues.
+//! *Invariant:* a number is that of the entry's own key; when the key is followed no more, the mark goes before the number is another's.
 
 use crate::fields::is_over;
 use crate::space::{Database, Keyspace};
@@ -41,11 +43,9 @@ impl Keyspace {
     /// A whole value is put under its key.
     pub(crate) fn note_placed(&mut self, db: usize, hash: u64, entry: &mut Entry) {
         let kind = entry.kind();
-        let is_followed = kind != Kind::String && self.queues.notes_new(kind, db, hash, entry.key());
-        entry.set_followed(is_followed);
-        if is_followed {
-            self.queues.placed(db, entry.key(), queues::len(entry.view()));
-        }
+        let number =
+            if kind != Kind::String { self.queues.notes_new(kind, db, hash, entry.key()) } else { None };
+        entry.set_follower(number);
         if let View::Stream(stream) = entry.view()
             && stream.groups().len() > 0
             && self.queues.is_on()
@@ -54,21 +54,35 @@ impl Keyspace {
         }
     }
 
-    /// The followed collection at `position` has changed.
-    #[inline(never)]
-    pub(crate) fn note_change(&mut self, db: usize, position: Position, is_new: bool) {
-        let table = &mut self.dbs[db].table;
-        let entry = table.at(position);
-        let len = queues::len(entry.view());
-        if !self.queues.changed(db, entry.key(), len, is_new, self.now.mono_us / 1000) {
-            table.at_mut(position).set_followed(false);
+    /// The collection at `position`, of this follower, went from `before` to `after` elements.
+    #[inline]
+    pub(crate) fn note_change(
+        &mut self,
+        (db, position): (usize, Position),
+        follower: u16,
+        before: usize,
+        after: usize,
+    ) {
+        if follower == 0 {
+            return self.note_change_by_name(db, position, before, after);
         }
+        debug_assert!(
+            self.queues.is_number_of(follower.into(), db, self.dbs[db].table.at(position).key()),
+            "a number is that of the entry's key"
+        );
+        self.queues.changed(follower.into(), before as u64, after as u64, self.now.mono_us);
+    }
+
+    #[cold]
+    fn note_change_by_name(&mut self, db: usize, position: Position, before: usize, after: usize) {
+        let key = self.dbs[db].table.at(position).key();
+        self.queues.changed_by_name(db, key, before as u64, after as u64, self.now.mono_us);
     }
 
     /// A followed value was removed.
     #[cold]
     pub(crate) fn note_removed(&mut self, db: usize, entry: &Entry) {
-        self.queues.changed(db, entry.key(), 0, false, self.now.mono_us / 1000);
+        self.queues.changed_by_name(db, entry.key(), queues::len(entry.view()), 0, self.now.mono_us);
     }
 
     /// The stream at `position`, which is not followed, has changed.
@@ -90,6 +104,10 @@ impl Keyspace {
 
     /// Somebody waits on a key for a value of this type; `clients` are those who wait already.
     pub fn note_awaited(&mut self, db: usize, key: &[u8], kind: Kind, clients: &dyn Clients) {
+        let hash = self.dbs[db].table.hash_of(key);
+        if self.queues.is_awaited_as_ever(db, hash, key, self.now.mono_us) {
+            return;
+        }
         self.with_queues(clients, |queues, at| queues.awaited(db, key, kind, at));
     }
 
@@ -134,6 +152,7 @@ impl Keyspace {
     pub fn set_queues_max(&mut self, max: usize) -> bool {
         let is_more = max > self.queues.max();
         self.queues.set_max(max);
+        self.mark_followed();
         self.queue_search = match self.queue_search {
             _ if is_more => Some(Search::default()),
             // Another directive may have been set meanwhile.
@@ -186,11 +205,13 @@ impl Keyspace {
         done
     }
 
-    fn mark_followed(&mut self) {
-        for (db, key) in self.queues.take_marks() {
-            let table = &mut self.dbs[db].table;
-            if let Some(position) = table.locate(table.hash_of(&key), &key) {
-                table.at_mut(position).set_followed(true);
+    pub(crate) fn mark_followed(&mut self) {
+        for mark in self.queues.take_marks() {
+            let table = &mut self.dbs[mark.db].table;
+            if let Some(position) = table.locate(table.hash_of(&mark.key), &mark.key)
+                && table.at(position).kind() != Kind::String
+            {
+                table.at_mut(position).set_follower(mark.number);
             }
         }
     }

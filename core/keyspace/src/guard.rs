@@ -159,18 +159,20 @@ impl<T: Stored> Drop for Guard<'_, T> {
             () => Cause::Changed,
         };
         let entry = self.space.dbs[self.db].table.at(self.position);
-        let (key, is_followed) = (entry.key(), entry.is_followed());
+        let (key, follower) = (entry.key(), entry.follower());
         if self.created {
             self.space.effects.creates(self.db, key);
         }
         self.space.effects.touch_offering(self.db, key, cause, self.offer);
         self.space.effects.recount(concerned);
         // Streams tell by themselves what came and was taken; what they are asked is whether somebody has made a group.
-        match T::KIND {
-            Kind::Stream if !is_followed => self.space.note_groups(self.db, self.position),
-            Kind::Stream => {}
-            _ if is_followed => self.space.note_change(self.db, self.position, self.created),
-            _ => {}
+        match (T::KIND, follower) {
+            (Kind::Stream, None) => self.space.note_groups(self.db, self.position),
+            (Kind::Stream, Some(_)) | (_, None) => {}
+            (_, Some(follower)) => {
+                let at = (self.db, self.position);
+                self.space.note_change(at, follower, self.before.elements, elements);
+            }
         }
         if empty {
             self.space.remove_at(self.db, self.position);

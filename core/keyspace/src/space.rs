@@ -324,6 +324,7 @@ impl Keyspace {
     pub fn swap(&mut self, a: usize, b: usize) {
         self.dbs.swap(a, b);
         self.queues.swapped(a, b);
+        self.mark_followed();
         self.queue_search = self.queue_search.map(|_| Search::default());
         self.expiring_end = self.expiring_end.max(a.max(b) + 1);
         self.effects.exchanged = true;

@@ -2,7 +2,8 @@
 //!
 //! A mark says: the jobs from this number on came at this time or later. Marks are at least `grain_ms` apart; when there are
 //! too many, every second one goes and the grain doubles. So a short queue's ages are exact to the millisecond, and a long
-//! one's are too old by at most a grain, which is about the age divided by half of [`MARKS_MAX`].
+//! one's are too old by at most a grain, which is about the age divided by half of [`MARKS_MAX`]. Time stands still for many commands,
+//! so most jobs need no mark.
 
 use std::collections::VecDeque;
 
@@ -19,27 +20,34 @@ struct Mark {
 /// When jobs came.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    marks: VecDeque<Mark>,
-    grain_ms: u64,
     /// Jobs that have ever come.
     pushed: u64,
+    /// When the next mark may be made, monotonic microseconds: what comes before belongs to the last one.
+    due_us: u64,
+    marks: VecDeque<Mark>,
+    grain_ms: u64,
 }
 
 impl History {
     /// `count` jobs came while `waiting` others were there.
-    #[inline]
-    pub(crate) fn push(&mut self, count: u64, waiting: u64, now_ms: u64) {
-        let is_new = match self.marks.back() {
-            Some(last) => waiting == 0 || last.at_ms + self.grain_ms <= now_ms,
-            None => true,
-        };
-        if is_new {
-            self.mark(waiting, now_ms);
+    pub(crate) fn push(&mut self, count: u64, waiting: u64, now_us: u64) {
+        if waiting == 0 || self.due_us <= now_us {
+            self.mark(waiting, now_us / 1000);
         }
         self.pushed += count;
     }
 
-    fn mark(&mut self, waiting: u64, now_ms: u64) {
+    /// So many jobs came, none of which could be the first of a mark.
+    pub(crate) fn count(&mut self, count: u64) {
+        self.pushed += count;
+    }
+
+    /// When the next mark may be made, if not sooner because the queue was empty, monotonic microseconds.
+    pub(crate) fn due_us(&self) -> u64 {
+        self.due_us
+    }
+
+    fn mark(&mut self, waiting: u64, at_ms: u64) {
         if waiting == 0 {
             self.marks.clear();
             self.grain_ms = 1;
@@ -47,7 +55,8 @@ impl History {
         if self.marks.len() == MARKS_MAX {
             self.thin_out(waiting);
         }
-        self.marks.push_back(Mark { at_ms: now_ms, number: self.pushed });
+        self.marks.push_back(Mark { at_ms, number: self.pushed });
+        self.due_us = at_ms.saturating_add(self.grain_ms).saturating_mul(1000);
     }
 
     /// Makes room: by what is taken already, or else by a coarser grain.
@@ -92,13 +101,13 @@ mod tests {
     #[test]
     fn a_short_queue_is_exact() {
         let mut history = History::default();
-        history.push(2, 0, 10);
-        history.push(1, 2, 25);
+        history.push(2, 0, 10_999);
+        history.push(1, 2, 25_000);
         assert_eq!(
             [3, 2, 1, 0].map(|waiting| history.oldest_ms(waiting)),
             [Some(10), Some(10), Some(25), None]
         );
-        history.push(1, 0, 90);
+        history.push(1, 0, 90_500);
         assert_eq!(history.oldest_ms(1), Some(90), "the queue was empty in between");
     }
 
@@ -110,7 +119,7 @@ mod tests {
         for _ in 0..20_000 {
             now_ms += random.below(20);
             if random.below(5) < 3 {
-                history.push(1, twin.len() as u64, now_ms);
+                history.push(1, twin.len() as u64, now_ms * 1000 + random.below(1000));
                 twin.push_back(now_ms);
             } else {
                 twin.pop_front();

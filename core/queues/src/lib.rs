@@ -20,10 +20,11 @@ mod id;
 mod libraries;
 mod queue;
 mod queues;
+mod recent;
 mod text;
 
 pub use figures::Figures;
 pub use history::MARKS_MAX;
 pub use id::{KEY_BYTES_MAX, QueueKind};
 pub use libraries::{Clients, Context, Look, MayRead, NoClients, WORKER, len};
-pub use queues::{Cursor, Queues};
+pub use queues::{Cursor, Mark, Queues};

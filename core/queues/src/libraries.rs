@@ -55,7 +55,11 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(crate) fn mono_ms(&self) -> u64 {
-        self.now.mono_us / 1000
+        self.mono_us() / 1000
+    }
+
+    pub(crate) fn mono_us(&self) -> u64 {
+        self.now.mono_us
     }
 
     /// The keys of a database, with the number of names read of one key at most.

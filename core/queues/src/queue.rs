@@ -34,10 +34,49 @@ impl Flow {
     }
 }
 
+/// What has come and gone at one key of a queue since the queue has taken note of it. It is on the way of every command that changes
+/// the key, so there is no more in it than can be added to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    added: u64,
+    taken: u64,
+    /// When the key was last changed, monotonic microseconds.
+    changed_us: u64,
+    /// When jobs that come are told to the queue at once, monotonic microseconds: the time of the next mark in its history.
+    due_us: u64,
+}
+
+impl Tally {
+    /// The key went from `before` to `after` elements. False, and only the time is noted, if the queue is to be told.
+    #[inline]
+    pub(crate) fn count(&mut self, before: u64, after: u64, now_us: u64) -> bool {
+        self.changed_us = now_us;
+        if after <= before {
+            self.taken += before - after;
+            return true;
+        }
+        if self.due_us <= now_us {
+            return false;
+        }
+        self.added += after - before;
+        true
+    }
+
+    /// The queue may have been empty.
+    #[inline]
+    pub(crate) fn begin_anew(&mut self) {
+        if self.due_us != u64::MAX {
+            self.due_us = 0;
+        }
+    }
+}
+
 /// One queue.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) id: Id,
+    /// The numbers of its keys of jobs, some of which may belong to another queue since.
+    pub(crate) numbers: Vec<u32>,
     pub(crate) added: Flow,
     pub(crate) taken: Flow,
     /// Jobs that wait, as far as the commits told; set right whenever the keys are looked at.
@@ -46,10 +85,10 @@ pub(crate) struct Queue {
     pub(crate) is_proven: bool,
     /// When it was found, monotonic milliseconds.
     pub(crate) since_ms: u64,
-    /// When somebody last waited on it or changed it, monotonic milliseconds.
-    pub(crate) seen_ms: u64,
+    /// When somebody last waited on it or changed it, monotonic microseconds; 0 when that does not matter any more.
+    pub(crate) seen_us: u64,
     /// When jobs came, where the library does not tell.
-    pub(crate) history: Option<Box<History>>,
+    pub(crate) history: Option<History>,
     /// The set in which the library names its queues, and the member that stands for this one.
     pub(crate) named: Option<Name>,
     /// What a stream told last of itself: entries added, and taken by the group.
@@ -57,35 +96,49 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(id: Id, now_ms: u64) -> Queue {
-        let history = id.kind.library().remembers.then(Box::default);
+    pub(crate) fn new(id: Id, now_us: u64) -> Queue {
+        let history = id.kind.library().remembers.then(History::default);
         Queue {
             id,
+            numbers: Vec::new(),
             added: Flow::default(),
             taken: Flow::default(),
             waiting: 0,
             is_proven: true,
-            since_ms: now_ms,
-            seen_ms: now_ms,
+            since_ms: now_us / 1000,
+            seen_us: now_us,
             history,
             named: None,
             told: None,
         }
     }
 
-    /// A key of its jobs went from `before` to `after` elements.
-    #[inline]
-    pub(crate) fn count(&mut self, before: u64, after: u64, now_ms: u64) {
-        self.seen_ms = now_ms;
-        if after > before {
-            self.added.grow(after - before);
-            if let Some(history) = &mut self.history {
-                history.push(after - before, self.waiting, now_ms);
-            }
-        } else {
-            self.taken.grow(before - after);
+    /// So many jobs came.
+    pub(crate) fn come(&mut self, count: u64, now_us: u64) {
+        self.seen_us = now_us;
+        self.added.grow(count);
+        if let Some(history) = &mut self.history {
+            history.push(count, self.waiting, now_us);
         }
-        self.waiting = self.waiting.saturating_add(after).saturating_sub(before);
+        self.waiting = self.waiting.saturating_add(count);
+    }
+
+    /// Takes note of what was tallied.
+    pub(crate) fn take(&mut self, tally: &mut Tally) {
+        let Tally { added, taken, changed_us, due_us } = core::mem::take(tally);
+        tally.due_us = due_us;
+        self.seen_us = self.seen_us.max(changed_us);
+        self.added.grow(added);
+        self.taken.grow(taken);
+        if let Some(history) = &mut self.history {
+            history.count(added);
+        }
+        self.waiting = self.waiting.saturating_add(added).saturating_sub(taken);
+    }
+
+    /// The tally need not tell of jobs that come until then.
+    pub(crate) fn hush(&self, tally: &mut Tally) {
+        tally.due_us = self.history.as_ref().map_or(u64::MAX, History::due_us);
     }
 
     /// Goes on for another queue. The jobs that wait in that are counted anew.
@@ -117,8 +170,8 @@ impl Queue {
     pub(crate) fn bytes(&self) -> usize {
         let id = 2 * (size_of::<Id>() + self.id.base.len() + self.id.part.len());
         let named = self.named.as_ref().map_or(0, |(set, member)| set.len() + member.len());
-        let history = self.history.as_ref().map_or(0, |history| size_of::<History>() + history.bytes());
-        size_of::<Queue>() + id + named + history
+        let history = self.history.as_ref().map_or(0, History::bytes);
+        size_of::<Queue>() + id + named + history + self.numbers.capacity() * size_of::<u32>()
     }
 }
 

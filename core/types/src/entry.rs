@@ -324,15 +324,19 @@ impl Entry {
         self.0.set_epoch(epoch);
     }
 
-    /// Whether somebody wants to hear of each change of the value: the key is that of a queue.
+    /// The number of who wants to hear of each change of the collection, as whoever has set it counts; the key is that of a queue.
     #[inline]
-    pub fn is_followed(&self) -> bool {
-        self.0.is_followed()
+    pub fn follower(&self) -> Option<u16> {
+        self.0.follower()
     }
 
-    /// Sets whether somebody wants to hear of changes.
-    pub fn set_followed(&mut self, followed: bool) {
-        self.0.set_followed(followed);
+    /// Sets who wants to hear of changes, if anybody does.
+    ///
+    /// # Panics
+    /// When somebody would follow a string.
+    #[inline]
+    pub fn set_follower(&mut self, follower: Option<u16>) {
+        self.0.set_follower(follower);
     }
 
     /// Heap bytes of key and value with all they own, for `MEMORY USAGE`; estimated for large collections.
@@ -398,7 +402,7 @@ impl Entry {
     fn keep_marks(&mut self, from: &Entry) {
         self.set_access(from.access());
         self.set_epoch(from.epoch());
-        self.set_followed(from.is_followed());
+        self.set_follower(from.follower().filter(|_| self.kind() != Kind::String));
     }
 }
 
@@ -543,7 +547,6 @@ mod tests {
             let mut entry = Entry::string(&key, b"", None);
             entry.set_access(0x112_3456);
             entry.set_epoch(true);
-            entry.set_followed(true);
             let (mut value, mut expiry) = (Vec::new(), None);
             for step in 0..if cfg!(miri) { 40 } else { 3_000 } {
                 match random.below(7) {
@@ -605,6 +608,37 @@ mod tests {
             assert!(entry.heap_bytes() > 8 && !entry.encoding_name().is_empty());
             assert_eq!(entry.clone().into_value().kind(), kind);
         }
+    }
+
+    #[test]
+    fn a_collection_keeps_its_follower_and_a_string_has_none() {
+        let key = vec![b'k'; 300];
+        let mut list = List::new();
+        list.push_back(b"a", &Limits::default());
+        let mut entry = Entry::new(&key, list.into(), None);
+        assert_eq!(entry.follower(), None);
+        let empty = entry.heap_bytes();
+        entry.set_follower(Some(u16::MAX));
+        entry.set_expiry(Some(7));
+        entry.set_expiry(None);
+        entry = entry.clone();
+        entry.get_mut::<List>().unwrap().push_back(b"b", &Limits::default());
+        assert_eq!((entry.follower(), entry.heap_bytes(), entry.key()), (Some(u16::MAX), empty, &key[..]));
+        entry.set_value(Set::new().into());
+        assert_eq!(entry.follower(), Some(u16::MAX));
+        entry.set_string(b"string");
+        assert_eq!((entry.follower(), &text(&entry)[..], entry.key()), (None, &b"string"[..], &key[..]));
+        entry.set_value(Set::new().into());
+        entry.set_follower(Some(0));
+        assert_eq!(entry.follower(), Some(0), "also by no number");
+        entry.set_follower(None);
+        assert_eq!((entry.follower(), entry.key()), (None, &key[..]));
+    }
+
+    #[test]
+    #[should_panic = "a string is not followed"]
+    fn nobody_follows_a_string() {
+        Entry::string(b"k", b"inline", None).set_follower(Some(1));
     }
 
     #[test]

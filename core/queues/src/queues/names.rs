@@ -4,9 +4,10 @@
 //! and gone through some members at a time: by the tick, or as a whole when somebody asks for all queues. Unchanged ones are gone
 //! through as well, for what they name may come later than the name, or there was no room for it.
 
-use super::{Followed, Queues};
+use super::Queues;
+use super::keys::Followed;
 use crate::id::KEY_BYTES_MAX;
-use crate::libraries::{self, Context, Found, Role, Seen};
+use crate::libraries::{self, Context, Found, Seen};
 
 /// Names looked at in one step.
 pub(super) const NAMES_STEP: usize = 64;
@@ -61,8 +62,8 @@ impl Queues {
 
     /// Remembers a key that names queues, as many of them as there may be queues. It is marked, to hear of it when it changes.
     pub(super) fn note_names(&mut self, db: usize, key: &[u8], count: u64, names_any: bool) {
-        let is_known = self.followed(db, key).is_some_and(|followed| followed.names.is_some());
-        if is_known || key.len() > KEY_BYTES_MAX {
+        let followed = self.keys.find(db, key).unwrap_or(Followed::NONE);
+        if followed.names.is_some() || key.len() > KEY_BYTES_MAX {
             return;
         }
         let Some(place) = self.free_naming(names_any) else { return };
@@ -70,10 +71,9 @@ impl Queues {
         let next = if count > NAMES_STEP as u64 { NAMES_STEP } else { 0 };
         let naming = Naming { db, key: key.into(), next, has_changed: false, counts: true, names_any };
         self.names[place] = Some(naming);
-        let before = self.followed(db, key).copied();
-        let followed = before.unwrap_or(Followed { slot: None, names: None, role: Role::State, len: 0 });
-        self.add_key(db, key, Followed { names: Some(place as u32), ..followed });
-        self.marks.push((db, key.into()));
+        self.keys.set(db, key, Followed { names: Some(place as u32), ..followed });
+        self.recent.clear();
+        self.mark(db, key);
     }
 
     /// A place for one more; one that names no queue gives way to one that does.
@@ -99,13 +99,8 @@ impl Queues {
     fn forget_names(&mut self, place: usize) {
         let Some(naming) = self.names[place].take() else { return };
         self.free_names.push(place as u32);
-        let Some(keys) = self.keys.get_mut(naming.db) else { return };
-        let Some(followed) = keys.get_mut(&naming.key) else { return };
-        followed.names = None;
-        if followed.slot.is_none() {
-            keys.remove(&naming.key);
-            self.stale_keys += 1;
-        }
+        let Some(followed) = self.keys.find(naming.db, &naming.key) else { return };
+        self.leave_key(naming.db, &naming.key, Followed { names: None, ..followed });
     }
 
     /// A key that names queues has changed.
@@ -135,7 +130,7 @@ impl Queues {
             naming.names_any = !found.queues.is_empty() || from > 0 && naming.names_any;
             naming.next = if end < there { end } else { 0 };
         }
-        self.marks.push((db, key.clone()));
+        self.mark(db, &key);
         let dropped = self.dropped;
         self.follow_found(found, at);
         if !counts {

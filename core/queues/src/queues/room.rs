@@ -5,11 +5,11 @@
 //! waited on is followed as *unproven*: its jobs are counted, but nobody is told of it, it takes no more than half of the places,
 //! and it gives way first.
 
-use super::{Queues, tell};
+use super::keys::Followed;
+use super::{Mark, Queues, tell};
 use crate::id::{Id, QueueKind};
 use crate::libraries::{Context, Depths, Keys, Role};
 use crate::queue::Queue;
-use std::collections::HashMap;
 
 /// An empty queue of which nothing is left stays for so long after it was used.
 pub(super) const LINGER_MS: u64 = 10 * 60 * 1000;
@@ -23,14 +23,12 @@ pub(super) const PROVEN_MS: u64 = 5 * 1000;
 /// Places looked at to find one that gives way.
 const SEARCH_STEP: usize = 64;
 
-/// The filter is made anew when it holds so many keys in vain, and as many as it should hold.
-const STALE_KEYS_MAX: usize = 1024;
-
 impl Queues {
     /// Somebody waits, and not for the first time, on a key of this queue.
     pub(super) fn awaited_again(&mut self, slot: u32, key: &[u8], at: &Context<'_>) {
+        self.settle(slot);
         let Some(queue) = &mut self.slots[slot as usize] else { return };
-        queue.seen_ms = at.mono_ms();
+        queue.seen_us = at.mono_us();
         if queue.is_proven {
             return;
         }
@@ -78,6 +76,7 @@ impl Queues {
         for _ in 0..SEARCH_STEP.min(self.slots.len()) {
             let slot = self.hand % self.slots.len();
             self.hand = slot + 1;
+            self.settle(slot as u32);
             let Some(queue) = &self.slots[slot] else { continue };
             if !queue.is_proven {
                 if !is_awaited(&queue.id, at) {
@@ -92,35 +91,31 @@ impl Queues {
     }
 
     pub(super) fn forget(&mut self, slot: u32) -> Option<Queue> {
+        self.settle(slot);
         let queue = self.slots[slot as usize].take()?;
         self.free.push(slot);
         self.unproven -= usize::from(!queue.is_proven);
         self.ids.remove(&queue.id);
         self.titles.remove(&(queue.id.name().into(), queue.id.kind));
         for (_, key) in (queue.id.kind.library().keys)(&queue.id) {
-            let Some(keys) = self.keys.get_mut(queue.id.db) else { continue };
-            let Some(followed) = keys.get_mut(&*key).filter(|followed| followed.slot == Some(slot)) else {
-                continue;
-            };
-            (followed.slot, followed.role) = (None, Role::State);
-            if followed.names.is_none() {
-                keys.remove(&*key);
-                self.stale_keys += 1;
+            let followed = self.keys.find(queue.id.db, &key);
+            if let Some(followed) = followed.filter(|followed| followed.slot == Some(slot)) {
+                self.leave_key(queue.id.db, &key, Followed { slot: None, role: Role::State, ..followed });
             }
         }
-        if self.stale_keys >= STALE_KEYS_MAX.max(self.keys.iter().map(HashMap::len).sum()) {
-            self.renew_filter();
-        }
+        self.keys.renew_stale_filter();
         Some(queue)
     }
 
-    /// What the filter still holds of keys that are forgotten costs a look-up each time; so it is made anew now and then.
-    pub(super) fn renew_filter(&mut self) {
-        self.stale_keys = 0;
-        self.filter.clear();
-        for key in self.keys.iter().flat_map(HashMap::keys) {
-            self.filter.add(base::hash::hash(self.seed, key));
+    /// What is left of a key that was followed for one thing more; nothing, if it was the last. Its number may be another key's then.
+    pub(super) fn leave_key(&mut self, db: usize, key: &[u8], left: Followed) {
+        self.recent.clear();
+        if left.slot.is_some() || left.names.is_some() {
+            self.keys.set(db, key, left);
+            return;
         }
+        self.keys.remove(db, key);
+        self.marks.push(Mark { db, key: key.into(), number: None });
     }
 
     /// How long an empty queue stays.
@@ -136,15 +131,15 @@ pub(super) fn is_alive(
     workers: u64,
     keys: &Keys<'_>,
     linger_ms: u64,
-    now_ms: u64,
+    now_us: u64,
 ) -> bool {
     // Whoever waits on a stream may be of another group.
     let has_workers = workers > 0 && (queue.id.kind != QueueKind::Stream || queue.id.gives_way());
     if has_workers || depths.exists && queue.is_proven {
-        queue.seen_ms = now_ms;
+        queue.seen_us = now_us;
         return true;
     }
-    let is_recent = |ms: u64| queue.seen_ms > 0 && now_ms.saturating_sub(queue.seen_ms) < ms;
+    let is_recent = |ms: u64| queue.seen_us > 0 && now_us.saturating_sub(queue.seen_us) < ms * 1000;
     if !queue.is_proven {
         return is_recent(PROVEN_MS);
     }
@@ -155,7 +150,7 @@ pub(super) fn is_alive(
 
 /// Whether a plain queue is empty and out of use.
 fn is_worn(queue: &Queue, at: &Context<'_>) -> bool {
-    let is_old = || at.mono_ms().saturating_sub(queue.seen_ms) >= CROWDED_LINGER_MS;
+    let is_old = || at.mono_us().saturating_sub(queue.seen_us) >= CROWDED_LINGER_MS * 1000;
     queue.id.kind.is_plain() && queue.waiting == 0 && is_old() && !is_awaited(&queue.id, at)
 }
 

@@ -92,6 +92,7 @@ impl Queues {
     /// One queue's figures; none where there is none, where it is not proven, or where it is forgotten.
     fn look_at(&mut self, slot: usize, at: &Context<'_>) -> Option<Figures> {
         let linger_ms = self.linger_ms();
+        self.settle(slot as u32);
         let queue = self.slots[slot].as_mut()?;
         let (there, library) = (at.keys(queue.id.db, 0), queue.id.kind.library());
         let depths = (library.depths)(&queue.id, &there);
@@ -103,7 +104,7 @@ impl Queues {
             queue.is_proven = true;
             self.unproven -= 1;
         }
-        if !is_alive(queue, &depths, workers, &there, linger_ms, at.mono_ms()) {
+        if !is_alive(queue, &depths, workers, &there, linger_ms, at.mono_us()) {
             self.forget(slot as u32);
             return None;
         }
@@ -118,6 +119,7 @@ impl Queues {
         if self.max == 0 {
             return;
         }
+        self.recent.clear();
         self.look_at_some_names(at);
         if self.ids.is_empty() {
             self.minute_ends_ms = now_ms + MINUTE_MS;
@@ -137,6 +139,7 @@ impl Queues {
         let now_ms = at.mono_ms();
         let took_ms = MINUTE_MS + now_ms.saturating_sub(self.minute_ends_ms);
         self.minute_ends_ms = now_ms + MINUTE_MS;
+        self.settle_all();
         for queue in self.slots.iter_mut().flatten() {
             if queue.id.kind == QueueKind::Stream {
                 let told = (queue.id.kind.library().depths)(&queue.id, &at.keys(queue.id.db, 0)).told;
@@ -145,7 +148,7 @@ impl Queues {
             queue.added.end_minute(took_ms);
             queue.taken.end_minute(took_ms);
         }
-        self.renew_filter();
+        self.keys.renew_filter();
     }
 }
 

@@ -45,10 +45,14 @@ impl Clients for Workers {
     }
 }
 
-/// The queues over a keyspace that keeps no marks: every change is told.
+/// The queues over a keyspace. Streams are not marked there: every change is told.
 struct World {
     queues: Queues,
     values: Values,
+    /// The marks of entries that are there.
+    marks: BTreeMap<(usize, Vec<u8>), u16>,
+    /// Marks that were asked for, also of keys that are not there.
+    marked: usize,
     workers: Vec<(usize, &'static str)>,
     now_ms: u64,
 }
@@ -57,7 +61,14 @@ impl World {
     fn new(max: usize) -> World {
         let mut queues = Queues::new(7);
         queues.set_max(max);
-        World { queues, values: Values::default(), workers: Vec::new(), now_ms: 1_000_000 }
+        World {
+            queues,
+            values: Values::default(),
+            marks: BTreeMap::new(),
+            marked: 0,
+            workers: Vec::new(),
+            now_ms: 1_000_000,
+        }
     }
 
     fn now(&self) -> Now {
@@ -72,27 +83,59 @@ impl World {
         let place = (db, key.as_bytes().to_vec());
         let is_new = !self.values.0.contains_key(&place);
         if is_new {
-            self.queues.notes_new(T::KIND, db, base::hash::hash(7, key.as_bytes()), key.as_bytes());
+            self.create(T::KIND, db, key);
         }
         let value = self.values.0.entry(place.clone()).or_insert_with(|| T::new().into());
+        let before = value.try_as().elements();
         edit(value.try_as());
-        let is_empty = Collection::is_empty(&*value.try_as());
-        let len = libraries::len(self.values.view(db, key.as_bytes()).unwrap());
+        let (after, is_empty) = (value.try_as().elements(), Collection::is_empty(value.try_as()));
         if T::KIND == Kind::Stream {
             self.queues.suspect(db, key.as_bytes());
         } else {
-            self.queues.changed(db, key.as_bytes(), len, is_new, self.now_ms);
+            self.change(db, key, before, after);
         }
         if is_empty {
             self.values.0.remove(&place);
+            self.marks.remove(&place);
         }
         self.with(Queues::examine);
+    }
+
+    fn create(&mut self, kind: Kind, db: usize, key: &str) {
+        let hash = base::hash::hash(7, key.as_bytes());
+        self.marks.remove(&(db, key.into()));
+        let number = self.queues.notes_new(kind, db, hash, key.as_bytes());
+        self.marks.extend(number.map(|number| ((db, key.into()), number)));
+    }
+
+    /// A number, where an entry has one, is that of its key.
+    fn change(&mut self, db: usize, key: &str, before: usize, after: usize) {
+        let Some(mark) = self.marks.get(&(db, key.into())).copied() else { return };
+        let (before, after, now_us) = (before as u64, after as u64, self.now_ms * 1000);
+        if mark == 0 {
+            return self.queues.changed_by_name(db, key.as_bytes(), before, after, now_us);
+        }
+        assert!(self.queues.is_number_of(mark.into(), db, key.as_bytes()), "{key}: {mark}");
+        self.queues.changed(mark.into(), before, after, now_us);
     }
 
     /// Lets the queues look at all that is there.
     fn with<T>(&mut self, look: impl FnOnce(&mut Queues, &Context<'_>) -> T) -> T {
         let (clients, now) = (Workers(self.workers.clone()), self.now());
-        look(&mut self.queues, &Context { look: &self.values, clients: &clients, now })
+        let done = look(&mut self.queues, &Context { look: &self.values, clients: &clients, now });
+        self.mark();
+        done
+    }
+
+    fn mark(&mut self) {
+        for mark in self.queues.take_marks() {
+            self.marked += usize::from(mark.number.is_some());
+            let place = (mark.db, mark.key.into_vec());
+            self.marks.remove(&place);
+            if self.values.0.get(&place).is_some_and(|value| value.kind() != Kind::String) {
+                self.marks.extend(mark.number.map(|number| (place, number)));
+            }
+        }
     }
 
     /// All that there is to look at, without the queues.
@@ -434,7 +477,10 @@ fn databases_that_are_emptied_or_exchanged_take_their_queues_along() {
     world.push("bull:mail:wait", &["1"]);
     let values = core::mem::take(&mut world.values.0);
     world.values.0.extend(values.into_iter().map(|((_, key), value)| ((3, key), value)));
+    let marks = core::mem::take(&mut world.marks);
+    world.marks.extend(marks.into_iter().map(|((_, key), mark)| ((3, key), mark)));
     world.queues.swapped(0, 3);
+    world.mark();
     assert_eq!(world.names(), ["bullmq db3/mail"]);
     world.edit::<List>(3, "bull:mail:wait", |list| drop(list.pop_back()));
     assert_eq!(world.the("db3/mail", QueueKind::BullMq).taken, 1);
@@ -445,7 +491,7 @@ fn databases_that_are_emptied_or_exchanged_take_their_queues_along() {
     assert_eq!(world.names(), ["list jobs"]);
     world.queues.flushed(0);
     assert_eq!(world.names(), [""; 0]);
-    assert!(world.queues.is_empty() && world.queues.keys.iter().all(HashMap::is_empty));
+    assert!(world.queues.is_empty() && world.queues.keys.len() == 0);
 }
 
 #[test]
@@ -453,8 +499,8 @@ fn what_a_whole_value_brings_or_takes_is_no_job_that_came_or_went() {
     let mut world = World::new(10);
     world.waits("jobs", Kind::List);
     world.push("jobs", &["1", "2"]);
-    world.queues.placed(0, b"jobs", 9);
-    world.queues.changed(0, b"jobs", 8, false, world.now_ms);
+    world.create(Kind::List, 0, "jobs");
+    world.change(0, "jobs", 9, 8);
     let told = world.the("jobs", QueueKind::List);
     assert_eq!((told.added, told.taken), (2, 1));
     world.with(Queues::restart);
@@ -514,7 +560,8 @@ fn a_long_key_on_which_somebody_waits_is_not_kept() {
     world.waits(set, Kind::List);
     let stream: &'static str = too_long().leak();
     world.waits(stream, Kind::Stream);
-    assert_eq!((world.names_noted(), world.queues.take_marks().len()), (0, 0));
+    world.with(Queues::tick);
+    assert_eq!((world.names_noted(), world.marked), (0, 0));
     assert_eq!((world.queues.dropped(), world.queues.bytes()), (2, 0));
 }
 
@@ -571,6 +618,63 @@ fn a_key_is_examined_once_however_often_it_was_suspected() {
     assert_eq!(looks_after(&["queues", "other", "queues", "other", "queues"]), once);
     (0..2 * SUSPECTS_MAX).for_each(|_| world.queues.suspect(0, b"queues"));
     assert_eq!((world.queues.suspects.len(), world.queues.dropped()), (1, 0));
+}
+
+/// Creates a list; whether its key is examined for it.
+fn is_examined_when_created(world: &mut World, key: &str) -> bool {
+    world.create(Kind::List, 0, key);
+    let is_suspect = world.queues.has_suspects();
+    world.with(Queues::examine);
+    is_suspect
+}
+
+#[test]
+fn a_key_that_is_created_again_and_again_is_examined_once_in_each_tick() {
+    let mut world = World::new(10);
+    world.hset("bull:mail:meta", "version", "bullmq:6.7.0");
+    let keys = ["bull:mail:wait", "queue:of-nobody"];
+    keys.into_iter().for_each(|key| world.push(key, &["a"]));
+    for renew in [Queues::tick, |queues: &mut Queues, _: &Context<'_>| queues.flushed(0)] {
+        assert_eq!(keys.map(|key| is_examined_when_created(&mut world, key)), [false; 2]);
+        world.with(renew);
+        assert_eq!(keys.map(|key| is_examined_when_created(&mut world, key)), [true; 2]);
+        assert_eq!(keys.map(|key| is_examined_when_created(&mut world, key)), [false; 2]);
+    }
+    assert!(is_examined_when_created(&mut world, "queue:gone"));
+    assert!(is_examined_when_created(&mut world, "queue:gone"), "it went before anybody saw it");
+    // Found, forgotten and made anew within one tick.
+    assert!(is_examined_when_created(&mut world, keys[1]));
+    world.queues.forget(0);
+    world.values.0.clear();
+    world.hset("bull:mail:meta", "version", "bullmq:6.7.0");
+    assert_eq!(world.names(), ["bullmq mail"]);
+}
+
+#[test]
+fn a_key_whose_number_does_not_fit_into_an_entry_is_counted_by_its_name() {
+    let mut world = World::new(10);
+    world.waits("jobs", Kind::List);
+    world.push("jobs", &["a"]);
+    assert_eq!((number_in_entry(u32::from(u16::MAX)), number_in_entry(1 << 16)), (u16::MAX, 0));
+    let mark = world.marks.insert((0, b"jobs".to_vec()), 0);
+    assert!(mark.is_some_and(|number| number > 0));
+    world.push("jobs", &["b", "c"]);
+    assert_eq!(world.the("jobs", QueueKind::List).added, 3);
+}
+
+#[test]
+fn a_forgotten_keys_number_is_anothers_and_no_longer_its_own() {
+    let mut world = World::new(10);
+    world.waits("a", Kind::List);
+    world.push("a", &["1", "2"]);
+    let number = world.marks[&(0, b"a".to_vec())];
+    world.queues.forget(0);
+    world.mark();
+    world.waits("b", Kind::List);
+    world.push("b", &["1", "2", "3"]);
+    assert_eq!(world.marks.get(&(0, b"b".to_vec())), Some(&number));
+    world.push("a", &["3"]);
+    assert_eq!((world.the("b", QueueKind::List).added, world.marks.len()), (3, 1));
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! | Header | expiry i64 | fixed part | key_len u32 | key bytes | inline value bytes |
 //!            if flagged   by encoding  if flagged
 //!
-//! Header: kind | encoding << 4 · key length (if < 256) · inline length (2 bytes) · marks (4 bytes: flags, access field)
+//! Header: kind | encoding << 4 · key length (if < 256) · number (2 bytes) · marks (4 bytes: flags, access field)
+//! number: Inline: length of the inline bytes · Own: that of the follower, if flagged
 //! fixed part: Int: i64 · Inline: nothing · Heap: Arc<Vec<u8>> · Own: the List, Set, ZSet, Hash or Stream itself
 //! ```
 //!
@@ -37,7 +38,8 @@ pub(crate) const INLINE_MAX: usize = 4096;
 struct Header {
     what: u8,
     key_len: u8,
-    inline_len: u16,
+    /// What it is of follows from the encoding: a collection has no inline bytes, and a string no follower.
+    number: u16,
     /// Flags in the upper bits, the access field in the lower ones: one load for both.
     marks: u32,
 }
@@ -123,7 +125,7 @@ impl Raw {
         let header = Header {
             what: kind as u8 | (encoding as u8) << 4,
             key_len: if wide { 0 } else { key.len() as u8 },
-            inline_len: inline.len() as u16,
+            number: inline.len() as u16,
             marks: flags,
         };
         let wide_len = u32::try_from(key.len()).expect("a key is at most 512 MiB");
@@ -248,7 +250,12 @@ impl Raw {
     /// Bytes in use.
     fn bytes(&self) -> usize {
         let (offset, len) = self.key_span();
-        offset + len + usize::from(self.header().inline_len)
+        offset + len + self.inline_len()
+    }
+
+    #[inline]
+    fn inline_len(&self) -> usize {
+        if self.encoding() == Encoding::Inline { self.header().number.into() } else { 0 }
     }
 
     /// Bytes of the allocation.
@@ -267,9 +274,7 @@ impl Raw {
     pub(crate) fn inline(&self) -> &[u8] {
         let (offset, len) = self.key_span();
         // SAFETY: the inline bytes follow the key; their length is 0 for other encodings.
-        unsafe {
-            std::slice::from_raw_parts(self.base().add(offset + len), usize::from(self.header().inline_len))
-        }
+        unsafe { std::slice::from_raw_parts(self.base().add(offset + len), self.inline_len()) }
     }
 
     #[inline]
@@ -362,7 +367,7 @@ impl Raw {
             // SAFETY: the allocation has the size of the class that both lengths fall into; `bytes` cannot
             // overlap it, since `self` is borrowed exclusively.
             unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.base().add(offset + len), bytes.len()) };
-            self.header_mut().inline_len = bytes.len() as u16;
+            self.header_mut().number = bytes.len() as u16;
         }
         fits
     }
@@ -418,13 +423,18 @@ impl Raw {
     }
 
     #[inline]
-    pub(crate) fn is_followed(&self) -> bool {
-        self.flag(FOLLOWED)
+    pub(crate) fn follower(&self) -> Option<u16> {
+        // Only a collection has the flag.
+        self.flag(FOLLOWED).then(|| self.header().number)
     }
 
-    pub(crate) fn set_followed(&mut self, followed: bool) {
+    pub(crate) fn set_follower(&mut self, follower: Option<u16>) {
+        assert!(follower.is_none() || self.encoding() == Encoding::Own, "a string is not followed");
         let header = self.header_mut();
-        header.marks = header.marks & !FOLLOWED | if followed { FOLLOWED } else { 0 };
+        match follower {
+            Some(number) => (header.marks, header.number) = (header.marks | FOLLOWED, number),
+            None => header.marks &= !FOLLOWED,
+        }
     }
 
     #[inline]
