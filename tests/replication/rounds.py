@@ -338,7 +338,10 @@ class Application:
 
     def counts(self):
         done = self.told["done"]
-        return {"jobs": len(done), "jobs_lost": len(self.waiting()), "jobs_undead": len(set(self.told["refused"]) & set(done)),
+        lost, undead = self.waiting(), set(self.told["refused"]) & set(done)
+        if lost or undead:
+            print(f"# jobs: lost {sorted(lost)}, undead {sorted(undead)}", flush=True)
+        return {"jobs": len(done), "jobs_lost": len(lost), "jobs_undead": len(undead),
                 "jobs_refused": len(self.told["refused"]), "jobs_unknown": len(self.told["unknown"]),
                 "jobs_run_again": sum(done.values()) - len(done)}
 

@@ -28,6 +28,10 @@ const worker = new Worker(name, async (job) => { tell('done', job.id); }, { conn
 queue.on('error', complain);
 worker.on('error', complain);
 
+// ioredis sends what was on its way when a connection ended once more, on the next one.
+let endings = 0;
+queue.on('ioredis:close', () => { endings += 1; });
+
 let adding = true;
 let input = '';
 process.stdin.on('data', (data) => { input += data; if (input.includes('stop')) adding = false; });
@@ -35,12 +39,14 @@ process.stdin.on('end', () => process.exit(0));
 
 /** One job; what came of it is the word of the line. */
 async function add(id) {
+  const before = endings;
   try {
     await queue.add('work', {}, { jobId: id, removeOnComplete: true });
     tell('added', id);
   } catch (error) {
-    // UNACKED and the end of a connection leave it open whether the job is there; all other refusals say that it is not.
-    tell(/^(NOREPLICAS|READONLY|LOADING|MASTERDOWN|MISCONF|OOM)/.test(error.message) ? 'refused' : 'unknown', id, error.message);
+    // UNACKED and the end of a connection leave it open whether the job is there; all other refusals say that it is not, of the request that
+    // they answer: one that was sent before may have been done.
+    tell(endings === before && /^(NOREPLICAS|READONLY|LOADING|MASTERDOWN|MISCONF|OOM)/.test(error.message) ? 'refused' : 'unknown', id, error.message);
   }
 }
 

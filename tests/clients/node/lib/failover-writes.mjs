@@ -17,9 +17,14 @@ const redis = new Redis({
 });
 redis.on('error', (error) => process.stderr.write(`${error}\n`));
 process.stdin.on('end', () => process.exit(0)).resume();
+// ioredis sends what was on its way when a connection ended once more, on the next one: a refusal tells nothing of the first time.
+let endings = 0;
+redis.on('close', () => { endings += 1; });
 
 for (let number = 1; ; number += 1) {
-  const told = await redis.set(`n${number}`, number).then(() => 'done', (error) => (/^(NOREPLICAS|READONLY|LOADING)/.test(error.message) ? 'refused' : 'unknown'));
+  const before = endings;
+  const isRefusal = (error) => endings === before && /^(NOREPLICAS|READONLY|LOADING)/.test(error.message);
+  const told = await redis.set(`n${number}`, number).then(() => 'done', (error) => (isRefusal(error) ? 'refused' : 'unknown'));
   process.stdout.write(`${told} ${number}\n`);
   await new Promise((resolve) => setTimeout(resolve, 5));
 }
