@@ -73,10 +73,12 @@ impl Engine {
 
     /// Bytes that are as good as free: large values that another thread frees. Were they in use, what is deleted or evicted would
     /// have more evicted for it, or writes refused.
-    /// They are an estimate, and what is shared is not freed: no more than half of what is used is believed.
+    /// What a snapshot shares is not freed: while there is one, no more than half of what is used is believed.
     #[cold]
     pub(crate) fn freeing_bytes(&self, outside: &dyn Outside) -> usize {
-        self.keyspace.trash_bytes().saturating_add(outside.freeing_bytes()).min(outside.used_memory() / 2)
+        let is_shared = self.keyspace.snapshot_progress().is_some();
+        let believed_max = outside.used_memory() / if is_shared { 2 } else { 1 };
+        self.keyspace.trash_bytes().saturating_add(outside.freeing_bytes()).min(believed_max)
     }
 
     /// Counts for how long memory stays over its limit.

@@ -65,6 +65,41 @@ fn a_full_cache_evicts_and_a_full_queue_refuses() {
 }
 
 #[test]
+fn a_limit_far_below_what_is_used_leaves_as_many_values_as_it_has_room_for() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    for n in 0..10 {
+        b.run(c, &format!("SETRANGE k{n} 1000000 x"));
+    }
+    b.outside.used = 10_500_000;
+    b.run(c, "CONFIG SET maxmemory-policy allkeys-lru maxmemory 3000000");
+    assert_eq!(b.run(c, "SET a 1"), "+OK\r\n");
+    // Values of a megabyte are freed by another thread, and count as gone before.
+    assert_eq!(b.run(c, "DBSIZE"), ":3\r\n");
+}
+
+#[test]
+fn a_value_far_beyond_the_limit_is_no_reason_to_refuse_once_it_is_deleted() {
+    for (snapshot, then) in
+        [(false, "+OK\r\n"), (true, "-OOM command not allowed when used memory > 'maxmemory'.\r\n")]
+    {
+        let mut b = Bench::new();
+        let c = b.connect();
+        b.run(c, "SETRANGE k 4000000 x");
+        b.run(c, "CONFIG SET maxmemory 1000000 maxmemory-policy noeviction");
+        b.outside.used = 4_500_000;
+        assert!(b.run(c, "SET a 1").starts_with("-OOM"));
+        // What a snapshot shares would not be freed.
+        if snapshot {
+            assert!(b.engine.keyspace.begin_snapshot(false));
+        }
+        // Another thread is about to free it.
+        assert_eq!(b.run(c, "DEL k"), ":1\r\n");
+        assert_eq!(b.run(c, "SET a 1"), then);
+    }
+}
+
+#[test]
 fn a_full_queue_still_lets_consumers_take() {
     let mut b = Bench::new();
     let c = b.connect();
