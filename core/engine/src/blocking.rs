@@ -12,6 +12,7 @@ use crate::queue::Workers;
 use crate::session::{ReplyMode, SessionId, Waiting};
 use commands::{Args, Flags, Group, OnTimeout, Wait};
 use core::cmp::Reverse;
+use keyspace::Keyspace;
 use resp::Reply;
 use types::Kind;
 
@@ -30,6 +31,11 @@ fn awaited(group: Group) -> Option<Kind> {
     }
 }
 
+/// The type of value that a key holds.
+fn held(keyspace: &mut Keyspace, (db, key): &DbKey) -> Option<Kind> {
+    keyspace::Db::new(keyspace, *db).peek(key).map(|entry| entry.kind())
+}
+
 impl Engine {
     /// Makes a client wait.
     pub(crate) fn block(&mut self, id: SessionId, group: Group, mut wait: Wait, argv: &[&[u8]]) {
@@ -38,12 +44,13 @@ impl Engine {
         let deadline_us = wait.timeout_ms.map(|ms| now.saturating_add(ms.saturating_mul(1000)));
         let look_at_us = self.look_at_us(&wait);
         let db = self.sessions.at(id).db;
-        if let Some(kind) = awaited(group) {
+        let kind = awaited(group);
+        if let Some(kind) = kind {
             let clients = Workers::waiting(&self.waiters);
             wait.keys.iter().for_each(|key| self.keyspace.note_awaited(db, key, kind, &clients));
         }
         let session = self.sessions.at_mut(id);
-        let mut waiting = Waiting { wait, db: session.db, argv, deadline_us, look_at_us: None, arrival: 0 };
+        let mut waiting = Waiting { wait, kind, db, argv, deadline_us, look_at_us: None, arrival: 0 };
         self.waiters.add(id, &mut waiting);
         self.waiters.look_again(id, &mut waiting, look_at_us);
         session.waiting = Some(Box::new(waiting));
@@ -56,9 +63,7 @@ impl Engine {
             let Some(waiting) = self.sessions.find(id).and_then(|session| session.waiting.as_ref()) else {
                 continue;
             };
-            let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
-            let group = self.table.find(&argv).map(|command| self.table.commands[command].spec.group);
-            if let Some(kind) = group.and_then(awaited) {
+            if let Some(kind) = waiting.kind {
                 self.keyspace.note_awaited(db, &key, kind, &Workers::waiting(&self.waiters));
             }
         }
@@ -96,14 +101,16 @@ impl Engine {
 
     #[inline(never)]
     fn serve_waiters(&mut self, outside: &mut dyn Outside) {
-        while let Some((key, mut turns, last)) = self.waiters.next_ready() {
-            // When the key is gone, nobody behind can be served, however many wait.
-            while (self.holds(&key) || self.waiters.on_removal(&key))
-                && let Some(Reverse((arrival, line))) = turns.pop()
-            {
+        while let Some((key, mut turns, last)) = self.waiters.next_ready(|key| held(&mut self.keyspace, key))
+        {
+            while let Some(Reverse((arrival, line))) = turns.pop() {
+                // What one in a line can take nothing of, none behind it can, however many wait.
+                if !line.takes(held(&mut self.keyspace, &key)) {
+                    continue;
+                }
                 // Whose turn it was may have left meanwhile.
                 let Some((at, id)) = self.waiters.first_in(&key, &line, arrival..=last) else { continue };
-                if at == arrival && self.could_serve(&key, id) {
+                if at == arrival {
                     self.serve(id, outside);
                     let waits_on = self.sessions.find(id).is_some_and(|session| session.waiting.is_some());
                     if waits_on && line.is_shared() {
@@ -116,25 +123,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// Whether there is such a key.
-    fn holds(&mut self, key: &DbKey) -> bool {
-        keyspace::Db::new(&mut self.keyspace, key.0).peek(&key.1).is_some()
-    }
-
-    /// Whether the key now holds what the client waits for; who asked for it is also served when the key went away.
-    fn could_serve(&mut self, key: &DbKey, id: SessionId) -> bool {
-        let Some(waiting) = self.sessions.find(id).and_then(|s| s.waiting.as_ref()) else { return false };
-        if waiting.wait.on_removal {
-            return true;
-        }
-        let argv: Vec<&[u8]> = waiting.argv.iter().map(Vec::as_slice).collect();
-        let wanted = self.table.find(&argv).and_then(|c| awaited(self.table.commands[c].spec.group));
-        let (db, key) = key;
-        keyspace::Db::new(&mut self.keyspace, *db)
-            .peek(key)
-            .is_some_and(|entry| wanted.is_none_or(|kind| entry.kind() == kind))
     }
 
     /// Runs the command of a waiting client again, if its user may still run it.

@@ -6,6 +6,7 @@ use base::Now;
 use commands::{Flags, Wait};
 use resp::Protocol;
 use std::collections::BTreeSet;
+use types::Kind;
 
 /// A client's place in the engine: index and serial, so that a stale one is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,6 +142,8 @@ impl Subscriptions {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) wait: Wait,
+    /// The type of value that its command takes from, when it takes from keys.
+    pub(crate) kind: Option<Kind>,
     pub(crate) db: usize,
     /// The request to run again.
     pub(crate) argv: Vec<Vec<u8>>,

@@ -22,7 +22,7 @@ pub mod zset;
 pub use entry::{Entry, Value, View};
 
 /// What type of value a key holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// A byte string or an integer.

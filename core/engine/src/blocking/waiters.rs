@@ -1,20 +1,20 @@
 //! Who waits for which key, in which order they are served, and which keys are ready.
 //!
 //! ```text
-//!   key -> readers         7  9  23     each is looked at: one may find what the other did not
+//!   key -> readers, list   7  9  23     each is looked at: one may find what the other did not
 //!          group `a`       8  12 ..     who finds nothing new speaks for all behind it
 //!          claims          10 ..        look also at what others hold
 //! ```
 //! Of all who wait for a key the one that came first is served first, whatever the line. A change that leaves nothing new for a line
-//! looks at nobody in it.
+//! looks at nobody in it, and so does a key that does not hold what the line waits for.
 
 use crate::session::{SessionId, Waiting};
 use base::hash::Keyed;
-use commands::Wait;
 use core::cmp::Reverse;
 use core::ops::RangeInclusive;
 use keyspace::Offer;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use types::Kind;
 
 /// A key of a database.
 pub(super) type DbKey = (usize, Vec<u8>);
@@ -22,8 +22,8 @@ pub(super) type DbKey = (usize, Vec<u8>);
 /// What those who wait for a key in one line take.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Line {
-    /// Something of their own each: elements, or entries behind one that they name.
-    Readers,
+    /// Something of their own each, of a value of this type: elements, or entries behind one that they name.
+    Readers(Option<Kind>),
     /// New entries for a consumer group.
     Group(Vec<u8>),
     /// The same, and entries that have been pending for long.
@@ -31,11 +31,11 @@ pub(super) enum Line {
 }
 
 impl Line {
-    fn of(wait: &Wait) -> Line {
-        match &wait.group {
+    fn of(waiting: &Waiting) -> Line {
+        match &waiting.wait.group {
             Some(group) => Line::Group(group.clone()),
-            None if wait.on_removal => Line::Claims,
-            None => Line::Readers,
+            None if waiting.wait.on_removal => Line::Claims,
+            None => Line::Readers(waiting.kind),
         }
     }
 
@@ -45,6 +45,15 @@ impl Line {
             Offer::All => true,
             Offer::Pending => *self == Line::Claims,
             Offer::Nothing => false,
+        }
+    }
+
+    /// Whether a key that holds such a value, or nothing, may have something for those in the line.
+    pub(super) fn takes(&self, held: Option<Kind>) -> bool {
+        match self {
+            Line::Readers(wanted) => held.is_some_and(|held| wanted.is_none_or(|wanted| wanted == held)),
+            // They are told, too, when the stream went away.
+            Line::Group(_) | Line::Claims => true,
         }
     }
 
@@ -63,8 +72,6 @@ struct Queue {
     /// In each line by the number of their arrival, so oldest first; one that is served leaves without a search among the others.
     /// No line is empty.
     lines: BTreeMap<Line, BTreeMap<u64, SessionId>>,
-    /// How many of them are also served when the key went away.
-    on_removal: usize,
     /// What changes have left since the key was looked at last; with anything it is among those that are ready.
     offer: Offer,
 }
@@ -164,13 +171,17 @@ impl Waiters {
     }
 
     /// The next key that is ready, whose turn it is, and the last arrival among those who wait for it: who comes later is not served
-    /// for it.
-    pub(super) fn next_ready(&mut self) -> Option<(DbKey, Turns, u64)> {
+    /// for it. `held` tells what type of value a key holds.
+    pub(super) fn next_ready(
+        &mut self,
+        mut held: impl FnMut(&DbKey) -> Option<Kind>,
+    ) -> Option<(DbKey, Turns, u64)> {
         while let Some(key) = self.ready.pop_front() {
             let Some(queue) = self.by_key.get_mut(&key) else { continue };
             let offer = core::mem::take(&mut queue.offer);
             let Some(last) = queue.last() else { continue };
-            let lines = queue.lines.iter().filter(|(line, _)| line.wants(offer));
+            let held = held(&key);
+            let lines = queue.lines.iter().filter(|(line, _)| line.wants(offer) && line.takes(held));
             let first =
                 lines.filter_map(|(line, clients)| Some((*clients.first_key_value()?.0, line.clone())));
             let turns: Turns = first.map(Reverse).collect();
@@ -193,11 +204,6 @@ impl Waiters {
         }
         let (arrival, id) = self.by_key.get(key)?.lines.get(line)?.range(arrivals).next()?;
         Some((*arrival, *id))
-    }
-
-    /// Whether anybody is to be served although the key went away.
-    pub(super) fn on_removal(&self, key: &DbKey) -> bool {
-        self.by_key.get(key).is_some_and(|queue| queue.on_removal > 0)
     }
 
     /// The earliest time at which a client's waiting ends or its command is run again, monotonic microseconds.
@@ -227,9 +233,7 @@ impl Waiters {
         for key in &waiting.wait.keys {
             let queue = self.by_key.entry((waiting.db, key.clone())).or_default();
             // A key may be named twice.
-            if queue.lines.entry(Line::of(&waiting.wait)).or_default().insert(waiting.arrival, id).is_none() {
-                queue.on_removal += usize::from(waiting.wait.on_removal);
-            }
+            queue.lines.entry(Line::of(waiting)).or_default().insert(waiting.arrival, id);
         }
         if let Some(at) = waiting.deadline_us {
             self.deadlines.insert((at, id));
@@ -241,11 +245,9 @@ impl Waiters {
         for key in &waiting.wait.keys {
             let key = (waiting.db, key.clone());
             let Some(queue) = self.by_key.get_mut(&key) else { continue };
-            let line = Line::of(&waiting.wait);
+            let line = Line::of(waiting);
             let Some(clients) = queue.lines.get_mut(&line) else { continue };
-            if clients.remove(&waiting.arrival).is_some() {
-                queue.on_removal -= usize::from(waiting.wait.on_removal);
-            }
+            clients.remove(&waiting.arrival);
             if clients.is_empty() {
                 queue.lines.remove(&line);
             }
@@ -260,5 +262,33 @@ impl Waiters {
             self.looks.remove(&(at, id));
         }
         self.count -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Sessions;
+    use commands::{OnTimeout, Wait};
+
+    #[test]
+    fn a_key_that_holds_another_type_has_no_turn_for_however_many_wait() {
+        let (mut waiters, mut sessions) = (Waiters::new(1), Sessions::default());
+        for kind in [Kind::List, Kind::List, Kind::ZSet, Kind::List] {
+            let wait = Wait::new(vec![b"k".to_vec()], None, OnTimeout::NullArray);
+            let (argv, kind) = (Vec::new(), Some(kind));
+            let mut waiting =
+                Waiting { wait, kind, db: 0, argv, deadline_us: None, look_at_us: None, arrival: 0 };
+            waiters.add(sessions.insert(Default::default(), 0, true, Default::default()), &mut waiting);
+        }
+        let mut turns = |held: Option<Kind>| {
+            waiters.make_ready(0, b"k", Offer::All);
+            let (_, turns, last) = waiters.next_ready(|_| held)?;
+            Some((turns.into_iter().map(|Reverse((arrival, _))| arrival).collect::<Vec<_>>(), last))
+        };
+        assert_eq!(turns(Some(Kind::Set)), None);
+        assert_eq!(turns(None), None);
+        assert_eq!(turns(Some(Kind::ZSet)), Some((vec![2], 3)));
+        assert_eq!(turns(Some(Kind::List)), Some((vec![0], 3)));
     }
 }
