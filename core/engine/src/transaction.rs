@@ -6,6 +6,9 @@ use crate::gate::{Asked, Caller, Verdict};
 use crate::session::{SessionId, Transaction, Watch};
 use commands::{Args, Error, Flags, Group, Row};
 
+/// Places in the table of watched keys that are kept although nobody watches so many keys any more.
+const WATCHED_KEPT: usize = 4096;
+
 const ANYWHERE: Flags =
     Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
 
@@ -167,6 +170,10 @@ impl Engine {
                 }
             }
         }
+        // A client may have watched very many keys.
+        if self.watchers.capacity() > WATCHED_KEPT.max(self.watchers.len() * 8) {
+            self.watchers.shrink_to(self.watchers.len() * 2);
+        }
         self.observe();
     }
 
@@ -206,5 +213,30 @@ impl Engine {
                 session.watch_broken = true;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Now;
+
+    #[test]
+    fn what_very_many_watched_keys_took_is_given_back() {
+        let now = Now::at_ms(1_700_000_000_000);
+        let mut engine = Engine::new(config::Config::default(), crate::Acl::new(Vec::new()), [7; 32], now)
+            .expect("these settings are good");
+        let mut connect = |n: u64| {
+            let info = crate::ClientInfo { id: n, token: n, local: true, ..crate::ClientInfo::default() };
+            engine.connect(info, now).expect("there are few clients")
+        };
+        let (one, other) = (connect(1), connect(2));
+        engine.watch(other, b"k");
+        for n in 0..10 * WATCHED_KEPT {
+            engine.watch(one, n.to_string().as_bytes());
+        }
+        engine.unwatch(one);
+        assert!(engine.watchers.capacity() <= WATCHED_KEPT);
+        assert_eq!(engine.watchers.len(), 1, "the other client watches on");
     }
 }
