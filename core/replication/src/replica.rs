@@ -54,6 +54,10 @@ const INPUT_SLACK: usize = 64 << 10;
 /// How often a master hears how far its replica is, or that it is there, microseconds.
 const ACK_PERIOD_US: u64 = 1_000_000;
 
+/// How often it hears that behind a copy, until something comes from it: Redis and Valkey keep the stream back until they hear it, and pass
+/// over what comes before they have noticed that the process which wrote the copy has ended. Longer than [`ACK_PERIOD_US`] it is not done.
+const ACK_PERIOD_OF_COPY_US: u64 = 100_000;
+
 /// Bytes of the mark that ends a snapshot of unknown length.
 const MARK_BYTES: usize = 40;
 
@@ -200,6 +204,8 @@ pub struct Link {
     owed: Option<u64>,
     heard_us: u64,
     told_us: u64,
+    /// When a copy was loaded behind which nothing has come yet.
+    loaded_us: Option<u64>,
 }
 
 impl Link {
@@ -222,6 +228,7 @@ impl Link {
             owed: None,
             heard_us: now_us,
             told_us: now_us,
+            loaded_us: None,
         };
         link.send(&[b"PING"]);
         link
@@ -253,6 +260,7 @@ impl Link {
     /// Takes in what the master has sent.
     pub fn receive(&mut self, bytes: &[u8], now_us: u64) {
         self.heard_us = now_us;
+        self.loaded_us = None;
         if self.at > 0 {
             self.input.drain(..self.at);
             self.at = 0;
@@ -308,7 +316,7 @@ impl Link {
         {
             return Err(Fault::Silent);
         }
-        if now_us.saturating_sub(self.told_us) < ACK_PERIOD_US {
+        if now_us.saturating_sub(self.told_us) < self.ack_period_us(now_us) {
             return Ok(());
         }
         self.told_us = now_us;
@@ -319,6 +327,13 @@ impl Link {
             _ => {}
         }
         Ok(())
+    }
+
+    fn ack_period_us(&self, now_us: u64) -> u64 {
+        match self.loaded_us {
+            Some(at) if now_us.saturating_sub(at) < ACK_PERIOD_US => ACK_PERIOD_OF_COPY_US,
+            _ => ACK_PERIOD_US,
+        }
     }
 
     // From the first byte to the stream.
@@ -563,7 +578,7 @@ impl Link {
     pub fn loaded(&mut self, now_us: u64) -> bool {
         let State::Loading(point) = self.state else { return false };
         self.begin(point);
-        (self.heard_us, self.told_us) = (now_us, now_us);
+        (self.heard_us, self.told_us, self.loaded_us) = (now_us, now_us, Some(now_us));
         self.acknowledge(point.offset);
         true
     }

@@ -227,6 +227,33 @@ fn a_master_hears_how_far_its_replica_is_each_second_and_when_it_asks() {
 }
 
 #[test]
+fn behind_a_copy_a_master_hears_it_again_soon_until_something_comes() {
+    let loaded = || {
+        let (_, mut link) = snapshot("$1", b"x", 1);
+        link.loaded(0);
+        assert_eq!(sent(&mut link), "REPLCONF ACK 9");
+        link
+    };
+    let told = |link: &mut Link, times_us: &[u64]| -> Vec<u64> {
+        let mut at = |now_us: u64| {
+            link.tick(now_us).unwrap();
+            sent(link) == "REPLCONF ACK 9"
+        };
+        times_us.iter().copied().filter(|now_us| at(*now_us)).collect()
+    };
+    let ticks: Vec<u64> = (1..=60).map(|tick| tick * 50_000).collect();
+    // A master may have nothing to say for long.
+    let idle = told(&mut loaded(), &ticks);
+    let soon: Vec<u64> = (1..=9).map(|time| time * 100_000).collect();
+    assert_eq!(idle[..9], soon);
+    assert_eq!(idle[9..], [1_900_000, 2_900_000]);
+    let mut link = loaded();
+    assert_eq!(told(&mut link, &ticks[..2]), [100_000]);
+    link.receive(b"\n", 110_000);
+    assert_eq!(told(&mut link, &ticks[2..]), [1_100_000, 2_100_000]);
+}
+
+#[test]
 fn silence_ends_a_link_but_not_while_a_snapshot_is_loaded() {
     let mut link = streaming(0);
     assert_eq!(link.tick(60_000_000), Ok(()));
