@@ -39,10 +39,7 @@ impl Front {
         let now_us = self.shared.clock.micros();
         // A busy script is known to be busy, and told apart.
         self.shared.busy.is_on()
-            || self.shared.pulses.iter().all(|pulse| {
-                let ticked_us = pulse.ticked_us.load(Ordering::Relaxed);
-                pulse.polling.load(Ordering::Relaxed) || now_us < ticked_us + TICK_US_MAX
-            })
+            || self.shared.pulses.iter().all(|pulse| pulse.has_ticked(now_us, TICK_US_MAX))
     }
 
     /// What there is to tell, unless the engine is busy all the time. Between its steps others have it.

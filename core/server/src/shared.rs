@@ -58,6 +58,13 @@ pub(crate) struct Pulse {
     pub(crate) unacked: AtomicU64,
 }
 
+impl Pulse {
+    /// Whether the thread waits for events, or has done so within this time, microseconds.
+    pub(crate) fn has_ticked(&self, now_us: u64, within_us: u64) -> bool {
+        self.polling.load(Ordering::Relaxed) || now_us < self.ticked_us.load(Ordering::Relaxed) + within_us
+    }
+}
+
 /// `tls auto` in `Shared::tls_mode`.
 const AUTO: u8 = 3;
 
@@ -402,6 +409,12 @@ impl Shared {
         }
         crate::allocator::publish();
         result
+    }
+
+    /// No I/O thread has been at one tick for a second or more.
+    pub(crate) fn is_in_step(&self) -> bool {
+        let now_us = self.clock.micros();
+        self.pulses.iter().all(|pulse| pulse.has_ticked(now_us, 1_000_000))
     }
 
     /// Makes all I/O threads look at their flags.

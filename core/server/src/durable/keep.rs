@@ -97,7 +97,7 @@ impl Durable {
             self.tell_synced(shared);
         }
         self.mark_synced();
-        *shared.allocator.lock() = crate::allocator::look();
+        *shared.allocator.lock() = crate::allocator::look(shared.is_in_step());
         shared.in_background(BackgroundJob::Second);
     }
 
