@@ -32,6 +32,13 @@ def run(old, new, *words, code=0, environment=None):
     return [json.loads(told) for told in done.stdout.splitlines()], done.stderr
 
 
+def until(holds):
+    end = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def fill(client):
     client.pipeline([("SET", f"key:{n}", "x" * 100) for n in range(2000)])
     client.pipeline([("RPUSH", "list", n) for n in range(500)])
@@ -150,6 +157,21 @@ def test_a_server_that_does_not_pause_is_taken_over_from_only_if_that_is_said():
             told, _ = run(old, new, "--cutover", "--although-unpaused")
             assert told[-1]["event"] == "taken-over" and n.call("ROLE")[0] == b"master"
             is_whole(n)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_replica_whose_master_goes_on_is_taken_over_from_only_if_that_is_said(name):
+    with references.server(name) as master, references.server(name) as old, queue() as new:
+        with master.client() as m, old.client() as o, new.client() as n:
+            m.call("SET", "k", "v")
+            o.call("REPLICAOF", "127.0.0.1", master.port)
+            until(lambda: o.call("GET", "k") == b"v")
+            _, why = run(old, new, "--cutover", code=1)
+            assert f"it follows 127.0.0.1:{master.port} itself" in why and "--although-unpaused" in why
+            assert n.call("ROLE")[0] == b"slave" and m.call("SET", "k", "w") == b"OK"
+            until(lambda: n.call("GET", "k") == b"w")
+            run(old, new, "--cutover", "--although-unpaused")
+            assert n.call("ROLE")[0] == b"master" and n.call("GET", "k") == b"w"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,8 +20,9 @@ const INTO_PASSWORD: &str = "TANDEM_IMPORT_INTO_PASSWORD";
 const MORE_HELP: &str = "\
 The running instance follows the old server, as by REPLICAOF; nothing of it need be stopped, and this program may end at any time and be
 started again. Its data is given up when the copy is whole, and not before. With --cutover writes stand still at the old server (CLIENT PAUSE),
-the instance is waited for, and then follows nobody: move the clients now. An old server that refuses to let its writes stand still is not
-taken over from, unless --although-unpaused says that they do or that what is written meanwhile may be lost.
+the instance is waited for, and then follows nobody: move the clients now. An old server that refuses to let its writes stand still,
+or is a replica itself, whose master's go on, is not taken over from, unless --although-unpaused says that they do stand still or that what
+is written meanwhile may be lost.
 
 For the link masteruser, masterauth and tls-replication of the instance are set. The run that has set them puts them back at the cutover. A later
 run does not know what they were: it leaves them and says so; set them then (CONFIG SET) if this instance is to follow another one.

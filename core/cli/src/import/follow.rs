@@ -5,8 +5,8 @@
 //! does not know what was set before, and no guess is as good as to leave it and to say so.
 //!
 //! The cutover loses nothing: writes stand still at the old one first, then the new one is waited for, and only then it is told to
-//! follow nobody. Writes go on at the old one when that was not to be, and where it does not let them stand still there is no cutover
-//! unless that is accepted in so many words.
+//! follow nobody. Writes go on at the old one when that was not to be, and where it does not let them stand still, or is a replica whose
+//! master's go on, there is no cutover unless that is accepted in so many words.
 
 use std::time::{Duration, Instant};
 
@@ -250,12 +250,10 @@ fn take_over(
 
 /// Lets writes stand still at the old one. Whether they do, where it is accepted that they do not.
 fn pause(order: &Import, from: &mut Peer, listener: Listener<'_>) -> Result<bool, Failure> {
-    let pause = order.pause.as_millis().to_string();
-    let Value::Error(text) = from.try_ask(&["CLIENT", "PAUSE", &pause, "WRITE"])? else {
+    let Some(why) = stand_still(order, from)? else {
         listener(Told::Paused(order.pause.as_secs()));
         return Ok(true);
     };
-    let why = String::from_utf8_lossy(&text).into_owned();
     if !order.although_unpaused {
         let text = format!(
             "Not taken over: the old one does not let its writes stand still ({why}), so what is written there meanwhile would be lost. The new one goes on following. \
@@ -267,6 +265,20 @@ fn pause(order: &Import, from: &mut Peer, listener: Listener<'_>) -> Result<bool
         "The old one does not let its writes stand still ({why}): what is written there from now on is lost."
     )));
     Ok(false)
+}
+
+/// Has writes stand still at the old one; otherwise why they do not.
+fn stand_still(order: &Import, from: &mut Peer) -> Result<Option<String>, Failure> {
+    let info = from.info("replication")?;
+    // Whatever is paused at a replica, its master goes on confirming writes.
+    if let (Some(host), Some(port)) = (info.field("master_host"), info.field("master_port")) {
+        return Ok(Some(format!("it follows {host}:{port} itself, where they go on")));
+    }
+    let pause = order.pause.as_millis().to_string();
+    Ok(match from.try_ask(&["CLIENT", "PAUSE", &pause, "WRITE"])? {
+        Value::Error(text) => Some(String::from_utf8_lossy(&text).into_owned()),
+        _ => None,
+    })
 }
 
 fn switch(order: &Import, from: &mut Peer, into: &mut Peer) -> Result<(), Failure> {
