@@ -179,6 +179,26 @@ fn a_time_of_minus_one_is_no_expiry() {
     assert_eq!(expiries, [(text("none"), None), (text("past"), Some(-2)), (text("zero"), Some(0))]);
 }
 
+/// KeyDB puts a field between what it says of a key and the key (`mvcc-tstamp`, while it is an active replica).
+#[test]
+fn what_is_said_of_a_key_holds_whatever_stands_before_the_key() {
+    let field = b"\xfa\x0bmvcc-tstamp\x041758";
+    let time = [b"\xfc".as_slice(), &4_102_444_800_123_i64.to_le_bytes()].concat();
+    let keys = [b"\x00\x01a\x011".as_slice(), field, b"\x00\x01b\x012"].concat();
+    let head = b"REDIS0009\xfe\x00\xfb\x02\x01";
+    // The checksum of nought is none.
+    let end = b"\xff\0\0\0\0\0\0\0\0";
+    let file = [head.as_slice(), &time, b"\xf8\x07\xf9\x09", field, &keys, end].concat();
+    let entries: Vec<Entry> = items(&file)
+        .unwrap()
+        .into_iter()
+        .filter_map(|item| if let Item::Entry(entry) = item { Some(entry) } else { None })
+        .collect();
+    let said: Vec<_> =
+        entries.iter().map(|entry| (&entry.key[..], entry.expiry_ms, entry.idle, entry.freq)).collect();
+    assert_eq!(said, [(&b"a"[..], Some(4_102_444_800_123), Some(7), Some(9)), (&b"b"[..], None, None, None)]);
+}
+
 #[test]
 fn draining_in_parts_gives_the_same_checksum() {
     let mut writer = Writer::new(false, true);

@@ -195,6 +195,8 @@ pub struct Reader<R> {
     pub(super) version: u16,
     db: u64,
     empty_keys: u64,
+    /// What was said of the next key: KeyDB puts a field of its own between that and the key.
+    prefix: Prefix,
     ended: bool,
 }
 
@@ -235,6 +237,7 @@ impl<R: Read> Reader<R> {
             version,
             db: 0,
             empty_keys: 0,
+            prefix: Prefix::default(),
             ended: false,
         }
     }
@@ -261,15 +264,16 @@ impl<R: Read> Reader<R> {
         reason = "an iterator would suggest that reading can go on after an error"
     )]
     pub fn next(&mut self) -> Result<Option<Item>, Error> {
-        let mut prefix = Prefix::default();
         while !self.ended {
             let at = self.offset();
             match self.byte()? {
                 // Redis takes this one time for none.
-                opcode::EXPIRY_MS => prefix.expiry_ms = Some(self.milliseconds()?).filter(|ms| *ms != -1),
-                opcode::EXPIRY_S => prefix.expiry_ms = Some(self.seconds_as_ms()?),
-                opcode::IDLE => prefix.idle = Some(self.length()?),
-                opcode::FREQ => prefix.freq = Some(self.byte()?),
+                opcode::EXPIRY_MS => {
+                    self.prefix.expiry_ms = Some(self.milliseconds()?).filter(|ms| *ms != -1)
+                }
+                opcode::EXPIRY_S => self.prefix.expiry_ms = Some(self.seconds_as_ms()?),
+                opcode::IDLE => self.prefix.idle = Some(self.length()?),
+                opcode::FREQ => self.prefix.freq = Some(self.byte()?),
                 opcode::SLOT_INFO => self.slot_info()?,
                 byte @ (opcode::SLOT_IMPORT | opcode::FUNCTION_CANDIDATE | opcode::MODULE_AUX) => {
                     let module = if byte == opcode::MODULE_AUX { self.module() } else { None };
@@ -288,7 +292,8 @@ impl<R: Read> Reader<R> {
                 }
                 opcode::EOF => self.end()?,
                 kind => {
-                    let entry = self.entry(kind, std::mem::take(&mut prefix), at)?;
+                    let prefix = std::mem::take(&mut self.prefix);
+                    let entry = self.entry(kind, prefix, at)?;
                     if !entry.value.is_empty() {
                         return Ok(Some(Item::Entry(entry)));
                     }
@@ -487,7 +492,7 @@ impl<R: Read> Reader<R> {
 }
 
 /// What may stand before a key.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Prefix {
     expiry_ms: Option<i64>,
     idle: Option<u64>,
