@@ -88,7 +88,9 @@ impl<'a> Incoming<'a> {
             return;
         }
         match shape {
-            Shape::Array => self.lua.push_table(len, 0),
+            // Where nil may come in between, no room shows what the length (`#`) will be: the list grows with what comes.
+            Shape::Array if self.is_resp3() => self.lua.push_table(0, 0),
+            Shape::Array => self.lua.push_list_table(len),
             Shape::Pairs | Shape::Members => {
                 self.lua.push_table(0, 1);
                 // It grows with what comes, as Redis' does, so that scripts go through it in the same order.

@@ -332,7 +332,7 @@ impl std::fmt::Debug for Functions {
 }
 
 fn push_list(lua: Lua, values: &[&[u8]]) {
-    lua.push_table(values.len(), 0);
+    lua.push_list_table(values.len());
     for (value, n) in values.iter().zip(1..) {
         lua.push_bytes(value);
         lua.set_item(-2, n);

@@ -297,7 +297,7 @@ impl std::fmt::Debug for Interpreter {
 /// Sets a field of the table on top to a list of strings.
 fn set_list(lua: Lua, name: Name, values: &[&[u8]]) {
     lua.push_name(name);
-    lua.push_table(values.len(), 0);
+    lua.push_list_table(values.len());
     for (value, n) in values.iter().zip(1..) {
         lua.push_bytes(value);
         lua.set_item(-2, n);

@@ -1,6 +1,6 @@
 //! The `cmsgpack` library: MessagePack to and from the Lua stack, to the byte as lua-cmsgpack writes it.
 //!
-//! Decoding never trusts a length: counts only bound loops that end with the input, and table hints are capped.
+//! Decoding never trusts a length: counts only bound loops that end with the input, and make no room ahead.
 //! Depth past `DEPTH_MAX` is packed as nil and refused when unpacked.
 
 use crate::raw::{Fault, Lua, LuaType, Outcome};
@@ -311,7 +311,8 @@ impl<'a> Reader<'a> {
 
     fn array(&mut self, count: usize, depth: usize) -> Result<(), Fault> {
         self.enter(depth)?;
-        self.lua.push_table(count.min(self.input.len() - self.at), 0);
+        // It grows with what comes, as Redis' does: with nil in between, its length (`#`) depends on that.
+        self.lua.push_table(0, 0);
         for n in 1..=i32::try_from(count).map_err(|_| MISSING)? {
             self.value(depth + 1)?;
             self.lua.set_item(-2, n);
@@ -322,7 +323,8 @@ impl<'a> Reader<'a> {
 
     fn map(&mut self, count: usize, depth: usize) -> Result<(), Fault> {
         self.enter(depth)?;
-        self.lua.push_table(0, count.min((self.input.len() - self.at) / 2));
+        // It grows with what comes, as Redis' does, so that scripts go through it in the same order.
+        self.lua.push_table(0, 0);
         for _ in 0..count {
             self.value(depth + 1)?;
             self.value(depth + 1)?;

@@ -146,6 +146,13 @@ impl Lua {
         unsafe { ffi::lua_createtable(self.raw(), array.min(1 << 16) as c_int, hash.min(1 << 12) as c_int) }
     }
 
+    /// Pushes a table for a list of `len` values, none of them nil, with the room that it would have if it had grown with them.
+    /// Scripts see that room: once they put nil inside a list, its length (`#`) is found by halves of it.
+    pub(crate) fn push_list_table(self, len: usize) {
+        let room = if len == 0 { 0 } else { len.next_power_of_two() };
+        self.push_table(room, 0);
+    }
+
     /// Pushes a function with the topmost `upvalues` values kept inside it.
     pub(crate) fn push_function<F: Fn(Lua) -> Outcome>(self, _body: F, upvalues: c_int) {
         // SAFETY: there is room (file invariant).
