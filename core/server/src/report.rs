@@ -1,6 +1,7 @@
 //! The fields of INFO that only the server knows: process, persistence, allocator, threads.
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::Report;
@@ -8,6 +9,28 @@ use telemetry::V;
 
 use crate::saver::{Kind, Work};
 use crate::shared::{Pulse, Shared};
+
+/// What stays as it is while the process runs. It is read once: clients ask for INFO as they connect, and a dozen of the
+/// kernel's files take several times as long as all the rest of it.
+static HOST: LazyLock<Host> = LazyLock::new(Host::read);
+
+struct Host {
+    os: String,
+    executable: String,
+    memory_bytes: u64,
+}
+
+impl Host {
+    fn read() -> Host {
+        let executable = std::env::current_exe().unwrap_or_default();
+        let measured = config::machine::read(&config::machine::Places::default());
+        Host {
+            os: os(),
+            executable: executable.to_str().unwrap_or("").to_owned(),
+            memory_bytes: measured.machine,
+        }
+    }
+}
 
 /// Adds them. Runs with the engine held, so it only looks at what is at hand.
 pub(crate) fn fill(shared: &Shared, report: &mut Report) {
@@ -38,8 +61,8 @@ fn fill_server(shared: &Shared, report: &mut Report) {
     report.set("profile", shared.profile.name());
     report.set("io_threads_active", u64::from(shared.inboxes.len() > 1));
     report.set("config_file", shared.files.config.as_ref().map_or("", |path| path.to_str().unwrap_or("")));
-    report.set("executable", std::env::current_exe().unwrap_or_default().to_str().unwrap_or(""));
-    report.set("os", os().as_str());
+    report.set("executable", HOST.executable.as_str());
+    report.set("os", HOST.os.as_str());
     let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
     report.set("client_query_buffer_limit_disconnections", count(&shared.query_disconnections));
     report.set("client_output_buffer_limit_disconnections", count(&shared.output_disconnections));
@@ -170,8 +193,7 @@ fn fill_memory(shared: &Shared, report: &mut Report) {
     report.set("allocator_allocated", figures.allocated as u64);
     report.set("allocator_active", figures.active as u64);
     report.set("allocator_resident", figures.resident as u64);
-    let measured = config::machine::read(&config::machine::Places::default());
-    report.set("total_system_memory", measured.machine);
+    report.set("total_system_memory", HOST.memory_bytes);
     report.set("aof_buffer_length", shared.durable.journal().unwritten());
 }
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from harness import certs, servers, wire
@@ -188,6 +189,21 @@ OF_THE_EXPORTER_ALONE = {"redis_exporter_build_info", "redis_exporter_last_scrap
 
 def families(text):
     return dict(re.findall(r"^# TYPE (redis_\w+) (\w+)$", text, re.MULTILINE))
+
+
+def test_info_reads_few_files(cache):
+    """Clients ask for INFO as they connect, so what never changes is read from the kernel once."""
+    asked = 200
+    with cache.client() as client:
+        process = re.search(r"process_id:(\d+)", client.call("INFO").decode()).group(1)
+
+        def reads():
+            return int(re.search(r"syscr: (\d+)", Path(f"/proc/{process}/io").read_text()).group(1))
+
+        before = reads()
+        for _ in range(asked):
+            client.call("INFO", "keyspace")
+        assert (reads() - before) / asked < 12
 
 
 def test_own_metrics_are_the_exporters(queue):
