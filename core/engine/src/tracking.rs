@@ -52,49 +52,87 @@ pub(crate) struct TrackingTable {
 #[derive(Debug, Default)]
 struct Readers {
     places: HashMap<Arc<[u8]>, usize>,
-    row: Vec<(Arc<[u8]>, BTreeSet<SessionId>)>,
+    row: Vec<(Arc<[u8]>, Holders)>,
     /// Pairs of key and reader.
     items: usize,
     /// Keys that have come since the table was last bounded.
     come: usize,
 }
 
+/// The readers of one key. Most keys have one, which then takes no memory beside the row.
+#[derive(Debug)]
+enum Holders {
+    One(SessionId),
+    #[expect(
+        clippy::box_collection,
+        reason = "the row has room for one of these per key, which a set in place would double"
+    )]
+    Many(Box<BTreeSet<SessionId>>),
+}
+
+const _: () = assert!(size_of::<Holders>() == 16);
+
+impl Holders {
+    fn len(&self) -> usize {
+        match self {
+            Holders::One(_) => 1,
+            Holders::Many(all) => all.len(),
+        }
+    }
+
+    /// Whether it was not among them yet.
+    fn insert(&mut self, id: SessionId) -> bool {
+        match self {
+            Holders::One(known) if *known == id => false,
+            Holders::One(known) => {
+                *self = Holders::Many(Box::new(BTreeSet::from([*known, id])));
+                true
+            }
+            Holders::Many(all) => all.insert(id),
+        }
+    }
+}
+
 impl Readers {
     fn add(&mut self, key: &[u8], id: SessionId) {
-        let place = match self.places.get(key) {
-            Some(place) => *place,
-            None => {
-                let key: Arc<[u8]> = key.into();
-                self.places.insert(key.clone(), self.row.len());
-                self.row.push((key, BTreeSet::new()));
-                self.come += 1;
-                self.row.len() - 1
-            }
-        };
-        self.items += usize::from(self.row[place].1.insert(id));
+        if let Some(place) = self.places.get(key) {
+            self.items += usize::from(self.row[*place].1.insert(id));
+            return;
+        }
+        let key: Arc<[u8]> = key.into();
+        self.places.insert(key.clone(), self.row.len());
+        self.row.push((key, Holders::One(id)));
+        self.come += 1;
+        self.items += 1;
     }
 
     /// Forgets those readers of a key that are not to be kept; how many were looked at.
     fn keep(&mut self, place: usize, is_kept: impl Fn(SessionId) -> bool) -> usize {
         let Some((key, readers)) = self.row.get_mut(place) else { return 0 };
         let before = readers.len();
-        readers.retain(|id| is_kept(*id));
-        self.items -= before - readers.len();
-        if readers.is_empty() {
+        let has_any = match readers {
+            Holders::One(id) => is_kept(*id),
+            Holders::Many(all) => {
+                all.retain(|id| is_kept(*id));
+                self.items -= before - all.len();
+                !all.is_empty()
+            }
+        };
+        if !has_any {
             let key = key.clone();
             self.take(&key);
         }
         before
     }
 
-    fn take(&mut self, key: &[u8]) -> BTreeSet<SessionId> {
-        let Some(place) = self.places.remove(key) else { return BTreeSet::new() };
+    fn take(&mut self, key: &[u8]) -> Option<Holders> {
+        let place = self.places.remove(key)?;
         let (_, readers) = self.row.swap_remove(place);
         if let Some((moved, _)) = self.row.get(place) {
             self.places.insert(moved.clone(), place);
         }
         self.items -= readers.len();
-        readers
+        Some(readers)
     }
 }
 
@@ -302,12 +340,18 @@ impl Engine {
     }
 
     fn tell_readers(&mut self, key: &[u8], by: Option<SessionId>) {
-        for id in self.tracking.readers.take(key) {
-            let told = (self.sessions.find(id).and_then(|s| s.tracking.as_ref()))
-                .is_some_and(|t| !(t.broadcast || t.no_loop && by == Some(id)));
-            if told {
-                self.push_invalidation(id, &[key]);
-            }
+        match self.tracking.readers.take(key) {
+            None => {}
+            Some(Holders::One(id)) => self.tell_reader(id, key, by),
+            Some(Holders::Many(all)) => all.into_iter().for_each(|id| self.tell_reader(id, key, by)),
+        }
+    }
+
+    fn tell_reader(&mut self, id: SessionId, key: &[u8], by: Option<SessionId>) {
+        let told = (self.sessions.find(id).and_then(|s| s.tracking.as_ref()))
+            .is_some_and(|t| !(t.broadcast || t.no_loop && by == Some(id)));
+        if told {
+            self.push_invalidation(id, &[key]);
         }
     }
 
@@ -431,9 +475,26 @@ mod tests {
             readers.add(key, id);
         }
         assert_eq!((readers.items, readers.row.len(), readers.come), (3, 3, 3));
-        assert_eq!(readers.take(b"a").len(), 1);
-        assert_eq!(readers.take(b"a").len(), 0);
-        assert_eq!((readers.take(b"c").len(), readers.take(b"b").len(), readers.items), (1, 1, 0));
+        let mut taken = |key: &[u8]| readers.take(key).map(|all| all.len());
+        assert_eq!([taken(b"a"), taken(b"a"), taken(b"c"), taken(b"b")], [Some(1), None, Some(1), Some(1)]);
+        assert_eq!(readers.items, 0);
         assert!(readers.places.is_empty() && readers.row.is_empty());
+    }
+
+    #[test]
+    fn readers_of_a_key_are_kept_one_by_one_or_together() {
+        let mut sessions = Sessions::default();
+        let [a, b] = [(); 2].map(|()| sessions.insert(Default::default(), 0, true, Default::default()));
+        let mut readers = Readers::default();
+        for id in [a, b, a] {
+            readers.add(b"both", id);
+        }
+        readers.add(b"one", a);
+        readers.add(b"one", a);
+        assert_eq!((readers.items, readers.row.len()), (3, 2));
+        assert!(matches!(readers.row[1].1, Holders::One(_)), "a single reader takes no memory of its own");
+        assert_eq!((readers.keep(0, |id| id != a), readers.items), (2, 2));
+        assert_eq!((readers.keep(1, |id| id != a), readers.items, readers.row.len()), (1, 1, 1));
+        assert_eq!((readers.keep(0, |id| id == a), readers.items, readers.row.len()), (1, 0, 0));
     }
 }
