@@ -241,6 +241,29 @@ def test_what_the_former_master_has_acknowledged_is_brought_by_whoever_comes_nex
             assert (stats["sync_full"], stats["sync_partial_ok"]) == ("0", "2"), "both go on where they are"
 
 
+def test_a_server_that_has_nothing_and_comes_first_does_not_stand_before_what_another_one_brings():
+    debug = ("--enable-debug-command", "yes")
+    with master_of("queue", *debug) as old, master_of("queue", *debug) as brother, master_of("queue", *debug) as new, \
+            master_of("queue", *debug) as empty:
+        with old.client() as o, brother.client() as b, new.client() as n, empty.client() as e:
+            for client in (o, b, n):
+                set_up(client)
+            for client in (b, n):
+                client.call("REPLICAOF", "127.0.0.1", old.port)
+            in_step(old, brother), in_step(old, new)
+            assert n.call("REPLICAOF", "NO", "ONE") == b"OK"
+            assert o.call("SET", "late", 1) == b"OK"
+            e.call("REPLICAOF", "127.0.0.1", new.port)
+            in_step(new, empty)
+            eventually("it is online", lambda: "state=online" in info(n)["slave0"])
+            assert is_error(n.ask("SET", "k", 1), "NOREPLICAS ")
+            b.call("REPLICAOF", "127.0.0.1", new.port)
+            eventually("it takes writes", lambda: n.ask("SET", "k", 1) == b"OK")
+            in_step(new, brother), in_step(new, empty)
+            assert [client.call("GET", "late") for client in (n, b, e)] == [b"1"] * 3
+            assert len({client.call("DEBUG", "DIGEST") for client in (b, n, e)}) == 1
+
+
 def test_what_a_replica_is_promoted_to_save_is_not_undone_by_another_one():
     """It was promoted because it lacks what the others have: a FLUSHALL."""
     with master_of("queue") as old, master_of("queue") as brother, master_of("queue") as new:

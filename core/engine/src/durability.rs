@@ -98,8 +98,17 @@ pub(crate) struct Acks {
     /// Replicas may come with what the former master has acknowledged and this server lacks; up to when, monotonic microseconds, all who
     /// write wait for that. See `replication/tail.rs`.
     pub(crate) tail_awaited_until_us: Option<u64>,
-    /// A replica has come meanwhile and is here, and is not kept in silence for the sake of others beyond this moment, monotonic microseconds.
-    pub(crate) silent_until_us: Option<u64>,
+    /// For how long replicas that are here were told nothing for the sake of others who may come.
+    pub(crate) silence: Silence,
+}
+
+/// See `replication/tail.rs`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Silence {
+    /// When that was looked at last, monotonic microseconds.
+    pub(crate) looked_us: u64,
+    /// How long it has been in all, microseconds.
+    pub(crate) total_us: u64,
 }
 
 /// A place in a history, by its number.
@@ -308,7 +317,7 @@ impl Engine {
             given_up.history == self.history_number() && self.master.acked_by(awaited) < given_up.position
         });
         // What clients write on a replica is not in the stream that its own replicas get.
-        self.link.is_none() && self.good_replicas() >= awaited && !has_stalled
+        self.link.is_none() && self.good_replicas() >= awaited && !has_stalled && !self.lacks_witnesses()
     }
 
     /// What changes data for a client that waits for replicas is refused where they are not there.
@@ -331,6 +340,10 @@ impl Engine {
         match self.link {
             Some(_) => format!("{wanted}, and this server is a replica itself"),
             None if good < awaited => format!("{wanted}, and {good} replicas keep up"),
+            None if self.lacks_witnesses() => format!(
+                "{wanted}, and of {good} replicas that are here too few were there before this server was promoted: others may come with what \
+                 the former master has acknowledged"
+            ),
             None => format!(
                 "{wanted}, and {good} replicas are here, of which too few have what was written before"
             ),

@@ -232,6 +232,138 @@ fn a_replica_that_went_and_has_come_again_has_heard_nothing_since_then_only() {
     assert_eq!(comes(&mut b, 1100).1, "+REWIND 1000\r\n", "it is too late");
 }
 
+/// One time after the other passes, each with its background work.
+fn pass_s(b: &mut Bench, seconds: u32) {
+    for _ in 0..seconds {
+        passes_ms(b, 1_000);
+    }
+}
+
+/// What a replica is told that has more, and goes at once.
+fn would_be_told(b: &mut Bench) -> String {
+    let (replica, said) = comes(b, 1100);
+    b.leave(replica);
+    said
+}
+
+/// The text that the log of the server was given since the last call.
+fn told(b: &mut Bench) -> String {
+    let mut jobs = Vec::new();
+    b.engine.take_jobs(&mut jobs);
+    let texts = jobs.into_iter().filter_map(|job| match job {
+        tandem_engine::Job::Log { text, .. } => Some(text),
+        _ => None,
+    });
+    texts.collect::<Vec<String>>().join("\n")
+}
+
+#[test]
+fn a_replica_whose_times_of_silence_are_short_is_not_kept_in_it_for_ever() {
+    let (mut b, c) = promoted();
+    b.run(c, "CONFIG SET min-replicas-acked 2 repl-timeout 24");
+    for _ in 0..4 {
+        let (replica, _) = comes(&mut b, 1000);
+        pass_s(&mut b, 5);
+        b.leave(replica);
+        passes_ms(&mut b, 40_000);
+        assert_eq!(would_be_told(&mut b), "+TAIL 1000\r\n", "while none is here others are awaited");
+    }
+    let (replica, _) = comes(&mut b, 1000);
+    pass_s(&mut b, 5);
+    assert_eq!(would_be_told(&mut b), "+REWIND 1000\r\n");
+    assert!(b.delivered(replica).contains("PING"));
+}
+
+#[test]
+fn each_replica_has_heard_nothing_since_its_own_coming() {
+    let (mut b, c) = promoted();
+    b.run(c, "CONFIG SET min-replicas-acked 3 repl-timeout 20");
+    let (first, _) = comes(&mut b, 1000);
+    pass_s(&mut b, 9);
+    // It comes again before anybody has looked, and another one before it goes.
+    b.leave(first);
+    let (first, _) = comes(&mut b, 1000);
+    pass_s(&mut b, 2);
+    assert_eq!(would_be_told(&mut b), "+TAIL 1000\r\n", "it is here for two seconds");
+    comes(&mut b, 1000);
+    b.leave(first);
+    pass_s(&mut b, 2);
+    assert_eq!(would_be_told(&mut b), "+TAIL 1000\r\n", "the other one is, too");
+}
+
+#[test]
+fn a_history_does_not_end_for_want_of_replicas_while_they_are_awaited() {
+    let (mut b, c) = promoted();
+    b.run(c, "CONFIG SET repl-backlog-ttl 1");
+    pass_s(&mut b, 5);
+    assert_eq!(would_be_told(&mut b), "+TAIL 1000\r\n");
+    b.run(c, "CONFIG SET min-replicas-acked 0");
+    pass_s(&mut b, 5);
+    assert_eq!(would_be_told(&mut b), "", "nobody is awaited, and it has ended");
+}
+
+#[test]
+fn a_server_that_had_nothing_ends_no_waiting_and_gets_what_is_brought() {
+    let (mut b, c) = promoted();
+    let tail = [request("SELECT 3"), request("SET late v")].concat();
+    let end = 1000 + tail.len() as u64;
+    let empty = b.connect_replica();
+    pass_s(&mut b, 6);
+    b.run(empty, "REPLCONF ACK 1000");
+    let refusal = b.run(c, "SET k v");
+    assert!(refusal.contains("of 1 replicas that are here too few were there"), "{refusal}");
+    assert!(b.engine.replicas_complaint().unwrap().contains("too few were there"));
+    let (replica, said) = comes(&mut b, end);
+    assert_eq!(said, "+TAIL 1000\r\n");
+    b.delivered(empty);
+    assert_eq!(give(&mut b, replica, 1000, &tail), "+OK\r\n");
+    b.run(replica, &format!("PSYNC {HISTORY} {}", end + 1));
+    assert_eq!(b.run(c, "SET k v"), "+OK\r\n");
+    passes_ms(&mut b, 0);
+    let got = b.delivered(empty);
+    assert!(got.contains(&tail) && got.contains(&request("SET k v")), "{got}");
+}
+
+#[test]
+fn nor_does_it_when_it_comes_again_under_the_name_that_it_was_told() {
+    let (mut b, c) = promoted();
+    let empty = b.connect_replica();
+    let info = b.run(c, "INFO replication");
+    let own = info.split("master_replid:").nth(1).unwrap()[..40].to_owned();
+    b.leave(empty);
+    let comes_again = |b: &mut Bench, more: &str| {
+        let replica = b.connect();
+        b.run(replica, &format!("REPLCONF listening-port 7000 capa eof capa psync2 capa tail{more}"));
+        let said = b.run(replica, &format!("PSYNC {own} 1001")) + &b.delivered(replica);
+        assert!(said.starts_with("+CONTINUE "), "{said}");
+        passes_ms(b, 1000);
+    };
+    comes_again(&mut b, "");
+    assert_eq!(would_be_told(&mut b), "+TAIL 1000\r\n");
+    assert!(b.run(c, "SET k v").starts_with("-NOREPLICAS "));
+    comes_again(&mut b, &format!(" former {HISTORY}:1000"));
+    assert_eq!(b.run(c, "SET k v"), "+OK\r\n", "that one was there before");
+}
+
+#[test]
+fn it_is_not_kept_in_silence_for_longer_than_another_one_and_what_comes_too_late_is_told() {
+    let (mut b, c) = promoted();
+    b.run(c, "CONFIG SET repl-timeout 20");
+    let empty = b.connect_replica();
+    pass_s(&mut b, 9);
+    assert_eq!(would_be_told(&mut b), "+TAIL 1000\r\n");
+    assert!(!told(&mut b).contains("awaited"));
+    pass_s(&mut b, 2);
+    assert!(told(&mut b).contains("is not awaited any more"));
+    assert!(b.delivered(empty).contains("PING"));
+    b.run(empty, "REPLCONF ACK 1000");
+    assert_eq!(b.run(c, "SET k v"), "+OK\r\n", "it acknowledges as any other");
+    assert_eq!(would_be_told(&mut b), "+REWIND 1000\r\n");
+    let text = told(&mut b);
+    assert!(text.contains("has 100 bytes of the stream of the former master that are not here"), "{text}");
+    assert!(text.contains("this server does not await them"), "{text}");
+}
+
 #[test]
 fn a_user_whose_rule_waits_for_replicas_is_as_good_as_the_directive() {
     let (mut b, c) = promoted_with("ACL SETUSER jobs on nopass ~* +@all durability=replicated");

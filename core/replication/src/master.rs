@@ -315,7 +315,22 @@ impl<I: Copy + Eq> Master<I> {
 
     /// How many replicas are online and were heard of in the last `lag_us_max` microseconds.
     pub fn good(&self, now_us: u64, lag_us_max: u64) -> usize {
-        self.online().filter(|replica| now_us.saturating_sub(replica.heard_us) <= lag_us_max).count()
+        self.good_ones(now_us, lag_us_max).count()
+    }
+
+    /// How many of them were in this history before it got its name of now, and have gone on in it since: they have, or have brought, all
+    /// that they have acknowledged of it. What others had acknowledged who were given a copy, nobody knows.
+    pub fn good_that_have_gone_on(&self, now_us: u64, lag_us_max: u64) -> usize {
+        self.good_ones(now_us, lag_us_max).filter(|replica| replica.has_gone_on).count()
+    }
+
+    fn good_ones(&self, now_us: u64, lag_us_max: u64) -> impl Iterator<Item = &Replica<I>> {
+        self.online().filter(move |replica| now_us.saturating_sub(replica.heard_us) <= lag_us_max)
+    }
+
+    /// For how long that one has been online that has been so for the longest, microseconds; none where none is.
+    pub fn longest_online_us(&self, now_us: u64) -> Option<u64> {
+        self.online().map(|replica| now_us.saturating_sub(replica.online_us)).max()
     }
 
     /// Bytes that are kept for replicas, the backlog not among them.
@@ -509,6 +524,7 @@ impl<I: Copy + Eq> Master<I> {
             self.settled = self.offset;
         }
         let is_plain = asked == Asked::Snapshot;
+        let has_gone_on = self.has_gone_on(asked, announced.former);
         let part = self.part(asked, announced.former);
         let stage = if part.is_some() { Stage::Online } else { Stage::Waiting };
         if let Some((position, bytes)) = part {
@@ -516,9 +532,8 @@ impl<I: Copy + Eq> Master<I> {
             self.is_told |= announced.takes_id;
             let answer = going_on(&announced, self.id, self.former);
             self.wishes.push(Wish::Send(who, [answer, bytes].concat()));
-            return self
-                .replicas
-                .push(Replica { acked: position, ..Replica::new(who, announced, stage, is_plain, now_us) });
+            let replica = Replica::new(who, announced, stage, is_plain, now_us);
+            return self.replicas.push(Replica { acked: position, has_gone_on, ..replica });
         }
         if let Some(position) =
             self.position(asked, announced.former).filter(|position| self.may_search(*position))
@@ -526,7 +541,7 @@ impl<I: Copy + Eq> Master<I> {
         {
             self.wishes.push(Wish::Older(who, position, self.offset));
             let replica = Replica::new(who, announced, Stage::Searching, is_plain, now_us);
-            return self.replicas.push(Replica { acked: position, ..replica });
+            return self.replicas.push(Replica { acked: position, has_gone_on, ..replica });
         }
         self.counts.partial_err += u64::from(matches!(asked, Asked::From(id, _) if id != b"?"));
         self.want_snapshot();
@@ -564,7 +579,7 @@ impl<I: Copy + Eq> Master<I> {
             self.counts.partial_ok += 1;
             return;
         }
-        (replica.acked, replica.kept) = (0, Kept::default());
+        (replica.acked, replica.kept, replica.has_gone_on) = (0, Kept::default(), false);
         self.counts.partial_err += 1;
         self.want_snapshot();
         if let Some(replica) = self.find_mut(who) {
@@ -577,7 +592,7 @@ impl<I: Copy + Eq> Master<I> {
     pub fn fetched(&mut self, who: I, now_us: u64) {
         if let Some(replica) = self.find_mut(who).filter(|replica| replica.stage == Stage::Fetching) {
             (replica.stage, replica.heard_us) = (Stage::Loading, now_us);
-            self.bring_online(who);
+            self.bring_online(who, now_us);
         }
     }
 
@@ -602,6 +617,11 @@ impl<I: Copy + Eq> Master<I> {
         let (position, name) = asked.place()?;
         let is_shared = || self.former.shared(name, renamed).is_some_and(|former| position <= former.offset);
         (name == self.id || is_shared()).then_some(position)
+    }
+
+    /// Whether who asks so was in this history when it had its former name. Who asks under the name of now has to tell the former one.
+    fn has_gone_on(&self, asked: Asked<'_>, renamed: Option<Point>) -> bool {
+        asked.place().is_some_and(|(_, name)| self.former.shared(name, renamed).is_some())
     }
 
     /// A snapshot of this moment begins, of this version of RDB, which ends with `mark`; what was executed before was fed. Those who
@@ -652,16 +672,16 @@ impl<I: Copy + Eq> Master<I> {
         };
         (replica.stage, replica.heard_us) = (Stage::Loading, now_us);
         if !replica.announced.takes_mark {
-            self.bring_online(who);
+            self.bring_online(who, now_us);
         }
     }
 
     /// Sends a replica that has its snapshot what was kept for it.
-    fn bring_online(&mut self, who: I) {
+    fn bring_online(&mut self, who: I, now_us: u64) {
         let Some(replica) = self.find_mut(who).filter(|replica| replica.stage == Stage::Loading) else {
             return;
         };
-        replica.stage = Stage::Online;
+        (replica.stage, replica.online_us) = (Stage::Online, now_us);
         let Kept { chunks, .. } = std::mem::take(&mut replica.kept);
         self.pace.read();
         self.wishes.extend(chunks.into_iter().map(|chunk| Wish::Send(who, chunk)));
@@ -675,7 +695,7 @@ impl<I: Copy + Eq> Master<I> {
         replica.acked = replica.acked.max(applied.min(end));
         replica.logged = replica.logged.max(logged.unwrap_or(0).min(end));
         replica.heard_us = now_us;
-        self.bring_online(who);
+        self.bring_online(who, now_us);
         true
     }
 
@@ -702,9 +722,9 @@ impl<I: Copy + Eq> Master<I> {
         }
         if self.replicas.is_empty() {
             let alone_us = now_us.saturating_sub(self.alone_since_us);
-            // A replica may be promoted, and is to be of use to the others then.
+            // A replica may be promoted, and is to be of use to the others then; who was, may be brought what it lacks of the former history.
             let ends = self.settings.backlog_ttl_us.is_some_and(|ttl_us| alone_us > ttl_us);
-            if ends && !self.relays {
+            if ends && !self.relays && !self.is_silent {
                 self.forget(fresh());
             }
             return;

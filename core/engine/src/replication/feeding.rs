@@ -155,11 +155,15 @@ impl Engine {
 
     /// Replicas that keep up, by `min-replicas-max-lag`; all that are online where that is 0.
     pub(crate) fn good_replicas(&self) -> usize {
-        let lag_us_max = match self.config.min_replicas_max_lag_seconds {
+        self.master.good(self.keyspace.now.mono_us, self.lag_us_max())
+    }
+
+    /// How long a replica that keeps up may have been silent, microseconds.
+    pub(super) fn lag_us_max(&self) -> u64 {
+        match self.config.min_replicas_max_lag_seconds {
             0 => u64::MAX,
             seconds => seconds.saturating_mul(1_000_000),
-        };
-        self.master.good(self.keyspace.now.mono_us, lag_us_max)
+        }
     }
 
     /// Bytes that wait for replicas, here and in their outputs.

@@ -7,8 +7,11 @@
 //! that is executed before anything else, as if it had come from the former master. Both histories are the same up to its end then.
 //!
 //! That is enough where of all servers more than half have what is acknowledged, the master among them: then one of those that the
-//! promoted waits for has it, whichever they are. The former master may have been killed and have started again meanwhile, under another
-//! name for its history: replicas tell what that was called before. They tell one name, so this goes for one such start.
+//! promoted waits for has it, whichever they are. So only those count that have their memory still, and go on in the history: who was given
+//! a copy, because it was empty or had too little, may be the one that had it. (Who has lost what it had acknowledged with the power, and
+//! says that it has less, cannot be told from one that never had it.) The former master may have been killed and have started again
+//! meanwhile, under another name for its history: replicas tell what that was called before. They tell one name, so this goes for one such
+//! start.
 //!
 //! Nobody else takes a tail. A master that starts again may lack what its replicas have, too, but somebody may have put older data in its
 //! place because of what these have (a FLUSHALL): so its data wins, and they begin anew. The same goes for a replica that is promoted
@@ -16,10 +19,13 @@
 //!
 //! *Invariant:* nothing is put into the new history before it while replicas are awaited that acknowledge: no write, no key whose time is
 //! over, nothing that only replicas are told, no ping. Who does not wait for replicas (CLIENT DURABILITY) waits for
-//! [`OTHERS_WAIT_US`]; what comes after such a write is told and given up. Where several replicas are awaited and not all of them come, those
-//! that did hear nothing and would take their master for lost, so half of `repl-timeout` after the first the others are not awaited any more.
+//! [`OTHERS_WAIT_US`]; what comes after such a write is told and given up. Where not all of those come that are awaited, those that did, and
+//! those that were given a copy, hear nothing and would take their master for lost. So the others are not awaited any more when one that is
+//! here has heard nothing for half of `repl-timeout`; and, as it may know a shorter one, go and come again, when the times in which one was
+//! here and heard nothing are as long as `repl-timeout` together. A time in which none is here counts for nothing: nobody suffers from it.
 
 use crate::call::Turn;
+use crate::durability::Silence;
 use crate::engine::Engine;
 use crate::gate::LOADING;
 use crate::outside::{Job, Outside};
@@ -49,7 +55,7 @@ impl Engine {
         let until_us = self.keyspace.now.mono_us + OTHERS_WAIT_US;
         let awaits = was_led && self.has_rule_of_replicas();
         self.acks.tail_awaited_until_us = awaits.then_some(until_us);
-        self.acks.silent_until_us = None;
+        self.acks.silence = Silence { looked_us: self.keyspace.now.mono_us, total_us: 0 };
         self.master.be_silent(self.awaits_tail());
     }
 
@@ -62,6 +68,12 @@ impl Engine {
     /// Whether what a replica brings is taken. The tick that ends the waiting may be still to come.
     fn takes_tail(&self) -> bool {
         self.awaits_tail() && self.has_rule_of_replicas() && self.log.stream().is_empty()
+    }
+
+    /// Whether too few of the replicas that are here have the memory of what they have acknowledged to the former master.
+    pub(crate) fn lacks_witnesses(&self) -> bool {
+        let witnesses = || self.master.good_that_have_gone_on(self.keyspace.now.mono_us, self.lag_us_max());
+        self.awaits_tail() && witnesses() < self.replicas_awaited()
     }
 
     /// Something is written, or replicas are there to acknowledge it.
@@ -99,20 +111,19 @@ impl Engine {
         }
     }
 
-    /// Whether a replica that is here has heard nothing for so long that it is told something, whatever others may bring.
+    /// Whether replicas that are here have heard nothing for so long that they are told something, whatever others may bring.
     fn ends_silence(&mut self) -> bool {
-        if self.master.good(self.keyspace.now.mono_us, u64::MAX) == 0 {
-            self.acks.silent_until_us = None;
-            return false;
-        }
         let now_us = self.keyspace.now.mono_us;
-        let patience_us = self.config.repl_timeout_seconds.saturating_mul(500_000);
-        let ends_us = *self.acks.silent_until_us.get_or_insert(now_us.saturating_add(patience_us));
-        if now_us < ends_us {
+        let looked_us = core::mem::replace(&mut self.acks.silence.looked_us, now_us);
+        let Some(longest_us) = self.master.longest_online_us(now_us) else { return false };
+        let total_us = &mut self.acks.silence.total_us;
+        *total_us += longest_us.min(now_us.saturating_sub(looked_us));
+        let timeout_us = self.config.repl_timeout_seconds.saturating_mul(1_000_000);
+        if longest_us < timeout_us / 2 && *total_us < timeout_us {
             return false;
         }
-        let text = "Fewer replicas have come than min-replicas-acked: what others may have of the stream of the former master, and is not here, \
-                    is not awaited any more";
+        let text = "Fewer replicas have come and gone on with what they had than min-replicas-acked says: what others may have of the stream of \
+                    the former master, and is not here, is not awaited any more";
         self.jobs.push(Job::Log { level: 3, text: text.to_owned() });
         true
     }
@@ -127,18 +138,29 @@ impl Engine {
     ) -> Option<String> {
         let behind = self.master.behind(asked, who.former).filter(|_| self.link.is_none())?;
         let offset = behind.former.offset;
-        if who.gives_tail {
-            let can_take = behind.can_catch_up && self.takes_tail() && self.may_give(id);
-            return Some(format!("{} {offset}", if can_take { "TAIL" } else { "REWIND" }));
+        if who.gives_tail && behind.can_catch_up && self.takes_tail() && self.may_give(id) {
+            return Some(format!("TAIL {offset}"));
         }
-        let from = self.sessions.at(id).info.address.clone();
+        self.tell_given_up(who, id, behind.lacked);
+        who.gives_tail.then(|| format!("REWIND {offset}"))
+    }
+
+    /// What a replica has of the former history is not taken over. Whether it changes data, only the replica knows.
+    fn tell_given_up(&mut self, who: &Announced, id: SessionId, bytes: u64) {
+        let why = match () {
+            () if !who.gives_tail => "it cannot give them",
+            () if !self.has_rule_of_replicas() => "no replicas are waited for here",
+            () if !self.takes_tail() => "this server does not await them",
+            () => "its user may not do everything here",
+        };
+        let from = &self.sessions.at(id).info.address;
         let text = format!(
-            "Replica {from} has {} bytes of the stream of the former master that are not here and cannot be taken over: what they hold is \
-             given up",
-            behind.lacked
+            "Replica {from} has {bytes} bytes of the stream of the former master that are not here and are not taken over, because {why}: what \
+             they change is given up"
         );
-        self.jobs.push(Job::Log { level: 3, text });
-        None
+        // Where no replicas are waited for, nothing of it was safe, and most often it is a ping.
+        let level = if self.has_rule_of_replicas() { 3 } else { 2 };
+        self.jobs.push(Job::Log { level, text });
     }
 
     /// What a replica gives is executed whatever it is, so only who may do everything may give it.

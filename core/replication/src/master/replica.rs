@@ -118,6 +118,10 @@ pub struct Replica<I> {
     pub(crate) logged: u64,
     /// When it was last heard of, microseconds.
     pub(crate) heard_us: u64,
+    /// It was in the history before that got its name of now, and is so still: it was given no copy.
+    pub(crate) has_gone_on: bool,
+    /// When it came online, microseconds; nothing before it is.
+    pub(crate) online_us: u64,
 }
 
 impl<I: Copy> Replica<I> {
@@ -133,6 +137,8 @@ impl<I: Copy> Replica<I> {
             acked: 0,
             logged: 0,
             heard_us: now_us,
+            has_gone_on: false,
+            online_us: now_us,
         }
     }
 

@@ -503,6 +503,59 @@ fn what_a_master_says_by_itself_changes_no_data() {
 }
 
 #[test]
+fn who_was_in_the_history_before_it_was_renamed_is_told_from_who_was_given_a_copy() {
+    let name = id();
+    let mut master = master();
+    master.follow(followed(50));
+    master.lead(own(), 0);
+    let own_name = own();
+    let by_name = Asked::From(own_name.as_bytes(), 51);
+    let renamed = Announced { former: Some(followed(50)), ..modern() };
+    master.resync(1, modern(), Asked::From(name.as_bytes(), 51), FRESH, 0);
+    master.resync(2, modern(), by_name, FRESH, 0);
+    master.resync(3, renamed, by_name, FRESH, 0);
+    let gone_on = |master: &Master<u32>| [master.good(0, 9), master.good_that_have_gone_on(0, 9)];
+    assert_eq!(gone_on(&master), [3, 2], "the second may have that name from a copy");
+    online(&mut master, 4);
+    // It asks for what the backlog does not have.
+    master.resync(5, modern(), Asked::From(name.as_bytes(), 40), FRESH, 0);
+    master.begin_snapshot(10, b"mark");
+    master.snapshot_sent(5, 0);
+    master.ack(5, master.offset(), None, 0);
+    assert_eq!(gone_on(&master), [5, 2]);
+}
+
+#[test]
+fn how_long_a_replica_is_online_counts_from_when_it_was() {
+    let mut master = master();
+    assert_eq!(master.longest_online_us(5), None);
+    master.resync(1, modern(), Asked::From(b"?", -1), id(), 10);
+    master.begin_snapshot(10, b"mark");
+    master.snapshot_sent(1, 20);
+    assert_eq!(master.longest_online_us(25), None, "it loads");
+    master.ack(1, 0, None, 30);
+    master.ack(1, 0, None, 40);
+    master.resync(2, modern(), Asked::From(id().as_bytes(), 1), FRESH, 45);
+    assert_eq!(master.longest_online_us(50), Some(20));
+    master.remove(1, 50);
+    assert_eq!(master.longest_online_us(50), Some(5));
+}
+
+#[test]
+fn a_history_that_may_be_gone_on_in_does_not_end_with_the_last_replica() {
+    let name = id();
+    let mut master = master();
+    master.follow(followed(50));
+    master.lead(own(), 0);
+    master.be_silent(true);
+    master.tick(5000, || FRESH);
+    assert!(master.behind(Asked::From(name.as_bytes(), 57), None).is_some());
+    master.be_silent(false);
+    master.tick(5000, || FRESH);
+    assert_eq!((master.behind(Asked::From(name.as_bytes(), 57), None), master.is_fed()), (None, false));
+}
+
+#[test]
 fn what_a_replica_has_of_the_former_history_is_taken_before_anything_is_written() {
     let name = id();
     let asked = |first| Asked::From(name.as_bytes(), first);
