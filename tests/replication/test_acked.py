@@ -1,10 +1,13 @@
 """Acknowledged means replicated: replies to writes wait for replicas, those to reads do not, and nobody is told what may be lost."""
 
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import eventually, in_step, info, master_of
@@ -262,6 +265,34 @@ def test_a_server_that_has_nothing_and_comes_first_does_not_stand_before_what_an
             in_step(new, brother), in_step(new, empty)
             assert [client.call("GET", "late") for client in (n, b, e)] == [b"1"] * 3
             assert len({client.call("DEBUG", "DIGEST") for client in (b, n, e)}) == 1
+
+
+def test_a_replica_that_has_started_again_keeps_the_log_of_what_it_cannot_bring():
+    with master_of("queue") as old, master_of("queue") as brother, master_of("queue") as new:
+        with old.client() as o, brother.client() as b, new.client() as n:
+            for client in (o, b, n):
+                set_up(client)
+            n.call("CONFIG", "SET", "repl-timeout", 4)
+            for client in (b, n):
+                client.call("REPLICAOF", "127.0.0.1", old.port)
+            in_step(old, brother), in_step(old, new)
+            assert n.call("REPLICAOF", "NO", "ONE") == b"OK"
+            assert o.call("SET", "late", 1) == b"OK"
+            eventually("the log has a base", lambda: info(b, "persistence")["aof_rewrite_in_progress"] == "0")
+            brother.process.send_signal(signal.SIGTERM)
+            brother.process.wait(20)
+            brother.extra += ["--replicaof", f"127.0.0.1 {new.port}"]
+            brother.restart()
+            eventually("it takes writes", lambda: n.ask("SET", "k", 1) == b"OK")
+        with brother.client() as b:
+            assert (b.call("GET", "late"), b.call("GET", "k")) == (None, b"1")
+        (kept,) = brother.data().glob("appendonlydir.given-up-*")
+        assert kept.name in brother.log.read_text()
+        with tempfile.TemporaryDirectory() as place:
+            shutil.copytree(kept, Path(place) / "data" / kept.name)
+            words = ("--appendonly", "yes", "--appenddirname", kept.name)
+            with servers.Server("server", reference=False, tls=False, directory=place, extra=words) as found, found.client() as f:
+                assert (f.call("GET", "late"), f.call("GET", "k")) == (b"1", None)
 
 
 def test_what_a_replica_is_promoted_to_save_is_not_undone_by_another_one():

@@ -7,6 +7,7 @@
 mod adoption;
 mod copy;
 mod ended;
+mod given_up;
 mod logged;
 mod outage;
 mod socket;

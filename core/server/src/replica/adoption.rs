@@ -9,6 +9,7 @@ use engine::Incoming;
 use persist::aof::Log;
 use replication::Place;
 
+use super::given_up;
 use crate::saver::{Kind, Listener, SaveError, Task};
 use crate::shared::Shared;
 
@@ -17,6 +18,8 @@ pub(crate) struct Adoption {
     order: u64,
     incoming: Option<Box<Incoming>>,
     place: Place,
+    /// The old data is of use to somebody.
+    keeps_old: bool,
     tell: SyncSender<Result<(), SaveError>>,
 }
 
@@ -29,16 +32,18 @@ impl std::fmt::Debug for Adoption {
     }
 }
 
-/// Has the data set adopted as soon as possible; where to hear of it. A snapshot or base of the old data that is being written is given
-/// up: nobody needs it.
+/// Has the data set adopted as soon as possible; where to hear of it. The old log gets another name where `keeps_old` says so. A snapshot
+/// or base of the old data that is being written is given up: nobody needs it.
 pub(super) fn adopt(
     shared: &Shared,
     order: u64,
     incoming: Box<Incoming>,
     place: Place,
+    keeps_old: bool,
 ) -> Receiver<Result<(), SaveError>> {
     let (tell, hear) = sync_channel(1);
-    shared.saver.add(Task::Adopt(Box::new(Adoption { order, incoming: Some(incoming), place, tell })));
+    let incoming = Some(incoming);
+    shared.saver.add(Task::Adopt(Box::new(Adoption { order, incoming, place, keeps_old, tell })));
     if !shared.life.is_stopping() {
         shared.saver.cancel(Kind::Save);
         shared.saver.cancel(Kind::Rewrite);
@@ -61,8 +66,10 @@ impl Adoption {
         if left.is_some() {
             return Err(SaveError::Engaged);
         }
-        if let Some(log) = old.filter(Log::is_starting) {
-            log.discard_start();
+        match old {
+            Some(log) if log.is_starting() => log.discard_start(),
+            Some(log) if self.keeps_old => keep(shared, &log),
+            _ => {}
         }
         if shared.engine.lock().config.appendonly {
             shared.saver.add(Task::StartLog(Listener::Nobody));
@@ -74,5 +81,19 @@ impl Adoption {
     pub(crate) fn tell(self, result: Result<(), SaveError>) {
         // A link that has ended meanwhile does not hear it.
         let _ = self.tell.send(result);
+    }
+}
+
+/// The log of data that was given up gets another name, before its own is given to the new data.
+fn keep(shared: &Shared, log: &Log) {
+    match given_up::keep(log, shared.clock.now().unix_ms) {
+        Ok(dir) => shared.logger.warning(&format!(
+            "The log of the data that was given up is kept in {}: a server that is started with that as appenddirname has the data; remove it \
+             when nobody needs it",
+            dir.display()
+        )),
+        Err(error) => shared
+            .logger
+            .warning(&format!("The log of the data that was given up cannot be kept: {error}")),
     }
 }

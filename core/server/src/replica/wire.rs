@@ -52,6 +52,8 @@ pub(super) struct Wire {
     logged: Logged,
     /// Behind which place the master was given what it lacks last, and how many bytes at most.
     tail: Option<(u64, usize)>,
+    /// What is here and the master lacks is given up, although somebody may have been told that it is safe.
+    gives_up: bool,
 }
 
 /// What one hold of the engine has done.
@@ -126,6 +128,7 @@ impl Wire {
             is_held: false,
             logged: Logged::default(),
             tail: None,
+            gives_up: false,
         };
         wire.state(LinkState::Handshake);
         wire.flush()?;
@@ -280,25 +283,31 @@ impl Wire {
             offset == point.offset && bytes.as_ref().is_some_and(|bytes| bytes.len() <= had)
         });
         let given = bytes.as_deref().filter(|_| !had_all);
-        let text = match given {
-            Some(bytes) => format!(
+        let logger = &self.shared.logger;
+        match given {
+            Some(bytes) => logger.notice(&format!(
                 "MASTER lacks what this replica has of its history: it is given {} bytes",
                 bytes.len()
-            ),
+            )),
             None => {
-                "MASTER lacks what this replica has of its history, and it is not in the backlog any more"
-                    .to_owned()
+                self.gives_up = true;
+                logger.warning(
+                    "MASTER lacks what this replica has of its history, and that is not in the backlog, or no whole request: it is \
+                     given up, and a whole copy asked for",
+                );
             }
-        };
-        self.shared.logger.notice(&text);
+        }
         self.link.give_tail(point, given);
     }
 
     /// The master has gone on from there without what this server has behind it.
     fn rewind(&mut self, point: Point) {
         let order = self.order.number;
-        let is_same = self.shared.with_engine(|engine, _| engine.was_the_same_at(order, point));
+        let (is_same, has_rule) = self
+            .shared
+            .with_engine(|engine, _| (engine.was_the_same_at(order, point), engine.has_rule_of_replicas()));
         if !is_same {
+            self.gives_up = has_rule;
             self.shared.logger.warning(
                 "MASTER has gone on without what this replica has of its history: that is given up, and a whole copy asked for",
             );
@@ -321,7 +330,8 @@ impl Wire {
         self.shared.logger.notice(&format!("MASTER <-> REPLICA sync: receiving {length} from master"));
         self.copied = Some((0, bytes));
         let (incoming, db) = copy::read(self, bytes)?;
-        let hear = adoption::adopt(self.shared, self.order.number, incoming, Place { point, db });
+        let place = Place { point, db };
+        let hear = adoption::adopt(self.shared, self.order.number, incoming, place, self.gives_up);
         loop {
             match hear.recv_timeout(LOOK_PERIOD) {
                 Ok(Ok(())) => break,
