@@ -5,8 +5,7 @@ use journal::{Acked, Marks};
 use net::Id;
 
 use super::Clients;
-use crate::client::{Class, Client};
-use crate::copy::PENDING_BYTES_MAX;
+use crate::client::Client;
 use crate::mail::Mail;
 use crate::unacked;
 
@@ -66,12 +65,8 @@ impl Clients {
         let Some(client) = self.find(id) else { return };
         // Who it is now is looked up with its next requests, also when there are none.
         let goes_on = delivery.resume && (client.conn.held() > 0 || logs_in);
-        let is_crowded = client.class == Class::Replica && client.conn.pending() > PENDING_BYTES_MAX;
         self.mark_dirty(id);
         self.mark_resized(id);
-        if is_crowded {
-            self.mark_fed(id);
-        }
         if goes_on {
             self.mark_runnable(id);
         }
