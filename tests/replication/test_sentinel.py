@@ -107,7 +107,18 @@ def reports(server):
         return {}
 
 
-@pytest.mark.timeout(240)
+def settled(sentinels, all_servers):
+    """The master that all sentinels name, if all other servers follow it."""
+    named = {sentinel.master_port() for sentinel in sentinels}
+    master = all_servers.get(named.pop()) if len(named) == 1 else None
+    if master is None or reports(master).get("connected_slaves") != str(len(all_servers) - 1):
+        return None
+    told = [reports(server) for server in all_servers.values() if server is not master]
+    follows = [(one.get("master_port"), one.get("master_link_status")) == (str(master.port), "up") for one in told]
+    return master if all(follows) else None
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["7.0", "valkey"])
 def test_sentinels_fail_over_and_no_acknowledged_write_is_lost(kind, tmp_path):
     with tandem("queue", "--enable-debug-command", "yes") as first, tandem("queue", "--enable-debug-command", "yes") as second, \
@@ -134,10 +145,8 @@ def test_sentinels_fail_over_and_no_acknowledged_write_is_lost(kind, tmp_path):
                     check(jobs, new)
                 finally:
                     begin_again()
-                eventually("the old one follows", lambda: reports(old).get("master_port") == str(new_port)
-                           and reports(old)["master_link_status"] == "up", FAILOVER_SECONDS_MAX)
-                eventually("all sentinels agree", lambda: {s.master_port() for s in sentinels} == {new_port}, FAILOVER_SECONDS_MAX)
-                eventually("both follow", lambda: reports(new).get("connected_slaves") == "2", FAILOVER_SECONDS_MAX)
+                # On a loaded machine that may be yet another one by then.
+                new = eventually("the others follow whom all sentinels name", lambda: settled(sentinels, all_servers), 2 * FAILOVER_SECONDS_MAX)
                 assert counts(new)[1] >= 1, "the other replica went on where it was"
             jobs.end()
             for server in all_servers.values():

@@ -303,6 +303,7 @@ def test_no_task_in_celerys_queue_is_lost_with_the_machine_of_the_master(tmp_pat
             # Kombu takes a message out of its list (BRPOP) before it notes it down as taken: whoever loses the connection between the two
             # loses that one message of each worker, whatever server it is.
             eventually("all tasks have run", lambda: len(added - done()) <= 1, JOBS_SECONDS_MAX)
+            print("taken and lost by the worker:", *(added - done()))
         finally:
             for program in programs:
                 program.end()

@@ -220,7 +220,7 @@ impl Engine {
     }
 
     /// Whether replicas are waited for by a rule that outlives connections, and so a failover: by the directive, or by that of a user.
-    pub fn has_rule_of_replicas(&self) -> bool {
+    pub(crate) fn has_rule_of_replicas(&self) -> bool {
         self.config.min_replicas_acked > 0 || self.acl.has_replicated()
     }
 

@@ -141,22 +141,24 @@ impl Engine {
         if who.gives_tail && behind.can_catch_up && self.takes_tail() && self.may_give(id) {
             return Some(format!("TAIL {offset}"));
         }
-        self.tell_given_up(who, id, behind.lacked);
+        self.tell_given_up(who, id, &behind);
         who.gives_tail.then(|| format!("REWIND {offset}"))
     }
 
     /// What a replica has of the former history is not taken over. Whether it changes data, only the replica knows.
-    fn tell_given_up(&mut self, who: &Announced, id: SessionId, bytes: u64) {
+    fn tell_given_up(&mut self, who: &Announced, id: SessionId, behind: &Behind) {
         let why = match () {
             () if !who.gives_tail => "it cannot give them",
             () if !self.has_rule_of_replicas() => "no replicas are waited for here",
             () if !self.takes_tail() => "this server does not await them",
+            () if !behind.can_catch_up => "others were taken over before, or they are of an earlier history",
             () => "its user may not do everything here",
         };
         let from = &self.sessions.at(id).info.address;
         let text = format!(
-            "Replica {from} has {bytes} bytes of the stream of the former master that are not here and are not taken over, because {why}: what \
-             they change is given up"
+            "Replica {from} has {} bytes of the stream of the former master that are not here and are not taken over, because {why}: what they \
+             change, if anything, is given up",
+            behind.lacked
         );
         // Where no replicas are waited for, nothing of it was safe, and most often it is a ping.
         let level = if self.has_rule_of_replicas() { 3 } else { 2 };

@@ -87,13 +87,18 @@ impl Adoption {
 /// The log of data that was given up gets another name, before its own is given to the new data.
 fn keep(shared: &Shared, log: &Log) {
     match given_up::keep(log, shared.clock.now().unix_ms) {
-        Ok(dir) => shared.logger.warning(&format!(
-            "The log of the data that was given up is kept in {}: a server that is started with that as appenddirname has the data; remove it \
-             when nobody needs it",
-            dir.display()
-        )),
-        Err(error) => shared
-            .logger
-            .warning(&format!("The log of the data that was given up cannot be kept: {error}")),
+        Ok(kept) => {
+            shared.logger.warning(&format!(
+                "The log of the data that was given up is kept in {}: a server that is started with that as appenddirname has the data; remove \
+                 it when nobody needs it",
+                kept.dir.display()
+            ));
+            for removed in kept.removed {
+                shared.logger.warning(&format!("{} has made room for it and is gone", removed.display()));
+            }
+        }
+        Err(error) => {
+            shared.logger.warning(&format!("The log of the data that was given up cannot be kept: {error}"))
+        }
     }
 }

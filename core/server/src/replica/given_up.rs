@@ -6,7 +6,7 @@
 //! A master that was promoted asks for what this server has acknowledged to the former one; after a start the bytes of that stream are not
 //! at hand any more, and the master's copy takes the place of the data. So the log gets a second name before the first one is given to that
 //! copy. Who starts a server with that directory as `appenddirname` has the data. It costs the disk what the log takes, so no more than
-//! [`KEPT_MAX`] are kept, and none is ever removed: that is for whoever has looked at it.
+//! [`KEPT_MAX`] are kept: the oldest makes room.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -21,31 +21,40 @@ const KEPT_MAX: usize = 3;
 /// What stands between the name of the log's directory and the time.
 const MARK: &str = ".given-up-";
 
-/// Keeps the files of a log that nothing is appended to any more; where they are.
+/// What was kept, and what made room for it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Where the log is.
+    pub(super) dir: PathBuf,
+    /// Earlier ones that are gone.
+    pub(super) removed: Vec<PathBuf>,
+}
+
+/// Keeps the files of a log that nothing is appended to any more.
 ///
 /// # Errors
-/// They cannot be kept, or so many are already. Then none of them is.
-pub(super) fn keep(log: &Log, unix_ms: i64) -> io::Result<PathBuf> {
+/// They cannot be kept. Then none of them is.
+pub(super) fn keep(log: &Log, unix_ms: i64) -> io::Result<Kept> {
     keep_files(log.place(), log.manifest(), unix_ms)
 }
 
-fn keep_files(place: &Place, manifest: &Manifest, unix_ms: i64) -> io::Result<PathBuf> {
+fn keep_files(place: &Place, manifest: &Manifest, unix_ms: i64) -> io::Result<Kept> {
     let log_dir = place.log_dir();
     let name = log_dir.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let beginning = format!("{name}{MARK}");
-    if count(&place.dir, &beginning)? >= KEPT_MAX {
-        return Err(io::Error::other(format!(
-            "there are {KEPT_MAX} already: remove those that nobody needs"
-        )));
-    }
-    let kept = place.dir.join(format!("{beginning}{unix_ms}"));
-    DirBuilder::new().mode(0o700).create(&kept)?;
-    link_all(&log_dir, &kept, place, manifest).inspect_err(|_| {
+    let dir = place.dir.join(format!("{beginning}{unix_ms}"));
+    DirBuilder::new().mode(0o700).create(&dir)?;
+    link_all(&log_dir, &dir, place, manifest).inspect_err(|_| {
         // What was linked until then is in its place still.
-        let _ = fs::remove_dir_all(&kept);
+        let _ = fs::remove_dir_all(&dir);
     })?;
+    let mut earlier = others(&place.dir, &beginning, &dir)?;
+    earlier.truncate(earlier.len().saturating_sub(KEPT_MAX - 1));
+    for old in &earlier {
+        fs::remove_dir_all(old)?;
+    }
     File::open(&place.dir)?.sync_all()?;
-    Ok(kept)
+    Ok(Kept { dir, removed: earlier })
 }
 
 fn link_all(from: &Path, to: &Path, place: &Place, manifest: &Manifest) -> io::Result<()> {
@@ -56,12 +65,20 @@ fn link_all(from: &Path, to: &Path, place: &Place, manifest: &Manifest) -> io::R
     File::open(to)?.sync_all()
 }
 
-fn count(dir: &Path, beginning: &str) -> io::Result<usize> {
-    let mut count = 0;
+/// The directories that were kept before `but`, the oldest first.
+fn others(dir: &Path, beginning: &str, but: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
-        count += usize::from(entry?.file_name().to_string_lossy().starts_with(beginning));
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(ms) = name.strip_prefix(beginning).and_then(|digits| digits.parse::<i64>().ok())
+            && path != but
+        {
+            found.push((ms, path));
+        }
     }
-    Ok(count)
+    found.sort_unstable();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
 #[cfg(test)]
@@ -83,17 +100,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_outlives_the_log_and_is_bounded() {
+    fn what_is_kept_outlives_the_log_and_the_oldest_makes_room() {
         let dir = tempfile::tempdir().unwrap();
         let (place, manifest) = log(dir.path());
-        let kept: Vec<PathBuf> =
-            (0..KEPT_MAX as i64).map(|ms| keep_files(&place, &manifest, ms).unwrap()).collect();
-        let refusal = keep_files(&place, &manifest, 9).unwrap_err().to_string();
-        assert!(refusal.contains("there are 3 already"), "{refusal}");
+        let keep = |ms| keep_files(&place, &manifest, ms).unwrap();
+        let first = keep(9);
+        let last: Vec<Kept> = [10, 100].into_iter().map(keep).collect();
+        assert!(last.iter().all(|kept| kept.removed.is_empty()) && KEPT_MAX == 3);
+        fs::create_dir(dir.path().join("appendonlydir.given-up-by hand")).unwrap();
+        assert_eq!(keep(11).removed, [first.dir]);
         fs::remove_dir_all(place.log_dir()).unwrap();
-        assert!(kept[0].ends_with("appendonlydir.given-up-0"), "{kept:?}");
+        assert!(last[1].dir.ends_with("appendonlydir.given-up-100"), "{last:?}");
         for name in ["base", "incremental", &place.manifest_name()] {
-            assert_eq!(fs::read_to_string(kept[2].join(name)).unwrap(), name);
+            assert_eq!(fs::read_to_string(last[1].dir.join(name)).unwrap(), name);
         }
     }
 
@@ -103,6 +122,6 @@ mod tests {
         let (place, manifest) = log(dir.path());
         fs::remove_file(place.log_dir().join("incremental")).unwrap();
         assert!(keep_files(&place, &manifest, 1).is_err());
-        assert_eq!(count(dir.path(), "appendonlydir").unwrap(), 1, "the log's own");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the log's own");
     }
 }

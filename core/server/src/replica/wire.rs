@@ -52,7 +52,7 @@ pub(super) struct Wire {
     logged: Logged,
     /// Behind which place the master was given what it lacks last, and how many bytes at most.
     tail: Option<(u64, usize)>,
-    /// What is here and the master lacks is given up, although somebody may have been told that it is safe.
+    /// What is here and the master asks for is given up, although somebody may have been told that it is safe.
     gives_up: bool,
 }
 
@@ -303,11 +303,8 @@ impl Wire {
     /// The master has gone on from there without what this server has behind it.
     fn rewind(&mut self, point: Point) {
         let order = self.order.number;
-        let (is_same, has_rule) = self
-            .shared
-            .with_engine(|engine, _| (engine.was_the_same_at(order, point), engine.has_rule_of_replicas()));
+        let is_same = self.shared.with_engine(|engine, _| engine.was_the_same_at(order, point));
         if !is_same {
-            self.gives_up = has_rule;
             self.shared.logger.warning(
                 "MASTER has gone on without what this replica has of its history: that is given up, and a whole copy asked for",
             );
