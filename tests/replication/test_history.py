@@ -262,6 +262,7 @@ def write_long(master, rounds):
 EFFECTS = "redis.call('INCR', 'a') redis.call('PUBLISH', 'c', 'x') redis.call('LPUSH', 'b', redis.call('INCR', 'a'))"
 
 
+@pytest.mark.timeout(180)  # more than what is waited for in it
 @pytest.mark.parametrize("end", [None, kill, stop])
 @pytest.mark.parametrize("name", ["tandem", "7.0"])
 def test_a_replica_that_was_away_for_long_goes_on_from_the_log(name, end):
