@@ -31,9 +31,9 @@ fn awaited(group: Group) -> Option<Kind> {
     }
 }
 
-/// The type of value that a key holds.
+/// The type of value that a key holds, also one whose time is over: the command that is run again takes that out, and tells the log.
 fn held(keyspace: &mut Keyspace, (db, key): &DbKey) -> Option<Kind> {
-    keyspace::Db::new(keyspace, *db).peek(key).map(|entry| entry.kind())
+    keyspace.peek(*db, key).map(|entry| entry.kind())
 }
 
 impl Engine {

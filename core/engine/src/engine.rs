@@ -293,6 +293,10 @@ impl Engine {
 
     /// The log bytes since the last call, appended to `into`; nothing where there is no log. Replicas are fed with the same.
     pub fn take_log(&mut self, into: &mut Vec<u8>) {
+        debug_assert!(
+            !self.keyspace.effects.has_touches(),
+            "what was touched is settled before the log is taken"
+        );
         self.feed_replicas();
         let from = into.len();
         self.log.take(into);

@@ -199,6 +199,27 @@ fn any_flipped_bit_of_a_synced_log_changes_nothing_that_is_loaded_or_stops_the_s
 }
 
 #[test]
+fn a_flipped_bit_beside_blocks_of_zeros_is_no_crash_even_where_nothing_was_synced() {
+    let written = Memory::new();
+    let mut log =
+        Log::create(Arc::new(written.clone()), place(), &[], Base::Commands, HistoryId(77)).unwrap();
+    for number in [2, 1, 2, 0] {
+        log.append(&mut batch(number), 5).unwrap();
+    }
+    drop(log);
+    let files = files(&written);
+    let at = files.iter().position(|(path, _)| path.ends_with("appendonly.aof.1.incr.aof")).unwrap();
+    let whole = loaded(&disk_of(&files)).unwrap();
+    for bit in 0..8 * files[at].1.len() {
+        let mut files = files.clone();
+        files[at].1[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(there) = loaded(&disk_of(&files)) {
+            assert!(there == whole, "bit {} of byte {}: something else is loaded", bit % 8, bit / 8);
+        }
+    }
+}
+
+#[test]
 fn a_file_of_another_server_in_place_of_this_ones_stops_the_start() {
     for story in stories() {
         let (ours, theirs) = (written(story, HistoryId(77)), written(story, HistoryId(78)));

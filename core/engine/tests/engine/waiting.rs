@@ -16,6 +16,30 @@ fn a_client_that_waits_for_a_key_gets_it_from_a_database_that_is_swapped_in() {
 }
 
 #[test]
+fn what_is_over_when_it_is_swapped_in_leaves_with_a_record_whoever_finds_it() {
+    for (value, is_taken_out) in [("SET z x", false), ("ZADD z 1 a", true)] {
+        let mut b = Bench::new();
+        b.engine.set_logging(true);
+        let (waiter, writer) = (b.connect(), b.connect());
+        b.run(waiter, "BZPOPMIN z 0");
+        for line in ["SELECT 1", value, "PEXPIRE z 10"] {
+            b.run(writer, line);
+        }
+        b.log();
+        b.pass_ms(20);
+        b.run(writer, "SWAPDB 0 1");
+        assert_eq!(b.delivered(waiter), "");
+        let records = if is_taken_out { "SWAPDB 0 1|SELECT 0|DEL z" } else { "SWAPDB 0 1" };
+        assert_eq!(b.log(), records, "{value}");
+        assert_eq!(
+            b.engine.keyspace.peek(0, b"z").is_none(),
+            is_taken_out,
+            "{value}: what is gone is told in the same batch"
+        );
+    }
+}
+
+#[test]
 fn a_blocked_client_is_served_by_its_own_command_oldest_first() {
     let mut b = Bench::new();
     b.engine.set_logging(true);

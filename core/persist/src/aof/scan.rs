@@ -99,7 +99,7 @@ pub(super) struct Scan {
     /// End of the last record that may stay, and the state there.
     pub(super) good_end: u64,
     good_commands: u64,
-    good_crc: u64,
+    pub(super) good_crc: u64,
     /// End of the last annotation, and the commands up to there.
     batch_start: u64,
     batch_commands: u64,

@@ -58,15 +58,19 @@ pub(super) fn judge(
         );
         return refuse(path, Some(damage.bad_offset), what);
     }
+    let flipped = flipped_in_batch(scan, &tail, history);
     let is_ours = scan.annotated
         || scan.is_ours()
         || matches!(damage.kind, Kind::Before { .. })
         || find(&tail, b"\n#TDM:").is_some();
     if !is_ours {
         judge_foreign(path, seen, &tail, bad_at, zero_filled)?;
-    } else if !is_trace(seen, &tail, zero_filled, history) {
+    } else if flipped.is_some() || !is_trace(seen, &tail, zero_filled, history) {
+        let which = flipped.map_or_else(String::new, |(at, bit)| {
+            format!("; one bit was changed: bit {bit} of the byte at offset {at}")
+        });
         let what = format!(
-            "{damage}. No crash leaves that: it was changed since it was written. {}. {remedy}",
+            "{damage}{which}. No crash leaves that: it was changed since it was written. {}. {remedy}",
             what_is_behind(&tail, history)
         );
         return refuse(path, Some(damage.bad_offset), what);
@@ -82,6 +86,18 @@ pub(super) fn judge(
         whole_commands: whole_commands(&tail),
     };
     Ok((tail_report, tail))
+}
+
+/// The one bit whose change explains all that is wrong with a batch that cannot be read up to its line: its byte's offset, and which of
+/// the byte's it is. A block that was lost takes more from what tells how long things are than a bit.
+fn flipped_in_batch(scan: &Scan, tail: &[u8], history: Option<HistoryId>) -> Option<(u64, u8)> {
+    if !matches!(scan.damage, Some(Damage { kind: Kind::Byte, .. })) {
+        return None;
+    }
+    let batch = batches_in(tail, history).into_iter().find(|batch| batch.is_checked)?;
+    let crc = base::crc64::update(scan.good_crc, &tail[..batch.start]);
+    let (at, bit) = base::crc64::flipped_bit(batch.start, crc ^ batch.line.crc)?;
+    Some((scan.good_end + at as u64, bit))
 }
 
 /// Whether a crash leaves such damage in a file of ours.
