@@ -20,8 +20,8 @@ use crate::values::{Config, Origin};
 
 /// What lies outside: variables and files.
 pub struct Sources<'a> {
-    /// The environment.
-    pub variables: &'a [(String, String)],
+    /// The environment. Values are bytes, as those of a file are: a password need not be UTF-8.
+    pub variables: &'a [(String, Vec<u8>)],
     /// The disk.
     pub files: &'a mut dyn Files,
 }
@@ -211,10 +211,12 @@ fn scalar(item: &Item) -> Option<Vec<u8>> {
 
 /// `systemd` hands secrets over as files in a folder; a file named as a secret directive is its value, and
 /// `metrics-token` is the file of the token.
-fn apply_credentials(reader: &mut Reader<'_>, variables: &[(String, String)]) -> Result<(), LoadError> {
+fn apply_credentials(reader: &mut Reader<'_>, variables: &[(String, Vec<u8>)]) -> Result<(), LoadError> {
     let Some((_, folder)) = variables.iter().find(|(name, _)| name == "CREDENTIALS_DIRECTORY") else {
         return Ok(());
     };
+    let folder = std::str::from_utf8(folder)
+        .map_err(|_| about("variable CREDENTIALS_DIRECTORY", "the path is no UTF-8".into()))?;
     for (at, row) in TABLE.iter().enumerate().filter(|(_, row)| row.secret) {
         let path = format!("{folder}/{}", row.name);
         match reader.files.read(&path) {
@@ -256,7 +258,7 @@ fn set_secret(reader: &mut Reader<'_>, at: usize, path: &str, mut content: Vec<u
 
 fn apply_variables(
     reader: &mut Reader<'_>,
-    variables: &[(String, String)],
+    variables: &[(String, Vec<u8>)],
     notes: &mut Vec<String>,
 ) -> Result<(), LoadError> {
     // Short names first, so that the exact ones win; then by name, so that the order is the same everywhere.
@@ -272,7 +274,7 @@ fn apply_variables(
 }
 
 /// Whether a variable is for us. A short name without a value is one that a compose file passes on and nobody has set.
-fn is_ours(name: &str, value: &str) -> bool {
+fn is_ours(name: &str, value: &[u8]) -> bool {
     let short = name.strip_suffix("_FILE").unwrap_or(name);
     let is_short = !value.is_empty() && SHORT_NAMES.iter().any(|(known, _)| *known == short);
     is_short || name.starts_with(PREFIX) && !OTHER_NAMES.contains(&name)
@@ -302,33 +304,34 @@ fn unknown_variable(name: &str) -> String {
 fn apply_variable(
     reader: &mut Reader<'_>,
     name: &str,
-    value: &str,
+    value: &[u8],
     at: usize,
     is_file: bool,
     notes: &mut Vec<String>,
 ) -> Result<(), LoadError> {
+    let text = String::from_utf8_lossy(value);
     if is_file {
-        let content = reader.files.read(value);
+        let content = reader.files.read(&text);
         let content = content.map_err(|error| {
-            LoadError::about(format!("variable {name}"), value, format!("can't read it: {error}"))
+            LoadError::about(format!("variable {name}"), &*text, format!("can't read it: {error}"))
         })?;
-        return set_secret(reader, at, value, content);
+        return set_secret(reader, at, &text, content);
     }
     // A variable that nobody filled in names no folder.
     if TABLE[at].name == "dir" && value.is_empty() {
         return Ok(());
     }
     // Kubernetes sets TANDEM_PORT=tcp://10.0.0.1:6379 for a service that is called "tandem".
-    if TABLE[at].name.ends_with("port") && value.contains("://") {
+    if TABLE[at].name.ends_with("port") && text.contains("://") {
         notes.push(format!("variable {name} holds an address that Kubernetes made; it has no effect"));
         return Ok(());
     }
     let origin = Origin::Variable(Arc::from(name));
-    let shown = if TABLE[at].secret { "(not shown)" } else { value };
+    let shown = if TABLE[at].secret { "(not shown)" } else { &*text };
     let fail = |why: String| {
         LoadError::about(format!("variable {name}"), format!("{} {shown}", TABLE[at].name), why)
     };
-    let words = TABLE[at].kind.words_of_quoted(value.as_bytes());
+    let words = TABLE[at].kind.words_of_quoted(value);
     let words = words.ok_or_else(|| fail("Unbalanced quotes in configuration line".into()))?;
     reader.assign(at, &words, origin).map_err(fail)
 }
@@ -384,9 +387,19 @@ mod tests {
         variables: &[(&str, &str)],
         args: &[&str],
     ) -> Result<Loaded, LoadError> {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        load_bytes(profile, file, &variables, args)
+    }
+
+    fn load_bytes(
+        profile: &str,
+        file: Option<(&str, &str)>,
+        variables: &[(&str, &[u8])],
+        args: &[&str],
+    ) -> Result<Loaded, LoadError> {
         let mut files =
             InMemory::of(&[("/s/pw", "from-file\n"), ("/s/empty", "\n"), ("/c/requirepass", "cred")]);
-        let variables: Vec<_> = variables.iter().map(|(n, v)| ((*n).to_string(), (*v).to_string())).collect();
+        let variables: Vec<_> = variables.iter().map(|(n, v)| ((*n).to_string(), v.to_vec())).collect();
         let args: Vec<_> = args.iter().map(|word| (*word).to_string()).collect();
         let layers = Layers {
             profile: Some(Figment::from(Data::<Toml>::string(profile))),
@@ -500,6 +513,14 @@ mod tests {
         let missing = password(&[("REDIS_PASSWORD_FILE", "/s/none")], &[]).unwrap_err();
         assert_eq!(missing.origin, "variable REDIS_PASSWORD_FILE");
         assert!(password(&[("REDIS_PASSWORD_FILE", "/s/empty")], &[]).unwrap_err().why.contains("empty"));
+    }
+
+    #[test]
+    fn a_password_in_a_variable_may_be_of_any_bytes() {
+        for name in ["REDIS_PASSWORD", "TANDEM_REQUIREPASS"] {
+            let loaded = load_bytes("", None, &[(name, b"p\xe4ss")], &[]).unwrap();
+            assert_eq!(loaded.config.requirepass, b"p\xe4ss", "{name}");
+        }
     }
 
     #[test]

@@ -637,6 +637,11 @@ impl Journal {
         self.room.report(now_us)
     }
 
+    /// Whether the log is to be written anew because its disk runs short of room, which a new base of `data` bytes would give back.
+    pub fn has_room_to_gain(&self, data: u64) -> bool {
+        self.room.would_gain(self.sizes.all(), data)
+    }
+
     /// A ballast is to be kept beside the log.
     pub fn want_ballast(&mut self) {
         self.room.want_ballast();

@@ -54,6 +54,8 @@ enum Ballast {
 #[derive(Debug)]
 pub(crate) struct Room {
     left: Left,
+    /// Bytes that were free at the last look.
+    free: u64,
     /// Bytes that must stay free.
     reserve: u64,
     /// Writes were too large since the last look.
@@ -68,6 +70,7 @@ impl Room {
     pub(crate) fn new() -> Room {
         Room {
             left: Left::Unknown,
+            free: 0,
             reserve: RESERVE_BYTES,
             turned_away: false,
             is_short: false,
@@ -97,6 +100,12 @@ impl Room {
         self.is_exhausted() || self.is_short
     }
 
+    /// Whether a log of `log` bytes is to be written anew from `data` bytes because its disk runs short of room: that at least doubles what
+    /// is free, and takes no more than half of it. So it happens a few times at most until the disk is full of something else.
+    pub(crate) fn would_gain(&self, log: u64, data: u64) -> bool {
+        self.is_tight() && data <= self.free / 2 && log >= data.saturating_add(self.free)
+    }
+
     /// So many bytes were let in.
     pub(crate) fn take(&mut self, taken: u64) {
         if let Left::Bytes(bytes) | Left::Exhausted(bytes) = &mut self.left {
@@ -119,6 +128,7 @@ impl Room {
 
     /// A look at the disk has found so many bytes free, of which `waiting` will be taken by what is not written yet.
     pub(crate) fn looked(&mut self, free: u64, waiting: u64) -> Option<News> {
+        self.free = free;
         let bytes = free.saturating_sub(self.reserve.saturating_add(waiting));
         let was_exhausted = self.is_exhausted();
         let has_room = free >= 2 * self.reserve;

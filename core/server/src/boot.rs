@@ -5,6 +5,7 @@ mod running;
 mod surroundings;
 
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -68,8 +69,9 @@ pub(crate) fn configure(
         stdin,
         invocation,
     };
-    let variables: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    // No name of ours has other bytes.
+    let variables: Vec<(String, Vec<u8>)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_vec())))
         .collect();
     let load =
         |layers: Layers| layers.load(&mut Sources { variables: &variables, files: &mut config::load::Disk });
@@ -193,7 +195,7 @@ fn start_logged(
     crate::archiving::Plan::of(&config).map_err(|why| anyhow!("*** FATAL CONFIG FILE ERROR ***\n{why}"))?;
     prepare_place(profile, &place_of(&config), logger)?;
     let locks = take_locks(profile, &config, &Files::new(&config, None), logger)?;
-    crate::keepsakes::make(profile, &mut config, &mut file, logger);
+    crate::keepsakes::make(profile, &mut config, &mut file, logger)?;
     let files = Files::new(&config, file);
     fit_descriptors(&mut config, logger)?;
     let entrance = Entrance::open(&config)?;

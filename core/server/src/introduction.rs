@@ -127,8 +127,8 @@ mod tests {
 
     fn said(profile: Profile, words: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let variables: Vec<(String, String)> =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables: Vec<(String, Vec<u8>)> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_owned())).collect();
         let layers = config::Layers {
             profile: profile.base(),
             maxmemory: 3 << 29,

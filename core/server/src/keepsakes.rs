@@ -5,10 +5,11 @@
 //! folder and no other, and a container only its volume. Who names a file keeps to it, as with Redis.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use config::{Config, Loaded, Origin};
 use profiles::Profile;
 
@@ -40,27 +41,38 @@ pub(crate) fn keep_users(profile: Profile, loaded: &mut Loaded) {
 }
 
 /// Makes what of both is not there yet. What cannot be made is told and done without: then CONFIG REWRITE and ACL SAVE refuse.
-pub(crate) fn make(profile: Profile, config: &mut Config, settings: &mut Option<PathBuf>, logger: &Logger) {
+///
+/// # Errors
+/// One of them is there and cannot be read. A start without it would let everybody in whom the users' passwords keep out.
+pub(crate) fn make(
+    profile: Profile,
+    config: &mut Config,
+    settings: &mut Option<PathBuf>,
+    logger: &Logger,
+) -> anyhow::Result<()> {
     if profile == Profile::Plain {
-        return;
+        return Ok(());
     }
     let head = format!(
         "# Settings of this {}, in the language of redis.conf. CONFIG REWRITE writes them here.\n\
          # Variables (TANDEM_…) and the command line win over this file.\n",
         profile.name()
     );
-    *settings = settings.take().and_then(|path| match make_file(&path, &head) {
-        Ok(()) => Some(path.canonicalize().unwrap_or(path)),
-        Err(error) => {
-            let path = path.display();
-            logger.warning(&format!(
-                "Settings cannot be kept in {path}, so CONFIG REWRITE will refuse: {error}"
-            ));
-            None
-        }
-    });
+    *settings = match settings.take() {
+        None => None,
+        Some(path) => match make_file(&path, &head)? {
+            Ok(()) => Some(path.canonicalize().unwrap_or(path)),
+            Err(error) => {
+                let path = path.display();
+                logger.warning(&format!(
+                    "Settings cannot be kept in {path}, so CONFIG REWRITE will refuse: {error}"
+                ));
+                None
+            }
+        },
+    };
     let is_ours = config.origin("aclfile") == Some(&Origin::Profile);
-    if is_ours && let Err(error) = make_file(&Path::new(&config.dir).join(USERS), "") {
+    if is_ours && let Err(error) = make_file(&Path::new(&config.dir).join(USERS), "")? {
         logger.warning(&format!(
             "Users cannot be kept in {}/{USERS}, so ACL SAVE will refuse: {error}",
             config.dir
@@ -68,15 +80,23 @@ pub(crate) fn make(profile: Profile, config: &mut Config, settings: &mut Option<
         let freed = config.assign("aclfile", b"", Origin::Profile);
         debug_assert!(freed.is_ok(), "no path is a value");
     }
+    Ok(())
 }
 
-fn make_file(path: &Path, text: &str) -> std::io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path) {
+/// Makes a file that is not there yet; the inner error is why that cannot be, the outer one why what is there cannot be read.
+fn make_file(path: &Path, text: &str) -> anyhow::Result<std::io::Result<()>> {
+    let made = match OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path) {
         Ok(mut file) => file.write_all(text.as_bytes()),
-        // A link that leads nowhere is there, too.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            std::fs::File::open(path).map(drop)
-        }
         Err(error) => Err(error),
+    };
+    if !matches!(&made, Err(error) if error.kind() == ErrorKind::AlreadyExists) {
+        return Ok(made);
+    }
+    match std::fs::File::open(path) {
+        // A link that leads nowhere is there, too.
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(anyhow!("{} is there but cannot be read: {error}", path.display()))
+        }
+        opened => Ok(opened.map(drop)),
     }
 }

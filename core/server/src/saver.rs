@@ -273,24 +273,37 @@ impl Saver {
         if shared.durable.journal().wants_replacement() {
             return self.add(Task::Replace);
         }
-        let (percent, least, appendonly) = {
+        let (percent, least, appendonly, data) = {
             let Some(engine) = shared.engine.try_lock() else { return };
-            let config = &engine.config;
-            (config.auto_aof_rewrite_percentage, config.auto_aof_rewrite_min_size, config.appendonly)
+            let (config, data) =
+                (&engine.config, crate::allocator::used().saturating_sub(engine.startup_bytes));
+            (config.auto_aof_rewrite_percentage, config.auto_aof_rewrite_min_size, config.appendonly, data)
         };
         if appendonly && !shared.durable.is_logging() {
             shared.logger.notice("AOF background was scheduled: the log could not be started before.");
             return self.add(Task::StartLog(Listener::Nobody));
         }
-        if percent == 0 || shared.durable.journal().sizes().file < least.min(1 << 20) {
+        let (is_small, gains) = {
+            let journal = shared.durable.journal();
+            (journal.sizes().file < least.min(1 << 20), journal.has_room_to_gain(data as u64))
+        };
+        if percent == 0 || is_small && !gains {
             return;
         }
         shared.durable.measure(&shared.durable.log(), false);
-        let growth = shared.durable.journal().sizes().growth_due(percent, least);
-        if let Some(growth) = growth {
+        let sizes = shared.durable.journal().sizes();
+        if let Some(growth) = sizes.growth_due(percent, least) {
             shared.logger.notice(&format!("Starting automatic rewriting of AOF on {growth}% growth"));
-            self.add(Task::Rewrite);
+        } else if gains {
+            // Else a queue that is empty by now goes on refusing for the log of the jobs that it once had.
+            let all = sizes.all();
+            shared
+                .logger
+                .notice(&format!("Starting automatic rewriting of AOF: its {all} bytes fill the disk"));
+        } else {
+            return;
         }
+        self.add(Task::Rewrite);
     }
 
     /// The saver thread.

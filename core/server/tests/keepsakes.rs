@@ -86,6 +86,19 @@ fn a_folder_that_cannot_be_written_keeps_nothing_and_nobody_from_serving() {
 }
 
 #[test]
+fn what_is_there_and_cannot_be_read_is_not_done_without() {
+    for name in ["queue.conf", "users.acl"] {
+        let dir = tempfile::tempdir().unwrap();
+        // Not even root can open a link to itself, which stands for another owner's file here.
+        std::os::unix::fs::symlink(name, dir.path().join(name)).unwrap();
+        let Err(why) = support::try_server(Profile::Queue, dir.path(), WORDS) else {
+            panic!("it has started without {name}");
+        };
+        assert!(why.contains(&format!("{name} is there but cannot be read: ")), "{why}");
+    }
+}
+
+#[test]
 fn a_certificate_of_its_own_follows_its_names() {
     let dir = tempfile::tempdir().unwrap();
     let server = server_as(Profile::Queue, dir.path(), &["--metrics-port", "0", "--tls-names", "a.example"]);

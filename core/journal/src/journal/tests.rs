@@ -1,7 +1,7 @@
 //! Events in, wishes out; no file and no clock.
 
 use super::*;
-use crate::room::RESERVE_BYTES;
+use crate::room::{RESERVE_BYTES, TIGHT_BYTES};
 
 const SECOND_US: u64 = 1_000_000;
 
@@ -413,6 +413,23 @@ fn what_would_grow_is_refused_in_the_reserve_and_what_takes_goes_on() {
     assert_eq!(journal.found_room(2 * RESERVE_BYTES, 10), Some(News::Room));
     assert!(journal.is_well());
     assert_eq!(refused(&mut journal, true, 1), None);
+}
+
+#[test]
+fn a_log_is_written_anew_for_room_where_that_doubles_it_and_takes_half_at_most() {
+    let mut journal = everysec();
+    journal.sizes_mut().file = 8 * TIGHT_BYTES;
+    assert!(!journal.has_room_to_gain(0), "nobody has looked at the disk");
+    assert_eq!(journal.found_room(TIGHT_BYTES + RESERVE_BYTES, 0), None);
+    assert!(!journal.has_room_to_gain(0), "there is room");
+    assert_eq!(journal.found_room(2 * RESERVE_BYTES, 0), None);
+    assert!(journal.has_room_to_gain(0) && journal.has_room_to_gain(RESERVE_BYTES));
+    assert!(!journal.has_room_to_gain(RESERVE_BYTES + 1), "consumers need the rest");
+    journal.sizes_mut().file = 2 * RESERVE_BYTES + 99;
+    assert!(
+        journal.has_room_to_gain(99) && !journal.has_room_to_gain(100),
+        "the log is not what fills the disk"
+    );
 }
 
 #[test]
