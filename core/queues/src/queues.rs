@@ -83,6 +83,8 @@ pub struct Queues {
     pass: Pass,
     /// Collections that were created since the last tick and would tell nothing new; emptied when the followed keys are others.
     recent: Recent,
+    /// Those that were created again and may tell of queues, to be examined by the tick.
+    renewed: Vec<Place>,
     suspects: Vec<Place>,
     /// Bytes of their keys.
     suspect_bytes: usize,
@@ -110,6 +112,7 @@ impl Queues {
             free_names: Vec::new(),
             pass: Pass::default(),
             recent: Recent::default(),
+            renewed: Vec::new(),
             suspects: Vec::new(),
             suspect_bytes: 0,
             marks: Vec::new(),
@@ -167,12 +170,24 @@ impl Queues {
             return None;
         }
         match self.recent.find(Trace::of(db, kind, hash)) {
-            Some(number) => {
+            Some(noted) => {
+                let number = noted.number;
+                if !core::mem::replace(&mut noted.is_renewed, true) {
+                    self.note_renewed(kind, db, key);
+                }
                 let tally = number.and_then(|number| self.keys.tally_mut(number.into()));
                 tally.into_iter().for_each(Tally::begin_anew);
                 number
             }
             None => self.examine_new(kind, db, hash, key),
+        }
+    }
+
+    /// A key was created again since it was examined: what is there at the end of the tick may tell what the first did not.
+    #[cold]
+    fn note_renewed(&mut self, kind: Kind, db: usize, key: &[u8]) {
+        if libraries::may_tell(kind, key) && self.renewed.len() < SUSPECTS_MAX && key.len() <= KEY_BYTES_MAX {
+            self.renewed.push((db, key.into()));
         }
     }
 
@@ -307,7 +322,7 @@ impl Queues {
         self.keys.swap(a, b);
         self.recent.clear();
         self.names.iter_mut().flatten().for_each(|naming| naming.db = other(naming.db));
-        self.suspects.iter_mut().for_each(|(db, _)| *db = other(*db));
+        self.suspects.iter_mut().chain(&mut self.renewed).for_each(|(db, _)| *db = other(*db));
         self.marks.iter_mut().for_each(|mark| mark.db = other(mark.db));
         self.ids.clear();
         self.titles.clear();

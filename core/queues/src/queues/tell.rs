@@ -120,6 +120,8 @@ impl Queues {
             return;
         }
         self.recent.clear();
+        core::mem::take(&mut self.renewed).iter().for_each(|(db, key)| self.suspect(*db, key));
+        self.examine(at);
         self.look_at_some_names(at);
         if self.ids.is_empty() {
             self.minute_ends_ms = now_ms + MINUTE_MS;

@@ -651,6 +651,21 @@ fn a_key_that_is_created_again_and_again_is_examined_once_in_each_tick() {
 }
 
 #[test]
+fn a_set_that_is_made_anew_within_one_tick_is_found_by_the_tick() {
+    let mut world = World::new(10);
+    let make_anew = |world: &mut World, member: &str| {
+        world.values.0.clear();
+        world.zadd("app:retry", 1.0, member);
+        world.with(Queues::examine);
+    };
+    make_anew(&mut world, "no job");
+    make_anew(&mut world, r#"{"jid":"1"}"#);
+    assert_eq!((world.names().len(), world.queues.renewed.len()), (0, 1), "what it is was looked at before");
+    world.with(Queues::tick);
+    assert_eq!((world.names().len(), world.queues.renewed.len()), (1, 0));
+}
+
+#[test]
 fn a_key_whose_number_does_not_fit_into_an_entry_is_counted_by_its_name() {
     let mut world = World::new(10);
     world.waits("jobs", Kind::List);
