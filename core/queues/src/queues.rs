@@ -5,7 +5,7 @@
 //! which a number in its entry tells: how many elements came or went ([`Queues::changed`])? The number leads to the key's tally without a
 //! look-up, and what is left to do is an addition. The queue takes note of its tallies when somebody looks at it, and when a moment is to be
 //! remembered. All else is done when somebody asks, or a few queues at a time; a key that is created again and again is
-//! examined once in each tick.
+//! examined when it first is in a tick, and at that tick's end.
 //!
 //! A queue is *proven* when there is more of it than one client that waits: see `room`. Others are counted, but not told, and
 //! the first to give way when there is no room.
