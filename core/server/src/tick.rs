@@ -273,13 +273,11 @@ impl Worker {
         }
     }
 
-    /// Takes in what the batches before this one have left for our clients, ahead of what this one will. Whoever sends it holds the
-    /// journal, and nobody can execute a later batch while we have the engine.
+    /// Takes in what the batches before this one have left for our clients, ahead of what this one will: those of other I/O threads, and of
+    /// threads that serve no clients. Whoever sends it holds the journal, and nobody can execute a later batch while we have the engine.
     fn catch_up(&mut self) {
-        if self.shared.inboxes.len() > 1 {
-            drop(self.shared.durable.journal());
-            self.clients.mailbox();
-        }
+        drop(self.shared.durable.journal());
+        self.clients.mailbox();
     }
 
     /// Tells the engine what time it is and who is there.

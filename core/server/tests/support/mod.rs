@@ -184,6 +184,35 @@ impl Client {
         }
     }
 
+    /// A snapshot as a replica gets it that reads its mark; the history and the offset that it was told in front of it.
+    pub fn snapshot(&mut self) -> (String, u64) {
+        let mut told = self.told();
+        let place = told.split_off("+FULLRESYNC ".len());
+        let (history, offset) = place.split_once(' ').unwrap();
+        let head = self.told();
+        let mark = head.strip_prefix("$EOF:").unwrap().as_bytes();
+        let (mut bytes, mut byte) = (Vec::new(), [0]);
+        while !bytes.ends_with(mark) {
+            self.stream.read_exact(&mut byte).unwrap();
+            bytes.push(byte[0]);
+        }
+        (history.to_owned(), offset.parse().unwrap())
+    }
+
+    /// A line behind signs of life.
+    pub fn told(&mut self) -> String {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while !line.ends_with(b"\r\n") {
+            self.stream.read_exact(&mut byte).unwrap();
+            if line.is_empty() && byte == *b"\n" {
+                continue;
+            }
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap().trim_end().to_owned()
+    }
+
     /// Nothing comes within this time.
     pub fn silent(&mut self, time: Duration) {
         self.stream.set_read_timeout(Some(time)).unwrap();
