@@ -35,6 +35,9 @@ const INSTANCE_CALLS_MAX: usize = 4;
 /// Threads for those calls and for reading certificate files.
 const BLOCKING_THREADS_MAX: usize = 8;
 
+/// Seconds of a day.
+const DAY_S: u64 = 24 * 60 * 60;
+
 /// How often the certificate files are looked at.
 const WATCH_PERIOD: Duration = Duration::from_secs(5);
 
@@ -329,7 +332,7 @@ impl Plane {
     }
 
     /// Loads the files in use again; `None` when they are as they were.
-    fn reload(&self, always: bool) -> Option<Result<Arc<ServerConfig>, TlsError>> {
+    fn reload(&self, always: bool) -> Option<Result<Fresh, TlsError>> {
         let (files, seen) = {
             let mut tls = self.tls();
             let loaded = &mut tls.as_mut()?.loaded;
@@ -345,13 +348,13 @@ impl Plane {
             Ok(fresh) => fresh,
             Err(error) => return Some(Err(error)),
         };
-        let config = fresh.data.clone();
+        let news = Fresh { config: fresh.data.clone(), overdue: fresh.overdue(SystemTime::now()) };
         let mut tls = self.tls();
         // Other files may have been named meanwhile, or newer ones of the same names read; then these are nobody's.
         let current =
             tls.as_mut().filter(|tls| tls.loaded.files == fresh.files && tls.loaded.seen == seen)?;
         current.loaded = fresh;
-        Some(Ok(config))
+        Some(Ok(news))
     }
 
     /// Reads the certificate files again, when they changed or `always`; a bad state of them is logged
@@ -364,9 +367,12 @@ impl Plane {
             Some(Err(error)) => {
                 self.log(Level::Warning, format!("{error}; the certificate in use stays")).await;
             }
-            Some(Ok(config)) => {
+            Some(Ok(Fresh { config, overdue })) => {
                 self.call(move |instance| instance.reload_tls(config)).await;
                 self.log(Level::Notice, "TLS certificate reloaded".to_owned()).await;
+                for line in overdue {
+                    self.log(Level::Warning, line).await;
+                }
             }
         }
     }
@@ -388,6 +394,13 @@ impl fmt::Debug for Plane {
 struct Tls {
     authority: Option<Authority>,
     loaded: Loaded,
+}
+
+/// What a look at the files has brought.
+struct Fresh {
+    config: Arc<ServerConfig>,
+    /// See [`Loaded::overdue`].
+    overdue: Vec<String>,
 }
 
 /// One state of the files, loaded.
@@ -419,6 +432,16 @@ impl Loaded {
             [CertificateFacts::of(&files.cert), files.client_ca.as_deref().and_then(CertificateFacts::of)];
         Ok(Loaded { files, seen, data, http, facts })
     }
+
+    /// What has ended, a line each: such files load, and then every client that looks at them goes away without the server hearing why.
+    fn overdue(&self, now: SystemTime) -> Vec<String> {
+        let paths = [Some(&self.files.cert), self.files.client_ca.as_ref()];
+        let ended = self.facts.iter().zip(paths).filter_map(|(facts, path)| {
+            let days = now.duration_since(facts.as_ref()?.not_after).ok()?.as_secs() / DAY_S;
+            Some(format!("the certificate in {} has ended {days} days ago", path?.display()))
+        });
+        ended.collect()
+    }
 }
 
 impl Tls {
@@ -434,7 +457,11 @@ impl Tls {
                 (Some(authority), TlsFiles { client_ca, clients, options, ..issued.files })
             }
         };
-        Ok(Tls { authority, loaded: Loaded::from(files, has_console).map_err(StartError::Tls)? })
+        let loaded = Loaded::from(files, has_console).map_err(StartError::Tls)?;
+        for line in loaded.overdue(SystemTime::now()) {
+            instance.log(Level::Warning, &line);
+        }
+        Ok(Tls { authority, loaded })
     }
 }
 

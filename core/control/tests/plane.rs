@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
-use tandem_control::certs::Authority;
+use tandem_control::certs::{Authority, LEAF_LIFETIME};
 use tandem_control::health::{Answer, ask, find};
 use tandem_control::secrets::Secret;
 use tandem_control::tls::{ClientCerts, TlsFiles, TlsOptions};
@@ -298,6 +298,27 @@ fn metrics_ask_no_client_certificate_and_other_files_can_be_set() {
     let broken = TlsFiles { key: first.ca.with_file_name("a.key"), ..second.files };
     assert!(handle.certificates().replace(Some(TlsSettings::Files(broken))).is_err());
     assert!(exchange(tls_client(address, &second.ca), "/metrics", "").contains("redis_up 1"));
+}
+
+#[test]
+fn a_certificate_that_has_ended_is_told_at_the_start_and_when_it_is_set() {
+    let (good, ended) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let issue = |path: &Path, at| Authority::new(path, "a", &[]).ensure(at).unwrap().files;
+    let good = issue(good.path(), SystemTime::now());
+    let ended = issue(ended.path(), SystemTime::now() - LEAF_LIFETIME - Duration::from_secs(73 * 60 * 60));
+    let line = format!("the certificate in {} has ended 3 days ago", ended.cert.display());
+    let puppet = Puppet::new();
+    let told = || puppet.log.lock().unwrap().iter().filter(|told| **told == line).count();
+    let start = |files: &TlsFiles| {
+        let tls = Some(TlsSettings::Files(files.clone()));
+        ControlPlane::start(Settings { http: http(None, true), tls, ..settings() }, puppet.clone()).unwrap()
+    };
+    drop(start(&ended));
+    assert_eq!(told(), 1, "{:?}", puppet.log);
+    let handle = start(&good);
+    assert_eq!(told(), 1);
+    handle.certificates().replace(Some(TlsSettings::Files(ended))).unwrap();
+    assert_eq!(told(), 2);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! accepted one: no system call per connection besides accept itself.
 //!
 //! Invariants: a set is bound whole or not at all; a Unix socket gets its permissions before it can be
-//! connected to; whoever stops before a set is drained comes back without an event, since an edge is reported only once.
+//! connected to, and takes no path of one that is listened on; whoever stops before a set is drained comes back without an event, since an edge is reported only once.
 
 use std::fmt;
 use std::io;
@@ -44,7 +44,7 @@ pub struct ListenOptions {
 /// A Unix socket to listen on.
 #[derive(Clone, Debug)]
 pub struct UnixOptions {
-    /// Its path (`unixsocket`). A socket left there by an earlier process is replaced.
+    /// Its path (`unixsocket`). A socket left there by an earlier process is replaced, unless somebody listens on it.
     pub path: PathBuf,
     /// Its permission bits (`unixsocketperm`); `None` leaves what the umask gives.
     pub mode: Option<u32>,
@@ -313,8 +313,8 @@ fn first_address(name: &str, port: u16) -> io::Result<SocketAddr> {
 fn unix_listener(options: &UnixOptions, accept_queue: u32) -> Result<UnixListener, ListenError> {
     let path = &options.path;
     let fail = |step| move |error: io::Error| ListenError::unix(path, step, &error);
-    remove_stale_socket(path).map_err(fail("unlink"))?;
     let address = SockAddr::unix(path).map_err(fail("path"))?;
+    remove_stale_socket(path, &address).map_err(fail("unlink"))?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(fail("socket"))?;
     socket.bind(&address).map_err(fail("bind"))?;
     // The group first: to give a file away may take bits from its permissions.
@@ -329,13 +329,24 @@ fn unix_listener(options: &UnixOptions, accept_queue: u32) -> Result<UnixListene
     Ok(UnixListener::from_std(socket.into()))
 }
 
-/// Remove what an earlier process left behind, but never a file that is not a socket.
-fn remove_stale_socket(path: &Path) -> io::Result<()> {
+/// Remove what an earlier process left behind, but never a file that is not a socket, nor a socket that may be listened on: whose
+/// it is would go on without noticing that nobody reaches it any more.
+fn remove_stale_socket(path: &Path, address: &SockAddr) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path is taken by another file")),
+        Ok(found) if found.file_type().is_socket() => {}
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path is taken by another file"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match probe.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        // Where its queue is full it would block.
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")),
     }
 }
 

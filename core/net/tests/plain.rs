@@ -293,6 +293,24 @@ fn a_unix_socket_has_its_permissions_and_replaces_only_a_socket() {
 }
 
 #[test]
+fn a_unix_socket_that_is_listened_on_is_not_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.sock");
+    let unix = UnixOptions { path: path.clone(), mode: None, group: None };
+    let only_unix = tandem_net::ListenOptions { port: None, unix: Some(unix), backlog: 2, ..options() };
+    let first = Listeners::bind(&only_unix).unwrap();
+    UnixStream::connect(&path).unwrap();
+    // So often that nobody can connect any more: it is listened on all the same.
+    for _ in 0..5 {
+        let error = Listeners::bind(&only_unix).err().unwrap().to_string();
+        assert!(error.contains("another process listens on it"), "{error}");
+    }
+    drop(first);
+    assert!(path.exists(), "whoever dies leaves it");
+    Listeners::bind(&only_unix).unwrap();
+}
+
+#[test]
 fn a_taken_port_is_named_and_an_optional_address_is_passed_over() {
     let first = Listeners::bind(&options()).unwrap();
     let port = first.addresses()[0].port();
