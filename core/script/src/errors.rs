@@ -39,7 +39,7 @@ pub(crate) fn text(lua: Lua) -> Vec<u8> {
     }
     lua.push_field(-1, "err");
     let text = match lua.kind(-1) {
-        LuaType::String => lua.bytes(-1).unwrap_or_default().to_vec(),
+        LuaType::String | LuaType::Number => lua.bytes(-1).unwrap_or_default().to_vec(),
         _ => b"ERR unknown error".to_vec(),
     };
     lua.pop(1);

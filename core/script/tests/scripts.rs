@@ -150,6 +150,7 @@ fn errors_name_script_and_line() {
     let text = run("error('hi')");
     assert!(text.starts_with("-ERR user_script:1: hi script: "), "{text}");
     assert!(run("error({})").starts_with("-ERR unknown error script: "));
+    assert!(run("error({err = 1})").starts_with("-1 script: "), "a number is as good as a text");
     assert!(run("error()").starts_with("-ERR nil script: "));
     assert!(
         run("return redis.call()")

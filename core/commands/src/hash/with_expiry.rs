@@ -9,6 +9,7 @@ use super::expire::{
 use super::{HDEL, HSET, reply_value};
 use crate::call::{Args, Call, Handled, done, read};
 use crate::error::Error;
+use keyspace::Event;
 use types::hash::Hash;
 
 /// The time behind one of the words EX, PX, EXAT, PXAT at `i`; `None` when there is no such word.
@@ -271,8 +272,13 @@ fn propagate_set(call: &mut Call<'_>, key: &[u8], pairs: &[[&[u8]; 2]]) {
 /// Fields that are set until a time in the past are removed.
 fn remove_instead(call: &mut Call<'_>, key: &[u8], pairs: &[[&[u8]; 2]], fields: &[&[u8]]) -> Handled {
     let limits = call.db.space().limits.clone();
-    if call.db.contains(key) {
-        call.db.also(key, HSET);
+    let is_new = !call.db.contains(key);
+    call.db.also(key, HSET);
+    if is_new {
+        // The hash comes and goes: nothing changes, but it is told.
+        call.db.also(key, HDEL);
+        call.db.also(key, Event::DEL);
+        return done(HDEL);
     }
     let mut hash = call.db.upsert::<Hash>(key)?;
     pairs.iter().for_each(|[field, value]| _ = hash.set(field, value, &limits));

@@ -9,6 +9,7 @@ fn observers_hear_what_happens_to_fields() {
     b.run(c, "CONFIG SET notify-keyspace-events KA");
     b.run(d, "SUBSCRIBE __keyspace@0__:h");
     for (line, events) in [
+        ("HSETEX h PXAT 1 FIELDS 1 a 1", "hset hdel del"),
         ("HSETEX h EX 100 FIELDS 2 a 1 b 2", "hset hexpire"),
         ("HEXPIRE h 50 FIELDS 2 a none", "hexpire"),
         ("HEXPIRE h 50 NX FIELDS 1 a", ""),
