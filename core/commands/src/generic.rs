@@ -557,8 +557,9 @@ fn restore(call: &mut Call<'_>) -> Handled {
     let at = match ttl {
         0 => None,
         ms if options.absolute => Some(ms),
-        // Beyond the end of time Redis comes out before its beginning: the key is over at once.
-        ms => Some(ms.wrapping_add(now)),
+        ms => Some(
+            ms.checked_add(now).ok_or_else(|| Error::new("ERR invalid expire time in 'restore' command"))?,
+        ),
     };
     call.reply.ok();
     // A log that is replayed says itself when the key goes: until then others may have given it more time.

@@ -49,6 +49,20 @@ fn what_was_restored_for_a_time_that_is_over_is_there_for_the_records_behind_it(
 }
 
 #[test]
+fn restore_refuses_a_time_to_live_beyond_the_end_of_time() {
+    let mut b = Bench::new();
+    let c = b.connect();
+    b.run(c, "MSET k old src new");
+    let script =
+        "return redis.pcall('RESTORE', 'k', ARGV[1], redis.call('DUMP', 'src'), 'REPLACE', unpack(ARGV, 2))";
+    let restore = ["EVAL", script, "0", "9223372036854775807", "ABSTTL"];
+    assert_eq!(b.call(c, &restore[..4]), "-ERR invalid expire time in 'restore' command\r\n");
+    assert_eq!(b.run(c, "GET k"), "$3\r\nold\r\n");
+    assert_eq!(b.call(c, &restore), "+OK\r\n", "nothing is added to a moment");
+    assert_eq!(b.run(c, "PEXPIRETIME k"), ":9223372036854775807\r\n");
+}
+
+#[test]
 fn a_replay_names_the_command_that_fails() {
     let mut b = Bench::new();
     let failed = |command: &str, why: &str| {

@@ -10,6 +10,7 @@ AFTER_TOKEN = {b"EX", b"PX"}
 IN_PLACE = {b"EXPIRE": 2, b"PEXPIRE": 2, b"SETEX": 2, b"PSETEX": 2, b"HEXPIRE": 2, b"HPEXPIRE": 2, b"RESTORE": 2}
 SCANS = {b"SCAN": 1, b"SSCAN": 2, b"HSCAN": 2, b"ZSCAN": 2}
 EVERYTHING = b"100000"
+END_OF_TIME = 2**63 - 2**42  # what RESTORE adds to now, and Redis up to 8.8 comes out before the beginning of time
 PICK_MAX = 1000
 
 
@@ -28,9 +29,13 @@ def short_time(word):
     return word.isdigit() and 0 < int(word) < LONG
 
 
+def endless_time(word):
+    return word.isdigit() and int(word) > END_OF_TIME
+
+
 def lengthened(name, words, random):
     at = IN_PLACE.get(name)
-    if at is not None and len(words) > at and short_time(words[at]):
+    if at is not None and len(words) > at and (short_time(words[at]) or name == b"RESTORE" and endless_time(words[at])):
         words[at] = b"%d" % random.randrange(LONG, 100 * LONG)
     for i in range(len(words) - 1):
         if words[i].upper() in AFTER_TOKEN and short_time(words[i + 1]):
