@@ -3,7 +3,7 @@
 use crate::commandlog::Measure;
 use crate::engine::Engine;
 use crate::gate::Caller;
-use crate::outside::{Delivery, Job, Outside};
+use crate::outside::{Delivery, Job, Outside, Piece};
 use crate::session::{ReplyMode, SessionId};
 use crate::table::Run;
 use commands::{Args, Call, Error, Flags, Group, Outcome, Wait};
@@ -204,7 +204,10 @@ impl Engine {
         let is_own = |d: &Delivery| (d.thread, d.token) == place && !(d.resume || d.close || d.drop);
         let mut own = Vec::new();
         for delivery in self.deliveries.extract_if(self.own_from.., |d| is_own(d)) {
-            own.extend_from_slice(&delivery.bytes);
+            delivery.pieces().for_each(|piece| match piece {
+                Piece::Own(bytes) => own.extend_from_slice(bytes),
+                Piece::Shared(buffer) => own.extend_from_slice(buffer),
+            });
         }
         out.splice(at..at, own);
         self.own_from = self.deliveries.len();

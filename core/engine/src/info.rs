@@ -185,7 +185,7 @@ impl Engine {
         r.set("maxmemory_policy", self.config.maxmemory_policy.name());
         r.set("mem_allocator", crate::ALLOCATOR);
         let of = |replicas: bool| self.sessions.iter().filter(move |(_, s)| s.is_replica == replicas);
-        let clients: usize = of(false).map(|(_, s)| s.memory_bytes()).sum();
+        let clients: usize = of(false).map(|(_, s)| s.memory_bytes() - s.buffers.output_elsewhere).sum();
         let replicas = of(true).map(|(_, s)| s.memory_bytes()).sum::<usize>() + self.master.kept_bytes();
         let backlog = self.master.backlog().map_or(0, |backlog| backlog.memory_bytes());
         let overhead =

@@ -29,6 +29,7 @@ mod info;
 mod latency;
 mod log;
 mod memory;
+mod message;
 mod migrate;
 mod module;
 mod monitor;
@@ -58,7 +59,8 @@ pub use engine::{Counters, Engine, Facts, TOO_MANY_CLIENTS};
 pub use keyspace::Trash;
 pub use migrate::{Dump, Migrated, Migration};
 pub use outside::{
-    Asker, Busy, BusyVerdict, CancelledSave, ConfigRefusal, Delivery, Job, LogTickets, Outside, Reload,
+    Asker, Busy, BusyVerdict, CancelledSave, ConfigRefusal, Delivery, Job, LogTickets, Outside, Piece,
+    Reload, SharedParts,
 };
 pub use queue::QueueWalk;
 pub use refusals::{Full, Refusals};

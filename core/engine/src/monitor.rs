@@ -3,6 +3,7 @@
 use crate::call::{EngineHandler, Step, Turn};
 use crate::engine::Engine;
 use crate::gate::Caller;
+use crate::message::Part;
 use crate::session::{ReplyMode, SessionId};
 use commands::{Args, Error, Flags, Group, Row};
 
@@ -71,9 +72,10 @@ impl Engine {
             push_quoted(&mut line, argument);
         }
         line.extend_from_slice(b"\r\n");
+        let line = Part::encoded(&line);
         for monitor in self.monitors.clone() {
             if self.reply_mode(monitor) == ReplyMode::On {
-                self.deliver(monitor, line.clone(), false, false);
+                self.send(monitor, |message| message.part(&line));
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::session::{ClientBuffers, ClientInfo, SessionId};
 use base::Now;
 use config::Config;
 use keyspace::Trash;
+use std::sync::Arc;
 use telemetry::Report;
 
 /// The world as the engine sees it. Implemented by the server's threads, by replays and by tests. What is not said of one is that of a world
@@ -187,8 +188,10 @@ pub struct Delivery {
     pub thread: u16,
     /// The connection's token there.
     pub token: u64,
-    /// What to write.
+    /// What to write, but for what others get, too.
     pub bytes: Vec<u8>,
+    /// That, where it is long.
+    pub shared: Option<Box<SharedParts>>,
     /// Its reply is complete: requests that wait in its input may go on.
     pub resume: bool,
     /// Close the connection after the bytes.
@@ -199,6 +202,22 @@ pub struct Delivery {
     pub is_feed: bool,
     /// A part of it is the reply to a request that has written.
     pub written: Option<Box<Written>>,
+}
+
+/// What others get as well among the bytes of a [`Delivery`], in order: each with the place in those that it stands in front of.
+#[derive(Debug, Default)]
+pub struct SharedParts {
+    parts: Vec<(usize, Arc<[u8]>)>,
+    bytes: usize,
+}
+
+/// A piece of a [`Delivery`].
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// For this client alone.
+    Own(&'a [u8]),
+    /// For others, too.
+    Shared(&'a Arc<[u8]>),
 }
 
 /// Who waits for a password check.
@@ -213,11 +232,45 @@ pub struct Asker {
 }
 
 impl Delivery {
+    /// All bytes that the client gets.
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.shared.as_ref().map_or(0, |shared| shared.bytes)
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.shared.is_none()
+    }
+
+    /// Puts a buffer behind the bytes so far that others get as well.
+    pub fn push_shared(&mut self, buffer: Arc<[u8]>) {
+        let shared = self.shared.get_or_insert_default();
+        shared.bytes += buffer.len();
+        shared.parts.push((self.bytes.len(), buffer));
+    }
+
+    /// What to write, in order.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        let mut written = 0;
+        let shared =
+            self.shared.iter().flat_map(|shared| &shared.parts).map(|(at, buffer)| (*at, Some(buffer)));
+        shared.chain([(self.bytes.len(), None)]).flat_map(move |(at, buffer)| {
+            let own = Some(&self.bytes[written..at]).filter(|own| !own.is_empty()).map(Piece::Own);
+            written = at;
+            own.into_iter().chain(buffer.map(Piece::Shared))
+        })
+    }
+
+    /// The last buffer in it that others get as well.
+    pub(crate) fn last_shared(&self) -> Option<&Arc<[u8]>> {
+        self.shared.as_ref()?.parts.last().map(|(_, buffer)| buffer)
+    }
+
     /// Takes over what bytes that come behind these are the reply to. A client waits for one reply at a time, so there is one at most.
     pub(crate) fn take_written(&mut self, written: Option<Box<Written>>) {
         if let Some(mut written) = written {
             debug_assert!(self.written.is_none(), "one reply at a time");
-            written.reply = written.reply.start + self.bytes.len()..written.reply.end + self.bytes.len();
+            written.reply = written.reply.start + self.len()..written.reply.end + self.len();
             self.written = Some(written);
         }
     }
@@ -226,6 +279,11 @@ impl Delivery {
     pub fn append(&mut self, mut later: Delivery) {
         debug_assert!(!self.close && !self.drop, "nothing follows the end of a connection");
         self.take_written(later.written.take());
+        if let Some(later) = later.shared {
+            let (before, shared) = (self.bytes.len(), self.shared.get_or_insert_default());
+            shared.bytes += later.bytes;
+            shared.parts.extend(later.parts.into_iter().map(|(at, buffer)| (before + at, buffer)));
+        }
         self.bytes.append(&mut later.bytes);
         self.resume |= later.resume;
         self.close = later.close;

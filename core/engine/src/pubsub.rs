@@ -2,6 +2,7 @@
 
 use crate::call::{EngineHandler, Step, Turn};
 use crate::engine::Engine;
+use crate::message::Part;
 use crate::session::{NAME_BYTES, SessionId, Subscriptions};
 use commands::{Channels, Error, Flags, Group, Row};
 use resp::Reply;
@@ -258,8 +259,12 @@ impl Engine {
             .filter(|(pattern, _)| base::glob::matches_within(&mut work, pattern, channel, false))
             .flat_map(|(pattern, listeners)| listeners.iter().map(move |l| (pattern.clone(), *l)))
             .collect();
+        let (channel, message) = (Part::bulk(channel), Part::bulk(message));
         for (pattern, id) in &matching {
-            self.send_message(*id, &[b"pmessage", pattern, channel, message]);
+            self.send_message(
+                *id,
+                &[Part::Bulk(b"pmessage"), Part::bulk(pattern), channel.clone(), message.clone()],
+            );
         }
         direct + matching.len()
     }
@@ -268,20 +273,19 @@ impl Engine {
         let Some(listeners) = self.pubsub.of(kind).get(channel) else { return 0 };
         let listeners = listeners.clone();
         let what: &[u8] = if kind == Subscription::Shard { b"smessage" } else { b"message" };
+        let parts = [Part::Bulk(what), Part::bulk(channel), Part::bulk(message)];
         for id in &listeners {
-            self.send_message(*id, &[what, channel, message]);
+            self.send_message(*id, &parts);
         }
         listeners.len()
     }
 
     /// Leaves an out-of-band message for a client.
-    pub(crate) fn send_message(&mut self, id: SessionId, parts: &[&[u8]]) {
-        let Some(session) = self.sessions.find(id) else { return };
-        let mut bytes = Vec::new();
-        let mut reply = Reply::wire(&mut bytes, session.protocol);
-        reply.push(parts.len());
-        parts.iter().for_each(|part| reply.bulk(part));
-        self.deliver(id, bytes, false, false);
+    fn send_message(&mut self, id: SessionId, parts: &[Part<'_>]) {
+        self.send(id, |message| {
+            message.reply().push(parts.len());
+            parts.iter().for_each(|part| message.part(part));
+        });
     }
 
     pub(crate) fn unsubscribe_all(&mut self, id: SessionId) {

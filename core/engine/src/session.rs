@@ -64,6 +64,8 @@ pub struct ClientBuffers {
     pub output: usize,
     /// What is allocated for output.
     pub output_room: usize,
+    /// How much of that others hold, too, and is counted for them.
+    pub output_elsewhere: usize,
     /// The socket takes no more output just now.
     pub is_stuck: bool,
     /// Bytes received since the connection came.

@@ -8,6 +8,7 @@
 //! a million prefixes.
 
 use crate::engine::Engine;
+use crate::message::Part;
 use crate::session::{Session, SessionId, Tracking};
 use crate::table::Command;
 use commands::{Args, Flags};
@@ -228,7 +229,7 @@ impl Engine {
             |session: &Session| session.tracking.as_ref().is_some_and(|t| t.redirect.is_some());
         if self.sessions.find(id).is_some_and(is_redirected) {
             // Nobody will tell the other client any more what this one has read for it.
-            self.push_invalidation(id, &[]);
+            self.push_invalidation(id, None);
         }
         self.stop_tracking(id);
         let Some(session) = self.sessions.find_mut(id).filter(|session| session.has_tracked) else { return };
@@ -342,16 +343,20 @@ impl Engine {
     fn tell_readers(&mut self, key: &[u8], by: Option<SessionId>) {
         match self.tracking.readers.take(key) {
             None => {}
-            Some(Holders::One(id)) => self.tell_reader(id, key, by),
-            Some(Holders::Many(all)) => all.into_iter().for_each(|id| self.tell_reader(id, key, by)),
+            Some(Holders::One(id)) => self.tell_reader(id, &Part::bulks(&[key]), by),
+            Some(Holders::Many(all)) => {
+                let keys = [key];
+                let keys = Part::bulks(&keys);
+                all.into_iter().for_each(|id| self.tell_reader(id, &keys, by));
+            }
         }
     }
 
-    fn tell_reader(&mut self, id: SessionId, key: &[u8], by: Option<SessionId>) {
+    fn tell_reader(&mut self, id: SessionId, key: &Part<'_>, by: Option<SessionId>) {
         let told = (self.sessions.find(id).and_then(|s| s.tracking.as_ref()))
             .is_some_and(|t| !(t.broadcast || t.no_loop && by == Some(id)));
         if told {
-            self.push_invalidation(id, &[key]);
+            self.push_invalidation(id, Some(key));
         }
     }
 
@@ -360,13 +365,19 @@ impl Engine {
         self.tracking.pending_keys = 0;
         for (prefix, changed) in core::mem::take(&mut self.tracking.pending) {
             let clients = self.tracking.prefixes.get(&prefix).cloned().unwrap_or_default();
+            let all: Vec<&[u8]> = changed.keys().map(Vec::as_slice).collect();
+            let keys = Part::bulks(&all);
             for id in clients {
                 let tracking = self.sessions.find(id).and_then(|s| s.tracking.as_ref());
-                let no_loop = tracking.is_some_and(|t| t.no_loop);
-                let others = changed.iter().filter(|(_, by)| !(no_loop && **by == Some(id)));
-                let keys: Vec<&[u8]> = others.map(|(key, _)| key.as_slice()).collect();
-                if !keys.is_empty() {
-                    self.push_invalidation(id, &keys);
+                let is_own = |by: &Option<SessionId>| *by == Some(id);
+                if !tracking.is_some_and(|t| t.no_loop) || !changed.values().any(is_own) {
+                    self.push_invalidation(id, Some(&keys));
+                    continue;
+                }
+                let others = changed.iter().filter(|(_, by)| !is_own(by));
+                let others: Vec<&[u8]> = others.map(|(key, _)| key.as_slice()).collect();
+                if !others.is_empty() {
+                    self.push_invalidation(id, Some(&Part::bulks(&others)));
                 }
             }
         }
@@ -384,11 +395,11 @@ impl Engine {
         }
         let clients: Vec<SessionId> =
             self.sessions.iter().filter(|(_, s)| s.tracking.is_some()).map(|(id, _)| id).collect();
-        clients.into_iter().for_each(|id| self.push_invalidation(id, &[]));
+        clients.into_iter().for_each(|id| self.push_invalidation(id, None));
     }
 
     /// Sends keys, or null for all of them (none given).
-    fn push_invalidation(&mut self, id: SessionId, keys: &[&[u8]]) {
+    fn push_invalidation(&mut self, id: SessionId, keys: Option<&Part<'_>>) {
         let Some(session) = self.sessions.find(id) else { return };
         let Some(tracking) = session.tracking.as_ref() else { return };
         let own_protocol = session.protocol;
@@ -400,26 +411,29 @@ impl Engine {
             },
         };
         let Some(session) = self.sessions.find(target) else { return };
-        let mut bytes = Vec::new();
-        let mut reply = Reply::wire(&mut bytes, session.protocol);
-        if session.protocol == Protocol::Resp3 {
-            reply.push(2);
-            reply.bulk(b"invalidate");
-        } else if target != id && session.is_subscriber() {
-            reply.array(3);
-            reply.bulk(b"message");
-            reply.bulk(b"__redis__:invalidate");
-        } else {
+        let is_resp3 = session.protocol == Protocol::Resp3;
+        if !is_resp3 && (target == id || !session.is_subscriber()) {
             return;
         }
-        if keys.is_empty() {
-            // Redis writes this null in the protocol of the client that tracks, not of the one that is told.
-            reply.set_protocol(own_protocol);
-            reply.null();
-        } else {
-            reply.bulks(keys);
-        }
-        self.deliver(target, bytes, false, false);
+        self.send(target, |message| {
+            let mut reply = message.reply();
+            if is_resp3 {
+                reply.push(2);
+                reply.bulk(b"invalidate");
+            } else {
+                reply.array(3);
+                reply.bulk(b"message");
+                reply.bulk(b"__redis__:invalidate");
+            }
+            match keys {
+                Some(keys) => message.part(keys),
+                None => {
+                    // Redis writes this null in the protocol of the client that tracks, not of the one that is told.
+                    reply.set_protocol(own_protocol);
+                    reply.null();
+                }
+            }
+        });
     }
 
     fn tell_redirect_broken(&mut self, id: SessionId, client: u64) {

@@ -10,9 +10,9 @@
 //!
 //! Invariants: unconsumed input lies either in the scratch (`range`) or in `own`, never in both, but for long arguments that were
 //! set apart (`apart`): while one is missing bytes, what stands before it lies in `own`, and what comes is its own;
-//! `sent <= out.len()`; write interest is on exactly while a flush waits for room.
+//! `sent <= out.len()`; shared parts of the output are never empty; write interest is on exactly while a flush waits for room.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use crate::apart::Apart;
 use crate::buffers::{Pool, READ, ROOM_MIN, Scratch};
 use crate::listen::Accepted;
 use crate::poller::Poller;
+use crate::shared::Shared;
 use crate::slots::Id;
 use crate::stream::{Peer, Stream};
 use crate::subject;
@@ -38,6 +39,8 @@ const OUT_SLACK_MIN: usize = 64 * 1024;
 const OUT_LONG: usize = 1024 * 1024;
 /// Capacity in bytes that an own input buffer may keep although it is mostly empty.
 const OWN_SLACK: usize = 64 * 1024;
+/// Pieces of an output with shared parts that one write takes: a few messages.
+const SLICES: usize = 16;
 /// Room in the arena that guarantees that one decrypted read fits: what was read plus one record that
 /// rustls held back.
 const TLS_ROOM_MIN: usize = READ + 32 * 1024;
@@ -124,6 +127,8 @@ pub struct Connection {
     apart: Option<Box<Apart>>,
     out: Vec<u8>,
     sent: usize,
+    /// Parts of the output that others hold, too; `None` when there are none.
+    shared: Option<Box<Shared>>,
     hangup: bool,
     ended: bool,
     watching_writable: bool,
@@ -146,6 +151,7 @@ impl Connection {
             apart: None,
             out: Vec::new(),
             sent: 0,
+            shared: None,
             hangup: false,
             ended: false,
             watching_writable: false,
@@ -206,6 +212,13 @@ impl Connection {
             out.reserve_exact(bytes.len().max(out.len() / 4));
         }
         out.extend_from_slice(bytes);
+    }
+
+    /// Puts a buffer behind the output that others may hold, too.
+    pub fn append_shared(&mut self, bytes: Arc<[u8]>) {
+        if !bytes.is_empty() {
+            self.shared.get_or_insert_default().push(self.out.len(), bytes);
+        }
     }
 
     /// The first `bytes` of the input have been executed.
@@ -292,10 +305,11 @@ impl Connection {
 
     /// The same for the first `bytes` of the pending output; what is behind them is held.
     pub fn flush_first(&mut self, bytes: usize, poller: &Poller, pool: &mut Pool) -> Flush {
-        let end = self.sent.saturating_add(bytes).min(self.out.len());
-        match self.write_out(end) {
+        let pending = self.pending();
+        let may_leave = bytes.min(pending);
+        match self.write_out(may_leave) {
             Err(error) => Flush::Failed(error),
-            Ok(Written::All) if end < self.out.len() => self.held_back(end, poller),
+            Ok(Written::All) if may_leave < pending => self.held_back(pending - may_leave, poller),
             Ok(Written::All) => self.drained(poller, pool),
             Ok(Written::Budget) => {
                 self.compact();
@@ -328,6 +342,11 @@ impl Connection {
 
     /// Bytes of output not yet written, for output-buffer limits.
     pub fn pending(&self) -> usize {
+        self.own_pending() + self.shared.as_ref().map_or(0, |shared| shared.bytes())
+    }
+
+    /// The same without what is shared.
+    fn own_pending(&self) -> usize {
         self.out.len() - self.sent
     }
 
@@ -337,20 +356,22 @@ impl Connection {
         if parts.is_empty() {
             return;
         }
-        let pending = &self.out[self.sent..];
-        let (mut out, mut from) = (Vec::with_capacity(pending.len()), 0);
+        let pending = self.pending();
+        let before = self.shared.take().unwrap_or_default();
+        let (mut out, mut shared, mut from) = (Vec::with_capacity(self.own_pending()), Shared::default(), 0);
         for part in parts {
-            let is_next = from <= part.start && part.start <= part.end && part.end <= pending.len();
-            debug_assert!(is_next, "{part:?} behind {from} of {} bytes", pending.len());
+            let is_next = from <= part.start && part.start <= part.end && part.end <= pending;
+            debug_assert!(is_next, "{part:?} behind {from} of {pending} bytes");
             if !is_next {
                 continue;
             }
-            out.extend_from_slice(&pending[from..part.start]);
+            before.copy_range((&self.out, self.sent), from..part.start, (&mut out, &mut shared));
             out.extend_from_slice(text);
             from = part.end;
         }
-        out.extend_from_slice(&pending[from..]);
+        before.copy_range((&self.out, self.sent), from..pending, (&mut out, &mut shared));
         (self.out, self.sent) = (out, 0);
+        self.shared = (shared.bytes() > 0).then(|| Box::new(shared));
     }
 
     /// Close once everything pending is written; [`Flush::Finished`] tells when.
@@ -414,7 +435,13 @@ impl Connection {
     /// `omem` and the memory account. What the kernel and rustls hold is not counted.
     pub fn buffer_bytes(&self) -> (usize, usize) {
         let apart = self.apart.as_ref().map_or(0, |apart| apart.room());
-        (self.own.capacity() + apart, self.out.capacity())
+        let shared = self.shared.as_ref().map_or(0, |shared| shared.held());
+        (self.own.capacity() + apart, self.out.capacity() + shared)
+    }
+
+    /// How much of the output part is counted for others that hold the same buffers, bytes.
+    pub fn shared_bytes(&self) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.held_elsewhere())
     }
 
     pub(crate) fn set_id(&mut self, id: Id) {
@@ -513,7 +540,7 @@ impl Connection {
         self.wire = Wire::Plain;
         // What waited for the first byte is the answer in plaintext; over TLS there is none.
         if refusal == Refusal::Tls || self.pending() == 0 {
-            (self.out, self.sent) = (answer.to_vec(), 0);
+            (self.out, self.sent, self.shared) = (answer.to_vec(), 0, None);
         }
         self.close_after_flush = true;
         ReadOutcome::Refused(refusal)
@@ -626,14 +653,15 @@ enum Written {
 
 /// Output.
 impl Connection {
-    /// Writes what stands in front of `end`.
-    fn write_out(&mut self, end: usize) -> io::Result<Written> {
+    /// Writes the first `bytes` of the pending output.
+    fn write_out(&mut self, bytes: usize) -> io::Result<Written> {
         match &mut self.wire {
-            Wire::Tls(_) => self.write_tls(end),
+            Wire::Tls(_) => self.write_tls(bytes),
             // Before the first byte nobody knows what the client speaks, and what is said in the wrong one of the two is
             // not understood: it waits for that byte.
             Wire::Undecided(_, TlsMode::Required) => Ok(Written::All),
-            Wire::Plain | Wire::Undecided(..) => self.write_plain(end),
+            Wire::Plain | Wire::Undecided(..) if self.shared.is_some() => self.write_parts(bytes),
+            Wire::Plain | Wire::Undecided(..) => self.write_plain(self.sent + bytes),
         }
     }
 
@@ -653,26 +681,78 @@ impl Connection {
         Ok(if self.sent < all { Written::Budget } else { Written::All })
     }
 
+    /// The same where there are shared parts.
+    #[cold]
+    fn write_parts(&mut self, bytes: usize) -> io::Result<Written> {
+        let mut left = bytes.min(FLUSH_MAX);
+        while left > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let shared = self.shared.as_deref();
+            let (slices, asked) = match shared {
+                Some(shared) => {
+                    let (count, asked) = shared.front(&self.out, self.sent, left, &mut slices);
+                    (&slices[..count], asked)
+                }
+                None => {
+                    slices[0] = IoSlice::new(&self.out[self.sent..][..left]);
+                    (&slices[..1], left)
+                }
+            };
+            let Some(count) = wire::write_slices(&mut self.stream, slices)? else {
+                return Ok(Written::SocketFull);
+            };
+            self.advance(count);
+            left -= count;
+            if count < asked && !self.watching_writable {
+                return Ok(Written::SocketFull);
+            }
+        }
+        Ok(if bytes > FLUSH_MAX { Written::Budget } else { Written::All })
+    }
+
+    /// So many more bytes of the output are written, or encrypted.
+    fn advance(&mut self, count: usize) {
+        match &mut self.shared {
+            None => self.sent += count,
+            Some(shared) => {
+                self.sent = shared.advance(self.sent, count);
+                if shared.bytes() == 0 {
+                    self.shared = None;
+                }
+            }
+        }
+    }
+
     fn write_tls(&mut self, all: usize) -> io::Result<Written> {
-        let Wire::Tls(tls) = &mut self.wire else { return Ok(Written::All) };
-        let end = all.min(self.sent + FLUSH_MAX);
+        let mut left = all.min(FLUSH_MAX);
         loop {
+            let Wire::Tls(tls) = &mut self.wire else { return Ok(Written::All) };
             if !wire::write_records(tls, &mut self.stream)? {
                 return Ok(Written::SocketFull);
             }
-            if self.sent == end || tls.is_handshaking() {
-                break;
+            // During a handshake it is the peer's next bytes that move things on, not the socket's room.
+            if tls.is_handshaking() {
+                return Ok(Written::All);
             }
-            self.sent += wire::encrypt(tls, &self.out[self.sent..end])?;
+            if left == 0 {
+                return Ok(if all > FLUSH_MAX { Written::Budget } else { Written::All });
+            }
+            let count = match &self.shared {
+                None => wire::encrypt(tls, &self.out[self.sent..][..left])?,
+                Some(shared) => {
+                    let mut next = [IoSlice::new(&[])];
+                    shared.front(&self.out, self.sent, left, &mut next);
+                    wire::encrypt(tls, &next[0])?
+                }
+            };
+            self.advance(count);
+            left -= count;
         }
-        // During a handshake it is the peer's next bytes that move things on, not the socket's room.
-        let waits = tls.is_handshaking() || self.sent == all;
-        Ok(if waits { Written::All } else { Written::Budget })
     }
 
-    /// What may leave, up to `end`, is written, or waits for the peer to say what it speaks.
-    fn held_back(&mut self, end: usize, poller: &Poller) -> Flush {
-        if self.sent < end {
+    /// What may leave, all but the last `held` bytes, is written, or waits for the peer to say what it speaks.
+    fn held_back(&mut self, held: usize, poller: &Poller) -> Flush {
+        if self.pending() > held {
             return Flush::Pending;
         }
         self.compact();
@@ -683,7 +763,7 @@ impl Connection {
     }
 
     fn drained(&mut self, poller: &Poller, pool: &mut Pool) -> Flush {
-        if self.sent < self.out.len() {
+        if self.pending() > 0 {
             return Flush::Pending;
         }
         self.sent = 0;
@@ -719,8 +799,11 @@ impl Connection {
 
     /// Drop what is written from the front of a long output, each byte moved at most about once, and what it has grown ahead.
     fn compact(&mut self) {
-        if self.sent > SENT_MAX && self.sent >= self.pending() {
+        if self.sent > SENT_MAX && self.sent >= self.own_pending() {
             self.out.drain(..self.sent);
+            if let Some(shared) = &mut self.shared {
+                shared.moved_up(self.sent);
+            }
             self.sent = 0;
         }
         let (len, room) = (self.out.len(), self.out.capacity());

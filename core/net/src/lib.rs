@@ -21,6 +21,7 @@ mod listen;
 mod mailbox;
 mod outgoing;
 mod poller;
+mod shared;
 mod slots;
 mod stream;
 mod subject;

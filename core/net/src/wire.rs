@@ -3,7 +3,7 @@
 //! A client shows by its first byte whether it speaks TLS: 0x16 opens a handshake record and no request.
 //! The functions here move bytes one way each; what to keep, limit or close is the connection's.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::sync::Arc;
 
 use rustls::ServerConnection;
@@ -67,6 +67,11 @@ pub(crate) fn read_once(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<Op
 /// Write once, going on after a signal. `Ok(None)` is "would block".
 pub(crate) fn write_once(stream: &mut Stream, bytes: &[u8]) -> io::Result<Option<usize>> {
     blocked(|| stream.write(bytes))
+}
+
+/// The same for bytes that lie in several places.
+pub(crate) fn write_slices(stream: &mut Stream, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+    blocked(|| stream.write_vectored(slices))
 }
 
 fn blocked(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread;
 
 use support::{Bench, LIMITS, Seen, echo, options, pattern};
@@ -323,4 +324,78 @@ fn a_taken_port_is_named_and_an_optional_address_is_passed_over() {
     assert_eq!(Listeners::bind(&foreign).unwrap().addresses().len(), 1);
     foreign.bind = vec!["192.0.2.77".to_owned()];
     assert!(Listeners::bind(&foreign).is_err());
+}
+
+#[test]
+fn a_buffer_that_many_connections_are_sent_is_there_once_and_reaches_all() {
+    let mut bench = Bench::plain();
+    let message: Arc<[u8]> = pattern(3 << 20).into();
+    let expected = [b"head ".as_slice(), &message, b" between ", &message, b"end"].concat();
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        let (id, mut client) = bench.connect();
+        let connection = bench.slots.get_mut(id).unwrap();
+        connection.append(b"head ", &mut bench.pool);
+        connection.append_shared(Arc::clone(&message));
+        connection.append(b" between ", &mut bench.pool);
+        connection.append_shared(Arc::clone(&message));
+        connection.append(b"end", &mut bench.pool);
+        assert_eq!(connection.pending(), expected.len());
+        connection.close_after_flush();
+        // All but the end may leave, and nothing is read yet.
+        while matches!(
+            connection.flush_first(expected.len() - 1, &bench.poller, &mut bench.pool),
+            Flush::More
+        ) {}
+        let (_, held) = connection.buffer_bytes();
+        assert!(
+            (message.len()..expected.len() + (8 << 10)).contains(&held),
+            "{held} bytes for each, as if it were alone"
+        );
+        readers.push((
+            id,
+            thread::spawn(move || {
+                let mut all = Vec::new();
+                client.read_to_end(&mut all).unwrap();
+                all
+            }),
+        ));
+    }
+    let (first, _) = readers[0];
+    let first = bench.slots.get_mut(first).unwrap();
+    assert!(first.shared_bytes() * 3 >= first.buffer_bytes().1, "most of it is counted for others");
+    for (id, reader) in readers {
+        loop {
+            let connection = bench.slots.get_mut(id).unwrap();
+            match connection.flush(&bench.poller, &mut bench.pool) {
+                Flush::Finished => break,
+                Flush::Pending => bench.poller.wait(None, &mut bench.ready).unwrap(),
+                Flush::More => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(bench.slots.get_mut(id).unwrap().buffer_bytes(), (0, 0));
+        bench.slots.remove(id);
+        assert!(reader.join().unwrap() == expected);
+    }
+    assert_eq!(Arc::strong_count(&message), 1, "nobody holds what was sent");
+}
+
+#[test]
+fn what_is_put_in_the_place_of_a_part_leaves_shared_buffers_where_they_are() {
+    let mut bench = Bench::plain();
+    let (id, mut client) = bench.connect();
+    let message: Arc<[u8]> = Arc::from(&b"<shared>"[..]);
+    let connection = bench.slots.get_mut(id).unwrap();
+    connection.append(b"a reply", &mut bench.pool);
+    connection.append_shared(Arc::clone(&message));
+    connection.append(b"another", &mut bench.pool);
+    connection.replace_pending(&[2..7, 15..22], b"no");
+    assert_eq!((connection.pending(), Arc::strong_count(&message)), (14, 2));
+    connection.close_after_flush();
+    assert!(matches!(connection.flush(&bench.poller, &mut bench.pool), Flush::Finished));
+    bench.slots.remove(id);
+    let mut all = String::new();
+    client.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "a no<shared>no");
 }

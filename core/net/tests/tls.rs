@@ -237,3 +237,29 @@ fn what_was_encrypted_leaves_although_the_rest_is_held() {
     assert_eq!(big.len() - connection.pending(), encrypted, "nothing more was encrypted");
     assert!(client.join().unwrap() == big[..encrypted]);
 }
+
+#[test]
+fn shared_buffers_are_encrypted_in_their_order() {
+    let identity = identity();
+    let mut bench = bench(&identity, TlsMode::Required, TlsVersions::Both);
+    let message: Arc<[u8]> = pattern(2 << 20).into();
+    let expected = [b"head".as_slice(), &message, &message, b"end"].concat();
+    let (address, len) = (bench.address(), expected.len());
+    let client = thread::spawn(move || {
+        let mut stream = connect(address, &identity);
+        stream.write_all(b"begin").unwrap();
+        let mut all = vec![0; len];
+        stream.read_exact(&mut all).unwrap();
+        all
+    });
+    let Seen::Open(id) = bench.until(|seen| matches!(seen, Seen::Open(_)), |_, _| 0) else { unreachable!() };
+    let connection = bench.slots.get_mut(id).unwrap();
+    connection.append(b"head", &mut bench.pool);
+    connection.append_shared(Arc::clone(&message));
+    connection.append_shared(Arc::clone(&message));
+    connection.append(b"end", &mut bench.pool);
+    bench.until(ended, |input, _| input.len());
+    assert!(client.join().unwrap() == expected);
+    bench.slots.remove(id);
+    assert_eq!(Arc::strong_count(&message), 1);
+}

@@ -261,6 +261,7 @@ impl Client {
             },
             output: self.conn.pending(),
             output_room,
+            output_elsewhere: self.conn.shared_bytes(),
             is_stuck: self.conn.is_stuck(),
             net_in: self.net.0,
             net_out: self.net.1,

@@ -4,6 +4,7 @@ use super::OOM;
 use crate::engine::Engine;
 use crate::outside::Outside;
 use commands::{Error, Flags};
+use std::sync::Arc;
 
 /// The part of `maxmemory` by which replies on their way out may exceed it.
 const PASSING_SHARE: usize = 16;
@@ -101,7 +102,15 @@ impl Engine {
     fn undelivered_bytes(&self) -> usize {
         const LOOKED_AT_MAX: usize = 64;
         let latest = self.deliveries.iter().rev().take(LOOKED_AT_MAX);
-        latest.map(|delivery| delivery.bytes.capacity()).sum()
+        let mut counted = None;
+        let bytes = latest.map(|delivery| {
+            // One message for many of them is there once.
+            let shared =
+                delivery.last_shared().filter(|buffer| counted.is_none_or(|last| !Arc::ptr_eq(last, buffer)));
+            counted = shared.or(counted);
+            delivery.bytes.capacity() + shared.map_or(0, |buffer| buffer.len())
+        });
+        bytes.sum()
     }
 
     #[cold]

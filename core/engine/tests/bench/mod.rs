@@ -3,8 +3,10 @@
 
 use base::Now;
 use std::cell::Cell;
+use std::collections::HashSet;
 use tandem_engine::{
-    Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, ReplayError, Request, SessionId,
+    Acl, Busy, BusyVerdict, ClientInfo, Delivery, Engine, Job, Next, Outside, Piece, ReplayError, Request,
+    SessionId,
 };
 
 /// The world: a clock that only the test moves.
@@ -155,11 +157,26 @@ impl Bench {
         let mut text = String::new();
         self.delivered.retain(|d| {
             if d.token == client as u64 {
-                text.push_str(&String::from_utf8_lossy(&d.bytes));
+                d.pieces().for_each(|piece| match piece {
+                    Piece::Own(bytes) => text.push_str(&String::from_utf8_lossy(bytes)),
+                    Piece::Shared(bytes) => text.push_str(&String::from_utf8_lossy(bytes)),
+                });
             }
             d.token != client as u64 || (d.close || d.drop)
         });
         text
+    }
+
+    /// How many bytes all clients were delivered that were not taken out yet, and how many buffers hold those that several get.
+    pub(crate) fn undelivered(&self) -> (usize, usize) {
+        let pieces = self.delivered.iter().flat_map(Delivery::pieces);
+        let shared: HashSet<_> = pieces
+            .filter_map(|piece| match piece {
+                Piece::Own(_) => None,
+                Piece::Shared(buffer) => Some(buffer.as_ptr()),
+            })
+            .collect();
+        (self.delivered.iter().map(Delivery::len).sum(), shared.len())
     }
 
     /// Where the reply to a write stands in what a client was delivered, of which the bytes are forgotten.

@@ -189,3 +189,58 @@ fn confirmations_of_subscriptions_come_although_replies_are_off() {
     assert_eq!(b.run(c, "SUBSCRIBE ch"), "*3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n");
     assert_eq!(b.run(c, "NOSUCH"), "");
 }
+
+#[test]
+fn a_long_message_is_there_once_for_all_who_get_it() {
+    let mut b = Bench::new();
+    let long = "x".repeat(100_000);
+    let c = b.connect();
+    let listeners: Vec<usize> = (0..6).map(|_| b.connect()).collect();
+    for (n, listener) in listeners.iter().enumerate() {
+        b.run(*listener, &format!("HELLO {}", 2 + n % 2));
+        b.run(*listener, ["SUBSCRIBE news", "PSUBSCRIBE n*"][n / 4]);
+        b.run(*listener, "SUBSCRIBE __keyevent@0__:set");
+    }
+    let bulk = format!("${}\r\n{long}\r\n", long.len());
+    let get = |b: &mut Bench, buffers: usize, expected: [&dyn Fn(char) -> String; 2]| {
+        let (bytes, shared) = b.undelivered();
+        assert!(bytes > 6 * long.len() && shared == buffers, "{bytes} bytes, {shared} buffers");
+        for (n, listener) in listeners.iter().enumerate() {
+            assert!(b.delivered(*listener) == expected[n / 4](['*', '>'][n % 2]), "listener {n}");
+        }
+    };
+    b.call(c, &["PUBLISH", "news", &long]);
+    let message = |mark: char| format!("{mark}3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n{bulk}");
+    let by_pattern = |mark: char| format!("{mark}4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n{bulk}");
+    get(&mut b, 2, [&message, &by_pattern]);
+    b.run(c, "CONFIG SET notify-keyspace-events E$");
+    b.call(c, &["SET", &long, "1"]);
+    let event = |mark: char| {
+        format!("{mark}3\r\n$7\r\nmessage\r\n$18\r\n__keyevent@0__:set\r\n{bulk}").replace("$20", "$18")
+    };
+    get(&mut b, 1, [&event, &event]);
+    b.run(c, "PUBLISH news short");
+    assert_eq!(b.undelivered().1, 0, "what is short is copied");
+}
+
+#[test]
+fn long_keys_and_lines_are_there_once_for_all_who_are_told() {
+    let mut b = Bench::new();
+    let long = "x".repeat(50_000);
+    let c = b.connect();
+    for line in ["CLIENT TRACKING ON", "CLIENT TRACKING ON BCAST", "MONITOR"] {
+        let clients: Vec<usize> = (0..4).map(|_| b.connect()).collect();
+        for client in &clients {
+            b.run(*client, "HELLO 3");
+            b.run(*client, line);
+            b.call(*client, &["GET", &long]);
+        }
+        clients.iter().for_each(|client| drop(b.delivered(*client)));
+        b.call(c, &["SET", &long, "1"]);
+        let (bytes, shared) = b.undelivered();
+        assert!(bytes > 4 * long.len() && shared == 1, "{line}: {bytes} bytes, {shared} buffers");
+        let told: Vec<String> = clients.iter().map(|client| b.delivered(*client)).collect();
+        assert!(told.iter().all(|text| text.contains(&long) && *text == told[0]), "{line}");
+        clients.into_iter().for_each(|client| b.leave(client));
+    }
+}

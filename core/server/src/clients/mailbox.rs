@@ -1,6 +1,8 @@
 //! What comes for clients from elsewhere: from other threads, the engine, and the network's own threads.
 
-use engine::{Delivery, Durability};
+use std::sync::Arc;
+
+use engine::{Delivery, Durability, Piece};
 use journal::{Acked, Marks};
 use net::Id;
 
@@ -41,8 +43,11 @@ impl Clients {
         let Clients { slots, pool, shared, .. } = self;
         let Some(slot) = slots.get_mut(id) else { return };
         let Some(client) = slot else { return self.held_back.push((delivery, marks)) };
-        if !delivery.bytes.is_empty() {
-            client.conn.append(&delivery.bytes, pool);
+        for piece in delivery.pieces() {
+            match piece {
+                Piece::Own(bytes) => client.conn.append(bytes, pool),
+                Piece::Shared(buffer) => client.conn.append_shared(Arc::clone(buffer)),
+            }
         }
         client.park_delivery(&delivery, marks, shared.clock.micros());
         let logs_in = delivery.resume && client.is_asking;
@@ -59,7 +64,7 @@ impl Clients {
         if delivery.drop {
             return self.drop_client(id);
         }
-        if !delivery.bytes.is_empty() && self.check_hard_limit(id) {
+        if !delivery.is_empty() && self.check_hard_limit(id) {
             return;
         }
         let Some(client) = self.find(id) else { return };
@@ -93,7 +98,7 @@ impl Client {
             Some(written) => {
                 if written.durability == Durability::Replicated {
                     let wanted = unacked::awaited(written);
-                    self.note_unacked(written.reply.clone(), delivery.bytes.len(), wanted, now_us);
+                    self.note_unacked(written.reply.clone(), delivery.len(), wanted, now_us);
                 }
                 unacked::marks(written.durability, batch.agreed)
             }
