@@ -144,9 +144,12 @@ fn pfmerge(call: &mut Call<'_>) -> Handled {
     let mut sketch = merged.unwrap_or_else(sketches::empty);
     if dense {
         sketches::make_dense(&mut sketch)?;
-    }
-    for (index, &value) in registers.values().iter().enumerate().filter(|(_, value)| **value > 0) {
-        sketches::raise(&mut sketch, index, value, sparse_bytes)?;
+        // The target's own are among them.
+        registers.write_dense(&mut sketch);
+    } else {
+        for (index, &value) in registers.values().iter().enumerate().filter(|(_, value)| **value > 0) {
+            sketches::raise(&mut sketch, index, value, sparse_bytes)?;
+        }
     }
     sketches::invalidate(&mut sketch);
     *call.db.edit_text(target)?.bytes() = sketch;

@@ -8,7 +8,7 @@ use crate::durability::Acks;
 use crate::log::Log;
 use crate::outside::{Delivery, Job};
 use crate::pubsub::PubSub;
-use crate::session::{ClientBuffers, ClientInfo, ReplyMode, Session, SessionId, Sessions, Watch};
+use crate::session::{ClientBuffers, ClientInfo, ReplyMode, Session, SessionId, Sessions, Watchers};
 use crate::table::{RenameError, Table};
 use crate::tracking::TrackingTable;
 use base::Now;
@@ -37,7 +37,7 @@ pub struct Engine {
     pub(crate) ack_waiters: Vec<crate::replication::AckWaiter>,
     /// The log's last batch known to be on the disk, as of the last look; none while there is no log that a start would load.
     pub(crate) synced_ticket: Option<u64>,
-    pub(crate) watchers: HashMap<(usize, Vec<u8>), Vec<Watch>>,
+    pub(crate) watchers: HashMap<(usize, Vec<u8>), Watchers>,
     pub(crate) tracking: TrackingTable,
     pub(crate) monitors: Vec<SessionId>,
     /// Taken out while a script runs.

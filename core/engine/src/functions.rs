@@ -189,7 +189,7 @@ impl Engine {
             && functions.libraries().len() > 0
         {
             let old = functions.flush();
-            let trash = Trash { contents: Box::new(old), objects: 1, bytes: 0 };
+            let trash = Trash::whole(Box::new(old), 1, 0);
             self.jobs.push(Job::Free { trash });
         }
     }

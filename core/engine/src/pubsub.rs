@@ -6,7 +6,7 @@ use crate::message::Part;
 use crate::session::{NAME_BYTES, SessionId, Subscriptions};
 use commands::{Channels, Error, Flags, Group, Row};
 use resp::Reply;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ANYWHERE: Flags = Flags::PUBSUB.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
 
@@ -85,16 +85,19 @@ impl Subscription {
     }
 }
 
+/// Names and who listens to each, in an order in which any of thousands leaves at once.
+type Listeners = BTreeMap<Vec<u8>, BTreeSet<SessionId>>;
+
 /// Who listens to what.
 #[derive(Debug, Default)]
 pub(crate) struct PubSub {
-    channels: BTreeMap<Vec<u8>, Vec<SessionId>>,
-    patterns: BTreeMap<Vec<u8>, Vec<SessionId>>,
-    shard_channels: BTreeMap<Vec<u8>, Vec<SessionId>>,
+    channels: Listeners,
+    patterns: Listeners,
+    shard_channels: Listeners,
 }
 
 impl PubSub {
-    fn of(&mut self, kind: Subscription) -> &mut BTreeMap<Vec<u8>, Vec<SessionId>> {
+    fn of(&mut self, kind: Subscription) -> &mut Listeners {
         match kind {
             Subscription::Channel => &mut self.channels,
             Subscription::Pattern => &mut self.patterns,
@@ -108,13 +111,13 @@ impl PubSub {
     }
 
     fn add(&mut self, kind: Subscription, name: &[u8], id: SessionId) {
-        self.of(kind).entry(name.to_vec()).or_default().push(id);
+        self.of(kind).entry(name.to_vec()).or_default().insert(id);
     }
 
     fn remove(&mut self, kind: Subscription, name: &[u8], id: SessionId) {
         let map = self.of(kind);
         if let Some(listeners) = map.get_mut(name) {
-            listeners.retain(|l| *l != id);
+            listeners.remove(&id);
             if listeners.is_empty() {
                 map.remove(name);
             }
@@ -201,18 +204,18 @@ fn unknown(_: &mut Engine, turn: &mut Turn<'_>) -> Result<Step, Error> {
     Err(commands::unknown_subcommand(turn.args, "PUBSUB"))
 }
 
-fn names(map: &BTreeMap<Vec<u8>, Vec<SessionId>>, pattern: Option<&[u8]>, reply: &mut Reply<'_>) {
+fn names(map: &Listeners, pattern: Option<&[u8]>, reply: &mut Reply<'_>) {
     let mut work = base::glob::Work::default();
     let mut fits = |c: &[u8]| pattern.is_none_or(|p| base::glob::matches_within(&mut work, p, c, false));
     let found: Vec<&Vec<u8>> = map.keys().filter(|c| fits(c)).collect();
     reply.bulks(&found);
 }
 
-fn counts(map: &BTreeMap<Vec<u8>, Vec<SessionId>>, names: &[&[u8]], reply: &mut Reply<'_>) {
+fn counts(map: &Listeners, names: &[&[u8]], reply: &mut Reply<'_>) {
     reply.array(names.len() * 2);
     for name in names {
         reply.bulk(name);
-        reply.count(map.get(*name).map_or(0, Vec::len));
+        reply.count(map.get(*name).map_or(0, BTreeSet::len));
     }
 }
 
@@ -255,23 +258,26 @@ impl Engine {
             return direct;
         }
         let mut work = base::glob::Work::default();
-        let matching: Vec<(Vec<u8>, SessionId)> = (self.pubsub.patterns.iter())
+        let matching: Vec<(Vec<u8>, Vec<SessionId>)> = (self.pubsub.patterns.iter())
             .filter(|(pattern, _)| base::glob::matches_within(&mut work, pattern, channel, false))
-            .flat_map(|(pattern, listeners)| listeners.iter().map(move |l| (pattern.clone(), *l)))
+            .map(|(pattern, listeners)| (pattern.clone(), listeners.iter().copied().collect()))
             .collect();
-        let (channel, message) = (Part::bulk(channel), Part::bulk(message));
-        for (pattern, id) in &matching {
-            self.send_message(
-                *id,
-                &[Part::Bulk(b"pmessage"), Part::bulk(pattern), channel.clone(), message.clone()],
-            );
+        if matching.is_empty() {
+            return direct;
         }
-        direct + matching.len()
+        let (channel, message) = (Part::bulk(channel), Part::bulk(message));
+        let mut receivers = direct;
+        for (pattern, listeners) in &matching {
+            let parts = [Part::Bulk(b"pmessage"), Part::bulk(pattern), channel.clone(), message.clone()];
+            listeners.iter().for_each(|id| self.send_message(*id, &parts));
+            receivers += listeners.len();
+        }
+        receivers
     }
 
     pub(crate) fn publish_to(&mut self, kind: Subscription, channel: &[u8], message: &[u8]) -> usize {
         let Some(listeners) = self.pubsub.of(kind).get(channel) else { return 0 };
-        let listeners = listeners.clone();
+        let listeners: Vec<SessionId> = listeners.iter().copied().collect();
         let what: &[u8] = if kind == Subscription::Shard { b"smessage" } else { b"message" };
         let parts = [Part::Bulk(what), Part::bulk(channel), Part::bulk(message)];
         for id in &listeners {

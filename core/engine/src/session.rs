@@ -5,7 +5,7 @@ use crate::durability::{Durability, Written};
 use base::Now;
 use commands::{Flags, Wait};
 use resp::Protocol;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use types::Kind;
 
 /// A client's place in the engine: index and serial, so that a stale one is noticed.
@@ -15,13 +15,9 @@ pub struct SessionId {
     serial: u32,
 }
 
-/// A client that watches a key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Watch {
-    pub(crate) id: SessionId,
-    /// Whether the key was there (and alive) when the client began. As long as its watch holds, that has not changed.
-    pub(crate) was_there: bool,
-}
+/// The clients that watch a key, in an order in which any of thousands leaves at once; each with whether the key was there (and alive)
+/// when it began. As long as its watch holds, that has not changed.
+pub(crate) type Watchers = BTreeMap<SessionId, bool>;
 
 /// What the server tells when a client connects.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 use crate::call::{Called, EngineHandler, Step, Turn};
 use crate::engine::Engine;
 use crate::gate::{Asked, Caller, Verdict};
-use crate::session::{SessionId, Transaction, Watch};
+use crate::session::{SessionId, Transaction};
 use commands::{Args, Error, Flags, Group, Row};
 
 /// Places in the table of watched keys that are kept although nobody watches so many keys any more.
@@ -150,7 +150,7 @@ impl Engine {
             return;
         }
         session.watched_bytes += key.len() + crate::session::NAME_BYTES;
-        self.watchers.entry(place).or_default().push(Watch { id, was_there });
+        self.watchers.entry(place).or_default().insert(id, was_there);
     }
 
     /// Forgets what a client watches.
@@ -164,7 +164,7 @@ impl Engine {
         }
         for place in watched {
             if let Some(watchers) = self.watchers.get_mut(&place) {
-                watchers.retain(|w| w.id != id);
+                watchers.remove(&id);
                 if watchers.is_empty() {
                     self.watchers.remove(&place);
                 }
@@ -181,15 +181,16 @@ impl Engine {
     /// itself leaves later.
     fn has_watched_expire(&self, id: SessionId) -> bool {
         self.sessions.at(id).watched.iter().any(|place| {
-            let mut own = self.watchers.get(place).into_iter().flatten().filter(|watch| watch.id == id);
-            own.any(|watch| watch.was_there) && !self.keyspace.lives(place.0, &place.1)
+            let was_there = self.watchers.get(place).and_then(|watchers| watchers.get(&id)).copied();
+            was_there.unwrap_or(false) && !self.keyspace.lives(place.0, &place.1)
         })
     }
 
     /// Marks the transactions of those who watch a touched key; `expired`: it only left, so nobody minds who never saw it.
     pub(crate) fn break_watches(&mut self, db: usize, key: &[u8], expired: bool, by: Option<SessionId>) {
         let Some(watchers) = self.watchers.get(&(db, key.to_vec())) else { return };
-        let ids: Vec<SessionId> = watchers.iter().filter(|w| w.was_there || !expired).map(|w| w.id).collect();
+        let ids: Vec<SessionId> =
+            watchers.iter().filter(|(_, was_there)| **was_there || !expired).map(|(id, _)| *id).collect();
         self.break_all(&ids, by);
     }
 
@@ -199,7 +200,7 @@ impl Engine {
         let mut ids = Vec::new();
         for ((db, key), watchers) in self.watchers.iter().filter(|(place, _)| changed.contains(&place.0)) {
             let is_there = self.keyspace.lives(*db, key);
-            ids.extend(watchers.iter().filter(|w| w.was_there || is_there).map(|w| w.id));
+            ids.extend(watchers.iter().filter(|(_, was_there)| **was_there || is_there).map(|(id, _)| *id));
         }
         self.break_all(&ids, by);
     }

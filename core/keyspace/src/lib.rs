@@ -18,6 +18,7 @@ mod follow;
 mod guard;
 mod snapshot;
 mod space;
+mod trash;
 mod wheel;
 
 pub use codec::{
@@ -31,4 +32,5 @@ pub use evict::{EvictionOrder, EvictionPolicy, Ranking, Use};
 pub use guard::{Guard, Stored, StringGuard, WrongType};
 pub use persist::dump::Error as DumpError;
 pub use snapshot::{Piece, SnapshotProgress};
-pub use space::{Database, DbStats, GIVEN_BYTES_MIN, Keyspace, Stats, Trash};
+pub use space::{Database, DbStats, GIVEN_BYTES_MIN, Keyspace, Stats};
+pub use trash::{Contents, Trash};

@@ -5,6 +5,7 @@ use crate::evict::{EvictionPool, Ranking};
 use crate::expire::OldWheel;
 use crate::follow::Search;
 use crate::snapshot::Snapshot;
+use crate::trash::Trash;
 use crate::wheel::Wheel;
 use base::{Now, Random};
 use persist::rdb;
@@ -115,25 +116,6 @@ impl Database {
         const BUCKET_BYTES: usize = 64;
         const BUCKET_ITEMS: usize = 7;
         self.table.bytes() / BUCKET_BYTES * BUCKET_ITEMS
-    }
-}
-
-/// What is to be freed, where it holds up nobody.
-pub struct Trash {
-    /// What is to be dropped.
-    pub contents: Box<dyn Send>,
-    /// How many keys or values that are.
-    pub objects: usize,
-    /// About how many bytes they take.
-    pub bytes: usize,
-}
-
-impl core::fmt::Debug for Trash {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Trash")
-            .field("objects", &self.objects)
-            .field("bytes", &self.bytes)
-            .finish_non_exhaustive()
     }
 }
 
@@ -338,9 +320,8 @@ impl Keyspace {
             return None;
         }
         let (entries, tables) = (core::mem::take(&mut self.trash), core::mem::take(&mut self.trash_tables));
-        let objects = entries.len() + tables.iter().map(Table::len).sum::<usize>();
         let bytes = core::mem::take(&mut self.trash_bytes);
-        Some(Trash { contents: Box::new((entries, tables)), objects, bytes })
+        Some(Trash::of(entries, tables, bytes))
     }
 
     /// About how many bytes will be free when what waits has been freed. To those who look for room they are free already.

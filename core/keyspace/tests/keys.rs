@@ -315,3 +315,20 @@ fn a_random_key_is_found_among_many_that_are_over() {
     db.remove(b"live");
     assert_eq!(db.random_key(), None);
 }
+
+#[test]
+fn a_flushed_database_is_freed_in_steps() {
+    const KEYS: u32 = 10_000;
+    let mut space = space();
+    for n in 0..KEYS {
+        Db::new(&mut space, 0).put_text(&n.to_be_bytes(), &[7; 100], Ttl::Clear);
+    }
+    space.flush(0);
+    let mut trash = space.take_trash().unwrap();
+    assert_eq!(trash.objects, KEYS as usize);
+    assert!(trash.bytes >= 100 * KEYS as usize);
+    let steps = std::iter::from_fn(|| trash.contents.free_some().then_some(())).count();
+    assert!(steps > 10, "{steps} steps");
+    let mut whole = space.into_trash(Box::new([0u8; 10]));
+    assert!(whole.contents.free_some() && !whole.contents.free_some());
+}

@@ -44,7 +44,7 @@ fn counters() -> Option<(thread::ThreadLocal<u64>, thread::ThreadLocal<u64>)> {
 
 /// Bytes that this thread has allocated and not freed; negative for a thread that frees what others made.
 #[inline]
-fn own() -> i64 {
+pub(crate) fn own() -> i64 {
     COUNTERS.with(|counters| match counters {
         Some((allocated, deallocated)) => allocated.get().wrapping_sub(deallocated.get()) as i64,
         None => 0,

@@ -21,6 +21,7 @@ mod daemon;
 mod durable;
 mod feed;
 mod files;
+mod freeing;
 mod instance;
 mod introduction;
 mod keepsakes;

@@ -365,16 +365,17 @@ impl Shared {
         }
     }
 
-    /// Frees memory on another thread.
-    fn free(&self, trash: Trash) {
+    /// Frees memory on another thread. What is free already is told all the time, and no more counted as still to come.
+    pub(crate) fn free(&self, trash: Trash) {
         let meters = Arc::clone(&self.meters);
         let Trash { contents, objects, bytes } = trash;
         meters.free_pending.fetch_add(objects as u64, Ordering::Relaxed);
         meters.free_pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         let release = Box::new(move || {
-            drop(contents);
-            crate::allocator::publish();
-            meters.free_pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            crate::freeing::free_in_steps(contents, bytes, |freed| {
+                crate::allocator::publish();
+                meters.free_pending_bytes.fetch_sub(freed, Ordering::Relaxed);
+            });
             meters.free_pending.fetch_sub(objects as u64, Ordering::Relaxed);
             meters.freed.fetch_add(objects as u64, Ordering::Relaxed);
         });

@@ -261,6 +261,17 @@ impl<T: Item> Directory<T> {
         Directory { entries, census: self.census.clone(), ..*self }
     }
 
+    /// Lets go the segment that the last entry names, if there is one. What is left is for freeing only: hashes find nothing in it any more.
+    pub(crate) fn release_last(&mut self) {
+        let Some(last) = self.len().checked_sub(1) else { return };
+        let left = self.first(last);
+        let segment = self.alias(last);
+        self.bytes -= segment.bytes();
+        // Taken out of the directory before its items are dropped: should one of those panic, it is not released again.
+        self.entries.truncate(left);
+        release(segment);
+    }
+
     /// Doubles the directory: each entry twice.
     fn double(&mut self) {
         let mut entries = Vec::with_capacity(self.len() * 2);

@@ -14,6 +14,7 @@
 
 mod class;
 mod directory;
+mod remains;
 mod scan;
 mod segment;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 
 pub use class::size_class;
 use directory::{DEPTH_MAX, Directory, Own};
+pub use remains::Remains;
 pub use scan::{Iter, place};
 use segment::{HOME_BITS_MAX, Place, SLOTS, Segment};
 

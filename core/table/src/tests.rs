@@ -411,3 +411,30 @@ fn measure_a_million() {
         }
     });
 }
+
+#[test]
+fn what_remains_of_a_table_is_freed_in_steps_and_once() {
+    let alive = Arc::new(AtomicIsize::new(0));
+    let count = scale(40_000);
+    let (table, empty) = (filled(count, &alive), filled(0, &alive));
+    let shared = table.share();
+    let mut remains = table.into_remains();
+    assert!(remains.free_some());
+    assert_eq!(alive.load(Ordering::Relaxed), count as isize, "another table has it");
+    assert_eq!(shared.iter().count() as u64, count);
+    let mut remains_of_other = shared.into_remains();
+    let mut steps = 0;
+    loop {
+        let before = alive.load(Ordering::Relaxed);
+        let has_more = remains.free_some() | remains_of_other.free_some();
+        steps += 1;
+        assert!(before - alive.load(Ordering::Relaxed) <= 2_000, "a step is bounded");
+        if !has_more {
+            break;
+        }
+    }
+    assert!(steps > count / 2_000 && alive.load(Ordering::Relaxed) == 0, "{steps} steps");
+    drop((remains, remains_of_other));
+    assert_eq!(alive.load(Ordering::Relaxed), 0);
+    assert!(!empty.into_remains().free_some());
+}

@@ -32,6 +32,11 @@ impl Incoming {
         host.finish_into(&mut self.jobs);
         loaded.map(drop).map_err(|text| String::from_utf8_lossy(&text).into_owned())
     }
+
+    /// All of it, when it is not wanted.
+    pub fn into_trash(self) -> Trash {
+        self.keyspace.into_trash(Box::new(self.functions))
+    }
 }
 
 impl Engine {
@@ -63,10 +68,7 @@ impl Engine {
         let Incoming { keyspace, functions, jobs } = *incoming;
         let functions = self.functions.replace(functions);
         self.jobs.extend(jobs);
-        let objects = keyspace.key_count();
-        let bytes = keyspace.table_bytes();
-        self.jobs
-            .push(Job::Free { trash: Trash { contents: Box::new((keyspace, functions)), objects, bytes } });
+        self.jobs.push(Job::Free { trash: keyspace.into_trash(Box::new(functions)) });
         self.tell_replaced();
         // What they hold is another data set now.
         self.forget_replicas();

@@ -63,7 +63,8 @@ impl Adoption {
             left = engine.adopt(self.order, incoming, self.place).err();
             left.is_none()
         });
-        if left.is_some() {
+        if let Some(unwanted) = left {
+            shared.free(unwanted.into_trash());
             return Err(SaveError::Engaged);
         }
         match old {

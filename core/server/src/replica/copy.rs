@@ -51,8 +51,15 @@ pub(super) fn read(wire: &mut Wire, bytes: Option<u64>) -> Result<(Box<Incoming>
     let filled = fill(&mut source, bytes, verify, &mut incoming, &BackgroundContext { shared });
     let Source { ended, .. } = source;
     match (ended, filled) {
-        (Some(ended), _) => Err(ended),
-        (None, Err(why)) => Err(Ended::Unusable(why)),
+        // What has come is no small thing to free, and the link has to go on.
+        (Some(ended), _) => {
+            shared.free(incoming.into_trash());
+            Err(ended)
+        }
+        (None, Err(why)) => {
+            shared.free(incoming.into_trash());
+            Err(Ended::Unusable(why))
+        }
         (None, Ok(loaded)) => {
             shared.logger.notice(&format!("Done loading RDB, keys loaded: {}.", loaded.keys));
             Ok((incoming, loaded.facts.db()))
