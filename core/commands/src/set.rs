@@ -10,6 +10,7 @@ use crate::spec::{Group, Keys, Row};
 use core::ops::Range;
 use keyspace::{Event, EventClass};
 use resp::Reply;
+use std::collections::HashSet;
 use types::set::Set;
 use types::{Collection, Limits};
 
@@ -246,13 +247,41 @@ fn sscan(call: &mut Call<'_>) -> Handled {
 
 // The algebra of sets.
 
-/// The sets at `keys`, as shares; an empty one where there is no key.
+/// The sets at `keys`, as shares; an empty one where there is no key. A key that is named again adds nothing to an intersection, a union
+/// or what is subtracted, and is only looked up.
 fn sources(call: &mut Call<'_>, keys: &[&[u8]]) -> Result<Vec<Set>, Error> {
     let mut sources = Vec::with_capacity(keys.len());
-    for key in keys {
-        sources.push(call.db.find::<Set>(key)?.map_or_else(Set::new, Collection::share));
+    let mut seen = Seen::of(keys);
+    for (index, key) in keys.iter().enumerate() {
+        let set = call.db.find::<Set>(key)?;
+        if seen.is_new(index) {
+            sources.push(set.map_or_else(Set::new, Collection::share));
+        }
     }
     Ok(sources)
+}
+
+/// Which keys of a request were named before.
+pub(crate) struct Seen<'a> {
+    keys: &'a [&'a [u8]],
+    /// Where there are many.
+    before: HashSet<&'a [u8]>,
+}
+
+impl<'a> Seen<'a> {
+    pub(crate) fn of(keys: &'a [&'a [u8]]) -> Seen<'a> {
+        Seen { keys, before: HashSet::new() }
+    }
+
+    /// Whether the key at `index` is named for the first time; to be asked for each in order.
+    pub(crate) fn is_new(&mut self, index: usize) -> bool {
+        /// So many are compared one by one.
+        const FEW: usize = 16;
+        match self.keys.len() {
+            ..=FEW => !self.keys[..index].contains(&self.keys[index]),
+            _ => self.before.insert(self.keys[index]),
+        }
+    }
 }
 
 /// Visits what is in all of `sources`, from the smallest on, while `visit` says so.
@@ -267,7 +296,15 @@ fn intersect(sources: &mut [Set], visit: &mut dyn FnMut(&[u8]) -> bool) {
 }
 
 /// What makes one set of several.
-type Combine = fn(&mut [Set], &mut Set, &Limits);
+struct Combine {
+    run: fn(&mut [Set], &mut Set, &Limits),
+    /// Nothing is left of the first where it is named again.
+    subtracts: bool,
+}
+
+const INTER: Combine = Combine { run: inter_of, subtracts: false };
+const UNION: Combine = Combine { run: union_of, subtracts: false };
+const DIFF: Combine = Combine { run: diff_of, subtracts: true };
 
 fn inter_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {
     // The smallest set tells what the members are likely to be.
@@ -306,10 +343,14 @@ fn diff_of(sources: &mut [Set], result: &mut Set, limits: &Limits) {
 }
 
 fn combined(call: &mut Call<'_>, first_key: usize, combine: Combine) -> Result<Set, Error> {
-    let mut sources = sources(call, call.args.rest(first_key))?;
+    let keys = call.args.rest(first_key);
+    let mut sources = sources(call, keys)?;
     let space = call.db.space();
     let mut result = Set::new();
-    combine(&mut sources, &mut result, &space.limits);
+    if combine.subtracts && keys[1..].contains(&keys[0]) {
+        return Ok(result);
+    }
+    (combine.run)(&mut sources, &mut result, &space.limits);
     Ok(result)
 }
 
@@ -333,27 +374,27 @@ fn store(call: &mut Call<'_>, combine: Combine, event: Event) -> Handled {
 }
 
 fn sinter(call: &mut Call<'_>) -> Handled {
-    answer(call, inter_of)
+    answer(call, INTER)
 }
 
 fn sunion(call: &mut Call<'_>) -> Handled {
-    answer(call, union_of)
+    answer(call, UNION)
 }
 
 fn sdiff(call: &mut Call<'_>) -> Handled {
-    answer(call, diff_of)
+    answer(call, DIFF)
 }
 
 fn sinterstore(call: &mut Call<'_>) -> Handled {
-    store(call, inter_of, SINTERSTORE)
+    store(call, INTER, SINTERSTORE)
 }
 
 fn sunionstore(call: &mut Call<'_>) -> Handled {
-    store(call, union_of, SUNIONSTORE)
+    store(call, UNION, SUNIONSTORE)
 }
 
 fn sdiffstore(call: &mut Call<'_>) -> Handled {
-    store(call, diff_of, SDIFFSTORE)
+    store(call, DIFF, SDIFFSTORE)
 }
 
 fn sintercard(call: &mut Call<'_>) -> Handled {
@@ -424,6 +465,12 @@ mod tests {
                 ("SUNION a b none", "*5 $1 1 $1 2 $1 3 $1 4 $1 5"),
                 ("SDIFF a b none", "*2 $1 1 $1 2"),
                 ("SDIFF none a", "*0"),
+                ("SDIFF a b a", "*0"),
+                ("SDIFF a b b none none", "*2 $1 1 $1 2"),
+                ("SINTER a a b a", "*2 $1 3 $1 4"),
+                ("SUNION b b", "*3 $1 3 $1 4 $1 5"),
+                ("SINTERCARD 3 a b a", ":2"),
+                ("SDIFFSTORE d a a", ":0"),
                 ("SINTERSTORE a a b", ":2"),
                 ("SUNIONSTORE c a b", ":3"),
                 ("SDIFFSTORE c a b", ":0"),

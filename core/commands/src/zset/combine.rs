@@ -6,6 +6,7 @@ use super::range::store;
 use super::reply_entries;
 use crate::call::{Args, Call, Handled, read};
 use crate::error::Error;
+use crate::set::Seen;
 use keyspace::{Event, EventClass};
 use types::set::Set;
 use types::zset::ZSet;
@@ -139,6 +140,15 @@ fn combination(call: &mut Call<'_>, form: Form) -> Result<Combination, Error> {
     let keys = &call.args.all()[first..options_at];
     let mut sources = keys.iter().map(|key| source(call, key)).collect::<Result<Vec<_>, Error>>()?;
     let mut combination = options(call.args, options_at, form, &mut sources)?;
+    if form.operation == Operation::Diff && keys[1..].contains(&keys[0]) {
+        // Nothing is left of what is taken from itself.
+        sources[0].members = Members::None;
+    }
+    if form.cardinality {
+        // A key that is named again is in what it was in.
+        let (mut seen, mut indexes) = (Seen::of(keys), 0..keys.len());
+        sources.retain(|_| indexes.next().is_some_and(|index| seen.is_new(index)));
+    }
     combination.sources = sources;
     Ok(combination)
 }
