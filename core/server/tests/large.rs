@@ -137,3 +137,38 @@ fn a_reply_that_nobody_reads_takes_little_more_than_its_bytes() {
     let held = used(&mut watcher) - before;
     assert!(held < BYTES + BYTES / 4, "{held} bytes in use for a reply of {BYTES}");
 }
+
+#[test]
+fn a_message_that_many_do_not_read_is_held_once() {
+    const LISTENERS: usize = 8;
+    let _alone = ALONE.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--save", "", "--appendonly", "no", "--client-output-buffer-limit", "pubsub 0 0 0"];
+    let server = server(dir.path(), &words);
+    let mut publisher = server.client();
+    let mut listeners: Vec<Client> = (0..LISTENERS).map(|_| server.client()).collect();
+    for listener in &mut listeners {
+        listener.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    }
+    let before = used(&mut publisher);
+    send_long(&mut publisher, &["PUBLISH", "news"], 3);
+    publisher.send(b"\r\n");
+    publisher.expect(&format!(":{LISTENERS}\r\n"));
+    grown(&mut publisher, before, LONG / 2);
+    shrunk(&mut publisher, before + LONG + LONG / 4);
+    // Each is shown with all that it does not read, but for what the kernel has; together they hold it once.
+    publisher.send(b"CLIENT LIST TYPE pubsub\r\n");
+    publisher.line();
+    let text = publisher.line();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), LISTENERS, "{text}");
+    for line in lines {
+        let field = line.split(" omem=").nth(1).and_then(|rest| rest.split(' ').next());
+        let bytes: usize = field.unwrap().parse().unwrap();
+        assert!((LONG / 2..=LONG).contains(&bytes), "{line}");
+    }
+    let clients: usize = publisher.info("mem_clients_normal").parse().unwrap();
+    assert!(clients < 2 * LONG, "{clients} bytes for all of them");
+    drop(listeners);
+    shrunk(&mut publisher, before + LONG / 4);
+}
