@@ -1,4 +1,4 @@
-//! What a server does on a disk that its log has filled.
+//! What a server does on a disk, or in a file, that its log has filled.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod support;
@@ -8,22 +8,37 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use persist::disk::{Disk, File, Real, Stat};
+use persist::disk::{Disk, File, Real, Stat, Syncer};
 use support::server_on;
 use tandem_server::OnDisk;
 
 /// The machine's disk, of which only so many bytes are said to be there.
-struct Small(u64);
+struct Small {
+    bytes: u64,
+    /// No file takes more.
+    file_bytes: u64,
+}
+
+struct SmallFile(Box<dyn File>, u64);
+
+/// What the kernel says when a file takes no more.
+const EFBIG: i32 = 27;
+
+impl Small {
+    fn bound(&self, file: io::Result<Box<dyn File>>) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(SmallFile(file?, self.file_bytes)))
+    }
+}
 
 impl Disk for Small {
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Real.create(path)
+        self.bound(Real.create(path))
     }
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Real.create_new(path)
+        self.bound(Real.create_new(path))
     }
     fn append(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Real.append(path)
+        self.bound(Real.append(path))
     }
     fn read(&self, path: &Path, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         Real.read(path, offset)
@@ -60,21 +75,44 @@ impl Disk for Small {
     }
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let lens = self.list(path)?.into_iter().map(|name| self.len(&path.join(name)).unwrap_or(0));
-        Ok(self.0.saturating_sub(lens.sum()))
+        Ok(self.bytes.saturating_sub(lens.sum()))
     }
     fn total_bytes(&self, _path: &Path) -> io::Result<u64> {
-        Ok(self.0)
+        Ok(self.bytes)
     }
 }
 
-#[test]
-fn a_queue_whose_jobs_are_done_gets_its_disk_back_by_itself() {
+impl File for SmallFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.stat()?.bytes + bytes.len() as u64 > self.1 {
+            return Err(io::Error::from_raw_os_error(EFBIG));
+        }
+        self.0.write(bytes)
+    }
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.0.truncate(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync()
+    }
+    fn begin_sync(&mut self, offset: u64, bytes: u64) {
+        self.0.begin_sync(offset, bytes);
+    }
+    fn stat(&self) -> io::Result<Stat> {
+        self.0.stat()
+    }
+    fn syncer(&self) -> io::Result<Box<dyn Syncer>> {
+        self.0.syncer()
+    }
+}
+
+/// Adds and removes 40 MiB of jobs in all, each as soon as it is let in; what the log then says.
+fn work_on(disk: Small) -> String {
     let dir = tempfile::tempdir().unwrap();
     let words = ["--save", "", "--appendonly", "yes", "--auto-aof-rewrite-min-size", "1gb"];
-    let server = server_on(OnDisk(Arc::new(Small(32 << 20))), dir.path(), &words);
+    let server = server_on(OnDisk(Arc::new(disk)), dir.path(), &words);
     let mut client = server.client();
     let add = support::request(&[b"RPUSH", b"jobs", &vec![b'x'; 128 << 10]]);
-    // More than the disk holds.
     for _ in 0..320 {
         let end = Instant::now() + support::PATIENCE;
         loop {
@@ -83,11 +121,22 @@ fn a_queue_whose_jobs_are_done_gets_its_disk_back_by_itself() {
             if told == ":1" {
                 break;
             }
-            assert!(Instant::now() < end, "the log of jobs that are done goes on filling the disk: {told}");
+            assert!(Instant::now() < end, "jobs that are done go on filling the log: {told}");
             std::thread::sleep(Duration::from_millis(50));
         }
-        client.ask("DEL jobs", ":1\r\n");
+        client.until("DEL jobs", ":1");
     }
-    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    std::fs::read_to_string(dir.path().join("log")).unwrap()
+}
+
+#[test]
+fn a_queue_whose_jobs_are_done_gets_its_disk_back_by_itself() {
+    let log = work_on(Small { bytes: 32 << 20, file_bytes: u64::MAX });
     assert!(log.contains("Starting automatic rewriting of AOF: its "), "{log}");
+}
+
+#[test]
+fn a_log_that_is_as_large_as_a_file_may_be_is_replaced() {
+    let log = work_on(Small { bytes: u64::MAX, file_bytes: 24 << 20 });
+    assert!(log.contains("Replacing the AOF by a new one written from memory"), "{log}");
 }

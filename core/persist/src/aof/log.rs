@@ -446,11 +446,13 @@ impl Log {
 
     /// After a failed write: the file must not hold half a batch followed by others.
     fn cut_back(&mut self, error: io::Error) -> AppendError {
+        use rustix::io::Errno;
         let text = base::fault::text(&error);
+        // A file that has got as large as a file may be takes no more, however often it is tried; a new one does.
+        let is_final =
+            [Errno::IO, Errno::FBIG].map(|no| Some(no.raw_os_error())).contains(&error.raw_os_error());
         match self.open.file.truncate(self.file_bytes) {
-            Ok(()) if error.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()) => {
-                AppendError::Retry(error)
-            }
+            Ok(()) if !is_final => AppendError::Retry(error),
             Ok(()) => self.fail(format!("write: {text}")),
             Err(second) => self.fail(format!("write: {text}; cutting back: {}", base::fault::text(&second))),
         }
