@@ -142,6 +142,7 @@ pub(super) fn booked(call: &mut Call<'_>, key: &[u8], at: i64, over: bool, chang
         return read();
     }
     if over {
+        call.db.space().stats.expired_fields += changed.len() as u64;
         propagate_removal(call, key, changed);
         return done(HDEL);
     }

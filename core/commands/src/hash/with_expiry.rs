@@ -271,7 +271,9 @@ fn propagate_set(call: &mut Call<'_>, key: &[u8], pairs: &[[&[u8]; 2]]) {
 
 /// Fields that are set until a time in the past are removed.
 fn remove_instead(call: &mut Call<'_>, key: &[u8], pairs: &[[&[u8]; 2]], fields: &[&[u8]]) -> Handled {
-    let limits = call.db.space().limits.clone();
+    let space = call.db.space();
+    space.stats.expired_fields += fields.len() as u64;
+    let limits = space.limits.clone();
     let is_new = !call.db.contains(key);
     call.db.also(key, HSET);
     if is_new {

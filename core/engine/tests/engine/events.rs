@@ -25,6 +25,8 @@ fn observers_hear_what_happens_to_fields() {
         b.run(c, line);
         assert_eq!(last_words(&b.delivered(d)), events, "{line}");
     }
+    let stats = b.run(c, "INFO stats");
+    assert!(stats.contains("expired_subkeys:3\r\n"), "each that was given a time in the past: {stats}");
     b.pass_ms(20);
     b.run(c, "HMGET h a");
     assert_eq!(last_words(&b.delivered(d)), "hexpired");
