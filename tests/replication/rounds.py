@@ -317,12 +317,13 @@ class Application:
         return set(self.told["added"]) - set(self.told["done"])
 
     def settle(self):
-        """Waits until all that was added before has run."""
+        """Waits until all that was added before has run; what has not. Others are added all the time, and count for nothing."""
         before = self.waiting()
         try:
             eventually("all jobs have run", lambda: not before & self.waiting(), JOBS_SECONDS_MAX)
         except TimeoutError:
             pass
+        return before & self.waiting()
 
     def is_working(self):
         """Jobs that are added now run."""
@@ -336,9 +337,9 @@ class Application:
         self.process.kill()
         self.process.wait()
 
-    def counts(self):
+    def counts(self, lost=frozenset()):
         done = self.told["done"]
-        lost, undead = self.waiting(), set(self.told["refused"]) & set(done)
+        undead = set(self.told["refused"]) & set(done)
         if lost or undead:
             print(f"# jobs: lost {sorted(lost)}, undead {sorted(undead)}", flush=True)
         return {"jobs": len(done), "jobs_lost": len(lost), "jobs_undead": len(undead),
@@ -470,8 +471,7 @@ class Rounds:
         times = sorted(self.without_service)
         counted = {name: self.counts[name] for name in ("done", "refused", "unknown", "lost", "undead", "doubled", "unequal")}
         if self.application:
-            self.application.settle()
-            counted |= self.application.counts()
+            counted |= self.application.counts(self.application.settle())
         if times:
             counted |= {"without_service_p50_s": round(statistics.median(times), 2), "without_service_max_s": round(times[-1], 2)}
         return counted | {"failovers": len(times)}
