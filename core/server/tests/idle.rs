@@ -122,13 +122,18 @@ fn what_waits_for_a_client_is_told_whichever_thread_has_it() {
     );
     let mut operator = server.client();
     let mut deaf: Vec<Client> = (0..4).map(|_| server.client()).collect();
-    for client in &mut deaf {
-        client.ask("SUBSCRIBE c", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+    // Each its own: what is long in a message for many is there once.
+    for (channel, client) in deaf.iter_mut().enumerate() {
+        let confirmed = format!("*3\r\n$9\r\nsubscribe\r\n$1\r\n{channel}\r\n:1\r\n");
+        client.ask(&format!("SUBSCRIBE {channel}"), &confirmed);
     }
     // Time for each thread to have told what there was before.
     std::thread::sleep(Duration::from_millis(1_500));
-    operator.send(&support::request(&[b"PUBLISH", b"c", &vec![b'x'; 16 << 20]]));
-    operator.expect(":4\r\n");
+    for channel in 0..deaf.len() {
+        let message = vec![b'x'; 16 << 20];
+        operator.send(&support::request(&[b"PUBLISH", channel.to_string().as_bytes(), &message]));
+        operator.expect(":1\r\n");
+    }
     let told = |operator: &mut Client| operator.info("mem_clients_normal").parse::<usize>().unwrap();
     let mut waits_for = |wanted: &dyn Fn(usize) -> bool| {
         let end = std::time::Instant::now() + support::PATIENCE;
