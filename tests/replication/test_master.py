@@ -135,11 +135,49 @@ def test_what_is_kept_for_a_replica_that_does_not_load_is_bounded():
     with master_of("server", *limits) as master, master.client() as m, as_replica(master) as silent:
         eventually("it has been sent all", lambda: silent.socket.recv(1 << 16, socket.MSG_PEEK)[-40:].isalnum())
         m.call("SET", "in", "x" * 900_000)
-        assert int(info(m, "memory")["mem_clients_slaves"]) > 800_000
+        assert int(info(m, "memory")["mem_total_replication_buffers"]) > 800_000
         assert info(m)["connected_slaves"] == "1"
         m.pipeline([("SET", "in", "x" * 900_000)] * 2)
         eventually("it is closed", lambda: info(m)["connected_slaves"] == "0")
         assert silent.at_end()
+
+
+def stream_behind(c, count):
+    """Reads what follows a snapshot, up to the last of so many values with numbers; the numbers, in their order."""
+    chunks, left = [bytes(c.buffer)], b"number:%d:" % (count - 1)
+    while left not in b"".join(chunks[-2:]):
+        chunks.append(c.socket.recv(1 << 20))
+        assert chunks[-1], "it is closed"
+    return [int(part.partition(b":")[0]) for part in b"".join(chunks).split(b"number:")[1:]]
+
+
+@pytest.mark.parametrize("is_online", [False, True], ids=["loading", "online"])
+def test_what_waits_for_several_replicas_is_in_memory_once(is_online):
+    """Four that do not load, or that load and read nothing: each gets all of it, when it reads, and nobody pays for it four times."""
+    count, value = 240, b"x" * 100_000
+    with ExitStack() as stack, master_of("server", "--repl-timeout", "300") as master, master.client() as m:
+        replicas = [stack.enter_context(as_replica(master, receive_bytes=1 << 16)) for _ in range(4)]
+        has_mark = lambda c: c.socket.recv(1 << 16, socket.MSG_PEEK)[-40:].isalnum()  # noqa: E731
+        eventually("they have been sent all", lambda: all(has_mark(c) for c in replicas))
+        if is_online:
+            for c in replicas:
+                loaded(c)
+            eventually("they are online", lambda: all("state=online" in info(m)[f"slave{n}"] for n in range(4)))
+        before = int(info(m, "memory")["used_memory"])
+        for n in range(count):
+            m.call("SET", "k", b"number:%d:%s" % (n, value))
+        taken = int(info(m, "memory")["used_memory"]) - before
+        # An online one has some in its output, too.
+        assert 0.7 < taken / (count * len(value)) < 1.6
+        assert int(info(m, "memory")["mem_total_replication_buffers"]) < 1.6 * count * len(value)
+        begun = time.monotonic()
+        for c in replicas:
+            if not is_online:
+                loaded(c)
+            assert stream_behind(c, count) == list(range(count))
+        assert time.monotonic() - begun < 10, "each part follows the last at once"
+        assert info(m, "stats")["sync_full"] == "4"
+        eventually("it is given back", lambda: int(info(m, "memory")["used_memory"]) < before + (4 << 20))
 
 
 def test_wait_counts_who_has_applied_what_the_client_wrote(name):

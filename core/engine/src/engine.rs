@@ -432,6 +432,9 @@ impl Engine {
         // One that is being closed is counted no more: its bytes would have others evicted.
         if let Some(session) = self.sessions.find_mut(id).filter(|session| !session.kill) {
             session.buffers = buffers;
+            if session.is_replica {
+                self.master.has_left(id, buffers.output);
+            }
             self.recount(id);
         }
     }

@@ -109,7 +109,7 @@ impl Engine {
         }
         r.set("master_repl_offset", master.offset());
         r.set("repl_backlog_size", self.config.repl_backlog_size as u64);
-        let backlog_bytes = master.backlog().map_or(0, |backlog| backlog.memory_bytes());
+        let backlog_bytes = self.backlog_bytes();
         r.set("mem_replication_backlog", backlog_bytes as u64);
         r.set("mem_total_replication_buffers", (backlog_bytes + self.replicas_bytes()) as u64);
         let counts = master.counts();
@@ -177,6 +177,12 @@ impl Engine {
         r.set("paused_timeout_milliseconds", left_ms);
     }
 
+    /// Bytes of memory that the backlog takes, what is held for replicas in it not among them.
+    fn backlog_bytes(&self) -> usize {
+        let bytes = self.master.backlog().map_or(0, |backlog| backlog.memory_bytes());
+        bytes.saturating_sub(self.master.held_bytes())
+    }
+
     fn report_memory(&mut self, r: &mut Report, used: usize, log_bytes: usize) {
         self.counters.memory_peak = self.counters.memory_peak.max(used);
         r.set("used_memory", used as u64);
@@ -186,8 +192,8 @@ impl Engine {
         r.set("mem_allocator", crate::ALLOCATOR);
         let of = |replicas: bool| self.sessions.iter().filter(move |(_, s)| s.is_replica == replicas);
         let clients: usize = of(false).map(|(_, s)| s.memory_bytes() - s.buffers.output_elsewhere).sum();
-        let replicas = of(true).map(|(_, s)| s.memory_bytes()).sum::<usize>() + self.master.kept_bytes();
-        let backlog = self.master.backlog().map_or(0, |backlog| backlog.memory_bytes());
+        let replicas = of(true).map(|(_, s)| s.memory_bytes()).sum::<usize>() + self.master.held_bytes();
+        let backlog = self.backlog_bytes();
         let overhead =
             self.startup_bytes + clients + replicas + backlog + log_bytes + self.keyspace.table_bytes();
         r.set("mem_aof_buffer", log_bytes as u64);

@@ -78,7 +78,9 @@ const LARGE_ELEMENTS_MIN: usize = 256;
 /// From this many bytes on a string is worth freeing elsewhere.
 const LARGE_BYTES_MIN: usize = 64 << 10;
 /// A piece is handed out when it has grown to this many bytes.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 64 << 10;
+/// Room in the next piece for the entry that makes it so large, bytes: with what most of them take, it need not grow.
+const PIECE_SLACK_BYTES: usize = 16 << 10;
 /// Bytes that a collection counts in a piece, at most: the part of its structure that a change copies.
 const SHARED_BYTES_MAX: usize = 64 << 10;
 /// So many bytes written take as long as looking at one more entry.
@@ -129,9 +131,15 @@ impl Snapshot {
 
     /// Closes the piece in progress.
     fn cut(&mut self) {
-        if self.writer.pending() > 0 {
-            let piece = Piece::Bytes(self.writer.take());
-            self.push(piece);
+        let pending = self.writer.pending();
+        if pending > 0 {
+            let mut bytes = self.writer.take();
+            match pending < PIECE_BYTES {
+                // It may wait for long, and is counted by what is in it.
+                true => bytes.shrink_to_fit(),
+                false => self.writer.reserve(PIECE_BYTES + PIECE_SLACK_BYTES),
+            }
+            self.push(Piece::Bytes(bytes));
         }
     }
 

@@ -8,8 +8,8 @@
 //! replicas of its own and into its backlog. So whoever of a family of replicas is promoted can go on with the others: it gives the
 //! history another name ([`Master::lead`]) and remembers the former one, up to the offset of that moment.
 //!
-//! *Invariants:* the backlog ends at `offset`; a replica that is online has been sent all up to `offset`, one that receives or loads has all
-//! behind its snapshot kept for it; what is kept is bounded, by the limit of a replica's output.
+//! *Invariants:* the backlog ends at `offset`; a replica that is online has been sent all up to `offset`, or what it lacks is held for it in
+//! the backlog, as all behind its snapshot is for one that receives or loads; what is held is bounded, by the limit of a replica's output.
 
 mod backlog;
 mod former;
@@ -25,13 +25,18 @@ use crate::ReplicationId;
 use crate::replica::Point;
 use former::Former;
 use pace::Pace;
-use replica::Kept;
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
 
 /// How often a replica that waits for a snapshot is shown that its master is alive, microseconds.
 const SIGN_PERIOD_US: u64 = 1_000_000;
+
+/// Bytes of what is held for a replica that it is sent at a time.
+const PART_BYTES: usize = 256 << 10;
+
+/// Bytes that may be left to send to it when it is sent the next part.
+const PENDING_BYTES_MAX: usize = 1 << 20;
 
 /// Replicas for which the log is read at a time; who comes beyond that gets a snapshot.
 const OLDER_MAX: usize = 4;
@@ -47,10 +52,10 @@ pub struct Settings {
     pub ping_period_us: u64,
     /// Silence after which a replica is given up, microseconds.
     pub timeout_us: u64,
-    /// Bytes that may be kept for a replica; 0 for no limit.
-    pub kept_bytes_max: u64,
-    /// Bytes that may be kept for a replica for some time only; 0 for no limit.
-    pub kept_bytes_soft: u64,
+    /// Bytes that may be held for a replica; 0 for no limit.
+    pub held_bytes_max: u64,
+    /// Bytes that may be held for a replica for some time only; 0 for no limit.
+    pub held_bytes_soft: u64,
     /// That time, microseconds.
     pub soft_us: u64,
 }
@@ -78,7 +83,7 @@ impl Asked<'_> {
 pub enum Closed {
     /// It was silent for too long.
     Silent,
-    /// More was kept for it than may be.
+    /// More was held for it than may be.
     Overrun,
     /// It cannot read this version of RDB.
     Version(u16),
@@ -333,14 +338,18 @@ impl<I: Copy + Eq> Master<I> {
         self.online().map(|replica| now_us.saturating_sub(replica.online_us)).max()
     }
 
-    /// Bytes that are kept for replicas, the backlog not among them.
-    pub fn kept_bytes(&self) -> usize {
-        self.replicas.iter().map(Replica::kept_bytes).sum()
+    /// Bytes that are held for replicas, however many they are, beside what the backlog has anyway.
+    pub fn held_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, Backlog::held_bytes)
     }
 
-    /// Whether a replica is being sent a snapshot, or a part of the log.
+    /// Whether a replica is being sent a snapshot, a part of the log, or what was held for it.
     pub fn is_sending(&self) -> bool {
-        self.replicas.iter().any(|replica| matches!(replica.stage, Stage::Receiving | Stage::Fetching))
+        self.replicas.iter().any(|replica| match replica.stage {
+            Stage::Receiving | Stage::Fetching => true,
+            Stage::Online => replica.held_from.is_some(),
+            _ => false,
+        })
     }
 
     /// What is wanted since the last call.
@@ -366,19 +375,17 @@ impl<I: Copy + Eq> Master<I> {
         self.offset += bytes.len() as u64;
         backlog.push(bytes);
         for replica in &mut self.replicas {
-            match replica.stage {
-                Stage::Waiting => {}
-                Stage::Online => self.wishes.push(Wish::Send(replica.who, bytes.to_vec())),
-                _ => replica.kept.push(bytes),
+            if replica.stage == Stage::Online && replica.held_from.is_none() {
+                self.wishes.push(Wish::Send(replica.who, bytes.to_vec()));
             }
         }
-        let max = self.kept_bytes_max();
-        self.close_overrun(|replica| replica.kept.bytes as u64 > max);
+        let (max, end) = (self.held_bytes_max(), self.offset);
+        self.close_overrun(|replica| replica.held_bytes(end) > max);
     }
 
     /// As Redis has it, a limit that is smaller than the backlog is as large as that.
-    fn kept_bytes_max(&self) -> u64 {
-        match self.settings.kept_bytes_max {
+    fn held_bytes_max(&self) -> u64 {
+        match self.settings.held_bytes_max {
             0 => u64::MAX,
             max => max.max(self.settings.backlog_bytes as u64),
         }
@@ -391,6 +398,15 @@ impl<I: Copy + Eq> Master<I> {
             wishes.extend(closed.map(|why| Wish::Close(replica.who, why)));
             closed.is_none()
         });
+        self.hold();
+    }
+
+    /// Has the backlog keep what replicas lack.
+    fn hold(&mut self) {
+        let from = self.replicas.iter().filter_map(|replica| replica.held_from).min();
+        if let Some(backlog) = &mut self.backlog {
+            backlog.hold(from);
+        }
     }
 
     /// Closes those for whom too much waits.
@@ -524,29 +540,37 @@ impl<I: Copy + Eq> Master<I> {
             self.settled = self.offset;
         }
         let is_plain = asked == Asked::Snapshot;
+        let position = self.position(asked, announced.former);
         let has_gone_on = self.has_gone_on(asked, announced.former);
-        let part = self.part(asked, announced.former);
-        let stage = if part.is_some() { Stage::Online } else { Stage::Waiting };
-        if let Some((position, bytes)) = part {
+        let replica = |stage| Replica::new(who, announced.clone(), stage, is_plain, now_us);
+        if let Some(position) = position.filter(|position| self.has(*position)) {
             self.counts.partial_ok += 1;
             self.is_told |= announced.takes_id;
-            let answer = going_on(&announced, self.id, self.former);
-            self.wishes.push(Wish::Send(who, [answer, bytes].concat()));
-            let replica = Replica::new(who, announced, stage, is_plain, now_us);
-            return self.replicas.push(Replica { acked: position, has_gone_on, ..replica });
+            self.wishes.push(Wish::Send(who, going_on(&announced, self.id, self.former)));
+            let held_from = Some(position);
+            let replica = replica(Stage::Online);
+            self.replicas.push(Replica { acked: position, held_from, has_gone_on, ..replica });
+            return self.send_first(who);
         }
-        if let Some(position) =
-            self.position(asked, announced.former).filter(|position| self.may_search(*position))
+        if let Some(position) = position.filter(|position| self.may_search(*position))
             && !std::mem::take(&mut self.log_was_slow)
         {
             self.wishes.push(Wish::Older(who, position, self.offset));
-            let replica = Replica::new(who, announced, Stage::Searching, is_plain, now_us);
-            return self.replicas.push(Replica { acked: position, has_gone_on, ..replica });
+            let held_from = Some(self.offset);
+            let replica = replica(Stage::Searching);
+            self.replicas.push(Replica { acked: position, held_from, has_gone_on, ..replica });
+            return self.hold();
         }
         self.counts.partial_err += u64::from(matches!(asked, Asked::From(id, _) if id != b"?"));
         self.want_snapshot();
-        self.replicas.push(Replica::new(who, announced, stage, is_plain, now_us));
+        self.replicas.push(replica(Stage::Waiting));
         self.begin_wanted(now_us);
+    }
+
+    /// Whether the backlog has all that follows this position.
+    fn has(&self, position: u64) -> bool {
+        let backlog = self.backlog.as_ref();
+        position <= self.offset && backlog.is_some_and(|backlog| backlog.first() <= position)
     }
 
     /// Whether the log may have what follows `position`, and is to be looked at.
@@ -579,12 +603,13 @@ impl<I: Copy + Eq> Master<I> {
             self.counts.partial_ok += 1;
             return;
         }
-        (replica.acked, replica.kept, replica.has_gone_on) = (0, Kept::default(), false);
+        (replica.acked, replica.held_from, replica.has_gone_on) = (0, None, false);
         self.counts.partial_err += 1;
         self.want_snapshot();
         if let Some(replica) = self.find_mut(who) {
             replica.stage = Stage::Waiting;
         }
+        self.hold();
         self.begin_wanted(now_us);
     }
 
@@ -604,12 +629,6 @@ impl<I: Copy + Eq> Master<I> {
         if self.waits() && self.pace.begins(now_us) {
             self.wishes.push(Wish::Snapshot);
         }
-    }
-
-    /// What a replica lacks, and behind which position, if the backlog has it.
-    fn part(&self, asked: Asked<'_>, renamed: Option<Point>) -> Option<(u64, Vec<u8>)> {
-        let position = self.position(asked, renamed)?;
-        Some((position, self.backlog.as_ref()?.since(position)?))
     }
 
     /// The position behind which a replica asks for the stream, if it is one of this history; `renamed` as for [`Master::behind`].
@@ -640,6 +659,7 @@ impl<I: Copy + Eq> Master<I> {
         let (mut live, mut spooled) = (Vec::new(), Vec::new());
         self.is_told = true;
         for replica in self.replicas.iter_mut().filter(|replica| is_waiting(replica)) {
+            replica.held_from = Some(self.offset);
             let mut head = match replica.is_plain {
                 true => Vec::new(),
                 false => format!("+FULLRESYNC {} {}\r\n", self.id, self.offset).into_bytes(),
@@ -654,6 +674,7 @@ impl<I: Copy + Eq> Master<I> {
             }
             self.wishes.push(Wish::Send(replica.who, head));
         }
+        self.hold();
         (live, spooled)
     }
 
@@ -676,15 +697,55 @@ impl<I: Copy + Eq> Master<I> {
         }
     }
 
-    /// Sends a replica that has its snapshot what was kept for it.
+    /// Begins to send a replica that has its snapshot what was held for it.
     fn bring_online(&mut self, who: I, now_us: u64) {
         let Some(replica) = self.find_mut(who).filter(|replica| replica.stage == Stage::Loading) else {
             return;
         };
         (replica.stage, replica.online_us) = (Stage::Online, now_us);
-        let Kept { chunks, .. } = std::mem::take(&mut replica.kept);
         self.pace.read();
-        self.wishes.extend(chunks.into_iter().map(|chunk| Wish::Send(who, chunk)));
+        self.send_first(who);
+    }
+
+    /// Sends a replica, of whom nothing is known to be left to send, the first parts of what is held for it.
+    fn send_first(&mut self, who: I) {
+        self.send_held(|other| if other == who { 0 } else { usize::MAX });
+    }
+
+    /// So many bytes are left to send to a replica. Where these are enough, what follows is held for it.
+    pub fn has_left(&mut self, who: I, pending: usize) {
+        let end = self.offset;
+        let is_sent_all =
+            |replica: &&mut Replica<I>| replica.stage == Stage::Online && replica.held_from.is_none();
+        if pending > PENDING_BYTES_MAX
+            && let Some(replica) = self.find_mut(who).filter(is_sent_all)
+        {
+            replica.held_from = Some(end);
+            self.hold();
+        }
+    }
+
+    /// Sends replicas that are online the next parts of what is held for them. `pending` tells how many bytes are left to send to one: who
+    /// has enough of them is sent nothing.
+    pub fn send_held(&mut self, pending: impl Fn(I) -> usize) {
+        let Some(backlog) = &self.backlog else { return };
+        let is_sent = |replica: &&mut Replica<I>| replica.stage == Stage::Online;
+        for replica in self.replicas.iter_mut().filter(is_sent) {
+            let Some(mut from) = replica.held_from else { continue };
+            let mut left = pending(replica.who);
+            while from < self.offset
+                && left <= PENDING_BYTES_MAX
+                && let Some(part) = backlog.part(from, PART_BYTES)
+            {
+                debug_assert!(!part.is_empty(), "what is not sent is held");
+                from += part.len() as u64;
+                left += part.len();
+                self.wishes.push(Wish::Send(replica.who, part));
+            }
+            // Who has enough left goes on being held back, though nothing has come yet.
+            replica.held_from = (from < self.offset || left > PENDING_BYTES_MAX).then_some(from);
+        }
+        self.hold();
     }
 
     /// A replica says up to where it has applied the stream and, maybe, up to where its log is on its disk. Whether it is one.
@@ -710,6 +771,7 @@ impl<I: Copy + Eq> Master<I> {
     pub fn remove(&mut self, who: I, now_us: u64) {
         let before = self.replicas.len();
         self.replicas.retain(|replica| replica.who != who);
+        self.hold();
         if self.replicas.len() < before && self.replicas.is_empty() {
             self.alone_since_us = now_us;
         }
@@ -768,11 +830,11 @@ impl<I: Copy + Eq> Master<I> {
     }
 
     fn close_silent(&mut self, now_us: u64) {
-        let Settings { timeout_us, kept_bytes_soft, soft_us, .. } = self.settings;
-        let soft = if kept_bytes_soft == 0 { u64::MAX } else { kept_bytes_soft };
+        let Settings { timeout_us, held_bytes_soft, soft_us, .. } = self.settings;
+        let soft = if held_bytes_soft == 0 { u64::MAX } else { held_bytes_soft };
         let soft = soft.max(self.settings.backlog_bytes as u64);
         for replica in &mut self.replicas {
-            let is_over = replica.kept.bytes as u64 > soft;
+            let is_over = replica.held_bytes(self.offset) > soft;
             replica.over_soft_since_us = is_over.then(|| replica.over_soft_since_us.unwrap_or(now_us));
         }
         self.close_those(|replica| {

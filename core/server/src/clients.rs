@@ -69,6 +69,8 @@ pub(crate) struct Clients {
     counted_anew: Vec<Id>,
     /// Whose buffers have changed since the engine was told, while clients have a limit.
     pub(crate) resized: Vec<Id>,
+    /// A replica that is sent something part by part, or is to be, has more or less left: the engine is to hear of that at once.
+    pub(crate) has_fed: bool,
     /// Some buffers have changed since the engine heard of all.
     pub(crate) untold: bool,
     /// Whom the engine does not know yet.
@@ -127,6 +129,7 @@ impl Clients {
             touched: Vec::new(),
             counted_anew: Vec::new(),
             resized: Vec::new(),
+            has_fed: false,
             untold: false,
             fresh: Vec::new(),
             gone: Vec::new(),
@@ -153,7 +156,8 @@ impl Clients {
 
     /// Whether something is to be done without waiting for an event.
     pub(crate) fn has_work(&self) -> bool {
-        !self.again.is_empty() || !self.runnable.is_empty() || !self.dirty.is_empty() || !self.gone.is_empty()
+        let clients_wait = !self.again.is_empty() || !self.runnable.is_empty() || !self.dirty.is_empty();
+        clients_wait || !self.gone.is_empty() || self.has_fed
     }
 
     /// Phase one: what has become ready. Fills the list of clients to read.
@@ -244,6 +248,14 @@ impl Clients {
     /// The client, unless its requests run.
     pub(crate) fn find(&mut self, id: Id) -> Option<&mut Client> {
         find(&mut self.slots, id)
+    }
+
+    /// A replica has much to read: what follows is sent to it as it takes that.
+    fn mark_fed(&mut self, id: Id) {
+        if let Some(client) = find(&mut self.slots, id) {
+            mark(&mut client.listed.resized, &mut self.resized, id);
+            self.has_fed = true;
+        }
     }
 
     /// Its buffers have changed: the engine is told, at once while it wants to know, else with those of all.

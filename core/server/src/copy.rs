@@ -25,6 +25,16 @@ const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How long a client may take nothing.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
+/// Moves the front of `bytes` into a part until that has [`PART_BYTES`]; whether it has. All parts are of one size, so that the memory of
+/// one that was sent is that of a later one.
+pub(crate) fn fill(part: &mut Vec<u8>, bytes: &mut &[u8]) -> bool {
+    part.reserve_exact(PART_BYTES.saturating_sub(part.len()));
+    let fits = PART_BYTES.saturating_sub(part.len()).min(bytes.len());
+    part.extend_from_slice(&bytes[..fits]);
+    *bytes = &bytes[fits..];
+    part.len() >= PART_BYTES
+}
+
 /// Bytes that changed entries may wait with what they were before.
 pub(crate) fn waiting_bytes_max(config: &config::Config) -> usize {
     match config.maxmemory as usize {
@@ -79,10 +89,9 @@ impl Taker<'_> {
         Ok(writer.drain(&mut |bytes| self.take(bytes))?)
     }
 
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for part in bytes.chunks(PART_BYTES) {
-            self.part.extend_from_slice(part);
-            if self.part.len() >= PART_BYTES {
+    fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if fill(&mut self.part, &mut bytes) {
                 self.feed()?;
             }
         }

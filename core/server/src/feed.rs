@@ -19,7 +19,7 @@ const SLICE_US: u64 = 100;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Bytes that wait to be written before no further slice is taken.
-const FEED_BYTES_MAX: usize = 8 << 20;
+const FEED_BYTES_MAX: usize = 2 << 20;
 
 /// Entries of the first slice, and the bounds of what it grows and shrinks to.
 const SLICE_ENTRIES: usize = 64;

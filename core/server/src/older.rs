@@ -14,7 +14,7 @@ use engine::SessionId;
 use persist::aof::{BadRecord, Record, Scanner};
 use replication::stretch::{Part, Search, Stretch};
 
-use crate::copy::{NAP, PART_BYTES, PENDING_BYTES_MAX};
+use crate::copy::{NAP, PART_BYTES, PENDING_BYTES_MAX, fill};
 use crate::shared::Shared;
 
 /// How long what was executed until now may take to be written to the log.
@@ -150,9 +150,9 @@ impl Reader<'_> {
         if number != self.number {
             return Ok(true);
         }
-        for bytes in self.wanted.cut(&part).chunks(PART_BYTES) {
-            self.part.extend_from_slice(bytes);
-            if self.part.len() >= PART_BYTES {
+        let mut left = self.wanted.cut(&part);
+        while !left.is_empty() {
+            if fill(&mut self.part, &mut left) {
                 self.room()?;
                 let bytes = std::mem::take(&mut self.part);
                 self.shared.with_engine(|engine, _| engine.feed_copy(self.session, bytes));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use engine::{SessionId, SnapshotTakers};
 use persist::rdb::SnapshotFile;
 
-use crate::copy::{NAP, PART_BYTES, PENDING_BYTES_MAX, waiting_bytes_max};
+use crate::copy::{NAP, PART_BYTES, PENDING_BYTES_MAX, fill, waiting_bytes_max};
 use crate::saver::SaveError;
 use crate::shared::Shared;
 use crate::view::View;
@@ -144,13 +144,9 @@ impl<'a> Takers<'a> {
         self.takers.is_empty()
     }
 
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        for part in bytes.chunks(PART_BYTES) {
-            self.part.extend_from_slice(part);
-            if self.part.len() >= PART_BYTES {
+    fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !self.is_empty() && !bytes.is_empty() {
+            if fill(&mut self.part, &mut bytes) {
                 self.feed()?;
             }
         }
@@ -173,8 +169,10 @@ impl<'a> Takers<'a> {
     fn feed(&mut self) -> io::Result<()> {
         self.room()?;
         let part = std::mem::take(&mut self.part);
+        let Some((last, others)) = self.takers.split_last() else { return Ok(()) };
         self.shared.with_engine(|engine, _| {
-            self.takers.iter().for_each(|taker| engine.feed_copy(taker.session, part.clone()));
+            others.iter().for_each(|taker| engine.feed_copy(taker.session, part.clone()));
+            engine.feed_copy(last.session, part);
         });
         Ok(())
     }

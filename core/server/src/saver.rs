@@ -312,6 +312,7 @@ impl Saver {
             let kind = task.kind();
             let result = self.run(shared, &mut task);
             self.work().end();
+            crate::allocator::give_back();
             crate::allocator::publish();
             self.note(shared, kind, &result, task.is_answered());
             tell(shared, task, result);

@@ -315,6 +315,7 @@ impl Worker {
 
     /// While the engine wants to know: tells it the buffers of those that have read or written since it last heard.
     fn tell_resized(&mut self, engine: &mut Engine) {
+        self.clients.has_fed = false;
         for id in self.clients.resized.drain(..) {
             if let Some(Some(client)) = self.clients.slots.get_mut(id) {
                 client.listed.resized = false;
@@ -324,6 +325,7 @@ impl Worker {
             }
         }
         engine.evict_clients();
+        engine.send_held();
     }
 
     fn renew_bounds(&mut self, engine: &Engine) {

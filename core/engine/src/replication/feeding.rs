@@ -22,8 +22,8 @@ pub(crate) fn settings(config: &Config) -> Settings {
         backlog_ttl_us: (config.repl_backlog_ttl_seconds > 0).then(|| us(config.repl_backlog_ttl_seconds)),
         ping_period_us: us(config.repl_ping_replica_period_seconds),
         timeout_us: us(config.repl_timeout_seconds),
-        kept_bytes_max: limit.hard_bytes,
-        kept_bytes_soft: limit.soft_bytes,
+        held_bytes_max: limit.hard_bytes,
+        held_bytes_soft: limit.soft_bytes,
         soft_us: us(limit.soft_seconds),
     }
 }
@@ -110,6 +110,14 @@ impl Engine {
         }
     }
 
+    /// Sends replicas that are online the next of what was held for them, as far as they have taken what they were sent before.
+    pub fn send_held(&mut self) {
+        let sessions = &self.sessions;
+        let pending = |id| sessions.find(id).map_or(usize::MAX, |session| session.buffers.output);
+        self.master.send_held(pending);
+        self.carry_out();
+    }
+
     fn close_replica(&mut self, id: SessionId, why: Closed) {
         let Some(session) = self.sessions.find_mut(id) else { return };
         let text = format!("Replica {} is closed: {why}", session.info.address);
@@ -170,7 +178,7 @@ impl Engine {
     #[cold]
     pub(crate) fn replicas_bytes(&self) -> usize {
         let sessions = self.master.replicas().iter().filter_map(|replica| self.sessions.find(replica.who()));
-        self.master.kept_bytes() + sessions.map(|session| session.buffers.output).sum::<usize>()
+        self.master.held_bytes() + sessions.map(|session| session.buffers.output).sum::<usize>()
     }
 
     /// Where a replica says that it is to be found, or comes from, and the port that it listens on.
@@ -195,6 +203,7 @@ impl Engine {
         self.look_for_tail();
         let fresh = self.draw_history();
         self.master.tick(self.keyspace.now.mono_us, || fresh);
+        self.send_held();
         // A ping, which a replica must not have when the log knows nothing of it after a crash.
         self.noted_place.is_due |= log_takes && self.master.has_due();
         self.record();

@@ -310,6 +310,11 @@ impl Writer {
         result
     }
 
+    /// Makes room for so many bytes, which are about to be written.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.out.reserve_exact(bytes);
+    }
+
     /// What waits, taken out as its own vector.
     pub fn take(&mut self) -> Vec<u8> {
         if self.checksum {

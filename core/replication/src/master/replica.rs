@@ -12,16 +12,14 @@
 //!   Searching --the log has what it lacks--> Fetching --all of that is sent-----------------------+
 //!      +------ it has not ----> Waiting
 //! ```
-//! From the beginning of its snapshot, or of the search, on, what is executed is kept for a replica until it is online. One that reads a
-//! snapshot up to its mark may take what follows it for a part of it, so nothing is sent before it acknowledges. Who waits, is spooled
-//! for or searched for, is sent a newline each second.
+//! From the beginning of its snapshot, or of the search, on, what is executed is held for a replica until it is online, in the one copy of
+//! the stream that there is (`backlog.rs`). One that reads a snapshot up to its mark may take what follows it for a part of it, so nothing is
+//! sent before it acknowledges. Then it is sent what is held a part at a time, the next one when little of the last is left to send, until it
+//! has all; who takes more slowly than data changes comes to that again. Who waits, is spooled for or searched for, is sent a newline each second.
 
 use std::fmt;
 
 use crate::replica::Point;
-
-/// Bytes to which what is kept for a replica is put together.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// What a replica has said of itself (REPLCONF).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,23 +81,6 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Bytes that are kept until a replica may be sent them.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    pub(crate) chunks: Vec<Vec<u8>>,
-    pub(crate) bytes: usize,
-}
-
-impl Kept {
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len();
-        match self.chunks.last_mut().filter(|last| last.len() + bytes.len() <= CHUNK_BYTES) {
-            Some(last) => last.extend_from_slice(bytes),
-            None => self.chunks.push(bytes.to_vec()),
-        }
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Replica<I> {
@@ -108,8 +89,8 @@ pub struct Replica<I> {
     pub(crate) stage: Stage,
     /// It came by SYNC: it is told no name of a history, and acknowledges nothing by itself.
     pub(crate) is_plain: bool,
-    /// What was executed while it could not be sent anything.
-    pub(crate) kept: Kept,
+    /// From this position on the stream is held for it: it may not be sent that yet, or not all of it at once.
+    pub(crate) held_from: Option<u64>,
     /// Since when that is more than the soft limit, microseconds.
     pub(crate) over_soft_since_us: Option<u64>,
     /// Up to where it has applied the stream, as it says.
@@ -126,13 +107,13 @@ pub struct Replica<I> {
 
 impl<I: Copy> Replica<I> {
     pub(super) fn new(who: I, announced: Announced, stage: Stage, is_plain: bool, now_us: u64) -> Replica<I> {
-        let (kept, over_soft_since_us) = (Kept::default(), None);
+        let (held_from, over_soft_since_us) = (None, None);
         Replica {
             who,
             announced,
             stage,
             is_plain,
-            kept,
+            held_from,
             over_soft_since_us,
             acked: 0,
             logged: 0,
@@ -167,8 +148,8 @@ impl<I: Copy> Replica<I> {
         if self.stage == Stage::Online { now_us.saturating_sub(self.heard_us) / 1_000_000 } else { 0 }
     }
 
-    /// Bytes that are kept for it.
-    pub fn kept_bytes(&self) -> usize {
-        self.kept.bytes
+    /// Bytes that are held for it, of a stream that ends at `offset`.
+    pub fn held_bytes(&self, offset: u64) -> u64 {
+        self.held_from.map_or(0, |from| offset.saturating_sub(from))
     }
 }

@@ -12,8 +12,8 @@ fn settings() -> Settings {
         backlog_ttl_us: Some(1000),
         ping_period_us: u64::MAX / 2,
         timeout_us: 60,
-        kept_bytes_max: 200,
-        kept_bytes_soft: 0,
+        held_bytes_max: 200,
+        held_bytes_soft: 0,
         soft_us: 0,
     }
 }
@@ -47,6 +47,11 @@ fn sent(master: &mut Master<u32>, to_whom: u32) -> String {
     String::from_utf8(text).unwrap()
 }
 
+/// Bytes that are held for replicas, each counted by itself.
+fn held(master: &Master<u32>) -> u64 {
+    master.replicas().iter().map(|replica| replica.held_bytes(master.offset())).sum()
+}
+
 /// A replica that has got a snapshot and is online.
 fn online(master: &mut Master<u32>, who: u32) {
     master.resync(who, modern(), Asked::From(b"?", -1), id(), 0);
@@ -77,10 +82,10 @@ fn a_replica_gets_a_snapshot_and_then_what_was_executed_meanwhile() {
     master.feed(b"behind ");
     master.snapshot_sent(1, 5);
     master.feed(b"it ");
-    assert_eq!((sent(&mut master, 1).as_str(), master.kept_bytes()), ("", 10));
+    assert_eq!((sent(&mut master, 1).as_str(), held(&master)), ("", 10));
     assert_eq!(master.acked(0), 0, "it has not loaded it");
     master.ack(1, 16, None, 6);
-    assert_eq!((sent(&mut master, 1).as_str(), master.kept_bytes()), ("behind it ", 0));
+    assert_eq!((sent(&mut master, 1).as_str(), held(&master)), ("behind it ", 0));
     master.feed(b"at once");
     assert_eq!(sent(&mut master, 1), "at once");
     assert_eq!(master.counts(), Counts { full: 1, partial_ok: 0, partial_err: 0 });
@@ -151,19 +156,81 @@ fn what_is_kept_for_a_replica_is_bounded() {
     master.begin_snapshot(10, b"mark");
     master.take_wishes();
     (0..20).for_each(|_| master.feed(&[b'x'; 10]));
-    assert_eq!(master.kept_bytes(), 200);
+    assert_eq!(held(&master), 200);
     master.feed(b"y");
     let wishes = master.take_wishes();
     assert!(wishes.contains(&Wish::Close(2, Closed::Overrun)));
-    assert_eq!((master.kept_bytes(), master.replicas().len()), (0, 1));
+    assert_eq!((held(&master), master.replicas().len()), (0, 1));
     assert!(wishes.contains(&Wish::Send(1, b"y".to_vec())), "another one gets all of it");
+}
+
+#[test]
+fn what_is_held_for_several_is_there_once_and_goes_with_the_last_of_them() {
+    let mut master = master();
+    for who in [1, 2] {
+        master.resync(who, modern(), Asked::From(b"?", -1), id(), 0);
+    }
+    master.begin_snapshot(10, b"mark");
+    master.feed(&[b'x'; 150]);
+    assert_eq!((held(&master), master.held_bytes()), (300, 50), "the backlog has 100 of them anyway");
+    master.take_wishes();
+    (1..=2).for_each(|who| master.snapshot_sent(who, 0));
+    master.ack(1, 0, None, 0);
+    assert_eq!((sent(&mut master, 1).len(), master.held_bytes()), (150, 50));
+    master.remove(2, 0);
+    assert_eq!((held(&master), master.held_bytes()), (0, 0));
+}
+
+#[test]
+fn what_is_held_is_sent_as_fast_as_it_is_taken_and_nothing_else_before_it() {
+    let mut master = master();
+    master.configure(Settings { held_bytes_max: 0, ..settings() });
+    master.resync(1, modern(), Asked::From(b"?", -1), id(), 0);
+    master.begin_snapshot(10, b"mark");
+    let stream: Vec<u8> = (0..3_000_000_u32).map(|n| b'a' + (n % 23) as u8).collect();
+    master.feed(&stream);
+    master.take_wishes();
+    master.snapshot_sent(1, 0);
+    master.ack(1, 0, None, 0);
+    let mut got = sent(&mut master, 1);
+    assert!((1 << 20..2 << 20).contains(&got.len()), "{}", got.len());
+    master.send_held(|_| PENDING_BYTES_MAX + 1);
+    master.feed(b"later");
+    assert_eq!((sent(&mut master, 1).as_str(), master.is_sending()), ("", true));
+    while master.is_sending() {
+        master.send_held(|_| PENDING_BYTES_MAX);
+        let part = sent(&mut master, 1);
+        assert!(part.len() <= PART_BYTES);
+        got += &part;
+    }
+    master.feed(b" and last");
+    got += &sent(&mut master, 1);
+    assert!(got.as_bytes() == [&stream[..], b"later and last"].concat());
+}
+
+#[test]
+fn what_follows_is_held_for_who_does_not_take_what_it_was_sent() {
+    let mut master = master();
+    (1..=2).for_each(|who| online(&mut master, who));
+    master.has_left(1, PENDING_BYTES_MAX);
+    master.has_left(2, PENDING_BYTES_MAX + 1);
+    master.send_held(|_| PENDING_BYTES_MAX + 1);
+    master.feed(b"executed");
+    let wishes = master.take_wishes();
+    assert_eq!((wishes, master.good(0, 0)), (vec![Wish::Send(1, b"executed".to_vec())], 2));
+    master.send_held(|_| 0);
+    master.feed(b" later");
+    assert_eq!(sent(&mut master, 2), "executed later");
+    master.has_left(2, usize::MAX);
+    master.feed(&[b'x'; 201]);
+    assert_eq!(sent(&mut master, 2), "<Overrun>");
 }
 
 #[test]
 fn a_limit_of_some_time_is_one_and_a_small_one_is_the_size_of_the_backlog() {
     let mut master = Master::new(FRESH);
-    let (kept_bytes_soft, soft_us) = (150, 10);
-    master.configure(Settings { kept_bytes_max: 1, kept_bytes_soft, soft_us, ..settings() });
+    let (held_bytes_soft, soft_us) = (150, 10);
+    master.configure(Settings { held_bytes_max: 1, held_bytes_soft, soft_us, ..settings() });
     for who in [1, 2] {
         master.resync(who, modern(), Asked::From(b"?", -1), id(), 0);
     }
@@ -172,7 +239,7 @@ fn a_limit_of_some_time_is_one_and_a_small_one_is_the_size_of_the_backlog() {
     assert_eq!(master.replicas().len(), 2, "what the backlog holds is no reason");
     master.feed(b"x");
     assert_eq!(master.replicas().len(), 0);
-    master.configure(Settings { kept_bytes_max: 0, kept_bytes_soft, soft_us, ..settings() });
+    master.configure(Settings { held_bytes_max: 0, held_bytes_soft, soft_us, ..settings() });
     master.resync(3, modern(), Asked::From(b"?", -1), id(), 0);
     master.begin_snapshot(10, b"mark");
     master.feed(&[b'x'; 151]);
@@ -296,7 +363,7 @@ fn who_reads_no_mark_is_told_the_length_and_is_online_behind_it() {
     master.tick(SIGN_PERIOD_US, || FRESH);
     assert_eq!(sent(&mut master, 1), "\n", "it takes a while to write it");
     master.snapshot_sent(1, 0);
-    assert_eq!(master.kept_bytes(), 18, "it was not sent anything");
+    assert_eq!(held(&master), 18, "it was not sent anything");
     master.snapshot_spooled(1, 5);
     assert_eq!(sent(&mut master, 1), "$5\r\n");
     master.tick(2 * SIGN_PERIOD_US, || FRESH);
@@ -456,7 +523,7 @@ fn who_lacks_more_than_the_backlog_has_is_sent_it_from_the_log() {
 fn what_the_log_has_not_is_a_snapshot() {
     let mut master = come_again();
     master.searched(2, false, 10);
-    assert_eq!((sent(&mut master, 2).as_str(), master.kept_bytes()), ("<snapshot>", 0));
+    assert_eq!((sent(&mut master, 2).as_str(), held(&master)), ("<snapshot>", 0));
     assert_eq!((master.counts().full, master.counts().partial_err), (2, 1));
     assert_eq!(master.begin_snapshot(10, b"mark").0, [2]);
 }

@@ -7,7 +7,8 @@ use journal::{Acked, Marks};
 use net::Id;
 
 use super::Clients;
-use crate::client::Client;
+use crate::client::{Class, Client};
+use crate::copy::PENDING_BYTES_MAX;
 use crate::mail::Mail;
 use crate::unacked;
 
@@ -70,8 +71,12 @@ impl Clients {
         let Some(client) = self.find(id) else { return };
         // Who it is now is looked up with its next requests, also when there are none.
         let goes_on = delivery.resume && (client.conn.held() > 0 || logs_in);
+        let is_crowded = client.class == Class::Replica && client.conn.pending() > PENDING_BYTES_MAX;
         self.mark_dirty(id);
         self.mark_resized(id);
+        if is_crowded {
+            self.mark_fed(id);
+        }
         if goes_on {
             self.mark_runnable(id);
         }

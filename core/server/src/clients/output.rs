@@ -58,6 +58,7 @@ impl Clients {
         self.untold = true;
         if self.bounds.tells_buffers {
             mark(&mut client.listed.resized, &mut self.resized, id);
+            self.has_fed |= client.class == Class::Replica;
         }
         match outcome {
             Flush::Held => {}
