@@ -201,7 +201,9 @@ impl Engine {
     pub(crate) fn take_own(&mut self, id: SessionId, at: usize, out: &mut Vec<u8>) {
         let Some(session) = self.sessions.find(id) else { return };
         let place = (session.info.thread, session.info.token);
-        let is_own = |d: &Delivery| (d.thread, d.token) == place && !(d.resume || d.close || d.drop);
+        // What a replica is fed waits for the log, as a reply to its own request does not.
+        let is_own =
+            |d: &Delivery| (d.thread, d.token) == place && !(d.resume || d.close || d.drop || d.is_feed);
         let mut own = Vec::new();
         for delivery in self.deliveries.extract_if(self.own_from.., |d| is_own(d)) {
             delivery.pieces().for_each(|piece| match piece {

@@ -165,6 +165,8 @@ pub struct Master<I> {
     backlog: Option<Backlog>,
     replicas: Vec<Replica<I>>,
     wishes: Vec<Wish<I>>,
+    /// Among what was wished to be sent is some of what was held.
+    sends_held: bool,
     /// What replicas are to be sent behind what was executed.
     due: Vec<u8>,
     /// A request to acknowledge is among that.
@@ -195,6 +197,7 @@ impl<I: Copy + Eq> Master<I> {
             backlog: None,
             replicas: Vec::new(),
             wishes: Vec::new(),
+            sends_held: false,
             due: Vec::new(),
             asks: false,
             pinged_us: 0,
@@ -355,6 +358,18 @@ impl<I: Copy + Eq> Master<I> {
     /// What is wanted since the last call.
     pub fn take_wishes(&mut self) -> Vec<Wish<I>> {
         std::mem::take(&mut self.wishes)
+    }
+
+    /// Whether some of what was held for replicas is to be sent: all of the stream until now has to be in the log before.
+    #[inline]
+    pub fn sends_held(&self) -> bool {
+        self.sends_held
+    }
+
+    /// The same, of what was wished since the last call.
+    #[inline]
+    pub fn take_sends_held(&mut self) -> bool {
+        std::mem::take(&mut self.sends_held)
     }
 
     // The stream.
@@ -741,6 +756,7 @@ impl<I: Copy + Eq> Master<I> {
                 from += part.len() as u64;
                 left += part.len();
                 self.wishes.push(Wish::Send(replica.who, part));
+                self.sends_held = true;
             }
             // Who has enough left goes on being held back, though nothing has come yet.
             replica.held_from = (from < self.offset || left > PENDING_BYTES_MAX).then_some(from);

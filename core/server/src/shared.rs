@@ -305,7 +305,7 @@ impl Shared {
             engine.take_deliveries(&mut left.deliveries);
         }
         engine.take_jobs(&mut left.jobs);
-        let history = engine.history_number();
+        let (sends_held, history) = (engine.take_sends_held(), engine.history_number());
         let at = |position| Acked { history, position };
         let (awaited, acked) = (at(engine.take_awaited()), at(engine.acknowledged()));
         let is_acked_news = self.durable.is_acked_news(acked);
@@ -325,7 +325,9 @@ impl Shared {
             self.durable.acknowledge(&mut journal, acked, self);
         }
         let ticket = self.durable.commit(&mut journal, &mut left.log);
-        let marks = Marks { acked: awaited, ..Marks::agreed(ticket) };
+        // A replica has nothing that the log has not.
+        let agreed = if sends_held { journal.end() } else { ticket };
+        let marks = Marks { acked: awaited, ..Marks::agreed(agreed) };
         if std::mem::take(&mut left.wants_sync) | wants_sync(&left.deliveries) {
             self.durable.ask_for_sync(&mut journal, ticket);
         }

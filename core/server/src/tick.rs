@@ -371,9 +371,13 @@ impl Worker {
     fn deliver_early(&mut self, engine: &mut Engine) {
         let mut deliveries = std::mem::take(&mut self.left.deliveries);
         engine.take_deliveries_of(self.thread as u16, &mut deliveries);
+        let marks = match engine.sends_held() {
+            true => Marks::agreed(self.shared.durable.journal().end()),
+            false => Marks::default(),
+        };
         for delivery in deliveries.drain(..) {
             self.clients.wrote.push(Id::from_bits(delivery.token));
-            self.clients.deliver(delivery, Marks::default());
+            self.clients.deliver(delivery, marks);
         }
         self.left.deliveries = deliveries;
     }

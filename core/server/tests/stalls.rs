@@ -6,7 +6,7 @@ mod support;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use persist::disk::{Disk, File, Real, Stat, Syncer};
 use support::{Client, Server, server_on};
@@ -261,4 +261,28 @@ fn what_is_acknowledged_while_a_sync_does_not_come_back_is_bounded() {
     drop(opens);
     drop((client, writer, late));
     server.stop();
+}
+
+#[test]
+fn a_replica_gets_nothing_of_what_was_held_for_it_before_the_log_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--appendonly", "yes", "--appendfsync", "always", "--io-threads", "1"];
+    let (gate, server) = gated(dir.path(), &words);
+    let (mut replica, mut writer, mut other) = (server.client(), server.client(), server.client());
+    replica.ask("REPLCONF capa eof capa psync2", "+OK\r\n");
+    replica.send(b"PSYNC ? -1\r\n");
+    replica.snapshot();
+    let opens = gate.shut(Call::Sync);
+    writer.send(b"SET k v\r\n");
+    gate.holds_somebody();
+    // It has loaded: what was executed since its snapshot began is for it now, and no request of a later batch is logged.
+    replica.send(b"REPLCONF ACK 0\r\n");
+    let end = Instant::now() + support::PATIENCE;
+    while !other.info("slave0").contains("state=online") {
+        assert!(Instant::now() < end, "it is not online");
+    }
+    replica.silent(Duration::from_millis(100));
+    drop(opens);
+    writer.expect("+OK\r\n");
+    replica.expect("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n");
 }

@@ -118,6 +118,18 @@ impl Engine {
         self.carry_out();
     }
 
+    /// Whether there is something to be delivered that was held for a replica: it waits for what earlier batches have logged.
+    #[inline]
+    pub fn sends_held(&self) -> bool {
+        self.master.sends_held()
+    }
+
+    /// The same, of what is delivered now.
+    #[inline]
+    pub fn take_sends_held(&mut self) -> bool {
+        self.master.take_sends_held()
+    }
+
     fn close_replica(&mut self, id: SessionId, why: Closed) {
         let Some(session) = self.sessions.find_mut(id) else { return };
         let text = format!("Replica {} is closed: {why}", session.info.address);
