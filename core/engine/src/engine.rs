@@ -433,7 +433,7 @@ impl Engine {
         if let Some(session) = self.sessions.find_mut(id).filter(|session| !session.kill) {
             session.buffers = buffers;
             if session.is_replica {
-                self.master.has_left(id, buffers.output);
+                self.master.has_left(id, buffers.unread());
             }
             self.recount(id);
         }

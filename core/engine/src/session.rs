@@ -58,6 +58,8 @@ pub struct ClientBuffers {
     pub announced: usize,
     /// Output that is not yet written.
     pub output: usize,
+    /// How much of that may not leave yet: it waits for the log, or for replicas.
+    pub output_held: usize,
     /// What is allocated for output.
     pub output_room: usize,
     /// How much of that others hold, too, and is counted for them.
@@ -68,6 +70,17 @@ pub struct ClientBuffers {
     pub net_in: u64,
     /// Bytes sent since then.
     pub net_out: u64,
+}
+
+/// What is held back counts as unread by this part of it.
+const HELD_SHARE: usize = 16;
+
+impl ClientBuffers {
+    /// How much of the output the client leaves unread. What may not leave yet says nothing of it, and counts little: it must be bounded
+    /// as well.
+    pub fn unread(&self) -> usize {
+        self.output.saturating_sub(self.output_held).max(self.output / HELD_SHARE)
+    }
 }
 
 /// CLIENT REPLY: what becomes of the next reply. Messages come in any case.

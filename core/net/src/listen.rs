@@ -342,10 +342,12 @@ fn remove_stale_socket(path: &Path, address: &SockAddr) -> io::Result<()> {
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     match probe.connect(address) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // Where its queue is full it would block.
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            // Nobody listens, or it cannot be told, for we may not write to it or it is of another kind.
+            _ => std::fs::remove_file(path),
+        },
         _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")),
     }
 }

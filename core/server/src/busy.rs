@@ -273,7 +273,7 @@ impl Clients {
             context.shared.completions.take_checks().into_iter().for_each(|tell| tell(engine, &mut context));
             self.serve_in_turn(engine, scratch, window);
         });
-        self.hand_out(deliveries);
+        self.hand_out(engine, deliveries);
         self.shared.hand_on(jobs);
         self.write();
         if self.thread != NO_THREAD {
@@ -311,16 +311,17 @@ impl Clients {
         self.shared.busy.hand_over.give_back(lent);
     }
 
-    /// Sends what came of requests beside the script. Nothing of it waits for the log: none of them has changed anything. The journal is
-    /// held for the order: what batches before this one have left is sent by then.
-    fn hand_out(&mut self, deliveries: &mut Vec<Delivery>) {
+    /// Sends what came of requests beside the script. None of them has changed anything, so nothing of it waits for the log but what was held
+    /// for replicas. The journal is held for the order: what batches before this one have left is sent by then.
+    fn hand_out(&mut self, engine: &Engine, deliveries: &mut Vec<Delivery>) {
         if deliveries.is_empty() {
             return;
         }
         let journal = self.shared.durable.journal();
-        crate::mail::send(&self.shared.inboxes, deliveries, Some(self.thread), Marks::default());
+        let marks = if engine.sends_held() { Marks::agreed(journal.end()) } else { Marks::default() };
+        crate::mail::send(&self.shared.inboxes, deliveries, Some(self.thread), marks);
         drop(journal);
-        deliveries.drain(..).for_each(|delivery| self.deliver(delivery, Marks::default()));
+        deliveries.drain(..).for_each(|delivery| self.deliver(delivery, marks));
     }
 
     /// Lends the clients that want something to the thread that has the engine, and newcomers.

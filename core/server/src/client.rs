@@ -260,12 +260,18 @@ impl Client {
                 missing => missing.saturating_sub(query_free),
             },
             output: self.conn.pending(),
+            output_held: self.held_output(),
             output_room,
             output_elsewhere: self.conn.shared_bytes(),
             is_stuck: self.conn.is_stuck(),
             net_in: self.net.0,
             net_out: self.net.1,
         }
+    }
+
+    /// Output that waits for the log, or for replicas, bytes.
+    fn held_output(&self) -> usize {
+        self.conn.pending().saturating_sub(self.parked.may_leave(self.net.1))
     }
 
     /// Output beyond the first block, the only output that limits count, bytes.

@@ -108,7 +108,7 @@ impl Engine {
             let shared =
                 delivery.last_shared().filter(|buffer| counted.is_none_or(|last| !Arc::ptr_eq(last, buffer)));
             counted = shared.or(counted);
-            delivery.bytes.capacity() + shared.map_or(0, |buffer| buffer.len())
+            delivery.bytes.capacity() + shared.map_or(0, |_| delivery.len() - delivery.bytes.len())
         });
         bytes.sum()
     }

@@ -113,7 +113,7 @@ impl Engine {
     /// Sends replicas that are online the next of what was held for them, as far as they have taken what they were sent before.
     pub fn send_held(&mut self) {
         let sessions = &self.sessions;
-        let pending = |id| sessions.find(id).map_or(usize::MAX, |session| session.buffers.output);
+        let pending = |id| sessions.find(id).map_or(usize::MAX, |session| session.buffers.unread());
         self.master.send_held(pending);
         self.carry_out();
     }

@@ -122,3 +122,26 @@ fn a_stop_ends_a_script_that_has_not_written_and_cuts_none_off_in_the_middle_of_
     let whole = b.call(c, &["EVAL", &[WRITES, WORKS, WRITES, "return 'whole'"].concat(), "1", "n"]);
     assert_eq!((whole.as_str(), b.run(c, "GET n").as_str()), ("$5\r\nwhole\r\n", "$1\r\n2\r\n"));
 }
+
+#[test]
+fn a_replica_whose_output_waits_for_the_log_is_fed_on_and_one_that_does_not_read_is_not() {
+    const MIB: usize = 1 << 20;
+    let mut b = Bench::new();
+    let (replica, c) = (b.connect_replica(), b.connect());
+    let id = b.id(replica);
+    for (n, (output, output_held, is_fed)) in
+        [(2 * MIB, 2 * MIB, true), (2 * MIB, 0, false), (17 * MIB, 17 * MIB, false), (0, 0, true)]
+            .into_iter()
+            .enumerate()
+    {
+        let buffers = tandem_engine::ClientBuffers { output, output_held, ..Default::default() };
+        b.engine.tell_buffers(id, buffers);
+        b.engine.send_held();
+        b.run(c, "PING");
+        b.delivered(replica);
+        b.run(c, &format!("SET k {n}"));
+        b.log();
+        b.run(c, "PING");
+        assert_eq!(b.delivered(replica).contains("SET"), is_fed, "{output} bytes, {output_held} held");
+    }
+}

@@ -71,7 +71,7 @@ impl Clients {
         let Some(client) = self.find(id) else { return };
         // Who it is now is looked up with its next requests, also when there are none.
         let goes_on = delivery.resume && (client.conn.held() > 0 || logs_in);
-        let is_crowded = client.class == Class::Replica && client.conn.pending() > PENDING_BYTES_MAX;
+        let is_crowded = client.class == Class::Replica && client.buffers().unread() > PENDING_BYTES_MAX;
         self.mark_dirty(id);
         self.mark_resized(id);
         if is_crowded {
